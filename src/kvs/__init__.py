@@ -1,0 +1,8 @@
+"""kvs: a transactional, multi-client, in-memory key-value server."""
+
+from typing import Final
+
+__version__: Final = "0.1.0"
+
+BUILD: Final = "pure"
+"""Which build this is: pure Python."""

@@ -1,0 +1,1 @@
+"""Everything that touches the outside: protocols, transports and storage engines."""

@@ -1,0 +1,1 @@
+"""Bytes in, bytes out: protocols, transports, and the loop that moves them."""

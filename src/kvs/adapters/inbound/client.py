@@ -1,0 +1,207 @@
+"""One connected client, seen by the server: what every transport does alike.
+
+A transport subclasses :class:`Client` and moves bytes. Here is when it may: which input is taken, when replies leave,
+when reading stops, and how a connection ends without losing a reply that is due.
+"""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+
+from kvs.adapters.inbound.connection import Connection
+
+if TYPE_CHECKING:
+    from kvs.adapters.inbound.server import Server
+
+LINGER_BYTES: Final = 16 << 20
+"""Most input that is thrown away after the last reply, before the connection is closed hard."""
+
+LINGER_TIMEOUT_S: Final = 1.0
+"""Longest wait for the client to close after the last reply has been sent. A plain close with unread input makes the
+kernel reset the connection, and the last reply with it."""
+
+
+class Client(ABC):
+    """A client of any transport.
+
+    Attributes:
+        connection: Its conversation.
+        peer: Its address, for the log.
+        last_input_s: When it last sent something, in seconds of the loop's clock.
+        refused: It is here only to be told that there are too many.
+        touched: It is on the server's list for the end of this tick.
+    """
+
+    def __init__(self, server: "Server", connection: Connection, peer: str, now_s: float) -> None:
+        self.connection: Final = connection
+        self.peer: Final = peer
+        self.last_input_s = now_s
+        self.refused = False
+        self.touched = False
+        self._server: Final = server
+        self._reading = True
+        self._input_ended = False
+        self._output_full = False
+        self._leaving = False
+        self._lost = False
+        self._discarded_bytes = 0
+        self._owed_bytes = -1  # input still to be read before the drain ends it; -1: no drain
+        self._unsent_bytes = 0  # as the budget was last told
+        self._stalled_bytes = 0
+        self._stalled_since_s = now_s
+
+    # What a transport provides.
+
+    @abstractmethod
+    def send(self, data: bytes) -> None:
+        """Send, or keep what cannot be sent at once; call :meth:`output_full` and :meth:`output_drained` by turns."""
+
+    @abstractmethod
+    def unsent_bytes(self) -> int:
+        """Return how much has been kept."""
+
+    @abstractmethod
+    def waiting_bytes(self) -> int:
+        """Return how much input the kernel holds."""
+
+    @abstractmethod
+    def pause_reading(self) -> None:
+        """Stop reading."""
+
+    @abstractmethod
+    def resume_reading(self) -> None:
+        """Read again."""
+
+    @abstractmethod
+    def shut_down_writing(self) -> None:
+        """Tell the client, behind the last of the output, that there is no more."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close behind the last of the output."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Close now, unsent output or not."""
+
+    # What a transport reports.
+
+    def received(self, data: bytes, now_s: float) -> None:
+        """Take input; run what it completes."""
+        if self._leaving:
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > LINGER_BYTES:
+                self.abort()
+            return
+        self.last_input_s = now_s
+        self.connection.receive(data)
+        if self._owed_bytes >= 0:
+            self._owed_bytes -= len(data)
+            if self._owed_bytes <= 0:
+                self.connection.end_of_input()
+        self._server.touch(self)
+
+    def input_ended(self) -> None:
+        """The client has shut down its side; it may still be reading."""
+        self._input_ended = True
+        if self._leaving:
+            self.close()
+        else:
+            self.connection.end_of_input()
+            self._server.touch(self)
+
+    def output_full(self) -> None:
+        """The client does not read its replies: run nothing more for it, and read nothing."""
+        self._output_full = True
+        self._adjust_reading()
+
+    def output_drained(self) -> None:
+        """The client reads again."""
+        self._output_full = False
+        if self.connection.backlog:
+            self._server.continue_next_tick(self)
+        else:
+            self._adjust_reading()
+
+    def lost(self) -> None:
+        """The socket is gone."""
+        if not self._lost:
+            self._lost = True
+            self.connection.close()
+            self._server.budget.used_bytes -= self._unsent_bytes
+            self._unsent_bytes = 0
+            self._server.left(self)
+
+    # What the server asks.
+
+    def flush(self) -> None:
+        """Send the replies of this tick, and decide how to go on."""
+        if self._lost:
+            return
+        connection = self.connection
+        output = connection.take_output()
+        if output:
+            self.send(output)
+            self._charge()
+        if connection.closing:
+            self._leave()
+        elif connection.backlog and not self._output_full:
+            self._server.continue_next_tick(self)
+        self._adjust_reading()
+
+    def resume(self) -> None:
+        """Run more of the backlog, unless the client is to read first."""
+        if not (self._lost or self._output_full):
+            self.connection.resume()
+            self._server.touch(self)
+
+    def drain(self) -> None:
+        """Run what the client has sent up to now, then end."""
+        self._owed_bytes = self.waiting_bytes()
+        if self._owed_bytes == 0:
+            self.connection.end_of_input()
+            self._server.touch(self)
+
+    def idle_s(self, now_s: float) -> float:
+        """Return for how long the client has sent nothing, 0 while it is not its turn to."""
+        return now_s - self.last_input_s if self._reading else 0.0
+
+    def output_stalled_s(self, now_s: float) -> float:
+        """Return for how long the client has taken none of the output it is owed. To be asked now and then."""
+        unsent = self.unsent_bytes()
+        if unsent == 0 or unsent < self._stalled_bytes or self._stalled_bytes == 0:
+            self._stalled_since_s = now_s
+        self._stalled_bytes = unsent
+        self._charge()
+        return now_s - self._stalled_since_s
+
+    def _charge(self) -> None:
+        unsent = self.unsent_bytes()
+        self._server.budget.used_bytes += unsent - self._unsent_bytes
+        self._unsent_bytes = unsent
+
+    def _adjust_reading(self) -> None:
+        wanted = self._leaving or not (self._output_full or self.connection.backlog)
+        if wanted != self._reading and not (self._lost or self._input_ended):
+            self._reading = wanted
+            if wanted:
+                self.resume_reading()
+            else:
+                self.pause_reading()
+
+    def _leave(self) -> None:
+        if self._leaving:
+            return
+        self._leaving = True
+        if self._input_ended:
+            self.close()
+        else:
+            self.shut_down_writing()
+            self._server.call_later(LINGER_TIMEOUT_S, self._linger)
+
+    def _linger(self) -> None:
+        if self._lost:
+            return
+        if self.unsent_bytes():  # a client that never takes it is ended by output_timeout_s
+            self._server.call_later(LINGER_TIMEOUT_S, self._linger)
+        else:
+            self.abort()

@@ -1,0 +1,228 @@
+"""The commands of the line protocol: each takes what follows its verb, asks the session, and returns its reply.
+
+The grammar is ``VERB [KEY [VALUE]]``: one space ends the verb, one ends the key, and the value is everything after it.
+"""
+
+import json
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Final, final
+
+from kvs.adapters.inbound import json_line
+from kvs.domain.errors import TooLargeError, UnknownCommandError, UsageError
+from kvs.domain.transaction import Committed, Conflict
+from kvs.ports.inbound import Session
+
+BLANKS: Final = b" \t"
+
+PAGE_KEYS: Final = 1000
+"""Most keys that one KEYS lists."""
+
+SLOW_COST: Final = 50
+"""What a command that takes tens of microseconds counts for, in requests, against ``max_tick_requests``."""
+
+SHOWN_BYTES: Final = 64
+"""Most of a key or verb that is repeated in a message."""
+
+LINE_OVERHEAD_BYTES: Final = 1024
+"""What a line may hold beyond the longest key and value: verb, blanks, and some bytes too many, so that a value that is
+a little too long is told so and only a line beyond all reason ends the connection."""
+
+HELP: Final = (
+    b"PUT key value: store. GET key: read. DEL key: delete. KEYS [prefix [after]]: list up to 1000 keys. "
+    b"COUNT [prefix]: count keys. START: open a transaction, or a nested one inside it. COMMIT: keep the innermost; "
+    b"the outermost is applied at once for all to see, or answers conflict if something you read has changed: then "
+    b"retry from START. ROLLBACK: undo the innermost. INFO: figures. PING. EXIT: leave; an open transaction is "
+    b"undone. A key is one word of UTF-8; the value is the rest of the line."
+)
+
+
+@final
+class LineLimits:
+    """What one client may send, and do in one tick; see the settings of the same names."""
+
+    __slots__ = (
+        "max_key_bytes",
+        "max_line_bytes",
+        "max_tick_output_bytes",
+        "max_tick_requests",
+        "max_value_bytes",
+    )
+
+    def __init__(
+        self, max_key_bytes: int, max_value_bytes: int, max_tick_requests: int, max_tick_output_bytes: int
+    ) -> None:
+        self.max_key_bytes = max_key_bytes
+        self.max_value_bytes = max_value_bytes
+        self.max_tick_requests = max_tick_requests
+        self.max_tick_output_bytes = max_tick_output_bytes
+        self.max_line_bytes = max_key_bytes + max_value_bytes + LINE_OVERHEAD_BYTES
+
+
+@final
+class Command:
+    """An entry of :data:`COMMANDS`.
+
+    Attributes:
+        run: Takes the session, the limits and what follows the verb; returns the reply.
+        cost: What it counts for against ``max_tick_requests``.
+        frees_memory: Whether it runs even when the clients hold all the memory they may.
+        closes: Whether the connection ends with it.
+    """
+
+    __slots__ = ("closes", "cost", "frees_memory", "run")
+
+    def __init__(
+        self,
+        run: Callable[[Session, LineLimits, bytes], bytes],
+        *,
+        cost: int = 1,
+        frees_memory: bool = False,
+        closes: bool = False,
+    ) -> None:
+        self.run: Final = run
+        self.cost: Final = cost
+        self.frees_memory: Final = frees_memory
+        self.closes: Final = closes
+
+
+def unknown_command(verb: bytes) -> UnknownCommandError:
+    """Return the error for a verb there is no command of, with the one that may have been meant."""
+    close: list[str] = []
+    if len(verb) <= LONGEST_VERB_BYTES + 2:
+        close = get_close_matches(verb.upper().decode(), [name.decode() for name in COMMANDS], n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return UnknownCommandError(f"There is no command {shown(verb)}.{hint} HELP lists the commands.")
+
+
+def shown(text: bytes) -> str:
+    """Return client bytes in quotes, cut to a bounded length, for a message or a log field."""
+    cut = text[:SHOWN_BYTES].decode(errors="backslashreplace")
+    return json.dumps(cut + "..." if len(text) > SHOWN_BYTES else cut, ensure_ascii=False)
+
+
+def _put(session: Session, limits: LineLimits, words: bytes) -> bytes:
+    key, space, value = words.partition(b" ")
+    if not space or not key:
+        raise UsageError("PUT takes a key and a value: PUT key value.")
+    if len(key) > limits.max_key_bytes:
+        raise _key_too_large(key, limits)
+    if len(value) > limits.max_value_bytes:
+        raise TooLargeError(f"The value has {len(value)} bytes; max_value_bytes is {limits.max_value_bytes}.")
+    session.put(key, value)
+    return json_line.OK
+
+
+def _get(session: Session, limits: LineLimits, words: bytes) -> bytes:
+    key = _one_key(words, limits, "GET")
+    value = session.get(key)
+    return json_line.result_json(b"null", key + b" was not found.") if value is None else json_line.result(value)
+
+
+def _del(session: Session, limits: LineLimits, words: bytes) -> bytes:
+    return json_line.TRUE if session.delete(_one_key(words, limits, "DEL")) else json_line.FALSE
+
+
+def _keys(session: Session, limits: LineLimits, words: bytes) -> bytes:
+    prefix, _, after = words.partition(b" ")
+    if not after.strip(BLANKS):
+        prefix, after = prefix.rstrip(BLANKS), b""
+    if len(prefix) > limits.max_key_bytes:
+        raise _key_too_large(prefix, limits)
+    page = session.keys(prefix, after, PAGE_KEYS + 1)
+    message = None
+    if len(page) > PAGE_KEYS:
+        del page[PAGE_KEYS:]
+        message = b"There are more; go on with: KEYS %b %b" % (prefix, page[-1])
+    return json_line.result_json(b"[%b]" % b", ".join([json_line.quoted(key) for key in page]), message)
+
+
+def _count(session: Session, limits: LineLimits, words: bytes) -> bytes:
+    prefix = words.rstrip(BLANKS)
+    if b" " in prefix:
+        raise UsageError("COUNT takes at most a prefix: COUNT [prefix].")
+    if len(prefix) > limits.max_key_bytes:
+        raise _key_too_large(prefix, limits)
+    return json_line.result_json(b"%d" % session.count(prefix))
+
+
+def _start(session: Session, _: LineLimits, words: bytes) -> bytes:
+    _no_words(words, "START")
+    session.start()
+    return json_line.OK
+
+
+def _commit(session: Session, _: LineLimits, words: bytes) -> bytes:
+    _no_words(words, "COMMIT")
+    answer = session.commit()
+    return json_line.OK if isinstance(answer, Committed) else json_line.error("conflict", _conflict_message(answer))
+
+
+def _rollback(session: Session, _: LineLimits, words: bytes) -> bytes:
+    _no_words(words, "ROLLBACK")
+    session.rollback()
+    return json_line.OK
+
+
+def _info(session: Session, _: LineLimits, words: bytes) -> bytes:
+    _no_words(words, "INFO")
+    return json_line.result_json(json.dumps(session.info()).encode())
+
+
+def _ping(_: Session, __: LineLimits, words: bytes) -> bytes:
+    _no_words(words, "PING")
+    return json_line.result(b"PONG")
+
+
+def _help(_: Session, __: LineLimits, words: bytes) -> bytes:
+    _no_words(words, "HELP")
+    return json_line.result(HELP)
+
+
+def _exit(_: Session, __: LineLimits, words: bytes) -> bytes:
+    _no_words(words, "EXIT")
+    return json_line.OK
+
+
+def _one_key(words: bytes, limits: LineLimits, verb: str) -> bytes:
+    key = words.rstrip(BLANKS)
+    if not key or b" " in key:
+        raise UsageError(f"{verb} takes one key: {verb} key.")
+    if len(key) > limits.max_key_bytes:
+        raise _key_too_large(key, limits)
+    return key
+
+
+def _no_words(words: bytes, verb: str) -> None:
+    if words.strip(BLANKS):
+        raise UsageError(f"{verb} takes nothing after it.")
+
+
+def _key_too_large(key: bytes, limits: LineLimits) -> TooLargeError:
+    return TooLargeError(f"The key has {len(key)} bytes; max_key_bytes is {limits.max_key_bytes}.")
+
+
+def _conflict_message(conflict: Conflict) -> str:
+    changed = [shown(key) for key in conflict.keys]
+    changed += [f"the keys under {shown(prefix)}" if prefix else "the set of keys" for prefix in conflict.prefixes]
+    return f"Nothing was applied, for this changed since START: {', '.join(changed)}. Retry from START."
+
+
+COMMANDS: Final[dict[bytes, Command]] = {
+    b"PUT": Command(_put),
+    b"GET": Command(_get),
+    b"DEL": Command(_del),
+    b"START": Command(_start),
+    b"COMMIT": Command(_commit, frees_memory=True),
+    b"ROLLBACK": Command(_rollback, frees_memory=True),
+    b"KEYS": Command(_keys, cost=SLOW_COST),
+    b"COUNT": Command(_count, cost=SLOW_COST),
+    b"INFO": Command(_info, cost=SLOW_COST, frees_memory=True),
+    b"PING": Command(_ping, frees_memory=True),
+    b"HELP": Command(_help),
+    b"EXIT": Command(_exit, frees_memory=True, closes=True),
+    b"QUIT": Command(_exit, frees_memory=True, closes=True),
+}
+"""Every command by its verb, in the order a newcomer meets them."""
+
+LONGEST_VERB_BYTES: Final = max(map(len, COMMANDS))

@@ -1,0 +1,157 @@
+"""Listening sockets, and the loop that accepts clients from them, come what may.
+
+asyncio's own server would do, but for two things: it cannot tell a client that there is no room, and what its closing
+waits for differs between Python 3.11 and 3.13.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+BACKLOG: Final = 4096
+ACCEPTED_PER_TURN: Final = 64
+"""Most clients accepted per wake-up, so that a storm of them does not hold up those who are here."""
+
+RETRY_S: Final = 1.0
+LOG_AGAIN_S: Final = 60.0
+
+_OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_NOTHING_TO_ACCEPT: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR})
+
+
+class ListenError(Exception):
+    """Raised when an address cannot be listened on; the message names it."""
+
+
+def bind(hosts: tuple[str, ...], port: int) -> list[socket.socket]:
+    """Return bound sockets, one for each address of each host; with port 0 all of them share the port that was free.
+
+    Raises:
+        ListenError: An address is unknown, taken or forbidden.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for host in hosts:
+            for family, address in _resolve(host, port):
+                sock = socket.socket(family, socket.SOCK_STREAM)
+                sockets.append(sock)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.settimeout(0)
+                try:
+                    sock.bind((address, port))
+                    sock.listen(BACKLOG)
+                except OSError as error:
+                    reason = (error.strerror or str(error)).lower()
+                    raise ListenError(f"cannot listen on {shown_address(address, port)}: {reason}") from None
+                port = port or sock.getsockname()[1]
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def shown_address(host: str, port: int) -> str:
+    """Return an address as people write it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ListenError(f"cannot listen on {shown_address(host, port)}: {reason.lower()}") from None
+    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+
+
+class Listener:
+    """Accepts from bound sockets while it is not paused.
+
+    Args:
+        sockets: Bound and listening.
+        accepted: Called with each accepted socket and the address of its peer.
+        log: For running out of descriptors.
+    """
+
+    def __init__(
+        self,
+        sockets: list[socket.socket],
+        accepted: Callable[[socket.socket, str], None],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._sockets = sockets
+        self._accepted = accepted
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._accepting = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._logged_at_s = -LOG_AGAIN_S
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each socket, as bound."""
+        return [sock.getsockname()[:2] for sock in self._sockets]
+
+    def resume(self) -> None:
+        """Accept, if that is not what is being done."""
+        if not self._accepting and self._sockets:
+            self._accepting = True
+            if self._retry is not None:
+                self._retry.cancel()
+                self._retry = None
+            for sock in self._sockets:
+                self._loop.add_reader(sock, self._accept, sock)
+
+    def pause(self) -> None:
+        """Leave new clients in the kernel's backlog until :meth:`resume`."""
+        if self._accepting:
+            self._accepting = False
+            for sock in self._sockets:
+                self._loop.remove_reader(sock)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self.pause()
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(ACCEPTED_PER_TURN):
+            if not self._accepting:
+                return
+            try:
+                sock, address = listening.accept()
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES:
+                    self._wait(error)
+                elif error.errno not in _NOTHING_TO_ACCEPT:
+                    continue  # that client has gone again; there may be others
+                return
+            try:
+                sock.settimeout(0)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            except OSError:
+                sock.close()
+                continue
+            self._accepted(sock, shown_address(address[0], address[1]))
+
+    def _wait(self, error: OSError) -> None:
+        """Pause for a while: the socket stays readable, and trying at once would spin."""
+        self.pause()
+        self._retry = self._loop.call_later(RETRY_S, self.resume)
+        now_s = self._loop.time()
+        if now_s - self._logged_at_s >= LOG_AGAIN_S:
+            self._logged_at_s = now_s
+            self._log.error("accept_failed", reason=error.strerror, retry_s=RETRY_S, logged_at_most_every_s=LOG_AGAIN_S)

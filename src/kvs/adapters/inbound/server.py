@@ -1,0 +1,354 @@
+"""The server: who is connected, the tick, the timeouts, and how it starts and stops.
+
+The tick
+    Input is executed as the transport reports it. The first report of a turn of the loop schedules the end of the tick,
+    which runs when all of that turn's input has been executed: one ``sync`` of the engine, then the replies, reads
+    included. Nothing leaves earlier, so nobody is told of anything that is not as durable as the engine promises.
+    Clients with a backlog run their next share after that, and are answered with the next tick.
+"""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any, Final, Protocol, final
+
+from structlog.typing import FilteringBoundLogger
+
+from kvs.adapters.inbound.client import Client
+from kvs.adapters.inbound.connection import Connection, ConnectionFactory
+from kvs.adapters.inbound.listener import Listener, bind
+from kvs.application.budget import ClientsBudget
+from kvs.domain.errors import LimitError, TimedOutError
+from kvs.ports.storage import Storage
+
+MAX_REFUSED: Final = 8
+"""Most clients at a time that are here only to be told that there are too many; more wait in the kernel's backlog."""
+
+FD_RESERVE: Final = 32
+"""Descriptors that are not for clients: standard streams, listeners, the loop's own, the engine's, refused clients."""
+
+SWEPT_PER_TURN: Final = 500
+"""Clients whose timeouts are looked at in one go: about 0.5 ms."""
+
+LOOPBACK: Final = ("127.", "::1")
+
+
+class Transport(Protocol):
+    """**Protocol:** What makes a client of an accepted socket."""
+
+    def open(self, server: "Server", sock: socket.socket, peer: str, connection: Connection) -> Client:
+        """Return the client, whose first bytes may come from now on."""
+
+
+@final
+class ServerLimits:
+    """What all clients together may do, and for how long; see the settings of the same names. 0 is no timeout."""
+
+    __slots__ = (
+        "drain_timeout_s",
+        "idle_timeout_s",
+        "input_timeout_s",
+        "max_clients",
+        "output_timeout_s",
+        "transaction_idle_timeout_s",
+        "transaction_timeout_s",
+    )
+
+    def __init__(
+        self,
+        max_clients: int,
+        idle_timeout_s: float,
+        input_timeout_s: float,
+        output_timeout_s: float,
+        transaction_idle_timeout_s: float,
+        transaction_timeout_s: float,
+        drain_timeout_s: float,
+    ) -> None:
+        self.max_clients = max_clients
+        self.idle_timeout_s = idle_timeout_s
+        self.input_timeout_s = input_timeout_s
+        self.output_timeout_s = output_timeout_s
+        self.transaction_idle_timeout_s = transaction_idle_timeout_s
+        self.transaction_timeout_s = transaction_timeout_s
+        self.drain_timeout_s = drain_timeout_s
+
+    def sweep_every_s(self) -> float:
+        """Return how often to look: a quarter of the shortest timeout, between 20 ms and a second."""
+        timeouts = (
+            self.idle_timeout_s,
+            self.input_timeout_s,
+            self.output_timeout_s,
+            self.transaction_idle_timeout_s,
+            self.transaction_timeout_s,
+        )
+        return min(1.0, max(0.02, min((timeout / 4 for timeout in timeouts if timeout), default=1.0)))
+
+
+class Server:
+    """Serves clients of one transport over one engine, until it is told to stop.
+
+    Args:
+        hosts: Names or addresses to listen on.
+        port: Port, 0 for any that is free.
+        transport: Makes clients of sockets.
+        connect: Makes connections for clients.
+        storage: The engine, for its ``sync``.
+        limits: Bounds and timeouts.
+        budget: Memory of all clients together.
+        log: Bound logger.
+    """
+
+    def __init__(
+        self,
+        hosts: tuple[str, ...],
+        port: int,
+        transport: Transport,
+        connect: ConnectionFactory,
+        storage: Storage,
+        limits: ServerLimits,
+        budget: ClientsBudget,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.budget: Final = budget
+        self._hosts = hosts
+        self._port = port
+        self._transport = transport
+        self._connect = connect
+        self._storage = storage
+        self._limits = limits
+        self._log = log
+        self._clients: dict[Client, None] = {}  # in order of arrival
+        self._refused = 0
+        self._touched: list[Client] = []
+        self._waiting: list[Client] = []
+        self._tick_scheduled = False
+        self._draining = False
+        self._failed = False
+        self._exit_code = 0
+
+    async def run(self) -> int:
+        """Listen, serve and drain. To be called once.
+
+        Returns:
+            The exit code: 0 after an orderly stop, 1 if the engine failed or a second signal cut the drain short.
+
+        Raises:
+            ListenError: An address cannot be listened on.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._unexpected)
+        self._stop = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._listener = Listener(bind(self._hosts, self._port), self._accept, self._log)
+        try:
+            for signal_number in (signal.SIGINT, signal.SIGTERM):
+                self._loop.add_signal_handler(signal_number, self._signalled, signal_number)
+            self._listener.resume()
+            self._announce()
+            self._sweep()
+            await self._stop.wait()
+            if not self._failed:
+                await self._drain()
+        finally:
+            self._draining = True
+            self._listener.close()
+            for client in list(self._clients):
+                client.abort()
+        await asyncio.sleep(0)  # asyncio reports the end of an aborted socket in the next turn
+        self._log.info("stopped", exit_code=self._exit_code)
+        return self._exit_code
+
+    def stop(self) -> None:
+        """Begin the drain."""
+        self._stop.set()
+
+    # What clients report.
+
+    def touch(self, client: Client) -> None:
+        """Have a client flushed at the end of this tick."""
+        if client.touched:
+            return
+        client.touched = True
+        self._touched.append(client)
+        if not self._tick_scheduled:
+            self._tick_scheduled = True
+            self._loop.call_soon(self._end_tick)
+
+    def continue_next_tick(self, client: Client) -> None:
+        """Have a client run more of its backlog."""
+        self._waiting.append(client)
+        if not self._tick_scheduled:
+            self._tick_scheduled = True
+            self._loop.call_soon(self._end_tick)
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
+        """Call back after a while."""
+        self._loop.call_later(delay_s, callback)
+
+    def left(self, client: Client) -> None:
+        """Forget a client."""
+        del self._clients[client]
+        if client.refused:
+            self._refused -= 1
+        else:
+            session = client.connection.session
+            self._log.info(
+                "client_left",
+                peer=client.peer,
+                session=session.id,
+                commands=client.connection.requests,
+                committed=session.totals.committed,
+                conflicted=session.totals.conflicted,
+                aborted=session.totals.aborted,
+            )
+        if self._draining:
+            if not self._clients:
+                self._empty.set()
+        else:
+            self._listener.resume()
+
+    # The tick.
+
+    def _end_tick(self) -> None:
+        self._tick_scheduled = False
+        if self._failed:
+            return
+        try:
+            self._storage.sync()
+        except Exception as error:
+            self._give_up(error)
+            return
+        touched, self._touched = self._touched, []
+        waiting, self._waiting = self._waiting, []
+        for client in touched:
+            client.touched = False
+            client.flush()
+        for client in waiting:
+            client.resume()
+
+    def _give_up(self, error: Exception) -> None:
+        """The engine is finished: what it applied may not last, so nobody may be told of it."""
+        self._log.critical("sync_failed", exc_info=error)
+        self._failed = True
+        self._exit_code = 1
+        self._stop.set()
+
+    # Coming.
+
+    def _announce(self) -> None:
+        for host, port in self._listener.addresses:
+            self._log.info("listening", host=host, port=port, max_clients=self._limits.max_clients)
+            if not host.startswith(LOOPBACK):
+                self._log.warning(
+                    "listening_beyond_loopback",
+                    host=host,
+                    meaning="anyone who reaches this port can read and write everything",
+                )
+
+    def _accept(self, sock: socket.socket, peer: str) -> None:
+        connection = self._connect()
+        client = self._transport.open(self, sock, peer, connection)
+        client.refused = len(self._clients) - self._refused >= self._limits.max_clients
+        self._clients[client] = None
+        if client.refused:
+            self._refused += 1
+            self._log.warning("client_refused", peer=peer, max_clients=self._limits.max_clients)
+            connection.fail(LimitError(f"There are max_clients = {self._limits.max_clients} clients already."))
+            if self._refused >= MAX_REFUSED:
+                self._listener.pause()
+        else:
+            self._log.info("client_connected", peer=peer, session=connection.session.id)
+
+    # Staying too long.
+
+    def _sweep(self) -> None:
+        """Look at everybody's timeouts, some at a time."""
+        self._sweep_some(list(self._clients), 0)
+
+    def _sweep_some(self, clients: list[Client], at: int) -> None:
+        now_s = self._loop.time()
+        for client in clients[at : at + SWEPT_PER_TURN]:
+            if client in self._clients:
+                self._check(client, now_s)
+        at += SWEPT_PER_TURN
+        if at < len(clients):
+            self._loop.call_soon(self._sweep_some, clients, at)
+        else:
+            self._loop.call_later(self._limits.sweep_every_s(), self._sweep)
+
+    def _check(self, client: Client, now_s: float) -> None:
+        limits = self._limits
+        stalled_s = client.output_stalled_s(now_s)
+        if limits.output_timeout_s and stalled_s >= limits.output_timeout_s:
+            self._log.warning("client_dropped", peer=client.peer, unread_output_s=round(stalled_s, 3))
+            client.abort()
+            return
+        connection = client.connection
+        if connection.closing:
+            return
+        session = connection.session
+        idle_s = client.idle_s(now_s)
+        reason = None
+        if session.expired:
+            reason = "The transaction was ended: the values kept for its snapshot outgrew max_history_bytes."
+        elif session.depth and 0 < limits.transaction_timeout_s <= now_s - session.started_at_s:
+            reason = f"The transaction was ended: it lasted transaction_timeout_s = {limits.transaction_timeout_s:g}."
+        elif session.depth and 0 < limits.transaction_idle_timeout_s <= idle_s:
+            reason = (
+                "The transaction was ended: nothing came for "
+                f"transaction_idle_timeout_s = {limits.transaction_idle_timeout_s:g}."
+            )
+        elif connection.unfinished and 0 < limits.input_timeout_s <= idle_s:
+            reason = f"The request was not finished: nothing came for input_timeout_s = {limits.input_timeout_s:g}."
+        elif 0 < limits.idle_timeout_s <= idle_s:
+            reason = f"Nothing came for idle_timeout_s = {limits.idle_timeout_s:g}."
+        if reason is not None:
+            connection.fail(TimedOutError(reason))
+            self.touch(client)
+
+    # Going.
+
+    def _signalled(self, signal_number: signal.Signals) -> None:
+        if self._draining:
+            self._log.warning("stopping_at_once", signal=signal_number.name)
+            self._exit_code = 1
+            self._empty.set()
+            return
+        self._log.info("stopping", signal=signal_number.name, clients=len(self._clients))
+        self._draining = True
+        self._stop.set()
+
+    async def _drain(self) -> None:
+        """Stop accepting, answer what has come, abort what is open, and see the clients off."""
+        self._draining = True
+        self._listener.close()
+        if not self._clients:
+            return
+        for client in list(self._clients):
+            client.drain()
+        try:
+            async with asyncio.timeout(self._limits.drain_timeout_s):
+                await self._empty.wait()
+        except TimeoutError:
+            self._log.warning("drain_cut_short", clients=len(self._clients))
+
+    def _unexpected(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what asyncio caught; it has closed the socket concerned."""
+        self._log.error("unexpected", reason=context.get("message"), exc_info=context.get("exception"))
+
+
+def clients_allowed(wanted: int, log: FilteringBoundLogger) -> int:
+    """Raise the limit on descriptors as far as needed and allowed; return how many clients then fit."""
+    import resource  # noqa: PLC0415  # Unix only
+
+    needed = wanted + FD_RESERVE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < needed:
+            allowed = max(1, soft - FD_RESERVE)
+            log.warning("max_clients_lowered", max_clients=allowed, wanted=wanted, open_files_limit=soft)
+            return allowed
+    return wanted

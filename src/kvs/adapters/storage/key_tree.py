@@ -1,0 +1,240 @@
+"""An ordered set of keys that can be looked at as it was: a B+ tree whose old versions share what has not changed.
+
+A view of the tree is just its root at that moment. A node that a view may still see is copied before it is changed
+(path copying); one that is younger than the newest view is changed in place, so with no views open nothing is copied.
+Old nodes go when the last view that reaches them does; nobody has to look for them.
+
+Every node knows how many keys are beneath it, so counting a range costs O(log n), as does finding where one begins.
+A leaf that becomes empty is removed; sparse ones are not merged, which bounds the waste at one node per key.
+
+Source: D. Comer, "The Ubiquitous B-Tree", 1979; O. Rodeh, "B-trees, Shadowing, and Clones", 2008, for the copying.
+"""
+
+from bisect import bisect_left, bisect_right
+from typing import Final, TypeAlias, final
+
+LEAF_KEYS: Final = 64
+"""Most keys in a leaf. Half as many make the tree 20 % larger, twice as many make a copied leaf cost twice the time."""
+
+BRANCH_CHILDREN: Final = 64
+
+NODE_OVERHEAD_BYTES: Final = 160
+
+
+class Node:
+    """A leaf, or the base of a branch: ``count`` keys, last copied or made at commit number ``born``."""
+
+    __slots__ = ("born", "count", "height", "keys")
+
+    def __init__(self, keys: list[bytes], count: int, height: int, born: int) -> None:
+        self.keys = keys
+        self.count = count
+        self.height = height
+        self.born = born
+
+
+@final
+class Branch(Node):
+    """An inner node: ``keys[i]`` is at most the lowest key of ``children[i + 1]`` and above all of ``children[i]``."""
+
+    __slots__ = ("children",)
+
+    def __init__(self, keys: list[bytes], children: list[Node], count: int, height: int, born: int) -> None:
+        super().__init__(keys, count, height, born)
+        self.children = children
+
+
+Root: TypeAlias = Node
+
+
+def prefix_end(prefix: bytes) -> bytes | None:
+    """Return the lowest key above all those under the prefix, or None if there is no such bound."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None
+
+
+def count_prefix(root: Root, prefix: bytes) -> int:
+    """Return the number of keys under the prefix. O(log n)."""
+    end = prefix_end(prefix)
+    return (root.count if end is None else _rank(root, end)) - _rank(root, prefix)
+
+
+def scan_prefix(root: Root, prefix: bytes, after: bytes, limit: int) -> list[bytes]:
+    """Return up to ``limit`` keys under the prefix and above ``after``, in order. O(limit + log n)."""
+    found: list[bytes] = []
+    if limit > 0:
+        # The lowest key above `after` is `after` with a zero byte behind it.
+        low = prefix if after < prefix else after + b"\0"
+        _collect(root, low, prefix_end(prefix), limit, found)
+    return found
+
+
+def same_keys(one: Root, other: Root, prefix: bytes) -> bool:
+    """Return whether two versions of a tree hold the same keys under the prefix.
+
+    Subtrees that both share hold the same keys, so they are left out on both sides, level by level; what remains of the
+    one must equal what remains of the other.
+
+    Complexity: O(leaves under the prefix that were changed between the two).
+    """
+    if one is other:
+        return True
+    if count_prefix(one, prefix) != count_prefix(other, prefix):
+        return False
+    end = prefix_end(prefix)
+    left: list[Node] = [one]
+    right: list[Node] = [other]
+    for height in range(max(one.height, other.height), 0, -1):
+        left = _expand(left, height, prefix, end)
+        right = _expand(right, height, prefix, end)
+        shared = {id(node) for node in left} & {id(node) for node in right}
+        left = [node for node in left if id(node) not in shared]
+        right = [node for node in right if id(node) not in shared]
+    return _within(left, prefix, end) == _within(right, prefix, end)
+
+
+@final
+class KeyTree:
+    """The current version of the set, and the only one that changes.
+
+    Attributes:
+        root: A view of the set as it is now.
+        copied_bytes: Running total of the nodes that were copied because a view could see them.
+    """
+
+    __slots__ = ("copied_bytes", "root")
+
+    def __init__(self) -> None:
+        self.root: Root = Node([], 0, 0, 0)
+        self.copied_bytes = 0
+
+    def size_bytes(self) -> int:
+        """Return about what all the nodes hold: 8 B a key, and the nodes themselves at two thirds full."""
+        return self.root.count * (8 + NODE_OVERHEAD_BYTES * 3 // (2 * LEAF_KEYS)) + NODE_OVERHEAD_BYTES
+
+    def add(self, key: bytes, now: int, seen: int) -> None:
+        """Add a key that is not in the set. O(log n).
+
+        Args:
+            key: The key.
+            now: Number of the commit this belongs to, above that of every view.
+            seen: Number of the newest view, which sees every node born no later; -1 if there is none.
+        """
+        node = self.root = self._own(self.root, now, seen)
+        path: list[Branch] = []
+        while isinstance(node, Branch):
+            path.append(node)
+            at = bisect_right(node.keys, key)
+            child = self._own(node.children[at], now, seen)
+            node.children[at] = child
+            node.count += 1
+            node = child
+        at = bisect_left(node.keys, key)
+        node.keys.insert(at, key)
+        node.count += 1
+        if node.count > LEAF_KEYS:
+            # Keys that come in order leave full leaves behind.
+            self._split(node, path, node.count - 1 if at == node.count - 1 else node.count // 2, now)
+
+    def discard(self, key: bytes, now: int, seen: int) -> None:
+        """Remove a key that is in the set. O(log n). Arguments as for :meth:`add`."""
+        node = self.root = self._own(self.root, now, seen)
+        path: list[Branch] = []
+        while isinstance(node, Branch):
+            path.append(node)
+            at = bisect_right(node.keys, key)
+            child = self._own(node.children[at], now, seen)
+            node.children[at] = child
+            node.count -= 1
+            node = child
+        del node.keys[bisect_left(node.keys, key)]
+        node.count -= 1
+        while path and node.count == 0:
+            node = path.pop()
+            at = bisect_right(node.keys, key)
+            del node.children[at]
+            if node.keys:
+                del node.keys[max(at - 1, 0)]
+        root = self.root
+        while isinstance(root, Branch) and len(root.children) <= 1:
+            root = root.children[0] if root.children else Node([], 0, 0, now)
+        self.root = root
+
+    def _own(self, node: Node, now: int, seen: int) -> Node:
+        """Return the node, or a copy of it if a view can see it."""
+        if node.born > seen:
+            return node
+        if isinstance(node, Branch):
+            self.copied_bytes += NODE_OVERHEAD_BYTES + 16 * len(node.children)
+            return Branch(node.keys.copy(), node.children.copy(), node.count, node.height, now)
+        self.copied_bytes += NODE_OVERHEAD_BYTES + 8 * len(node.keys)
+        return Node(node.keys.copy(), node.count, 0, now)
+
+    def _split(self, node: Node, path: list[Branch], half: int, now: int) -> None:
+        """Split a full leaf, and whatever becomes too full above it."""
+        right = Node(node.keys[half:], node.count - half, 0, now)
+        del node.keys[half:]
+        node.count = half
+        separator = right.keys[0]
+        while path:
+            parent = path.pop()
+            at = bisect_right(parent.keys, separator)
+            parent.keys.insert(at, separator)
+            parent.children.insert(at + 1, right)
+            children = len(parent.children)
+            if children <= BRANCH_CHILDREN:
+                return
+            half = children - 2 if at == children - 2 else children // 2
+            moved = parent.children[half:]
+            moved_count = 0
+            for child in moved:
+                moved_count += child.count
+            separator = parent.keys[half - 1]
+            right = Branch(parent.keys[half:], moved, moved_count, parent.height, now)
+            del parent.keys[half - 1 :]
+            del parent.children[half:]
+            parent.count -= moved_count
+        left = self.root
+        self.root = Branch([separator], [left, right], left.count + right.count, left.height + 1, now)
+
+
+def _rank(root: Root, key: bytes) -> int:
+    """Return the number of keys below a key."""
+    rank = 0
+    node = root
+    while isinstance(node, Branch):
+        at = bisect_right(node.keys, key)
+        for child in node.children[:at]:
+            rank += child.count
+        node = node.children[at]
+    return rank + bisect_left(node.keys, key)
+
+
+def _collect(node: Node, low: bytes, end: bytes | None, limit: int, found: list[bytes]) -> bool:
+    """Append keys in [low, end) until there are ``limit``; return whether to go on to the next node."""
+    if isinstance(node, Branch):
+        for child in node.children[bisect_right(node.keys, low) :]:
+            if not _collect(child, low, end, limit, found):
+                return False
+        return True
+    at = bisect_left(node.keys, low)
+    stop = len(node.keys) if end is None else bisect_left(node.keys, end)
+    found.extend(node.keys[at : min(stop, at + limit - len(found))])
+    return stop == len(node.keys) and len(found) < limit
+
+
+def _expand(nodes: list[Node], height: int, low: bytes, end: bytes | None) -> list[Node]:
+    """Replace the branches of a height by those of their children that may hold keys in [low, end)."""
+    expanded: list[Node] = []
+    for node in nodes:
+        if isinstance(node, Branch) and node.height == height:
+            first = bisect_right(node.keys, low)
+            last = len(node.keys) if end is None else bisect_left(node.keys, end)
+            expanded.extend(node.children[first : last + 1])
+        else:
+            expanded.append(node)
+    return expanded
+
+
+def _within(leaves: list[Node], low: bytes, end: bytes | None) -> list[bytes]:
+    return [key for leaf in leaves for key in leaf.keys if key >= low and (end is None or key < end)]

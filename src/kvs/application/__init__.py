@@ -1,0 +1,1 @@
+"""Use cases: a client's session over the pure core and the storage port."""

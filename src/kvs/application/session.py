@@ -1,0 +1,405 @@
+"""One client's session: a mutable slot over the pure stack, between the inbound port and an engine.
+
+The session asks the stack first, then the snapshot, then records what it has seen. A request that a limit refuses has
+computed the next stack and not stored it, so it leaves nothing behind. Every way out of a transaction goes through
+:meth:`EngineSession._end`, which closes the snapshot exactly once.
+"""
+
+from collections.abc import Callable, Mapping
+from heapq import merge
+from typing import Final, final
+
+from structlog.typing import FilteringBoundLogger
+
+from kvs.application.budget import ClientsBudget
+from kvs.domain.errors import (
+    InternalError,
+    KvsError,
+    LimitError,
+    OutcomeUnknownError,
+    StorageUnavailableError,
+    TimedOutError,
+)
+from kvs.domain.transaction import COMMITTED, IDLE, CommitRequest, Committed, Conflict, TransactionStack
+from kvs.domain.values import TOMBSTONE, Key, Pending, Value
+from kvs.ports.inbound import Totals
+from kvs.ports.storage import Snapshot, Storage
+
+
+@final
+class SessionLimits:
+    """What one session may hold; see the settings of the same names."""
+
+    __slots__ = ("max_transaction_bytes", "max_transaction_depth")
+
+    def __init__(self, max_transaction_bytes: int, max_transaction_depth: int) -> None:
+        self.max_transaction_bytes = max_transaction_bytes
+        self.max_transaction_depth = max_transaction_depth
+
+
+@final
+class EngineSession:
+    """Implements :class:`kvs.ports.inbound.Session` over any engine. Called by one thread at a time."""
+
+    __slots__ = ("_sessions", "_snapshot", "_stack", "_storage", "id", "started_at_s", "totals")
+
+    def __init__(self, session_id: int, sessions: "EngineSessions") -> None:
+        self.id: Final = session_id
+        self.totals: Final = Totals()
+        self.started_at_s = 0.0
+        self._sessions = sessions
+        self._storage: Storage = sessions.storage
+        self._stack: TransactionStack = IDLE
+        self._snapshot: Snapshot | None = None
+
+    @property
+    def depth(self) -> int:
+        """See :class:`kvs.ports.inbound.Session`."""
+        return self._stack.depth
+
+    @property
+    def expired(self) -> bool:
+        """See :class:`kvs.ports.inbound.Session`."""
+        return self._snapshot is not None and self._snapshot.expired
+
+    @property
+    def retained_bytes(self) -> int:
+        """See :class:`kvs.ports.inbound.Session`."""
+        return self._stack.retained_bytes
+
+    def get(self, key: Key) -> Value | None:
+        """See :class:`kvs.ports.inbound.Session`."""
+        snapshot = self._snapshot
+        try:
+            if snapshot is None:
+                return _value(self._storage.get(key))
+            pending = self._stack.pending(key)
+            if pending is not None:
+                return pending if isinstance(pending, bytes) else None
+            observed = self._grown(self._stack.observe(key))
+            value = _value(snapshot.get(key))
+        except Exception as error:
+            raise self._failed(error) from None
+        self._replace(observed)
+        return value
+
+    def put(self, key: Key, value: Value) -> None:
+        """See :class:`kvs.ports.inbound.Session`."""
+        if self._snapshot is not None:
+            self._replace(self._grown(self._stack.put(key, value)))
+            return
+        try:
+            self._storage.put(key, value)
+        except Exception as error:
+            raise self._failed(error, writing=True) from None
+
+    def delete(self, key: Key) -> bool:
+        """See :class:`kvs.ports.inbound.Session`."""
+        if self._snapshot is None:
+            try:
+                return _flag(self._storage.delete(key))
+            except Exception as error:
+                raise self._failed(error, writing=True) from None
+        pending = self._stack.pending(key)
+        if pending is TOMBSTONE:
+            return False
+        stack = self._stack
+        if pending is None:
+            stack = stack.observe(key)
+            try:
+                present = _value(self._snapshot.get(key)) is not None
+            except Exception as error:
+                raise self._failed(error) from None
+            if not present:
+                self._replace(self._grown(stack))
+                return False
+        self._replace(self._grown(stack.delete(key)))
+        return True
+
+    def keys(self, prefix: Key, after: Key, limit: int) -> list[Key]:
+        """See :class:`kvs.ports.inbound.Session`. O(limit), and O(w log w) in the pending writes."""
+        snapshot = self._snapshot
+        try:
+            if snapshot is None:
+                return _page(self._storage.scan(prefix, after, limit))
+            observed = self._grown(self._stack.observe_prefix(prefix))
+            page = _overlaid(snapshot, self._stack.writes, prefix, after, limit)
+        except Exception as error:
+            raise self._failed(error) from None
+        self._replace(observed)
+        return page
+
+    def count(self, prefix: Key) -> int:
+        """See :class:`kvs.ports.inbound.Session`. As the engine's, and O(w) in the pending writes."""
+        snapshot = self._snapshot
+        try:
+            if snapshot is None:
+                return _number(self._storage.count(prefix))
+            observed = self._grown(self._stack.observe_prefix(prefix))
+            count = _number(snapshot.count(prefix))
+            for key, pending in self._stack.writes.items():
+                if key.startswith(prefix):
+                    count += (pending is not TOMBSTONE) - (_value(snapshot.get(key)) is not None)
+        except Exception as error:
+            raise self._failed(error) from None
+        self._replace(observed)
+        return count
+
+    def start(self) -> None:
+        """See :class:`kvs.ports.inbound.Session`. O(1)."""
+        sessions = self._sessions
+        if self._snapshot is not None:
+            if self._stack.depth >= sessions.limits.max_transaction_depth:
+                raise LimitError(
+                    f"The transaction is {self._stack.depth} levels deep and max_transaction_depth is "
+                    f"{sessions.limits.max_transaction_depth}."
+                )
+            self._replace(self._grown(self._stack.nest()))
+            return
+        try:
+            snapshot = self._storage.snapshot()
+        except Exception as error:
+            raise self._failed(error) from None
+        self._snapshot = snapshot
+        self.started_at_s = sessions.clock()
+        try:
+            self._replace(self._grown(IDLE.start(snapshot)))
+        except LimitError:
+            self._end()
+            raise
+
+    def commit(self) -> Committed | Conflict:
+        """See :class:`kvs.ports.inbound.Session`."""
+        stack, request = self._stack.commit()
+        if request is None:
+            self._replace(stack)
+            return COMMITTED
+        answer = self._commit(request)
+        self._end()
+        if isinstance(answer, Committed):
+            self.totals.committed += 1
+        else:
+            self.totals.conflicted += 1
+        return answer
+
+    def rollback(self) -> None:
+        """See :class:`kvs.ports.inbound.Session`. O(1)."""
+        stack = self._stack.rollback()
+        if stack is IDLE:
+            self._end()
+        else:
+            self._replace(stack)
+
+    def info(self) -> dict[str, dict[str, object]]:
+        """See :class:`kvs.ports.inbound.Session`. O(number of sessions)."""
+        about: dict[str, object] = {"id": self.id, "depth": self.depth}
+        if self._snapshot is not None:
+            about["pending_writes"] = len(self._stack.writes)
+            about["transaction_bytes"] = self.retained_bytes
+            about["snapshot_age_s"] = round(self._sessions.clock() - self.started_at_s, 3)
+        try:
+            return {"session": about, "server": self._sessions.info()}
+        except Exception as error:
+            raise self._failed(error) from None
+
+    def close(self) -> None:
+        """See :class:`kvs.ports.inbound.Session`."""
+        if self._snapshot is not None:
+            self._abort()
+        self._sessions.closed(self)
+
+    # The two ways a transaction changes.
+
+    def _grown(self, stack: TransactionStack) -> TransactionStack:
+        """Return the next stack, unless it holds more than it may."""
+        limits = self._sessions.limits
+        retained = stack.retained_bytes
+        if retained > limits.max_transaction_bytes:
+            raise LimitError(
+                f"The transaction would hold {retained} bytes; max_transaction_bytes is {limits.max_transaction_bytes}."
+            )
+        return stack
+
+    def _replace(self, stack: TransactionStack) -> None:
+        self._sessions.budget.used_bytes += stack.retained_bytes - self._stack.retained_bytes
+        self._stack = stack
+
+    def _end(self) -> None:
+        """Leave the transaction, whatever became of it."""
+        snapshot = self._snapshot
+        self._snapshot = None
+        self._replace(IDLE)
+        if snapshot is not None:
+            try:
+                snapshot.close()
+            except Exception as error:
+                self._sessions.log.error("engine_failed", session=self.id, call="Snapshot.close", exc_info=error)
+
+    def _abort(self) -> None:
+        self._end()
+        self.totals.aborted += 1
+
+    def _commit(self, request: CommitRequest) -> Committed | Conflict:
+        if not request.writes:
+            return COMMITTED  # a snapshot is consistent by itself, so what only read never conflicts
+        try:
+            answer = self._storage.commit(request)
+            if not isinstance(answer, Committed | Conflict):
+                raise TypeError(f"commit returned {type(answer).__name__}, not Committed or Conflict")
+        except Exception as error:
+            raise self._failed(error, writing=True) from None
+        return answer
+
+    def _failed(self, error: Exception, *, writing: bool = False) -> KvsError:
+        """Return what to answer when an engine raised, and end the transaction where that is the rule.
+
+        Args:
+            error: What was raised.
+            writing: Whether the call may have changed the data.
+        """
+        if isinstance(error, LimitError | StorageUnavailableError):
+            return error
+        if self._snapshot is not None:
+            self._abort()
+        if isinstance(error, TimedOutError | OutcomeUnknownError):
+            return error
+        self._sessions.log.error("engine_failed", session=self.id, exc_info=error)
+        if writing:
+            return OutcomeUnknownError(
+                "The storage engine failed; the writes may have been applied. Read before you retry."
+            )
+        return InternalError("The storage engine failed; an open transaction was ended.")
+
+
+@final
+class EngineSessions:
+    """Opens sessions on one engine, and knows those that are open. Implements ``SessionFactory``.
+
+    Args:
+        storage: The engine.
+        limits: What one session may hold.
+        budget: What all clients together may hold.
+        clock: Monotonic seconds.
+        about: What the server says of itself in INFO: version, build, engine.
+        log: For engines that break their contract.
+    """
+
+    __slots__ = (
+        "_about",
+        "_ended",
+        "_next_id",
+        "_open",
+        "_opened_at_s",
+        "budget",
+        "clock",
+        "limits",
+        "log",
+        "storage",
+    )
+
+    def __init__(
+        self,
+        storage: Storage,
+        limits: SessionLimits,
+        budget: ClientsBudget,
+        clock: Callable[[], float],
+        about: Mapping[str, str],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.storage = storage
+        self.limits = limits
+        self.budget = budget
+        self.clock = clock
+        self.log = log
+        self._about = about
+        self._opened_at_s = clock()
+        self._next_id = 1
+        self._open: dict[int, EngineSession] = {}
+        self._ended = Totals()
+
+    def open(self) -> EngineSession:
+        """Open a session."""
+        session = EngineSession(self._next_id, self)
+        self._next_id += 1
+        self._open[session.id] = session
+        return session
+
+    def closed(self, session: EngineSession) -> None:
+        """Forget a session, but not what it did."""
+        if self._open.pop(session.id, None) is not None:
+            self._ended.committed += session.totals.committed
+            self._ended.conflicted += session.totals.conflicted
+            self._ended.aborted += session.totals.aborted
+
+    def info(self) -> dict[str, object]:
+        """Return figures about the server. O(number of sessions)."""
+        now_s = self.clock()
+        committed, conflicted, aborted = self._ended.committed, self._ended.conflicted, self._ended.aborted
+        transactions = 0
+        oldest_s = now_s
+        for session in self._open.values():
+            committed += session.totals.committed
+            conflicted += session.totals.conflicted
+            aborted += session.totals.aborted
+            if session.depth:
+                transactions += 1
+                oldest_s = min(oldest_s, session.started_at_s)
+        return {
+            **self._about,
+            "uptime_s": round(now_s - self._opened_at_s, 3),
+            "clients": len(self._open),
+            "clients_bytes": self.budget.used_bytes,
+            "open_transactions": transactions,
+            "oldest_snapshot_s": round(now_s - oldest_s, 3),
+            "commits": committed,
+            "conflicts": conflicted,
+            "aborts": aborted,
+            **self.storage.stats(),
+        }
+
+
+# What an engine returns is checked here, so that both builds meet a wrong answer alike: as an engine that failed.
+
+
+def _value(value: object) -> Value | None:
+    if value is None or type(value) is bytes:
+        return value
+    raise TypeError(f"the engine returned {type(value).__name__}, not bytes or None")
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise TypeError(f"the engine returned {type(value).__name__}, not bool")
+
+
+def _number(value: object) -> int:
+    if isinstance(value, int):
+        return value
+    raise TypeError(f"the engine returned {type(value).__name__}, not int")
+
+
+def _page(page: object) -> list[Key]:
+    if isinstance(page, list) and all(type(key) is bytes for key in page):
+        return page
+    raise TypeError(f"the engine returned {type(page).__name__}, not a list of bytes")
+
+
+def _overlaid(snapshot: Snapshot, writes: Mapping[Key, Pending], prefix: Key, after: Key, limit: int) -> list[Key]:
+    """Return a page of a snapshot's keys as a transaction with pending writes sees it."""
+    pending = sorted(key for key in writes if key > after and key.startswith(prefix))
+    found: list[Key] = []
+    while len(found) < limit:
+        page = _page(snapshot.scan(prefix, after, limit))
+        last = len(page) < limit
+        if last:
+            mine, pending = pending, []
+        else:
+            after = page[-1]
+            mine = [key for key in pending if key <= after]
+            pending = pending[len(mine) :]
+        added = [key for key in mine if writes[key] is not TOMBSTONE]
+        found.extend(merge((key for key in page if key not in writes), added))
+        if last:
+            break
+    return found[:limit]

@@ -1,0 +1,110 @@
+"""The composition root: the only module that knows every layer.
+
+The container builds the object graph once, at the start, and then steps aside: what it built holds plain references. A
+test replaces any part by overriding its provider.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+from dependency_injector import containers, providers
+from structlog.typing import FilteringBoundLogger
+
+import kvs
+from kvs.adapters.inbound.asyncio_transport import AsyncioTransport
+from kvs.adapters.inbound.line import LineProtocol
+from kvs.adapters.inbound.line_commands import LineLimits
+from kvs.adapters.inbound.server import Server, ServerLimits, clients_allowed
+from kvs.adapters.storage import engines
+from kvs.application.budget import ClientsBudget
+from kvs.application.session import EngineSessions, SessionLimits
+from kvs.config import Settings
+from kvs.logs import make_logger
+from kvs.ports.storage import Storage
+
+
+def _open_storage(settings: Settings) -> Iterator[Storage]:
+    with engines.find(settings.storage)(settings) as storage:
+        yield storage
+
+
+def _about(settings: Settings) -> dict[str, str]:
+    return {"version": kvs.__version__, "build": kvs.BUILD, "engine": settings.storage}
+
+
+def _server_limits(settings: Settings, log: FilteringBoundLogger) -> ServerLimits:
+    return ServerLimits(
+        max_clients=clients_allowed(settings.max_clients, log),
+        idle_timeout_s=settings.idle_timeout_s,
+        input_timeout_s=settings.input_timeout_s,
+        output_timeout_s=settings.output_timeout_s,
+        transaction_idle_timeout_s=settings.transaction_idle_timeout_s,
+        transaction_timeout_s=settings.transaction_timeout_s,
+        drain_timeout_s=settings.drain_timeout_s,
+    )
+
+
+class Container(containers.DeclarativeContainer):
+    """Everything a server is made of."""
+
+    settings = providers.Dependency(instance_of=Settings)
+
+    log = providers.Singleton(make_logger, settings.provided.log_level, settings.provided.log_format)
+    clock = providers.Object(time.monotonic)
+    budget = providers.Singleton(ClientsBudget, settings.provided.max_clients_bytes)
+
+    storage = providers.Resource(_open_storage, settings)
+
+    sessions = providers.Singleton(
+        EngineSessions,
+        storage=storage,
+        limits=providers.Factory(
+            SessionLimits, settings.provided.max_transaction_bytes, settings.provided.max_transaction_depth
+        ),
+        budget=budget,
+        clock=clock,
+        about=providers.Factory(_about, settings),
+        log=log,
+    )
+
+    protocol = providers.Singleton(
+        LineProtocol,
+        sessions=sessions,
+        limits=providers.Factory(
+            LineLimits,
+            max_key_bytes=settings.provided.max_key_bytes,
+            max_value_bytes=settings.provided.max_value_bytes,
+            max_tick_requests=settings.provided.max_tick_requests,
+            max_tick_output_bytes=settings.provided.max_tick_output_bytes,
+        ),
+        budget=budget,
+        log=log,
+    )
+
+    transport = providers.Singleton(AsyncioTransport, settings.provided.max_output_bytes)
+
+    server = providers.Singleton(
+        Server,
+        hosts=settings.provided.host,
+        port=settings.provided.port,
+        transport=transport,
+        connect=protocol.provided.connect,
+        storage=storage,
+        limits=providers.Factory(_server_limits, settings, log),
+        budget=budget,
+        log=log,
+    )
+
+
+def serve(container: Container) -> int:
+    """Run a server until it is told to stop; return the exit code. The engine is closed on every way out.
+
+    Raises:
+        ConfigError: The engine cannot be had, or does not like its options.
+        ListenError: An address cannot be listened on.
+    """
+    try:
+        return asyncio.run(container.server().run())
+    finally:
+        container.shutdown_resources()

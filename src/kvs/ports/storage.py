@@ -1,0 +1,106 @@
+"""The storage port: what an engine must give.
+
+Consistency
+    Every call is atomic with respect to every other call on the same engine. What a call has returned, every later
+    call sees. A :class:`Snapshot` shows the committed data exactly as it was when it was taken, whatever happens
+    after.
+
+Commit
+    ``commit`` applies all the writes of a request or none. It applies them only if nothing named by a validation
+    has changed since the snapshot of that validation. A key has changed if a commit since put it, even with equal
+    bytes, or deleted it while it existed; deleting an absent key changes nothing. A prefix has changed if the set
+    of keys under it differs from the snapshot's; overwriting a value does not change it. How an engine finds out is
+    its own affair.
+
+Durability
+    What ``put``, ``delete`` and ``commit`` of a non-blocking engine have returned is as durable as the engine
+    promises once the next ``sync`` has returned; the server sends no reply before. A ``sync`` that raises ends the
+    server. A ``blocking`` engine returns from ``put``, ``delete`` and ``commit`` only when durable, seen by nobody
+    before, and has nothing to do in ``sync``.
+
+Concurrency
+    A non-blocking engine is called from one thread only. A ``blocking`` engine must be thread-safe; one session
+    never has two calls in flight.
+
+Failure
+    An engine raises ``StorageUnavailableError`` (nothing was applied, retrying is safe), ``OutcomeUnknownError`` (a
+    write may have been applied), ``LimitError`` (refused for a limit of its own, nothing was applied) and, from a
+    snapshot it had to give up, ``TimedOutError``. Anything else breaks the contract: it is logged and answered with
+    an internal error.
+
+Keys are non-empty ``bytes``; values are ``bytes``; prefixes may be empty, which means every key.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from kvs.domain.transaction import CommitRequest, Committed, Conflict
+from kvs.domain.values import Key, Value
+
+
+class Snapshot(Protocol):
+    """**Protocol:** A read-only view of the committed data, fixed when it was taken."""
+
+    @property
+    def expired(self) -> bool:
+        """Whether the engine had to give the view up; every other call but ``close`` then raises."""
+
+    def get(self, key: Key) -> Value | None:
+        """Return the value of a key, or None if it was absent."""
+
+    def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
+        """Return up to ``limit`` keys under the prefix and greater than ``after``, in byte order."""
+
+    def count(self, prefix: Key) -> int:
+        """Return the number of keys under the prefix."""
+
+    def close(self) -> None:
+        """Let go of the view. Called exactly once. Amortised O(1)."""
+
+
+class Storage(Protocol):
+    """**Protocol:** An engine. See the head of this module for what it promises."""
+
+    @property
+    def blocking(self) -> bool:
+        """Whether calls may wait for a network or a slow device, and so must not run on the server's loop."""
+
+    def get(self, key: Key) -> Value | None:
+        """Return the committed value of a key, or None."""
+
+    def put(self, key: Key, value: Value) -> None:
+        """Store a value, as a transaction of its own."""
+
+    def delete(self, key: Key) -> bool:
+        """Delete a key, as a transaction of its own; return whether it was there."""
+
+    def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
+        """Return up to ``limit`` committed keys under the prefix and greater than ``after``, in byte order.
+
+        The last key of one call is the ``after`` of the next: a cursor that needs no state in the engine.
+        """
+
+    def count(self, prefix: Key) -> int:
+        """Return the number of committed keys under the prefix."""
+
+    def snapshot(self) -> Snapshot:
+        """Fix a view of the committed data. O(1)."""
+
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        """Apply the writes if nothing that was observed has changed.
+
+        Returns:
+            Committed, or Conflict with some of what changed, up to ``MAX_CONFLICTS_NAMED`` keys and as many prefixes.
+
+        Complexity:
+            O(keys read + written) and, per prefix, at most O(keys that appeared or went since the snapshot).
+        """
+
+    def sync(self) -> None:
+        """Make everything that was applied as durable as the engine promises. At once if there is nothing to do."""
+
+    def stats(self) -> Mapping[str, int]:
+        """Return figures for people, by name with their unit (``history_bytes``), in O(1)."""
+
+    def close(self) -> None:
+        """Release everything. No call follows."""
