@@ -72,7 +72,8 @@ class EngineSession:
         snapshot = self._snapshot
         try:
             if snapshot is None:
-                return _value(self._storage.get(key))
+                value = self._storage.get(key)
+                return value if type(value) is bytes else _value(value)
             pending = self._stack.pending(key)
             if pending is not None:
                 return pending if isinstance(pending, bytes) else None

@@ -134,9 +134,10 @@ class _Frame:
         own_bytes: Upper bound of what this frame holds beyond its parent.
         visible_bytes: Exact size of all the entries in ``writes``.
         below_bytes: What the frames beneath retain.
+        retained_bytes: What this frame and all beneath it retain.
     """
 
-    __slots__ = ("below_bytes", "depth", "own_bytes", "parent", "visible_bytes", "writes")
+    __slots__ = ("below_bytes", "depth", "own_bytes", "parent", "retained_bytes", "visible_bytes", "writes")
 
     def __init__(
         self,
@@ -153,10 +154,7 @@ class _Frame:
         self.own_bytes = own_bytes
         self.visible_bytes = visible_bytes
         self.below_bytes = below_bytes
-
-    def retained_bytes(self) -> int:
-        """Return what this frame and all beneath it retain."""
-        return self.below_bytes + self.own_bytes + FRAME_OVERHEAD_BYTES
+        self.retained_bytes = below_bytes + own_bytes + FRAME_OVERHEAD_BYTES
 
     def write(self, key: Key, pending: Pending) -> "_Frame":
         """Return this frame with one more pending write. O(log n) in the pending writes, flat in depth."""
@@ -181,9 +179,10 @@ class TransactionStack:
 
     Attributes:
         snapshot: The engine's snapshot, opaque here; None when idle.
+        retained_bytes: What the transaction holds: every frame's writes, shadowed ones included, and the read set.
     """
 
-    __slots__ = ("_frame", "_prefixes", "_reads", "_reads_bytes", "snapshot")
+    __slots__ = ("_frame", "_prefixes", "_reads", "_reads_bytes", "retained_bytes", "snapshot")
 
     def __init__(
         self,
@@ -198,6 +197,7 @@ class TransactionStack:
         self._reads = reads
         self._prefixes = prefixes
         self._reads_bytes = reads_bytes
+        self.retained_bytes: Final = 0 if frame is None else frame.retained_bytes + reads_bytes
 
     @property
     def depth(self) -> int:
@@ -208,11 +208,6 @@ class TransactionStack:
     def writes(self) -> Mapping[Key, Pending]:
         """Everything pending, as the innermost frame sees it."""
         return _NO_WRITES if self._frame is None else self._frame.writes
-
-    @property
-    def retained_bytes(self) -> int:
-        """What the transaction holds in memory: every frame's writes, shadowed ones included, and the read set."""
-        return 0 if self._frame is None else self._frame.retained_bytes() + self._reads_bytes
 
     def pending(self, key: Key) -> Pending | None:
         """Return the pending value or tombstone of a key, or None. One probe at any depth."""
@@ -236,7 +231,7 @@ class TransactionStack:
         """
         parent = self._open_frame()
         return self._with(
-            _Frame(parent, parent.depth + 1, parent.writes, 0, parent.visible_bytes, parent.retained_bytes())
+            _Frame(parent, parent.depth + 1, parent.writes, 0, parent.visible_bytes, parent.retained_bytes)
         )
 
     def put(self, key: Key, value: Value) -> "TransactionStack":

@@ -24,6 +24,9 @@ from kvs.domain.errors import (
 )
 from kvs.ports.inbound import Session, SessionFactory
 
+CHARGE_STEP_BYTES: Final = 4096
+"""What a connection may hold more or less than the budget knows: telling it of every reply would cost 5 % of a GET."""
+
 TLS_HANDSHAKE: Final = b"\x16"
 _HTTP: Final = re.compile(rb" HTTP/[0-9]\.[0-9][ \t]*\Z")
 
@@ -34,13 +37,11 @@ class LineConnection:
 
     __slots__ = (
         "_allowance",
-        "_ascii",
         "_at",
         "_budget",
         "_charged_bytes",
         "_dropping",
         "_greeted",
-        "_has_cr",
         "_input_bytes",
         "_input_ended",
         "_limits",
@@ -49,6 +50,7 @@ class LineConnection:
         "_out",
         "_out_bytes",
         "_overlong",
+        "_plain",
         "_tail",
         "closing",
         "requests",
@@ -66,8 +68,7 @@ class LineConnection:
         self._lines: list[bytes | None] = []  # complete and waiting; None: refused for want of memory
         self._at = 0  # how many of them have been run
         self._input_bytes = 0  # in all of them
-        self._ascii = True  # all of them are
-        self._has_cr = False  # one of them has a CR
+        self._plain = True  # all of them are ASCII without a CR
         self._tail = bytearray()  # the line that is not complete
         self._dropping = False  # ... and is not kept, for want of memory
         self._overlong = False  # ... or is longer than all limits allow: the framing is lost
@@ -94,10 +95,9 @@ class LineConnection:
         if self.closing or self._overlong or self._input_ended:
             return
         if not self._greeted and not self._tail and data.startswith(TLS_HANDSHAKE):
-            self._violate("This port speaks plain text, not TLS.", data)
-            self._charge()
+            self.fail(self._violation("This port speaks plain text, not TLS.", data))
             return
-        waiting = self.backlog
+        waiting = self._at < len(self._lines)
         self._frame(data)
         if waiting:
             self._charge()  # this tick's share has been used up
@@ -106,13 +106,9 @@ class LineConnection:
 
     def resume(self) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        if self._at < len(self._lines):
+        if self._lines:
             self._run()
-        if not self.closing and self._at >= len(self._lines):
-            if self._lines:
-                self._lines.clear()
-                self._at = 0
-                self._input_bytes = 0
+        if not self._lines and not self.closing:
             if self._overlong:
                 self.fail(TooLargeError(f"The line is longer than {self._limits.max_line_bytes} bytes."))
             elif self._input_ended:
@@ -133,34 +129,41 @@ class LineConnection:
                 return
             self._dropping = False
             self._lines.append(None)
+            self._plain = False
             data = data[end + 1 :]
         if self._tail:
-            if b"\n" in data:
-                self._tail += data
-                data = bytes(self._tail)
-                self._tail = bytearray()
-            else:
-                self._tail += data
-                data = b""
-        if data:
-            lines = data.split(b"\n")
-            rest = lines.pop()
-            if rest:
-                self._tail += rest
-            if lines:
-                idle = self.backlog
-                self._ascii = (self._ascii or not idle) and data.isascii()
-                self._has_cr = (self._has_cr and idle) or b"\r" in data
-                self._input_bytes += len(data) - len(rest)
-                if len(data) > self._limits.max_line_bytes:
-                    self._cut_overlong(lines)
+            self._tail += data
+            if b"\n" not in data:
+                self._check_tail()
+                return
+            data = bytes(self._tail)
+            self._tail = bytearray()
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        if lines:
+            plain = data.isascii() and b"\r" not in data
+            if len(data) > self._limits.max_line_bytes:
+                self._cut_overlong(lines)
+            if self._lines:
+                self._plain = self._plain and plain
                 self._lines += lines
+            else:
+                self._plain = plain
+                self._lines = lines  # type: ignore[assignment]  # a list of lines is one of lines and refused lines
+            self._input_bytes += len(data) - len(rest)
+        if rest and not self._overlong:
+            self._tail += rest
+            self._check_tail()
+
+    def _check_tail(self) -> None:
+        """Let go of a line that may not be kept until it is complete."""
         if len(self._tail) > self._limits.max_line_bytes:
             self._overlong = True
-        elif self._tail and self._budget.exhausted():
+        elif self._budget.exhausted():
             self._dropping = True
-        if self._overlong or self._dropping:
-            self._tail = bytearray()
+        else:
+            return
+        self._tail = bytearray()
 
     def _cut_overlong(self, lines: list[bytes]) -> None:
         for at, line in enumerate(lines):
@@ -173,35 +176,29 @@ class LineConnection:
 
     def _run(self) -> None:
         """Run waiting lines, as many as one tick allows."""
-        lines, at = self._lines, self._at
-        out, out_bytes = self._out, self._out_bytes
-        max_out_bytes = self._limits.max_tick_output_bytes
+        session, limits = self.session, self._limits
+        lines, out, out_bytes = self._lines, self._out, self._out_bytes
         refusing = self._budget.exhausted()
-        self._allowance = self._limits.max_tick_requests
-        while at < len(lines) and self._allowance > 0 and out_bytes < max_out_bytes:
+        at = first = self._at
+        self._allowance = limits.max_tick_requests
+        while at < len(lines) and at - first < self._allowance and out_bytes < limits.max_tick_output_bytes:
             line = lines[at]
             at += 1
             try:
                 if line is None:
                     raise self._refusal()
-                if self._has_cr and line.endswith(b"\r"):
-                    line = line[:-1]
-                if not self._ascii:
-                    _check_utf8(line)
-                if not self._greeted:
-                    self._greet(line)
+                if not (self._plain and self._greeted):
+                    line = self._vet(line)
                 verb, _, words = line.partition(b" ")
                 command = COMMANDS.get(verb)
                 if command is None:
                     command, words = self._resolve(line)
                 if refusing and not command.frees_memory:
                     raise self._refusal()
-                self._allowance -= command.cost
-                reply = command.run(self.session, self._limits, words)
-                if command.closes:
-                    self._stop()
+                if command.special:
+                    self._prepare(command)
+                reply = command.run(session, limits, words)
             except KvsError as error:
-                self._allowance -= 1
                 reply = json_line.error(error.code, str(error))
                 if isinstance(error, ProtocolViolationError | TimedOutError):
                     self._stop()
@@ -209,18 +206,32 @@ class LineConnection:
             out_bytes += len(reply)
             if self.closing:
                 break
-        self.requests += at - self._at
-        self._at = at
+        self.requests += at - first
         self._out_bytes = out_bytes
-        if self.closing:
-            self._forget_input()
+        if self.closing or at == len(lines):
+            self._forget_lines()
+        else:
+            self._at = at
 
-    def _greet(self, line: bytes) -> None:
-        """Look at the first line that is not blank: an HTTP request is otherwise a well-formed GET or PUT."""
-        if line.strip(BLANKS):
-            self._greeted = True
-            if _HTTP.search(line):
+    def _vet(self, line: bytes) -> bytes:
+        """Return the line as it is to be run; look at what cannot be told of many lines at once."""
+        if line.endswith(b"\r"):
+            line = line[:-1]
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            raise EncodingError(f"The line is not UTF-8 (at byte {error.start}).") from None
+        if not self._greeted and line.strip(BLANKS):
+            self._greeted = True  # the first line that is not blank
+            if _HTTP.search(line):  # ... would otherwise be a well-formed GET or PUT
                 raise self._violation("This port does not speak HTTP.", line)
+        return line
+
+    def _prepare(self, command: Command) -> None:
+        """Account for a command that is slow, or is the last."""
+        self._allowance -= command.extra_cost
+        if command.closes:
+            self._stop()
 
     def _resolve(self, line: bytes) -> tuple[Command, bytes]:
         """Find the command of a line that does not begin with a verb in capitals and a space."""
@@ -232,7 +243,7 @@ class LineConnection:
         if command is None:
             if verb.endswith(b":"):
                 raise self._violation("This looks like an HTTP header, and this port does not speak HTTP.", line)
-            self._allowance -= SLOW_COST
+            self._allowance -= SLOW_COST - 1
             raise unknown_command(verb)
         return command, words
 
@@ -246,8 +257,9 @@ class LineConnection:
 
     def take_output(self) -> bytes:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        output = b"".join(self._out)
-        self._out.clear()
+        out = self._out
+        output = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
         self._out_bytes = 0
         self._charge()
         return output
@@ -258,17 +270,15 @@ class LineConnection:
             reply = json_line.error(error.code, str(error))
             self._out.append(reply)
             self._out_bytes += len(reply)
+            self._forget_lines()
             self._stop()
-            self._forget_input()
-            self._charge()
 
     def close(self) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        self._stop()
-        self._forget_input()
+        self._forget_lines()
         self._out.clear()
         self._out_bytes = 0
-        self._charge()
+        self._stop()
 
     def _finish(self) -> None:
         """Answer for a last line that was cut short, which must not run, and close."""
@@ -279,34 +289,27 @@ class LineConnection:
 
     def _stop(self) -> None:
         self.closing = True
-        self.session.close()
-
-    def _forget_input(self) -> None:
-        self._lines.clear()
-        self._at = 0
-        self._input_bytes = 0
         self._tail = bytearray()
         self._dropping = False
+        self.session.close()
+        self._charge()
 
-    def _violate(self, message: str, data: bytes) -> None:
-        self.fail(self._violation(message, data))
+    def _forget_lines(self) -> None:
+        self._lines = []
+        self._at = 0
+        self._input_bytes = 0
 
     def _violation(self, message: str, data: bytes) -> ProtocolViolationError:
         self._log.warning("protocol_refused", session=self.session.id, reason=message, received=shown(data))
         return ProtocolViolationError(message)
 
     def _charge(self) -> None:
-        """Tell the budget what this connection holds now."""
+        """Tell the budget what this connection holds now, when that has changed by enough to matter."""
         held = self._input_bytes + len(self._tail) + self._out_bytes
-        self._budget.used_bytes += held - self._charged_bytes
-        self._charged_bytes = held
-
-
-def _check_utf8(line: bytes) -> None:
-    try:
-        line.decode()
-    except UnicodeDecodeError as error:
-        raise EncodingError(f"The line is not UTF-8 (at byte {error.start}).") from None
+        change = held - self._charged_bytes
+        if change > CHARGE_STEP_BYTES or change < -CHARGE_STEP_BYTES or self.closing:
+            self._budget.used_bytes += change
+            self._charged_bytes = held
 
 
 @final

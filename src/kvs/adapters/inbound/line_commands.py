@@ -65,25 +65,27 @@ class Command:
 
     Attributes:
         run: Takes the session, the limits and what follows the verb; returns the reply.
-        cost: What it counts for against ``max_tick_requests``.
-        frees_memory: Whether it runs even when the clients hold all the memory they may.
+        extra_cost: What it counts for against ``max_tick_requests``, beyond the one that every request does.
         closes: Whether the connection ends with it.
+        frees_memory: Whether it runs even when the clients hold all the memory they may.
+        special: Whether it has an extra cost or closes.
     """
 
-    __slots__ = ("closes", "cost", "frees_memory", "run")
+    __slots__ = ("closes", "extra_cost", "frees_memory", "run", "special")
 
     def __init__(
         self,
         run: Callable[[Session, LineLimits, bytes], bytes],
         *,
         cost: int = 1,
-        frees_memory: bool = False,
         closes: bool = False,
+        frees_memory: bool = False,
     ) -> None:
         self.run: Final = run
-        self.cost: Final = cost
-        self.frees_memory: Final = frees_memory
+        self.extra_cost: Final = cost - 1
         self.closes: Final = closes
+        self.frees_memory: Final = frees_memory
+        self.special: Final = cost > 1 or closes
 
 
 def unknown_command(verb: bytes) -> UnknownCommandError:
@@ -114,9 +116,10 @@ def _put(session: Session, limits: LineLimits, words: bytes) -> bytes:
 
 
 def _get(session: Session, limits: LineLimits, words: bytes) -> bytes:
-    key = _one_key(words, limits, "GET")
-    value = session.get(key)
-    return json_line.result_json(b"null", key + b" was not found.") if value is None else json_line.result(value)
+    value = session.get(_one_key(words, limits, "GET"))
+    if value is None:
+        return json_line.result_json(b"null", words.rstrip(BLANKS) + b" was not found.")
+    return json_line.result(value)
 
 
 def _del(session: Session, limits: LineLimits, words: bytes) -> bytes:

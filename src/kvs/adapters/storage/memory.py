@@ -11,8 +11,8 @@ above its number. So neither reads nor writes depend on how many snapshots are o
 *Keys.* Which keys existed is answered by the root of the tree alone (:mod:`kvs.adapters.storage.key_tree`).
 
 *Collection.* Each write also looks at a few keys that have history, in turn, and drops the entries that no open
-snapshot needs any more; so does each tick. Garbage never outgrows the live part by more than a constant factor, and nothing
-ever has to stop for it. If what is kept outgrows its limit all the same, the oldest snapshot is given up.
+snapshot needs any more; so does each tick. Garbage never outgrows the live part by more than a constant factor, and
+nothing ever has to stop for it. If what is kept outgrows its limit all the same, the oldest snapshot is given up.
 """
 
 from bisect import bisect_left, bisect_right
