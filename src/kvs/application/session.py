@@ -6,12 +6,12 @@ computed the next stack and not stored it, so it leaves nothing behind. Every wa
 """
 
 from collections.abc import Callable, Mapping
-from heapq import merge
 from typing import Final, final
 
 from structlog.typing import FilteringBoundLogger
 
 from kvs.application.budget import ClientsBudget
+from kvs.application.listing import Count, Page
 from kvs.domain.errors import (
     InternalError,
     KvsError,
@@ -21,8 +21,8 @@ from kvs.domain.errors import (
     TimedOutError,
 )
 from kvs.domain.transaction import COMMITTED, IDLE, CommitRequest, Committed, Conflict, TransactionStack
-from kvs.domain.values import TOMBSTONE, Key, Pending, Value
-from kvs.ports.inbound import Totals
+from kvs.domain.values import TOMBSTONE, Key, Value
+from kvs.ports.inbound import Totals, Unfinished
 from kvs.ports.storage import Snapshot, Storage
 
 
@@ -41,7 +41,7 @@ class SessionLimits:
 class EngineSession:
     """Implements :class:`kvs.ports.inbound.Session` over any engine. Called by one thread at a time."""
 
-    __slots__ = ("_sessions", "_snapshot", "_stack", "_storage", "id", "started_at_s", "totals")
+    __slots__ = ("_job", "_sessions", "_snapshot", "_stack", "_storage", "id", "started_at_s", "totals")
 
     def __init__(self, session_id: int, sessions: "EngineSessions") -> None:
         self.id: Final = session_id
@@ -51,6 +51,7 @@ class EngineSession:
         self._storage: Storage = sessions.storage
         self._stack: TransactionStack = IDLE
         self._snapshot: Snapshot | None = None
+        self._job: Page | Count | None = None  # a listing that is not done, to be asked for again
 
     @property
     def depth(self) -> int:
@@ -118,31 +119,40 @@ class EngineSession:
         return True
 
     def keys(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        """See :class:`kvs.ports.inbound.Session`. O(limit), and O(w log w) in the pending writes."""
+        """See :class:`kvs.ports.inbound.Session`."""
         snapshot = self._snapshot
         try:
             if snapshot is None:
                 return _page(self._storage.scan(prefix, after, limit))
             observed = self._grown(self._stack.observe_prefix(prefix))
-            page = _overlaid(snapshot, self._stack.writes, prefix, after, limit)
+            job = self._job
+            if not isinstance(job, Page) or (job.prefix, job.after, job.limit) != (prefix, after, limit):
+                job = Page(snapshot, self._stack.writes, prefix, after, limit)
+            self._job = None if job.advance() else job
+            page = _page(job.result)
         except Exception as error:
             raise self._failed(error) from None
+        if self._job is not None:
+            raise Unfinished
         self._replace(observed)
         return page
 
     def count(self, prefix: Key) -> int:
-        """See :class:`kvs.ports.inbound.Session`. As the engine's, and O(w) in the pending writes."""
+        """See :class:`kvs.ports.inbound.Session`."""
         snapshot = self._snapshot
         try:
             if snapshot is None:
                 return _number(self._storage.count(prefix))
             observed = self._grown(self._stack.observe_prefix(prefix))
-            count = _number(snapshot.count(prefix))
-            for key, pending in self._stack.writes.items():
-                if key.startswith(prefix):
-                    count += (pending is not TOMBSTONE) - (_value(snapshot.get(key)) is not None)
+            job = self._job
+            if not isinstance(job, Count) or job.prefix != prefix:
+                job = Count(snapshot, self._stack.writes, prefix)
+            self._job = None if job.advance() else job
+            count = _number(job.result)
         except Exception as error:
             raise self._failed(error) from None
+        if self._job is not None:
+            raise Unfinished
         self._replace(observed)
         return count
 
@@ -229,6 +239,7 @@ class EngineSession:
         """Leave the transaction, whatever became of it."""
         snapshot = self._snapshot
         self._snapshot = None
+        self._job = None
         self._replace(IDLE)
         if snapshot is not None:
             try:
@@ -384,23 +395,3 @@ def _page(page: object) -> list[Key]:
     if isinstance(page, list) and all(type(key) is bytes for key in page):
         return page
     raise TypeError(f"the engine returned {type(page).__name__}, not a list of bytes")
-
-
-def _overlaid(snapshot: Snapshot, writes: Mapping[Key, Pending], prefix: Key, after: Key, limit: int) -> list[Key]:
-    """Return a page of a snapshot's keys as a transaction with pending writes sees it."""
-    pending = sorted(key for key in writes if key > after and key.startswith(prefix))
-    found: list[Key] = []
-    while len(found) < limit:
-        page = _page(snapshot.scan(prefix, after, limit))
-        last = len(page) < limit
-        if last:
-            mine, pending = pending, []
-        else:
-            after = page[-1]
-            mine = [key for key in pending if key <= after]
-            pending = pending[len(mine) :]
-        added = [key for key in mine if writes[key] is not TOMBSTONE]
-        found.extend(merge((key for key in page if key not in writes), added))
-        if last:
-            break
-    return found[:limit]

@@ -6,6 +6,10 @@ from kvs.domain.transaction import Committed, Conflict
 from kvs.domain.values import Key, Value
 
 
+class Unfinished(Exception):  # noqa: N818  # not an error: the answer is only not there yet
+    """Raised by a listing that has done its share of work for now. Ask again, the same, when others had their turn."""
+
+
 @final
 class Totals:
     """Outermost transactions by how they ended: applied, answered by a conflict, or ended by the server."""
@@ -55,10 +59,18 @@ class Session(Protocol):
         """Delete a key; return whether it was there."""
 
     def keys(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        """Return up to ``limit`` keys under the prefix and greater than ``after``, in byte order."""
+        """Return up to ``limit`` keys under the prefix and greater than ``after``, in byte order.
+
+        Raises:
+            Unfinished: Ask again.
+        """
 
     def count(self, prefix: Key) -> int:
-        """Return the number of keys under the prefix."""
+        """Return the number of keys under the prefix.
+
+        Raises:
+            Unfinished: Ask again.
+        """
 
     def start(self) -> None:
         """Open a transaction, or a frame inside the open one."""

@@ -58,6 +58,7 @@ class AsyncioClient(Client, asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """Pass on that the socket is gone."""
         self.lost()
+        self._transport = None  # no cycle is left behind
 
     # See Client.
 

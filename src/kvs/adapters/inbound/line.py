@@ -22,7 +22,7 @@ from kvs.domain.errors import (
     TooLargeError,
     UsageError,
 )
-from kvs.ports.inbound import Session, SessionFactory
+from kvs.ports.inbound import Session, SessionFactory, Unfinished
 
 CHARGE_STEP_BYTES: Final = 4096
 """What a connection may hold more or less than the budget knows: telling it of every reply would cost 5 % of a GET."""
@@ -198,6 +198,9 @@ class LineConnection:
                 if command.special:
                     self._prepare(command)
                 reply = command.run(session, limits, words)
+            except Unfinished:
+                at -= 1  # to be run again in the next tick
+                break
             except KvsError as error:
                 reply = json_line.error(error.code, str(error))
                 if isinstance(error, ProtocolViolationError | TimedOutError):

@@ -7,7 +7,6 @@ whoever opens it closes it, on every way out.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from typing import Final, TypeAlias, cast
 
 from kvs.adapters.storage.memory import MemoryStorage
@@ -40,7 +39,9 @@ def find(name: str) -> Engine:
     if target is not None:
         module, _, attribute = target.partition(":")
         return cast("Engine", getattr(import_module(module), attribute))
-    others: dict[str, EntryPoint] = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    from importlib.metadata import entry_points  # noqa: PLC0415  # 20 ms that only a foreign engine needs
+
+    others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name not in others:
         names = ", ".join([*BUILT_IN, *sorted(others.keys() - BUILT_IN.keys())])
         raise ConfigError(f"storage: there is no engine {name!r}; there are: {names}")

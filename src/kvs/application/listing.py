@@ -1,0 +1,90 @@
+"""Listing and counting what a transaction sees: its pending writes over its snapshot, a share of the work at a time.
+
+A transaction may have hundreds of thousands of pending writes, in no order. To look at all of them in one go would hold
+up everybody else, so both jobs can be asked to go on until they are done. Nothing they look at can change meanwhile:
+the snapshot is fixed, the map of writes immutable, and the session waits for its answer.
+"""
+
+from collections.abc import Iterator, Mapping
+from heapq import merge
+from itertools import islice
+from typing import Final, final
+
+from kvs.domain.values import TOMBSTONE, Key, Pending
+from kvs.ports.storage import Snapshot
+
+SHARE_WRITES: Final = 2000
+"""Pending writes looked at in one go: about 1 ms in pure Python."""
+
+SHARE_PAGES: Final = 4
+"""Pages of the snapshot read in one go: about 1 ms for pages of 1,000 keys that are all deleted."""
+
+
+@final
+class Count:
+    """Counts the keys under a prefix.
+
+    Complexity:
+        The snapshot's own count, and O(pending writes).
+    """
+
+    __slots__ = ("_pending", "_snapshot", "prefix", "result")
+
+    def __init__(self, snapshot: Snapshot, writes: Mapping[Key, Pending], prefix: Key) -> None:
+        self.prefix: Final = prefix
+        self.result = snapshot.count(prefix)
+        self._snapshot = snapshot
+        self._pending: Iterator[tuple[Key, Pending]] = iter(writes.items())
+
+    def advance(self) -> bool:
+        """Do a share of the work; return whether it is done and ``result`` is the number."""
+        looked_at = 0
+        for key, pending in islice(self._pending, SHARE_WRITES):
+            looked_at += 1
+            if key.startswith(self.prefix):
+                self.result += (pending is not TOMBSTONE) - (self._snapshot.get(key) is not None)
+        return looked_at < SHARE_WRITES
+
+
+@final
+class Page:
+    """Lists the first keys under a prefix and above another key, in byte order.
+
+    Complexity:
+        O(limit + keys the transaction has deleted among them), and O(pending writes).
+    """
+
+    __slots__ = ("_added", "_from", "_kept", "_pending", "_snapshot", "_writes", "after", "limit", "prefix", "result")
+
+    def __init__(self, snapshot: Snapshot, writes: Mapping[Key, Pending], prefix: Key, after: Key, limit: int) -> None:
+        self.prefix: Final = prefix
+        self.after: Final = after
+        self.limit: Final = limit
+        self.result: list[Key] = []
+        self._snapshot = snapshot
+        self._writes = writes
+        self._pending: Iterator[tuple[Key, Pending]] = iter(writes.items())
+        self._added: list[Key] = []  # of the pending writes: the lowest keys with a value, at most `limit`
+        self._kept: list[Key] = []  # of the snapshot: the lowest keys without a pending write
+        self._from = after
+
+    def advance(self) -> bool:
+        """Do a share of the work; return whether it is done and ``result`` is the page."""
+        part = list(islice(self._pending, SHARE_WRITES))
+        added = [
+            key
+            for key, pending in part
+            if pending is not TOMBSTONE and key > self.after and key.startswith(self.prefix)
+        ]
+        if added:
+            self._added = sorted(self._added + added)[: self.limit]
+        if len(part) == SHARE_WRITES:
+            return False
+        for _ in range(SHARE_PAGES):
+            page = self._snapshot.scan(self.prefix, self._from, self.limit)
+            self._kept += [key for key in page if key not in self._writes]
+            if len(page) < self.limit or len(self._kept) >= self.limit:
+                self.result = list(islice(merge(self._kept, self._added), self.limit))
+                return True
+            self._from = page[-1]
+        return False
