@@ -6,6 +6,7 @@ test replaces any part by overriding its provider.
 
 import asyncio
 import gc
+import select
 import time
 from collections.abc import Iterator
 
@@ -16,11 +17,11 @@ import kvs
 from kvs.adapters.inbound.asyncio_transport import AsyncioTransport
 from kvs.adapters.inbound.line import LineProtocol
 from kvs.adapters.inbound.line_commands import LineLimits
-from kvs.adapters.inbound.server import Server, ServerLimits, clients_allowed
+from kvs.adapters.inbound.server import Server, ServerLimits, Transport, clients_allowed
 from kvs.adapters.storage import engines
 from kvs.application.budget import ClientsBudget
 from kvs.application.session import EngineSessions, SessionLimits
-from kvs.config import Settings
+from kvs.config import ConfigError, Settings
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 
@@ -44,6 +45,19 @@ def _server_limits(settings: Settings, log: FilteringBoundLogger) -> ServerLimit
         transaction_timeout_s=settings.transaction_timeout_s,
         drain_timeout_s=settings.drain_timeout_s,
     )
+
+
+def _transport(settings: Settings) -> Transport:
+    name = settings.transport
+    if name == "auto":
+        name = "epoll" if hasattr(select, "epoll") else "asyncio"
+    if name == "asyncio":
+        return AsyncioTransport(settings.max_output_bytes)
+    if not hasattr(select, "epoll"):
+        raise ConfigError("transport: 'epoll' is not allowed: this system has no epoll; allowed: auto, asyncio")
+    from kvs.adapters.inbound.epoll_transport import EpollTransport  # noqa: PLC0415  # Linux only
+
+    return EpollTransport(settings.max_output_bytes)
 
 
 class Container(containers.DeclarativeContainer):
@@ -83,7 +97,7 @@ class Container(containers.DeclarativeContainer):
         log=log,
     )
 
-    transport = providers.Singleton(AsyncioTransport, settings.provided.max_output_bytes)
+    transport = providers.Singleton(_transport, settings)
 
     server = providers.Singleton(
         Server,

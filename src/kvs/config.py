@@ -34,6 +34,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on; 0 picks a free one")] = 4000
     storage: Annotated[str, Meta(min_length=1, description="storage engine")] = "memory"
+    transport: Annotated[
+        Literal["auto", "epoll", "asyncio"], Meta(description="auto: epoll on Linux, else asyncio")
+    ] = "auto"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"],
         Meta(description="least severe events to log"),

@@ -1,13 +1,10 @@
 """The portable transport: asyncio's own sockets. It moves bytes and knows nothing of what they mean."""
 
 import asyncio
-import fcntl
 import socket
-import struct
-import termios
 from typing import TYPE_CHECKING, cast
 
-from kvs.adapters.inbound.client import Client
+from kvs.adapters.inbound.client import Client, kernel_input_bytes
 from kvs.adapters.inbound.connection import Connection
 
 if TYPE_CHECKING:
@@ -75,8 +72,7 @@ class AsyncioClient(Client, asyncio.Protocol):
         """See :class:`Client`."""
         if self._transport is None or self._transport.is_closing():
             return 0
-        waiting = fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.FIONREAD, bytes(4))
-        return cast("int", struct.unpack("i", waiting)[0])
+        return kernel_input_bytes(self._transport.get_extra_info("socket").fileno())
 
     def pause_reading(self) -> None:
         """See :class:`Client`."""
@@ -105,7 +101,7 @@ class AsyncioClient(Client, asyncio.Protocol):
 
 
 class AsyncioTransport:
-    """Makes a client of an accepted socket.
+    """Implements :class:`kvs.adapters.inbound.server.Transport`.
 
     Args:
         max_output_bytes: Unread output above which nothing more is run for a client, until half of it is gone.
@@ -115,18 +111,25 @@ class AsyncioTransport:
         self._max_output_bytes = max_output_bytes
         self._opening: set[asyncio.Task[None]] = set()
 
-    def open(self, server: "Server", sock: socket.socket, peer: str, connection: Connection) -> Client:
-        """Return the client, whose first bytes may come from now on."""
-        loop = asyncio.get_running_loop()
-        client = AsyncioClient(server, connection, peer, loop, self._max_output_bytes)
-        task = loop.create_task(self._attach(client, sock))
+    def start(self, server: "Server") -> None:
+        """See :class:`kvs.adapters.inbound.server.Transport`."""
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+
+    def open(self, sock: socket.socket, peer: str, connection: Connection) -> Client:
+        """See :class:`kvs.adapters.inbound.server.Transport`."""
+        client = AsyncioClient(self._server, connection, peer, self._loop, self._max_output_bytes)
+        task = self._loop.create_task(self._attach(client, sock))
         self._opening.add(task)  # the loop itself holds tasks by weak references only
         task.add_done_callback(self._opening.discard)
         return client
 
+    def stop(self) -> None:
+        """See :class:`kvs.adapters.inbound.server.Transport`. The sockets are asyncio's to close."""
+
     async def _attach(self, client: AsyncioClient, sock: socket.socket) -> None:
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: client, sock)
+            await self._loop.connect_accepted_socket(lambda: client, sock)
         except OSError:  # the peer went away meanwhile
             sock.close()
             client.lost()

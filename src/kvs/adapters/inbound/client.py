@@ -4,6 +4,9 @@ A transport subclasses :class:`Client` and moves bytes. Here is when it may: whi
 when reading stops, and how a connection ends without losing a reply that is due.
 """
 
+import fcntl
+import sys
+import termios
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +21,11 @@ LINGER_BYTES: Final = 16 << 20
 LINGER_TIMEOUT_S: Final = 1.0
 """Longest wait for the client to close after the last reply has been sent. A plain close with unread input makes the
 kernel reset the connection, and the last reply with it."""
+
+
+def kernel_input_bytes(fd: int) -> int:
+    """Return how much input the kernel holds for a socket."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 class Client(ABC):
@@ -141,6 +149,8 @@ class Client(ABC):
         output = connection.take_output()
         if output:
             self.send(output)
+            if self._lost:
+                return
             self._charge()
         if connection.closing:
             self._leave()

@@ -1,10 +1,11 @@
 """The server: who is connected, the tick, the timeouts, and how it starts and stops.
 
 The tick
-    Input is executed as the transport reports it. The first report of a turn of the loop schedules the end of the tick,
-    which runs when all of that turn's input has been executed: one ``sync`` of the engine, then the replies, reads
-    included. Nothing leaves earlier, so nobody is told of anything that is not as durable as the engine promises.
-    Clients with a backlog run their next share after that, and are answered with the next tick.
+    Input is executed as the transport reports it. The end of the tick follows when all the input of that turn of
+    the loop has been executed, called by the transport or scheduled by the first report: one ``sync`` of the
+    engine, then the replies, reads included. Nothing leaves earlier, so nobody is told of anything that is not as
+    durable as the engine promises. Clients with a backlog run their next share after that, and are answered with
+    the next tick.
 """
 
 import asyncio
@@ -35,10 +36,16 @@ LOOPBACK: Final = ("127.", "::1")
 
 
 class Transport(Protocol):
-    """**Protocol:** What makes a client of an accepted socket."""
+    """**Protocol:** What makes clients of accepted sockets, and moves their bytes."""
 
-    def open(self, server: "Server", sock: socket.socket, peer: str, connection: Connection) -> Client:
-        """Return the client, whose first bytes may come from now on."""
+    def start(self, server: "Server") -> None:
+        """Begin, on the running loop."""
+
+    def open(self, sock: socket.socket, peer: str, connection: Connection) -> Client:
+        """Return the client, and touch it as soon as it can be sent to; its first bytes may come from then on."""
+
+    def stop(self) -> None:
+        """End; every client has been aborted."""
 
 
 @final
@@ -144,6 +151,7 @@ class Server:
         try:
             for signal_number in (signal.SIGINT, signal.SIGTERM):
                 self._loop.add_signal_handler(signal_number, self._signalled, signal_number)
+            self._transport.start(self)
             self._listener.resume()
             self._announce()
             self._sweep()
@@ -155,7 +163,8 @@ class Server:
             self._listener.close()
             for client in list(self._clients):
                 client.abort()
-        await asyncio.sleep(0)  # asyncio reports the end of an aborted socket in the next turn
+            await asyncio.sleep(0)  # asyncio reports the end of an aborted socket in the next turn
+            self._transport.stop()
         self._log.info("stopped", exit_code=self._exit_code)
         return self._exit_code
 
@@ -163,7 +172,11 @@ class Server:
         """Begin the drain."""
         self._stop.set()
 
-    # What clients report.
+    # What the transport reports.
+
+    def begin_tick(self) -> None:
+        """Announce that :meth:`end_tick` will be called in this very turn of the loop."""
+        self._tick_scheduled = True
 
     def touch(self, client: Client) -> None:
         """Have a client flushed at the end of this tick."""
@@ -171,16 +184,12 @@ class Server:
             return
         client.touched = True
         self._touched.append(client)
-        if not self._tick_scheduled:
-            self._tick_scheduled = True
-            self._loop.call_soon(self._end_tick)
+        self._schedule_tick()
 
     def continue_next_tick(self, client: Client) -> None:
         """Have a client run more of its backlog."""
         self._waiting.append(client)
-        if not self._tick_scheduled:
-            self._tick_scheduled = True
-            self._loop.call_soon(self._end_tick)
+        self._schedule_tick()
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
         """Call back after a while."""
@@ -210,7 +219,13 @@ class Server:
 
     # The tick.
 
-    def _end_tick(self) -> None:
+    def _schedule_tick(self) -> None:
+        if not self._tick_scheduled:
+            self._tick_scheduled = True
+            self._loop.call_soon(self.end_tick)
+
+    def end_tick(self) -> None:
+        """Make durable what this tick has done, then send its replies."""
         self._tick_scheduled = False
         if self._failed:
             return
@@ -248,7 +263,7 @@ class Server:
 
     def _accept(self, sock: socket.socket, peer: str) -> None:
         connection = self._connect()
-        client = self._transport.open(self, sock, peer, connection)
+        client = self._transport.open(sock, peer, connection)
         client.refused = len(self._clients) - self._refused >= self._limits.max_clients
         self._clients[client] = None
         if client.refused:

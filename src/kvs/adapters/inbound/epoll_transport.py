@@ -1,0 +1,227 @@
+"""The transport for Linux: all clients behind one epoll object, which asyncio sees as a single descriptor.
+
+A wake-up reads every client that is ready and executes what came, ends the tick, and so sends all the replies: one
+system call to learn who is ready, then one to read and one to send per client, and no callback, future or buffer in
+between. asyncio keeps what it is good at and what is not on the path of a request: signals, timers, accepting.
+
+Measured beside the asyncio transport: see ``docs/performance.md``.
+"""
+
+import asyncio
+import select
+import socket
+from typing import TYPE_CHECKING, Final, final
+
+from kvs.adapters.inbound.client import Client, kernel_input_bytes
+from kvs.adapters.inbound.connection import Connection
+
+if TYPE_CHECKING:
+    from kvs.adapters.inbound.server import Server
+
+READ_BYTES: Final = 1 << 16
+"""Most that is read from one client in one tick. A larger buffer would be mapped and unmapped by malloc every time."""
+
+READABLE: Final = select.EPOLLIN
+WRITABLE: Final = select.EPOLLOUT
+GONE: Final = select.EPOLLHUP | select.EPOLLERR
+
+# What is to follow the last of the output.
+NOT_ENDING: Final = 0
+SHUT_DOWN: Final = 1
+CLOSE: Final = 2
+
+
+@final
+class EpollClient(Client):
+    """A client behind a socket of our own."""
+
+    def __init__(
+        self,
+        transport: "EpollTransport",
+        server: "Server",
+        sock: socket.socket,
+        peer: str,
+        connection: Connection,
+        now_s: float,
+    ) -> None:
+        super().__init__(server, connection, peer, now_s)
+        self._epoll_transport = transport
+        self._socket = sock
+        self._fd = sock.fileno()
+        self._interest = READABLE
+        self._unsent = bytearray()
+        self._full = False
+        self._ending = NOT_ENDING
+        self._open = True
+
+    def ready(self, events: int, now_s: float) -> None:
+        """Read or send, as the kernel says."""
+        if events & WRITABLE:
+            self._send_unsent()
+        if self._open:
+            if self._interest & READABLE:
+                if events & (READABLE | GONE):
+                    self._read(now_s)
+            elif events & GONE:
+                self.abort()  # reported whether one wants to read or not, again and again
+
+    def _read(self, now_s: float) -> None:
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.abort()
+            return
+        if data:
+            self.received(data, now_s)
+        else:
+            self._want(self._interest & ~READABLE)  # an end of input stays readable for ever
+            self.input_ended()
+
+    # See Client.
+
+    def send(self, data: bytes) -> None:
+        """See :class:`Client`."""
+        if not self._open:
+            return
+        sent = 0
+        if not self._unsent:
+            sent = self._try_send(data)
+            if sent == len(data) or not self._open:
+                return
+        self._unsent += memoryview(data)[sent:]
+        self._want(self._interest | WRITABLE)
+        if not self._full and len(self._unsent) > self._epoll_transport.max_output_bytes:
+            self._full = True
+            self.output_full()
+
+    def _send_unsent(self) -> None:
+        unsent = self._unsent
+        with memoryview(unsent) as view:
+            sent = self._try_send(view)
+        if not self._open:
+            return
+        del unsent[:sent]
+        if not unsent:
+            self._want(self._interest & ~WRITABLE)
+            self._end()
+        if self._full and len(unsent) <= self._epoll_transport.max_output_bytes // 2:
+            self._full = False
+            self.output_drained()
+
+    def _try_send(self, data: bytes | memoryview) -> int:
+        """Return how much the kernel took; close if the peer is gone."""
+        try:
+            return self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            self.abort()
+            return 0
+
+    def unsent_bytes(self) -> int:
+        """See :class:`Client`."""
+        return len(self._unsent)
+
+    def waiting_bytes(self) -> int:
+        """See :class:`Client`."""
+        return kernel_input_bytes(self._fd) if self._open else 0
+
+    def pause_reading(self) -> None:
+        """See :class:`Client`."""
+        self._want(self._interest & ~READABLE)
+
+    def resume_reading(self) -> None:
+        """See :class:`Client`."""
+        self._want(self._interest | READABLE)
+
+    def shut_down_writing(self) -> None:
+        """See :class:`Client`."""
+        self._ending = SHUT_DOWN
+        self._end()
+
+    def close(self) -> None:
+        """See :class:`Client`."""
+        self._ending = CLOSE
+        self._end()
+
+    def abort(self) -> None:
+        """See :class:`Client`."""
+        if self._open:
+            self._open = False
+            self._unsent = bytearray()
+            self._epoll_transport.forget(self._fd)
+            self._socket.close()
+            self.lost()
+
+    def _end(self) -> None:
+        """Do what is to follow the last of the output, if that has been sent."""
+        if self._unsent or not self._open:
+            return
+        if self._ending == CLOSE:
+            self.abort()
+        elif self._ending == SHUT_DOWN:
+            self._ending = NOT_ENDING
+            try:
+                self._socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                self.abort()
+
+    def _want(self, interest: int) -> None:
+        if interest != self._interest and self._open:
+            self._interest = interest
+            self._epoll_transport.watch(self._fd, interest)
+
+
+@final
+class EpollTransport:
+    """Implements :class:`kvs.adapters.inbound.server.Transport`.
+
+    Args:
+        max_output_bytes: Unread output above which nothing more is run for a client, until half of it is gone.
+    """
+
+    def __init__(self, max_output_bytes: int) -> None:
+        self.max_output_bytes: Final = max_output_bytes
+        self._clients: dict[int, EpollClient] = {}
+        self._epoll = select.epoll()
+
+    def start(self, server: "Server") -> None:
+        """See :class:`kvs.adapters.inbound.server.Transport`."""
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._epoll.fileno(), self._wake_up)
+
+    def open(self, sock: socket.socket, peer: str, connection: Connection) -> Client:
+        """See :class:`kvs.adapters.inbound.server.Transport`."""
+        client = EpollClient(self, self._server, sock, peer, connection, self._loop.time())
+        self._clients[sock.fileno()] = client
+        self._epoll.register(sock.fileno(), READABLE)
+        self._server.touch(client)
+        return client
+
+    def stop(self) -> None:
+        """See :class:`kvs.adapters.inbound.server.Transport`."""
+        self._loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+
+    def watch(self, fd: int, interest: int) -> None:
+        """Have a client woken for other events than before."""
+        self._epoll.modify(fd, interest)
+
+    def forget(self, fd: int) -> None:
+        """Have a client woken no more."""
+        del self._clients[fd]
+        self._epoll.unregister(fd)
+
+    def _wake_up(self) -> None:
+        """Serve everybody who is ready, then end the tick."""
+        now_s = self._loop.time()
+        clients = self._clients
+        self._server.begin_tick()
+        for fd, events in self._epoll.poll(0):
+            client = clients.get(fd)  # None: ended by the service of another in this same turn
+            if client is not None:
+                client.ready(events, now_s)
+        self._server.end_tick()
