@@ -2,4 +2,4 @@
 
 from kvs.cli import main
 
-main(prog_name="kvs")
+main()

@@ -13,11 +13,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _ServeByDefault(click.Group):
-    """A group that takes what is not one of its commands for options of ``serve``."""
+    """A group that takes options of its default command for its own."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See :class:`click.Group`."""
-        if not args or (args[0] not in self.commands and args[0] not in ("--help", "--version")):
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "--version")):
             args = ["serve", *args]
         return super().parse_args(ctx, args)
 
@@ -48,11 +48,11 @@ def _load(given: dict[str, Any]) -> Configuration:
     epilog="Options of serve may be given without naming it: kvs --port 4100. All of them: kvs serve --help.",
 )
 @click.version_option(f"{__version__} ({BUILD})", prog_name="kvs", message="%(prog)s %(version)s")
-def main() -> None:
+def commands() -> None:
     """Serve nested, strictly serializable transactions over a key-value store to anyone with nc."""
 
 
-@main.command()
+@commands.command()
 @_with_settings
 def serve(**given: Any) -> None:  # one argument per setting
     """Start the server (the default command).
@@ -80,7 +80,7 @@ def serve(**given: Any) -> None:  # one argument per setting
     sys.exit(code)
 
 
-@main.command()
+@commands.command()
 @_with_settings
 def config(**given: Any) -> None:  # one argument per setting
     """Print every setting with its value and where it came from."""
@@ -96,3 +96,15 @@ def config(**given: Any) -> None:  # one argument per setting
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, origin in rows:
         click.echo(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
+
+
+def main() -> None:
+    """Run the command line; whatever is wrong with it is told in one line."""
+    try:
+        code = commands.main(prog_name="kvs", standalone_mode=False)
+    except click.ClickException as error:
+        click.echo(f"kvs: {error.format_message()}", err=True)
+        code = 2
+    except click.Abort:
+        code = 1
+    sys.exit(code)

@@ -181,7 +181,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str] = os.enviro
     if path:
         for name, value in _read(str(path)).items():
             if name not in SETTINGS:
-                raise ConfigError(f"{name}: there is no such setting (in {path}){_suggestion(name)}")
+                raise ConfigError(f"{name!r}: there is no such setting (in {path}){_suggestion(name)}")
             raw[name], origins[name] = value, str(path)
     by_variable = {setting.variable: setting for setting in SETTINGS.values()}
     unknown = sorted(variables.keys() - by_variable.keys())
@@ -202,7 +202,7 @@ def _read(path: str) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"config: cannot read {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not UTF-8, not TOML, or a number of thousands of digits
         raise ConfigError(f"config: {path} is not TOML: {error}") from None
 
 
@@ -236,7 +236,9 @@ def _size(text: str) -> object:
     digits = text.strip().rstrip("KMGTIBkmgtib")
     unit = _UNITS.get(text.strip()[len(digits) :].upper())
     number = digits.strip()
-    return int(number) * unit if unit is not None and number.isascii() and number.isdigit() else text
+    if unit is None or not (number.isascii() and number.isdigit()) or len(number) > len(str(MAX_BYTES)):
+        return text
+    return int(number) * unit
 
 
 def _suggestion(name: str) -> str:

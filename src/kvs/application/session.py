@@ -61,7 +61,13 @@ class EngineSession:
     @property
     def expired(self) -> bool:
         """See :class:`kvs.ports.inbound.Session`."""
-        return self._snapshot is not None and self._snapshot.expired
+        if self._snapshot is None:
+            return False
+        try:
+            return self._snapshot.expired
+        except Exception as error:
+            self._sessions.log.error("engine_failed", session=self.id, call="Snapshot.expired", exc_info=error)
+            return True
 
     @property
     def retained_bytes(self) -> int:
@@ -169,6 +175,8 @@ class EngineSession:
             return
         try:
             snapshot = self._storage.snapshot()
+            if snapshot.expired is not False:
+                raise TypeError("snapshot() returned a snapshot that has expired")
         except Exception as error:
             raise self._failed(error) from None
         self._snapshot = snapshot
@@ -256,8 +264,10 @@ class EngineSession:
             return COMMITTED  # a snapshot is consistent by itself, so what only read never conflicts
         try:
             answer = self._storage.commit(request)
-            if not isinstance(answer, Committed | Conflict):
-                raise TypeError(f"commit returned {type(answer).__name__}, not Committed or Conflict")
+            if isinstance(answer, Conflict):
+                _page([*answer.keys, *answer.prefixes])
+            elif not isinstance(answer, Committed):
+                raise TypeError(f"the engine returned {type(answer).__name__}, not Committed or Conflict")
         except Exception as error:
             raise self._failed(error, writing=True) from None
         return answer
@@ -366,7 +376,7 @@ class EngineSessions:
             "commits": committed,
             "conflicts": conflicted,
             "aborts": aborted,
-            **self.storage.stats(),
+            **_figures(self.storage.stats()),
         }
 
 
@@ -395,3 +405,9 @@ def _page(page: object) -> list[Key]:
     if isinstance(page, list) and all(type(key) is bytes for key in page):
         return page
     raise TypeError(f"the engine returned {type(page).__name__}, not a list of bytes")
+
+
+def _figures(figures: object) -> dict[str, int]:
+    if isinstance(figures, Mapping) and all(type(k) is str and type(v) is int for k, v in figures.items()):
+        return dict(figures)
+    raise TypeError("the engine's stats are no mapping of names to whole numbers")

@@ -313,15 +313,11 @@ class MemoryStorage:
                 continue
             for key in validation.keys:
                 history = self._history.get(key)
-                if history is not None and history.commits[-1] > point.number:
+                if history is not None and history.commits[-1] > point.number and len(keys) < MAX_CONFLICTS_NAMED:
                     keys.append(key)
-                    if len(keys) == MAX_CONFLICTS_NAMED:
-                        break
             for prefix in validation.prefixes:
-                if not same_keys(point.root, self._tree.root, prefix):
+                if len(prefixes) < MAX_CONFLICTS_NAMED and not same_keys(point.root, self._tree.root, prefix):
                     prefixes.append(prefix)
-                    if len(prefixes) == MAX_CONFLICTS_NAMED:
-                        break
         return Conflict(tuple(keys), tuple(prefixes)) if keys or prefixes else None
 
     # Keeping history, and collecting it.
