@@ -10,6 +10,7 @@ from heapq import merge
 from itertools import islice
 from typing import Final, final
 
+from kvs.application import answers
 from kvs.domain.values import TOMBSTONE, Key, Pending
 from kvs.ports.storage import Snapshot
 
@@ -32,7 +33,7 @@ class Count:
 
     def __init__(self, snapshot: Snapshot, writes: Mapping[Key, Pending], prefix: Key) -> None:
         self.prefix: Final = prefix
-        self.result = snapshot.count(prefix)
+        self.result = answers.number(snapshot.count(prefix))
         self._snapshot = snapshot
         self._pending: Iterator[tuple[Key, Pending]] = iter(writes.items())
 
@@ -42,7 +43,7 @@ class Count:
         for key, pending in islice(self._pending, SHARE_WRITES):
             looked_at += 1
             if key.startswith(self.prefix):
-                self.result += (pending is not TOMBSTONE) - (self._snapshot.get(key) is not None)
+                self.result += (pending is not TOMBSTONE) - (answers.value(self._snapshot.get(key)) is not None)
         return looked_at < SHARE_WRITES
 
 
@@ -81,7 +82,7 @@ class Page:
         if len(part) == SHARE_WRITES:
             return False
         for _ in range(SHARE_PAGES):
-            page = self._snapshot.scan(self.prefix, self._from, self.limit)
+            page = answers.page(self._snapshot.scan(self.prefix, self._from, self.limit))
             self._kept += [key for key in page if key not in self._writes]
             if len(page) < self.limit or len(self._kept) >= self.limit:
                 self.result = list(islice(merge(self._kept, self._added), self.limit))

@@ -6,10 +6,12 @@ computed the next stack and not stored it, so it leaves nothing behind. Every wa
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final, final
+from contextlib import suppress
+from typing import final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.application import answers
 from kvs.application.budget import ClientsBudget
 from kvs.application.listing import Count, Page
 from kvs.domain.errors import (
@@ -22,7 +24,7 @@ from kvs.domain.errors import (
 )
 from kvs.domain.transaction import COMMITTED, IDLE, CommitRequest, Committed, Conflict, TransactionStack
 from kvs.domain.values import TOMBSTONE, Key, Value
-from kvs.ports.inbound import Totals, Unfinished
+from kvs.ports.inbound import Session, Totals, Unfinished
 from kvs.ports.storage import Snapshot, Storage
 
 
@@ -38,15 +40,13 @@ class SessionLimits:
 
 
 @final
-class EngineSession:
-    """Implements :class:`kvs.ports.inbound.Session` over any engine. Called by one thread at a time."""
+class EngineSession(Session):
+    """A session over any engine. Called by one thread at a time."""
 
-    __slots__ = ("_job", "_sessions", "_snapshot", "_stack", "_storage", "id", "started_at_s", "totals")
+    __slots__ = ("_job", "_sessions", "_snapshot", "_stack", "_storage")
 
     def __init__(self, session_id: int, sessions: "EngineSessions") -> None:
-        self.id: Final = session_id
-        self.totals: Final = Totals()
-        self.started_at_s = 0.0
+        super().__init__(session_id)
         self._sessions = sessions
         self._storage: Storage = sessions.storage
         self._stack: TransactionStack = IDLE
@@ -64,7 +64,7 @@ class EngineSession:
         if self._snapshot is None:
             return False
         try:
-            return self._snapshot.expired
+            return answers.flag(self._snapshot.expired)
         except Exception as error:
             self._sessions.log.error("engine_failed", session=self.id, call="Snapshot.expired", exc_info=error)
             return True
@@ -80,12 +80,12 @@ class EngineSession:
         try:
             if snapshot is None:
                 value = self._storage.get(key)
-                return value if type(value) is bytes else _value(value)
+                return value if type(value) is bytes else answers.value(value)
             pending = self._stack.pending(key)
             if pending is not None:
                 return pending if isinstance(pending, bytes) else None
             observed = self._grown(self._stack.observe(key))
-            value = _value(snapshot.get(key))
+            value = answers.value(snapshot.get(key))
         except Exception as error:
             raise self._failed(error) from None
         self._replace(observed)
@@ -105,7 +105,7 @@ class EngineSession:
         """See :class:`kvs.ports.inbound.Session`."""
         if self._snapshot is None:
             try:
-                return _flag(self._storage.delete(key))
+                return answers.flag(self._storage.delete(key))
             except Exception as error:
                 raise self._failed(error, writing=True) from None
         pending = self._stack.pending(key)
@@ -115,7 +115,7 @@ class EngineSession:
         if pending is None:
             stack = stack.observe(key)
             try:
-                present = _value(self._snapshot.get(key)) is not None
+                present = answers.value(self._snapshot.get(key)) is not None
             except Exception as error:
                 raise self._failed(error) from None
             if not present:
@@ -129,13 +129,13 @@ class EngineSession:
         snapshot = self._snapshot
         try:
             if snapshot is None:
-                return _page(self._storage.scan(prefix, after, limit))
+                return answers.page(self._storage.scan(prefix, after, limit))
             observed = self._grown(self._stack.observe_prefix(prefix))
             job = self._job
             if not isinstance(job, Page) or (job.prefix, job.after, job.limit) != (prefix, after, limit):
                 job = Page(snapshot, self._stack.writes, prefix, after, limit)
             self._job = None if job.advance() else job
-            page = _page(job.result)
+            page = job.result
         except Exception as error:
             raise self._failed(error) from None
         if self._job is not None:
@@ -148,13 +148,13 @@ class EngineSession:
         snapshot = self._snapshot
         try:
             if snapshot is None:
-                return _number(self._storage.count(prefix))
+                return answers.number(self._storage.count(prefix))
             observed = self._grown(self._stack.observe_prefix(prefix))
             job = self._job
             if not isinstance(job, Count) or job.prefix != prefix:
                 job = Count(snapshot, self._stack.writes, prefix)
             self._job = None if job.advance() else job
-            count = _number(job.result)
+            count = job.result
         except Exception as error:
             raise self._failed(error) from None
         if self._job is not None:
@@ -173,11 +173,15 @@ class EngineSession:
                 )
             self._replace(self._grown(self._stack.nest()))
             return
+        snapshot: Snapshot | None = None
         try:
             snapshot = self._storage.snapshot()
-            if snapshot.expired is not False:
-                raise TypeError("snapshot() returned a snapshot that has expired")
+            if answers.flag(snapshot.expired):
+                raise TypeError("the engine returned a snapshot that has expired")
         except Exception as error:
+            if snapshot is not None:
+                with suppress(Exception):  # it is the failure before this one that is told
+                    snapshot.close()
             raise self._failed(error) from None
         self._snapshot = snapshot
         self.started_at_s = sessions.clock()
@@ -250,10 +254,13 @@ class EngineSession:
         self._job = None
         self._replace(IDLE)
         if snapshot is not None:
-            try:
-                snapshot.close()
-            except Exception as error:
-                self._sessions.log.error("engine_failed", session=self.id, call="Snapshot.close", exc_info=error)
+            self._close(snapshot)
+
+    def _close(self, snapshot: Snapshot) -> None:
+        try:
+            snapshot.close()
+        except Exception as error:
+            self._sessions.log.error("engine_failed", session=self.id, call="Snapshot.close", exc_info=error)
 
     def _abort(self) -> None:
         self._end()
@@ -265,7 +272,7 @@ class EngineSession:
         try:
             answer = self._storage.commit(request)
             if isinstance(answer, Conflict):
-                _page([*answer.keys, *answer.prefixes])
+                answers.page([*answer.keys, *answer.prefixes])
             elif not isinstance(answer, Committed):
                 raise TypeError(f"the engine returned {type(answer).__name__}, not Committed or Conflict")
         except Exception as error:
@@ -376,38 +383,5 @@ class EngineSessions:
             "commits": committed,
             "conflicts": conflicted,
             "aborts": aborted,
-            **_figures(self.storage.stats()),
+            **answers.figures(self.storage.stats()),
         }
-
-
-# What an engine returns is checked here, so that both builds meet a wrong answer alike: as an engine that failed.
-
-
-def _value(value: object) -> Value | None:
-    if value is None or type(value) is bytes:
-        return value
-    raise TypeError(f"the engine returned {type(value).__name__}, not bytes or None")
-
-
-def _flag(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise TypeError(f"the engine returned {type(value).__name__}, not bool")
-
-
-def _number(value: object) -> int:
-    if isinstance(value, int):
-        return value
-    raise TypeError(f"the engine returned {type(value).__name__}, not int")
-
-
-def _page(page: object) -> list[Key]:
-    if isinstance(page, list) and all(type(key) is bytes for key in page):
-        return page
-    raise TypeError(f"the engine returned {type(page).__name__}, not a list of bytes")
-
-
-def _figures(figures: object) -> dict[str, int]:
-    if isinstance(figures, Mapping) and all(type(k) is str and type(v) is int for k, v in figures.items()):
-        return dict(figures)
-    raise TypeError("the engine's stats are no mapping of names to whole numbers")

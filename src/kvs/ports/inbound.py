@@ -1,6 +1,7 @@
 """The inbound port: what a client may ask. Every protocol opens its sessions here and calls nothing else."""
 
-from typing import Protocol, final
+from abc import ABC, abstractmethod
+from typing import Final, Protocol, final
 
 from kvs.domain.transaction import Committed, Conflict
 from kvs.domain.values import Key, Value
@@ -22,42 +23,50 @@ class Totals:
         self.aborted = 0
 
 
-class Session(Protocol):
-    """**Protocol:** One client's state for the life of its connection: at most one transaction, nested to any depth.
+class Session(ABC):
+    """One client's state for the life of its connection: at most one transaction, nested to any depth.
 
     Outside a transaction every command is an atomic transaction of its own. Every method may raise a
     :class:`kvs.domain.errors.KvsError`; what that leaves behind is said there.
+
+    A base class and not a protocol: the compiled build then calls it without looking methods up, 4 % of a GET.
+
+    Attributes:
+        id: Number of the session, unique in the life of the server.
+        totals: How many outermost transactions have ended, and how.
+        started_at_s: When the open transaction was started, in seconds of the server's monotonic clock.
     """
 
-    @property
-    def id(self) -> int:
-        """Number of the session, unique in the life of the server."""
+    __slots__ = ("id", "started_at_s", "totals")
+
+    def __init__(self, session_id: int) -> None:
+        self.id: Final = session_id
+        self.totals: Final = Totals()
+        self.started_at_s = 0.0
 
     @property
+    @abstractmethod
     def depth(self) -> int:
         """Number of open frames; 0 outside a transaction."""
 
     @property
-    def started_at_s(self) -> float:
-        """When the open transaction was started, in seconds of the server's monotonic clock."""
-
-    @property
+    @abstractmethod
     def expired(self) -> bool:
         """Whether the engine had to give up the snapshot of the open transaction."""
 
-    @property
-    def totals(self) -> Totals:
-        """How many outermost transactions have ended, and how."""
-
+    @abstractmethod
     def get(self, key: Key) -> Value | None:
         """Return the value of a key, or None if it is absent."""
 
+    @abstractmethod
     def put(self, key: Key, value: Value) -> None:
         """Store a value."""
 
+    @abstractmethod
     def delete(self, key: Key) -> bool:
         """Delete a key; return whether it was there."""
 
+    @abstractmethod
     def keys(self, prefix: Key, after: Key, limit: int) -> list[Key]:
         """Return up to ``limit`` keys under the prefix and greater than ``after``, in byte order.
 
@@ -65,6 +74,7 @@ class Session(Protocol):
             Unfinished: Ask again.
         """
 
+    @abstractmethod
     def count(self, prefix: Key) -> int:
         """Return the number of keys under the prefix.
 
@@ -72,18 +82,23 @@ class Session(Protocol):
             Unfinished: Ask again.
         """
 
+    @abstractmethod
     def start(self) -> None:
         """Open a transaction, or a frame inside the open one."""
 
+    @abstractmethod
     def commit(self) -> Committed | Conflict:
         """Merge the innermost frame into its parent, or apply the outermost; a conflict ends the transaction."""
 
+    @abstractmethod
     def rollback(self) -> None:
         """Discard the innermost frame."""
 
+    @abstractmethod
     def info(self) -> dict[str, dict[str, object]]:
         """Return figures for people: about this ``session`` and about the ``server``."""
 
+    @abstractmethod
     def close(self) -> None:
         """Abort an open transaction and end the session. Safe to call again."""
 

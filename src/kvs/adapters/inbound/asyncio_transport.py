@@ -11,53 +11,16 @@ if TYPE_CHECKING:
     from kvs.adapters.inbound.server import Server
 
 
-class AsyncioClient(Client, asyncio.Protocol):
+class AsyncioClient(Client):
     """A client behind an asyncio socket transport."""
 
-    def __init__(
-        self,
-        server: "Server",
-        connection: Connection,
-        peer: str,
-        loop: asyncio.AbstractEventLoop,
-        max_output_bytes: int,
-    ) -> None:
-        super().__init__(server, connection, peer, loop.time())
-        self._loop = loop
-        self._max_output_bytes = max_output_bytes
+    def __init__(self, server: "Server", connection: Connection, peer: str, now_s: float) -> None:
+        super().__init__(server, connection, peer, now_s)
         self._transport: asyncio.Transport | None = None
 
-    # Called by asyncio.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start; a client that is being refused has its reply waiting."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=self._max_output_bytes, low=self._max_output_bytes // 2)
-        self._server.touch(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Pass input on."""
-        self.received(data, self._loop.time())
-
-    def eof_received(self) -> bool:
-        """Keep the transport open: replies may still be due."""
-        self.input_ended()
-        return True
-
-    def pause_writing(self) -> None:
-        """Pass on that more than ``max_output_bytes`` is unsent."""
-        self.output_full()
-
-    def resume_writing(self) -> None:
-        """Pass on that half of that has been sent."""
-        self.output_drained()
-
-    def connection_lost(self, _: Exception | None) -> None:
-        """Pass on that the socket is gone."""
-        self.lost()
-        self._transport = None  # no cycle is left behind
-
-    # See Client.
+    def attach(self, transport: asyncio.Transport | None) -> None:
+        """Take or, with None, let go of the socket."""
+        self._transport = transport
 
     def send(self, data: bytes) -> None:
         """See :class:`Client`."""
@@ -100,6 +63,45 @@ class AsyncioClient(Client, asyncio.Protocol):
             self._transport.abort()
 
 
+class _Reports(asyncio.Protocol):
+    """Passes on what asyncio reports. Apart from the client, so that they are in no cycle once the socket is gone."""
+
+    def __init__(self, client: AsyncioClient, server: "Server", max_output_bytes: int) -> None:
+        self._client = client
+        self._server = server
+        self._max_output_bytes = max_output_bytes
+        self._time = asyncio.get_running_loop().time
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start; a client that is being refused has its reply waiting."""
+        transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=self._max_output_bytes, low=self._max_output_bytes // 2)
+        self._client.attach(transport)
+        self._server.touch(self._client)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass input on."""
+        self._client.received(data, self._time())
+
+    def eof_received(self) -> bool:
+        """Keep the transport open: replies may still be due."""
+        self._client.input_ended()
+        return True
+
+    def pause_writing(self) -> None:
+        """Pass on that more than ``max_output_bytes`` is unsent."""
+        self._client.output_full()
+
+    def resume_writing(self) -> None:
+        """Pass on that half of that has been sent."""
+        self._client.output_drained()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Pass on that the socket is gone."""
+        self._client.lost()
+        self._client.attach(None)
+
+
 class AsyncioTransport:
     """Implements :class:`kvs.adapters.inbound.server.Transport`.
 
@@ -118,7 +120,7 @@ class AsyncioTransport:
 
     def open(self, sock: socket.socket, peer: str, connection: Connection) -> Client:
         """See :class:`kvs.adapters.inbound.server.Transport`."""
-        client = AsyncioClient(self._server, connection, peer, self._loop, self._max_output_bytes)
+        client = AsyncioClient(self._server, connection, peer, self._loop.time())
         task = self._loop.create_task(self._attach(client, sock))
         self._opening.add(task)  # the loop itself holds tasks by weak references only
         task.add_done_callback(self._opening.discard)
@@ -129,7 +131,9 @@ class AsyncioTransport:
 
     async def _attach(self, client: AsyncioClient, sock: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(lambda: client, sock)
+            await self._loop.connect_accepted_socket(
+                lambda: _Reports(client, self._server, self._max_output_bytes), sock
+            )
         except OSError:  # the peer went away meanwhile
             sock.close()
             client.lost()

@@ -193,10 +193,11 @@ class LineConnection:
                     raise self._refusal()
                 if not (self._plain and self._greeted):
                     line = self._vet(line)
-                verb, _, words = line.partition(b" ")
-                command = COMMANDS.get(verb)
+                words = line.split(b" ", 2)
+                command = COMMANDS.get(words[0])
                 if command is None:
-                    command, words = self._resolve(line)
+                    words = line.lstrip(BLANKS).split(b" ", 2)
+                    command = self._resolve(words[0].rstrip(BLANKS), line)
                 if refusing and not command.frees_memory:
                     raise self._refusal()
                 if command.special:
@@ -240,10 +241,8 @@ class LineConnection:
         if command.closes:
             self._stop()
 
-    def _resolve(self, line: bytes) -> tuple[Command, bytes]:
-        """Find the command of a line that does not begin with a verb in capitals and a space."""
-        verb, _, words = line.lstrip(BLANKS).partition(b" ")
-        verb = verb.rstrip(BLANKS)
+    def _resolve(self, verb: bytes, line: bytes) -> Command:
+        """Find the command of a verb that is not in capitals, or not the very first thing in its line."""
         if not verb:
             raise UsageError("The line is empty; HELP lists the commands.")
         command = COMMANDS.get(verb.upper())
@@ -252,7 +251,7 @@ class LineConnection:
                 raise self._violation("This looks like an HTTP header, and this port does not speak HTTP.", line)
             self._allowance -= SLOW_COST - 1
             raise unknown_command(verb)
-        return command, words
+        return command
 
     def _refusal(self) -> LimitError:
         return LimitError(

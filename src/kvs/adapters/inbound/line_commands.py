@@ -1,6 +1,7 @@
-"""The commands of the line protocol: each takes what follows its verb, asks the session, and returns its reply.
+"""The commands of the line protocol: each takes the words of a line, asks the session, and returns its reply.
 
-The grammar is ``VERB [KEY [VALUE]]``: one space ends the verb, one ends the key, and the value is everything after it.
+The grammar is ``VERB [KEY [VALUE]]``: one space ends the verb, one ends the key, and the value is everything after it,
+so ``line.split(b" ", 2)`` is the whole of parsing. Blanks behind a command that has no value are ignored.
 """
 
 import json
@@ -14,6 +15,7 @@ from kvs.domain.transaction import Committed, Conflict
 from kvs.ports.inbound import Session
 
 BLANKS: Final = b" \t"
+TAB: Final = 9
 
 PAGE_KEYS: Final = 1000
 """Most keys that one KEYS lists."""
@@ -64,7 +66,7 @@ class Command:
     """An entry of :data:`COMMANDS`.
 
     Attributes:
-        run: Takes the session, the limits and what follows the verb; returns the reply.
+        run: Takes the session, the limits and the words of the line; returns the reply.
         extra_cost: What it counts for against ``max_tick_requests``, beyond the one that every request does.
         closes: Whether the connection ends with it.
         frees_memory: Whether it runs even when the clients hold all the memory they may.
@@ -75,7 +77,7 @@ class Command:
 
     def __init__(
         self,
-        run: Callable[[Session, LineLimits, bytes], bytes],
+        run: Callable[[Session, LineLimits, list[bytes]], bytes],
         *,
         cost: int = 1,
         closes: bool = False,
@@ -103,10 +105,10 @@ def shown(text: bytes) -> str:
     return json.dumps(cut + "..." if len(text) > SHOWN_BYTES else cut, ensure_ascii=False)
 
 
-def _put(session: Session, limits: LineLimits, words: bytes) -> bytes:
-    key, space, value = words.partition(b" ")
-    if not space or not key:
+def _put(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
+    if len(words) != 3 or not words[1]:
         raise UsageError("PUT takes a key and a value: PUT key value.")
+    key, value = words[1], words[2]
     if len(key) > limits.max_key_bytes:
         raise _key_too_large(key, limits)
     if len(value) > limits.max_value_bytes:
@@ -115,21 +117,19 @@ def _put(session: Session, limits: LineLimits, words: bytes) -> bytes:
     return json_line.OK
 
 
-def _get(session: Session, limits: LineLimits, words: bytes) -> bytes:
-    value = session.get(_one_key(words, limits, "GET"))
-    if value is None:
-        return json_line.result_json(b"null", words.rstrip(BLANKS) + b" was not found.")
-    return json_line.result(value)
+def _get(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
+    key = _one_key(words, limits)
+    value = session.get(key)
+    return json_line.result_json(b"null", key + b" was not found.") if value is None else json_line.result(value)
 
 
-def _del(session: Session, limits: LineLimits, words: bytes) -> bytes:
-    return json_line.TRUE if session.delete(_one_key(words, limits, "DEL")) else json_line.FALSE
+def _del(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
+    return json_line.TRUE if session.delete(_one_key(words, limits)) else json_line.FALSE
 
 
-def _keys(session: Session, limits: LineLimits, words: bytes) -> bytes:
-    prefix, _, after = words.partition(b" ")
-    if not after.strip(BLANKS):
-        prefix, after = prefix.rstrip(BLANKS), b""
+def _keys(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
+    after = words[2] if len(words) == 3 and words[2].strip(BLANKS) else b""
+    prefix = words[1] if after else _prefix(words)
     if len(prefix) > limits.max_key_bytes:
         raise _key_too_large(prefix, limits)
     page = session.keys(prefix, after, PAGE_KEYS + 1)
@@ -140,65 +140,78 @@ def _keys(session: Session, limits: LineLimits, words: bytes) -> bytes:
     return json_line.result_json(b"[%b]" % b", ".join([json_line.quoted(key) for key in page]), message)
 
 
-def _count(session: Session, limits: LineLimits, words: bytes) -> bytes:
-    prefix = words.rstrip(BLANKS)
-    if prefix.find(b" ") >= 0:
+def _count(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
+    if len(words) == 3 and words[2].strip(BLANKS):
         raise UsageError("COUNT takes at most a prefix: COUNT [prefix].")
+    prefix = _prefix(words)
     if len(prefix) > limits.max_key_bytes:
         raise _key_too_large(prefix, limits)
     return json_line.result_json(b"%d" % session.count(prefix))
 
 
-def _start(session: Session, _: LineLimits, words: bytes) -> bytes:
-    _no_words(words, "START")
+def _start(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+    _no_words(words)
     session.start()
     return json_line.OK
 
 
-def _commit(session: Session, _: LineLimits, words: bytes) -> bytes:
-    _no_words(words, "COMMIT")
+def _commit(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+    _no_words(words)
     answer = session.commit()
     return json_line.OK if isinstance(answer, Committed) else json_line.error("conflict", _conflict_message(answer))
 
 
-def _rollback(session: Session, _: LineLimits, words: bytes) -> bytes:
-    _no_words(words, "ROLLBACK")
+def _rollback(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+    _no_words(words)
     session.rollback()
     return json_line.OK
 
 
-def _info(session: Session, _: LineLimits, words: bytes) -> bytes:
-    _no_words(words, "INFO")
+def _info(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+    _no_words(words)
     return json_line.result_json(json.dumps(session.info()).encode())
 
 
-def _ping(_: Session, __: LineLimits, words: bytes) -> bytes:
-    _no_words(words, "PING")
+def _ping(_: Session, __: LineLimits, words: list[bytes]) -> bytes:
+    _no_words(words)
     return json_line.result(b"PONG")
 
 
-def _help(_: Session, __: LineLimits, words: bytes) -> bytes:
-    _no_words(words, "HELP")
+def _help(_: Session, __: LineLimits, words: list[bytes]) -> bytes:
+    _no_words(words)
     return json_line.result(HELP)
 
 
-def _exit(_: Session, __: LineLimits, words: bytes) -> bytes:
-    _no_words(words, "EXIT")
+def _exit(_: Session, __: LineLimits, words: list[bytes]) -> bytes:
+    _no_words(words)
     return json_line.OK
 
 
-def _one_key(words: bytes, limits: LineLimits, verb: str) -> bytes:
-    key = words.rstrip(BLANKS)
-    if not key or key.find(b" ") >= 0:  # `in` raises and drops a TypeError: 0.3 us
-        raise UsageError(f"{verb} takes one key: {verb} key.")
+def _one_key(words: list[bytes], limits: LineLimits) -> bytes:
+    key = words[1] if len(words) == 2 else b""
+    if not key or key[-1] == TAB:
+        key = _prefix(words)
+        if not key or (len(words) == 3 and words[2].strip(BLANKS)):
+            verb = shown_verb(words)
+            raise UsageError(f"{verb} takes one key: {verb} key.")
     if len(key) > limits.max_key_bytes:
         raise _key_too_large(key, limits)
     return key
 
 
-def _no_words(words: bytes, verb: str) -> None:
-    if words.strip(BLANKS):
-        raise UsageError(f"{verb} takes nothing after it.")
+def _prefix(words: list[bytes]) -> bytes:
+    return words[1].rstrip(BLANKS) if len(words) > 1 else b""
+
+
+def _no_words(words: list[bytes]) -> None:
+    for word in words[1:]:
+        if word.strip(BLANKS):
+            raise UsageError(f"{shown_verb(words)} takes nothing after it.")
+
+
+def shown_verb(words: list[bytes]) -> str:
+    """Return the verb of a command as it is documented."""
+    return words[0].strip(BLANKS).decode().upper()
 
 
 def _key_too_large(key: bytes, limits: LineLimits) -> TooLargeError:
