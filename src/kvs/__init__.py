@@ -3,6 +3,3 @@
 from typing import Final
 
 __version__: Final = "0.1.0"
-
-BUILD: Final = "pure"
-"""Which build this is: pure Python."""

@@ -21,6 +21,7 @@ from kvs.adapters.inbound.server import Server, ServerLimits, Transport, clients
 from kvs.adapters.storage import engines
 from kvs.application.budget import ClientsBudget
 from kvs.application.session import EngineSessions, SessionLimits
+from kvs.build import BUILD
 from kvs.config import ConfigError, Settings
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
@@ -32,7 +33,7 @@ def _open_storage(settings: Settings) -> Iterator[Storage]:
 
 
 def _about(settings: Settings) -> dict[str, str]:
-    return {"version": kvs.__version__, "build": kvs.BUILD, "engine": settings.storage}
+    return {"version": kvs.__version__, "build": BUILD, "engine": settings.storage}
 
 
 def _server_limits(settings: Settings, log: FilteringBoundLogger) -> ServerLimits:

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
-from kvs import BUILD, __version__
+from kvs import __version__
+from kvs.build import BUILD
 from kvs.config import CONFIG_FILE_VARIABLE, SETTINGS, ConfigError, Configuration, load
 
 F = TypeVar("F", bound=Callable[..., Any])

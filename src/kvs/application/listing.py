@@ -29,20 +29,25 @@ class Count:
         The snapshot's own count, and O(pending writes).
     """
 
-    __slots__ = ("_pending", "_snapshot", "prefix", "result")
+    __slots__ = ("_pending", "_prefix", "_snapshot", "_writes", "result")
 
     def __init__(self, snapshot: Snapshot, writes: Mapping[Key, Pending], prefix: Key) -> None:
-        self.prefix: Final = prefix
+        self._prefix = prefix
+        self._writes = writes
         self.result = answers.number(snapshot.count(prefix))
         self._snapshot = snapshot
         self._pending: Iterator[tuple[Key, Pending]] = iter(writes.items())
+
+    def answers(self, writes: Mapping[Key, Pending], prefix: Key) -> bool:
+        """Return whether this is what is asked for."""
+        return writes is self._writes and prefix == self._prefix
 
     def advance(self) -> bool:
         """Do a share of the work; return whether it is done and ``result`` is the number."""
         looked_at = 0
         for key, pending in islice(self._pending, SHARE_WRITES):
             looked_at += 1
-            if key.startswith(self.prefix):
+            if key.startswith(self._prefix):
                 self.result += (pending is not TOMBSTONE) - (answers.value(self._snapshot.get(key)) is not None)
         return looked_at < SHARE_WRITES
 
@@ -55,12 +60,23 @@ class Page:
         O(limit + keys the transaction has deleted among them), and O(pending writes).
     """
 
-    __slots__ = ("_added", "_from", "_kept", "_pending", "_snapshot", "_writes", "after", "limit", "prefix", "result")
+    __slots__ = (
+        "_added",
+        "_after",
+        "_from",
+        "_kept",
+        "_limit",
+        "_pending",
+        "_prefix",
+        "_snapshot",
+        "_writes",
+        "result",
+    )
 
     def __init__(self, snapshot: Snapshot, writes: Mapping[Key, Pending], prefix: Key, after: Key, limit: int) -> None:
-        self.prefix: Final = prefix
-        self.after: Final = after
-        self.limit: Final = limit
+        self._prefix = prefix
+        self._after = after
+        self._limit = limit
         self.result: list[Key] = []
         self._snapshot = snapshot
         self._writes = writes
@@ -69,23 +85,27 @@ class Page:
         self._kept: list[Key] = []  # of the snapshot: the lowest keys without a pending write
         self._from = after
 
+    def answers(self, writes: Mapping[Key, Pending], prefix: Key, after: Key, limit: int) -> bool:
+        """Return whether this is what is asked for."""
+        return writes is self._writes and (prefix, after, limit) == (self._prefix, self._after, self._limit)
+
     def advance(self) -> bool:
         """Do a share of the work; return whether it is done and ``result`` is the page."""
         part = list(islice(self._pending, SHARE_WRITES))
         added = [
             key
             for key, pending in part
-            if pending is not TOMBSTONE and key > self.after and key.startswith(self.prefix)
+            if pending is not TOMBSTONE and key > self._after and key.startswith(self._prefix)
         ]
         if added:
-            self._added = sorted(self._added + added)[: self.limit]
+            self._added = sorted(self._added + added)[: self._limit]
         if len(part) == SHARE_WRITES:
             return False
         for _ in range(SHARE_PAGES):
-            page = answers.page(self._snapshot.scan(self.prefix, self._from, self.limit))
+            page = answers.page(self._snapshot.scan(self._prefix, self._from, self._limit))
             self._kept += [key for key in page if key not in self._writes]
-            if len(page) < self.limit or len(self._kept) >= self.limit:
-                self.result = list(islice(merge(self._kept, self._added), self.limit))
+            if len(page) < self._limit or len(self._kept) >= self._limit:
+                self.result = list(islice(merge(self._kept, self._added), self._limit))
                 return True
             self._from = page[-1]
         return False

@@ -131,10 +131,12 @@ class EngineSession(Session):
             if snapshot is None:
                 return answers.page(self._storage.scan(prefix, after, limit))
             observed = self._grown(self._stack.observe_prefix(prefix))
-            job = self._job
-            if not isinstance(job, Page) or (job.prefix, job.after, job.limit) != (prefix, after, limit):
-                job = Page(snapshot, self._stack.writes, prefix, after, limit)
-            self._job = None if job.advance() else job
+            job, self._job = self._job, None
+            writes = self._stack.writes
+            if not (isinstance(job, Page) and job.answers(writes, prefix, after, limit)):
+                job = Page(snapshot, writes, prefix, after, limit)
+            if not job.advance():
+                self._job = job
             page = job.result
         except Exception as error:
             raise self._failed(error) from None
@@ -150,10 +152,12 @@ class EngineSession(Session):
             if snapshot is None:
                 return answers.number(self._storage.count(prefix))
             observed = self._grown(self._stack.observe_prefix(prefix))
-            job = self._job
-            if not isinstance(job, Count) or job.prefix != prefix:
-                job = Count(snapshot, self._stack.writes, prefix)
-            self._job = None if job.advance() else job
+            job, self._job = self._job, None
+            writes = self._stack.writes
+            if not (isinstance(job, Count) and job.answers(writes, prefix)):
+                job = Count(snapshot, writes, prefix)
+            if not job.advance():
+                self._job = job
             count = job.result
         except Exception as error:
             raise self._failed(error) from None

@@ -99,7 +99,7 @@ class LineConnection:
         if not self._opened:
             self._opened = True
             if data.startswith(TLS_HANDSHAKE):
-                self.fail(self._violation("This port speaks plain text, not TLS.", data))
+                self.fail(self._violation("This port speaks plain text, not TLS.", TLS_HANDSHAKE))
                 return
         waiting = self._at < len(self._lines)
         self._frame(data)
@@ -200,9 +200,11 @@ class LineConnection:
                     command = self._resolve(words[0].rstrip(BLANKS), line)
                 if refusing and not command.frees_memory:
                     raise self._refusal()
-                if command.special:
-                    self._prepare(command)
                 reply = command.run(session, limits, words)
+                if command.special:
+                    self._allowance -= command.extra_cost
+                    if command.closes:
+                        self._stop()
             except Unfinished:
                 at -= 1  # to be run again in the next tick
                 break
@@ -234,12 +236,6 @@ class LineConnection:
         except UnicodeDecodeError as error:
             raise EncodingError(f"The line is not UTF-8 (at byte {error.start}).") from None
         return line
-
-    def _prepare(self, command: Command) -> None:
-        """Account for a command that is slow, or is the last."""
-        self._allowance -= command.extra_cost
-        if command.closes:
-            self._stop()
 
     def _resolve(self, verb: bytes, line: bytes) -> Command:
         """Find the command of a verb that is not in capitals, or not the very first thing in its line."""
@@ -306,7 +302,8 @@ class LineConnection:
         self._input_bytes = 0
 
     def _violation(self, message: str, data: bytes) -> ProtocolViolationError:
-        self._log.warning("protocol_refused", session=self.session.id, reason=message, received=shown(data))
+        first_word = data.lstrip(BLANKS).split(b" ", 1)[0]  # no more: what follows may be a value
+        self._log.warning("protocol_refused", session=self.session.id, reason=message, received=shown(first_word))
         return ProtocolViolationError(message)
 
     def _charge(self) -> None:

@@ -47,5 +47,5 @@ def find(name: str) -> Engine:
         raise ConfigError(f"storage: there is no engine {name!r}; there are: {names}")
     try:
         return cast("Engine", others[name].load())
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         raise ConfigError(f"storage: engine {name!r} cannot be imported: {error}") from None

@@ -1,0 +1,78 @@
+"""Compiles the hot modules with mypyc where there is a C compiler; all else about the package is in pyproject.toml.
+
+The environment variable ``KVS_BUILD`` decides: ``auto`` (the default) compiles if it can, ``pure`` never does, and
+``compiled`` fails where it cannot. An editable install is pure, so that an edited file is what runs.
+"""
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from setuptools import setup
+from setuptools.errors import BaseError
+
+HOT_MODULES = [
+    "domain/errors",
+    "domain/transaction",
+    "domain/values",
+    "ports/inbound",
+    "application/answers",
+    "application/budget",
+    "application/listing",
+    "application/session",
+    "adapters/storage/key_tree",
+    "adapters/storage/memory",
+    "adapters/inbound/client",
+    "adapters/inbound/epoll_transport",
+    "adapters/inbound/json_line",
+    "adapters/inbound/line",
+    "adapters/inbound/line_commands",
+    "adapters/inbound/server",
+]
+
+
+def extensions() -> list[Any]:
+    """Return what is to be compiled: all of the hot modules, or nothing."""
+    wanted = os.environ.get("KVS_BUILD", "auto")
+    if wanted not in ("auto", "pure", "compiled"):
+        sys.exit(f"KVS_BUILD: {wanted!r} is not allowed; allowed: auto, pure, compiled")
+    if wanted == "pure" or "editable_wheel" in sys.argv:
+        return []
+    missing = what_is_missing()
+    if missing:
+        if wanted == "compiled":
+            sys.exit(f"KVS_BUILD=compiled, but {missing}")
+        print(f"kvs: {missing}, so this is the pure Python build; it does the same, slower", file=sys.stderr)  # noqa: T201
+        return []
+    from mypyc.build import mypycify  # noqa: PLC0415  # slow, and of no use above
+
+    paths = [f"src/kvs/{module}.py" for module in HOT_MODULES if module_fits(module)]
+    return list(mypycify(["--strict", *paths], opt_level="3"))
+
+
+def module_fits(module: str) -> bool:
+    """Return whether a module is for this system."""
+    return sys.platform == "linux" or not module.endswith("epoll_transport")
+
+
+def what_is_missing() -> str:
+    """Return what there is not, to compile an extension; empty if that works."""
+    from setuptools._distutils.ccompiler import new_compiler  # noqa: PLC0415
+    from setuptools._distutils.sysconfig import customize_compiler  # noqa: PLC0415
+
+    with TemporaryDirectory() as directory:
+        source = Path(directory, "probe.c")
+        source.write_text("#include <Python.h>\n")
+        try:
+            compiler = new_compiler()
+            customize_compiler(compiler)
+            compiler.compile([str(source)], output_dir=directory, include_dirs=[sysconfig.get_path("include")])
+        except (BaseError, OSError) as error:
+            return f"C cannot be compiled here ({error})"
+    return ""
+
+
+setup(ext_modules=extensions())
