@@ -97,6 +97,8 @@ def config(**given: Any) -> None:  # one argument per setting
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, value, origin in rows:
         click.echo(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
+    for variable in configuration.unknown_variables:
+        click.echo(f"kvs: {variable} is in the environment and is no setting", err=True)
 
 
 def main() -> None:

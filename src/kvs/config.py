@@ -16,6 +16,7 @@ from msgspec import Meta
 
 ENVIRONMENT_PREFIX: Final = "KVS_"
 CONFIG_FILE_VARIABLE: Final = "KVS_CONFIG"
+BUILD_VARIABLE: Final = "KVS_BUILD"  # read by setup.py, and of no meaning to a server
 MAX_BYTES: Final = 1 << 50
 MAX_SECONDS: Final = 1e9
 
@@ -178,6 +179,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str] = os.enviro
     variables = {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
     path = flags.get("config") or variables.pop(CONFIG_FILE_VARIABLE, None)
     variables.pop(CONFIG_FILE_VARIABLE, None)
+    variables.pop(BUILD_VARIABLE, None)
     if path:
         for name, value in _read(str(path)).items():
             if name not in SETTINGS:
@@ -219,7 +221,7 @@ def _check(setting: Setting, value: object, origin: str) -> Any:  # the type is 
         if not all(value):
             value = None
     try:
-        # Text becomes a number where it comes from a flag or a variable; in a file a number is written as one.
+        # Flags and variables are text, so text may stand for a number.
         checked = msgspec.convert(value, setting.type, strict=not isinstance(value, str))
         if checked != checked:  # NaN passes every comparison with a bound
             raise msgspec.ValidationError

@@ -113,6 +113,11 @@ class AsyncioTransport:
         self._max_output_bytes = max_output_bytes
         self._opening: set[asyncio.Task[None]] = set()
 
+    @property
+    def leaves_cycles(self) -> bool:
+        """See :class:`kvs.adapters.inbound.server.Transport`. asyncio's transports hold callbacks that hold them."""
+        return True
+
     def start(self, server: "Server") -> None:
         """See :class:`kvs.adapters.inbound.server.Transport`."""
         self._server = server

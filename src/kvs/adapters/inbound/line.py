@@ -11,7 +11,16 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound import json_line
 from kvs.adapters.inbound.connection import Connection
-from kvs.adapters.inbound.line_commands import BLANKS, COMMANDS, SLOW_COST, Command, LineLimits, shown, unknown_command
+from kvs.adapters.inbound.line_commands import (
+    BLANKS,
+    COMMANDS,
+    LINE_OVERHEAD_BYTES,
+    SLOW_COST,
+    Command,
+    LineLimits,
+    shown,
+    unknown_command,
+)
 from kvs.application.budget import ClientsBudget
 from kvs.domain.errors import (
     EncodingError,
@@ -163,8 +172,8 @@ class LineConnection:
         """Let go of a line that may not be kept until it is complete."""
         if len(self._tail) > self._limits.max_line_bytes:
             self._overlong = True
-        elif self._budget.exhausted():
-            self._dropping = True
+        elif len(self._tail) > LINE_OVERHEAD_BYTES and self._budget.exhausted():
+            self._dropping = True  # longer than any command that runs always
         else:
             return
         self._tail = bytearray()
@@ -198,7 +207,7 @@ class LineConnection:
                 if command is None:
                     words = line.lstrip(BLANKS).split(b" ", 2)
                     command = self._resolve(words[0].rstrip(BLANKS), line)
-                if refusing and not command.frees_memory:
+                if refusing and not command.runs_always:
                     raise self._refusal()
                 reply = command.run(session, limits, words)
                 if command.special:
@@ -252,7 +261,7 @@ class LineConnection:
     def _refusal(self) -> LimitError:
         return LimitError(
             f"The clients together hold max_clients_bytes = {self._budget.limit_bytes} or more; until that has gone "
-            "down only COMMIT, ROLLBACK, INFO, PING and EXIT run."
+            "down only COMMIT, ROLLBACK, INFO, HELP, PING and EXIT run."
         )
 
     # Output, and the end.

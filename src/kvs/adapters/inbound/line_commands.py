@@ -69,11 +69,11 @@ class Command:
         run: Takes the session, the limits and the words of the line; returns the reply.
         extra_cost: What it counts for against ``max_tick_requests``, beyond the one that every request does.
         closes: Whether the connection ends with it.
-        frees_memory: Whether it runs even when the clients hold all the memory they may.
+        runs_always: Whether it runs even when the clients hold all the memory they may: to free some, or tell of it.
         special: Whether it has an extra cost or closes.
     """
 
-    __slots__ = ("closes", "extra_cost", "frees_memory", "run", "special")
+    __slots__ = ("closes", "extra_cost", "run", "runs_always", "special")
 
     def __init__(
         self,
@@ -81,12 +81,12 @@ class Command:
         *,
         cost: int = 1,
         closes: bool = False,
-        frees_memory: bool = False,
+        runs_always: bool = False,
     ) -> None:
         self.run: Final = run
         self.extra_cost: Final = cost - 1
         self.closes: Final = closes
-        self.frees_memory: Final = frees_memory
+        self.runs_always: Final = runs_always
         self.special: Final = cost > 1 or closes
 
 
@@ -109,6 +109,8 @@ def _put(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
     if len(words) != 3 or not words[1]:
         raise UsageError("PUT takes a key and a value: PUT key value.")
     key, value = words[1], words[2]
+    if key[-1] == TAB:  # GET and DEL ignore blanks behind a key, so nothing could reach it
+        raise UsageError("A key cannot end in a tab.")
     if len(key) > limits.max_key_bytes:
         raise _key_too_large(key, limits)
     if len(value) > limits.max_value_bytes:
@@ -229,15 +231,15 @@ COMMANDS: Final[dict[bytes, Command]] = {
     b"GET": Command(_get),
     b"DEL": Command(_del),
     b"START": Command(_start),
-    b"COMMIT": Command(_commit, frees_memory=True),
-    b"ROLLBACK": Command(_rollback, frees_memory=True),
+    b"COMMIT": Command(_commit, runs_always=True),
+    b"ROLLBACK": Command(_rollback, runs_always=True),
     b"KEYS": Command(_keys, cost=SLOW_COST),
     b"COUNT": Command(_count, cost=SLOW_COST),
-    b"INFO": Command(_info, cost=SLOW_COST, frees_memory=True),
-    b"PING": Command(_ping, frees_memory=True),
-    b"HELP": Command(_help),
-    b"EXIT": Command(_exit, frees_memory=True, closes=True),
-    b"QUIT": Command(_exit, frees_memory=True, closes=True),
+    b"INFO": Command(_info, cost=SLOW_COST, runs_always=True),
+    b"PING": Command(_ping, runs_always=True),
+    b"HELP": Command(_help, runs_always=True),
+    b"EXIT": Command(_exit, runs_always=True, closes=True),
+    b"QUIT": Command(_exit, runs_always=True, closes=True),
 }
 """Every command by its verb, in the order a newcomer meets them."""
 

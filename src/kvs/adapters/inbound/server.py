@@ -38,6 +38,10 @@ LOOPBACK: Final = ("127.", "::1")
 class Transport(Protocol):
     """**Protocol:** What makes clients of accepted sockets, and moves their bytes."""
 
+    @property
+    def leaves_cycles(self) -> bool:
+        """Whether a client that has gone is left to the cyclic garbage collector."""
+
     def start(self, server: "Server") -> None:
         """Begin, on the running loop."""
 
@@ -191,6 +195,11 @@ class Server:
         self._waiting.append(client)
         self._schedule_tick()
 
+    def drop(self, client: Client, error: Exception) -> None:
+        """End a client that a mistake of ours, or want of memory, has left in an unknown state."""
+        self._log.error("client_failed", peer=client.peer, exc_info=error)
+        client.abort()
+
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
         """Call back after a while."""
         self._loop.call_later(delay_s, callback)
@@ -238,7 +247,10 @@ class Server:
         waiting, self._waiting = self._waiting, []
         for client in touched:
             client.touched = False
-            client.flush()
+            try:
+                client.flush()
+            except Exception as error:
+                self.drop(client, error)
         for client in waiting:
             client.resume()
 

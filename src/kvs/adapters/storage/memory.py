@@ -10,9 +10,10 @@ above its number. So neither reads nor writes depend on how many snapshots are o
 
 *Keys.* Which keys existed is answered by the root of the tree alone (:mod:`kvs.adapters.storage.key_tree`).
 
-*Collection.* Each write also looks at a few keys that have history, in turn, and drops the entries that no open
-snapshot needs any more; so does each tick. Garbage never outgrows the live part by more than a constant factor, and
-nothing ever has to stop for it. If what is kept outgrows its limit all the same, the oldest snapshot is given up.
+*Collection.* What a closed snapshot leaves behind is found bit by bit: each write, and each tick, looks at a few of the
+keys that have history, in turn, and drops the entries that no open snapshot needs any more. Garbage never outgrows the
+live part by more than a constant factor, and nothing ever has to stop for it. If what is kept outgrows its limit all
+the same, the oldest snapshot is given up.
 """
 
 from bisect import bisect_left, bisect_right
@@ -25,9 +26,11 @@ from kvs.domain.transaction import COMMITTED, MAX_CONFLICTS_NAMED, CommitRequest
 from kvs.domain.values import TOMBSTONE, Key, Pending, Value, entry_bytes
 
 SWEPT_PER_WRITE: Final = 2
+"""Entries looked at per write: it adds one at the most, so the collector is the faster of the two."""
+
 SWEPT_PER_TICK: Final = 16
 SWEPT_UNDER_PRESSURE: Final = 32
-"""Keys looked at per write when history is over its limit: it can overshoot by 1/32 until a full turn has shown that
+"""Entries looked at per write when history is over its limit: it can overshoot by 1/32 until a full turn has shown that
 what is left is needed."""
 
 
@@ -120,6 +123,7 @@ class MemoryStorage:
 
     __slots__ = (
         "_commits",
+        "_credit",
         "_data",
         "_data_bytes",
         "_hand",
@@ -131,6 +135,7 @@ class MemoryStorage:
         "_points",
         "_swept_under_pressure",
         "_tree",
+        "_unswept",
         "_with_history",
     )
 
@@ -147,6 +152,8 @@ class MemoryStorage:
         self._history_bytes = 0
         self._with_history: list[Key] = []  # the keys of _history, for the collector to take in turn
         self._hand = 0
+        self._unswept = 0  # of those, how many may have something to drop
+        self._credit = 0  # entries the collector may look at; below 0 it has looked ahead
         self._swept_under_pressure = 0
 
     @property
@@ -225,7 +232,7 @@ class MemoryStorage:
 
     def sync(self) -> None:
         """See :class:`kvs.ports.storage.Storage`. Memory has nothing to make durable; a tick collects a little."""
-        if self._with_history:
+        if self._unswept > 0:
             self._sweep(SWEPT_PER_TICK)
 
     def stats(self) -> Mapping[str, int]:
@@ -339,10 +346,10 @@ class MemoryStorage:
         """Drop some of what is no longer needed; give up the oldest snapshot if what is needed is too much."""
         if self._history_bytes <= self._max_history_bytes:
             self._swept_under_pressure = 0
-            self._sweep(SWEPT_PER_WRITE)
+            if self._unswept > 0:
+                self._sweep(SWEPT_PER_WRITE)
             return
-        self._sweep(SWEPT_UNDER_PRESSURE)
-        self._swept_under_pressure += SWEPT_UNDER_PRESSURE
+        self._swept_under_pressure += self._sweep(SWEPT_UNDER_PRESSURE)
         if self._history_bytes > self._max_history_bytes and self._swept_under_pressure >= len(self._with_history):
             self._swept_under_pressure = 0
             if self._points:
@@ -350,20 +357,30 @@ class MemoryStorage:
                 oldest.expired = True
                 self._forget(oldest)
 
-    def _sweep(self, steps: int) -> None:
-        """Look at the next few keys that have history."""
+    def _sweep(self, entries: int) -> int:
+        """Look at the next keys that have history, as far as this many more entries go; return how many keys.
+
+        A key with many entries is looked at whole, and paid for by the next calls.
+        """
         ring = self._with_history
-        while steps > 0 and ring:
-            steps -= 1
+        looked_at = 0
+        self._credit += entries
+        while self._credit > 0 and ring:
             self._hand -= 1
             if self._hand < 0 or self._hand >= len(ring):
                 self._hand = len(ring) - 1
             key = ring[self._hand]
-            if self._prune(key, self._history[key]):
+            history = self._history[key]
+            self._credit -= len(history.commits)
+            looked_at += 1
+            if self._prune(key, history):
                 del self._history[key]
                 last = ring.pop()
                 if self._hand < len(ring):
                     ring[self._hand] = last
+        self._unswept -= looked_at
+        self._credit = min(self._credit, 0)
+        return looked_at
 
     def _prune(self, key: Key, history: _History) -> bool:
         """Drop the entries of a key that no open snapshot needs; return whether none is left."""
@@ -390,6 +407,7 @@ class MemoryStorage:
         The tree nodes kept for it pass to the next older one, which may share them, but never more than its whole tree.
         O(log s) compares in the s open points, and a move of at most 8 s bytes.
         """
+        self._unswept = len(self._with_history)
         at = bisect_left(self._numbers, point.number)
         del self._numbers[at]
         del self._points[at]
