@@ -25,6 +25,7 @@ HOT_MODULES = [
     "application/session",
     "adapters/storage/key_tree",
     "adapters/storage/memory",
+    "adapters/inbound/asyncio_transport",  # only because its clients are of a compiled class
     "adapters/inbound/client",
     "adapters/inbound/epoll_transport",
     "adapters/inbound/json_line",

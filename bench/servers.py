@@ -35,7 +35,7 @@ class Variant:
 
     Attributes:
         protocol: What the load generator speaks to it.
-        command: With the placeholders {python}, {echo}, {port} and {user}. A command without {port} picks its
+        command: With the placeholders {python}, {pure}, {echo}, {port} and {user}. A command without {port} picks its
             own port and logs it.
         environment: Added to the environment of the benchmark.
     """
@@ -54,6 +54,9 @@ _MEMCACHED: Final = (
     *("memcached", "-l", "127.0.0.1", "-p", "{port}", "-U", "0", "-c", "11000"),
     *("-t", "1", "-m", "4096", "-u", "{user}"),
 )
+PURE_PYTHON: Final = ".venv/bin/python"
+"""The interpreter of the editable install, which is never compiled; from the root of the repository."""
+
 _KVS: Final = ("{python}", "-m", "kvs", "--port", "0", "--log-format", "json")
 
 VARIANTS: Final[dict[str, Variant]] = {
@@ -61,6 +64,8 @@ VARIANTS: Final[dict[str, Variant]] = {
     "redis": Variant("resp", _REDIS),
     "memcached": Variant("memcached", _MEMCACHED),
     "kvs": Variant("line", _KVS),
+    "kvs-pure": Variant("line", ("{pure}", *_KVS[1:])),
+    "kvs-pure-asyncio": Variant("line", ("{pure}", *_KVS[1:], "--transport", "asyncio")),
 }
 
 
@@ -79,7 +84,7 @@ def running(name: str, python: str, *extra: str) -> Iterator[Server]:
     """Start a variant with extra arguments, wait until it serves, and end it on every way out."""
     variant = find(name)
     port = _free_port() if "{port}" in variant.command else 0
-    words = {"python": python, "port": str(port), "user": getpass.getuser()}
+    words = {"python": python, "pure": PURE_PYTHON, "port": str(port), "user": getpass.getuser()}
     if name == "echo":
         words["echo"] = str(build.program("echo"))
     command = [*(word.format(**words) for word in variant.command), *extra]

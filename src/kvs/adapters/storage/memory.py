@@ -335,6 +335,7 @@ class MemoryStorage:
         if history is None:
             history = self._history[key] = _History()
             self._with_history.append(key)
+            self._unswept += 1
         elif history.commits[-1] > self._numbers[-1]:
             return
         value = self._data.get(key)
@@ -407,7 +408,7 @@ class MemoryStorage:
         The tree nodes kept for it pass to the next older one, which may share them, but never more than its whole tree.
         O(log s) compares in the s open points, and a move of at most 8 s bytes.
         """
-        self._unswept = len(self._with_history)
+        self._unswept = 2 * len(self._with_history)  # a walk meets some twice, where a last one filled a gap
         at = bisect_left(self._numbers, point.number)
         del self._numbers[at]
         del self._points[at]
