@@ -22,10 +22,12 @@ class AsyncioClient(Client):
         """Take or, with None, let go of the socket."""
         self._transport = transport
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes) -> int:
         """See :class:`Client`."""
-        if self._transport is not None:
-            self._transport.write(data)
+        if self._transport is None:
+            return 0
+        self._transport.write(data)
+        return self._transport.get_write_buffer_size()
 
     def unsent_bytes(self) -> int:
         """See :class:`Client`."""

@@ -60,8 +60,12 @@ class Client(ABC):
     # What a transport provides.
 
     @abstractmethod
-    def send(self, data: bytes) -> None:
-        """Send, or keep what cannot be sent at once; call :meth:`output_full` and :meth:`output_drained` by turns."""
+    def send(self, data: bytes) -> int:
+        """Send, or keep what cannot be sent at once; call :meth:`output_full` and :meth:`output_drained` by turns.
+
+        Returns:
+            How many bytes are kept now.
+        """
 
     @abstractmethod
     def unsent_bytes(self) -> int:
@@ -148,14 +152,17 @@ class Client(ABC):
         connection = self.connection
         output = connection.take_output()
         if output:
-            self.send(output)
+            unsent = self.send(output)
             if self._lost:
                 return
-            self._charge()
+            if unsent != self._unsent_bytes:
+                self._charge(unsent)
         if connection.closing:
             self._leave()
         elif connection.backlog and not self._output_full:
             self._server.continue_next_tick(self)
+        elif self._reading and not self._output_full:
+            return  # nothing out of the ordinary
         self._adjust_reading()
 
     def resume(self) -> None:
@@ -181,11 +188,10 @@ class Client(ABC):
         if unsent == 0 or unsent < self._stalled_bytes or self._stalled_bytes == 0:
             self._stalled_since_s = now_s
         self._stalled_bytes = unsent
-        self._charge()
+        self._charge(unsent)
         return now_s - self._stalled_since_s
 
-    def _charge(self) -> None:
-        unsent = self.unsent_bytes()
+    def _charge(self, unsent: int) -> None:
         self._server.budget.used_bytes += unsent - self._unsent_bytes
         self._unsent_bytes = unsent
 

@@ -49,7 +49,7 @@ class EpollClient(Client):
         now_s: float,
     ) -> None:
         super().__init__(server, connection, peer, now_s)
-        self._epoll_transport = transport
+        self._transport = transport
         self._socket = sock
         self._fd = sock.fileno()
         self._interest = READABLE
@@ -85,20 +85,19 @@ class EpollClient(Client):
 
     # See Client.
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes) -> int:
         """See :class:`Client`."""
-        if not self._open:
-            return
         sent = 0
         if not self._unsent:
             sent = self._try_send(data)
             if sent == len(data) or not self._open:
-                return
+                return 0
         self._unsent += memoryview(data)[sent:]
         self._want(self._interest | WRITABLE)
-        if not self._full and len(self._unsent) > self._epoll_transport.max_output_bytes:
+        if not self._full and len(self._unsent) > self._transport.max_output_bytes:
             self._full = True
             self.output_full()
+        return len(self._unsent)
 
     def _send_unsent(self) -> None:
         unsent = self._unsent
@@ -110,7 +109,7 @@ class EpollClient(Client):
         if not unsent:
             self._want(self._interest & ~WRITABLE)
             self._end()
-        if self._full and len(unsent) <= self._epoll_transport.max_output_bytes // 2:
+        if self._full and len(unsent) <= self._transport.max_output_bytes // 2:
             self._full = False
             self.output_drained()
 
@@ -155,7 +154,7 @@ class EpollClient(Client):
         if self._open:
             self._open = False
             self._unsent = bytearray()
-            self._epoll_transport.forget(self._fd)
+            self._transport.forget(self._fd)
             self._socket.close()
             self.lost()
 
@@ -175,7 +174,7 @@ class EpollClient(Client):
     def _want(self, interest: int) -> None:
         if interest != self._interest and self._open:
             self._interest = interest
-            self._epoll_transport.watch(self._fd, interest)
+            self._transport.watch(self._fd, interest)
 
 
 @final

@@ -50,6 +50,7 @@ class LineConnection:
         "_budget",
         "_charged_bytes",
         "_dropping",
+        "_ended",
         "_greeted",
         "_input_bytes",
         "_input_ended",
@@ -85,6 +86,7 @@ class LineConnection:
         self._opened = False  # a first byte has come
         self._greeted = False  # a first line has come and was no HTTP
         self._input_ended = False
+        self._ended = False  # no more input is taken: it has ended, or a line was overlong
         self._allowance = 0
         self._out: list[bytes] = []
         self._out_bytes = 0
@@ -94,7 +96,7 @@ class LineConnection:
     @property
     def backlog(self) -> bool:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        return self._at < len(self._lines)
+        return len(self._lines) > 0
 
     @property
     def unfinished(self) -> bool:
@@ -103,19 +105,18 @@ class LineConnection:
 
     def receive(self, data: bytes) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        if self.closing or self._overlong or self._input_ended:
-            return
-        if not self._opened:
-            self._opened = True
-            if data.startswith(TLS_HANDSHAKE):
-                self.fail(self._violation("This port speaks plain text, not TLS.", TLS_HANDSHAKE))
+        if self._opened and not (self._tail or self._lines or self._dropping or self._ended or self.closing):
+            lines = data.split(b"\n")
+            if not lines[-1] and len(data) <= self._limits.max_line_bytes:
+                lines.pop()  # whole lines and nothing else, as nearly always
+                self._lines = lines  # type: ignore[assignment]  # a list of lines is one of lines and refused lines
+                self._plain = is_plain(data)
+                self._input_bytes = len(data)
+                self._run()
+                if self._lines or self._out_bytes > CHARGE_STEP_BYTES:
+                    self._charge()
                 return
-        waiting = self._at < len(self._lines)
-        self._frame(data)
-        if waiting:
-            self._charge()  # this tick's share has been used up
-        else:
-            self.resume()
+        self._receive_odd(data)
 
     def resume(self) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
@@ -132,6 +133,23 @@ class LineConnection:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         if not self._input_ended:
             self._input_ended = True
+            self._ended = True
+            self.resume()
+
+    def _receive_odd(self, data: bytes) -> None:
+        """Take bytes that come first, or do not end where a line does, or come while others wait."""
+        if self.closing or self._ended:
+            return
+        if not self._opened:
+            self._opened = True
+            if data.startswith(TLS_HANDSHAKE):
+                self.fail(self._violation("This port speaks plain text, not TLS.", TLS_HANDSHAKE))
+                return
+        waiting = len(self._lines) > 0
+        self._frame(data)
+        if waiting:
+            self._charge()  # this tick's share has been used up
+        else:
             self.resume()
 
     def _frame(self, data: bytes) -> None:
@@ -154,7 +172,7 @@ class LineConnection:
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines:
-            plain = data.isascii() and data.find(b"\r") < 0  # `in` raises and drops a TypeError: 0.3 us
+            plain = is_plain(data)
             if len(data) > self._limits.max_line_bytes:
                 self._cut_overlong(lines)
             if self._lines:
@@ -172,6 +190,7 @@ class LineConnection:
         """Let go of a line that may not be kept until it is complete."""
         if len(self._tail) > self._limits.max_line_bytes:
             self._overlong = True
+            self._ended = True
         elif len(self._tail) > LINE_OVERHEAD_BYTES and self._budget.exhausted():
             self._dropping = True  # longer than any command that runs always
         else:
@@ -182,6 +201,7 @@ class LineConnection:
         for at, line in enumerate(lines):
             if len(line) > self._limits.max_line_bytes:
                 self._overlong = True
+                self._ended = True
                 del lines[at:]
                 return
 
@@ -191,7 +211,7 @@ class LineConnection:
         """Run waiting lines, as many as one tick allows."""
         session, limits = self.session, self._limits
         lines, out, out_bytes = self._lines, self._out, self._out_bytes
-        refusing = self._budget.exhausted()
+        refusing = self._budget.used_bytes >= self._budget.limit_bytes
         at = first = self._at
         self._allowance = limits.max_tick_requests
         while at < len(lines) and at - first < self._allowance and out_bytes < limits.max_tick_output_bytes:
@@ -227,8 +247,10 @@ class LineConnection:
                 break
         self.requests += at - first
         self._out_bytes = out_bytes
-        if self.closing or at == len(lines):
-            self._forget_lines()
+        if at == len(lines) or self.closing:
+            self._lines = []
+            self._at = 0
+            self._input_bytes = 0
         else:
             self._at = at
 
@@ -272,7 +294,8 @@ class LineConnection:
         output = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
         self._out_bytes = 0
-        self._charge()
+        if self._charged_bytes:
+            self._charge()
         return output
 
     def fail(self, error: KvsError) -> None:
@@ -322,6 +345,11 @@ class LineConnection:
         if change > CHARGE_STEP_BYTES or change < -CHARGE_STEP_BYTES or self.closing:
             self._budget.used_bytes += change
             self._charged_bytes = held
+
+
+def is_plain(data: bytes) -> bool:
+    """Return whether all lines are ASCII and none has a CR."""
+    return data.isascii() and data.find(b"\r") < 0  # `in` raises and drops a TypeError: 0.3 us
 
 
 @final
