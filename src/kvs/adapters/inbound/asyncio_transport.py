@@ -52,7 +52,10 @@ class AsyncioClient(Client):
     def shut_down_writing(self) -> None:
         """See :class:`Client`."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write_eof()
+            try:
+                self._transport.write_eof()
+            except OSError:  # the peer is gone, and asyncio has not been told yet
+                self._transport.abort()
 
     def close(self) -> None:
         """See :class:`Client`."""

@@ -1,0 +1,119 @@
+"""Any engine, with its snapshots counted: each is closed exactly once, and asked nothing afterwards."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from kvs.domain.transaction import CommitRequest, Committed, Conflict, Validation
+from kvs.domain.values import Key, Value
+from kvs.ports.storage import Snapshot, Storage
+
+
+class CountedSnapshot:
+    """A snapshot that knows whether it is open."""
+
+    def __init__(self, storage: "CountedStorage", inner: Snapshot) -> None:
+        self.inner = inner
+        self._storage = storage
+        self._closed = False
+        storage.open_snapshots += 1
+
+    @property
+    def expired(self) -> bool:
+        """See :class:`kvs.ports.storage.Snapshot`."""
+        return self._open().expired
+
+    def get(self, key: Key) -> Value | None:
+        """See :class:`kvs.ports.storage.Snapshot`."""
+        return self._open().get(key)
+
+    def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
+        """See :class:`kvs.ports.storage.Snapshot`."""
+        return self._open().scan(prefix, after, limit)
+
+    def count(self, prefix: Key) -> int:
+        """See :class:`kvs.ports.storage.Snapshot`."""
+        return self._open().count(prefix)
+
+    def close(self) -> None:
+        """See :class:`kvs.ports.storage.Snapshot`."""
+        if self._closed:
+            self._storage.misuses.append("closed twice")
+        else:
+            self._storage.open_snapshots -= 1
+        self._closed = True
+        self.inner.close()
+
+    def _open(self) -> Snapshot:
+        if self._closed:
+            self._storage.misuses.append("used after it was closed")
+        return self.inner
+
+
+class CountedStorage:
+    """Passes everything on to an engine.
+
+    Attributes:
+        open_snapshots: Taken and not closed yet.
+        taken: Ever taken.
+        misuses: What was done to a snapshot after it had been closed.
+    """
+
+    def __init__(self, inner: Storage) -> None:
+        self.inner = inner
+        self.open_snapshots = 0
+        self.taken = 0
+        self.misuses: list[str] = []
+
+    @property
+    def blocking(self) -> bool:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.inner.blocking
+
+    def get(self, key: Key) -> Value | None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.inner.get(key)
+
+    def put(self, key: Key, value: Value) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        self.inner.put(key, value)
+
+    def delete(self, key: Key) -> bool:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.inner.delete(key)
+
+    def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.inner.scan(prefix, after, limit)
+
+    def count(self, prefix: Key) -> int:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.inner.count(prefix)
+
+    def snapshot(self) -> CountedSnapshot:
+        """See :class:`kvs.ports.storage.Storage`."""
+        self.taken += 1
+        inner = self.inner.snapshot()
+        if not hasattr(inner, "close"):
+            return cast("CountedSnapshot", inner)  # a broken engine's: there is nothing to count
+        return CountedSnapshot(self, inner)
+
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        """See :class:`kvs.ports.storage.Storage`."""
+        validations: list[Validation] = []
+        for validation in request.validations:
+            snapshot = validation.snapshot
+            assert isinstance(snapshot, CountedSnapshot)
+            validations.append(Validation(snapshot._open(), validation.keys, validation.prefixes))
+        return self.inner.commit(CommitRequest(tuple(validations), request.writes))
+
+    def sync(self) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        self.inner.sync()
+
+    def stats(self) -> Mapping[str, int]:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.inner.stats()
+
+    def close(self) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        self.inner.close()

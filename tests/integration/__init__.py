@@ -1,0 +1,1 @@
+"""Tests of a real ``python -m kvs`` process over real sockets."""

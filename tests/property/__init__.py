@@ -1,0 +1,1 @@
+"""Random commands from several sessions, every reply predicted."""

@@ -1,0 +1,68 @@
+"""What tests of sessions share: sessions over an engine of the test's choice, with small limits."""
+
+import io
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from kvs.application.budget import ClientsBudget
+from kvs.application.session import EngineSession, EngineSessions, SessionLimits
+from kvs.logs import make_logger
+from kvs.ports.inbound import Unfinished
+from kvs.ports.storage import Storage
+from tests.counted_storage import CountedStorage
+from tests.drivers import Clock
+from tests.naive_storage import NaiveStorage
+
+UNLIMITED = 1 << 40
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def asked(question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Ask a listing until it has its answer."""
+    while True:
+        try:
+            return question(*args, **kwargs)
+        except Unfinished:
+            pass
+
+
+class Bench:
+    """Sessions over one engine, whose snapshots are counted.
+
+    Attributes:
+        storage: The engine, counted.
+        budget: What all sessions hold.
+        clock: The time.
+        log: What was logged, as JSON lines.
+    """
+
+    def __init__(
+        self,
+        storage: Storage | None = None,
+        max_transaction_bytes: int = UNLIMITED,
+        max_transaction_depth: int = UNLIMITED,
+    ) -> None:
+        self.storage = CountedStorage(NaiveStorage() if storage is None else storage)
+        self.budget = ClientsBudget(UNLIMITED)
+        self.clock = Clock()
+        self.log = io.StringIO()
+        self.sessions = EngineSessions(
+            self.storage,
+            SessionLimits(max_transaction_bytes, max_transaction_depth),
+            self.budget,
+            self.clock,
+            {"version": "1.2.3", "build": "test", "engine": "naive"},
+            make_logger("info", "json", self.log),
+        )
+
+    def open(self) -> EngineSession:
+        """Open a session."""
+        return self.sessions.open()
+
+    def assert_nothing_is_held(self) -> None:
+        """Assert that every snapshot has been closed, once, and that nobody is charged for anything."""
+        assert self.storage.open_snapshots == 0
+        assert self.storage.misuses == []
+        assert self.budget.used_bytes == 0

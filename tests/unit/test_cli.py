@@ -1,0 +1,132 @@
+"""The command line, run for real."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kvs
+from kvs.config import SETTINGS
+
+TIMEOUT_S = 30.0
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m kvs`` to its end."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")}
+    return subprocess.run(
+        [sys.executable, "-m", "kvs", *arguments],
+        env={**environment, **variables},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def assert_refused_in_one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """Assert that it ended with this code, and one line that has these words."""
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("kvs: ")
+    for word in words:
+        assert word in line
+
+
+def test_version() -> None:
+    """The version, and which build it is."""
+    done = run("--version")
+    assert done.returncode == 0
+    assert done.stdout.split()[:2] == ["kvs", kvs.__version__]
+    assert done.stdout.split()[2:] in (["(pure)"], ["(compiled)"])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["config", "--help"]])
+def test_help(arguments: list[str]) -> None:
+    """It is there for every command, and names every option of those that have them."""
+    done = run(*arguments)
+    assert done.returncode == 0
+    assert "Usage: kvs" in done.stdout
+    if len(arguments) > 1:
+        assert all(setting.flag in done.stdout for setting in SETTINGS.values())
+
+
+def test_config_prints_every_setting_with_its_value_and_origin(tmp_path: Path) -> None:
+    """One line each, in a table."""
+    path = tmp_path / "kvs.toml"
+    path.write_text("port = 1001\nmax_clients = 5\n")
+    done = run("config", "--config", str(path), "--host", "127.0.0.1", "--host", "::1", KVS_MAX_CLIENTS="7")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    rows = {name: (value, origin) for name, value, origin in map(str.split, done.stdout.splitlines())}
+    assert list(rows) == list(SETTINGS)
+    assert rows["port"] == ("1001", str(path))
+    assert rows["max_clients"] == ("7", "KVS_MAX_CLIENTS")
+    assert rows["host"] == ("127.0.0.1,::1", "--host")
+    assert rows["storage"] == ("memory", "default")
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["config"]])
+def test_a_bad_value_ends_with_2_and_one_line(command: list[str]) -> None:
+    """Serving is the default command, so the option may come without it."""
+    done = run(*command, "--port", "banana")
+    assert_refused_in_one_line(done, 2, "port", "'banana'", "--port", "0 to 65535")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--port"], "--port"),
+        (["--prot", "1"], "--prot"),
+        (["nonsense"], "nonsense"),
+        (["serve", "nonsense"], "nonsense"),
+        (["config", "--port"], "--port"),
+        (["--port", "1", "serve"], "serve"),
+    ],
+)
+def test_a_bad_command_line_ends_with_2_and_one_line(arguments: list[str], word: str) -> None:
+    """It names what is wrong."""
+    assert_refused_in_one_line(run(*arguments), 2, word)
+
+
+def test_an_unknown_engine_ends_with_2_and_lists_those_there_are() -> None:
+    """Before anything listens."""
+    assert_refused_in_one_line(run("--port", "0", "--storage", "nope"), 2, "storage", "'nope'", "memory")
+
+
+def test_a_port_that_is_taken_ends_with_1_and_names_the_address() -> None:
+    """Not a mistake in the settings, but a server that could not run."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert_refused_in_one_line(run("--port", str(port)), 1, f"127.0.0.1:{port}", "in use")
+
+
+@pytest.mark.parametrize("command", [[], ["serve"]])
+def test_serving_is_the_default_and_ends_with_0(command: list[str]) -> None:
+    """It listens, is told to stop, and stops."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")}
+    arguments = [sys.executable, "-m", "kvs", *command, "--port", "0", "--log-format", "json"]
+    with subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert '"listening"' in process.stderr.readline()
+            process.send_signal(signal.SIGTERM)
+            rest = process.stderr.read()
+            assert '"stopped"' in rest
+            assert process.wait(TIMEOUT_S) == 0
+        finally:
+            process.kill()
+
+
+def test_an_unknown_variable_is_warned_of() -> None:
+    """It may be a mistyped setting; the server starts all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("--port", str(taken.getsockname()[1]), "--log-format", "json", KVS_PROT="1")
+    assert done.returncode == 1
+    assert "KVS_PROT" in done.stderr
+    assert "unknown_environment_variable" in done.stderr

@@ -1,0 +1,98 @@
+"""Dependencies point one way: domain <- ports <- application <- adapters; only the composition root knows them all."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kvs
+
+ROOT = Path(kvs.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+
+LAYERS: dict[str, tuple[str, ...]] = {
+    "domain": ("kvs.domain", "immutables"),
+    "ports": ("kvs.ports", "kvs.domain"),
+    "application": ("kvs.application", "kvs.ports", "kvs.domain", "structlog.typing"),
+}
+"""What a layer may import, besides the standard library. Of structlog the session has the type of its logger alone."""
+
+IMPURE = {"asyncio", "logging", "os", "random", "secrets", "selectors", "socket", "sys", "threading", "time", "io"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Return what a module imports, anywhere in it, as ``module.name``."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, packages: tuple[str, ...]) -> bool:
+    """Return whether a name is one of these packages or in one."""
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def modules_of(*parts: str) -> list[Path]:
+    """Return the modules of a package."""
+    return [path for path in MODULES if path.relative_to(ROOT).parts[: len(parts)] == parts]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_imports_only_those_beneath_it(layer: str) -> None:
+    """And the standard library."""
+    assert len(modules_of(layer)) > 1
+    for path in modules_of(layer):
+        for name in imports(path):
+            standard = name.partition(".")[0] in sys.stdlib_module_names
+            assert standard or within(name, LAYERS[layer]), f"{path} imports {name}"
+
+
+def test_the_domain_is_pure() -> None:
+    """No I/O, no clock, no logging, no randomness."""
+    for path in modules_of("domain"):
+        assert not {name.partition(".")[0] for name in imports(path)} & IMPURE, path
+
+
+def test_adapters_know_neither_the_composition_root_nor_the_command_line() -> None:
+    """They are given what they need."""
+    for path in modules_of("adapters"):
+        for name in imports(path):
+            assert not within(name, ("kvs.bootstrap", "kvs.cli", "kvs.__main__", "dependency_injector", "click")), path
+
+
+def test_inbound_and_storage_adapters_do_not_know_each_other() -> None:
+    """They meet at the ports."""
+    for one, other in (("inbound", "storage"), ("storage", "inbound")):
+        assert len(modules_of("adapters", one)) > 1
+        for path in modules_of("adapters", one):
+            assert not any(within(name, (f"kvs.adapters.{other}",)) for name in imports(path)), path
+
+
+def test_only_the_composition_root_knows_the_container_library() -> None:
+    """Everything else gets plain references."""
+    knowing = {path.name for path in MODULES if any(within(name, ("dependency_injector",)) for name in imports(path))}
+    assert knowing == {"bootstrap.py"}
+
+
+def test_the_command_line_imports_what_it_runs_when_it_runs() -> None:
+    """``kvs --version`` must not have to load a server."""
+    tree = ast.parse((ROOT / "cli.py").read_text(encoding="utf-8"))
+    at_the_top = {str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom)}
+    at_the_top |= {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+    assert "kvs.config" in at_the_top
+    heavy = (
+        "kvs.bootstrap",
+        "kvs.adapters",
+        "kvs.application",
+        "kvs.logs",
+        "asyncio",
+        "dependency_injector",
+        "structlog",
+    )
+    assert not any(within(name, heavy) for name in at_the_top)
