@@ -252,7 +252,10 @@ class Server:
             except Exception as error:
                 self.drop(client, error)
         for client in waiting:
-            client.resume()
+            try:
+                client.resume()
+            except Exception as error:
+                self.drop(client, error)
 
     def _give_up(self, error: Exception) -> None:
         """The engine is finished: what it applied may not last, so nobody may be told of it."""
