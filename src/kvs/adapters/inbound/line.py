@@ -29,6 +29,7 @@ from kvs.domain.errors import (
     ProtocolViolationError,
     TimedOutError,
     TooLargeError,
+    UnknownCommandError,
     UsageError,
 )
 from kvs.ports.inbound import Session, SessionFactory, Unfinished
@@ -45,7 +46,6 @@ class LineConnection:
     """Implements :class:`kvs.adapters.inbound.connection.Connection`."""
 
     __slots__ = (
-        "_allowance",
         "_at",
         "_budget",
         "_charged_bytes",
@@ -87,7 +87,6 @@ class LineConnection:
         self._greeted = False  # a first line has come and was no HTTP
         self._input_ended = False
         self._ended = False  # no more input is taken: it has ended, or a line was overlong
-        self._allowance = 0
         self._out: list[bytes] = []
         self._out_bytes = 0
 
@@ -211,16 +210,17 @@ class LineConnection:
         """Run waiting lines, as many as one tick allows."""
         session, limits = self.session, self._limits
         lines, out, out_bytes = self._lines, self._out, self._out_bytes
+        max_out_bytes = limits.max_tick_output_bytes
         refusing = self._budget.used_bytes >= self._budget.limit_bytes
+        vetting = not (self._plain and self._greeted)
+        closing = False
         at = first = self._at
-        self._allowance = limits.max_tick_requests
-        while at < len(lines) and at - first < self._allowance and out_bytes < limits.max_tick_output_bytes:
+        stop = at + limits.max_tick_requests
+        while at < len(lines) and at < stop and out_bytes < max_out_bytes:
             line = lines[at]
             at += 1
             try:
-                if line is None:
-                    raise self._refusal()
-                if not (self._plain and self._greeted):
+                if vetting or line is None:
                     line = self._vet(line)
                 words = line.split(b" ", 2)
                 command = COMMANDS.get(words[0])
@@ -231,36 +231,40 @@ class LineConnection:
                     raise self._refusal()
                 reply = command.run(session, limits, words)
                 if command.special:
-                    self._allowance -= command.extra_cost
-                    if command.closes:
-                        self._stop()
+                    stop -= command.extra_cost
+                    closing = command.closes
             except Unfinished:
                 at -= 1  # to be run again in the next tick
                 break
             except KvsError as error:
                 reply = json_line.error(error.code, str(error))
-                if isinstance(error, ProtocolViolationError | TimedOutError):
-                    self._stop()
+                closing = isinstance(error, ProtocolViolationError | TimedOutError)
+                if isinstance(error, UnknownCommandError):
+                    stop -= SLOW_COST - 1  # for the search for what may have been meant
             out.append(reply)
             out_bytes += len(reply)
-            if self.closing:
+            if closing:
                 break
         self.requests += at - first
         self._out_bytes = out_bytes
-        if at == len(lines) or self.closing:
+        if closing:
+            self._stop()
+        elif at == len(lines):
             self._lines = []
             self._at = 0
             self._input_bytes = 0
         else:
             self._at = at
 
-    def _vet(self, line: bytes) -> bytes:
+    def _vet(self, line: bytes | None) -> bytes:
         """Return the line as it is to be run; look at what cannot be told of many lines at once."""
+        if line is None:
+            raise self._refusal()
         if line.endswith(b"\r"):
             line = line[:-1]
         if not self._greeted and line.strip(BLANKS):
             self._greeted = True  # the first line that is not blank
-            if _HTTP.search(line):  # ... would otherwise be a well-formed GET or PUT
+            if _HTTP.search(line):  # ... would otherwise be a well-formed PUT
                 raise self._violation("This port does not speak HTTP.", line)
         try:
             line.decode()
@@ -276,7 +280,6 @@ class LineConnection:
         if command is None:
             if verb.endswith(b":"):
                 raise self._violation("This looks like an HTTP header, and this port does not speak HTTP.", line)
-            self._allowance -= SLOW_COST - 1
             raise unknown_command(verb)
         return command
 
@@ -304,12 +307,10 @@ class LineConnection:
             reply = json_line.error(error.code, str(error))
             self._out.append(reply)
             self._out_bytes += len(reply)
-            self._forget_lines()
             self._stop()
 
     def close(self) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        self._forget_lines()
         self._out.clear()
         self._out_bytes = 0
         self._stop()
@@ -322,16 +323,15 @@ class LineConnection:
             self._stop()
 
     def _stop(self) -> None:
+        """Take no more input, and forget what there is of it; what is due is still sent."""
         self.closing = True
+        self._lines = []
+        self._at = 0
+        self._input_bytes = 0
         self._tail = bytearray()
         self._dropping = False
         self.session.close()
         self._charge()
-
-    def _forget_lines(self) -> None:
-        self._lines = []
-        self._at = 0
-        self._input_bytes = 0
 
     def _violation(self, message: str, data: bytes) -> ProtocolViolationError:
         first_word = data.lstrip(BLANKS).split(b" ", 1)[0]  # no more: what follows may be a value

@@ -174,7 +174,11 @@ class MemoryStorage:
         if self._max_data_bytes:
             self._reserve({key: value})
         self._commits += 1
-        self._put(key, value)
+        data = self._data
+        if key in data and not self._numbers:  # as _put() does, without a call: 60 ns of the commonest of all writes
+            data[key] = value
+        else:
+            self._put(key, value)
         if self._with_history:
             self._collect()
 
