@@ -222,15 +222,12 @@ def _check(setting: Setting, value: object, origin: str) -> Any:  # the type is 
             value = None
     try:
         # Flags and variables are text, so text may stand for a number.
-        checked = msgspec.convert(value, setting.type, strict=not isinstance(value, str))
-        if checked != checked:  # NaN passes every comparison with a bound
-            raise msgspec.ValidationError
+        return msgspec.convert(value, setting.type, strict=not isinstance(value, str))
     except msgspec.ValidationError:
         shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
         raise ConfigError(
             f"{setting.name}: {shown!r} (from {origin}) is not allowed; allowed: {setting.allowed}"
         ) from None
-    return checked
 
 
 def _size(text: str) -> object:

@@ -367,6 +367,28 @@ def test_what_changed_before_the_snapshot_has_not_changed_since(storage: Storage
     assert isinstance(commit(storage, other, {b"mine": b""}, [b"k"]), Conflict)
 
 
+@pytest.mark.parametrize("changes_between", [1, 2])
+def test_a_key_that_changed_before_and_after_a_snapshot_has_changed(storage: Storage, changes_between: int) -> None:
+    """An older snapshot being open, for which the earlier change counts as well."""
+    put_all(storage, b"k")
+    oldest = storage.snapshot()
+    for number in range(changes_between):
+        storage.put(b"k", b"%d" % number)
+    snapshot, reader = storage.snapshot(), storage.snapshot()
+    storage.put(b"k", b"after")
+    youngest = storage.snapshot()
+    storage.sync()
+    assert [view.get(b"k") for view in (oldest, reader, youngest)] == [
+        b"value of k",
+        b"%d" % (changes_between - 1),
+        b"after",
+    ]
+    assert isinstance(commit(storage, snapshot, {b"mine": b""}, [b"k"]), Conflict)
+    assert isinstance(commit(storage, youngest, {b"mine": b""}, [b"k"]), Committed)
+    assert isinstance(commit(storage, oldest, {b"mine": b""}, [b"k"]), Conflict)
+    reader.close()
+
+
 def test_a_commit_is_seen_by_the_next_snapshot_and_conflicts_with_the_last(storage: Storage) -> None:
     """Two transactions that read and write one key: the first to commit wins."""
     put_all(storage, b"n")

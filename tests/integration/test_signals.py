@@ -99,7 +99,7 @@ def test_pipeline_already_sent_is_answered(
 
 
 def test_signal_while_a_pipeline_is_being_answered(start_server: StartServer) -> None:
-    """A backlog that is being worked off when the signal comes is worked off to its end, and so is what waits behind."""
+    """A backlog that is being worked off when the signal comes is worked off, and what waits behind it too."""
     server = start_server("--max-tick-requests", "2")
     client = server.connect()
     client.send(*["PING"] * 8000)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import TRANSPORTS_OF_SLOW_TESTS, StartServer, flags_of
-from .harness import OK, PONG, Client, Server, polling
+from .harness import OK, PONG, Client, Server, parse_reply, polling
 
 SOON = "0.3"
 
@@ -86,14 +86,34 @@ def test_transaction_timeout_however_busy(start_server: StartServer) -> None:
     assert server.wait_left(client)["aborted"] == 1
 
 
-def test_transaction_timeout_within_a_flood(start_server: StartServer) -> None:
-    """Requests that are waiting to be run do not put off the end of the transaction."""
-    server = start_server("--transaction-timeout-s", SOON, "--max-tick-requests", "1")
+def ended_amidst(client: Client, requests: int) -> None:
+    """Wait for the ``timeout`` line that comes before so many requests have been answered, and for the orderly end."""
+    replies = client.raw_rest().splitlines(keepends=True)
+    assert len(replies) < requests
+    last = parse_reply(replies[-1])
+    assert last["code"] == "timeout"
+    assert "transaction_timeout_s" in last["mesg"]
+
+
+def test_transaction_timeout_within_a_stream(start_server: StartServer) -> None:
+    """A stream of requests without a pause does not put off the end of the transaction."""
+    server = start_server("--transaction-timeout-s", SOON)
     client, outside = server.connect(), server.connect()
     client.ok("START", "PUT a 1")
-    # More than can be run in the time, one in a tick; what is left of it is thrown away after the end.
-    client.send_behind(b"GET a\n" * (2 << 20))
-    timed_out(client, "transaction_timeout_s")
+    client.send_behind(b"GET a\n" * 2_500_000)
+    ended_amidst(client, 2_500_000)
+    assert outside.get("a") is None
+
+
+def test_transaction_timeout_within_a_backlog(start_server: StartServer) -> None:
+    """Requests that have been read and wait for their turn do not put off the end of the transaction."""
+    server = start_server("--transaction-timeout-s", "0.1", "--max-tick-requests", "1")
+    client, outside = server.connect(), server.connect()
+    client.ok("START", "PUT a 1")
+    with server.paused():  # so that they are read in one go, and take far longer than the transaction may
+        client.send(*["INFO"] * 12_000)
+        client.wait_sent()
+    ended_amidst(client, 12_000)
     assert outside.get("a") is None
 
 

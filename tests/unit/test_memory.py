@@ -339,21 +339,36 @@ def test_a_commit_of_deletes_alone_is_never_refused() -> None:
         storage.put(b"ke3", b"")
 
 
+REFUSED: dict[Key, Pending] = {b"ke1": b"VALUE", b"ke2": TOMBSTONE, b"ke3": b"value", b"ke4": b""}
+
+
 def test_a_refused_commit_leaves_everything_as_it_was() -> None:
-    """Nothing is applied, the snapshot still works, and the same commit succeeds once there is room."""
+    """Nothing is applied, and the snapshot still works: it sees what it saw, and knows what has changed."""
     storage = full_storage()
     snapshot = storage.snapshot()
-    other = storage.snapshot()
-    writes: dict[Key, Pending] = {b"ke1": b"VALUE", b"ke2": TOMBSTONE, b"ke3": b"value", b"ke4": b""}
     before = dict(storage.stats())
     with pytest.raises(LimitError):
-        commit(storage, snapshot, writes, b"ke1")
+        commit(storage, snapshot, REFUSED, b"ke1")
     assert dict(storage.stats()) == before
     assert [storage.get(key) for key in (b"ke1", b"ke2", b"ke3", b"ke4")] == [b"value", b"value", None, None]
-    assert snapshot.get(b"ke1") == b"value"
+    storage.put(b"ke1", b"other")
     storage.delete(b"ke2")
-    assert isinstance(commit(storage, other, writes, b"ke2"), Conflict)
-    del writes[b"ke4"]
+    assert snapshot.get(b"ke1") == b"value"
+    assert snapshot.scan(b"", b"", 10) == [b"ke1", b"ke2"]
+    assert isinstance(commit(storage, snapshot, REFUSED, b"ke1"), Conflict)
+    snapshot.close()
+    settle(storage)
+    assert history_bytes(storage) == 0
+
+
+def test_a_refused_commit_succeeds_once_there_is_room() -> None:
+    """The very same snapshot and writes."""
+    storage = full_storage()
+    snapshot = storage.snapshot()
+    with pytest.raises(LimitError):
+        commit(storage, snapshot, REFUSED, b"ke1")
+    storage.delete(b"ke2")
+    writes = {key: pending for key, pending in REFUSED.items() if key != b"ke4"}
     assert commit(storage, snapshot, writes, b"ke1") is COMMITTED
     assert storage.scan(b"", b"", 10) == [b"ke1", b"ke3"]
 

@@ -275,6 +275,16 @@ def test_shadowed_values_are_charged_until_they_are_rolled_back() -> None:
     assert stack.retained_bytes == FRAME_OVERHEAD_BYTES + entry_bytes(b"k", fresh(1000))
 
 
+def test_merging_keeps_what_both_frames_held() -> None:
+    """Different keys in parent and child, and a tombstone over a value of the parent's parent."""
+    outer = ONE.put(b"a", fresh(1000)).nest().put(b"b", fresh(1000))
+    merged, _ = outer.nest().put(b"c", fresh(1000)).delete(b"a").commit()
+    held = 2 * FRAME_OVERHEAD_BYTES + 3 * entry_bytes(b"a", fresh(1000)) + entry_bytes(b"a", None)
+    assert merged.retained_bytes == held
+    merged, _ = merged.commit()
+    assert merged.retained_bytes == held - FRAME_OVERHEAD_BYTES - entry_bytes(b"a", fresh(1000))
+
+
 def test_merging_the_same_key_again_and_again_does_not_add_up() -> None:
     """What an inner commit has replaced is not charged for ever."""
     stack = ONE
