@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from setuptools import setup
-from setuptools.errors import BaseError
 
 HOT_MODULES = [
     "domain/errors",
@@ -71,8 +70,8 @@ def what_is_missing() -> str:
             compiler = new_compiler()
             customize_compiler(compiler)
             compiler.compile([str(source)], output_dir=directory, include_dirs=[sysconfig.get_path("include")])
-        except (BaseError, OSError) as error:
-            return f"C cannot be compiled here ({error})"
+        except Exception as error:  # noqa: BLE001  # its type differs from one setuptools to the next
+            return f"C cannot be compiled here ({type(error).__name__})"
     return ""
 
 
