@@ -15,8 +15,10 @@ from kvs.adapters.inbound.line_commands import (
     BLANKS,
     COMMANDS,
     LINE_OVERHEAD_BYTES,
+    QUICK_COMMANDS,
     SLOW_COST,
     Command,
+    Handler,
     LineLimits,
     shown,
     unknown_command,
@@ -29,7 +31,6 @@ from kvs.domain.errors import (
     ProtocolViolationError,
     TimedOutError,
     TooLargeError,
-    UnknownCommandError,
     UsageError,
 )
 from kvs.ports.inbound import Session, SessionFactory, Unfinished
@@ -38,6 +39,11 @@ CHARGE_STEP_BYTES: Final = 4096
 """What a connection may hold more or less than the budget knows: telling it of every reply would cost 5 % of a GET."""
 
 TLS_HANDSHAKE: Final = b"\x16"
+
+DROPPED: Final = b"\n"
+"""Stands for a line that was not kept, for want of memory; no line has a line feed in it."""
+
+_NO_COMMANDS: Final[dict[bytes, Handler]] = {}
 _HTTP: Final = re.compile(rb" HTTP/[0-9]\.[0-9][ \t]*\Z")
 
 
@@ -62,6 +68,7 @@ class LineConnection:
         "_out_bytes",
         "_overlong",
         "_plain",
+        "_stop_at",
         "_tail",
         "closing",
         "requests",
@@ -76,7 +83,7 @@ class LineConnection:
         self._budget = budget
         self._charged_bytes = 0
         self._log = log
-        self._lines: list[bytes | None] = []  # complete and waiting; None: refused for want of memory
+        self._lines: list[bytes] = []  # complete and waiting
         self._at = 0  # how many of them have been run
         self._input_bytes = 0  # in all of them
         self._plain = True  # all of them are ASCII without a CR
@@ -87,6 +94,7 @@ class LineConnection:
         self._greeted = False  # a first line has come and was no HTTP
         self._input_ended = False
         self._ended = False  # no more input is taken: it has ended, or a line was overlong
+        self._stop_at = 0  # how many lines may have been run by the end of this tick
         self._out: list[bytes] = []
         self._out_bytes = 0
 
@@ -108,7 +116,7 @@ class LineConnection:
             lines = data.split(b"\n")
             if not lines[-1] and len(data) <= self._limits.max_line_bytes:
                 lines.pop()  # whole lines and nothing else, as nearly always
-                self._lines = lines  # type: ignore[assignment]  # a list of lines is one of lines and refused lines
+                self._lines = lines
                 self._plain = is_plain(data)
                 self._input_bytes = len(data)
                 self._run()
@@ -158,7 +166,7 @@ class LineConnection:
             if end < 0:
                 return
             self._dropping = False
-            self._lines.append(None)
+            self._lines.append(DROPPED)
             self._plain = False
             data = data[end + 1 :]
         if self._tail:
@@ -179,7 +187,7 @@ class LineConnection:
                 self._lines += lines
             else:
                 self._plain = plain
-                self._lines = lines  # type: ignore[assignment]  # a list of lines is one of lines and refused lines
+                self._lines = lines
             self._input_bytes += len(data) - len(rest)
         if rest and not self._overlong:
             self._tail += rest
@@ -211,43 +219,33 @@ class LineConnection:
         session, limits = self.session, self._limits
         lines, out, out_bytes = self._lines, self._out, self._out_bytes
         max_out_bytes = limits.max_tick_output_bytes
-        refusing = self._budget.used_bytes >= self._budget.limit_bytes
         vetting = not (self._plain and self._greeted)
-        closing = False
+        # What is out of the ordinary costs the ordinary nothing: one look-up finds a quick command or nothing at all.
+        quick = QUICK_COMMANDS if self._budget.used_bytes < self._budget.limit_bytes else _NO_COMMANDS
         at = first = self._at
-        stop = at + limits.max_tick_requests
-        while at < len(lines) and at < stop and out_bytes < max_out_bytes:
+        self._stop_at = at + limits.max_tick_requests
+        while at < len(lines) and at < self._stop_at and out_bytes < max_out_bytes:
             line = lines[at]
             at += 1
             try:
-                if vetting or line is None:
+                if vetting:
                     line = self._vet(line)
                 words = line.split(b" ", 2)
-                command = COMMANDS.get(words[0])
-                if command is None:
-                    words = line.lstrip(BLANKS).split(b" ", 2)
-                    command = self._resolve(words[0].rstrip(BLANKS), line)
-                if refusing and not command.runs_always:
-                    raise self._refusal()
-                reply = command.run(session, limits, words)
-                if command.special:
-                    stop -= command.extra_cost
-                    closing = command.closes
+                run = quick.get(words[0])
+                reply = run(session, limits, words) if run is not None else self._run_other(line)
             except Unfinished:
                 at -= 1  # to be run again in the next tick
                 break
             except KvsError as error:
                 reply = json_line.error(error.code, str(error))
-                closing = isinstance(error, ProtocolViolationError | TimedOutError)
-                if isinstance(error, UnknownCommandError):
-                    stop -= SLOW_COST - 1  # for the search for what may have been meant
+                if isinstance(error, ProtocolViolationError | TimedOutError):
+                    self._stop_at = 0
+                    self.closing = True
             out.append(reply)
             out_bytes += len(reply)
-            if closing:
-                break
         self.requests += at - first
         self._out_bytes = out_bytes
-        if closing:
+        if self.closing:
             self._stop()
         elif at == len(lines):
             self._lines = []
@@ -256,9 +254,22 @@ class LineConnection:
         else:
             self._at = at
 
-    def _vet(self, line: bytes | None) -> bytes:
+    def _run_other(self, line: bytes) -> bytes:
+        """Run what is not a quick command spelt in capitals, or what comes when memory is used up."""
+        words = line.lstrip(BLANKS).split(b" ", 2)
+        command = self._resolve(words[0].rstrip(BLANKS), line)
+        if not command.runs_always and self._budget.exhausted():
+            raise self._refusal()
+        reply = command.run(self.session, self._limits, words)
+        self._stop_at -= command.cost - 1
+        if command.closes:
+            self._stop_at = 0
+            self.closing = True
+        return reply
+
+    def _vet(self, line: bytes) -> bytes:
         """Return the line as it is to be run; look at what cannot be told of many lines at once."""
-        if line is None:
+        if line == DROPPED:
             raise self._refusal()
         if line.endswith(b"\r"):
             line = line[:-1]
@@ -280,6 +291,7 @@ class LineConnection:
         if command is None:
             if verb.endswith(b":"):
                 raise self._violation("This looks like an HTTP header, and this port does not speak HTTP.", line)
+            self._stop_at -= SLOW_COST - 1  # for the search for what may have been meant
             raise unknown_command(verb)
         return command
 

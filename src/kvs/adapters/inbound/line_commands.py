@@ -7,7 +7,7 @@ so ``line.split(b" ", 2)`` is the whole of parsing. Blanks behind a command that
 import json
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 from kvs.adapters.inbound import json_line
 from kvs.domain.errors import TooLargeError, UnknownCommandError, UsageError
@@ -61,33 +61,28 @@ class LineLimits:
         self.max_line_bytes = max_key_bytes + max_value_bytes + LINE_OVERHEAD_BYTES
 
 
+Handler: TypeAlias = Callable[[Session, LineLimits, list[bytes]], bytes]
+"""Takes the session, the limits and the words of the line; returns the reply."""
+
+
 @final
 class Command:
     """An entry of :data:`COMMANDS`.
 
     Attributes:
-        run: Takes the session, the limits and the words of the line; returns the reply.
-        extra_cost: What it counts for against ``max_tick_requests``, beyond the one that every request does.
+        run: What it does.
+        cost: What it counts for against ``max_tick_requests``.
         closes: Whether the connection ends with it.
         runs_always: Whether it runs even when the clients hold all the memory they may: to free some, or tell of it.
-        special: Whether it has an extra cost or closes.
     """
 
-    __slots__ = ("closes", "extra_cost", "run", "runs_always", "special")
+    __slots__ = ("closes", "cost", "run", "runs_always")
 
-    def __init__(
-        self,
-        run: Callable[[Session, LineLimits, list[bytes]], bytes],
-        *,
-        cost: int = 1,
-        closes: bool = False,
-        runs_always: bool = False,
-    ) -> None:
+    def __init__(self, run: Handler, *, cost: int = 1, closes: bool = False, runs_always: bool = False) -> None:
         self.run: Final = run
-        self.extra_cost: Final = cost - 1
+        self.cost: Final = cost
         self.closes: Final = closes
         self.runs_always: Final = runs_always
-        self.special: Final = cost > 1 or closes
 
 
 def unknown_command(verb: bytes) -> UnknownCommandError:
@@ -244,3 +239,8 @@ COMMANDS: Final[dict[bytes, Command]] = {
 """Every command by its verb, in the order a newcomer meets them."""
 
 LONGEST_VERB_BYTES: Final = max(map(len, COMMANDS))
+
+QUICK_COMMANDS: Final[dict[bytes, Handler]] = {
+    verb: command.run for verb, command in COMMANDS.items() if command.cost == 1 and not command.closes
+}
+"""Those that may be run without a further thought, which is nearly all that ever comes."""
