@@ -224,7 +224,8 @@ class LineConnection:
         quick = QUICK_COMMANDS if self._budget.used_bytes < self._budget.limit_bytes else _NO_COMMANDS
         at = first = self._at
         self._stop_at = at + limits.max_tick_requests
-        while at < len(lines) and at < self._stop_at and out_bytes < max_out_bytes:
+        stop = min(len(lines), self._stop_at)
+        while at < stop and out_bytes < max_out_bytes:
             line = lines[at]
             at += 1
             try:
@@ -232,7 +233,11 @@ class LineConnection:
                     line = self._vet(line)
                 words = line.split(b" ", 2)
                 run = quick.get(words[0])
-                reply = run(session, limits, words) if run is not None else self._run_other(line)
+                if run is not None:
+                    reply = run(session, limits, words)
+                else:
+                    reply = self._run_other(line)
+                    stop = min(stop, self._stop_at)
             except Unfinished:
                 at -= 1  # to be run again in the next tick
                 break
@@ -241,6 +246,7 @@ class LineConnection:
                 if isinstance(error, ProtocolViolationError | TimedOutError):
                     self._stop_at = 0
                     self.closing = True
+                stop = min(stop, self._stop_at)
             out.append(reply)
             out_bytes += len(reply)
         self.requests += at - first
