@@ -5,9 +5,7 @@ name in capitals) and the keys of the file are all made from its fields.
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -200,6 +198,8 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str] = os.enviro
 
 
 def _read(path: str) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415  # 5 ms that only a file needs
+
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -241,5 +241,7 @@ def _size(text: str) -> object:
 
 
 def _suggestion(name: str) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415  # 3 ms that only a mistake needs
+
     close = get_close_matches(name, SETTINGS, n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -27,7 +27,7 @@ ENDS = st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\n\n", b""])
 INPUTS = st.lists(st.tuples(LINES, ENDS).map(b"".join), max_size=30).map(b"".join)
 
 bounded = settings(
-    max_examples=120,
+    max_examples=100,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
@@ -95,7 +95,7 @@ def test_splits_do_not_matter(steady_server: Server, data: bytes, cuts: list[int
     assert [reply.get("code") for reply in answers(steady_server, data, cuts)] == whole
 
 
-@settings(bounded, max_examples=60)
+@settings(bounded, max_examples=50)
 @given(data=st.binary(max_size=6000), cuts=st.lists(st.integers(0, 6000), max_size=5))
 def test_noise(steady_server: Server, data: bytes, cuts: list[int]) -> None:
     """Mere noise is answered line by line too."""

@@ -150,6 +150,10 @@ def test_commit_beyond_max_data_bytes(start_server: StartServer) -> None:
     assert server.connect().get("new") == "y" * 500
 
 
+OFTEN = ("--input-timeout-s", "0.4")
+"""Has the server look more often for transactions that are to be ended: four times within the shortest timeout."""
+
+
 def keep_history(reader: Client, writer: Client, length: int) -> None:
     """Make the engine keep an old value for a reader."""
     writer.ok("PUT a " + "1" * length)
@@ -163,7 +167,7 @@ def test_max_history_bytes(server: Server, start_server: StartServer) -> None:
     keep_history(server.connect(), writer, 5000)
     size = writer.info("server")["history_bytes"]
     assert size > 5000
-    server = start_server("--max-history-bytes", str(size))
+    server = start_server("--max-history-bytes", str(size), *OFTEN)
     writer = server.connect()
     for length in (4999, 5000):
         reader = server.connect()
@@ -182,7 +186,7 @@ def test_max_history_bytes(server: Server, start_server: StartServer) -> None:
 
 def test_history_ends_the_oldest_transaction(start_server: StartServer) -> None:
     """Only the oldest transaction has to go; a younger one reads its snapshot on."""
-    server = start_server("--max-history-bytes", "10000")
+    server = start_server("--max-history-bytes", "10000", *OFTEN)
     oldest, younger, writer = (server.connect() for _ in range(3))
     writer.ok("PUT a " + "a" * 6000, "PUT b " + "b" * 6000)
     oldest.ok("START")

@@ -179,7 +179,7 @@ def test_log_level(start_server: StartServer) -> None:
     assert inside.ask("PING") == PONG
     server.connect().rest()
     server.wait_for("client_refused")
-    inside.close()
+    server.close_clients()
     assert server.stop() == 0
     assert [event["level"] for event in server.events()] == ["warning"]
 

@@ -6,7 +6,6 @@ so ``line.split(b" ", 2)`` is the whole of parsing. Blanks behind a command that
 
 import json
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Final, TypeAlias, final
 
 from kvs.adapters.inbound import json_line
@@ -87,6 +86,8 @@ class Command:
 
 def unknown_command(verb: bytes) -> UnknownCommandError:
     """Return the error for a verb there is no command of, with the one that may have been meant."""
+    from difflib import get_close_matches  # noqa: PLC0415  # 3 ms of every start
+
     close: list[str] = []
     if len(verb) <= LONGEST_VERB_BYTES + 2:
         close = get_close_matches(verb.upper().decode(), [name.decode() for name in COMMANDS], n=1)
