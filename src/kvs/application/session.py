@@ -71,7 +71,7 @@ class EngineSession(Session):
 
     @property
     def retained_bytes(self) -> int:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """What the open transaction holds in memory."""
         return self._stack.retained_bytes
 
     def get(self, key: Key) -> Value | None:
