@@ -26,6 +26,7 @@ HOT_MODULES = [
     "adapters/storage/memory",
     "adapters/inbound/asyncio_transport",  # only because its clients are of a compiled class
     "adapters/inbound/client",
+    "adapters/inbound/connection",
     "adapters/inbound/epoll_transport",
     "adapters/inbound/json_line",
     "adapters/inbound/line",

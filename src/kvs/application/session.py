@@ -43,12 +43,16 @@ class SessionLimits:
 class EngineSession(Session):
     """A session over any engine. Called by one thread at a time."""
 
-    __slots__ = ("_job", "_sessions", "_snapshot", "_stack", "_storage")
+    __slots__ = ("_budget", "_get", "_job", "_limits", "_put", "_sessions", "_snapshot", "_stack", "_storage")
 
     def __init__(self, session_id: int, sessions: "EngineSessions") -> None:
         super().__init__(session_id)
         self._sessions = sessions
+        self._limits = sessions.limits
+        self._budget = sessions.budget
         self._storage: Storage = sessions.storage
+        self._get = self._storage.get  # looked up once: 20 ns of every GET and PUT
+        self._put = self._storage.put
         self._stack: TransactionStack = IDLE
         self._snapshot: Snapshot | None = None
         self._job: Page | Count | None = None  # a listing that is not done, to be asked for again
@@ -79,7 +83,7 @@ class EngineSession(Session):
         snapshot = self._snapshot
         try:
             if snapshot is None:
-                value = self._storage.get(key)
+                value = self._get(key)
                 return value if type(value) is bytes else answers.value(value)
             pending = self._stack.pending(key)
             if pending is not None:
@@ -97,7 +101,7 @@ class EngineSession(Session):
             self._replace(self._grown(self._stack.put(key, value)))
             return
         try:
-            self._storage.put(key, value)
+            self._put(key, value)
         except Exception as error:
             raise self._failed(error, writing=True) from None
 
@@ -170,10 +174,10 @@ class EngineSession(Session):
         """See :class:`kvs.ports.inbound.Session`. O(1)."""
         sessions = self._sessions
         if self._snapshot is not None:
-            if self._stack.depth >= sessions.limits.max_transaction_depth:
+            if self._stack.depth >= self._limits.max_transaction_depth:
                 raise LimitError(
                     f"The transaction is {self._stack.depth} levels deep and max_transaction_depth is "
-                    f"{sessions.limits.max_transaction_depth}."
+                    f"{self._limits.max_transaction_depth}."
                 )
             self._replace(self._grown(self._stack.nest()))
             return
@@ -239,16 +243,15 @@ class EngineSession(Session):
 
     def _grown(self, stack: TransactionStack) -> TransactionStack:
         """Return the next stack, unless it holds more than it may."""
-        limits = self._sessions.limits
-        retained = stack.retained_bytes
-        if retained > limits.max_transaction_bytes:
+        if stack.retained_bytes > self._limits.max_transaction_bytes:
             raise LimitError(
-                f"The transaction would hold {retained} bytes; max_transaction_bytes is {limits.max_transaction_bytes}."
+                f"The transaction would hold {stack.retained_bytes} bytes; max_transaction_bytes is "
+                f"{self._limits.max_transaction_bytes}."
             )
         return stack
 
     def _replace(self, stack: TransactionStack) -> None:
-        self._sessions.budget.used_bytes += stack.retained_bytes - self._stack.retained_bytes
+        self._budget.used_bytes += stack.retained_bytes - self._stack.retained_bytes
         self._stack = stack
 
     def _end(self) -> None:

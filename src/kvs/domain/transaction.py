@@ -20,9 +20,12 @@ function       outside a transaction (``IDLE``)     inside, at depth n
 ``rollback``   ``NoTransactionError``               n > 1: depth n - 1; n = 1: ``IDLE``
 =============  ===================================  =========================================
 
+*Frames.* A stack holds what its innermost frame sees, and the stack beneath, which is what a ROLLBACK goes back to.
+
 *Writes.* Every frame holds one persistent map that contains its parent's entries by structural sharing. START shares
 the map, an inner COMMIT replaces the parent's map by the child's, ROLLBACK drops it; a look-up is one probe at any
-depth. All three cost O(1) in depth, in the size of the store and in the number of pending writes.
+depth. All three cost O(1) in depth, in the size of the store and in the number of pending writes. While a map has few
+entries it is a plain dict that nobody changes any more (see :func:`_with_entry`).
 
 *Reads.* There is one read set for the whole stack, not one per frame: what was read in a frame that was rolled back
 has still been seen by the client, who may have acted on it. What is put into the read set decides the isolation, and
@@ -42,7 +45,7 @@ follow J. E. B. Moss, "Nested Transactions", 1981, without siblings running side
 """
 
 from collections.abc import Collection, Mapping
-from typing import Final, final
+from typing import Final, TypeAlias, TypeVar, final
 
 from immutables import Map
 
@@ -53,6 +56,27 @@ FRAME_OVERHEAD_BYTES: Final = 256
 """Charged for a frame: its objects and the path of the persistent map it does not share. Measured with ``tracemalloc``
 over 1,000 frames: 210 to 250 B."""
 
+FEW_ENTRIES: Final = 8
+"""Most entries of a map that is copied whole for one more."""
+
+V = TypeVar("V")
+
+Entries: TypeAlias = dict[Key, V] | Map[Key, V]
+"""A persistent map: never changed once it is part of a stack."""
+
+
+def _with_entry(entries: Entries[V], key: Key, value: V) -> Entries[V]:
+    """Return the map with one more entry, or one replaced. O(log n).
+
+    Copying a dict of up to eight entries takes 30 to 120 ns, where the persistent map allocates two objects and hashes
+    the key anew, 170 to 250 ns; most transactions are that small.
+    """
+    if not isinstance(entries, dict):
+        return entries.set(key, value)
+    if len(entries) < FEW_ENTRIES:
+        return {**entries, key: value}
+    return Map(entries).set(key, value)
+
 
 class NestingError(Exception):
     """Raised when a stack that is already open is started on another snapshot: a mistake in the caller."""
@@ -60,7 +84,7 @@ class NestingError(Exception):
 
 @final
 class Validation:
-    """What must not have changed since a snapshot, for a commit to succeed.
+    """What must not have changed since a snapshot, for a commit to succeed. Never changes: a read set is replaced.
 
     Attributes:
         snapshot: The engine's own snapshot.
@@ -119,58 +143,28 @@ class Conflict:
 COMMITTED: Final = Committed()
 MAX_CONFLICTS_NAMED: Final = 8
 
-_NO_WRITES: Final[Map[Key, Pending]] = Map()
-_NO_KEYS: Final[Map[Key, None]] = Map()
+_NO_WRITES: Final[dict[Key, Pending]] = {}
+_NO_KEYS: Final[dict[Key, None]] = {}
 
 
 @final
-class _Frame:
-    """One level of the stack.
+class _ReadSet:
+    """What has been observed in a snapshot.
 
     Attributes:
-        parent: The frame beneath; None for the outermost.
-        depth: 1 for the outermost.
-        writes: Pending values and tombstones of this frame and of all beneath it.
-        own_bytes: Upper bound of what this frame holds beyond its parent.
-        visible_bytes: Exact size of all the entries in ``writes``.
-        below_bytes: What the frames beneath retain.
-        retained_bytes: What this frame and all beneath it retain.
+        snapshot: The engine's snapshot, opaque here; None when idle.
+        keys: Keys, present or absent.
+        prefixes: Prefixes whose set of keys was observed.
+        held_bytes: What all of them hold.
     """
 
-    __slots__ = ("below_bytes", "depth", "own_bytes", "parent", "retained_bytes", "visible_bytes", "writes")
+    __slots__ = ("held_bytes", "keys", "prefixes", "snapshot")
 
-    def __init__(
-        self,
-        parent: "_Frame | None",
-        depth: int,
-        writes: Map[Key, Pending],
-        own_bytes: int,
-        visible_bytes: int,
-        below_bytes: int,
-    ) -> None:
-        self.parent = parent
-        self.depth = depth
-        self.writes = writes
-        self.own_bytes = own_bytes
-        self.visible_bytes = visible_bytes
-        self.below_bytes = below_bytes
-        self.retained_bytes = below_bytes + own_bytes + FRAME_OVERHEAD_BYTES
-
-    def write(self, key: Key, pending: Pending) -> "_Frame":
-        """Return this frame with one more pending write. O(log n) in the pending writes, flat in depth."""
-        parent = self.parent
-        old = self.writes.get(key)
-        inherited = None if parent is None else parent.writes.get(key)
-        size = entry_bytes(key, pending)
-        own, visible = self.own_bytes, self.visible_bytes + size
-        if old is not None:
-            old_size = entry_bytes(key, old)
-            visible -= old_size
-            if old is not inherited:
-                own -= old_size
-        if pending is not inherited:  # the very same object, e.g. an interned b"", costs nothing more
-            own += size
-        return _Frame(parent, self.depth, self.writes.set(key, pending), own, visible, self.below_bytes)
+    def __init__(self, snapshot: object, keys: Entries[None], prefixes: Entries[None], held_bytes: int) -> None:
+        self.snapshot = snapshot
+        self.keys = keys
+        self.prefixes = prefixes
+        self.held_bytes = held_bytes
 
 
 @final
@@ -178,40 +172,60 @@ class TransactionStack:
     """A session's transaction, as an immutable value; see the head of this module.
 
     Attributes:
-        snapshot: The engine's snapshot, opaque here; None when idle.
+        depth: Number of open frames; 0 when idle.
+        writes: Everything pending, as the innermost frame sees it.
         retained_bytes: What the transaction holds: every frame's writes, shadowed ones included, and the read set.
     """
 
-    __slots__ = ("_frame", "_prefixes", "_reads", "_reads_bytes", "retained_bytes", "snapshot")
+    __slots__ = (
+        "_beneath",
+        "_frames_bytes",
+        "_own_bytes",
+        "_reads",
+        "_visible_bytes",
+        "depth",
+        "retained_bytes",
+        "writes",
+    )
 
     def __init__(
         self,
-        snapshot: object,
-        frame: _Frame | None,
-        reads: Map[Key, None],
-        prefixes: Map[Key, None],
-        reads_bytes: int,
+        beneath: "TransactionStack | None",
+        depth: int,
+        reads: _ReadSet,
+        writes: Entries[Pending],
+        own_bytes: int,
+        visible_bytes: int,
+        frames_bytes: int,
     ) -> None:
-        self.snapshot = snapshot
-        self._frame = frame
+        """Make a stack.
+
+        Args:
+            beneath: Without the innermost frame, as it was when that was pushed; None for the outermost frame.
+            depth: See the class.
+            reads: The read set of all frames.
+            writes: See the class.
+            own_bytes: Upper bound of what the innermost frame holds beyond the one beneath.
+            visible_bytes: Exact size of all the entries in ``writes``.
+            frames_bytes: What all the frames hold.
+        """
+        self._beneath = beneath
+        self.depth: Final = depth
         self._reads = reads
-        self._prefixes = prefixes
-        self._reads_bytes = reads_bytes
-        self.retained_bytes: Final = 0 if frame is None else frame.retained_bytes + reads_bytes
+        self.writes: Final = writes
+        self._own_bytes = own_bytes
+        self._visible_bytes = visible_bytes
+        self._frames_bytes = frames_bytes
+        self.retained_bytes: Final = frames_bytes + reads.held_bytes
 
     @property
-    def depth(self) -> int:
-        """Number of open frames; 0 when idle."""
-        return 0 if self._frame is None else self._frame.depth
-
-    @property
-    def writes(self) -> Mapping[Key, Pending]:
-        """Everything pending, as the innermost frame sees it."""
-        return _NO_WRITES if self._frame is None else self._frame.writes
+    def snapshot(self) -> object:
+        """The engine's snapshot, opaque here; None when idle."""
+        return self._reads.snapshot
 
     def pending(self, key: Key) -> Pending | None:
         """Return the pending value or tombstone of a key, or None. One probe at any depth."""
-        return None if self._frame is None else self._frame.writes.get(key)
+        return self.writes.get(key)
 
     def start(self, snapshot: object) -> "TransactionStack":
         """Open the outermost frame on a snapshot. O(1).
@@ -219,9 +233,10 @@ class TransactionStack:
         Raises:
             NestingError: A transaction is open already.
         """
-        if self._frame is not None:
+        if self.depth:
             raise NestingError
-        return TransactionStack(snapshot, _Frame(None, 1, _NO_WRITES, 0, 0, 0), _NO_KEYS, _NO_KEYS, 0)
+        reads = _ReadSet(snapshot, _NO_KEYS, _NO_KEYS, 0)
+        return TransactionStack(None, 1, reads, _NO_WRITES, 0, 0, FRAME_OVERHEAD_BYTES)
 
     def nest(self) -> "TransactionStack":
         """Push a frame. O(1).
@@ -229,26 +244,25 @@ class TransactionStack:
         Raises:
             NoTransactionError: There is no frame to nest in.
         """
-        parent = self._open_frame()
-        return self._with(
-            _Frame(parent, parent.depth + 1, parent.writes, 0, parent.visible_bytes, parent.retained_bytes)
-        )
+        self._check_open()
+        frames_bytes = self._frames_bytes + FRAME_OVERHEAD_BYTES
+        return TransactionStack(self, self.depth + 1, self._reads, self.writes, 0, self._visible_bytes, frames_bytes)
 
     def put(self, key: Key, value: Value) -> "TransactionStack":
-        """Make a value pending. Reads nothing, so the read set stays as it is.
+        """Make a value pending. Reads nothing, so the read set stays as it is. O(log n), flat in depth.
 
         Raises:
             NoTransactionError: There is no transaction.
         """
-        return self._with(self._open_frame().write(key, value))
+        return self._write(key, value)
 
     def delete(self, key: Key) -> "TransactionStack":
-        """Make a delete pending. That the key is there was observed by whoever asks.
+        """Make a delete pending. That the key is there was observed by whoever asks. O(log n), flat in depth.
 
         Raises:
             NoTransactionError: There is no transaction.
         """
-        return self._with(self._open_frame().write(key, TOMBSTONE))
+        return self._write(key, TOMBSTONE)
 
     def observe(self, key: Key) -> "TransactionStack":
         """Put a key, present or absent, into the read set.
@@ -256,11 +270,12 @@ class TransactionStack:
         Raises:
             NoTransactionError: There is no transaction.
         """
-        frame = self._open_frame()
-        if key in self._reads:
+        self._check_open()
+        reads = self._reads
+        if key in reads.keys:
             return self
-        size = self._reads_bytes + len(key) + ENTRY_OVERHEAD_BYTES
-        return TransactionStack(self.snapshot, frame, self._reads.set(key, None), self._prefixes, size)
+        held_bytes = reads.held_bytes + len(key) + ENTRY_OVERHEAD_BYTES
+        return self._reading(_ReadSet(reads.snapshot, _with_entry(reads.keys, key, None), reads.prefixes, held_bytes))
 
     def observe_prefix(self, prefix: Key) -> "TransactionStack":
         """Put the set of keys under a prefix into the read set, so that a phantom is a conflict.
@@ -268,11 +283,14 @@ class TransactionStack:
         Raises:
             NoTransactionError: There is no transaction.
         """
-        frame = self._open_frame()
-        if prefix in self._prefixes:
+        self._check_open()
+        reads = self._reads
+        if prefix in reads.prefixes:
             return self
-        size = self._reads_bytes + len(prefix) + ENTRY_OVERHEAD_BYTES
-        return TransactionStack(self.snapshot, frame, self._reads, self._prefixes.set(prefix, None), size)
+        held_bytes = reads.held_bytes + len(prefix) + ENTRY_OVERHEAD_BYTES
+        return self._reading(
+            _ReadSet(reads.snapshot, reads.keys, _with_entry(reads.prefixes, prefix, None), held_bytes)
+        )
 
     def commit(self) -> "tuple[TransactionStack, CommitRequest | None]":
         """Merge the innermost frame into its parent, or ask for the outermost to be applied. O(1).
@@ -283,13 +301,17 @@ class TransactionStack:
         Raises:
             NoTransactionError: There is no transaction.
         """
-        frame = self._open_frame()
-        parent = frame.parent
+        self._check_open()
+        parent = self._beneath
         if parent is None:
-            return IDLE, CommitRequest((Validation(self.snapshot, self._reads, self._prefixes),), frame.writes)
-        own = min(parent.own_bytes + frame.own_bytes, frame.visible_bytes)
-        merged = _Frame(parent.parent, parent.depth, frame.writes, own, frame.visible_bytes, parent.below_bytes)
-        return self._with(merged), None
+            reads = self._reads
+            return IDLE, CommitRequest((Validation(reads.snapshot, reads.keys, reads.prefixes),), self.writes)
+        own = min(parent._own_bytes + self._own_bytes, self._visible_bytes)
+        frames_bytes = parent._frames_bytes - parent._own_bytes + own
+        merged = TransactionStack(
+            parent._beneath, parent.depth, self._reads, self.writes, own, self._visible_bytes, frames_bytes
+        )
+        return merged, None
 
     def rollback(self) -> "TransactionStack":
         """Discard the innermost frame; its reads stay in the read set. O(1).
@@ -297,17 +319,37 @@ class TransactionStack:
         Raises:
             NoTransactionError: There is no transaction.
         """
-        parent = self._open_frame().parent
-        return IDLE if parent is None else self._with(parent)
+        self._check_open()
+        return IDLE if self._beneath is None else self._beneath._reading(self._reads)
 
-    def _open_frame(self) -> _Frame:
-        if self._frame is None:
+    def _check_open(self) -> None:
+        if not self.depth:
             raise NoTransactionError("There is no transaction; START opens one.")
-        return self._frame
 
-    def _with(self, frame: _Frame) -> "TransactionStack":
-        return TransactionStack(self.snapshot, frame, self._reads, self._prefixes, self._reads_bytes)
+    def _reading(self, reads: _ReadSet) -> "TransactionStack":
+        """Return this stack with another read set."""
+        return TransactionStack(
+            self._beneath, self.depth, reads, self.writes, self._own_bytes, self._visible_bytes, self._frames_bytes
+        )
+
+    def _write(self, key: Key, pending: Pending) -> "TransactionStack":
+        """Return this stack with one more pending write in its innermost frame."""
+        self._check_open()
+        old = self.writes.get(key)
+        inherited = None if self._beneath is None else self._beneath.writes.get(key)
+        size = entry_bytes(key, pending)
+        own, visible = self._own_bytes, self._visible_bytes + size
+        if old is not None:
+            old_size = entry_bytes(key, old)
+            visible -= old_size
+            if old is not inherited:
+                own -= old_size
+        if pending is not inherited:  # the very same object, e.g. an interned b"", costs nothing more
+            own += size
+        frames_bytes = self._frames_bytes - self._own_bytes + own
+        writes = _with_entry(self.writes, key, pending)
+        return TransactionStack(self._beneath, self.depth, self._reads, writes, own, visible, frames_bytes)
 
 
-IDLE: Final = TransactionStack(None, None, _NO_KEYS, _NO_KEYS, 0)
+IDLE: Final = TransactionStack(None, 0, _ReadSet(None, _NO_KEYS, _NO_KEYS, 0), _NO_WRITES, 0, 0, 0)
 """No transaction. One shared constant, so that a session outside a transaction holds nothing."""

@@ -1,7 +1,7 @@
 """The replies of the line protocol: JSON, one line each, made from bytes without a JSON encoder.
 
-A reply is almost always a constant, or a constant around a value that needs no escaping. To find that out costs 35 ns
-for letters and digits and 170 ns for other short text, where ``json.dumps`` takes 1.6 us.
+A reply is almost always a constant, or a constant around a value that needs no escaping. To find that out takes 90 ns
+for short text (compiled 40 ns), where ``json.dumps`` takes 1.6 us.
 """
 
 from typing import Final
@@ -20,7 +20,8 @@ _ESCAPES: Final[list[tuple[bytes, bytes]]] = [
     (b"\t", b"\\t"),
     *((bytes((code,)), b"\\u%04x" % code) for code in range(0x20) if code not in b"\n\r\t"),
 ]
-_ESCAPED: Final = b"".join(plain for plain, _ in _ESCAPES)
+_AS_IT_IS: Final = bytes(code if 0x20 <= code < 0x80 and code not in b'"\\' else code ^ 1 for code in range(256))
+"""Leaves alone what a JSON string shows as it is; ``translate`` returns the very same object if it changed nothing."""
 
 
 def quoted(text: bytes) -> bytes:
@@ -29,21 +30,18 @@ def quoted(text: bytes) -> bytes:
     Raises:
         EncodingError: The bytes are not UTF-8.
     """
-    if not text.isalnum():
-        if not text.isascii():
-            try:
-                text.decode()
-            except UnicodeDecodeError as error:
-                raise EncodingError(f"This is not UTF-8 (at byte {error.start}) and cannot be shown here.") from None
-        if len(text.translate(None, _ESCAPED)) != len(text):
-            for plain, escape in _ESCAPES:
-                text = text.replace(plain, escape)
-    return b'"%b"' % text
+    return b'"%b"' % (text if text.translate(_AS_IT_IS) is text else _escaped(text))
 
 
 def result(value: bytes) -> bytes:
-    """Return the reply whose result is a stored value."""
-    return b'{"status": "Ok", "result": %b}\n' % quoted(value)
+    """Return the reply whose result is a stored value.
+
+    Raises:
+        EncodingError: The value is not UTF-8.
+    """
+    if value.translate(_AS_IT_IS) is not value:
+        value = _escaped(value)
+    return b'{"status": "Ok", "result": "%b"}\n' % value
 
 
 def result_json(json: bytes, message: bytes | None = None) -> bytes:
@@ -56,3 +54,14 @@ def result_json(json: bytes, message: bytes | None = None) -> bytes:
 def error(code: str, message: str) -> bytes:
     """Return the reply that tells of an error."""
     return b'{"status": "Error", "code": "%b", "mesg": %b}\n' % (code.encode(), quoted(message.encode()))
+
+
+def _escaped(text: bytes) -> bytes:
+    """Return text as it stands between the quotes of a JSON string."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise EncodingError(f"This is not UTF-8 (at byte {error.start}) and cannot be shown here.") from None
+    for plain, escape in _ESCAPES:
+        text = text.replace(plain, escape)
+    return text

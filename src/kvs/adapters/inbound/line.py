@@ -15,11 +15,12 @@ from kvs.adapters.inbound.line_commands import (
     BLANKS,
     COMMANDS,
     LINE_OVERHEAD_BYTES,
-    QUICK_COMMANDS,
+    QUICK_LINES,
     SLOW_COST,
     Command,
-    Handler,
     LineLimits,
+    get,
+    put,
     shown,
     unknown_command,
 )
@@ -43,13 +44,17 @@ TLS_HANDSHAKE: Final = b"\x16"
 DROPPED: Final = b"\n"
 """Stands for a line that was not kept, for want of memory; no line has a line feed in it."""
 
-_NO_COMMANDS: Final[dict[bytes, Handler]] = {}
+_GET: Final = b"GET "
+_PUT: Final = b"PUT "
+_SPACE: Final = 32  # a byte as a number: `in` is then one memchr, where b" " first raises and drops a TypeError: 0.3 us
+_CR: Final = 13
+_TAB: Final = 9
 _HTTP: Final = re.compile(rb" HTTP/[0-9]\.[0-9][ \t]*\Z")
 
 
 @final
-class LineConnection:
-    """Implements :class:`kvs.adapters.inbound.connection.Connection`."""
+class LineConnection(Connection):
+    """See :class:`kvs.adapters.inbound.connection.Connection`."""
 
     __slots__ = (
         "_at",
@@ -63,6 +68,7 @@ class LineConnection:
         "_limits",
         "_lines",
         "_log",
+        "_odd",
         "_opened",
         "_out",
         "_out_bytes",
@@ -70,15 +76,10 @@ class LineConnection:
         "_plain",
         "_stop_at",
         "_tail",
-        "closing",
-        "requests",
-        "session",
     )
 
     def __init__(self, session: Session, limits: LineLimits, budget: ClientsBudget, log: FilteringBoundLogger) -> None:
-        self.session: Final = session
-        self.requests = 0
-        self.closing = False
+        super().__init__(session)
         self._limits = limits
         self._budget = budget
         self._charged_bytes = 0
@@ -86,7 +87,7 @@ class LineConnection:
         self._lines: list[bytes] = []  # complete and waiting
         self._at = 0  # how many of them have been run
         self._input_bytes = 0  # in all of them
-        self._plain = True  # all of them are ASCII without a CR
+        self._plain = True  # all of them are plain
         self._tail = bytearray()  # the line that is not complete
         self._dropping = False  # ... and is not kept, for want of memory
         self._overlong = False  # ... or is longer than all limits allow: the framing is lost
@@ -94,6 +95,7 @@ class LineConnection:
         self._greeted = False  # a first line has come and was no HTTP
         self._input_ended = False
         self._ended = False  # no more input is taken: it has ended, or a line was overlong
+        self._odd = True  # input needs more thought than whole lines behind whole lines that have been run
         self._stop_at = 0  # how many lines may have been run by the end of this tick
         self._out: list[bytes] = []
         self._out_bytes = 0
@@ -112,7 +114,7 @@ class LineConnection:
 
     def receive(self, data: bytes) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        if self._opened and not (self._tail or self._lines or self._dropping or self._ended or self.closing):
+        if not self._odd:
             lines = data.split(b"\n")
             if not lines[-1] and len(data) <= self._limits.max_line_bytes:
                 lines.pop()  # whole lines and nothing else, as nearly always
@@ -121,7 +123,7 @@ class LineConnection:
                 self._input_bytes = len(data)
                 self._run()
                 if self._lines or self._out_bytes > CHARGE_STEP_BYTES:
-                    self._charge()
+                    self._settle()
                 return
         self._receive_odd(data)
 
@@ -134,7 +136,7 @@ class LineConnection:
                 self.fail(TooLargeError(f"The line is longer than {self._limits.max_line_bytes} bytes."))
             elif self._input_ended:
                 self._finish()
-        self._charge()
+        self._settle()
 
     def end_of_input(self) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
@@ -155,9 +157,15 @@ class LineConnection:
         waiting = len(self._lines) > 0
         self._frame(data)
         if waiting:
-            self._charge()  # this tick's share has been used up
+            self._settle()  # this tick's share has been used up
         else:
             self.resume()
+
+    def _settle(self) -> None:
+        """Find out whether what comes next may be taken for ordinary, and tell the budget."""
+        ordinary = self._greeted and not (self._lines or self._tail or self._dropping or self._ended or self.closing)
+        self._odd = not ordinary
+        self._charge()
 
     def _frame(self, data: bytes) -> None:
         """Cut lines; keep what is not complete."""
@@ -217,27 +225,28 @@ class LineConnection:
     def _run(self) -> None:
         """Run waiting lines, as many as one tick allows."""
         session, limits = self.session, self._limits
-        lines, out, out_bytes = self._lines, self._out, self._out_bytes
-        max_out_bytes = limits.max_tick_output_bytes
-        vetting = not (self._plain and self._greeted)
-        # What is out of the ordinary costs the ordinary nothing: one look-up finds a quick command or nothing at all.
-        quick = QUICK_COMMANDS if self._budget.used_bytes < self._budget.limit_bytes else _NO_COMMANDS
+        out, out_bytes, max_out_bytes = self._out, self._out_bytes, limits.max_tick_output_bytes
+        if out_bytes >= max_out_bytes:
+            return
         at = first = self._at
         self._stop_at = at + limits.max_tick_requests
-        stop = min(len(lines), self._stop_at)
-        while at < stop and out_bytes < max_out_bytes:
-            line = lines[at]
+        lines = self._lines
+        if at or len(lines) > limits.max_tick_requests:
+            lines = lines[at : self._stop_at]
+        # What is out of the ordinary costs the ordinary nothing: GET, PUT and what is a line by itself are told at once.
+        quick = self._plain and self._greeted and self._budget.used_bytes < self._budget.limit_bytes
+        for line in lines:
             at += 1
             try:
-                if vetting:
-                    line = self._vet(line)
-                words = line.split(b" ", 2)
-                run = quick.get(words[0])
-                if run is not None:
-                    reply = run(session, limits, words)
-                else:
+                if not quick:
                     reply = self._run_other(line)
-                    stop = min(stop, self._stop_at)
+                elif line.startswith(_GET) and _SPACE not in (key := line[4:]):
+                    reply = get(session, limits, key)
+                elif line.startswith(_PUT) and len(words := line.split(b" ", 2)) == 3:
+                    reply = put(session, limits, words[1], words[2])
+                else:
+                    bare = QUICK_LINES.get(line)
+                    reply = self._run_other(line) if bare is None else bare(session)
             except Unfinished:
                 at -= 1  # to be run again in the next tick
                 break
@@ -246,14 +255,15 @@ class LineConnection:
                 if isinstance(error, ProtocolViolationError | TimedOutError):
                     self._stop_at = 0
                     self.closing = True
-                stop = min(stop, self._stop_at)
             out.append(reply)
             out_bytes += len(reply)
+            if out_bytes >= max_out_bytes or at >= self._stop_at:
+                break
         self.requests += at - first
         self._out_bytes = out_bytes
         if self.closing:
             self._stop()
-        elif at == len(lines):
+        elif at == len(self._lines):
             self._lines = []
             self._at = 0
             self._input_bytes = 0
@@ -261,7 +271,9 @@ class LineConnection:
             self._at = at
 
     def _run_other(self, line: bytes) -> bytes:
-        """Run what is not a quick command spelt in capitals, or what comes when memory is used up."""
+        """Run whatever it is."""
+        if not (self._plain and self._greeted):
+            line = self._vet(line)
         words = line.lstrip(BLANKS).split(b" ", 2)
         command = self._resolve(words[0].rstrip(BLANKS), line)
         if not command.runs_always and self._budget.exhausted():
@@ -349,7 +361,7 @@ class LineConnection:
         self._tail = bytearray()
         self._dropping = False
         self.session.close()
-        self._charge()
+        self._settle()
 
     def _violation(self, message: str, data: bytes) -> ProtocolViolationError:
         first_word = data.lstrip(BLANKS).split(b" ", 1)[0]  # no more: what follows may be a value
@@ -366,8 +378,8 @@ class LineConnection:
 
 
 def is_plain(data: bytes) -> bool:
-    """Return whether all lines are ASCII and none has a CR."""
-    return data.isascii() and data.find(b"\r") < 0  # `in` raises and drops a TypeError: 0.3 us
+    """Return whether all lines are ASCII, and none has a CR, or a tab, which is a blank in some places."""
+    return data.isascii() and _CR not in data and _TAB not in data
 
 
 @final

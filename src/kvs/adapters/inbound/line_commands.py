@@ -1,4 +1,4 @@
-"""The commands of the line protocol: each takes the words of a line, asks the session, and returns its reply.
+"""The commands of the line protocol: each asks the session, and returns its reply.
 
 The grammar is ``VERB [KEY [VALUE]]``: one space ends the verb, one ends the key, and the value is everything after it,
 so ``line.split(b" ", 2)`` is the whole of parsing. Blanks behind a command that has no value are ignored.
@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
 from kvs.adapters.inbound import json_line
-from kvs.domain.errors import TooLargeError, UnknownCommandError, UsageError
+from kvs.domain.errors import KvsError, TooLargeError, UnknownCommandError, UsageError
 from kvs.domain.transaction import Committed, Conflict
 from kvs.ports.inbound import Session
 
 BLANKS: Final = b" \t"
-TAB: Final = 9
+TAB: Final = b"\t"
 
 PAGE_KEYS: Final = 1000
 """Most keys that one KEYS lists."""
@@ -28,6 +28,8 @@ SHOWN_BYTES: Final = 64
 LINE_OVERHEAD_BYTES: Final = 1024
 """What a line may hold beyond the longest key and value: verb, blanks, and some bytes too many, so that a value that is
 a little too long is told so and only a line beyond all reason ends the connection."""
+
+PUT_USAGE: Final = "PUT takes a key and a value: PUT key value."
 
 HELP: Final = (
     b"PUT key value: store. GET key: read. DEL key: delete. KEYS [prefix [after]]: list up to 1000 keys. "
@@ -63,25 +65,52 @@ class LineLimits:
 Handler: TypeAlias = Callable[[Session, LineLimits, list[bytes]], bytes]
 """Takes the session, the limits and the words of the line; returns the reply."""
 
+Bare: TypeAlias = Callable[[Session], bytes]
+"""Takes the session, as nothing may follow the verb; returns the reply."""
+
 
 @final
 class Command:
     """An entry of :data:`COMMANDS`.
 
     Attributes:
-        run: What it does.
+        run: What it does; for a command that takes nothing, this checks that nothing follows and calls ``bare``.
+        bare: What it does if it takes nothing, or None.
         cost: What it counts for against ``max_tick_requests``.
         closes: Whether the connection ends with it.
         runs_always: Whether it runs even when the clients hold all the memory they may: to free some, or tell of it.
     """
 
-    __slots__ = ("closes", "cost", "run", "runs_always")
+    __slots__ = ("_run", "bare", "closes", "cost", "runs_always")
 
-    def __init__(self, run: Handler, *, cost: int = 1, closes: bool = False, runs_always: bool = False) -> None:
-        self.run: Final = run
+    def __init__(
+        self,
+        run: Handler | None = None,
+        *,
+        bare: Bare | None = None,
+        cost: int = 1,
+        closes: bool = False,
+        runs_always: bool = False,
+    ) -> None:
+        self._run: Final = run
+        self.bare: Final = bare
         self.cost: Final = cost
         self.closes: Final = closes
         self.runs_always: Final = runs_always
+
+    def run(self, session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
+        """Do what it does.
+
+        Raises:
+            KvsError: It could not be done.
+        """
+        if self.bare is not None:
+            for word in words[1:]:
+                if word.strip(BLANKS):
+                    raise UsageError(f"{shown_verb(words)} takes nothing after it.")
+            return self.bare(session)
+        assert self._run is not None
+        return self._run(session, limits, words)
 
 
 def unknown_command(verb: bytes) -> UnknownCommandError:
@@ -101,30 +130,36 @@ def shown(text: bytes) -> str:
     return json.dumps(cut + "..." if len(text) > SHOWN_BYTES else cut, ensure_ascii=False)
 
 
-def _put(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
-    if len(words) != 3 or not words[1]:
-        raise UsageError("PUT takes a key and a value: PUT key value.")
-    key, value = words[1], words[2]
-    if key[-1] == TAB:  # GET and DEL ignore blanks behind a key, so nothing could reach it
-        raise UsageError("A key cannot end in a tab.")
-    if len(key) > limits.max_key_bytes:
-        raise _key_too_large(key, limits)
+def put(session: Session, limits: LineLimits, key: bytes, value: bytes) -> bytes:
+    """Run PUT."""
+    if not 0 < len(key) <= limits.max_key_bytes:
+        raise _bad_key(key, limits, PUT_USAGE)
     if len(value) > limits.max_value_bytes:
         raise TooLargeError(f"The value has {len(value)} bytes; max_value_bytes is {limits.max_value_bytes}.")
     session.put(key, value)
     return json_line.OK
 
 
-def _get(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
-    key = words[1] if len(words) == 2 else b""
-    if not key or key[-1] == TAB or len(key) > limits.max_key_bytes:  # asked here too, to save a call: 60 ns
-        key = _one_key(words, limits)
+def get(session: Session, limits: LineLimits, key: bytes) -> bytes:
+    """Run GET."""
+    if not 0 < len(key) <= limits.max_key_bytes:
+        raise _bad_key(key, limits, "GET takes one key: GET key.")
     value = session.get(key)
     if value is None:
         return json_line.result_json(b"null", key + b" was not found.")
-    if value.isalnum():  # needs no escapes; asked here too, to save a call: 60 ns
-        return b'{"status": "Ok", "result": "%b"}\n' % value
     return json_line.result(value)
+
+
+def _put(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
+    if len(words) != 3:
+        raise UsageError(PUT_USAGE)
+    if words[1].endswith(TAB):  # GET and DEL ignore blanks behind a key, so nothing could reach it
+        raise UsageError("A key cannot end in a tab.")
+    return put(session, limits, words[1], words[2])
+
+
+def _get(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
+    return get(session, limits, _one_key(words, limits))
 
 
 def _del(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
@@ -153,51 +188,42 @@ def _count(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
     return json_line.result_json(b"%d" % session.count(prefix))
 
 
-def _start(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
-    _no_words(words)
+def _start(session: Session) -> bytes:
     session.start()
     return json_line.OK
 
 
-def _commit(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
-    _no_words(words)
+def _commit(session: Session) -> bytes:
     answer = session.commit()
     return json_line.OK if isinstance(answer, Committed) else json_line.error("conflict", _conflict_message(answer))
 
 
-def _rollback(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
-    _no_words(words)
+def _rollback(session: Session) -> bytes:
     session.rollback()
     return json_line.OK
 
 
-def _info(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
-    _no_words(words)
+def _info(session: Session) -> bytes:
     return json_line.result_json(json.dumps(session.info()).encode())
 
 
-def _ping(_: Session, __: LineLimits, words: list[bytes]) -> bytes:
-    _no_words(words)
+def _ping(_: Session) -> bytes:
     return json_line.result(b"PONG")
 
 
-def _help(_: Session, __: LineLimits, words: list[bytes]) -> bytes:
-    _no_words(words)
+def _help(_: Session) -> bytes:
     return json_line.result(HELP)
 
 
-def _exit(_: Session, __: LineLimits, words: list[bytes]) -> bytes:
-    _no_words(words)
+def _exit(_: Session) -> bytes:
     return json_line.OK
 
 
 def _one_key(words: list[bytes], limits: LineLimits) -> bytes:
-    key = _prefix(words)
-    if not key or (len(words) == 3 and words[2].strip(BLANKS)):
+    key = b"" if len(words) == 3 and words[2].strip(BLANKS) else _prefix(words)
+    if not 0 < len(key) <= limits.max_key_bytes:
         verb = shown_verb(words)
-        raise UsageError(f"{verb} takes one key: {verb} key.")
-    if len(key) > limits.max_key_bytes:
-        raise _key_too_large(key, limits)
+        raise _bad_key(key, limits, f"{verb} takes one key: {verb} key.")
     return key
 
 
@@ -205,15 +231,13 @@ def _prefix(words: list[bytes]) -> bytes:
     return words[1].rstrip(BLANKS) if len(words) > 1 else b""
 
 
-def _no_words(words: list[bytes]) -> None:
-    for word in words[1:]:
-        if word.strip(BLANKS):
-            raise UsageError(f"{shown_verb(words)} takes nothing after it.")
-
-
 def shown_verb(words: list[bytes]) -> str:
     """Return the verb of a command as it is documented."""
     return words[0].strip(BLANKS).decode().upper()
+
+
+def _bad_key(key: bytes, limits: LineLimits, usage: str) -> KvsError:
+    return _key_too_large(key, limits) if key else UsageError(usage)
 
 
 def _key_too_large(key: bytes, limits: LineLimits) -> TooLargeError:
@@ -230,22 +254,24 @@ COMMANDS: Final[dict[bytes, Command]] = {
     b"PUT": Command(_put),
     b"GET": Command(_get),
     b"DEL": Command(_del),
-    b"START": Command(_start),
-    b"COMMIT": Command(_commit, runs_always=True),
-    b"ROLLBACK": Command(_rollback, runs_always=True),
+    b"START": Command(bare=_start),
+    b"COMMIT": Command(bare=_commit, runs_always=True),
+    b"ROLLBACK": Command(bare=_rollback, runs_always=True),
     b"KEYS": Command(_keys, cost=SLOW_COST),
     b"COUNT": Command(_count, cost=SLOW_COST),
-    b"INFO": Command(_info, cost=SLOW_COST, runs_always=True),
-    b"PING": Command(_ping, runs_always=True),
-    b"HELP": Command(_help, runs_always=True),
-    b"EXIT": Command(_exit, runs_always=True, closes=True),
-    b"QUIT": Command(_exit, runs_always=True, closes=True),
+    b"INFO": Command(bare=_info, cost=SLOW_COST, runs_always=True),
+    b"PING": Command(bare=_ping, runs_always=True),
+    b"HELP": Command(bare=_help, runs_always=True),
+    b"EXIT": Command(bare=_exit, runs_always=True, closes=True),
+    b"QUIT": Command(bare=_exit, runs_always=True, closes=True),
 }
 """Every command by its verb, in the order a newcomer meets them."""
 
 LONGEST_VERB_BYTES: Final = max(map(len, COMMANDS))
 
-QUICK_COMMANDS: Final[dict[bytes, Handler]] = {
-    verb: command.run for verb, command in COMMANDS.items() if command.cost == 1 and not command.closes
+QUICK_LINES: Final[dict[bytes, Bare]] = {
+    verb: command.bare
+    for verb, command in COMMANDS.items()
+    if command.bare is not None and command.cost == 1 and not command.closes
 }
-"""Those that may be run without a further thought, which is nearly all that ever comes."""
+"""Whole lines that may be run without a further thought."""

@@ -174,11 +174,7 @@ class MemoryStorage:
         if self._max_data_bytes:
             self._reserve({key: value})
         self._commits += 1
-        data = self._data
-        if key in data and not self._numbers:  # as _put() does, without a call: 60 ns of the commonest of all writes
-            data[key] = value
-        else:
-            self._put(key, value)
+        self._put(key, value)
         if self._with_history:
             self._collect()
 
@@ -268,9 +264,10 @@ class MemoryStorage:
     def _put(self, key: Key, value: Value) -> None:
         if self._numbers:
             self._keep(key)
-        keys = len(self._data)
-        self._data[key] = value
-        if len(self._data) != keys:
+        data = self._data
+        keys = len(data)
+        data[key] = value
+        if len(data) != keys:
             self._index(key, present=True)
 
     def _delete(self, key: Key) -> None:
