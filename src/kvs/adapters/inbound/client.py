@@ -110,7 +110,8 @@ class Client(ABC):
             self._owed_bytes -= len(data)
             if self._owed_bytes <= 0:
                 self.connection.end_of_input()
-        self._server.touch(self)
+        if not self.touched:
+            self._server.touch(self)
 
     def input_ended(self) -> None:
         """The client has shut down its side; it may still be reading."""
@@ -155,12 +156,13 @@ class Client(ABC):
             unsent = self.send(output)
             if self._lost:
                 return
-            if unsent != self._unsent_bytes:
+            if unsent or self._unsent_bytes:
                 self._charge(unsent)
         if connection.closing:
             self._leave()
-        elif connection.backlog and not self._output_full:
-            self._server.continue_next_tick(self)
+        elif connection.backlog:
+            if not self._output_full:
+                self._server.continue_next_tick(self)
         elif self._reading and not self._output_full:
             return  # nothing out of the ordinary
         self._adjust_reading()

@@ -20,19 +20,16 @@ class Connection(ABC):
         session: The session, for what the transport reports and for its timeouts.
         requests: Number of requests run so far.
         closing: Whether the connection is over once its output has been sent. It runs nothing any more.
+        backlog: Whether complete requests are waiting for :meth:`resume`.
     """
 
-    __slots__ = ("closing", "requests", "session")
+    __slots__ = ("backlog", "closing", "requests", "session")
 
     def __init__(self, session: Session) -> None:
         self.session: Final = session
         self.requests = 0
         self.closing = False
-
-    @property
-    @abstractmethod
-    def backlog(self) -> bool:
-        """Whether complete requests are waiting for :meth:`resume`."""
+        self.backlog = False
 
     @property
     @abstractmethod

@@ -8,6 +8,7 @@ Measured beside the asyncio transport: see ``docs/performance.md``.
 """
 
 import asyncio
+import os
 import select
 import socket
 from typing import TYPE_CHECKING, Final, final
@@ -24,6 +25,10 @@ READ_BYTES: Final = 1 << 16
 CLIENTS_PER_TICK: Final = 128
 """Most clients served in one tick. A thousand with deep pipelines would otherwise wait for each other for 0.2 s; the
 kernel hands out those that are ready in turn."""
+
+# read() and write() do for a socket what its recv() and send() do, which take 0.15 us more to parse their arguments.
+read: Final = os.read
+write: Final = os.write
 
 READABLE: Final = select.EPOLLIN
 WRITABLE: Final = select.EPOLLOUT
@@ -60,18 +65,10 @@ class EpollClient(Client):
 
     def ready(self, events: int, now_s: float) -> None:
         """Read or send, as the kernel says."""
-        if events & WRITABLE:
-            self._send_unsent()
-        if self._open:
-            if self._interest & READABLE:
-                if events & (READABLE | GONE):
-                    self._read(now_s)
-            elif events & GONE:
-                self.abort()  # reported whether one wants to read or not, again and again
-
-    def _read(self, now_s: float) -> None:
+        if events != READABLE and not self._go_on(events):
+            return
         try:
-            data = self._socket.recv(READ_BYTES)
+            data = read(self._fd, READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -83,14 +80,32 @@ class EpollClient(Client):
             self._want(self._interest & ~READABLE)  # an end of input stays readable for ever
             self.input_ended()
 
+    def _go_on(self, events: int) -> bool:
+        """Do what the kernel says, but for reading; return whether to read."""
+        if events & WRITABLE:
+            self._send_unsent()
+        if not self._open:
+            return False
+        if self._interest & READABLE:
+            return events & (READABLE | GONE) != 0
+        if events & GONE:
+            self.abort()  # reported whether one wants to read or not, again and again
+        return False
+
     # See Client.
 
     def send(self, data: bytes) -> int:
         """See :class:`Client`."""
         sent = 0
         if not self._unsent:
-            sent = self._try_send(data)
-            if sent == len(data) or not self._open:
+            try:
+                sent = write(self._fd, data)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError:  # the peer is gone
+                self.abort()
+                return 0
+            if sent == len(data):
                 return 0
         self._unsent += memoryview(data)[sent:]
         self._want(self._interest | WRITABLE)
@@ -101,9 +116,13 @@ class EpollClient(Client):
 
     def _send_unsent(self) -> None:
         unsent = self._unsent
-        with memoryview(unsent) as view:
-            sent = self._try_send(view)
-        if not self._open:
+        try:
+            with memoryview(unsent) as view:
+                sent = write(self._fd, view)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.abort()
             return
         del unsent[:sent]
         if not unsent:
@@ -112,16 +131,6 @@ class EpollClient(Client):
         if self._full and len(unsent) <= self._transport.max_output_bytes // 2:
             self._full = False
             self.output_drained()
-
-    def _try_send(self, data: bytes | memoryview) -> int:
-        """Return how much the kernel took; close if the peer is gone."""
-        try:
-            return self._socket.send(data)
-        except (BlockingIOError, InterruptedError):
-            return 0
-        except OSError:
-            self.abort()
-            return 0
 
     def unsent_bytes(self) -> int:
         """See :class:`Client`."""

@@ -57,7 +57,6 @@ class LineConnection(Connection):
     """See :class:`kvs.adapters.inbound.connection.Connection`."""
 
     __slots__ = (
-        "_at",
         "_budget",
         "_charged_bytes",
         "_dropping",
@@ -74,7 +73,7 @@ class LineConnection(Connection):
         "_out_bytes",
         "_overlong",
         "_plain",
-        "_stop_at",
+        "_share",
         "_tail",
     )
 
@@ -85,8 +84,7 @@ class LineConnection(Connection):
         self._charged_bytes = 0
         self._log = log
         self._lines: list[bytes] = []  # complete and waiting
-        self._at = 0  # how many of them have been run
-        self._input_bytes = 0  # in all of them
+        self._input_bytes = 0  # in all of them, and in those that came with them
         self._plain = True  # all of them are plain
         self._tail = bytearray()  # the line that is not complete
         self._dropping = False  # ... and is not kept, for want of memory
@@ -96,16 +94,11 @@ class LineConnection(Connection):
         self._input_ended = False
         self._ended = False  # no more input is taken: it has ended, or a line was overlong
         self._odd = True  # input needs more thought than whole lines behind whole lines that have been run
-        self._stop_at = 0  # how many lines may have been run by the end of this tick
+        self._share = 0  # how many requests may be run in this tick
         self._out: list[bytes] = []
         self._out_bytes = 0
 
     # Input.
-
-    @property
-    def backlog(self) -> bool:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        return len(self._lines) > 0
 
     @property
     def unfinished(self) -> bool:
@@ -116,13 +109,11 @@ class LineConnection(Connection):
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         if not self._odd:
             lines = data.split(b"\n")
-            if not lines[-1] and len(data) <= self._limits.max_line_bytes:
-                lines.pop()  # whole lines and nothing else, as nearly always
-                self._lines = lines
+            if not lines.pop() and len(data) <= self._limits.max_line_bytes:  # whole lines and nothing else, as usual
                 self._plain = is_plain(data)
-                self._input_bytes = len(data)
-                self._run()
-                if self._lines or self._out_bytes > CHARGE_STEP_BYTES:
+                self._run(lines)
+                if self.backlog or self._out_bytes > CHARGE_STEP_BYTES:
+                    self._input_bytes = len(data) if self.backlog else 0
                     self._settle()
                 return
         self._receive_odd(data)
@@ -130,8 +121,9 @@ class LineConnection(Connection):
     def resume(self) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         if self._lines:
-            self._run()
+            self._run(self._lines)
         if not self._lines and not self.closing:
+            self._input_bytes = 0
             if self._overlong:
                 self.fail(TooLargeError(f"The line is longer than {self._limits.max_line_bytes} bytes."))
             elif self._input_ended:
@@ -154,7 +146,7 @@ class LineConnection(Connection):
             if data.startswith(TLS_HANDSHAKE):
                 self.fail(self._violation("This port speaks plain text, not TLS.", TLS_HANDSHAKE))
                 return
-        waiting = len(self._lines) > 0
+        waiting = self.backlog
         self._frame(data)
         if waiting:
             self._settle()  # this tick's share has been used up
@@ -162,7 +154,7 @@ class LineConnection(Connection):
             self.resume()
 
     def _settle(self) -> None:
-        """Find out whether what comes next may be taken for ordinary, and tell the budget."""
+        """Find out whether what comes next may be taken for ordinary, and tell the budget what is held."""
         ordinary = self._greeted and not (self._lines or self._tail or self._dropping or self._ended or self.closing)
         self._odd = not ordinary
         self._charge()
@@ -190,12 +182,8 @@ class LineConnection(Connection):
             plain = is_plain(data)
             if len(data) > self._limits.max_line_bytes:
                 self._cut_overlong(lines)
-            if self._lines:
-                self._plain = self._plain and plain
-                self._lines += lines
-            else:
-                self._plain = plain
-                self._lines = lines
+            self._plain = plain and (self._plain or not self._lines)
+            self._lines += lines
             self._input_bytes += len(data) - len(rest)
         if rest and not self._overlong:
             self._tail += rest
@@ -222,20 +210,17 @@ class LineConnection(Connection):
 
     # Running.
 
-    def _run(self) -> None:
-        """Run waiting lines, as many as one tick allows."""
+    def _run(self, lines: list[bytes]) -> None:
+        """Run lines, as many as one tick allows, and keep the rest."""
         session, limits = self.session, self._limits
         out, out_bytes, max_out_bytes = self._out, self._out_bytes, limits.max_tick_output_bytes
-        if out_bytes >= max_out_bytes:
-            return
-        at = first = self._at
-        self._stop_at = at + limits.max_tick_requests
-        lines = self._lines
-        if at or len(lines) > limits.max_tick_requests:
-            lines = lines[at : self._stop_at]
         # What is out of the ordinary costs the ordinary nothing: GET, PUT and what is a line by itself are told at once.
         quick = self._plain and self._greeted and self._budget.used_bytes < self._budget.limit_bytes
+        self._share = limits.max_tick_requests if out_bytes < max_out_bytes else 0
+        at = 0
         for line in lines:
+            if at >= self._share:
+                break
             at += 1
             try:
                 if not quick:
@@ -253,22 +238,22 @@ class LineConnection(Connection):
             except KvsError as error:
                 reply = json_line.error(error.code, str(error))
                 if isinstance(error, ProtocolViolationError | TimedOutError):
-                    self._stop_at = 0
+                    self._share = 0
                     self.closing = True
             out.append(reply)
             out_bytes += len(reply)
-            if out_bytes >= max_out_bytes or at >= self._stop_at:
+            if out_bytes >= max_out_bytes:
                 break
-        self.requests += at - first
+        self.requests += at
         self._out_bytes = out_bytes
         if self.closing:
             self._stop()
-        elif at == len(self._lines):
+        elif at < len(lines):
+            self._lines = lines[at:]
+            self.backlog = True
+        elif self._lines:
             self._lines = []
-            self._at = 0
-            self._input_bytes = 0
-        else:
-            self._at = at
+            self.backlog = False
 
     def _run_other(self, line: bytes) -> bytes:
         """Run whatever it is."""
@@ -279,9 +264,9 @@ class LineConnection(Connection):
         if not command.runs_always and self._budget.exhausted():
             raise self._refusal()
         reply = command.run(self.session, self._limits, words)
-        self._stop_at -= command.cost - 1
+        self._share -= command.cost - 1
         if command.closes:
-            self._stop_at = 0
+            self._share = 0
             self.closing = True
         return reply
 
@@ -309,7 +294,7 @@ class LineConnection(Connection):
         if command is None:
             if verb.endswith(b":"):
                 raise self._violation("This looks like an HTTP header, and this port does not speak HTTP.", line)
-            self._stop_at -= SLOW_COST - 1  # for the search for what may have been meant
+            self._share -= SLOW_COST - 1  # for the search for what may have been meant
             raise unknown_command(verb)
         return command
 
@@ -324,12 +309,13 @@ class LineConnection(Connection):
     def take_output(self) -> bytes:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         out = self._out
-        output = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
+        if not out:
+            return b""
+        self._out = []
         self._out_bytes = 0
         if self._charged_bytes:
             self._charge()
-        return output
+        return out[0] if len(out) == 1 else b"".join(out)
 
     def fail(self, error: KvsError) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
@@ -355,8 +341,8 @@ class LineConnection(Connection):
     def _stop(self) -> None:
         """Take no more input, and forget what there is of it; what is due is still sent."""
         self.closing = True
+        self.backlog = False
         self._lines = []
-        self._at = 0
         self._input_bytes = 0
         self._tail = bytearray()
         self._dropping = False
