@@ -18,6 +18,7 @@ HOT_MODULES = [
     "domain/transaction",
     "domain/values",
     "ports/inbound",
+    "ports/storage",
     "application/answers",
     "application/budget",
     "application/listing",

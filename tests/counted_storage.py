@@ -8,7 +8,7 @@ from kvs.domain.values import Key, Value
 from kvs.ports.storage import Snapshot, Storage
 
 
-class CountedSnapshot:
+class CountedSnapshot(Snapshot):
     """A snapshot that knows whether it is open."""
 
     def __init__(self, storage: "CountedStorage", inner: Snapshot) -> None:
@@ -49,7 +49,7 @@ class CountedSnapshot:
         return self.inner
 
 
-class CountedStorage:
+class CountedStorage(Storage):
     """Passes everything on to an engine.
 
     Attributes:

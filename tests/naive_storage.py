@@ -10,23 +10,19 @@ from kvs.domain.transaction import (
     Conflict,
 )
 from kvs.domain.values import Key, Pending, Value
+from kvs.ports.storage import Snapshot, Storage
 
 
 def _under(keys: Iterable[Key], prefix: Key) -> list[Key]:
     return sorted(key for key in keys if key.startswith(prefix))
 
 
-class NaiveSnapshot:
+class NaiveSnapshot(Snapshot):
     """A copy of the whole data set."""
 
     def __init__(self, data: dict[Key, Value], log_length: int) -> None:
         self.data = data
         self.log_length = log_length
-
-    @property
-    def expired(self) -> bool:
-        """Never: a copy needs nobody's history."""
-        return False
 
     def get(self, key: Key) -> Value | None:
         """See :class:`kvs.ports.storage.Snapshot`."""
@@ -44,17 +40,12 @@ class NaiveSnapshot:
         """See :class:`kvs.ports.storage.Snapshot`."""
 
 
-class NaiveStorage:
+class NaiveStorage(Storage):
     """A dict, copied for each snapshot, and a log of every key that ever changed."""
 
     def __init__(self) -> None:
         self._data: dict[Key, Value] = {}
         self._log: list[Key] = []
-
-    @property
-    def blocking(self) -> bool:
-        """Never."""
-        return False
 
     def get(self, key: Key) -> Value | None:
         """See :class:`kvs.ports.storage.Storage`."""

@@ -31,7 +31,7 @@ def returning(value: object) -> Behaviour:
     return lambda: value
 
 
-class FaultySnapshot:
+class FaultySnapshot(Snapshot):
     """Does what the test says where it says something, and else what it should."""
 
     def __init__(self, inner: Snapshot, faults: dict[str, Behaviour]) -> None:

@@ -29,63 +29,88 @@ Failure
     an internal error.
 
 Keys are non-empty ``bytes``; values are ``bytes``; prefixes may be empty, which means every key.
+
+Both ports are base classes and not protocols: the compiled build then calls an engine without looking its methods up,
+which takes 5 ns instead of 40, five times in the shortest transaction. Engines in plain Python derive from them as
+usual, in either build.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol
+
+from mypy_extensions import mypyc_attr
 
 from kvs.domain.transaction import CommitRequest, Committed, Conflict
 from kvs.domain.values import Key, Value
 
 
-class Snapshot(Protocol):
-    """**Protocol:** A read-only view of the committed data, fixed when it was taken."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Snapshot(ABC):
+    """A read-only view of the committed data, fixed when it was taken."""
+
+    __slots__ = ()
 
     @property
     def expired(self) -> bool:
-        """Whether the engine had to give the view up; every other call but ``close`` then raises."""
+        """Whether the engine had to give the view up; every other call but ``close`` then raises. Never, by default."""
+        return False
 
+    @abstractmethod
     def get(self, key: Key) -> Value | None:
         """Return the value of a key, or None if it was absent."""
 
+    @abstractmethod
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
         """Return up to ``limit`` keys under the prefix and greater than ``after``, in byte order."""
 
+    @abstractmethod
     def count(self, prefix: Key) -> int:
         """Return the number of keys under the prefix."""
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of the view. Called exactly once. Amortised O(1)."""
 
 
-class Storage(Protocol):
-    """**Protocol:** An engine. See the head of this module for what it promises."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Storage(ABC):
+    """An engine. See the head of this module for what it promises."""
+
+    __slots__ = ()
 
     @property
     def blocking(self) -> bool:
-        """Whether calls may wait for a network or a slow device, and so must not run on the server's loop."""
+        """Whether calls may wait for a network or a slow device, and so must not run on the loop. Not, by default."""
+        return False
 
+    @abstractmethod
     def get(self, key: Key) -> Value | None:
         """Return the committed value of a key, or None."""
 
+    @abstractmethod
     def put(self, key: Key, value: Value) -> None:
         """Store a value, as a transaction of its own."""
 
+    @abstractmethod
     def delete(self, key: Key) -> bool:
         """Delete a key, as a transaction of its own; return whether it was there."""
 
+    @abstractmethod
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
         """Return up to ``limit`` committed keys under the prefix and greater than ``after``, in byte order.
 
         The last key of one call is the ``after`` of the next: a cursor that needs no state in the engine.
         """
 
+    @abstractmethod
     def count(self, prefix: Key) -> int:
         """Return the number of committed keys under the prefix."""
 
+    @abstractmethod
     def snapshot(self) -> Snapshot:
         """Fix a view of the committed data. O(1)."""
 
+    @abstractmethod
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         """Apply the writes if nothing that was observed has changed.
 
@@ -96,11 +121,14 @@ class Storage(Protocol):
             O(keys read + written) and, per prefix, at most O(keys that appeared or went since the snapshot).
         """
 
+    @abstractmethod
     def sync(self) -> None:
         """Make everything that was applied as durable as the engine promises. At once if there is nothing to do."""
 
+    @abstractmethod
     def stats(self) -> Mapping[str, int]:
         """Return figures for people, by name with their unit (``history_bytes``), in O(1)."""
 
+    @abstractmethod
     def close(self) -> None:
         """Release everything. No call follows."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 from kvs.config import ConfigError, Settings
 from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError
 from kvs.domain.transaction import COMMITTED, CommitRequest, Committed, Conflict
+from kvs.ports.storage import Snapshot, Storage
 
 CONTROL_VARIABLE: Final = "TEST_ENGINE_CONTROL"
 """Names the port, on 127.0.0.1, where the test listens."""
@@ -51,13 +52,12 @@ class Control:
         self._socket.close()
 
 
-class WatchedSnapshot:
+class WatchedSnapshot(Snapshot):
     """A copy of everything."""
 
     def __init__(self, control: Control, data: dict[bytes, bytes], number: int) -> None:
         self.data = data
         self.number = number
-        self.expired = False
         self._control = control
 
     def get(self, key: bytes) -> bytes | None:
@@ -77,10 +77,8 @@ class WatchedSnapshot:
         self._control.tell("snapshot.close")
 
 
-class WatchedStorage:
+class WatchedStorage(Storage):
     """The engine."""
-
-    blocking = False
 
     def __init__(self, control: Control) -> None:
         self._control = control

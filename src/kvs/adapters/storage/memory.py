@@ -24,6 +24,7 @@ from kvs.adapters.storage.key_tree import KeyTree, Root, count_prefix, same_keys
 from kvs.domain.errors import LimitError, TimedOutError
 from kvs.domain.transaction import COMMITTED, MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict
 from kvs.domain.values import TOMBSTONE, Key, Pending, Value, entry_bytes
+from kvs.ports.storage import Snapshot, Storage
 
 SWEPT_PER_WRITE: Final = 2
 """Entries looked at per write: it adds one at the most, so the collector is the faster of the two."""
@@ -69,7 +70,7 @@ class _Point:
 
 
 @final
-class MemorySnapshot:
+class MemorySnapshot(Snapshot):
     """A view of one :class:`MemoryStorage` as it was at one commit."""
 
     __slots__ = ("_point", "_released", "_storage")
@@ -113,7 +114,7 @@ class MemorySnapshot:
 
 
 @final
-class MemoryStorage:
+class MemoryStorage(Storage):
     """The engine; see the head of this module. Not thread-safe: one loop calls it.
 
     Args:
@@ -155,11 +156,6 @@ class MemoryStorage:
         self._unswept = 0  # of those, how many may have something to drop
         self._credit = 0  # entries the collector may look at; below 0 it has looked ahead
         self._swept_under_pressure = 0
-
-    @property
-    def blocking(self) -> bool:
-        """Never: memory does not wait."""
-        return False
 
     def get(self, key: Key) -> Value | None:
         """See :class:`kvs.ports.storage.Storage`. O(1)."""
