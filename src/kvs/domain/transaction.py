@@ -65,12 +65,19 @@ Entries: TypeAlias = dict[Key, V] | Map[Key, V]
 """A persistent map: never changed once it is part of a stack."""
 
 
+def _entry(entries: Entries[V], key: Key) -> V | None:
+    """Return the value of a key, or None. The compiler reaches into a dict, but has to look up a method of a map."""
+    return entries.get(key) if isinstance(entries, dict) else entries.get(key)
+
+
 def _with_entry(entries: Entries[V], key: Key, value: V) -> Entries[V]:
     """Return the map with one more entry, or one replaced. O(log n).
 
     Copying a dict of up to eight entries takes 30 to 120 ns, where the persistent map allocates two objects and hashes
     the key anew, 170 to 250 ns; most transactions are that small.
     """
+    if not entries:
+        return {key: value}
     if not isinstance(entries, dict):
         return entries.set(key, value)
     if len(entries) < FEW_ENTRIES:
@@ -82,9 +89,8 @@ class NestingError(Exception):
     """Raised when a stack that is already open is started on another snapshot: a mistake in the caller."""
 
 
-@final
 class Validation:
-    """What must not have changed since a snapshot, for a commit to succeed. Never changes: a read set is replaced.
+    """What must not have changed since a snapshot, for a commit to succeed.
 
     Attributes:
         snapshot: The engine's own snapshot.
@@ -148,22 +154,21 @@ _NO_KEYS: Final[dict[Key, None]] = {}
 
 
 @final
-class _ReadSet:
-    """What has been observed in a snapshot.
+class _ReadSet(Validation):
+    """What has been observed: what is to be validated, as it grows. Replaced, never changed.
 
     Attributes:
-        snapshot: The engine's snapshot, opaque here; None when idle.
-        keys: Keys, present or absent.
-        prefixes: Prefixes whose set of keys was observed.
+        key_map: The keys.
+        prefix_map: The prefixes.
         held_bytes: What all of them hold.
     """
 
-    __slots__ = ("held_bytes", "keys", "prefixes", "snapshot")
+    __slots__ = ("held_bytes", "key_map", "prefix_map")
 
-    def __init__(self, snapshot: object, keys: Entries[None], prefixes: Entries[None], held_bytes: int) -> None:
-        self.snapshot = snapshot
-        self.keys = keys
-        self.prefixes = prefixes
+    def __init__(self, snapshot: object, key_map: Entries[None], prefix_map: Entries[None], held_bytes: int) -> None:
+        super().__init__(snapshot, key_map, prefix_map)
+        self.key_map = key_map
+        self.prefix_map = prefix_map
         self.held_bytes = held_bytes
 
 
@@ -225,7 +230,7 @@ class TransactionStack:
 
     def pending(self, key: Key) -> Pending | None:
         """Return the pending value or tombstone of a key, or None. One probe at any depth."""
-        return self.writes.get(key)
+        return _entry(self.writes, key)
 
     def start(self, snapshot: object) -> "TransactionStack":
         """Open the outermost frame on a snapshot. O(1).
@@ -272,10 +277,12 @@ class TransactionStack:
         """
         self._check_open()
         reads = self._reads
-        if key in reads.keys:
+        if key in reads.key_map:
             return self
         held_bytes = reads.held_bytes + len(key) + ENTRY_OVERHEAD_BYTES
-        return self._reading(_ReadSet(reads.snapshot, _with_entry(reads.keys, key, None), reads.prefixes, held_bytes))
+        return self._reading(
+            _ReadSet(reads.snapshot, _with_entry(reads.key_map, key, None), reads.prefix_map, held_bytes)
+        )
 
     def observe_prefix(self, prefix: Key) -> "TransactionStack":
         """Put the set of keys under a prefix into the read set, so that a phantom is a conflict.
@@ -285,11 +292,11 @@ class TransactionStack:
         """
         self._check_open()
         reads = self._reads
-        if prefix in reads.prefixes:
+        if prefix in reads.prefix_map:
             return self
         held_bytes = reads.held_bytes + len(prefix) + ENTRY_OVERHEAD_BYTES
         return self._reading(
-            _ReadSet(reads.snapshot, reads.keys, _with_entry(reads.prefixes, prefix, None), held_bytes)
+            _ReadSet(reads.snapshot, reads.key_map, _with_entry(reads.prefix_map, prefix, None), held_bytes)
         )
 
     def commit(self) -> "tuple[TransactionStack, CommitRequest | None]":
@@ -304,8 +311,7 @@ class TransactionStack:
         self._check_open()
         parent = self._beneath
         if parent is None:
-            reads = self._reads
-            return IDLE, CommitRequest((Validation(reads.snapshot, reads.keys, reads.prefixes),), self.writes)
+            return IDLE, CommitRequest((self._reads,), self.writes)
         own = min(parent._own_bytes + self._own_bytes, self._visible_bytes)
         frames_bytes = parent._frames_bytes - parent._own_bytes + own
         merged = TransactionStack(
@@ -335,8 +341,8 @@ class TransactionStack:
     def _write(self, key: Key, pending: Pending) -> "TransactionStack":
         """Return this stack with one more pending write in its innermost frame."""
         self._check_open()
-        old = self.writes.get(key)
-        inherited = None if self._beneath is None else self._beneath.writes.get(key)
+        old = _entry(self.writes, key)
+        inherited = None if self._beneath is None else _entry(self._beneath.writes, key)
         size = entry_bytes(key, pending)
         own, visible = self._own_bytes, self._visible_bytes + size
         if old is not None:
