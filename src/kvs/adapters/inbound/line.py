@@ -7,6 +7,7 @@ all that is ever asked of text is whether it is UTF-8 and whether it needs JSON 
 import re
 from typing import Final, final
 
+from mypy_extensions import i64
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound import json_line
@@ -15,6 +16,7 @@ from kvs.adapters.inbound.line_commands import (
     BLANKS,
     COMMANDS,
     LINE_OVERHEAD_BYTES,
+    LONGEST_QUICK_LINE_BYTES,
     QUICK_LINES,
     SLOW_COST,
     Command,
@@ -25,6 +27,7 @@ from kvs.adapters.inbound.line_commands import (
     unknown_command,
 )
 from kvs.application.budget import ClientsBudget
+from kvs.build import BUILD
 from kvs.domain.errors import (
     EncodingError,
     KvsError,
@@ -44,11 +47,24 @@ TLS_HANDSHAKE: Final = b"\x16"
 DROPPED: Final = b"\n"
 """Stands for a line that was not kept, for want of memory; no line has a line feed in it."""
 
+SCANS: Final = BUILD == "compiled"
+
+SCANNED_BYTES: Final = 128
+"""How far into a value its end is looked for byte by byte, 0.7 ns each, before a call of ``find`` is worth its 60 ns."""
+
 _GET: Final = b"GET "
 _PUT: Final = b"PUT "
-_SPACE: Final = 32  # a byte as a number: `in` is then one memchr, where b" " first raises and drops a TypeError: 0.3 us
+
+# Bytes as numbers: `in` is then one memchr, where b" " in place of 32 first raises and drops a TypeError, 0.3 us.
+_SPACE: Final = 32
+_LF: Final = 10
 _CR: Final = 13
 _TAB: Final = 9
+_E: Final = 69
+_G: Final = 71
+_P: Final = 80
+_T: Final = 84
+_U: Final = 85
 _HTTP: Final = re.compile(rb" HTTP/[0-9]\.[0-9][ \t]*\Z")
 
 
@@ -107,20 +123,26 @@ class LineConnection(Connection):
 
     def receive(self, data: bytes) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        if not self._odd:
-            lines = data.split(b"\n")
-            if not lines.pop() and len(data) <= self._limits.max_line_bytes:  # whole lines and nothing else, as usual
-                self._plain = is_plain(data)
-                self._run(lines)
-                if self.backlog or self._out_bytes > CHARGE_STEP_BYTES:
-                    self._input_bytes = len(data) if self.backlog else 0
-                    self._settle()
-                return
-        self._receive_odd(data)
+        if self._odd or not data.endswith(b"\n") or len(data) > self._limits.max_line_bytes:
+            self._receive_odd(data)
+            return
+        # Whole lines behind whole lines that have been run, as nearly always.
+        self._plain = is_plain(data)
+        self._share = self._limits.max_tick_requests
+        at = self._scan(data) if SCANS else 0
+        if at < len(data):
+            lines = data[at:].split(b"\n")
+            lines.pop()
+            self._run(lines)
+            if self.backlog:
+                self._input_bytes = len(data)
+        if self.backlog or self._out_bytes > CHARGE_STEP_BYTES:
+            self._settle()
 
     def resume(self) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         if self._lines:
+            self._share = self._limits.max_tick_requests
             self._run(self._lines)
         if not self._lines and not self.closing:
             self._input_bytes = 0
@@ -210,13 +232,92 @@ class LineConnection(Connection):
 
     # Running.
 
-    def _run(self, lines: list[bytes]) -> None:
-        """Run lines, as many as one tick allows, and keep the rest."""
+    def _scan(self, data: bytes) -> int:
+        """Run GET, PUT and bare lines straight from the input, up to the first line that is anything else.
+
+        No line and no list of words is made, which takes 70 ns off every request. The compiler makes it cheap to look
+        at bytes one by one; interpreted, it would cost 2 us more, so then :meth:`_run` does it all.
+
+        Args:
+            data: Whole lines.
+
+        Returns:
+            Where it stopped: at the beginning of a line, or at the end.
+        """
+        if not self._is_quick():
+            return 0
         session, limits = self.session, self._limits
         out, out_bytes, max_out_bytes = self._out, self._out_bytes, limits.max_tick_output_bytes
-        # What is out of the ordinary costs the ordinary nothing: GET, PUT and what is a line by itself are told at once.
-        quick = self._plain and self._greeted and self._budget.used_bytes < self._budget.limit_bytes
-        self._share = limits.max_tick_requests if out_bytes < max_out_bytes else 0
+        share: i64 = self._share
+        done: i64 = 0
+        size: i64 = len(data)
+        at: i64 = 0
+        while at < size and done < share and out_bytes < max_out_bytes:
+            verb: i64 = data[at]
+            stop: i64 = at + 4
+            try:
+                if verb == _G and data[at + 1] == _E and data[at + 2] == _T and data[at + 3] == _SPACE:
+                    while data[stop] > _SPACE:  # the last of all bytes is LF
+                        stop += 1
+                    if data[stop] != _LF:
+                        break
+                    reply = get(session, limits, data[at + 4 : stop])
+                elif verb == _P and data[at + 1] == _U and data[at + 2] == _T and data[at + 3] == _SPACE:
+                    while data[stop] > _SPACE:
+                        stop += 1
+                    if data[stop] != _SPACE:
+                        break
+                    key = data[at + 4 : stop]
+                    begin: i64 = stop + 1
+                    stop = begin
+                    far: i64 = min(begin + SCANNED_BYTES, size)
+                    while stop < far and data[stop] != _LF:
+                        stop += 1
+                    if stop == far:
+                        stop = data.find(b"\n", far)
+                    reply = put(session, limits, key, data[begin:stop])
+                else:
+                    stop = at
+                    while data[stop] != _LF and stop - at <= LONGEST_QUICK_LINE_BYTES:
+                        stop += 1
+                    bare = QUICK_LINES.get(data[at:stop])
+                    if bare is None:
+                        break
+                    reply = bare(session)
+            except KvsError as error:
+                reply = self._answer(error)
+                if self.closing:
+                    share = 0
+            out.append(reply)
+            out_bytes += len(reply)
+            at = stop + 1
+            done += 1
+        self._share -= done
+        self.requests += done
+        self._out_bytes = out_bytes
+        if self.closing:
+            self._stop()
+            return len(data)
+        return at
+
+    def _is_quick(self) -> bool:
+        """Return whether what is ordinary may be run at once: plain lines, while the clients' memory is not used up."""
+        return self._plain and self._greeted and self._budget.used_bytes < self._budget.limit_bytes
+
+    def _answer(self, error: KvsError) -> bytes:
+        """Return the reply that tells of an error, and remember if it ends the connection."""
+        if isinstance(error, ProtocolViolationError | TimedOutError):
+            self._share = 0
+            self.closing = True
+        return json_line.error(error.code, str(error))
+
+    def _run(self, lines: list[bytes]) -> None:
+        """Run lines, as many as this tick still allows, and keep the rest."""
+        session, limits = self.session, self._limits
+        out, out_bytes, max_out_bytes = self._out, self._out_bytes, limits.max_tick_output_bytes
+        quick = self._is_quick()  # what is out of the ordinary costs the ordinary nothing
+        if out_bytes >= max_out_bytes:
+            self._share = 0
         at = 0
         for line in lines:
             if at >= self._share:
@@ -236,10 +337,7 @@ class LineConnection(Connection):
                 at -= 1  # to be run again in the next tick
                 break
             except KvsError as error:
-                reply = json_line.error(error.code, str(error))
-                if isinstance(error, ProtocolViolationError | TimedOutError):
-                    self._share = 0
-                    self.closing = True
+                reply = self._answer(error)
             out.append(reply)
             out_bytes += len(reply)
             if out_bytes >= max_out_bytes:

@@ -275,3 +275,5 @@ QUICK_LINES: Final[dict[bytes, Bare]] = {
     if command.bare is not None and command.cost == 1 and not command.closes
 }
 """Whole lines that may be run without a further thought."""
+
+LONGEST_QUICK_LINE_BYTES: Final = max(map(len, QUICK_LINES))
