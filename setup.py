@@ -23,6 +23,7 @@ HOT_MODULES = [
     "application/budget",
     "application/listing",
     "application/session",
+    "adapters/storage/history",
     "adapters/storage/key_tree",
     "adapters/storage/memory",
     "adapters/inbound/asyncio_transport",  # only because its clients are of a compiled class

@@ -16,11 +16,11 @@ from kvs.adapters.inbound.line_commands import (
     BLANKS,
     COMMANDS,
     LINE_OVERHEAD_BYTES,
-    LONGEST_QUICK_LINE_BYTES,
-    QUICK_LINES,
+    LONGEST_BARE_LINE_BYTES,
     SLOW_COST,
     Command,
     LineLimits,
+    bare,
     get,
     put,
     shown,
@@ -278,12 +278,12 @@ class LineConnection(Connection):
                     reply = put(session, limits, key, data[begin:stop])
                 else:
                     stop = at
-                    while data[stop] != _LF and stop - at <= LONGEST_QUICK_LINE_BYTES:
+                    while data[stop] != _LF and stop - at <= LONGEST_BARE_LINE_BYTES:
                         stop += 1
-                    bare = QUICK_LINES.get(data[at:stop])
-                    if bare is None:
+                    answer = bare(session, data[at:stop])
+                    if answer is None:
                         break
-                    reply = bare(session)
+                    reply = answer
             except KvsError as error:
                 reply = self._answer(error)
                 if self.closing:
@@ -331,8 +331,7 @@ class LineConnection(Connection):
                 elif line.startswith(_PUT) and len(words := line.split(b" ", 2)) == 3:
                     reply = put(session, limits, words[1], words[2])
                 else:
-                    bare = QUICK_LINES.get(line)
-                    reply = self._run_other(line) if bare is None else bare(session)
+                    reply = bare(session, line) or self._run_other(line)
             except Unfinished:
                 at -= 1  # to be run again in the next tick
                 break

@@ -46,11 +46,18 @@ class Branch(Node):
 
 Root: TypeAlias = Node
 
+NO_KEYS: Final[Root] = Node([], 0, 0, 0)
+
 
 def prefix_end(prefix: bytes) -> bytes | None:
     """Return the lowest key above all those under the prefix, or None if there is no such bound."""
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None
+
+
+def tree_bytes(root: Root) -> int:
+    """Return about what all the nodes hold: 8 B a key, and the nodes themselves at two thirds full."""
+    return root.count * (8 + NODE_OVERHEAD_BYTES * 3 // (2 * LEAF_KEYS)) + NODE_OVERHEAD_BYTES
 
 
 def count_prefix(root: Root, prefix: bytes) -> int:
@@ -107,10 +114,6 @@ class KeyTree:
     def __init__(self) -> None:
         self.root: Root = Node([], 0, 0, 0)
         self.copied_bytes = 0
-
-    def size_bytes(self) -> int:
-        """Return about what all the nodes hold: 8 B a key, and the nodes themselves at two thirds full."""
-        return self.root.count * (8 + NODE_OVERHEAD_BYTES * 3 // (2 * LEAF_KEYS)) + NODE_OVERHEAD_BYTES
 
     def add(self, key: bytes, now: int, seen: int) -> None:
         """Add a key that is not in the set. O(log n).
