@@ -49,8 +49,8 @@ DROPPED: Final = b"\n"
 
 SCANS: Final = BUILD == "compiled"
 
-SCANNED_BYTES: Final = 128
-"""How far into a value its end is looked for byte by byte, 0.7 ns each, before a call of ``find`` is worth its 60 ns."""
+SCANNED_BYTES: Final = 512
+"""Longest value that is looked through byte by byte, 1 ns each; beyond that it is quicker to cut lines."""
 
 _GET: Final = b"GET "
 _PUT: Final = b"PUT "
@@ -60,6 +60,7 @@ _SPACE: Final = 32
 _LF: Final = 10
 _CR: Final = 13
 _TAB: Final = 9
+_NO_ASCII: Final = 128
 _E: Final = 69
 _G: Final = 71
 _P: Final = 80
@@ -127,10 +128,10 @@ class LineConnection(Connection):
             self._receive_odd(data)
             return
         # Whole lines behind whole lines that have been run, as nearly always.
-        self._plain = is_plain(data)
         self._share = self._limits.max_tick_requests
         at = self._scan(data) if SCANS else 0
         if at < len(data):
+            self._plain = is_plain(data)
             lines = data[at:].split(b"\n")
             lines.pop()
             self._run(lines)
@@ -233,18 +234,18 @@ class LineConnection(Connection):
     # Running.
 
     def _scan(self, data: bytes) -> int:
-        """Run GET, PUT and bare lines straight from the input, up to the first line that is anything else.
+        """Run GET, PUT and bare lines straight from the input, up to the first that is anything else, or not plain.
 
         No line and no list of words is made, which takes 70 ns off every request. The compiler makes it cheap to look
         at bytes one by one; interpreted, it would cost 2 us more, so then :meth:`_run` does it all.
 
         Args:
-            data: Whole lines.
+            data: Whole lines, behind a first one that was no HTTP.
 
         Returns:
             Where it stopped: at the beginning of a line, or at the end.
         """
-        if not self._is_quick():
+        if self._budget.exhausted():
             return 0
         session, limits = self.session, self._limits
         out, out_bytes, max_out_bytes = self._out, self._out_bytes, limits.max_tick_output_bytes
@@ -252,29 +253,36 @@ class LineConnection(Connection):
         done: i64 = 0
         size: i64 = len(data)
         at: i64 = 0
+        byte: i64 = 0
         while at < size and done < share and out_bytes < max_out_bytes:
             verb: i64 = data[at]
             stop: i64 = at + 4
             try:
                 if verb == _G and data[at + 1] == _E and data[at + 2] == _T and data[at + 3] == _SPACE:
-                    while data[stop] > _SPACE:  # the last of all bytes is LF
+                    byte = data[stop]
+                    while _SPACE < byte < _NO_ASCII:  # the last of all bytes is LF
                         stop += 1
-                    if data[stop] != _LF:
+                        byte = data[stop]
+                    if byte != _LF:
                         break
                     reply = get(session, limits, data[at + 4 : stop])
                 elif verb == _P and data[at + 1] == _U and data[at + 2] == _T and data[at + 3] == _SPACE:
-                    while data[stop] > _SPACE:
+                    byte = data[stop]
+                    while _SPACE < byte < _NO_ASCII:
                         stop += 1
-                    if data[stop] != _SPACE:
+                        byte = data[stop]
+                    if byte != _SPACE:
                         break
                     key = data[at + 4 : stop]
                     begin: i64 = stop + 1
-                    stop = begin
-                    far: i64 = min(begin + SCANNED_BYTES, size)
-                    while stop < far and data[stop] != _LF:
+                    far: i64 = begin + SCANNED_BYTES
+                    while byte != _LF and byte < _NO_ASCII and stop < far:
                         stop += 1
-                    if stop == far:
-                        stop = data.find(b"\n", far)
+                        byte = data[stop]
+                    if byte != _LF:  # long, or not ASCII: is it UTF-8?
+                        break
+                    if data[stop - 1] == _CR:
+                        break
                     reply = put(session, limits, key, data[begin:stop])
                 else:
                     stop = at
@@ -297,12 +305,8 @@ class LineConnection(Connection):
         self._out_bytes = out_bytes
         if self.closing:
             self._stop()
-            return len(data)
+            return size
         return at
-
-    def _is_quick(self) -> bool:
-        """Return whether what is ordinary may be run at once: plain lines, while the clients' memory is not used up."""
-        return self._plain and self._greeted and self._budget.used_bytes < self._budget.limit_bytes
 
     def _answer(self, error: KvsError) -> bytes:
         """Return the reply that tells of an error, and remember if it ends the connection."""
@@ -315,7 +319,8 @@ class LineConnection(Connection):
         """Run lines, as many as this tick still allows, and keep the rest."""
         session, limits = self.session, self._limits
         out, out_bytes, max_out_bytes = self._out, self._out_bytes, limits.max_tick_output_bytes
-        quick = self._is_quick()  # what is out of the ordinary costs the ordinary nothing
+        # What is out of the ordinary costs the ordinary nothing.
+        quick = self._plain and self._greeted and not self._budget.exhausted()
         if out_bytes >= max_out_bytes:
             self._share = 0
         at = 0
