@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from kvs.adapters.inbound.server import Server
 
 READ_BYTES: Final = 1 << 16
-"""Most that is read from one client in one tick. A larger buffer would be mapped and unmapped by malloc every time."""
+"""Most that is read from one client at once. A larger buffer would be mapped and unmapped by malloc every time."""
+
+SMALL_READ_BYTES: Final = 479
+"""What is read from a client that sent no more the last time: with their header, the largest bytes that come from
+Python's own allocator. To get 64 KiB from malloc and give most of it back takes 0.2 us, 2 % of a request by itself."""
 
 CLIENTS_PER_TICK: Final = 128
 """Most clients served in one tick. A thousand with deep pipelines would otherwise wait for each other for 0.2 s; the
@@ -58,6 +62,7 @@ class EpollClient(Client):
         self._socket = sock
         self._fd = sock.fileno()
         self._interest = READABLE
+        self._read_bytes = SMALL_READ_BYTES
         self._unsent = bytearray()
         self._full = False
         self._ending = NOT_ENDING
@@ -68,7 +73,11 @@ class EpollClient(Client):
         if events != READABLE and not self._go_on(events):
             return
         try:
-            data = read(self._fd, READ_BYTES)
+            data = read(self._fd, self._read_bytes)
+            if len(data) < SMALL_READ_BYTES:
+                self._read_bytes = SMALL_READ_BYTES
+            elif self._read_bytes == SMALL_READ_BYTES:
+                data += self._read_rest()
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -79,6 +88,14 @@ class EpollClient(Client):
         else:
             self._want(self._interest & ~READABLE)  # an end of input stays readable for ever
             self.input_ended()
+
+    def _read_rest(self) -> bytes:
+        """Read what has not gone into a small buffer."""
+        self._read_bytes = READ_BYTES
+        try:
+            return read(self._fd, READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return b""
 
     def _go_on(self, events: int) -> bool:
         """Do what the kernel says, but for reading; return whether to read."""
