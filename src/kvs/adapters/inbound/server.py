@@ -184,16 +184,17 @@ class Server:
 
     def touch(self, client: Client) -> None:
         """Have a client flushed at the end of this tick."""
-        if client.touched:
-            return
-        client.touched = True
-        self._touched.append(client)
-        self._schedule_tick()
+        if not client.touched:
+            client.touched = True
+            self._touched.append(client)
+            if not self._tick_scheduled:
+                self._schedule_tick()
 
     def continue_next_tick(self, client: Client) -> None:
         """Have a client run more of its backlog."""
         self._waiting.append(client)
-        self._schedule_tick()
+        if not self._tick_scheduled:
+            self._schedule_tick()
 
     def drop(self, client: Client, error: Exception) -> None:
         """End a client that a mistake of ours, or want of memory, has left in an unknown state."""
@@ -229,9 +230,8 @@ class Server:
     # The tick.
 
     def _schedule_tick(self) -> None:
-        if not self._tick_scheduled:
-            self._tick_scheduled = True
-            self._loop.call_soon(self.end_tick)
+        self._tick_scheduled = True
+        self._loop.call_soon(self.end_tick)
 
     def end_tick(self) -> None:
         """Make durable what this tick has done, then send its replies."""
