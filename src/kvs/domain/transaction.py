@@ -79,8 +79,10 @@ def _with_key(keys: Keys, key: Key) -> Keys:
 
 
 def _entry(entries: Entries[V], key: Key) -> V | None:
-    """Return the value of a key, or None. The compiler reaches into a dict, but has to look up a method of a map."""
-    return entries.get(key) if isinstance(entries, dict) else entries.get(key)
+    """Return the value of a key, or None."""
+    if isinstance(entries, dict):  # the compiler reaches into a dict, and would look the method up for either
+        return entries.get(key)
+    return entries.get(key)
 
 
 def _with_entry(entries: Entries[V], key: Key, value: V) -> Entries[V]:

@@ -5,9 +5,8 @@ all that is ever asked of text is whether it is UTF-8 and whether it needs JSON 
 """
 
 import re
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
-from mypy_extensions import i64
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound import json_line
@@ -38,6 +37,9 @@ from kvs.domain.errors import (
     UsageError,
 )
 from kvs.ports.inbound import Session, SessionFactory, Unfinished
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int in a register, to the compiler
 
 CHARGE_STEP_BYTES: Final = 4096
 """What a connection may hold more or less than the budget knows: telling it of every reply would cost 5 % of a GET."""

@@ -74,43 +74,33 @@ class Command:
     """An entry of :data:`COMMANDS`.
 
     Attributes:
-        run: What it does; for a command that takes nothing, this checks that nothing follows and calls ``bare``.
-        bare: What it does if it takes nothing, or None.
+        run: What it does.
+        bare: The same, for a line that is nothing but the verb; None if the command takes words.
         cost: What it counts for against ``max_tick_requests``.
         closes: Whether the connection ends with it.
         runs_always: Whether it runs even when the clients hold all the memory they may: to free some, or tell of it.
     """
 
-    __slots__ = ("_run", "bare", "closes", "cost", "runs_always")
+    __slots__ = ("bare", "closes", "cost", "run", "runs_always")
 
     def __init__(
-        self,
-        run: Handler | None = None,
-        *,
-        bare: Bare | None = None,
-        cost: int = 1,
-        closes: bool = False,
-        runs_always: bool = False,
+        self, run: Handler, *, bare: Bare | None = None, cost: int = 1, closes: bool = False, runs_always: bool = False
     ) -> None:
-        self._run: Final = run
+        self.run: Final = run
         self.bare: Final = bare
         self.cost: Final = cost
         self.closes: Final = closes
         self.runs_always: Final = runs_always
 
-    def run(self, session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
-        """Do what it does.
 
-        Raises:
-            KvsError: It could not be done.
-        """
-        if self.bare is not None:
-            for word in words[1:]:
-                if word.strip(BLANKS):
-                    raise UsageError(f"{shown_verb(words)} takes nothing after it.")
-            return self.bare(session)
-        assert self._run is not None
-        return self._run(session, limits, words)
+def _bare_command(bare: Bare, *, cost: int = 1, closes: bool = False, runs_always: bool = False) -> Command:
+    def run(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+        for word in words[1:]:
+            if word.strip(BLANKS):
+                raise UsageError(f"{shown_verb(words)} takes nothing after it.")
+        return bare(session)
+
+    return Command(run, bare=bare, cost=cost, closes=closes, runs_always=runs_always)
 
 
 def unknown_command(verb: bytes) -> UnknownCommandError:
@@ -264,16 +254,16 @@ COMMANDS: Final[dict[bytes, Command]] = {
     b"PUT": Command(_put),
     b"GET": Command(_get),
     b"DEL": Command(_del),
-    b"START": Command(bare=_start),
-    b"COMMIT": Command(bare=_commit, runs_always=True),
-    b"ROLLBACK": Command(bare=_rollback, runs_always=True),
+    b"START": _bare_command(_start),
+    b"COMMIT": _bare_command(_commit, runs_always=True),
+    b"ROLLBACK": _bare_command(_rollback, runs_always=True),
     b"KEYS": Command(_keys, cost=SLOW_COST),
     b"COUNT": Command(_count, cost=SLOW_COST),
-    b"INFO": Command(bare=_info, cost=SLOW_COST, runs_always=True),
-    b"PING": Command(bare=_ping, runs_always=True),
-    b"HELP": Command(bare=_help, runs_always=True),
-    b"EXIT": Command(bare=_exit, runs_always=True, closes=True),
-    b"QUIT": Command(bare=_exit, runs_always=True, closes=True),
+    b"INFO": _bare_command(_info, cost=SLOW_COST, runs_always=True),
+    b"PING": _bare_command(_ping, runs_always=True),
+    b"HELP": _bare_command(_help, runs_always=True),
+    b"EXIT": _bare_command(_exit, runs_always=True, closes=True),
+    b"QUIT": _bare_command(_exit, runs_always=True, closes=True),
 }
 """Every command by its verb, in the order a newcomer meets them."""
 
