@@ -125,9 +125,10 @@ def serve(container: Container) -> int:
         ListenError: An address cannot be listened on.
     """
     try:
+        server = container.server()
         if not container.transport().leaves_cycles:
             _spare_the_collector()
-        return asyncio.run(container.server().run())
+        return asyncio.run(server.run())
     finally:
         container.shutdown_resources()
 
