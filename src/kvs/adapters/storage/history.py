@@ -40,21 +40,24 @@ class Versions:
     Attributes:
         key: The key.
         current: The value; None: there is no such key now.
+        changed: The last of ``commits``, at hand without a look into the list. A later change is not noted while no
+            snapshot is newer than this.
         commits: When each of ``values`` was replaced, ascending; never empty while this is part of the data set.
         values: Old values; None: there was no such key.
     """
 
-    __slots__ = ("commits", "current", "key", "values")
+    __slots__ = ("changed", "commits", "current", "key", "values")
 
     def __init__(self, key: Key, current: Value | None) -> None:
         self.key = key
         self.current = current
+        self.changed = 0
         self.commits: list[int] = []
         self.values: list[Value | None] = []
 
     def at(self, number: int) -> Value | None:
         """Return the value as of a commit that is an open point. O(log k) in the old values, O(1) at both ends."""
-        if number >= self.commits[-1]:
+        if number >= self.changed:
             return self.current
         if number < self.commits[0]:
             return self.values[0]
@@ -152,18 +155,20 @@ class History:
         """Return what is to stand in the data set for a key that a commit changes, and that has had no versions."""
         versions = Versions(key, new)
         self._ring.append(versions)
-        self._unswept += 1
+        if self._unswept > 0:  # a walk has to get past this one, though it is needed now
+            self._unswept += 1
         self.kept = True
         self._keep(versions, commit, old)
         return versions
 
     def replace(self, versions: Versions, commit: int, new: Value | None) -> None:
         """Change the value of a key that has versions, and keep the old one if an open snapshot sees it."""
-        if versions.commits[-1] <= self.newest:
+        if versions.changed <= self.newest:
             self._keep(versions, commit, versions.current)
         versions.current = new
 
     def _keep(self, versions: Versions, commit: int, old: Value | None) -> None:
+        versions.changed = commit
         versions.commits.append(commit)
         versions.values.append(old)
         self.held_bytes += entry_bytes(versions.key, old)

@@ -256,7 +256,7 @@ class MemoryStorage(Storage):
             point = _snapshot_of(validation.snapshot).point()
             for key in validation.keys:
                 value = self._data.get(key)
-                if isinstance(value, Versions) and value.commits[-1] > point.number and len(keys) < MAX_CONFLICTS_NAMED:
+                if isinstance(value, Versions) and value.changed > point.number and len(keys) < MAX_CONFLICTS_NAMED:
                     keys.append(key)
             for prefix in validation.prefixes:
                 if len(prefixes) < MAX_CONFLICTS_NAMED and not same_keys(point.root, self._tree.root, prefix):
