@@ -21,6 +21,8 @@ the same, the oldest snapshot is given up.
 from bisect import bisect_left, bisect_right
 from typing import Final, final
 
+from mypy_extensions import mypyc_attr
+
 from kvs.adapters.storage.key_tree import NO_KEYS, Root, tree_bytes
 from kvs.domain.values import Key, Value, entry_bytes
 
@@ -34,6 +36,7 @@ what is left is needed."""
 
 
 @final
+@mypyc_attr(acyclic=True)  # there are many, and the cyclic collector need not look at them
 class Versions:
     """The value of a key, and old ones.
 
