@@ -29,6 +29,8 @@ from kvs.ports.storage import Storage
 
 def _open_storage(settings: Settings) -> Iterator[Storage]:
     with engines.find(settings.storage)(settings) as storage:
+        if not isinstance(storage, Storage):
+            raise ConfigError(f"storage: engine {settings.storage!r} is not derived from kvs.ports.storage.Storage")
         if storage.blocking:
             raise ConfigError(
                 f"storage: engine {settings.storage!r} is a blocking one; this version runs every engine on its loop"

@@ -108,6 +108,19 @@ def test_any_split(server: Server, size: int, end: bytes) -> None:
         assert client.rest() == EXPECTED
 
 
+SMALL, LARGE = 479, 1 << 16  # what the epoll transport reads at once
+
+
+@pytest.mark.parametrize("size", [SMALL - 1, SMALL, SMALL + 1, SMALL + LARGE - 1, SMALL + LARGE, SMALL + LARGE + 1])
+def test_requests_as_long_as_what_is_read_at_once(server: Server, size: int) -> None:
+    """However much is read at once, nothing is lost at its end, nor between a long request and the next short one."""
+    client = server.connect()
+    for _ in range(3):
+        value = "v" * (size - len("PUT a \n"))
+        assert client.ask(f"PUT a {value}") == OK
+        assert client.ask("GET a") == {"status": "Ok", "result": value}
+
+
 def test_split_between_cr_and_lf(server: Server) -> None:
     """A packet that ends with the CR does not leave it in the value."""
     client = server.connect()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvs.adapters.inbound.line import LineConnection
+from kvs.adapters.inbound.line import SCANNED_BYTES, LineConnection
 from kvs.adapters.inbound.line_commands import COMMANDS, HELP, LINE_OVERHEAD_BYTES, PAGE_KEYS, SLOW_COST, LineLimits
 from kvs.adapters.storage.memory import MemoryStorage
 from kvs.domain import errors
@@ -350,6 +350,34 @@ def test_fed_in_random_splits(data: st.DataObject) -> None:
     assert split.output == whole.output
     assert split.connection.closing == whole.connection.closing
     assert split.connection.requests == whole.connection.requests
+
+
+words = st.one_of(
+    st.sampled_from([b"", b"k", b"key:1", b"k" * MAX_KEY_BYTES, b"k" * (MAX_KEY_BYTES + 1), "é".encode(), b"k\t"]),
+    st.binary(max_size=4).map(lambda raw: raw.translate(None, b" \r\n")),
+)
+values = st.one_of(
+    words,
+    st.sampled_from([b"two words", b' "\\" ', b"v" * MAX_VALUE_BYTES, b"v" * (MAX_VALUE_BYTES + 1)]),
+    st.sampled_from([b"v" * (SCANNED_BYTES + more) for more in (-1, 0, 1)]),
+)
+ordinary_lines = st.one_of(
+    words.map(b"GET ".__add__),
+    st.tuples(words, values).map(b" ".join).map(b"PUT ".__add__),
+    st.sampled_from([b"START", b"COMMIT", b"ROLLBACK", b"PING"]),
+    st.sampled_from(
+        [b"", b"GET", b"PUT", b"PUT k", b"GETk", b"PUT  v", b"GET k ", b"DEL k", b"get k", b"STARTING", b"COUNT"]
+    ),
+)
+
+
+@given(st.lists(ordinary_lines, max_size=20))
+def test_the_short_ways_of_ordinary_lines_lead_to_the_same_replies(lines: list[bytes]) -> None:
+    """A line with a CR is never ordinary, so it takes the long way; nothing else may depend on it."""
+    short = Wire().feed([b"PING\n", b"".join(line + b"\n" for line in lines)])
+    long = Wire().feed([b"PING\n", b"".join(line + b"\r\n" for line in lines)])
+    assert short.output == long.output
+    assert short.connection.requests == long.connection.requests == len(lines) + 1
 
 
 fragments = st.sampled_from(
