@@ -193,6 +193,7 @@ def test_engine_is_closed_when_the_port_is_taken(server: Server, engine: EngineC
         ("missing-dependency", ["missing-dependency", "kvs_test_engines_missing"]),
         ("missing-attribute", ["missing-attribute", "there_is_none"]),
         ("misconfigured", ["misconfigured", "does not like its settings"]),
+        ("underived", ["underived", "not derived from kvs.ports.storage.Storage"]),
     ],
 )
 def test_engine_that_cannot_be_had(engine: EngineControl, name: str, said: list[str]) -> None:

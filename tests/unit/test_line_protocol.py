@@ -565,17 +565,28 @@ def test_there_is_more_only_above_a_page(keys: int, more: bool, inside: bool) ->
 # How much one client may do in one tick.
 
 
-@pytest.mark.parametrize(("allowed", "ticks"), [(1, [1] * 7), (3, [3, 3, 1]), (6, [6, 1]), (7, [7]), (8, [7])])
-def test_a_tick_runs_so_many_requests_and_the_rest_waits(allowed: int, ticks: list[int]) -> None:
-    """Errors count as much as what succeeds."""
-    wire = Wire(max_tick_requests=allowed)
-    wire.connection.receive(b"PUT a 1\nGET a\n\nGET b\nPUT\nGET a\nCOUNT x y\n")
+def ticks_of(wire: Wire, stream: bytes) -> list[int]:
+    """Hand over what came in one piece; return how many replies came of each tick."""
+    wire.connection.receive(stream)
     done = [wire.take()]
     while wire.connection.backlog:
         wire.connection.resume()
         done.append(wire.take())
-    assert done == ticks
-    assert wire.connection.requests == 7
+    return done
+
+
+greeted = pytest.mark.parametrize("greeting", [[], [b"PING\n"]], ids=["first of all", "behind a first line"])
+
+
+@greeted
+@pytest.mark.parametrize(("allowed", "ticks"), [(1, [1] * 7), (3, [3, 3, 1]), (6, [6, 1]), (7, [7]), (8, [7])])
+def test_a_tick_runs_so_many_requests_and_the_rest_waits(greeting: list[bytes], allowed: int, ticks: list[int]) -> None:
+    """Errors count as much as what succeeds."""
+    wire = Wire(max_tick_requests=allowed).feed(greeting)
+    assert ticks_of(wire, b"PUT a 1\nGET a\n\nGET b\nPUT\nGET a\nCOUNT x y\n") == ticks
+    wire = Wire(max_tick_requests=allowed).feed(greeting)
+    assert ticks_of(wire, b"PUT a 1\nGET a\nSTART\nGET b\nCOMMIT\nGET a\nPING\n") == ticks
+    assert wire.connection.requests == 7 + len(greeting)
 
 
 def test_what_comes_while_there_is_a_backlog_waits_behind_it() -> None:
@@ -609,17 +620,12 @@ def test_slow_commands_count_for_many(line: bytes) -> None:
     assert wire.take() == 2
 
 
+@greeted
 @pytest.mark.parametrize(("spare", "ticks"), [(-1, [2, 1]), (0, [2, 1]), (1, [3])])
-def test_a_tick_ends_when_its_output_is_full(spare: int, ticks: list[int]) -> None:
+def test_a_tick_ends_when_its_output_is_full(greeting: list[bytes], spare: int, ticks: list[int]) -> None:
     """The reply that fills the allowance is the last of its tick."""
     reply = len(b'{"status": "Ok", "result": "PONG"}\n')
-    wire = Wire(max_tick_output_bytes=2 * reply + spare)
-    wire.connection.receive(b"PING\n" * 3)
-    done = [wire.take()]
-    while wire.connection.backlog:
-        wire.connection.resume()
-        done.append(wire.take())
-    assert done == ticks
+    assert ticks_of(Wire(max_tick_output_bytes=2 * reply + spare).feed(greeting), b"PING\n" * 3) == ticks
 
 
 def test_output_that_nobody_takes_stops_the_requests() -> None:

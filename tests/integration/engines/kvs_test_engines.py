@@ -185,3 +185,9 @@ def shadowing(_: Settings) -> Iterator[WatchedStorage]:
     """Stand for an engine that has taken a built-in name, and must never be opened."""
     raise ConfigError("storage: a built-in engine was shadowed")
     yield  # makes it a generator
+
+
+@contextmanager
+def underived(_: Settings) -> Iterator[object]:
+    """Open what has the methods of an engine, perhaps, and is none."""
+    yield object()
