@@ -13,7 +13,7 @@ from bench.errors import BenchError
 from bench.spread import Sections
 
 RESULTS: Final = Path(__file__).parent / "results"
-COMPARED: Final = ("echo", "redis", "memcached", "kvs")
+COMPARED: Final = ("echo", "redis", "memcached", "kvs", "kvs-pure")
 COMPARISONS: Final = {"quick": plans.quick, "full": plans.full}
 
 
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=description)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in {
-        "quick": "about two minutes: mixed work at depth 1, 16, 64 and transactions",
+        "quick": "about three minutes: mixed work at depth 1, 16, 64 and transactions",
         "full": "about half an hour: every combination of work, depth, clients and value size",
         "growth": "cost against nesting depth, open transactions and number of keys",
         "memory": "resident bytes per key",
