@@ -29,7 +29,7 @@ class Plan:
 
 
 def quick(rounds: int | None, seconds: float | None) -> Plan:
-    """Return the plan of about two minutes: the figures that are quoted first."""
+    """Return the plan of about three minutes: the figures that are quoted first."""
     base = Work("mixed", keys=KEYS, seconds=seconds or 0.6)
     works = [replace(base, depth=depth) for depth in DEPTHS]
     return Plan("quick", rounds or 5, ((*works, *_transactions(base, depths=(1, 16))),))
