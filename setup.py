@@ -33,6 +33,7 @@ HOT_MODULES = [
     "adapters/inbound/json_line",
     "adapters/inbound/line",
     "adapters/inbound/line_commands",
+    "adapters/inbound/line_scan",
     "adapters/inbound/server",
 ]
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvs.adapters.inbound.line import SCANNED_BYTES, LineConnection
+from kvs.adapters.inbound.line import LineConnection
 from kvs.adapters.inbound.line_commands import COMMANDS, HELP, LINE_OVERHEAD_BYTES, PAGE_KEYS, SLOW_COST, LineLimits
+from kvs.adapters.inbound.line_scan import SCANNED_BYTES
 from kvs.adapters.storage.memory import MemoryStorage
 from kvs.domain import errors
 from kvs.domain.errors import KvsError, OutcomeUnknownError, StorageUnavailableError, TimedOutError

@@ -213,7 +213,7 @@ class EpollTransport:
 
     def __init__(self, max_output_bytes: int) -> None:
         self.max_output_bytes: Final = max_output_bytes
-        self._clients: dict[int, EpollClient] = {}
+        self._clients: list[EpollClient | None] = []  # by descriptor, which the kernel keeps small
         self._epoll = select.epoll()
 
     @property
@@ -230,8 +230,11 @@ class EpollTransport:
     def open(self, sock: socket.socket, peer: str, connection: Connection) -> Client:
         """See :class:`kvs.adapters.inbound.server.Transport`."""
         client = EpollClient(self, self._server, sock, peer, connection, self._loop.time())
-        self._clients[sock.fileno()] = client
-        self._epoll.register(sock.fileno(), READABLE)
+        fd = sock.fileno()
+        while len(self._clients) <= fd:
+            self._clients.append(None)
+        self._clients[fd] = client
+        self._epoll.register(fd, READABLE)
         self._server.touch(client)
         return client
 
@@ -246,7 +249,7 @@ class EpollTransport:
 
     def forget(self, fd: int) -> None:
         """Have a client woken no more."""
-        del self._clients[fd]
+        self._clients[fd] = None
         self._epoll.unregister(fd)
 
     def _wake_up(self) -> None:
@@ -255,7 +258,7 @@ class EpollTransport:
         clients = self._clients
         self._server.begin_tick()
         for fd, events in self._epoll.poll(0, CLIENTS_PER_TICK):
-            client = clients.get(fd)  # None: ended by the service of another in this same turn
+            client = clients[fd]  # None: ended by the service of another in this same turn
             if client is not None:
                 try:
                     client.ready(events, now_s)

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
 from kvs.adapters.inbound import json_line
-from kvs.domain.errors import KvsError, TooLargeError, UnknownCommandError, UsageError
+from kvs.domain.errors import (
+    KvsError,
+    ProtocolViolationError,
+    TimedOutError,
+    TooLargeError,
+    UnknownCommandError,
+    UsageError,
+)
 from kvs.domain.transaction import Committed, Conflict
 from kvs.ports.inbound import Session
 
@@ -112,6 +119,11 @@ def unknown_command(verb: bytes) -> UnknownCommandError:
         close = get_close_matches(verb.upper().decode(), [name.decode() for name in COMMANDS], n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     return UnknownCommandError(f"There is no command {shown(verb)}.{hint} HELP lists the commands.")
+
+
+def ends_conversation(error: KvsError) -> bool:
+    """Return whether the connection closes behind the reply that tells of an error."""
+    return isinstance(error, ProtocolViolationError | TimedOutError)
 
 
 def shown(text: bytes) -> str:

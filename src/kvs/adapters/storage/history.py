@@ -102,6 +102,7 @@ class History:
         newest: Number of the newest open point before that, for which replaced values are to be kept; -1: none.
         held_bytes: What is kept.
         kept: Whether any key has versions.
+        idle: Whether nobody has to think of history: none is kept, and no snapshot is open.
     """
 
     __slots__ = (
@@ -115,6 +116,7 @@ class History:
         "_swept_under_pressure",
         "_unswept",
         "held_bytes",
+        "idle",
         "kept",
         "latest",
         "newest",
@@ -126,6 +128,7 @@ class History:
         self.newest = -1
         self.held_bytes = 0
         self.kept = False
+        self.idle = True
         self._max_bytes = max_bytes
         self._numbers: list[int] = []  # of the open points but the latest, ascending
         self._points: list[Point] = []  # in the same order
@@ -140,6 +143,13 @@ class History:
         """Number of different commits that open snapshots look at."""
         return len(self._points) + (self.latest is not None and self.latest.holders > 0)
 
+    def open(self, commit: int, root: Root) -> Point:
+        """Return the point of the latest commit, for one more snapshot."""
+        if self.latest is None:
+            self.latest = Point(commit, root)
+            self.idle = False
+        return self.latest
+
     def leave_latest(self) -> None:
         """Learn that a commit follows the point of the latest one. To be called before its first write."""
         point, self.latest = self.latest, None
@@ -147,6 +157,7 @@ class History:
             self._numbers.append(point.number)
             self._points.append(point)
             self.newest = point.number
+        self._settle()
 
     def release(self, point: Point) -> None:
         """Forget one holder of a point, and the point with the last of them."""
@@ -158,6 +169,7 @@ class History:
         """Return what is to stand in the data set for a key that a commit changes, and that has had no versions."""
         versions = Versions(key, new)
         self._ring.append(versions)
+        self.idle = False
         if self._unswept > 0:  # a walk has to get past this one, though it is needed now
             self._unswept += 1
         self.kept = True
@@ -202,6 +214,9 @@ class History:
         if self._unswept > 0:
             self._sweep(SWEPT_PER_TICK)
 
+    def _settle(self) -> None:
+        self.idle = self.latest is None and self.newest < 0 and not self.kept
+
     def _sweep(self, entries: int) -> int:
         """Look at the next keys that have history, as far as this many more entries go; return how many keys.
 
@@ -228,6 +243,7 @@ class History:
         self._unswept -= looked_at
         self._credit = min(self._credit, 0)
         self.kept = len(ring) > 0
+        self._settle()
         return looked_at
 
     def _prune(self, versions: Versions) -> bool:
@@ -260,6 +276,7 @@ class History:
         del self._numbers[at]
         del self._points[at]
         self.newest = self._numbers[-1] if self._numbers else -1
+        self._settle()
         self.held_bytes -= point.copied_bytes
         if at > 0 and point.copied_bytes:
             older = self._points[at - 1]

@@ -121,10 +121,7 @@ class MemoryStorage(Storage):
 
     def snapshot(self) -> MemorySnapshot:
         """See :class:`kvs.ports.storage.Storage`. O(1)."""
-        point = self.history.latest
-        if point is None:
-            point = self.history.latest = Point(self._commits, self._tree.root)
-        return MemorySnapshot(self, point)
+        return MemorySnapshot(self, self.history.open(self._commits, self._tree.root))
 
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         """See :class:`kvs.ports.storage.Storage`. Uses the snapshots of the request up when it succeeds.
@@ -176,7 +173,7 @@ class MemoryStorage(Storage):
 
     def _begin_commit(self) -> None:
         self._commits += 1
-        if self.history.latest is not None:
+        if not self.history.idle:
             self.history.leave_latest()
 
     def _write(self, key: Key, pending: Pending) -> None:
@@ -189,7 +186,7 @@ class MemoryStorage(Storage):
 
     def _put(self, key: Key, value: Value) -> None:
         data, history = self._data, self.history
-        if history.newest < 0 and not history.kept:  # as nearly always: nothing is kept, nor to be kept
+        if history.idle:  # as nearly always
             keys = len(data)
             data[key] = value
             if len(data) != keys:
