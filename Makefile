@@ -65,7 +65,7 @@ bench: $(RUN)/.installed $(DEV)/.installed
 	$(RUN)/bin/python -m bench quick $(ARGS)
 
 bench-full: $(RUN)/.installed $(DEV)/.installed
-	$(RUN)/bin/python -m bench full $(ARGS)
+	$(RUN)/bin/python -m bench full --charts docs/charts $(ARGS)
 
 clean:
 	rm -rf $(DEV) $(RUN) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
