@@ -359,7 +359,9 @@ words = st.one_of(
 )
 values = st.one_of(
     words,
-    st.sampled_from([b"two words", b' "\\" ', b"v" * MAX_VALUE_BYTES, b"v" * (MAX_VALUE_BYTES + 1)]),
+    st.sampled_from(
+        [b"two words", b' "\\" ', b"v" * MAX_VALUE_BYTES, b"v" * (MAX_VALUE_BYTES + 1), b"v \xc3\xa9 v", b"v\xc3"]
+    ),
     st.sampled_from([b"v" * (SCANNED_BYTES + more) for more in (-1, 0, 1)]),
 )
 ordinary_lines = st.one_of(
