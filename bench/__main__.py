@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         "memory": "resident bytes per key",
         "pauses": "the longest wait of one client while others do big things",
         "startup": "time from start to listening",
-        "clients": "10,000 idle connections and 200 busy ones",
+        "clients": "1,000 busy clients against 50; 10,000 idle ones beside 200 busy ones",
     }.items():
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("--servers", help=f"comma-separated; of {', '.join(servers.VARIANTS)}")
