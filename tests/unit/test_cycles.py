@@ -1,4 +1,7 @@
-"""What the server leaves behind is freed by reference counts alone; see ``_spare_the_collector`` in the bootstrap."""
+"""What the server leaves behind is freed by reference counts alone, and the collector does not stop it for long.
+
+See ``_spare_the_collector`` in the bootstrap.
+"""
 
 import asyncio
 import gc
@@ -10,7 +13,8 @@ import socket
 import pytest
 from dependency_injector import providers
 
-from kvs.bootstrap import Container
+from kvs.adapters.storage.memory import MemoryStorage
+from kvs.bootstrap import Container, _spare_the_collector
 from kvs.config import Settings
 from kvs.logs import make_logger
 
@@ -57,3 +61,42 @@ def test_clients_that_left_are_in_no_cycle() -> None:
         container.shutdown_resources()
     assert log.getvalue().count("client_left") == 10 + CLIENTS
     assert found[1] < found[0] + CLIENTS // 2
+
+
+def test_old_versions_of_many_keys_wake_the_collector_for_young_objects_only() -> None:
+    """A collection of an older generation would look at all of them while everybody waits."""
+    keys = [b"%06d" % number for number in range(50_000)]
+    storage = MemoryStorage(0, 1 << 30)
+    for key in keys:
+        storage.put(key, b"old")
+    collected: list[int] = []
+
+    def note(phase: str, about: dict[str, int]) -> None:
+        if phase == "start":
+            collected.append(about["generation"])
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(note)
+    try:
+        _spare_the_collector()
+        snapshot = storage.snapshot()
+        for key in keys:
+            storage.put(key, b"new")
+    finally:
+        gc.callbacks.remove(note)
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+    assert set(collected) == {0}
+    assert snapshot.get(keys[0]) == b"old"
+
+
+def test_the_collector_knows_the_data_set_before_it_is_large() -> None:
+    """Else it would look through the whole of it when the first old version is kept. Or it never does."""
+    storage = MemoryStorage(0, 1 << 30)
+    (data,) = (held for held in gc.get_referents(storage) if isinstance(held, dict))
+    tracked = gc.is_tracked(data)
+    storage.put(b"k", b"old")
+    snapshot = storage.snapshot()
+    storage.put(b"k", b"new")
+    assert snapshot.get(b"k") == b"old"
+    assert gc.is_tracked(data) == tracked

@@ -128,8 +128,7 @@ class LineConnection(Connection):
         self._run(lines)
         if self.backlog:
             self._input_bytes = len(data)
-            self._settle()
-        elif self._out_bytes > CHARGE_STEP_BYTES:
+        if self.backlog or self._out_bytes > CHARGE_STEP_BYTES:
             self._settle()
 
     def resume(self) -> None:
