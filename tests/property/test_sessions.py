@@ -1,12 +1,14 @@
 """Several sessions against the reference model, in process and over real sockets."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from kvs.adapters.storage.memory import MemoryStorage
-from tests.drivers import InProcessDriver, SocketDriver, server_process
-from tests.machine import random_walk, run_machine
+from kvs.testing.drivers import InProcessDriver
+from kvs.testing.machine import random_walk, run_machine
+from tests.drivers import SocketDriver, server_process
 
 NO_LIMIT = 1 << 40
 
@@ -20,7 +22,7 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
 
 def in_process() -> InProcessDriver:
     """Open an empty memory engine."""
-    return InProcessDriver(MemoryStorage(0, NO_LIMIT))
+    return InProcessDriver(closing(MemoryStorage(0, NO_LIMIT)))
 
 
 def test_every_reply_in_process_is_the_models() -> None:

@@ -75,6 +75,13 @@ def test_inbound_and_storage_adapters_do_not_know_each_other() -> None:
             assert not any(within(name, (f"kvs.adapters.{other}",)) for name in imports(path)), path
 
 
+def test_nothing_but_itself_knows_the_suite_for_engines() -> None:
+    """What serves does not need pytest."""
+    assert len(modules_of("testing")) > 1
+    for path in set(MODULES) - set(modules_of("testing")):
+        assert not any(within(name, ("kvs.testing", "pytest", "hypothesis")) for name in imports(path)), path
+
+
 def test_only_the_composition_root_knows_the_container_library() -> None:
     """Everything else gets plain references."""
     knowing = {path.name for path in MODULES if any(within(name, ("dependency_injector",)) for name in imports(path))}

@@ -18,7 +18,7 @@ from kvs.domain.errors import KvsError, OutcomeUnknownError, StorageUnavailableE
 from kvs.domain.transaction import CommitRequest, Committed, Conflict
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
-from tests.model import OK, Reply, agrees, error
+from kvs.testing.model import OK, Reply, agrees, error
 from tests.naive_storage import NaiveStorage
 from tests.unit.sessions import UNLIMITED, Bench
 
