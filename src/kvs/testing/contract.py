@@ -36,6 +36,9 @@ class StorageContract(
 class DurableStorageContract(StorageContract, DurabilityCases):
     """What an engine must do that keeps its data in a directory. Give it ``open_storage_in`` instead."""
 
+    share_of_examples = 0.2  # each write waits for the disk
+    walk_steps = 2_000
+
     @contextmanager
     def open_storage(self) -> Iterator[Storage]:
         """Open an engine in a directory of its own."""
