@@ -9,7 +9,7 @@ from kvs.adapters.storage.sqlite.engine import SQLITE
 from kvs.domain.values import Key, Pending
 from kvs.ports.storage import Storage
 from kvs.testing import DurableStorageContract, StorageContract, open_engine
-from tests.naive_storage import NaiveStorage
+from tests.naive_storage import LockedStorage, NaiveStorage
 
 
 class TestMemory(StorageContract):
@@ -33,3 +33,8 @@ class TestSqlite(DurableStorageContract):
 class TestNaive(StorageContract):
     def open_storage(self) -> AbstractContextManager[Storage]:
         return closing(NaiveStorage())
+
+
+class TestLocked(StorageContract):
+    def open_storage(self) -> AbstractContextManager[Storage]:
+        return closing(LockedStorage())

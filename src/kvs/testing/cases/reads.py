@@ -89,7 +89,8 @@ class ReadCases(StorageCases):
 
     def test_stats_are_figures_by_name(self, storage: Storage) -> None:
         """``stats``: whole numbers for people, the number of keys among them."""
-        put_all(storage, b"a", b"b")
+        put_all(storage, b"a", b"b", b"c", b"a")
+        storage.delete(b"b")
         stats = storage.stats()
         assert stats["keys"] == 2
         assert all(isinstance(name, str) and type(figure) is int for name, figure in stats.items())
