@@ -355,6 +355,11 @@ class Server:
         self.send_signal(number)
         return self.wait_exit()
 
+    def kill(self) -> None:
+        """End the process as the kernel does when memory runs out."""
+        self._process.kill()
+        self._process.wait()
+
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Stop the process, so that what is done meanwhile reaches it all at once."""
