@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -20,6 +21,10 @@ from kvs.config import (
     read_options,
     settings_of,
 )
+from kvs.errors import CommandError
+
+if TYPE_CHECKING:
+    from kvs.adapters.storage.sqlite.care import Soundness
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,18 +85,13 @@ def serve(**given: Any) -> None:  # one argument per setting
     the environment, the environment over the file.
     """
     configuration = _load(given)
-    from kvs.adapters.inbound.listener import ListenError  # noqa: PLC0415
     from kvs.bootstrap import Container  # noqa: PLC0415
     from kvs.bootstrap import serve as run  # noqa: PLC0415
-    from kvs.engine import StorageOpenError  # noqa: PLC0415
 
     container = Container(settings=configuration.settings, options=configuration.options)
     for variable in configuration.unknown_variables:
         container.log().warning("unknown_environment_variable", variable=variable)
-    try:
-        sys.exit(run(container))
-    except (ListenError, StorageOpenError) as error:
-        raise click.ClickException(str(error)) from None
+    sys.exit(run(container))
 
 
 @commands.command()
@@ -143,6 +143,45 @@ def engines(name: str | None) -> None:
         click.echo(f"  {OPTION_FLAG} {option.name}=..., {option_variable(name, option.name)}, [storage.{name}]")
 
 
+@commands.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+def verify(directory: Path) -> None:
+    """Check a data directory of the sqlite engine: every row, and how the file hangs together.
+
+    A server may be using it. Exit code 1 tells that it is damaged.
+    """
+    from kvs.adapters.storage.sqlite.care import verify as check  # noqa: PLC0415
+
+    _echo_soundness(directory, check(directory))
+
+
+@commands.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("destination", type=click.Path(path_type=Path))
+def backup(directory: Path, destination: Path) -> None:
+    """Copy a data directory of the sqlite engine into a new one, as it is at one moment, and verify the copy.
+
+    The server that is using it goes on meanwhile.
+    """
+    from kvs.adapters.storage.sqlite.care import back_up  # noqa: PLC0415
+
+    with click.progressbar(length=1, label="Copying", file=sys.stderr) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        sound = back_up(directory, destination, show)
+    _echo_soundness(destination, sound)
+
+
+def _echo_soundness(directory: Path, sound: "Soundness") -> None:
+    click.echo(
+        f"{directory}: sound; {sound.keys} keys, {sound.bytes} bytes of keys and values, "
+        f"{sound.journal_rows} rows of the journal to be folded"
+    )
+
+
 def _echo_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -156,9 +195,9 @@ def main() -> None:
     except click.ClickException as error:
         click.echo(f"kvs: {error.format_message()}", err=True)
         code = error.exit_code
-    except ConfigError as error:
+    except CommandError as error:
         click.echo(f"kvs: {error}", err=True)
-        code = 2
+        code = error.exit_code
     except click.Abort:
         code = 1
     sys.exit(code)

@@ -14,6 +14,8 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from kvs.engine import StorageOpenError
+
 if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
 
@@ -22,14 +24,26 @@ _FRAME: Final = struct.Struct(">6I")
 _MAGIC: Final = 0x377F0682  # the lowest bit says in which byte order checksums read their input
 
 
-def find_damage(path: Path) -> int | None:
-    """Return where in a log the first damage is, in bytes from its beginning; None if all its commits can be read.
-
-    To be called while no connection is open: the log is read as it is. Of meaning only if every commit was synced.
+def check_log(path: Path) -> None:
+    """Check the write-ahead log of a database that no connection has open, and whose every commit was synced.
 
     Raises:
-        OSError: It cannot be read.
+        StorageOpenError: It is damaged, or cannot be read.
     """
+    log_path = path.with_name(path.name + "-wal")
+    try:
+        damage = find_damage(log_path)
+    except OSError as error:
+        raise StorageOpenError(f"{log_path}: cannot be read: {error.strerror or error}") from None
+    if damage is not None:
+        raise StorageOpenError(
+            f"{log_path}: is damaged at byte {damage}, before commits that had been acknowledged; nothing was changed. "
+            "Restore a backup; or, if the machine lost power while durability was not full, start with that durability"
+        )
+
+
+def find_damage(path: Path) -> int | None:
+    """Return where in a log the first damage is, in bytes from its beginning; None if all its commits can be read."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
