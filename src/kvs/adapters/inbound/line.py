@@ -264,7 +264,7 @@ class LineConnection(Connection):
                     else:
                         reply = bare(session, line) or self._run_other(line)
             except Unfinished:
-                at -= 1  # to be run again in the next tick
+                at -= 1  # to be run again
                 break
             except KvsError as error:
                 reply = json_line.error(error.code, str(error))
@@ -292,8 +292,8 @@ class LineConnection(Connection):
             line = self._vet(line)
         words = line.lstrip(BLANKS).split(b" ", 2)
         command = self._resolve(words[0].rstrip(BLANKS), line)
-        if not command.runs_always and self._budget.exhausted():
-            raise self._refusal()
+        if not command.runs_always and self._budget.exhausted() and not self.session.unanswered:
+            raise self._refusal()  # unless it has been done already, and only its answer is to be fetched
         reply = command.run(self.session, self._limits, words)
         self._share -= command.cost - 1
         if command.closes:
