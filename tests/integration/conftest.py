@@ -134,14 +134,17 @@ class Watched(NamedTuple):
 class ReusedWatched(Reused):
     """The same for a server over the engine that reports its calls."""
 
-    def __init__(self, flags: tuple[str, ...]) -> None:
+    def __init__(self, flags: tuple[str, ...], engine_name: str) -> None:
         super().__init__(self._start_watched)
         self._flags = flags
+        self._engine_name = engine_name
         self._controls = ExitStack()
 
     def _start_watched(self) -> Server:
         self._controls.close()
-        self.control = self._controls.enter_context(EngineControl(ENGINES, os.environ.get("PYTHONPATH")))
+        self.control = self._controls.enter_context(
+            EngineControl(ENGINES, os.environ.get("PYTHONPATH"), self._engine_name)
+        )
         expected = ("engine_failed", "sync_failed")
         return Server(*self._flags, *self.control.flags, env=self.control.env, expect=expected)
 
@@ -152,8 +155,14 @@ class ReusedWatched(Reused):
 
 
 @pytest.fixture(scope="session")
+def engine_name() -> str:
+    """Return which of the engines that report their calls is under test."""
+    return "watched"
+
+
+@pytest.fixture(scope="session")
 def reused_watched() -> Iterator[dict[tuple[str, ...], ReusedWatched]]:
-    """Return what lends servers over the engine that reports its calls, by the flags of their transports."""
+    """Return what lends servers over an engine that reports its calls, by their flags and its name."""
     servers: dict[tuple[str, ...], ReusedWatched] = {}
     yield servers
     for reused in servers.values():
@@ -162,10 +171,11 @@ def reused_watched() -> Iterator[dict[tuple[str, ...], ReusedWatched]]:
 
 @pytest.fixture
 def watched(
-    transport_flags: tuple[str, ...], reused_watched: dict[tuple[str, ...], ReusedWatched]
+    transport_flags: tuple[str, ...], engine_name: str, reused_watched: dict[tuple[str, ...], ReusedWatched]
 ) -> Iterator[Watched]:
     """Return a server over the engine that reports its calls, and its control. It is empty, but not always new."""
-    reused = reused_watched.setdefault(transport_flags, ReusedWatched(transport_flags))
+    key = (*transport_flags, engine_name)
+    reused = reused_watched.setdefault(key, ReusedWatched(transport_flags, engine_name))
     with reused.lent() as server:
         try:
             yield Watched(server, reused.control)
@@ -174,9 +184,9 @@ def watched(
 
 
 @pytest.fixture
-def engine() -> Iterator[EngineControl]:
+def engine(engine_name: str) -> Iterator[EngineControl]:
     """Return the control of an engine that reports its calls; start the server with its ``flags`` and ``env``."""
-    with EngineControl(ENGINES, os.environ.get("PYTHONPATH")) as control:
+    with EngineControl(ENGINES, os.environ.get("PYTHONPATH"), engine_name) as control:
         yield control
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import socket
 import threading
 import time
@@ -10,9 +11,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple
 
-from .harness import TIMEOUT_S
+from .harness import ENGINES, TIMEOUT_S
 
 CONTROL_VARIABLE: Final = "TEST_ENGINE_CONTROL"
+DELAY_VARIABLE: Final = "TEST_ENGINE_DELAY_S"
+
+
+def slow_engine(delay_s: float) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return flags and environment of a server whose engine blocks, and takes so long for each call."""
+    path = ":".join(filter(None, [str(ENGINES), os.environ.get("PYTHONPATH")]))
+    return ("--storage", "slow"), {"PYTHONPATH": path, DELAY_VARIABLE: str(delay_s)}
 
 
 class Call(NamedTuple):
@@ -38,8 +46,8 @@ class EngineControl:
         self._answers: dict[str, str] = {}
         self._held: list[Call] = []  # the oldest first
         self._changed = threading.Condition()
+        self._connected = False
         self._listening = socket.create_server(("127.0.0.1", 0))
-        self._listening.settimeout(TIMEOUT_S)
         self.flags: Final = ("--storage", name)
         self.env: Final = {
             "PYTHONPATH": ":".join(filter(None, [str(engines), inherited_path])),
@@ -53,7 +61,8 @@ class EngineControl:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.let_go()
-        self._listening.close()  # the thread ends with the engine, which may outlive this
+        if not self._connected:  # or it ends with the engine, which may outlive this
+            self._stop_listening()
 
     # What the engine is to do.
 
@@ -147,13 +156,22 @@ class EngineControl:
                 self._changed.wait(left)
 
     def _serve(self) -> None:
-        """Take a connection of each thread that calls the engine."""
-        while True:
-            try:
+        """Take the engine's first connection, which lasts as long as it does, and others of threads that call it."""
+        with contextlib.suppress(OSError):
+            while True:
                 sock, _ = self._listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._hear, args=(sock,), daemon=True).start()
+                hear = self._hear if self._connected else self._hear_to_the_end
+                self._connected = True
+                threading.Thread(target=hear, args=(sock,), daemon=True).start()
+
+    def _hear_to_the_end(self, sock: socket.socket) -> None:
+        self._hear(sock)
+        self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)  # ends accept()
+        self._listening.close()
 
     def _hear(self, sock: socket.socket) -> None:
         with contextlib.suppress(ConnectionError), sock, sock.makefile("rb") as lines:

@@ -6,15 +6,27 @@ import pytest
 
 from kvs.adapters.storage.memory import MemoryStorage
 from tests.drivers import InProcessDriver, SocketDriver, server_process
+from tests.integration.engine_control import slow_engine
 from tests.machine import random_walk, run_machine
 
 NO_LIMIT = 1 << 40
 
 
-@pytest.fixture(scope="module", params=["auto", "asyncio"])
+BLOCKS, BLOCKS_ENVIRONMENT = slow_engine(0.0)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((transport, flags, env), id=f"{transport}, {engine}")
+        for transport in ("auto", "asyncio")
+        for engine, flags, env in (("memory", (), {}), ("blocking", BLOCKS, BLOCKS_ENVIRONMENT))
+    ],
+)
 def port(request: pytest.FixtureRequest) -> Iterator[int]:
-    """One real server for all the tests here, of each transport there is on any system."""
-    with server_process("--transport", request.param) as number:
+    """One real server for all the tests here, of each transport there is on any system, and an engine of each kind."""
+    transport, flags, env = request.param
+    with server_process("--transport", transport, *flags, env=env) as number:
         yield number
 
 

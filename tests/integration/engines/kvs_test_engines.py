@@ -43,12 +43,12 @@ class Control:
     def __init__(self, port: int) -> None:
         self._port = port
         self._of_thread = threading.local()
+        self._connect()
 
     def tell(self, call: str, keys: Collection[bytes] = ()) -> Any:  # what to return instead, None to go on
         """Tell of a call, and obey."""
         if not hasattr(self._of_thread, "socket"):
-            self._of_thread.socket = socket.create_connection(("127.0.0.1", self._port))
-            self._of_thread.answers = self._of_thread.socket.makefile("rb")
+            self._connect()
         told = {"call": call, "keys": [key.decode(errors="backslashreplace") for key in keys]}
         self._of_thread.socket.sendall(json.dumps(told).encode() + b"\n")
         answer = self._of_thread.answers.readline().decode().strip()
@@ -61,6 +61,10 @@ class Control:
         if answer == "raise_bug":
             raise EngineBug("The test engine has a bug.")
         return "not what the port says" if answer == "return_nonsense" else None
+
+    def _connect(self) -> None:
+        self._of_thread.socket = socket.create_connection(("127.0.0.1", self._port))
+        self._of_thread.answers = self._of_thread.socket.makefile("rb")
 
 
 class Delay:
