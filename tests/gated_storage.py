@@ -18,11 +18,13 @@ class Gate:
     Attributes:
         calls: Which calls have gone through, or are at it, and the thread of each.
         raises: Makes what the next call that goes through raises.
+        expired: What snapshots say of themselves.
     """
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
         self.raises: Callable[[], BaseException] | None = None
+        self.expired = False
         self._open = threading.Event()
         self._open.set()
         self._waiting = 0
@@ -72,6 +74,11 @@ class GatedSnapshot(Snapshot):
     def __init__(self, gate: Gate, inner: NaiveSnapshot) -> None:
         self.inner = inner
         self._gate = gate
+
+    @property
+    def expired(self) -> bool:
+        """See the port. It must not wait."""
+        return self._gate.expired
 
     def get(self, key: Key) -> Value | None:
         """See the port."""

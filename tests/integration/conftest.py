@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 import pytest
 
 from .engine_control import EngineControl
-from .harness import ENGINES, Server
+from .harness import ENGINES, Server, slow_engine
 
 FULL_SCALE: Final = bool(os.environ.get("TEST_FULL_SCALE"))
 """Whether to take the time for everything: every test with every transport, and as many clients as are promised."""
@@ -21,8 +21,14 @@ TRANSPORTS_OF_SLOW_TESTS: Final = TRANSPORTS if FULL_SCALE else TRANSPORTS[:1]
 """The same for modules whose tests are many and each need a server of their own."""
 
 
+TRANSPORTS_AND_ENGINES: Final = (*TRANSPORTS, "blocking")
+"""The same for modules that run over an engine that blocks, too."""
+
+
 def flags_of(transport: str) -> tuple[str, ...]:
-    """Return the flags that choose a transport."""
+    """Return the flags that choose a transport, or an engine that blocks."""
+    if transport == "blocking":
+        return slow_engine(0.0)[0]
     return () if transport == "default" else ("--transport", transport)
 
 

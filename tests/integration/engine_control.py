@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import socket
 import threading
 import time
@@ -11,16 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple
 
-from .harness import ENGINES, TIMEOUT_S
+from .harness import TIMEOUT_S
 
 CONTROL_VARIABLE: Final = "TEST_ENGINE_CONTROL"
-DELAY_VARIABLE: Final = "TEST_ENGINE_DELAY_S"
-
-
-def slow_engine(delay_s: float) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return flags and environment of a server whose engine blocks, and takes so long for each call."""
-    path = ":".join(filter(None, [str(ENGINES), os.environ.get("PYTHONPATH")]))
-    return ("--storage", "slow"), {"PYTHONPATH": path, DELAY_VARIABLE: str(delay_s)}
 
 
 class Call(NamedTuple):

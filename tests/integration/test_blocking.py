@@ -11,8 +11,8 @@ from time import perf_counter
 import pytest
 
 from .conftest import StartServer, Watched
-from .engine_control import EngineControl, slow_engine
-from .harness import OK, PONG, Client, Reply, codes, polling
+from .engine_control import EngineControl
+from .harness import OK, PONG, Client, Reply, codes, polling, slow_engine
 
 LEAVE: dict[str, Callable[[Client], None]] = {"reset": Client.reset, "close": Client.close}
 

@@ -6,7 +6,7 @@ import pytest
 
 from kvs.adapters.storage.memory import MemoryStorage
 from tests.drivers import InProcessDriver, SocketDriver, server_process
-from tests.integration.engine_control import slow_engine
+from tests.integration.harness import slow_engine
 from tests.machine import random_walk, run_machine
 
 NO_LIMIT = 1 << 40

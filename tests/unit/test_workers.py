@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
+from time import monotonic
 
 import pytest
 
@@ -334,6 +335,30 @@ def test_the_age_of_a_transaction_is_known_when_it_has_begun(bench: WorkerBench)
     bench.asked(session, session.start)
     assert session.started_at_s == 2000.0
     assert session.id == bench.asked(session, session.info)["session"]["id"]
+
+
+def test_whether_a_snapshot_has_expired_is_not_asked_while_a_worker_has_it(bench: WorkerBench) -> None:
+    """It will be when the call has ended."""
+    session = begun(bench)
+    hand_over(bench, session, CALLS_INSIDE["snapshot.get"])
+    bench.gate.expired = True
+    assert not session.expired
+    bench.gate.open()
+    bench.run_until_ended(session)
+    assert session.expired
+
+
+def test_workers_do_not_hold_on_to_a_session_that_has_ended(bench: WorkerBench) -> None:
+    """Though no other call comes."""
+    gc.collect()
+    before = sessions_in_memory()
+    session = bench.open_worker()
+    bench.asked(session, session.get, b"k")
+    session.close()
+    del session
+    deadline_s = monotonic() + TIMEOUT_S
+    while sessions_in_memory() > before:  # until the worker, which has told the loop, has done the rest
+        assert monotonic() < deadline_s
 
 
 # Closing.

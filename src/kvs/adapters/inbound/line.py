@@ -280,7 +280,8 @@ class LineConnection(Connection):
         if self.closing:
             self._stop()
         elif at < len(lines):
-            self._lines = lines[at:]
+            del lines[:at]  # a copy of the rest, for each call of a blocking engine, would take ten times as long
+            self._lines = lines
             self.backlog = True
         elif self._lines:
             self._lines = []
