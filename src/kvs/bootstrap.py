@@ -52,7 +52,7 @@ def _open_sessions(sessions: EngineSessions, worker_threads: int) -> Iterator[Se
     try:
         threads = WorkerThreads(worker_threads)
     except RuntimeError as error:
-        raise ConfigError(f"worker_threads: {worker_threads} cannot be had here: {error}") from None
+        raise ConfigError(f"worker_threads: {worker_threads} are more than can be started here ({error})") from None
     with closing(threads):
         yield WorkerSessions(sessions, threads, _this_loop)
 
