@@ -8,13 +8,12 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO
 
+from kvs.testing.drivers import TIMEOUT_S
 from kvs.testing.model import Reply
-
-TIMEOUT_S = 20.0
 
 
 class SocketDriver:
@@ -58,9 +57,9 @@ class SocketDriver:
 
 
 @contextmanager
-def server_process(*arguments: str) -> Iterator[int]:
+def server_process(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[int]:
     """Run a real server on a free port; yield the port, then stop it and see it stop cleanly."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")} | dict(env or {})
     command = [sys.executable, "-m", "kvs", "--port", "0", "--log-format", "json", *arguments]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None

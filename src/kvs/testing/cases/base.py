@@ -67,11 +67,11 @@ def commit(
         return storage.commit(CommitRequest((Validation(snapshot, keys, prefixes),), writes))
     finally:
         snapshot.close()
-        storage.sync()
+        settle(storage)
 
 
 def settle(storage: Storage) -> None:
-    """Make what was applied durable. A blocking engine has done so before it returned, and is not asked."""
+    """End a tick, so that what was applied is durable. A blocking engine has seen to that, and is never asked."""
     if not storage.blocking:
         storage.sync()
 

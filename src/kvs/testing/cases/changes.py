@@ -7,7 +7,7 @@ import pytest
 from kvs.domain.transaction import Committed, Conflict
 from kvs.domain.values import TOMBSTONE, Key, Pending
 from kvs.ports.storage import Storage
-from kvs.testing.cases.base import StorageCases, commit, put_all
+from kvs.testing.cases.base import StorageCases, commit, put_all, settle
 
 Changes: TypeAlias = list[tuple[Key, Pending]]
 
@@ -24,7 +24,7 @@ def make(storage: Storage, changes: Changes, *, by_commit: bool) -> None:
             storage.put(key, pending)
         else:
             storage.delete(key)
-        storage.sync()
+        settle(storage)
 
 
 def key_has_changed(storage: Storage, key: Key, changes: Changes, *, by_commit: bool) -> bool:
@@ -130,7 +130,7 @@ class ChangeCases(StorageCases):
         snapshot, reader = storage.snapshot(), storage.snapshot()
         storage.put(b"k", b"after")
         youngest = storage.snapshot()
-        storage.sync()
+        settle(storage)
         assert oldest.get(b"k") == b"value of k"
         assert reader.get(b"k") == b"%d" % (changes_between - 1)
         assert youngest.get(b"k") == b"after"

@@ -4,7 +4,7 @@ import pytest
 
 from kvs.domain.values import Key, Value
 from kvs.ports.storage import Storage
-from kvs.testing.cases.base import ODD_KEYS, ODD_VALUES, StorageCases, abridged, contents, put_all
+from kvs.testing.cases.base import ODD_KEYS, ODD_VALUES, StorageCases, abridged, contents, put_all, settle
 
 
 class ReadCases(StorageCases):
@@ -51,7 +51,7 @@ class ReadCases(StorageCases):
         storage.delete(b"a")
         before = contents(storage)
         for _ in range(3):
-            storage.sync()
+            settle(storage)
         assert contents(storage) == before
         assert snapshot.scan(b"", b"", 10) == [b"a", b"b"]
         snapshot.close()

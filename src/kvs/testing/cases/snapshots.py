@@ -3,7 +3,7 @@
 from kvs.domain.transaction import Conflict
 from kvs.domain.values import TOMBSTONE, Value
 from kvs.ports.storage import Snapshot, Storage
-from kvs.testing.cases.base import StorageCases, commit, put_all
+from kvs.testing.cases.base import StorageCases, commit, put_all, settle
 
 
 class SnapshotCases(StorageCases):
@@ -51,10 +51,10 @@ class SnapshotCases(StorageCases):
                 storage.put(b"k", value)
             storage.put(b"%02d" % number, b"")
             snapshots.append((storage.snapshot(), value))
-            storage.sync()
+            settle(storage)
         for at in (7, 0, 17, 3, 3, 10):
             snapshots.pop(at)[0].close()
-            storage.sync()
+            settle(storage)
         for snapshot, value in snapshots:
             assert snapshot.get(b"k") == value
             assert snapshot.count(b"k") == (value is not None)
@@ -67,7 +67,7 @@ class SnapshotCases(StorageCases):
         first.close()
         for _ in range(50):
             storage.put(b"k", b"later")
-            storage.sync()
+            settle(storage)
         assert second.get(b"k") == b"value of k"
         second.close()
 
@@ -79,7 +79,7 @@ class SnapshotCases(StorageCases):
             young = storage.snapshot()
             storage.put(b"k", b"%d" % number)
             storage.put(b"n%d" % number, b"")
-            storage.sync()
+            settle(storage)
             young.close()
         assert old.get(b"k") == b"value of k"
         assert old.scan(b"", b"", 10) == [b"k", b"untouched"]
