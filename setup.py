@@ -24,8 +24,10 @@ HOT_MODULES = [
     "application/listing",
     "application/session",
     "adapters/storage/history",
+    "adapters/storage/journaled",
     "adapters/storage/key_tree",
     "adapters/storage/memory",
+    "adapters/storage/sqlite/wal",  # reads every byte of a log
     "adapters/inbound/asyncio_transport",  # only because its clients are of a compiled class
     "adapters/inbound/client",
     "adapters/inbound/connection",

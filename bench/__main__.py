@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from bench import clients, compare, growth, machine, memory, pauses, plans, report, servers, startup
+from bench import clients, compare, durable, growth, machine, memory, pauses, plans, report, servers, startup
 from bench.errors import BenchError
 from bench.spread import Sections
 
@@ -88,6 +88,8 @@ def _sections(options: argparse.Namespace) -> Sections:
             sections = pauses.measure(names, python, options.keys or 1_000_000, seconds or 3.0, rounds or 3)
         case "startup":
             sections = startup.measure(_servers(options, ("redis", "kvs")), python, rounds or 20)
+        case "durable":
+            sections = durable.measure(python, options.keys or 1_000_000, seconds or 2.0, rounds or 5)
         case _:
             for name in _servers(options, ("kvs",)):
                 sections |= clients.measure(name, python, seconds or 3.0)
@@ -120,13 +122,14 @@ def _parser() -> argparse.ArgumentParser:
         "memory": "resident bytes per key",
         "pauses": "the longest wait of one client while others do big things",
         "startup": "time from start to listening",
+        "durable": "commits on the disk beside Redis that syncs always; reads; starts",
         "clients": "1,000 busy clients against 50; 10,000 idle ones beside 200 busy ones",
     }.items():
         command = commands.add_parser(name, help=what, description=what)
         command.add_argument("--servers", help=f"comma-separated; of {', '.join(servers.VARIANTS)}")
         command.add_argument("--rounds", type=int, help="how often each figure is taken")
         command.add_argument("--seconds", type=float, help="how long each run lasts")
-        command.add_argument("--keys", type=int, help="how many keys (growth, memory, pauses)")
+        command.add_argument("--keys", type=int, help="how many keys (growth, memory, pauses, durable)")
         command.add_argument("--out", type=Path, help="the JSON file to write (bench/results/<command>.json)")
         command.add_argument("--charts", type=Path, help="a directory for charts and tables")
         command.add_argument("--python", default=sys.executable, help="an interpreter that has kvs")

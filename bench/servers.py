@@ -49,6 +49,11 @@ _REDIS: Final = (
     *("redis-server", "--port", "{port}", "--bind", "127.0.0.1", "--maxclients", "11000"),
     *("--save", "", "--appendonly", "no"),
 )
+# Its log is not rewritten during the runs, which is to its advantage.
+_REDIS_DURABLE: Final = (
+    *(*_REDIS[:-1], "yes", "--appendfsync", "always"),
+    *("--auto-aof-rewrite-percentage", "0"),
+)
 # One thread, as the others have; -u is needed where root runs it and ignored elsewhere.
 _MEMCACHED: Final = (
     *("memcached", "-l", "127.0.0.1", "-p", "{port}", "-U", "0", "-c", "11000"),
@@ -62,6 +67,7 @@ _KVS: Final = ("{python}", "-m", "kvs", "--port", "0", "--log-format", "json")
 VARIANTS: Final[dict[str, Variant]] = {
     "echo": Variant("echo", ("{echo}", "{port}")),
     "redis": Variant("resp", _REDIS),
+    "redis-durable": Variant("resp", _REDIS_DURABLE),
     "memcached": Variant("memcached", _MEMCACHED),
     "kvs": Variant("line", _KVS),
     "kvs-pure": Variant("line", ("{pure}", *_KVS[1:])),
@@ -77,6 +83,7 @@ class Server:
     protocol: str
     pid: int
     port: int
+    log: Path
 
 
 @contextmanager
@@ -104,7 +111,7 @@ def running(name: str, python: str, *extra: str) -> Iterator[Server]:
             )
         stack.callback(end, process)
         server_port = _wait_until_ready(name, process, port, log)
-        yield Server(name, variant.protocol, process.pid, server_port)
+        yield Server(name, variant.protocol, process.pid, server_port, log)
 
 
 def find(name: str) -> Variant:

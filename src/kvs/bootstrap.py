@@ -8,7 +8,8 @@ import asyncio
 import gc
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from dependency_injector import containers, providers
 from structlog.typing import FilteringBoundLogger
@@ -22,19 +23,35 @@ from kvs.adapters.storage import engines
 from kvs.application.budget import ClientsBudget
 from kvs.application.session import EngineSessions, SessionLimits
 from kvs.build import BUILD
-from kvs.config import ConfigError, Settings
+from kvs.config import ConfigError, Given, Settings, read_options
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 
 
-def _open_storage(settings: Settings) -> Iterator[Storage]:
-    with engines.find(settings.storage)(settings) as storage:
+@contextmanager
+def open_storage(settings: Settings, given: Mapping[str, Given], log: FilteringBoundLogger) -> Iterator[Storage]:
+    """Open the engine of the settings, with the options that were given for it; close it on every way out.
+
+    Raises:
+        ConfigError: The engine cannot be had, or does not like its options.
+        StorageOpenError: It cannot be opened.
+    """
+    name = settings.storage
+    engine = engines.find(name)
+    with engine.open(settings, read_options(name, engine.options, given), log) as storage:
         if not isinstance(storage, Storage):
-            raise ConfigError(f"storage: engine {settings.storage!r} is not derived from kvs.ports.storage.Storage")
+            raise ConfigError(f"storage: engine {name!r} is not derived from kvs.ports.storage.Storage")
+        if storage.blocking != engine.blocking:
+            raise ConfigError(f"storage: engine {name!r} and its storage do not agree on whether it is blocking")
         if storage.blocking:
-            raise ConfigError(
-                f"storage: engine {settings.storage!r} is a blocking one; this version runs every engine on its loop"
-            )
+            raise ConfigError(f"storage: engine {name!r} is a blocking one; this version runs every engine on its loop")
+        yield storage
+
+
+def _opened_storage(settings: Settings, options: Mapping[str, Given], log: FilteringBoundLogger) -> Iterator[Storage]:
+    if settings.data_dir and not engines.find(settings.storage).durable:
+        log.warning("data_dir_unused", data_dir=settings.data_dir, engine=settings.storage)
+    with open_storage(settings, options, log) as storage:
         yield storage
 
 
@@ -71,12 +88,13 @@ class Container(containers.DeclarativeContainer):
     """Everything a server is made of."""
 
     settings = providers.Dependency(instance_of=Settings)
+    options: providers.Provider[Mapping[str, Given]] = providers.Object({})
 
     log = providers.Singleton(make_logger, settings.provided.log_level, settings.provided.log_format)
     clock = providers.Object(time.monotonic)
     budget = providers.Singleton(ClientsBudget, settings.provided.max_clients_bytes)
 
-    storage = providers.Resource(_open_storage, settings)
+    storage = providers.Resource(_opened_storage, settings, options, log)
 
     sessions = providers.Singleton(
         EngineSessions,
@@ -124,6 +142,7 @@ def serve(container: Container) -> int:
 
     Raises:
         ConfigError: The engine cannot be had, or does not like its options.
+        StorageOpenError: The engine cannot be opened.
         ListenError: An address cannot be listened on.
     """
     try:

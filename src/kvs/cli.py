@@ -1,14 +1,25 @@
 """The command line. ``serve`` is the default command; what a command runs is imported when it runs."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from kvs import __version__
 from kvs.build import BUILD
-from kvs.config import CONFIG_FILE_VARIABLE, SETTINGS, ConfigError, Configuration, load
+from kvs.config import (
+    CONFIG_FILE_VARIABLE,
+    OPTION_FLAG,
+    SETTINGS,
+    ConfigError,
+    Configuration,
+    load,
+    option_name,
+    option_variable,
+    read_options,
+    settings_of,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +45,13 @@ def _with_settings(command: F) -> F:
             metavar="|".join(setting.choices) or ("BYTES" if setting.name.endswith("_bytes") else "VALUE"),
             help=f"{setting.description[0].upper()}{setting.description[1:]}. [default: {default}]",
         )(command)
+    command = click.option(
+        OPTION_FLAG,
+        "storage_option",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="An option of the storage engine; repeatable. kvs engines NAME lists them.",
+    )(command)
     return click.option("--config", metavar="FILE", help=f"TOML file with settings; also {CONFIG_FILE_VARIABLE}.")(
         command
     )
@@ -61,44 +79,74 @@ def serve(**given: Any) -> None:  # one argument per setting
     Every option is also an environment variable, KVS_ and its name in capitals, and a key of the file. Flags win over
     the environment, the environment over the file.
     """
-    try:
-        configuration = _load(given)
-        from kvs.adapters.inbound.listener import ListenError  # noqa: PLC0415
-        from kvs.bootstrap import Container  # noqa: PLC0415
-        from kvs.bootstrap import serve as run  # noqa: PLC0415
+    configuration = _load(given)
+    from kvs.adapters.inbound.listener import ListenError  # noqa: PLC0415
+    from kvs.bootstrap import Container  # noqa: PLC0415
+    from kvs.bootstrap import serve as run  # noqa: PLC0415
+    from kvs.engine import StorageOpenError  # noqa: PLC0415
 
-        container = Container(settings=configuration.settings)
-        for variable in configuration.unknown_variables:
-            container.log().warning("unknown_environment_variable", variable=variable)
-        try:
-            code = run(container)
-        except ListenError as error:
-            click.echo(f"kvs: {error}", err=True)
-            code = 1
-    except ConfigError as error:
-        click.echo(f"kvs: {error}", err=True)
-        code = 2
-    sys.exit(code)
+    container = Container(settings=configuration.settings, options=configuration.options)
+    for variable in configuration.unknown_variables:
+        container.log().warning("unknown_environment_variable", variable=variable)
+    try:
+        sys.exit(run(container))
+    except (ListenError, StorageOpenError) as error:
+        raise click.ClickException(str(error)) from None
 
 
 @commands.command()
 @_with_settings
 def config(**given: Any) -> None:  # one argument per setting
     """Print every setting with its value and where it came from."""
-    try:
-        configuration = _load(given)
-    except ConfigError as error:
-        click.echo(f"kvs: {error}", err=True)
-        sys.exit(2)
-    rows = []
-    for name in SETTINGS:
-        value = getattr(configuration.settings, name)
-        rows.append((name, ",".join(value) if isinstance(value, tuple) else str(value), configuration.origins[name]))
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    for name, value, origin in rows:
-        click.echo(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}")
+    configuration = _load(given)
+    from kvs.adapters.storage import engines as found  # noqa: PLC0415
+
+    engine = configuration.settings.storage
+    options = read_options(engine, found.find(engine).options, configuration.options)
+    rows = [(name, getattr(configuration.settings, name), configuration.origins[name]) for name in SETTINGS]
+    for name in settings_of(type(options)):
+        origin = configuration.options[name].origin if name in configuration.options else "default"
+        rows.append((option_name(engine, name), getattr(options, name), origin))
+    _echo_table(
+        [
+            (name, ",".join(value) if isinstance(value, tuple) else str(value) or '""', from_)
+            for name, value, from_ in rows
+        ]
+    )
     for variable in configuration.unknown_variables:
         click.echo(f"kvs: {variable} is in the environment and is no setting", err=True)
+
+
+@commands.command()
+@click.argument("name", required=False)
+def engines(name: str | None) -> None:
+    """List the storage engines that are installed, or tell of one and its options."""
+    from kvs.adapters.storage import engines as found  # noqa: PLC0415
+
+    if name is None:
+        rows: list[tuple[str, ...]] = [("NAME", "DURABLE", "SHARED", "BLOCKING", "")]
+        for each in found.names():
+            try:
+                engine = found.find(each)
+            except ConfigError as error:
+                rows.append((each, "?", "?", "?", str(error)))
+            else:
+                traits = ["yes" if trait else "no" for trait in (engine.durable, engine.shared, engine.blocking)]
+                rows.append((each, *traits, engine.summary))
+        _echo_table(rows)
+        return
+    engine = found.find(name)
+    click.echo(engine.summary)
+    for option in settings_of(engine.options).values():
+        click.echo(f"\n{option.name}: {option.description}")
+        click.echo(f"  {option.allowed} [default: {option.default}]")
+        click.echo(f"  {OPTION_FLAG} {option.name}=..., {option_variable(name, option.name)}, [storage.{name}]")
+
+
+def _echo_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def main() -> None:
@@ -107,6 +155,9 @@ def main() -> None:
         code = commands.main(prog_name="kvs", standalone_mode=False)
     except click.ClickException as error:
         click.echo(f"kvs: {error.format_message()}", err=True)
+        code = error.exit_code
+    except ConfigError as error:
+        click.echo(f"kvs: {error}", err=True)
         code = 2
     except click.Abort:
         code = 1

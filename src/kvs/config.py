@@ -1,18 +1,22 @@
 """Settings: flags over environment over file over defaults, each value with where it came from.
 
 :class:`Settings` is the one table. The command line's options, the names of environment variables (``KVS_`` and the
-name in capitals) and the keys of the file are all made from its fields.
+name in capitals) and the keys of the file are all made from its fields. A storage engine has a table of its own, for
+its options, which are read in the same way once the engine is known: see :func:`read_options`.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
+Options = TypeVar("Options", bound=msgspec.Struct)
+
 ENVIRONMENT_PREFIX: Final = "KVS_"
+OPTION_FLAG: Final = "--storage-option"
 CONFIG_FILE_VARIABLE: Final = "KVS_CONFIG"
 BUILD_VARIABLE: Final = "KVS_BUILD"  # read by setup.py, and of no meaning to a server
 MAX_BYTES: Final = 1 << 50
@@ -32,7 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "127.0.0.1",
     )
     port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on; 0 picks a free one")] = 4000
-    storage: Annotated[str, Meta(min_length=1, description="storage engine")] = "memory"
+    storage: Annotated[str, Meta(min_length=1, description="storage engine; kvs engines lists them")] = "memory"
+    data_dir: Annotated[str, Meta(description="directory for an engine that keeps data on disk")] = ""
     transport: Annotated[
         Literal["auto", "epoll", "asyncio"], Meta(description="auto: epoll on Linux, else asyncio")
     ] = "auto"
@@ -118,47 +123,76 @@ class Setting(msgspec.Struct, frozen=True):
         return ENVIRONMENT_PREFIX + self.name.upper()
 
     @property
+    def kind(self) -> Any:
+        """The type without its annotations."""
+        return get_args(self.type)[0]
+
+    @property
     def choices(self) -> tuple[str, ...]:
         """The values there are, where there is a list of them."""
-        kind = get_args(self.type)[0]
-        return get_args(kind) if get_origin(kind) is Literal else ()
+        return get_args(self.kind) if get_origin(self.kind) is Literal else ()
 
     @property
     def repeatable(self) -> bool:
         """Whether there may be several values."""
-        return get_origin(get_args(self.type)[0]) is tuple
+        return get_origin(self.kind) is tuple
 
     @property
     def allowed(self) -> str:
         """What may be given, in words."""
-        kind, meta = get_args(self.type)[0], get_args(self.type)[1]
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        if kind is int or kind is float:
-            number = "a whole number" if kind is int else "a number"
-            if self.name.endswith("_bytes"):
-                number += " of bytes (or with KiB, MiB, GiB)"
-            elif self.name.endswith("_s"):
-                number += " of seconds"
-            return (
-                f"{number} from {meta.ge} to {meta.le:g}" if kind is float else f"{number} from {meta.ge} to {meta.le}"
-            )
-        return "one or more addresses or names" if self.repeatable else "a name"
+        if self.repeatable:
+            return "one or more addresses or names"
+        if self.kind is bool:
+            return "true or false"
+        if self.kind is not int and self.kind is not float:
+            return "a path" if self.name.endswith("_dir") else "a name"
+        words = "a whole number" if self.kind is int else "a number"
+        if self.name.endswith("_bytes"):
+            words += " of bytes (or with KiB, MiB, GiB)"
+        elif self.name.endswith("_s"):
+            words += " of seconds"
+        meta = get_args(self.type)[1]
+        if meta.ge is not None:
+            words += f" from {meta.ge}"
+        if meta.le is not None:
+            words += f" to {meta.le:g}" if self.kind is float else f" to {meta.le}"
+        return words
 
 
-SETTINGS: Final[dict[str, Setting]] = {
-    name: Setting(name, hint, get_args(hint)[1].description, default)
-    for (name, hint), default in zip(
-        get_type_hints(Settings, include_extras=True).items(), Settings.__struct_defaults__, strict=True
-    )
-}
+def settings_of(table: type[msgspec.Struct]) -> dict[str, Setting]:
+    """Return the fields of a table by name; each has a default, and a description in its ``Meta``."""
+    hints = get_type_hints(table, include_extras=True)
+    return {
+        name: Setting(name, hint, get_args(hint)[1].description, default)
+        for (name, hint), default in zip(hints.items(), table.__struct_defaults__, strict=True)
+    }
+
+
+SETTINGS: Final = settings_of(Settings)
+
+
+class Given(msgspec.Struct, frozen=True):
+    """A value as it was given, and where."""
+
+    value: object
+    origin: str
 
 
 class Configuration(msgspec.Struct, frozen=True):
-    """The settings, the origin of each, and environment variables that look like settings and are none."""
+    """Everything that was given.
+
+    Attributes:
+        settings: The settings, checked.
+        origins: Where each of them came from.
+        options: Options for the engine that was chosen, by name; not checked yet, for that takes the engine.
+        unknown_variables: Environment variables that look like settings and are none.
+    """
 
     settings: Settings
     origins: dict[str, str]
+    options: dict[str, Given]
     unknown_variables: list[str]
 
 
@@ -166,35 +200,100 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str] = os.enviro
     """Put the settings together.
 
     Args:
-        flags: Values from the command line by name of setting; and ``config``, the path of a file.
+        flags: Values from the command line by name of setting; and ``config``, the path of a file, and
+            ``storage_option``, texts of the form ``name=value``.
         environment: Environment variables.
 
     Raises:
         ConfigError: A value is not allowed, or the file cannot be used.
     """
-    raw: dict[str, object] = {}
-    origins = dict.fromkeys(SETTINGS, "default")
+    given: dict[str, Given] = {}
+    tables: dict[str, dict[str, Given]] = {}  # options by engine, from the file
     variables = {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
     path = flags.get("config") or variables.pop(CONFIG_FILE_VARIABLE, None)
     variables.pop(CONFIG_FILE_VARIABLE, None)
     variables.pop(BUILD_VARIABLE, None)
     if path:
-        for name, value in _read(str(path)).items():
+        contents = _read(str(path))
+        if isinstance(contents.get("storage"), dict):
+            tables = _storage_tables(contents, str(path))
+        for name, value in contents.items():
             if name not in SETTINGS:
-                raise ConfigError(f"{name!r}: there is no such setting (in {path}){_suggestion(name)}")
-            raw[name], origins[name] = value, str(path)
+                raise ConfigError(f"{name!r}: there is no such setting (in {path}){_suggestion(name, SETTINGS)}")
+            given[name] = Given(value, str(path))
     by_variable = {setting.variable: setting for setting in SETTINGS.values()}
-    unknown = sorted(variables.keys() - by_variable.keys())
     for variable in variables.keys() & by_variable.keys():
         setting = by_variable[variable]
-        value = variables[variable]
-        raw[setting.name] = value.split(",") if setting.repeatable else value
-        origins[setting.name] = variable
+        value = variables.pop(variable)
+        given[setting.name] = Given(value.split(",") if setting.repeatable else value, variable)
     for name, value in flags.items():
         if name in SETTINGS:
-            raw[name], origins[name] = value, SETTINGS[name].flag
-    checked = {name: _check(SETTINGS[name], value, origins[name]) for name, value in raw.items()}
-    return Configuration(Settings(**checked), origins, unknown)
+            given[name] = Given(value, SETTINGS[name].flag)
+    checked = {name: _check(SETTINGS[name], value.value, value.origin) for name, value in given.items()}
+    settings = Settings(**checked)
+    options = tables.get(settings.storage, {})
+    prefix = option_variable(settings.storage, "")
+    for variable in [name for name in variables if name.startswith(prefix)]:
+        options[variable.removeprefix(prefix).lower()] = Given(variables.pop(variable), variable)
+    options |= _flagged_options(flags.get("storage_option", ()))
+    origins = dict.fromkeys(SETTINGS, "default") | {name: value.origin for name, value in given.items()}
+    return Configuration(settings, origins, options, sorted(variables))
+
+
+def option_variable(engine: str, option: str) -> str:
+    """Return the environment variable of an engine's option."""
+    return f"{ENVIRONMENT_PREFIX}STORAGE_{engine}_{option}".replace("-", "_").upper()
+
+
+def read_options(engine: str, table: type[Options], given: Mapping[str, Given]) -> Options:
+    """Return the options of an engine, checked against its own table as settings are.
+
+    Raises:
+        ConfigError: There is no such option, or its value is not allowed.
+    """
+    known = settings_of(table)
+    for name, value in given.items():
+        if name not in known:
+            there = ", ".join(known) or "none"
+            raise ConfigError(
+                f"{option_name(engine, name)}: engine {engine!r} has no such option (from {value.origin}); "
+                f"there are: {there}{_suggestion(name, known)}"
+            )
+    return table(
+        **{
+            name: _check(known[name], value.value, value.origin, option_name(engine, name))
+            for name, value in given.items()
+        }
+    )
+
+
+def option_name(engine: str, option: str) -> str:
+    """Return what an option is called in messages: where it stands in the file."""
+    return f"storage.{engine}.{option}"
+
+
+def _storage_tables(contents: dict[str, Any], path: str) -> dict[str, dict[str, Given]]:
+    """Take the options of engines out of the file's contents, and leave the name of the engine, if it is there."""
+    storage = contents.pop("storage")
+    if isinstance(storage.get("engine"), str):
+        contents["storage"] = storage.pop("engine")
+    for name, table in storage.items():
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"'storage.{name}': there is no such setting (in {path}); under [storage] stand engine, the name of "
+                "the engine, and a table for the options of each"
+            )
+    return {engine: {name: Given(value, path) for name, value in table.items()} for engine, table in storage.items()}
+
+
+def _flagged_options(texts: object) -> dict[str, Given]:
+    options: dict[str, Given] = {}
+    for text in texts if isinstance(texts, list | tuple) else ():
+        name, equals, value = str(text).partition("=")
+        if not equals or not name.strip():
+            raise ConfigError(f"storage_option: {text!r} (from {OPTION_FLAG}) is not allowed; allowed: name=value")
+        options[name.strip().replace("-", "_")] = Given(value.strip(), OPTION_FLAG)
+    return options
 
 
 def _read(path: str) -> dict[str, Any]:
@@ -208,13 +307,13 @@ def _read(path: str) -> dict[str, Any]:
         raise ConfigError(f"config: {path} is not TOML: {error}") from None
 
 
-def _check(setting: Setting, value: object, origin: str) -> Any:  # the type is the setting's
+def _check(setting: Setting, value: object, origin: str, name: str = "") -> Any:  # the type is the setting's
     given = value
     if setting.name.endswith("_bytes") and isinstance(value, str):
         value = _size(value)
     elif setting.repeatable and isinstance(value, str):
         value = [value]
-    elif isinstance(value, bool):
+    elif isinstance(value, bool) and setting.kind is not bool:
         value = None  # TOML's true is no number, whatever Python thinks
     if setting.repeatable and isinstance(value, list | tuple):
         value = [item.strip() if isinstance(item, str) else item for item in value]
@@ -226,7 +325,7 @@ def _check(setting: Setting, value: object, origin: str) -> Any:  # the type is 
     except msgspec.ValidationError:
         shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
         raise ConfigError(
-            f"{setting.name}: {shown!r} (from {origin}) is not allowed; allowed: {setting.allowed}"
+            f"{name or setting.name}: {shown!r} (from {origin}) is not allowed; allowed: {setting.allowed}"
         ) from None
 
 
@@ -240,8 +339,8 @@ def _size(text: str) -> object:
     return int(number) * unit
 
 
-def _suggestion(name: str) -> str:
+def _suggestion(name: str, known: Mapping[str, Setting]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415  # 3 ms that only a mistake needs
 
-    close = get_close_matches(name, SETTINGS, n=1)
+    close = get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -1,4 +1,4 @@
-"""Fixtures: a server for each test, once for every transport."""
+"""Fixtures: a server for each test, once for every way to run it: each transport, and the durable engine."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from .harness import ENGINES, Server
 FULL_SCALE: Final = bool(os.environ.get("TEST_FULL_SCALE"))
 """Whether to take the time for everything: every test with every transport, and as many clients as are promised."""
 
-TRANSPORTS: Final[tuple[str, ...]] = ("default", "asyncio")
+TRANSPORTS: Final[tuple[str, ...]] = ("default", "asyncio", "sqlite")
 """The tests run once for each; ``default`` is what runs when no flag is given."""
 
 TRANSPORTS_OF_SLOW_TESTS: Final = TRANSPORTS if FULL_SCALE else TRANSPORTS[:1]
@@ -22,8 +22,8 @@ TRANSPORTS_OF_SLOW_TESTS: Final = TRANSPORTS if FULL_SCALE else TRANSPORTS[:1]
 
 
 def flags_of(transport: str) -> tuple[str, ...]:
-    """Return the flags that choose a transport."""
-    return () if transport == "default" else ("--transport", transport)
+    """Return the flags that choose a way to run the server."""
+    return {"default": (), "asyncio": ("--transport", "asyncio"), "sqlite": ("--storage", "sqlite")}[transport]
 
 
 class StartServer(Protocol):

@@ -17,6 +17,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 import time
@@ -283,6 +284,9 @@ class Server:
     ) -> None:
         self.host = "127.0.0.1"
         self.port = 0
+        self._directory = tempfile.TemporaryDirectory(prefix="kvs-test-")
+        if "sqlite" in flags and "--data-dir" not in flags:
+            flags = ("--data-dir", self._directory.name, *flags)
         self._arguments = [sys.executable, "-m", "kvs", *(() if "--port" in flags else ("--port", "0")), *flags]
         if open_files:
             self._arguments = ["/bin/sh", "-c", f'ulimit {" ".join(open_files)}; exec "$@"', "sh", *self._arguments]
@@ -389,6 +393,7 @@ class Server:
         self._reader.join(TIMEOUT_S)
         assert process.stderr is not None
         process.stderr.close()
+        self._directory.cleanup()
 
     # Its log.
 

@@ -4,6 +4,8 @@ The engine is a small package that is found by its entry point. It tells a test 
 to do, so that the order of calls and replies is certain.
 """
 
+from pathlib import Path
+
 import pytest
 
 from .conftest import StartServer, Watched
@@ -192,17 +194,32 @@ def test_engine_is_closed_when_the_port_is_taken(server: Server, engine: EngineC
         ("nothing", ["nothing", "memory", "watched"]),
         ("missing-dependency", ["missing-dependency", "kvs_test_engines_missing"]),
         ("missing-attribute", ["missing-attribute", "there_is_none"]),
-        ("misconfigured", ["misconfigured", "does not like its settings"]),
+        ("picky --storage-option mode=shy", ["storage.picky.mode", "'shy'", "--storage-option", "one of loud, quiet"]),
+        ("picky --storage-option moed=loud", ["storage.picky.moed", "no such option", "did you mean mode"]),
+        ("picky --storage-option mode", ["storage_option", "'mode'", "name=value"]),
+        ("picky --storage-option mode=loud --storage-option careful=true", ["storage.picky.mode", "careful = true"]),
         ("underived", ["underived", "not derived from kvs.ports.storage.Storage"]),
     ],
 )
 def test_engine_that_cannot_be_had(engine: EngineControl, name: str, said: list[str]) -> None:
     """An engine that is unknown, cannot be imported or refuses its settings gets one line that says so, and code 2."""
-    ran = run_to_end("--port", "0", "--storage", name, env=engine.env)
+    ran = run_to_end("--port", "0", "--storage", *name.split(), env=engine.env)
     assert ran.returncode == 2
     assert len(ran.stderr.splitlines()) == 1, ran.stderr
     for word in said:
         assert word in ran.stderr
+
+
+def test_options_come_from_the_flag_over_the_environment_over_the_file(engine: EngineControl, tmp_path: Path) -> None:
+    """As settings do; a variable or a table for another engine is none of this one's business."""
+    file = tmp_path / "kvs.toml"
+    file.write_text(
+        '[storage]\nengine = "picky"\n[storage.picky]\nsize_bytes = 7\nmode = "loud"\n[storage.other]\nx = 1\n'
+    )
+    env = {**engine.env, "KVS_STORAGE_PICKY_SIZE_BYTES": "8KiB", "KVS_STORAGE_PICKY_MODE": "quiet"}
+    ran = run_to_end("--port", "0", "--config", str(file), "--storage-option", "mode=loud", env=env)
+    assert ran.returncode == 1
+    assert ran.stderr == "kvs: picky: cannot be opened with PickyOptions(size_bytes=8192, mode='loud', careful=False)\n"
 
 
 def test_built_in_engine_is_not_shadowed(start_server: StartServer, engine: EngineControl) -> None:

@@ -11,10 +11,13 @@ from tests.machine import random_walk, run_machine
 NO_LIMIT = 1 << 40
 
 
-@pytest.fixture(scope="module", params=["auto", "asyncio"])
-def port(request: pytest.FixtureRequest) -> Iterator[int]:
-    """One real server for all the tests here, of each transport there is on any system."""
-    with server_process("--transport", request.param) as number:
+@pytest.fixture(scope="module", params=["auto", "asyncio", "sqlite"])
+def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """One real server for all the tests here, of each transport there is on any system, and of the durable engine."""
+    flags = ["--transport", request.param]
+    if request.param == "sqlite":
+        flags = ["--storage", "sqlite", "--data-dir", str(tmp_path_factory.mktemp("data"))]
+    with server_process(*flags) as number:
         yield number
 
 

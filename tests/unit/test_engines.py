@@ -8,19 +8,27 @@ import pytest
 
 from kvs.adapters.storage import engines
 from kvs.adapters.storage.memory import MemoryStorage
+from kvs.bootstrap import open_storage
 from kvs.config import ConfigError, Settings
+from kvs.domain.errors import LimitError
+from kvs.logs import make_logger
+
+LOG = make_logger("info", "json")
 
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Iterator[Path]:
     """Install a distribution with entry points, as far as Python can tell."""
-    (tmp_path / "some_engine.py").write_text("import contextlib\nmemory = contextlib.nullcontext\n")
+    (tmp_path / "some_engine.py").write_text(
+        "import contextlib\nfrom kvs.engine import Engine\n"
+        "memory = Engine(summary='Some.', open=contextlib.nullcontext)\nfunction = contextlib.nullcontext\n"
+    )
     info = tmp_path / "some_engine-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: some-engine\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[kvs.storage]\nsome = some_engine:memory\nmemory = some_engine:memory\nbroken = no_such_module:engine\n"
-        "wrong = some_engine:no_such_attribute\n"
+        "wrong = some_engine:no_such_attribute\nfunction = some_engine:function\n"
     )
     sys.path.insert(0, str(tmp_path))
     yield tmp_path
@@ -30,33 +38,36 @@ def installed(tmp_path: Path) -> Iterator[Path]:
 
 def test_the_memory_engine_is_built_in_and_has_its_limits() -> None:
     """It is opened with the settings and closed by whoever opened it."""
-    with engines.find("memory")(Settings(max_data_bytes=1)) as storage:
+    with open_storage(Settings(max_data_bytes=1), {}, LOG) as storage:
         assert isinstance(storage, MemoryStorage)
         assert not storage.blocking
+        with pytest.raises(LimitError):
+            storage.put(b"k", b"v")
 
 
 def test_a_foreign_engine_is_found_by_its_entry_point(installed: Path) -> None:
     """Only the one that is asked for is imported."""
     engines.find("memory")
     assert "some_engine" not in sys.modules
-    assert engines.find("some").__name__ == "nullcontext"
+    assert engines.find("some").summary == "Some."
     assert "some_engine" in sys.modules
 
 
 def test_a_built_in_engine_cannot_be_shadowed(installed: Path) -> None:
     """An entry point of the same name is never asked."""
-    with engines.find("memory")(Settings()) as storage:
-        assert isinstance(storage, MemoryStorage)
+    assert engines.find("memory") is engines.MEMORY
 
 
 def test_an_unknown_name_lists_those_there_are(installed: Path) -> None:
     """Built-in ones first, each once."""
-    with pytest.raises(ConfigError, match=r"no engine 'nope'; there are: memory, broken, some, wrong$"):
+    with pytest.raises(
+        ConfigError, match=r"no engine 'nope'; there are: memory, sqlite, broken, function, some, wrong;"
+    ):
         engines.find("nope")
 
 
-@pytest.mark.parametrize("name", ["broken", "wrong"])
+@pytest.mark.parametrize("name", ["broken", "wrong", "function"])
 def test_an_engine_that_cannot_be_loaded_is_a_mistake_in_the_settings(installed: Path, name: str) -> None:
-    """A module or an attribute that is missing is told in one line."""
+    """A module or an attribute that is missing, or no engine, is told in one line."""
     with pytest.raises(ConfigError, match=f"'{name}'"):
         engines.find(name)

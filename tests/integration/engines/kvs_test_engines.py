@@ -9,11 +9,16 @@ import os
 import socket
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+from structlog.typing import FilteringBoundLogger
 
 from kvs.config import ConfigError, Settings
 from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError
 from kvs.domain.transaction import COMMITTED, CommitRequest, Committed, Conflict
+from kvs.engine import Engine, NoOptions, StorageOpenError
 from kvs.ports.storage import Snapshot, Storage
 
 CONTROL_VARIABLE: Final = "TEST_ENGINE_CONTROL"
@@ -162,8 +167,7 @@ def _scan(data: Mapping[bytes, bytes], prefix: bytes, after: bytes, limit: int) 
 
 
 @contextmanager
-def watched(_: Settings) -> Iterator[WatchedStorage]:
-    """Open the engine that a test watches."""
+def _watched(_settings: Settings, _options: NoOptions, _log: FilteringBoundLogger) -> Iterator[WatchedStorage]:
     control = Control(int(os.environ[CONTROL_VARIABLE]))
     storage = WatchedStorage(control)
     try:
@@ -173,21 +177,34 @@ def watched(_: Settings) -> Iterator[WatchedStorage]:
         control.close()
 
 
+class PickyOptions(msgspec.Struct, frozen=True):
+    """Options to be given in every way."""
+
+    size_bytes: Annotated[int, Meta(ge=1, le=1 << 20, description="a size")] = 1
+    mode: Annotated[Literal["loud", "quiet"], Meta(description="a choice")] = "quiet"
+    careful: Annotated[bool, Meta(description="yes or no")] = False
+
+
 @contextmanager
-def misconfigured(_: Settings) -> Iterator[WatchedStorage]:
-    """Refuse the settings."""
-    raise ConfigError("storage: the engine 'misconfigured' does not like its settings")
+def _picky(_settings: Settings, options: PickyOptions, _log: FilteringBoundLogger) -> Iterator[WatchedStorage]:
+    if options.mode == "loud" and options.careful:
+        raise ConfigError("storage.picky.mode: 'loud' does not go with careful = true")
+    raise StorageOpenError(f"picky: cannot be opened with {options}")
     yield  # makes it a generator
 
 
 @contextmanager
-def shadowing(_: Settings) -> Iterator[WatchedStorage]:
-    """Stand for an engine that has taken a built-in name, and must never be opened."""
+def _shadowing(_settings: Settings, _options: NoOptions, _log: FilteringBoundLogger) -> Iterator[WatchedStorage]:
     raise ConfigError("storage: a built-in engine was shadowed")
     yield  # makes it a generator
 
 
 @contextmanager
-def underived(_: Settings) -> Iterator[object]:
-    """Open what has the methods of an engine, perhaps, and is none."""
-    yield object()
+def _underived(_settings: Settings, _options: NoOptions, _log: FilteringBoundLogger) -> Iterator[Any]:
+    yield object()  # it has the methods of an engine, perhaps, and is none
+
+
+watched = Engine(summary="Tells a test of each call.", open=_watched)
+picky = Engine(summary="Has options, and opens for nobody.", open=_picky, options=PickyOptions)
+shadowing = Engine(summary="Has taken a built-in name, and must never be opened.", open=_shadowing)
+underived = Engine(summary="Opens what is no engine.", open=_underived)

@@ -1,27 +1,29 @@
-"""Engines by name: built-in ones from a table that cannot be shadowed, others from the entry points ``kvs.storage``.
+"""Engines by name: built-in ones from a table that cannot be shadowed, others from the entry points ``kvs.storage``."""
 
-An engine is a callable that takes the settings and returns a context manager of a :class:`kvs.ports.storage.Storage`:
-whoever opens it closes it, on every way out.
-"""
-
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final
+
+from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.memory import MemoryStorage
 from kvs.config import ConfigError, Settings
+from kvs.engine import Engine, NoOptions
 from kvs.ports.storage import Storage
 
-Engine: TypeAlias = Callable[[Settings], AbstractContextManager[Storage]]
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINTS: Final = "kvs.storage"
-BUILT_IN: Final = {"memory": "kvs.adapters.storage.engines:memory"}
+BUILT_IN: Final = {
+    "memory": "kvs.adapters.storage.engines:MEMORY",
+    "sqlite": "kvs.adapters.storage.sqlite.engine:SQLITE",
+}
 
 
 @contextmanager
-def memory(settings: Settings) -> Iterator[Storage]:
-    """Keep everything in memory, nothing on disk."""
+def _memory(settings: Settings, _options: NoOptions, _log: FilteringBoundLogger) -> Iterator[Storage]:
     storage = MemoryStorage(settings.max_data_bytes, settings.max_history_bytes)
     try:
         yield storage
@@ -29,23 +31,52 @@ def memory(settings: Settings) -> Iterator[Storage]:
         storage.close()
 
 
+MEMORY: Final = Engine(summary="Everything in memory, nothing on disk; the fastest.", open=_memory)
+
+
+def names() -> list[str]:
+    """Return the names of all engines there are, built-in ones first."""
+    return [*BUILT_IN, *sorted(_installed().keys() - BUILT_IN.keys())]
+
+
 def find(name: str) -> Engine:
     """Return the engine of a name; only the one that is asked for is imported.
 
     Raises:
-        ConfigError: There is none of that name, or it cannot be imported.
+        ConfigError: There is none of that name, or it cannot be imported, or what is there is no engine.
     """
     target = BUILT_IN.get(name)
     if target is not None:
         module, _, attribute = target.partition(":")
-        return cast("Engine", getattr(import_module(module), attribute))
+        try:
+            engine = getattr(import_module(module), attribute)
+        except ImportError as error:
+            raise ConfigError(
+                f"storage: engine {name!r} cannot be used: {error}; this Python was built without what it needs"
+            ) from None
+    else:
+        point = _installed().get(name)
+        if point is None:
+            raise ConfigError(
+                f"storage: there is no engine {name!r}; there are: {', '.join(names())}; "
+                "others are packages to install beside kvs"
+            )
+        package = point.dist.name if point.dist else point.module
+        try:
+            engine = point.load()
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"storage: engine {name!r} cannot be imported: there is no module {error.name!r}; install it, or "
+                f"all that package {package} needs: pip install --force-reinstall {package}"
+            ) from None
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"storage: engine {name!r} of package {package} cannot be imported: {error}") from None
+    if not isinstance(engine, Engine):
+        raise ConfigError(f"storage: engine {name!r} is a {type(engine).__name__}, not a kvs.engine.Engine")
+    return engine
+
+
+def _installed() -> "dict[str, EntryPoint]":
     from importlib.metadata import entry_points  # noqa: PLC0415  # 20 ms that only a foreign engine needs
 
-    others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    if name not in others:
-        names = ", ".join([*BUILT_IN, *sorted(others.keys() - BUILT_IN.keys())])
-        raise ConfigError(f"storage: there is no engine {name!r}; there are: {names}")
-    try:
-        return cast("Engine", others[name].load())
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"storage: engine {name!r} cannot be imported: {error}") from None
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}

@@ -5,7 +5,7 @@ beside the current ones (:mod:`kvs.adapters.storage.history`); which keys existe
 (:mod:`kvs.adapters.storage.key_tree`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import final
 
 from kvs.adapters.storage.history import History, Point, Versions
@@ -83,6 +83,22 @@ class MemoryStorage(Storage):
         self._tree = KeyTree()
         self._commits = 0
         self.history = History(self._data, max_history_bytes)
+
+    def restore(self, rows: Iterable[tuple[Key, Value | None]]) -> None:
+        """Fill an engine that nobody has used yet: each key has the last of its values, or is absent if that is None.
+
+        No limit applies: what is here was accepted once. O(n), and O(n log n) in keys that do not come in order.
+        """
+        data = self._data
+        for key, value in rows:
+            if value is not None:
+                data[key] = value
+            else:
+                data.pop(key, None)
+        self._tree.fill(sorted(data))
+        if self._max_data_bytes:
+            for key in data:
+                self._data_bytes += entry_bytes(key, self.get(key))
 
     def get(self, key: Key) -> Value | None:
         """See :class:`kvs.ports.storage.Storage`. O(1)."""

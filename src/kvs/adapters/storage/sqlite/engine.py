@@ -1,0 +1,164 @@
+"""Opens the engine: takes the directory, checks and reads the database, and puts the parts together."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+from structlog.typing import FilteringBoundLogger
+
+from kvs.adapters.storage.journaled import JournaledStorage
+from kvs.adapters.storage.memory import MemoryStorage
+from kvs.adapters.storage.sqlite.data_dir import locked_data_dir
+from kvs.adapters.storage.sqlite.file import NAME, Durability, connect, described, open_database
+from kvs.adapters.storage.sqlite.folding import Folding
+from kvs.adapters.storage.sqlite.journal import SqliteJournal
+from kvs.adapters.storage.sqlite.reading import CorruptionError, Reader, check_structure
+from kvs.adapters.storage.sqlite.wal import find_damage
+from kvs.config import MAX_BYTES, ConfigError, Settings
+from kvs.engine import Engine, StorageOpenError
+from kvs.ports.storage import Storage
+
+PROGRESS_S: Final = 1.0
+"""How often the log tells how far reading has come."""
+
+ROW_ROOM_BYTES: Final = 1000
+"""What SQLite's limit on the size of a row has to leave for what stands beside key and value."""
+
+
+class SqliteOptions(msgspec.Struct, frozen=True):
+    """What can be set of this engine."""
+
+    durability: Annotated[
+        Durability,
+        Meta(
+            description="what an Ok is worth. full: it is on the disk and outlives a power cut. normal: the system has "
+            "it and is made to write it every second; it outlives a crash of the server, and a power cut may take the "
+            "last second. off: the system writes when it likes; a power cut may take anything, even the whole file"
+        ),
+    ] = "full"
+    max_journal_bytes: Annotated[
+        int,
+        Meta(
+            ge=1 << 20,
+            le=MAX_BYTES,
+            description="commits that wait to be folded into the table; folding begins at a quarter, and beyond this "
+            "writes wait for it",
+        ),
+    ] = 256 << 20
+
+
+@contextmanager
+def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger) -> Iterator[Storage]:
+    if not settings.data_dir:
+        raise ConfigError("data_dir: the sqlite engine needs a directory for its files; give one: --data-dir DIR")
+    with locked_data_dir(settings.data_dir) as directory:
+        path = directory / NAME
+        if options.durability == "full":
+            _check_log(path)
+        with (
+            closing(open_database(path, options.durability)) as connection,
+            closing(connect(path, options.durability)) as background,
+        ):
+            _check_sizes(settings, connection)
+            memory = MemoryStorage(settings.max_data_bytes, settings.max_history_bytes)
+            reader = Reader(connection)
+            _read(memory, reader, background, path, log)
+            journal = SqliteJournal(
+                connection,
+                path,
+                last_seq=reader.last_seq,
+                rows=reader.journal_rows,
+                row_bytes=reader.journal_bytes,
+                max_bytes=options.max_journal_bytes,
+            )
+            folding = Folding(background, path, journal, options.durability, options.max_journal_bytes // 4, log)
+            storage = JournaledStorage(memory, journal)
+            folding.start()
+            try:
+                yield storage
+            finally:
+                folding.stop()
+                storage.close()
+
+
+SQLITE: Final = Engine(
+    summary="Served from memory, and every commit in an SQLite file before it is acknowledged.",
+    open=_open,
+    options=SqliteOptions,
+    durable=True,
+)
+
+
+def _check_log(path: Path) -> None:
+    log_path = path.with_name(path.name + "-wal")
+    try:
+        damage = find_damage(log_path)
+    except OSError as error:
+        raise StorageOpenError(f"{log_path}: cannot be read: {described(error)}") from None
+    if damage is not None:
+        raise StorageOpenError(
+            f"{log_path}: is damaged at byte {damage}, before commits that had been acknowledged; nothing was changed. "
+            "Restore a backup; or, if the machine lost power while durability was not full, start with that durability"
+        )
+
+
+def _check_sizes(settings: Settings, connection: sqlite3.Connection) -> None:
+    most = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - ROW_ROOM_BYTES - settings.max_key_bytes
+    if settings.max_value_bytes > most:
+        raise ConfigError(f"max_value_bytes: the sqlite engine stores no more than {most} bytes in a value")
+
+
+def _read(
+    memory: MemoryStorage, reader: Reader, other: sqlite3.Connection, path: Path, log: FilteringBoundLogger
+) -> None:
+    """Fill the memory engine from the file, while another thread checks how the file hangs together."""
+    started_s = time.monotonic()
+    failures: list[Exception] = []
+    done = Event()
+
+    def check() -> None:
+        try:
+            check_structure(other)
+        except (CorruptionError, sqlite3.Error) as error:
+            failures.append(error)
+
+    def tell() -> None:
+        while not done.wait(PROGRESS_S):
+            _tell(log, "loading", reader, started_s)
+
+    threads = [Thread(target=check, name="kvs-check"), Thread(target=tell, name="kvs-progress")]
+    for thread in threads:
+        thread.start()
+    try:
+        memory.restore(reader.rows())
+    except (CorruptionError, sqlite3.Error) as error:
+        failures.append(error)
+    finally:
+        threads[0].join()
+        done.set()
+        threads[1].join()
+    if failures:
+        raise StorageOpenError(
+            f"{path}: is damaged: {described(failures[0])}; nothing was changed. Restore a backup, or see what is left "
+            f"with: kvs verify {path.parent}"
+        )
+    _tell(log, "loaded", reader, started_s)
+
+
+def _tell(log: FilteringBoundLogger, event: str, reader: Reader, started_s: float) -> None:
+    seconds = time.monotonic() - started_s
+    rows = reader.entries + reader.journal_rows
+    log.info(
+        event,
+        keys=reader.entries,
+        journal_rows=reader.journal_rows,
+        bytes=reader.read_bytes,
+        seconds=round(seconds, 3),
+        rows_per_s=round(rows / max(seconds, 0.001)),
+    )

@@ -1,0 +1,205 @@
+"""What is done to the database off the hot path, by a thread of its own: folding, checkpoints, and syncs now and then.
+
+*Folding* moves what the journal has gathered into the table of entries. The newest row of each key is found and sorted
+by key first, beside the writes of others. Then the entries are changed in slices of neighbouring keys, each a short
+transaction, so that a tick never waits long, and a page is written once for all of its keys. At last the rows of
+the journal go, in slices as well, the oldest first: whatever is left of them tells nothing that is not true. It can
+end anywhere, and starts again from the journal.
+
+*Checkpoints* copy the write-ahead log into the file. SQLite would do so in the middle of a commit; here the bulk of it
+is copied while others write, and the log is started anew once hardly anything is left to copy.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Final, final
+
+from structlog.typing import FilteringBoundLogger
+
+from kvs.adapters.storage.sqlite.file import BUSY_TIMEOUT_S, Durability, described
+from kvs.adapters.storage.sqlite.journal import ROW_OVERHEAD_BYTES, SqliteJournal
+
+SLICE_ROWS: Final = 200
+"""Entries changed in one transaction: about 1 ms."""
+
+SLICE_DROPPED_ROWS: Final = 2000
+"""Rows of the journal dropped in one transaction: about 1 ms."""
+
+CHECKPOINT_BYTES: Final = 16 << 20
+"""Size of the write-ahead log from which it is copied into the file. Twice as much makes a start after a crash longer,
+half as much writes pages that are written again and again twice as often."""
+
+CHECKPOINT_PASSES: Final = 4
+LAST_PAGES: Final = 128
+"""Pages that may be left to copy when the log is started anew, while a tick waits: about 1 ms."""
+
+SYNC_S: Final = 1.0
+"""How often what was committed is synced if commits do not wait for that: what a power cut may take."""
+
+SLICES_BETWEEN_CHECKPOINTS: Final = 32
+"""How many slices may be folded before the log is copied: keys far apart dirty a page each, 25 MiB in all."""
+
+_COLLECT: Final = """
+CREATE TEMP TABLE newest AS
+SELECT max(seq) AS seq FROM main.journal WHERE seq <= :through GROUP BY key ORDER BY key
+"""
+_SLICE: Final = "FROM temp.newest n JOIN main.journal j ON j.seq = n.seq WHERE n.rowid BETWEEN :first AND :last"
+_COUNT_OLD: Final = f"""
+SELECT count(*), coalesce(sum(checksum), 0) FROM main.entries WHERE key IN (SELECT j.key {_SLICE})
+"""  # noqa: S608  # made of constants, as the next ones
+_COUNT_NEW: Final = f"SELECT count(*), coalesce(sum(j.checksum), 0) {_SLICE} AND j.value IS NOT NULL"
+_DELETE: Final = f"DELETE FROM main.entries WHERE key IN (SELECT j.key {_SLICE} AND j.value IS NULL)"  # noqa: S608
+_STORE: Final = f"""
+INSERT OR REPLACE INTO main.entries
+SELECT j.key, j.value, j.checksum {_SLICE} AND j.value IS NOT NULL ORDER BY n.rowid
+"""
+_SIZE: Final = """
+SELECT count(*), coalesce(sum(length(key) + coalesce(length(value), 0)), 0) FROM main.journal WHERE seq <= ?
+"""
+
+
+@final
+class Folding:
+    """The thread.
+
+    Args:
+        connection: Of its own, to the same database.
+        path: Of the database.
+        journal: What is folded.
+        durability: Of the database.
+        fold_bytes: How much the journal gathers before it is folded.
+        log: For what takes long and what fails.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        journal: SqliteJournal,
+        durability: Durability,
+        fold_bytes: int,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._connection = connection
+        self._log_path = path.with_name(path.name + "-wal")
+        self._journal = journal
+        self._syncs = durability == "normal"
+        self._fold_bytes = fold_bytes
+        self._log = log
+        self._stopping = Event()
+        self._synced_seq = journal.last_seq
+        self._thread = Thread(target=self._run, name="kvs-folding", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the slice at hand, and wait for that."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        journal = self._journal
+        while not self._stopping.wait(SYNC_S / 10):
+            try:
+                if journal.waiting_bytes >= self._fold_bytes:
+                    self.fold()
+                if journal.log_bytes >= CHECKPOINT_BYTES:
+                    self.checkpoint()
+                if self._syncs and journal.last_seq != self._synced_seq:
+                    self._sync()
+            except Exception as error:  # noqa: BLE001  # whatever it is, nothing may be acknowledged after it
+                self._log.error("folding_failed", reason=described(error), exc_info=error)
+                with journal.turn:
+                    journal.fail(error)
+                    journal.turn.notify_all()
+                return
+
+    def fold(self) -> None:
+        """Move what has been committed up to now from the journal to the entries."""
+        connection = self._connection
+        started_s = time.monotonic()
+        through = self._journal.last_seq
+        connection.execute("DROP TABLE IF EXISTS temp.newest")
+        connection.execute(_COLLECT, {"through": through})
+        (keys,) = connection.execute("SELECT count(*) FROM temp.newest").fetchone()
+        for number, first in enumerate(range(1, keys + 1, SLICE_ROWS), 1):
+            if self._stopping.is_set():
+                return
+            with self._turn():
+                self._fold_slice(first, first + SLICE_ROWS - 1)
+            if number % SLICES_BETWEEN_CHECKPOINTS == 0:
+                self.checkpoint()
+        with self._turn():
+            connection.execute("UPDATE main.folded SET through_seq = ?", (through,))
+        connection.execute("DROP TABLE temp.newest")
+        while not self._stopping.is_set():
+            with self._turn():
+                dropped = self._drop_slice(through)
+            if not dropped:
+                self._log.info("folded", keys=keys, seconds=round(time.monotonic() - started_s, 3))
+                return
+
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the file, and have it started anew, unless somebody is reading it."""
+        connection, journal = self._connection, self._journal
+        for _ in range(CHECKPOINT_PASSES):
+            _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if pages - copied <= LAST_PAGES:
+                break
+        with journal.turn:
+            if pages - copied <= LAST_PAGES:
+                connection.execute("PRAGMA busy_timeout = 0")  # no tick waits for whoever is reading
+                connection.execute("PRAGMA wal_checkpoint(RESTART)")
+                connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+            journal.log_bytes = 0
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Write, in a short transaction, then pause for as long: the ticks come first."""
+        with self._journal.turn:
+            started_s = time.monotonic()
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+            self._connection.execute("COMMIT")
+            took_s = time.monotonic() - started_s
+        self._stopping.wait(took_s)
+
+    def _fold_slice(self, first: int, last: int) -> None:
+        """Bring the entries of neighbouring keys up to date."""
+        connection, span = self._connection, {"first": first, "last": last}
+        old, old_checksums = connection.execute(_COUNT_OLD, span).fetchone()
+        new, new_checksums = connection.execute(_COUNT_NEW, span).fetchone()
+        connection.execute(_DELETE, span)
+        connection.execute(_STORE, span)
+        connection.execute(
+            "UPDATE main.folded SET entries = entries + ?, checksums = checksums + ?",
+            (new - old, new_checksums - old_checksums),
+        )
+
+    def _drop_slice(self, through: int) -> int:
+        """Drop the oldest rows of the journal, up to one that has been folded; return how many."""
+        connection, journal = self._connection, self._journal
+        (first,) = connection.execute("SELECT coalesce(min(seq), 0) FROM main.journal").fetchone()
+        last = min(first + SLICE_DROPPED_ROWS - 1, through)
+        rows, size = connection.execute(_SIZE, (last,)).fetchone()
+        connection.execute("DELETE FROM main.journal WHERE seq <= ?", (last,))
+        journal.waiting_rows -= rows
+        journal.waiting_bytes -= size + rows * ROW_OVERHEAD_BYTES
+        journal.turn.notify_all()
+        return int(rows)
+
+    def _sync(self) -> None:
+        seq = self._journal.last_seq
+        descriptor = os.open(self._log_path, os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._synced_seq = seq

@@ -1,0 +1,107 @@
+"""Appends each tick's commits to the database, in one transaction, and knows how much waits to be folded."""
+
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Condition
+from typing import Final, final
+
+from kvs.adapters.storage.journaled import Row
+from kvs.adapters.storage.sqlite.file import checksum_of, described
+
+ROW_OVERHEAD_BYTES: Final = 32
+COMMIT_OVERHEAD_BYTES: Final = 8192
+"""What a commit takes in the write-ahead log beyond its rows: it holds whole pages, two on average in part."""
+
+
+class JournalError(Exception):
+    """Raised when the database cannot be written to; the message names the file and the reason."""
+
+
+@final
+class SqliteJournal:
+    """Implements :class:`kvs.adapters.storage.journaled.Journal`.
+
+    Args:
+        connection: To write with.
+        path: Of the database, for messages.
+        last_seq: Number of the last row there is.
+        rows: How many rows there are.
+        row_bytes: What those hold.
+        max_bytes: How much may wait to be folded before commits wait for the folding.
+
+    Attributes:
+        turn: To be held by whoever writes to the database. What waits there for room is told when there is some.
+        work: Called, without waiting for anything, after each commit; the folding listens.
+        last_seq: Number of the last row that was committed.
+        waiting_rows: How many rows have not been folded.
+        waiting_bytes: What they hold.
+        log_bytes: About what has gone into the write-ahead log since its last checkpoint.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, last_seq: int, rows: int, row_bytes: int, max_bytes: int
+    ) -> None:
+        self.turn = Condition()
+        self.last_seq = last_seq
+        self.waiting_rows = rows
+        self.waiting_bytes = row_bytes + rows * ROW_OVERHEAD_BYTES
+        self.log_bytes = 0
+        self._connection = connection
+        self._path = path
+        self._max_bytes = max_bytes
+        self._failure: str = ""
+
+    def append(self, batch: list[Row]) -> None:
+        """See :class:`kvs.adapters.storage.journaled.Journal`. O(rows), and one wait for the disk.
+
+        Raises:
+            JournalError: It is not known whether the batch has been written; only a restart can tell.
+        """
+        with self.turn:
+            while self.waiting_bytes > self._max_bytes and not self._failure:
+                self.turn.wait()
+            self.check()
+            seq = self.last_seq
+            rows = [(number, key, value, checksum_of(key, value)) for number, (key, value) in enumerate(batch, seq + 1)]
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany("INSERT INTO journal VALUES (?, ?, ?, ?)", rows)
+                self._connection.execute("COMMIT")
+            except Exception as error:
+                self.fail(error)
+                raise JournalError(self._failure) from error
+            size = 0
+            for key, value in batch:
+                size += len(key) + ROW_OVERHEAD_BYTES
+                if value is not None:
+                    size += len(value)
+            self.last_seq += len(rows)
+            self.waiting_rows += len(rows)
+            self.waiting_bytes += size
+            self.log_bytes += size + COMMIT_OVERHEAD_BYTES
+
+    def check(self) -> None:
+        """See :class:`kvs.adapters.storage.journaled.Journal`.
+
+        Raises:
+            JournalError: Writing has failed before, here or in the background.
+        """
+        if self._failure:
+            raise JournalError(self._failure)
+
+    def fail(self, error: Exception) -> None:
+        """Let nothing be written any more; the first failure is the one that is told."""
+        self._failure = self._failure or f"{self._path}: cannot be written: {described(error)}"
+
+    @property
+    def failed(self) -> bool:
+        """Whether writing has failed."""
+        return self._failure != ""
+
+    def stats(self) -> Mapping[str, int]:
+        """See :class:`kvs.adapters.storage.journaled.Journal`."""
+        return {"journal_rows": self.waiting_rows, "journal_bytes": self.waiting_bytes}
+
+    def close(self) -> None:
+        """See :class:`kvs.adapters.storage.journaled.Journal`. Whoever opened the database closes it."""

@@ -1,0 +1,107 @@
+"""Reads a database whole and believes nothing of it: every row is checked, and that none is missing.
+
+SQLite keeps no checksums of its pages. So each row has one; the entries' number and the sum of their checksums are kept
+beside them; and the journal's rows are numbered without a gap. What that leaves, the structure of the file, is checked
+by SQLite's own ``quick_check``.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from typing import final
+from zlib import crc32
+
+from kvs.adapters.storage.journaled import Row
+from kvs.adapters.storage.sqlite.file import checksum_of
+
+
+class CorruptionError(Exception):
+    """Raised when the file does not hold what was written; the message says what and where."""
+
+
+@final
+class Reader:
+    """Reads the rows of one database, in one read transaction of a connection.
+
+    Attributes:
+        entries: Number of entries read so far.
+        journal_rows: Number of the journal's rows read so far.
+        journal_bytes: What they hold.
+        read_bytes: Keys and values read so far.
+        last_seq: Number of the journal's last row, once all are read.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.entries = 0
+        self.journal_rows = 0
+        self.journal_bytes = 0
+        self.read_bytes = 0
+        self.last_seq = 0
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the entries in the order of their keys, then what the journal says of them since, in its order.
+
+        Raises:
+            CorruptionError: A row is damaged or missing.
+            sqlite3.Error: The file is damaged otherwise, or cannot be read.
+        """
+        rows = self._connection.execute("SELECT through_seq, entries, checksums FROM folded").fetchall()
+        if len(rows) != 1 or not all(type(figure) is int for figure in rows[0]):
+            raise CorruptionError("table folded does not have its one row")
+        through_seq, entries, checksums = rows[0]
+        yield from self._entries(entries, checksums)
+        yield from self._journal(through_seq)
+
+    def _entries(self, expected: int, expected_checksums: int) -> Iterator[Row]:
+        count = checksums = size = 0
+        last = b""
+        for key, value, checksum in self._connection.execute("SELECT key, value, checksum FROM entries"):
+            if type(key) is not bytes or type(value) is not bytes or crc32(value, crc32(key)) != checksum:
+                raise CorruptionError(f"entry {count + 1} in the order of keys is damaged")
+            if key <= last:
+                raise CorruptionError(f"entry {count + 1} is not in the order of keys")
+            last = key
+            checksums += checksum
+            size += len(key) + len(value)
+            count += 1
+            if not count & 0x3FF:
+                self.entries, self.read_bytes = count, size
+            yield key, value
+        self.entries, self.read_bytes = count, size
+        if count != expected or checksums != expected_checksums:
+            raise CorruptionError(f"entries are missing or old: there are {count}, and should be {expected}")
+
+    def _journal(self, through_seq: int) -> Iterator[Row]:
+        expected: int | None = None
+        for seq, key, value, checksum in self._connection.execute(
+            "SELECT seq, key, value, checksum FROM journal ORDER BY seq"
+        ):
+            if expected is None and seq > through_seq + 1:
+                raise CorruptionError(f"the journal begins at row {seq} and should at {through_seq + 1}")
+            if expected is not None and seq != expected:
+                raise CorruptionError(f"rows of the journal are missing: {seq} follows {expected - 1}")
+            expected = seq + 1
+            if not _is_row(key, value) or checksum_of(key, value) != checksum:
+                raise CorruptionError(f"row {seq} of the journal is damaged")
+            size = len(key) + len(value or b"")
+            self.journal_rows += 1
+            self.journal_bytes += size
+            self.read_bytes += size
+            yield key, value
+        self.last_seq = through_seq if expected is None else max(expected - 1, through_seq)
+
+
+def check_structure(connection: sqlite3.Connection) -> None:
+    """Check how the pages of the file hang together. Reads all of it.
+
+    Raises:
+        CorruptionError: They do not.
+        sqlite3.Error: The same, or the file cannot be read.
+    """
+    (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if answer != "ok":
+        raise CorruptionError(" ".join(answer.split()))
+
+
+def _is_row(key: object, value: object) -> bool:
+    return type(key) is bytes and key != b"" and (value is None or type(value) is bytes)
