@@ -62,9 +62,9 @@ def _opened_storage(settings: Settings, options: Mapping[str, Given], log: Filte
         yield storage
 
 
-def _open_sessions(sessions: EngineSessions, worker_threads: int) -> Iterator[SessionFactory]:
+def _open_sessions(storage: Storage, sessions: EngineSessions, worker_threads: int) -> Iterator[SessionFactory]:
     """Put workers before the sessions of a blocking engine, and nothing before those of any other."""
-    if not sessions.storage.blocking:
+    if not storage.blocking:
         yield sessions
         return
     try:
@@ -138,7 +138,7 @@ class Container(containers.DeclarativeContainer):
         log=log,
     )
 
-    sessions = providers.Resource(_open_sessions, engine_sessions, settings.provided.worker_threads)
+    sessions = providers.Resource(_open_sessions, storage, engine_sessions, settings.provided.worker_threads)
 
     protocol = providers.Singleton(
         LineProtocol,
@@ -185,13 +185,14 @@ def serve(container: Container) -> int:
             _spare_the_collector()
         if container.storage().blocking:
             sys.setswitchinterval(SWITCH_S)
-        code = asyncio.run(server.run())
-        if server.engine_hangs:
-            # Anything less would close the engine under its calls, as the interpreter does with what is left, and
-            # might wait for threads of the engine's own.
-            sys.stderr.flush()
-            os._exit(code)
-        return code
+        try:
+            return asyncio.run(server.run())
+        finally:
+            if server.engine_hangs:
+                # Anything less would close the engine under its calls, as the interpreter does with what is left over,
+                # and might wait for threads of the engine's own.
+                sys.stderr.flush()
+                os._exit(1)
     finally:
         container.shutdown_resources()
 

@@ -500,7 +500,7 @@ class Server:
         self.close_clients()
         with Client(self.host, self.port) as client:
             while keys := client.ask("KEYS")["result"]:
-                client.ok(*(f"DEL {key}" for key in keys))
+                client.ok(*(f"DEL {key}\r" for key in keys))  # the server drops one CR, which a key may end in
             for _ in polling("nothing is left of the clients there were"):
                 figures = client.info("server")
                 if figures["clients"] == 1 and not figures.get("history_bytes"):

@@ -76,7 +76,7 @@ def test_open_transactions_are_aborted_before_the_engine_is_closed(watched: Watc
 
 
 def test_a_call_that_ends_just_after_the_drain(start_server: StartServer, engine: EngineControl) -> None:
-    """Its client has been cut off by then; the engine is closed when it has ended, and the stop is an orderly one."""
+    """Its client is being cut off; the engine is closed when it has ended, and the stop is an orderly one."""
     server = start_server("--drain-timeout-s", "0.1", *engine.flags, env=engine.env)
     client = hand_over(server, engine)
     server.send_signal(signal.SIGTERM)
@@ -85,7 +85,6 @@ def test_a_call_that_ends_just_after_the_drain(start_server: StartServer, engine
     client.wait_ended()
     assert server.wait_exit() == 0
     engine.wait_closed()
-    assert engine.keys("get") == []
 
 
 @pytest.mark.parametrize("leaves", [False, True], ids=["its client is there", "its client has left"])

@@ -66,6 +66,27 @@ def test_read_only_transaction_never_conflicts(server: Server) -> None:
     assert two.ask("COMMIT") == OK
 
 
+def test_read_only_transaction(server: Server) -> None:
+    """START READONLY reads one snapshot, holds the same however much it reads, and refuses to write."""
+    one, two = server.connect(), server.connect()
+    one.ok(*(f"PUT key{number} 1" for number in range(500)))
+    two.ok("START READONLY")
+    one.ok("PUT key1 2", "DEL key2", "PUT key 2")
+    held_bytes = two.info("session")["transaction_bytes"]
+    two.ok("START", *(f"GET key{number}" for number in range(500)), "KEYS", "COUNT", "COMMIT")
+    assert two.info("session")["transaction_bytes"] == held_bytes
+    refused = [two.ask(line) for line in ("PUT key1 3", "DEL key1", "DEL none")]
+    assert [(reply["code"], "READONLY" in reply["mesg"]) for reply in refused] == [("usage", True)] * 3
+    assert [two.get(key) for key in ("key1", "key2", "key")] == ["1", "1", None]
+    assert two.ask("COUNT")["result"] == 500
+    assert two.ask("COMMIT") == OK
+    assert [two.get(key) for key in ("key1", "key2", "key")] == ["2", None, "2"]
+    two.ok("PUT key1 3", "START", "PUT key1 4")
+    assert two.ask("START READONLY")["code"] == "usage"
+    two.ok("COMMIT")
+    assert one.get("key1") == "4"
+
+
 def test_blind_write_never_conflicts(server: Server) -> None:
     """A transaction that reads nothing commits, whoever has written the key meanwhile."""
     one, two = server.connect(), server.connect()

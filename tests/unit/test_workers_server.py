@@ -7,7 +7,7 @@ import select
 import selectors
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, Literal
 
@@ -143,6 +143,22 @@ def test_threads_that_cannot_be_had_are_a_mistake_in_the_settings() -> None:
     finally:
         threading.stack_size(default)
     assert threading.active_count() == before
+
+
+def test_the_threads_end_before_the_engine_is_closed() -> None:
+    """Whatever it holds for each of them, nobody uses it any more."""
+    before = threading.active_count()
+    left: list[int] = []
+
+    def open_engine() -> Iterator[GatedStorage]:
+        yield GatedStorage()
+        left.append(threading.active_count())
+
+    container = Container(settings=Settings(worker_threads=3), storage=providers.Resource(open_engine))
+    container.sessions()
+    assert threading.active_count() == before + 3
+    container.shutdown_resources()
+    assert left == [before]
 
 
 def test_an_engine_that_does_not_block_has_no_threads() -> None:

@@ -114,10 +114,11 @@ class EngineSession(Session):
                 return answers.flag(self._storage.delete(key))
             except Exception as error:
                 raise self._failed(error, writing=True) from None
-        pending = self._stack.pending(key)
+        stack = self._stack
+        stack.check_may_write()
+        pending = stack.pending(key)
         if pending is TOMBSTONE:
             return False
-        stack = self._stack
         if pending is None:
             stack = stack.observe(key)
             try:
@@ -172,7 +173,7 @@ class EngineSession(Session):
         self._replace(observed)
         return count
 
-    def start(self) -> None:
+    def start(self, *, read_only: bool = False) -> None:
         """See :class:`kvs.ports.inbound.Session`. O(1)."""
         sessions = self._sessions
         if self._snapshot is not None:
@@ -181,7 +182,7 @@ class EngineSession(Session):
                     f"The transaction is {self._stack.depth} levels deep and max_transaction_depth is "
                     f"{self._limits.max_transaction_depth}."
                 )
-            self._replace(self._grown(self._stack.nest()))
+            self._replace(self._grown(self._stack.nest(read_only=read_only)))
             return
         snapshot: Snapshot | None = None
         try:
@@ -196,7 +197,7 @@ class EngineSession(Session):
         self._snapshot = snapshot
         self.started_at_s = sessions.clock()
         try:
-            self._replace(self._grown(IDLE.start(snapshot)))
+            self._replace(self._grown(IDLE.start(snapshot, read_only=read_only)))
         except LimitError:
             self._end()
             raise

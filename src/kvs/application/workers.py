@@ -96,7 +96,8 @@ class _Call:
 
     def asks(self, question: "partial[Any]") -> bool:
         """Return whether this is the question."""
-        return self._question.func == question.func and self._question.args == question.args
+        mine = self._question
+        return (mine.func, mine.args, mine.keywords) == (question.func, question.args, question.keywords)
 
     def make(self) -> None:
         """Ask until there is an answer: a listing need not make way for others here. By a worker."""
@@ -186,9 +187,9 @@ class WorkerSession(Session):
         """See :class:`kvs.ports.inbound.Session`."""
         return self._ask(partial(self._inner.count, prefix), at_once=False)
 
-    def start(self) -> None:
+    def start(self, *, read_only: bool = False) -> None:
         """See :class:`kvs.ports.inbound.Session`."""
-        self._ask(partial(self._inner.start), at_once=self.depth > 0)
+        self._ask(partial(self._inner.start, read_only=read_only), at_once=self.depth > 0)
 
     def commit(self) -> Committed | Conflict:
         """See :class:`kvs.ports.inbound.Session`."""

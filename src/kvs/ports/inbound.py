@@ -100,8 +100,14 @@ class Session(ABC):
         """Return the number of keys under the prefix."""
 
     @abstractmethod
-    def start(self) -> None:
-        """Open a transaction, or a frame inside the open one."""
+    def start(self, *, read_only: bool = False) -> None:
+        """Open a transaction, or a frame inside the open one.
+
+        Args:
+            read_only: Whether nothing will be written. Such a transaction never conflicts, and holds the same however
+                much it reads; PUT and DEL are refused in it. Every frame inside it is read-only, too, and none can be
+                inside one that may write.
+        """
 
     @abstractmethod
     def commit(self) -> Committed | Conflict:

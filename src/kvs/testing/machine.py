@@ -86,7 +86,7 @@ reads = st.one_of(
     st.builds("KEYS {}".format, prefixes),
     st.builds("KEYS {} {}".format, prefixes, keys),
 )
-frames = st.sampled_from(("START", "START", "COMMIT", "ROLLBACK"))
+frames = st.sampled_from(("START", "START", "START READONLY", "COMMIT", "COMMIT", "ROLLBACK"))
 
 
 class SessionsMachine(RuleBasedStateMachine):
@@ -172,6 +172,8 @@ def random_line(random: Random) -> str:
         return f"{verb} {random.choice(KEYS)}"
     if verb == "KEYS" and random.random() < 0.5:
         return f"KEYS {random.choice(PREFIXES)} {random.choice(KEYS)}"
+    if verb == "START" and random.random() < 0.2:
+        return "START READONLY"
     return f"{verb} {random.choice(PREFIXES)}" if verb in ("KEYS", "COUNT") else verb
 
 
