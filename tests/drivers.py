@@ -9,14 +9,16 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import IO, Protocol
 
 from kvs.adapters.inbound.line import LineConnection
 from kvs.adapters.inbound.line_commands import LineLimits
 from kvs.application.budget import ClientsBudget
 from kvs.application.session import EngineSessions, SessionLimits
+from kvs.application.workers import Task, WorkerSessions, WorkerThreads
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 from tests.counted_storage import CountedStorage
@@ -52,8 +54,28 @@ class Clock:
         return self.now_s
 
 
+class Loop:
+    """Tasks that worker threads have posted, run by the test when it says so."""
+
+    def __init__(self) -> None:
+        self._tasks: SimpleQueue[Task] = SimpleQueue()
+
+    def post(self, task: Task) -> None:
+        """Take a task. By any thread."""
+        self._tasks.put(task)
+
+    def run_until(self, there: Callable[[], bool]) -> None:
+        """Run what is posted until it has come to something."""
+        while not there():
+            self._tasks.get(timeout=TIMEOUT_S)()
+
+
 class InProcessDriver:
     """Line connections over sessions over an engine, without any transport.
+
+    Args:
+        storage: The engine.
+        worker_threads: How many threads call it; none by default.
 
     Attributes:
         storage: The engine, counted.
@@ -61,15 +83,18 @@ class InProcessDriver:
         log: What was logged.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, worker_threads: int = 0) -> None:
         self.storage = CountedStorage(storage)
         self.budget = ClientsBudget(1 << 40)
         self.log = io.StringIO()
         logger = make_logger("info", "json", self.log)
         about = {"version": "0", "build": "test", "engine": "test"}
-        self._sessions = EngineSessions(
-            self.storage, SessionLimits(1 << 40, 1 << 20), self.budget, Clock(), about, logger
-        )
+        sessions = EngineSessions(self.storage, SessionLimits(1 << 40, 1 << 20), self.budget, Clock(), about, logger)
+        self._loop = Loop()
+        self._threads = WorkerThreads(worker_threads)
+        self._sessions: EngineSessions | WorkerSessions = sessions
+        if worker_threads:
+            self._sessions = WorkerSessions(sessions, self._threads, lambda: self._loop.post)
         self._limits = LineLimits(1 << 10, 1 << 20, 1 << 20, 1 << 30)
         self._logger = logger
         self._connections: dict[int, LineConnection] = {}
@@ -81,6 +106,9 @@ class InProcessDriver:
             connection = LineConnection(self._sessions.open(), self._limits, self.budget, self._logger)
             self._connections[session] = connection
         connection.receive(line.encode() + b"\n")
+        while connection.backlog:
+            self._see_call_end(connection)
+            connection.resume()
         self.storage.sync()
         output = connection.take_output()
         assert output.count(b"\n") == 1, output
@@ -93,6 +121,10 @@ class InProcessDriver:
         connection = self._connections.pop(session, None)
         if connection is not None:
             connection.close()
+            self._see_call_end(connection)
+
+    def _see_call_end(self, connection: LineConnection) -> None:
+        self._loop.run_until(lambda: not connection.session.in_flight)
 
     def check(self, open_transactions: int) -> None:
         """See :class:`Driver`."""
@@ -106,6 +138,7 @@ class InProcessDriver:
         for session in list(self._connections):
             self.disconnect(session)
         self.check(0)
+        self._threads.close()
         self.storage.close()
 
 
@@ -150,9 +183,9 @@ class SocketDriver:
 
 
 @contextmanager
-def server_process(*arguments: str) -> Iterator[int]:
+def server_process(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[int]:
     """Run a real server on a free port; yield the port, then stop it and see it stop cleanly."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")} | dict(env or {})
     command = [sys.executable, "-m", "kvs", "--port", "0", "--log-format", "json", *arguments]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None

@@ -1,9 +1,9 @@
 """The command line. ``serve`` is the default command; what a command runs is imported when it runs."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -21,6 +21,10 @@ from kvs.config import (
     settings_of,
 )
 from kvs.config import load as load_configuration
+from kvs.errors import CommandError
+
+if TYPE_CHECKING:
+    from kvs.adapters.storage.sqlite.care import Soundness
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -95,18 +99,13 @@ def serve(**given: Any) -> None:  # one argument per setting
     the environment, the environment over the file.
     """
     configuration = _load(given)
-    from kvs.adapters.inbound.listener import ListenError  # noqa: PLC0415
     from kvs.bootstrap import Container  # noqa: PLC0415
     from kvs.bootstrap import serve as run  # noqa: PLC0415
-    from kvs.engine import StorageOpenError  # noqa: PLC0415
 
     container = Container(settings=configuration.settings, options=configuration.options)
     for variable in configuration.unknown_variables:
         container.log().warning("unknown_environment_variable", variable=variable)
-    try:
-        sys.exit(run(container))
-    except (ListenError, StorageOpenError) as error:
-        raise click.ClickException(str(error)) from None
+    sys.exit(run(container))
 
 
 @commands.command()
@@ -180,7 +179,7 @@ def dump(file: str, **given: Any) -> None:  # one argument per setting
     from kvs.care.files import writing  # noqa: PLC0415
     from kvs.care.place import open_source  # noqa: PLC0415
 
-    with _told_in_a_line(), open_source(_load_where(given)) as source, writing(file) as output:
+    with open_source(_load_where(given)) as source, writing(file) as output:
         run(source, output)
 
 
@@ -200,7 +199,7 @@ def load(file: str, **given: Any) -> None:  # one argument per setting
 
     configuration = _load_where(given)
     settings = configuration.settings
-    with _told_in_a_line(), reading(file) as stream, open_sink(configuration) as sink:
+    with reading(file) as stream, open_sink(configuration) as sink:
         run(stream, sink, longest_line_bytes(settings.max_key_bytes, settings.max_value_bytes))
 
 
@@ -211,19 +210,43 @@ def _load_where(given: dict[str, Any]) -> Configuration:
     return configuration
 
 
-@contextmanager
-def _told_in_a_line() -> Iterator[None]:
-    """Tell what ends a dump or a load in one line; nothing if nobody reads it any more."""
-    from kvs.care.errors import CareError  # noqa: PLC0415
+@commands.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+def verify(directory: Path) -> None:
+    """Check a data directory of the sqlite engine: every row, and how the file hangs together.
 
-    try:
-        yield
-    except CareError as error:
-        raise click.ClickException(str(error)) from None
-    except KeyboardInterrupt:
-        raise click.ClickException("interrupted") from None
-    except BrokenPipeError:
-        sys.exit(1)
+    A server may be using it. Exit code 1 tells that it is damaged.
+    """
+    from kvs.adapters.storage.sqlite.care import verify as check  # noqa: PLC0415
+
+    _echo_soundness(directory, check(directory))
+
+
+@commands.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("destination", type=click.Path(path_type=Path))
+def backup(directory: Path, destination: Path) -> None:
+    """Copy a data directory of the sqlite engine into a new one, as it is at one moment, and verify the copy.
+
+    The server that is using it goes on meanwhile.
+    """
+    from kvs.adapters.storage.sqlite.care import back_up  # noqa: PLC0415
+
+    with click.progressbar(length=1, label="Copying", file=sys.stderr) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        sound = back_up(directory, destination, show)
+    _echo_soundness(destination, sound)
+
+
+def _echo_soundness(directory: Path, sound: "Soundness") -> None:
+    click.echo(
+        f"{directory}: sound; {sound.keys} keys, {sound.bytes} bytes of keys and values, "
+        f"{sound.journal_rows} rows of the journal to be folded"
+    )
 
 
 def _echo_table(rows: Sequence[tuple[str, ...]]) -> None:
@@ -239,9 +262,12 @@ def main() -> None:
     except click.ClickException as error:
         click.echo(f"kvs: {error.format_message()}", err=True)
         code = error.exit_code
-    except ConfigError as error:
+    except CommandError as error:
         click.echo(f"kvs: {error}", err=True)
-        code = 2
-    except click.Abort:
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("kvs: interrupted", err=True)
+        code = 1
+    except BrokenPipeError:  # nobody reads any more
         code = 1
     sys.exit(code)

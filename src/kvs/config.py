@@ -8,10 +8,12 @@ its options, which are read in the same way once the engine is known: see :func:
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
+
+from kvs.errors import CommandError
 
 Options = TypeVar("Options", bound=msgspec.Struct)
 
@@ -25,8 +27,10 @@ MAX_SECONDS: Final = 1e9
 _UNITS: Final = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 
 
-class ConfigError(Exception):
+class ConfigError(CommandError):
     """Raised when a setting is not allowed; one line that names it, its value, its origin and what is allowed."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +45,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     transport: Annotated[
         Literal["auto", "epoll", "asyncio"], Meta(description="auto: epoll on Linux, else asyncio")
     ] = "auto"
+    worker_threads: Annotated[
+        int, Meta(ge=1, le=10_000, description="threads that call the engine, if it is a blocking one")
+    ] = 64
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"],
         Meta(description="least severe events to log"),

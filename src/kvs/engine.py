@@ -12,10 +12,11 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from kvs.config import Settings
+from kvs.errors import CommandError
 from kvs.ports.storage import Storage
 
 
-class StorageOpenError(Exception):
+class StorageOpenError(CommandError):
     """Raised by an engine that cannot be opened; one line that names the file or address, and the reason."""
 
 

@@ -20,3 +20,13 @@ def test_every_reply_is_the_models(open_storage: OpenStorage) -> None:
 def test_a_long_random_walk_agrees_with_the_model(open_storage: OpenStorage, seed: int) -> None:
     """Thousands of commands on one data set."""
     random_walk(InProcessDriver(open_storage()), seed, 10_000)
+
+
+def test_every_reply_is_the_models_when_workers_call_the_engine(open_storage: OpenStorage) -> None:
+    """Nor can it be told who calls the engine."""
+    run_machine(lambda: InProcessDriver(open_storage(), worker_threads=2), share=0.1)
+
+
+def test_a_long_random_walk_agrees_with_the_model_when_workers_call_the_engine(open_storage: OpenStorage) -> None:
+    """The same at length."""
+    random_walk(InProcessDriver(open_storage(), worker_threads=2), 12, 3_000)

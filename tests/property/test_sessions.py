@@ -6,18 +6,31 @@ import pytest
 
 from kvs.adapters.storage.memory import MemoryStorage
 from tests.drivers import InProcessDriver, SocketDriver, server_process
+from tests.integration.harness import slow_engine
 from tests.machine import random_walk, run_machine
 
 NO_LIMIT = 1 << 40
 
 
-@pytest.fixture(scope="module", params=["auto", "asyncio", "sqlite"])
+BLOCKS, BLOCKS_ENVIRONMENT = slow_engine(0.0)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(("auto", (), {}), id="memory"),
+        pytest.param(("asyncio", (), {}), id="asyncio, memory"),
+        pytest.param(("auto", ("--storage", "sqlite"), {}), id="sqlite"),
+        pytest.param(("auto", BLOCKS, BLOCKS_ENVIRONMENT), id="blocking"),
+        pytest.param(("asyncio", BLOCKS, BLOCKS_ENVIRONMENT), id="asyncio, blocking"),
+    ],
+)
 def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """One real server for all the tests here, of each transport there is on any system, and of the durable engine."""
-    flags = ["--transport", request.param]
-    if request.param == "sqlite":
-        flags = ["--storage", "sqlite", "--data-dir", str(tmp_path_factory.mktemp("data"))]
-    with server_process(*flags) as number:
+    """One real server for all the tests here, of each transport there is on any system, and an engine of each kind."""
+    transport, flags, env = request.param
+    if "sqlite" in flags:
+        flags = (*flags, "--data-dir", str(tmp_path_factory.mktemp("data")))
+    with server_process("--transport", transport, *flags, env=env) as number:
         yield number
 
 

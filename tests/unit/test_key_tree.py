@@ -255,3 +255,20 @@ def test_a_long_random_walk_agrees_with_a_sorted_list(seed: int) -> None:
             versions.check(key_of(first)[:1], b"", SPACE)
             check_shape(versions.tree.root)
     versions.check(b"", b"", SPACE)
+
+
+@pytest.mark.parametrize("count", [0, 1, 47, 48, 49, 48 * 48, 48 * 48 + 1, 5000])
+def test_a_set_that_was_filled_at_once_is_as_any_other(count: int) -> None:
+    """At every edge of a node or a level; and it goes on from there, with views of what it was."""
+    random = Random(count)
+    versions = Versions()
+    versions.keys = {key_of(number) for number in random.sample(range(SPACE), count)}
+    versions.tree.fill(sorted(versions.keys))
+    versions.check(b"", b"", SPACE)
+    for number in range(300):
+        if number % 60 == 0:
+            versions.view()
+        versions.toggle(random.choice(sorted(versions.keys)) if number % 2 and versions.keys else random.randbytes(2))
+    for prefix in PREFIXES:
+        versions.check(prefix, random.randbytes(2), 100)
+    check_shape(versions.tree.root)

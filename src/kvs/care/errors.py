@@ -2,11 +2,13 @@
 
 from typing import Final
 
+from kvs.errors import CommandError
+
 SHOWN_CHARACTERS: Final = 200
 """Most that is repeated in a message of what others have written."""
 
 
-class CareError(Exception):
+class CareError(CommandError):
     """Raised when a dump or a load cannot be done."""
 
 

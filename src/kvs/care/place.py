@@ -83,15 +83,11 @@ def _connect(configuration: Configuration) -> LineClient:
 def _open_storage(configuration: Configuration) -> Iterator[Storage]:
     from kvs.adapters.storage.engines import find  # noqa: PLC0415  # 0.1 s that only a data directory needs
     from kvs.bootstrap import open_storage  # noqa: PLC0415
-    from kvs.engine import StorageOpenError  # noqa: PLC0415
     from kvs.logs import make_logger  # noqa: PLC0415
 
     settings = configuration.settings
     if not find(settings.storage).durable:
         raise ConfigError(f"storage: engine {settings.storage!r} keeps nothing in a data directory")
     log = make_logger(LOG_LEVEL, settings.log_format)
-    try:
-        with open_storage(settings, configuration.options, log) as storage:
-            yield storage
-    except StorageOpenError as error:
-        raise CareError(str(error)) from None
+    with open_storage(settings, configuration.options, log) as storage:
+        yield storage

@@ -12,6 +12,8 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.errors import CommandError
+
 BACKLOG: Final = 4096
 ACCEPTED_PER_TURN: Final = 64
 """Most clients accepted per wake-up, so that a storm of them does not hold up those who are here."""
@@ -23,7 +25,7 @@ _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS,
 _NOTHING_TO_ACCEPT: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR})
 
 
-class ListenError(Exception):
+class ListenError(CommandError):
     """Raised when an address cannot be listened on; the message names it."""
 
 

@@ -19,7 +19,7 @@ from kvs.adapters.storage.sqlite.file import NAME, Durability, connect, describe
 from kvs.adapters.storage.sqlite.folding import Folding
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
 from kvs.adapters.storage.sqlite.reading import CorruptionError, Reader, check_structure
-from kvs.adapters.storage.sqlite.wal import find_damage
+from kvs.adapters.storage.sqlite.wal import cut_log
 from kvs.config import MAX_BYTES, ConfigError, Settings
 from kvs.engine import Engine, StorageOpenError
 from kvs.ports.storage import Storage
@@ -47,8 +47,8 @@ class SqliteOptions(msgspec.Struct, frozen=True):
         Meta(
             ge=1 << 20,
             le=MAX_BYTES,
-            description="commits that wait to be folded into the table; folding begins at a quarter, and beyond this "
-            "writes wait for it",
+            description="commits that wait to be folded into the table of entries, a sixteenth at a time; beyond this, "
+            "writes wait for the folding",
         ),
     ] = 256 << 20
 
@@ -60,7 +60,7 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
     with locked_data_dir(settings.data_dir) as directory:
         path = directory / NAME
         if options.durability == "full":
-            _check_log(path)
+            cut_log(path)
         with (
             closing(open_database(path, options.durability)) as connection,
             closing(connect(path, options.durability)) as background,
@@ -77,7 +77,7 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
                 row_bytes=reader.journal_bytes,
                 max_bytes=options.max_journal_bytes,
             )
-            folding = Folding(background, path, journal, options.durability, options.max_journal_bytes // 4, log)
+            folding = Folding(background, path, journal, options.durability, options.max_journal_bytes, log)
             storage = JournaledStorage(memory, journal)
             folding.start()
             try:
@@ -93,19 +93,6 @@ SQLITE: Final = Engine(
     options=SqliteOptions,
     durable=True,
 )
-
-
-def _check_log(path: Path) -> None:
-    log_path = path.with_name(path.name + "-wal")
-    try:
-        damage = find_damage(log_path)
-    except OSError as error:
-        raise StorageOpenError(f"{log_path}: cannot be read: {described(error)}") from None
-    if damage is not None:
-        raise StorageOpenError(
-            f"{log_path}: is damaged at byte {damage}, before commits that had been acknowledged; nothing was changed. "
-            "Restore a backup; or, if the machine lost power while durability was not full, start with that durability"
-        )
 
 
 def _check_sizes(settings: Settings, connection: sqlite3.Connection) -> None:

@@ -24,18 +24,23 @@ from structlog.typing import FilteringBoundLogger
 from kvs.adapters.storage.sqlite.file import BUSY_TIMEOUT_S, Durability, described
 from kvs.adapters.storage.sqlite.journal import ROW_OVERHEAD_BYTES, SqliteJournal
 
-SLICE_ROWS: Final = 200
-"""Entries changed in one transaction: about 1 ms."""
+SLICE_BYTES: Final = 256 << 10
+"""What is folded in one transaction: about 2 ms."""
+
+ROW_COST_BYTES: Final = 1300
+"""What a row counts for beside its key and value: 200 small ones make a slice."""
 
 SLICE_DROPPED_ROWS: Final = 2000
-"""Rows of the journal dropped in one transaction: about 1 ms."""
+"""Most rows of the journal dropped in one transaction: about 2 ms."""
 
-CHECKPOINT_BYTES: Final = 16 << 20
-"""Size of the write-ahead log from which it is copied into the file. Twice as much makes a start after a crash longer,
-half as much writes pages that are written again and again twice as often."""
+PORTIONS: Final = 16
+"""What the journal may hold, in portions. One is folded at a time, and the write-ahead log is started anew when it has
+grown to as much: larger ones make a start after a crash longer, smaller ones write the same pages more often."""
+
+PAGE_BYTES: Final = 4096
 
 CHECKPOINT_PASSES: Final = 4
-LAST_PAGES: Final = 128
+LAST_PAGES: Final = 64
 """Pages that may be left to copy when the log is started anew, while a tick waits: about 1 ms."""
 
 SYNC_S: Final = 1.0
@@ -44,19 +49,25 @@ SYNC_S: Final = 1.0
 SLICES_BETWEEN_CHECKPOINTS: Final = 32
 """How many slices may be folded before the log is copied: keys far apart dirty a page each, 25 MiB in all."""
 
+# The newest row of each key, in the order of keys: what stands beside max() comes from the row that has it.
 _COLLECT: Final = """
 CREATE TEMP TABLE newest AS
-SELECT max(seq) AS seq FROM main.journal WHERE seq <= :through GROUP BY key ORDER BY key
+SELECT key, value, checksum, max(seq) FROM main.journal WHERE seq <= ? GROUP BY key ORDER BY key
 """
-_SLICE: Final = "FROM temp.newest n JOIN main.journal j ON j.seq = n.seq WHERE n.rowid BETWEEN :first AND :last"
+_CUT: Final = """
+SELECT min(row), max(row) FROM (
+  SELECT rowid AS row, sum(:row + length(key) + coalesce(length(value), 0)) OVER (ORDER BY rowid) / :slice AS slice
+  FROM temp.newest
+) GROUP BY slice
+"""
+_SLICE: Final = "FROM temp.newest WHERE rowid BETWEEN :first AND :last"
 _COUNT_OLD: Final = f"""
-SELECT count(*), coalesce(sum(checksum), 0) FROM main.entries WHERE key IN (SELECT j.key {_SLICE})
+SELECT count(*), coalesce(sum(checksum), 0) FROM main.entries WHERE key IN (SELECT key {_SLICE})
 """  # noqa: S608  # made of constants, as the next ones
-_COUNT_NEW: Final = f"SELECT count(*), coalesce(sum(j.checksum), 0) {_SLICE} AND j.value IS NOT NULL"
-_DELETE: Final = f"DELETE FROM main.entries WHERE key IN (SELECT j.key {_SLICE} AND j.value IS NULL)"  # noqa: S608
+_COUNT_NEW: Final = f"SELECT count(*), coalesce(sum(checksum), 0) {_SLICE} AND value IS NOT NULL"
+_DELETE: Final = f"DELETE FROM main.entries WHERE key IN (SELECT key {_SLICE} AND value IS NULL)"  # noqa: S608
 _STORE: Final = f"""
-INSERT OR REPLACE INTO main.entries
-SELECT j.key, j.value, j.checksum {_SLICE} AND j.value IS NOT NULL ORDER BY n.rowid
+INSERT OR REPLACE INTO main.entries SELECT key, value, checksum {_SLICE} AND value IS NOT NULL ORDER BY rowid
 """
 _SIZE: Final = """
 SELECT count(*), coalesce(sum(length(key) + coalesce(length(value), 0)), 0) FROM main.journal WHERE seq <= ?
@@ -72,7 +83,7 @@ class Folding:
         path: Of the database.
         journal: What is folded.
         durability: Of the database.
-        fold_bytes: How much the journal gathers before it is folded.
+        max_journal_bytes: How much may wait to be folded.
         log: For what takes long and what fails.
     """
 
@@ -82,14 +93,14 @@ class Folding:
         path: Path,
         journal: SqliteJournal,
         durability: Durability,
-        fold_bytes: int,
+        max_journal_bytes: int,
         log: FilteringBoundLogger,
     ) -> None:
         self._connection = connection
         self._log_path = path.with_name(path.name + "-wal")
         self._journal = journal
         self._syncs = durability == "normal"
-        self._fold_bytes = fold_bytes
+        self._portion_bytes = max_journal_bytes // PORTIONS
         self._log = log
         self._stopping = Event()
         self._synced_seq = journal.last_seq
@@ -108,9 +119,9 @@ class Folding:
         journal = self._journal
         while not self._stopping.wait(SYNC_S / 10):
             try:
-                if journal.waiting_bytes >= self._fold_bytes:
+                while journal.waiting_bytes >= self._portion_bytes and not self._stopping.is_set():
                     self.fold()
-                if journal.log_bytes >= CHECKPOINT_BYTES:
+                if journal.log_bytes >= self._portion_bytes:
                     self.checkpoint()
                 if self._syncs and journal.last_seq != self._synced_seq:
                     self._sync()
@@ -122,18 +133,21 @@ class Folding:
                 return
 
     def fold(self) -> None:
-        """Move what has been committed up to now from the journal to the entries."""
-        connection = self._connection
+        """Move a portion of the oldest rows from the journal to the entries."""
+        connection, journal = self._connection, self._journal
         started_s = time.monotonic()
-        through = self._journal.last_seq
+        with journal.turn:
+            rows = journal.waiting_rows * self._portion_bytes // max(journal.waiting_bytes, self._portion_bytes)
+            rows = min(max(rows, 1), journal.waiting_rows)
+            through = journal.last_seq - journal.waiting_rows + rows
         connection.execute("DROP TABLE IF EXISTS temp.newest")
-        connection.execute(_COLLECT, {"through": through})
-        (keys,) = connection.execute("SELECT count(*) FROM temp.newest").fetchone()
-        for number, first in enumerate(range(1, keys + 1, SLICE_ROWS), 1):
+        connection.execute(_COLLECT, (through,))
+        slices = connection.execute(_CUT, {"row": ROW_COST_BYTES, "slice": SLICE_BYTES}).fetchall()
+        for number, (first, last) in enumerate(slices, 1):
             if self._stopping.is_set():
                 return
             with self._turn():
-                self._fold_slice(first, first + SLICE_ROWS - 1)
+                self._fold_slice(first, last)
             if number % SLICES_BETWEEN_CHECKPOINTS == 0:
                 self.checkpoint()
         with self._turn():
@@ -143,7 +157,8 @@ class Folding:
             with self._turn():
                 dropped = self._drop_slice(through)
             if not dropped:
-                self._log.info("folded", keys=keys, seconds=round(time.monotonic() - started_s, 3))
+                keys = slices[-1][1] if slices else 0
+                self._log.info("folded", rows=rows, keys=keys, seconds=round(time.monotonic() - started_s, 3))
                 return
 
     def checkpoint(self) -> None:
@@ -154,7 +169,7 @@ class Folding:
             if pages - copied <= LAST_PAGES:
                 break
         with journal.turn:
-            if pages - copied <= LAST_PAGES:
+            if pages * PAGE_BYTES >= self._portion_bytes and pages - copied <= LAST_PAGES:
                 connection.execute("PRAGMA busy_timeout = 0")  # no tick waits for whoever is reading
                 connection.execute("PRAGMA wal_checkpoint(RESTART)")
                 connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
@@ -162,14 +177,15 @@ class Folding:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Write, in a short transaction, then pause for as long: the ticks come first."""
+        """Write, in a short transaction, then pause for as long: the ticks come first, unless much is waiting."""
         with self._journal.turn:
             started_s = time.monotonic()
             self._connection.execute("BEGIN IMMEDIATE")
             yield
             self._connection.execute("COMMIT")
             took_s = time.monotonic() - started_s
-        self._stopping.wait(took_s)
+        if self._journal.waiting_bytes < PORTIONS // 2 * self._portion_bytes:
+            self._stopping.wait(took_s)
 
     def _fold_slice(self, first: int, last: int) -> None:
         """Bring the entries of neighbouring keys up to date."""
@@ -187,7 +203,8 @@ class Folding:
         """Drop the oldest rows of the journal, up to one that has been folded; return how many."""
         connection, journal = self._connection, self._journal
         (first,) = connection.execute("SELECT coalesce(min(seq), 0) FROM main.journal").fetchone()
-        last = min(first + SLICE_DROPPED_ROWS - 1, through)
+        row_bytes = journal.waiting_bytes // max(journal.waiting_rows, 1)
+        last = min(first + min(SLICE_DROPPED_ROWS, (SLICE_BYTES // max(row_bytes, 1)) + 1) - 1, through)
         rows, size = connection.execute(_SIZE, (last,)).fetchone()
         connection.execute("DELETE FROM main.journal WHERE seq <= ?", (last,))
         journal.waiting_rows -= rows
