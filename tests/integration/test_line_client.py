@@ -1,7 +1,9 @@
 """The line-protocol client of dumps and loads: how much is under way, and what it makes of the end."""
 
 import socket
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,7 +14,7 @@ from kvs.care.errors import CareError
 from kvs.care.line_client import BATCH_BYTES, NUMBER, OK, TEXT, WINDOW_BYTES, LineClient, ServerError
 
 from .conftest import StartServer
-from .harness import Server
+from .harness import TIMEOUT_S, Server
 
 PONG = b'{"status": "Ok", "result": "PONG"}\n'
 LONGEST = 1 << 20
@@ -122,6 +124,24 @@ def test_the_last_words_of_a_server_are_heard() -> None:
         assert said.value.code == "timeout"
         with pytest.raises(CareError, match="is lost: the server has closed it"):
             next(replies)
+
+
+def test_the_last_words_of_a_server_are_heard_by_who_cannot_send() -> None:
+    """It had gone before anything was sent."""
+    gone = threading.Event()
+
+    def serve(sock: socket.socket) -> None:
+        sock.sendall(OK + b'{"status": "Error", "code": "timeout", "mesg": "Enough."}\n')
+        sock.close()
+        gone.set()
+
+    with scripted(serve) as client:
+        assert gone.wait(TIMEOUT_S)
+        replies = client.pipelined(puts(1000, 1000))
+        with pytest.raises(CareError) as said:
+            deque(map(client.done, replies))
+    if sys.platform == "linux":  # elsewhere a connection that is reset may lose what had arrived
+        assert str(said.value) == "timeout: Enough."
 
 
 def test_half_a_reply_is_none() -> None:
