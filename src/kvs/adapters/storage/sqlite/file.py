@@ -59,43 +59,54 @@ def open_database(path: Path, durability: Durability) -> sqlite3.Connection:
     Raises:
         StorageOpenError: It cannot be opened, or is not ours.
     """
+    connection = connect(path, durability)
     try:
-        connection = connect(path, durability)
-        try:
-            version = _version(connection)
-            if version is None:
-                connection.executescript(SCHEMA)
-                sync_directory(path.parent)  # or the file's name might not outlast a power cut
-            elif version != FORMAT:
-                raise StorageOpenError(f"{path}: has format {version}; this version of kvs knows format {FORMAT}")
-        except BaseException:
-            connection.close()
-            raise
+        version = _version(connection)
+        if version is None:
+            connection.executescript(SCHEMA)
+            sync_directory(path.parent)  # or the file's name might not outlast a power cut
+        elif version != FORMAT:
+            raise StorageOpenError(f"{path}: has format {version}; this version of kvs knows format {FORMAT}")
     except (sqlite3.Error, OSError) as error:
+        connection.close()
         raise StorageOpenError(f"{path}: cannot be opened: {described(error)}") from None
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def connect(path: Path, durability: Durability) -> sqlite3.Connection:
-    """Return a connection for reading and writing that never checkpoints by itself."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
+    """Return a connection for reading and writing that never checkpoints by itself.
+
+    Raises:
+        StorageOpenError: It cannot be opened, or not for writing.
+    """
     try:
-        for pragma in (
-            "journal_mode = WAL",
-            f"synchronous = {durability.upper()}",
-            "wal_autocheckpoint = 0",  # it would stop a tick for milliseconds; see folding.py
-            f"journal_size_limit = {WAL_KEPT_BYTES}",
-            "fullfsync = ON",  # of meaning on macOS only, where fsync alone does not reach the disk
-            "checkpoint_fullfsync = ON",
-            "secure_delete = OFF",  # some builds overwrite what is deleted, which doubles the work of folding
-            "cell_size_check = ON",
-            "trusted_schema = OFF",
-            "temp_store = MEMORY",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-    except BaseException:
-        connection.close()
-        raise
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":  # which SQLite does not call an error
+                raise sqlite3.OperationalError(f"its journal mode is {mode!r} and cannot be made WAL")
+            for pragma in (
+                f"synchronous = {durability.upper()}",
+                "wal_autocheckpoint = 0",  # it would stop a tick for milliseconds; see folding.py
+                f"journal_size_limit = {WAL_KEPT_BYTES}",
+                "fullfsync = ON",  # of meaning on macOS only, where fsync alone does not reach the disk
+                "checkpoint_fullfsync = ON",
+                "secure_delete = OFF",  # some builds overwrite what is deleted, which doubles the work of folding
+                "cell_size_check = ON",
+                "trusted_schema = OFF",
+                "temp_store = MEMORY",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
+            connection.execute("BEGIN IMMEDIATE")  # what cannot be opened for writing SQLite opens for reading
+            connection.execute("ROLLBACK")
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise StorageOpenError(f"{path}: cannot be opened: {described(error)}") from None
     return connection
 
 
