@@ -162,6 +162,7 @@ class Server:
             await self._stop.wait()
             if not self._failed:
                 await self._drain()
+                self._check_engine()
         finally:
             self._draining = True
             self._listener.close()
@@ -257,9 +258,17 @@ class Server:
             except Exception as error:
                 self.drop(client, error)
 
+    def _check_engine(self) -> None:
+        """Find out about what has failed while nobody asked for anything."""
+        if not self._failed:
+            try:
+                self._storage.check()
+            except Exception as error:
+                self._give_up(error)
+
     def _give_up(self, error: Exception) -> None:
         """The engine is finished: what it applied may not last, so nobody may be told of it."""
-        self._log.critical("sync_failed", exc_info=error)
+        self._log.critical("sync_failed", reason=str(error), exc_info=error)
         self._failed = True
         self._exit_code = 1
         self._stop.set()
@@ -293,7 +302,8 @@ class Server:
     # Staying too long.
 
     def _sweep(self) -> None:
-        """Look at everybody's timeouts, some at a time."""
+        """Look at the engine, and at everybody's timeouts, some at a time."""
+        self._check_engine()
         self._sweep_some(list(self._clients), 0)
 
     def _sweep_some(self, clients: list[Client], at: int) -> None:

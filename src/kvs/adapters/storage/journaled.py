@@ -93,6 +93,10 @@ class JournaledStorage(Storage):
         else:
             self._journal.check()
 
+    def check(self) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        self._journal.check()
+
     def stats(self) -> Mapping[str, int]:
         """See :class:`kvs.ports.storage.Storage`."""
         return {**self._memory.stats(), **self._journal.stats()}
