@@ -19,7 +19,7 @@ from kvs.adapters.storage.sqlite.file import NAME, Durability, connect, describe
 from kvs.adapters.storage.sqlite.folding import Folding
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
 from kvs.adapters.storage.sqlite.reading import CorruptionError, Reader, check_structure
-from kvs.adapters.storage.sqlite.wal import check_log
+from kvs.adapters.storage.sqlite.wal import cut_log
 from kvs.config import MAX_BYTES, ConfigError, Settings
 from kvs.engine import Engine, StorageOpenError
 from kvs.ports.storage import Storage
@@ -60,7 +60,7 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
     with locked_data_dir(settings.data_dir) as directory:
         path = directory / NAME
         if options.durability == "full":
-            check_log(path)
+            cut_log(path)
         with (
             closing(open_database(path, options.durability)) as connection,
             closing(connect(path, options.durability)) as background,
