@@ -2,8 +2,8 @@
 
 SQLite reads a log as far as its checksums hold and takes the rest for a write that never finished. So a damaged page in
 the middle would undo, without a word, every commit behind it. But a commit is synced before anything follows it: where
-something follows, it had been finished, and if it cannot be read, it is damaged. Only damage to the very last commit, or
-to what marks the end of the one before it, looks like one that was never finished.
+something follows, it had been finished, and if it cannot be read, it is damaged. Only damage to the very last commit,
+or to what marks the end of the one before it, looks like one that was never finished.
 
 Source: the file format, https://www.sqlite.org/fileformat2.html#the_write_ahead_log.
 """
