@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from kvs.adapters.storage.sqlite.data_dir import LOCK_NAME, sync_directory
-from kvs.adapters.storage.sqlite.file import NAME, connect_to_read, described
+from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, NAME, connect_to_read, described
 from kvs.adapters.storage.sqlite.reading import CorruptionError, Reader, check_structure
 from kvs.adapters.storage.sqlite.wal import check_log
 from kvs.engine import StorageOpenError
@@ -68,7 +68,7 @@ def back_up(directory: Path, destination: Path, progress: Progress) -> Soundness
         part.rename(destination / NAME)
         sync_directory(destination)
         sync_directory(destination.absolute().parent)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, *DATABASE_ERRORS) as error:
         raise StorageOpenError(f"{destination}: the backup failed: {described(error)}") from None
     return sound
 
@@ -96,7 +96,7 @@ def _check(path: Path) -> Soundness:
             check_structure(connection)
             (keys,) = connection.execute("SELECT count(*) FROM data").fetchone()
             (size,) = connection.execute("SELECT coalesce(sum(length(key) + length(value)), 0) FROM data").fetchone()
-        except (CorruptionError, sqlite3.Error) as error:
+        except (CorruptionError, *DATABASE_ERRORS) as error:
             raise StorageOpenError(f"{path}: is damaged: {described(error)}") from None
     return Soundness(keys=keys, bytes=size, journal_rows=reader.journal_rows)
 
@@ -108,7 +108,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         try:
             connection.execute("BEGIN")
             connection.execute("SELECT * FROM folded").fetchone()  # it is the first read that fixes the state
-        except sqlite3.Error as error:
+        except DATABASE_ERRORS as error:
             raise StorageOpenError(f"{path}: cannot be read: {described(error)}") from None
         yield connection
 

@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.memory import MemoryStorage
 from kvs.adapters.storage.sqlite.data_dir import locked_data_dir
-from kvs.adapters.storage.sqlite.file import NAME, Durability, connect, described, open_database
+from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, NAME, Durability, connect, described, open_database
 from kvs.adapters.storage.sqlite.folding import Folding
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
 from kvs.adapters.storage.sqlite.reading import CorruptionError, Reader, check_structure
@@ -112,7 +112,7 @@ def _read(
     def check() -> None:
         try:
             check_structure(other)
-        except (CorruptionError, sqlite3.Error) as error:
+        except (CorruptionError, *DATABASE_ERRORS) as error:
             failures.append(error)
 
     def tell() -> None:
@@ -124,7 +124,7 @@ def _read(
         thread.start()
     try:
         memory.restore(reader.rows())
-    except (CorruptionError, sqlite3.Error) as error:
+    except (CorruptionError, *DATABASE_ERRORS) as error:
         failures.append(error)
     finally:
         threads[0].join()

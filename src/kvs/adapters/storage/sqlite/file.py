@@ -18,6 +18,9 @@ FORMAT: Final = 1
 BUSY_TIMEOUT_S: Final = 5.0
 """Longest wait for another program that has locked the file, such as the sqlite3 tool in the middle of a write."""
 
+DATABASE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What a call of SQLite may raise: the message of an error may quote what is damaged, and then be no text."""
+
 WAL_KEPT_BYTES: Final = 64 << 20
 """What the write-ahead log's file is cut down to when it has grown beyond, as it does while a backup reads."""
 
@@ -46,11 +49,16 @@ def checksum_of(key: Key, value: Value | None) -> int:
 
 
 def described(error: Exception) -> str:
-    """Return what went wrong, with SQLite's own name for it where it has one."""
+    """Return what went wrong, with SQLite's own name for it where it has one; what it quotes of a file is escaped."""
+    text = str(error)
     if isinstance(error, sqlite3.Error):
         name = getattr(error, "sqlite_errorname", "")
-        return f"{error} ({name})" if name else str(error)
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        text = f"{error} ({name})" if name else text
+    elif isinstance(error, UnicodeDecodeError):
+        text = error.object.decode(errors="backslashreplace")
+    elif isinstance(error, OSError):
+        text = error.strerror or text
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def open_database(path: Path, durability: Durability) -> sqlite3.Connection:
@@ -67,7 +75,7 @@ def open_database(path: Path, durability: Durability) -> sqlite3.Connection:
             sync_directory(path.parent)  # or the file's name might not outlast a power cut
         elif version != FORMAT:
             raise StorageOpenError(f"{path}: has format {version}; this version of kvs knows format {FORMAT}")
-    except (sqlite3.Error, OSError) as error:
+    except (*DATABASE_ERRORS, OSError) as error:
         connection.close()
         raise StorageOpenError(f"{path}: cannot be opened: {described(error)}") from None
     except BaseException:
@@ -100,12 +108,13 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
                 "temp_store = MEMORY",
             ):
                 connection.execute(f"PRAGMA {pragma}")
-            connection.execute("BEGIN IMMEDIATE")  # what cannot be opened for writing SQLite opens for reading
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("CREATE TABLE probe (x)")  # what cannot be opened for writing SQLite opens for reading
             connection.execute("ROLLBACK")
         except BaseException:
             connection.close()
             raise
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise StorageOpenError(f"{path}: cannot be opened: {described(error)}") from None
     return connection
 
@@ -125,7 +134,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise StorageOpenError(f"{path}: cannot be read: {described(error)}") from None
     if version != FORMAT:
         connection.close()

@@ -76,6 +76,8 @@ class Reader:
         for seq, key, value, checksum in self._connection.execute(
             "SELECT seq, key, value, checksum FROM journal ORDER BY seq"
         ):
+            if type(seq) is not int:
+                raise CorruptionError("a row of the journal has no number")
             if expected is None and seq > through_seq + 1:
                 raise CorruptionError(f"the journal begins at row {seq} and should at {through_seq + 1}")
             if expected is not None and seq != expected:
