@@ -139,7 +139,7 @@ def crashes(recording: Recording, history: History, cases: Sequence[Case]) -> It
             case = waiting.pop()
             yield case, Crash(disk.crash(Kept[case.kept], Random(f"{case}")), list(progress.acknowledged), synced)
         match event:
-            case Reply(port, data):
+            case Reply(port, data) if port in recording.ports:
                 *lines, rests[port] = (rests[port] + data).split(b"\n")
                 for line in lines:
                     if line != PONG:
