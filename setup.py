@@ -23,6 +23,7 @@ HOT_MODULES = [
     "application/budget",
     "application/listing",
     "application/session",
+    "application/workers",  # only because its sessions are of a compiled class
     "adapters/storage/history",
     "adapters/storage/journaled",
     "adapters/storage/key_tree",

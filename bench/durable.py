@@ -1,11 +1,15 @@
 """What durability costs: commits that are on the disk, beside Redis that syncs as often, and reads that need no disk.
 
+And how fast all the data go out and in, by the command line, which runs on the generator's core.
+
 Both servers sync once for all clients they hear in a turn, so both are measured with many clients at depth 1. All
 directories are on one disk, where TMPDIR points.
 """
 
 import json
+import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +44,7 @@ def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
                     for work in reads
                 ]
         sections[f"Starts with {keys} keys"] = _starts(python, flags, rounds)
+        sections[f"Dump and load of {keys} keys, whole commands"] = _dumps_and_loads(python, flags, keys, rounds)
     return sections
 
 
@@ -73,6 +78,32 @@ def _starts(python: str, flags: Sequence[str], rounds: int) -> list[Row]:
         seconds.append(event["seconds"])
         rates.append(event["rows_per_s"])
     return [{"rows": rows, "seconds": spread(seconds), "rows/s": spread(rates)}]
+
+
+def _dumps_and_loads(python: str, flags: Sequence[str], keys: int, rounds: int) -> list[Row]:
+    """Dump what is there, and load it into a new server and a new data directory."""
+    rates: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-care-") as directory:
+        file = str(Path(directory, "dump"))
+        for number in range(rounds):
+            fresh = str(Path(directory, f"data{number}"))
+            with running("kvs", python, *flags) as server:
+                _timed(rates, "kvs dump", keys, python, "dump", "--port", str(server.port), file)
+            with running("kvs", python) as server:
+                _timed(rates, "kvs load, memory", keys, python, "load", "--port", str(server.port), file)
+            with running("kvs", python, "--storage", "sqlite", "--data-dir", fresh) as server:
+                _timed(rates, "kvs load, sqlite", keys, python, "load", "--port", str(server.port), file)
+            _timed(rates, "kvs dump --data-dir", keys, python, "dump", "--data-dir", fresh, file)
+            _timed(rates, "kvs load --data-dir", keys, python, "load", "--data-dir", f"{fresh}-again", file)
+    return [{"command": command, "keys/s": spread(each)} for command, each in rates.items()]
+
+
+def _timed(rates: dict[str, list[float]], name: str, keys: int, python: str, *arguments: str) -> None:
+    begin = time.perf_counter()
+    done = subprocess.run([python, "-m", "kvs", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BenchError(f"{name} failed: {done.stderr.strip()}")
+    rates.setdefault(name, []).append(keys / (time.perf_counter() - begin))
 
 
 def _loaded(log: Path) -> dict[str, Any]:

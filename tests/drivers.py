@@ -1,6 +1,5 @@
-"""Two ways to hand a line to the server and get its reply: in this process, and over a socket to a real one."""
+"""The way over a socket to hand a line to a real server; the one in this process is ``kvs.testing.drivers``."""
 
-import io
 import json
 import os
 import signal
@@ -9,104 +8,12 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, Protocol
+from typing import IO
 
-from kvs.adapters.inbound.line import LineConnection
-from kvs.adapters.inbound.line_commands import LineLimits
-from kvs.application.budget import ClientsBudget
-from kvs.application.session import EngineSessions, SessionLimits
-from kvs.logs import make_logger
-from kvs.ports.storage import Storage
-from tests.counted_storage import CountedStorage
-from tests.model import Reply
-
-TIMEOUT_S = 20.0
-
-
-class Driver(Protocol):
-    """Sessions by number; one that is new, or was disconnected, is connected when it is first used."""
-
-    def execute(self, session: int, line: str) -> Reply:
-        """Send one line and return its reply."""
-
-    def disconnect(self, session: int) -> None:
-        """Cut the connection of a session, without a word."""
-
-    def check(self, open_transactions: int) -> None:
-        """Assert what can be seen from here and must hold between any two commands."""
-
-    def close(self) -> None:
-        """Cut all connections."""
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now_s
-
-
-class InProcessDriver:
-    """Line connections over sessions over an engine, without any transport.
-
-    Attributes:
-        storage: The engine, counted.
-        budget: What the clients hold.
-        log: What was logged.
-    """
-
-    def __init__(self, storage: Storage) -> None:
-        self.storage = CountedStorage(storage)
-        self.budget = ClientsBudget(1 << 40)
-        self.log = io.StringIO()
-        logger = make_logger("info", "json", self.log)
-        about = {"version": "0", "build": "test", "engine": "test"}
-        self._sessions = EngineSessions(
-            self.storage, SessionLimits(1 << 40, 1 << 20), self.budget, Clock(), about, logger
-        )
-        self._limits = LineLimits(1 << 10, 1 << 20, 1 << 20, 1 << 30)
-        self._logger = logger
-        self._connections: dict[int, LineConnection] = {}
-
-    def execute(self, session: int, line: str) -> Reply:
-        """See :class:`Driver`."""
-        connection = self._connections.get(session)
-        if connection is None:
-            connection = LineConnection(self._sessions.open(), self._limits, self.budget, self._logger)
-            self._connections[session] = connection
-        connection.receive(line.encode() + b"\n")
-        self.storage.sync()
-        output = connection.take_output()
-        assert output.count(b"\n") == 1, output
-        assert output.endswith(b"\n")
-        reply: Reply = json.loads(output)
-        return reply
-
-    def disconnect(self, session: int) -> None:
-        """See :class:`Driver`."""
-        connection = self._connections.pop(session, None)
-        if connection is not None:
-            connection.close()
-
-    def check(self, open_transactions: int) -> None:
-        """See :class:`Driver`."""
-        assert self.storage.open_snapshots == open_transactions
-        assert self.storage.misuses == []
-        assert (self.budget.used_bytes > 0) == (open_transactions > 0)
-        assert self.log.getvalue() == ""
-
-    def close(self) -> None:
-        """See :class:`Driver`."""
-        for session in list(self._connections):
-            self.disconnect(session)
-        self.check(0)
-        self.storage.close()
+from kvs.testing.drivers import TIMEOUT_S
+from kvs.testing.model import Reply
 
 
 class SocketDriver:
@@ -120,7 +27,7 @@ class SocketDriver:
             self.execute(0, f"DEL {key}")
 
     def execute(self, session: int, line: str) -> Reply:
-        """See :class:`Driver`."""
+        """See :class:`kvs.testing.drivers.Driver`."""
         if session not in self._streams:
             sock = socket.create_connection(("127.0.0.1", self._port), timeout=TIMEOUT_S)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -131,7 +38,7 @@ class SocketDriver:
         return reply
 
     def disconnect(self, session: int) -> None:
-        """See :class:`Driver`. By turns with FIN and with RST, as when a client is killed."""
+        """See :class:`kvs.testing.drivers.Driver`. By turns with FIN and with RST, as when a client is killed."""
         if session in self._streams:
             sock, stream = self._streams.pop(session)
             self._cuts += 1
@@ -141,18 +48,18 @@ class SocketDriver:
             sock.close()
 
     def check(self, open_transactions: int) -> None:
-        """See :class:`Driver`. Nothing of it can be seen from outside at a moment that is certain."""
+        """See :class:`kvs.testing.drivers.Driver`. Nothing of it can be seen from outside."""
 
     def close(self) -> None:
-        """See :class:`Driver`."""
+        """See :class:`kvs.testing.drivers.Driver`."""
         for session in list(self._streams):
             self.disconnect(session)
 
 
 @contextmanager
-def server_process(*arguments: str) -> Iterator[int]:
+def server_process(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[int]:
     """Run a real server on a free port; yield the port, then stop it and see it stop cleanly."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")} | dict(env or {})
     command = [sys.executable, "-m", "kvs", "--port", "0", "--log-format", "json", *arguments]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None

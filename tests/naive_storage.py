@@ -1,6 +1,8 @@
-"""An engine that copies everything: the simplest that keeps the storage port's promises, to compare others with."""
+"""Engines that copy everything: the simplest that keep the storage port's promises, to compare others with."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from threading import RLock
 
 from kvs.domain.transaction import (
     COMMITTED,
@@ -13,7 +15,8 @@ from kvs.domain.values import Key, Pending, Value
 from kvs.ports.storage import Snapshot, Storage
 
 
-def _under(keys: Iterable[Key], prefix: Key) -> list[Key]:
+def under(keys: Iterable[Key], prefix: Key) -> list[Key]:
+    """Return the keys that begin with a prefix, in byte order."""
     return sorted(key for key in keys if key.startswith(prefix))
 
 
@@ -30,11 +33,11 @@ class NaiveSnapshot(Snapshot):
 
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
         """See :class:`kvs.ports.storage.Snapshot`."""
-        return [key for key in _under(self.data, prefix) if key > after][:limit]
+        return [key for key in under(self.data, prefix) if key > after][:limit]
 
     def count(self, prefix: Key) -> int:
         """See :class:`kvs.ports.storage.Snapshot`."""
-        return len(_under(self.data, prefix))
+        return len(under(self.data, prefix))
 
     def close(self) -> None:
         """See :class:`kvs.ports.storage.Snapshot`."""
@@ -85,7 +88,7 @@ class NaiveStorage(Storage):
             changed = set(self._log[snapshot.log_length :])
             keys += [key for key in validation.keys if key in changed]
             prefixes += [
-                prefix for prefix in validation.prefixes if _under(self._data, prefix) != _under(snapshot.data, prefix)
+                prefix for prefix in validation.prefixes if under(self._data, prefix) != under(snapshot.data, prefix)
             ]
         if keys or prefixes:
             return Conflict(tuple(keys[:MAX_CONFLICTS_NAMED]), tuple(prefixes[:MAX_CONFLICTS_NAMED]))
@@ -109,3 +112,38 @@ class NaiveStorage(Storage):
                 self._log.append(key)
             else:
                 self.delete(key)
+
+
+class LockedStorage(NaiveStorage):
+    """The same for many threads: one lock around every call that is more than one step."""
+
+    lock: AbstractContextManager[object]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = RLock()
+
+    @property
+    def blocking(self) -> bool:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return True
+
+    def put(self, key: Key, value: Value) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        with self.lock:
+            super().put(key, value)
+
+    def delete(self, key: Key) -> bool:
+        """See :class:`kvs.ports.storage.Storage`."""
+        with self.lock:
+            return super().delete(key)
+
+    def snapshot(self) -> NaiveSnapshot:
+        """See :class:`kvs.ports.storage.Storage`. Reads of the engine itself come here, too."""
+        with self.lock:
+            return super().snapshot()
+
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        """See :class:`kvs.ports.storage.Storage`."""
+        with self.lock:
+            return super().commit(request)

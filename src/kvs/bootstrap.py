@@ -6,10 +6,13 @@ test replaces any part by overriding its provider.
 
 import asyncio
 import gc
+import os
 import select
+import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from typing import Final
 
 from dependency_injector import containers, providers
 from structlog.typing import FilteringBoundLogger
@@ -22,10 +25,16 @@ from kvs.adapters.inbound.server import Server, ServerLimits, Transport, clients
 from kvs.adapters.storage import engines
 from kvs.application.budget import ClientsBudget
 from kvs.application.session import EngineSessions, SessionLimits
+from kvs.application.workers import Post, Task, WorkerSessions, WorkerThreads
 from kvs.build import BUILD
 from kvs.config import ConfigError, Given, Settings, read_options
 from kvs.logs import make_logger
+from kvs.ports.inbound import SessionFactory
 from kvs.ports.storage import Storage
+
+SWITCH_S: Final = 0.0005
+"""How long a worker that computes in Python keeps others, above all the loop, from running; Python's own default is ten
+times that. Beside 8 clients whose calls computed for some 10 ms, the median PING took 4 ms in place of 13."""
 
 
 @contextmanager
@@ -43,8 +52,6 @@ def open_storage(settings: Settings, given: Mapping[str, Given], log: FilteringB
             raise ConfigError(f"storage: engine {name!r} is not derived from kvs.ports.storage.Storage")
         if storage.blocking != engine.blocking:
             raise ConfigError(f"storage: engine {name!r} and its storage do not agree on whether it is blocking")
-        if storage.blocking:
-            raise ConfigError(f"storage: engine {name!r} is a blocking one; this version runs every engine on its loop")
         yield storage
 
 
@@ -53,6 +60,29 @@ def _opened_storage(settings: Settings, options: Mapping[str, Given], log: Filte
         log.warning("data_dir_unused", data_dir=settings.data_dir, engine=settings.storage)
     with open_storage(settings, options, log) as storage:
         yield storage
+
+
+def _open_sessions(storage: Storage, sessions: EngineSessions, worker_threads: int) -> Iterator[SessionFactory]:
+    """Put workers before the sessions of a blocking engine, and nothing before those of any other."""
+    if not storage.blocking:
+        yield sessions
+        return
+    try:
+        threads = WorkerThreads(worker_threads)
+    except RuntimeError as error:
+        raise ConfigError(f"worker_threads: {worker_threads} are more than can be started here ({error})") from None
+    with closing(threads):
+        yield WorkerSessions(sessions, threads, _this_loop)
+
+
+def _this_loop() -> Post:
+    loop = asyncio.get_running_loop()
+
+    def post(task: Task) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(task)
+
+    return post
 
 
 def _about(settings: Settings) -> dict[str, str]:
@@ -96,7 +126,7 @@ class Container(containers.DeclarativeContainer):
 
     storage = providers.Resource(_opened_storage, settings, options, log)
 
-    sessions = providers.Singleton(
+    engine_sessions = providers.Singleton(
         EngineSessions,
         storage=storage,
         limits=providers.Factory(
@@ -107,6 +137,8 @@ class Container(containers.DeclarativeContainer):
         about=providers.Factory(_about, settings),
         log=log,
     )
+
+    sessions = providers.Resource(_open_sessions, storage, engine_sessions, settings.provided.worker_threads)
 
     protocol = providers.Singleton(
         LineProtocol,
@@ -138,7 +170,9 @@ class Container(containers.DeclarativeContainer):
 
 
 def serve(container: Container) -> int:
-    """Run a server until it is told to stop; return the exit code. The engine is closed on every way out.
+    """Run a server until it is told to stop; return the exit code.
+
+    The engine is closed on every way out but one: when it hangs, the process ends here.
 
     Raises:
         ConfigError: The engine cannot be had, or does not like its options.
@@ -149,7 +183,16 @@ def serve(container: Container) -> int:
         server = container.server()
         if not container.transport().leaves_cycles:
             _spare_the_collector()
-        return asyncio.run(server.run())
+        if container.storage().blocking:
+            sys.setswitchinterval(SWITCH_S)
+        try:
+            return asyncio.run(server.run())
+        finally:
+            if server.engine_hangs:
+                # Anything less would close the engine under its calls, as the interpreter does with what is left over,
+                # and might wait for threads of the engine's own.
+                sys.stderr.flush()
+                os._exit(1)
     finally:
         container.shutdown_resources()
 

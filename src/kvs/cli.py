@@ -1,9 +1,9 @@
 """The command line. ``serve`` is the default command; what a command runs is imported when it runs."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -15,12 +15,12 @@ from kvs.config import (
     SETTINGS,
     ConfigError,
     Configuration,
-    load,
     option_name,
     option_variable,
     read_options,
     settings_of,
 )
+from kvs.config import load as load_configuration
 from kvs.errors import CommandError
 
 if TYPE_CHECKING:
@@ -39,31 +39,45 @@ class _ServeByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-def _with_settings(command: F) -> F:
-    """Give a command an option for every setting, and one for the file."""
-    for setting in reversed(SETTINGS.values()):
-        default = ", ".join(setting.default) if setting.repeatable else setting.default
+def _with_settings(helps: Mapping[str, str]) -> Callable[[F], F]:
+    """Return what gives a command an option for each of these settings, with that help, and one for the file."""
+
+    def decorate(command: F) -> F:
+        for name, text in reversed(list(helps.items())):
+            setting = SETTINGS[name]
+            command = click.option(
+                setting.flag,
+                name,
+                multiple=setting.repeatable,
+                metavar="|".join(setting.choices) or ("BYTES" if name.endswith("_bytes") else "VALUE"),
+                help=text,
+            )(command)
         command = click.option(
-            setting.flag,
-            setting.name,
-            multiple=setting.repeatable,
-            metavar="|".join(setting.choices) or ("BYTES" if setting.name.endswith("_bytes") else "VALUE"),
-            help=f"{setting.description[0].upper()}{setting.description[1:]}. [default: {default}]",
+            OPTION_FLAG,
+            "storage_option",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="An option of the storage engine; repeatable. kvs engines NAME lists them.",
         )(command)
-    command = click.option(
-        OPTION_FLAG,
-        "storage_option",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="An option of the storage engine; repeatable. kvs engines NAME lists them.",
-    )(command)
-    return click.option("--config", metavar="FILE", help=f"TOML file with settings; also {CONFIG_FILE_VARIABLE}.")(
-        command
-    )
+        return click.option("--config", metavar="FILE", help=f"TOML file with settings; also {CONFIG_FILE_VARIABLE}.")(
+            command
+        )
+
+    return decorate
+
+
+def _help(name: str, description: str = "") -> str:
+    setting = SETTINGS[name]
+    default = ", ".join(setting.default) if setting.repeatable else setting.default
+    description = description or setting.description
+    return f"{description[0].upper()}{description[1:]}. [default: {default}]"
+
+
+_EVERY_SETTING: Final = {name: _help(name) for name in SETTINGS}
 
 
 def _load(given: dict[str, Any]) -> Configuration:
-    return load({name: value for name, value in given.items() if value is not None and value != ()})
+    return load_configuration({name: value for name, value in given.items() if value is not None and value != ()})
 
 
 @click.group(
@@ -77,7 +91,7 @@ def commands() -> None:
 
 
 @commands.command()
-@_with_settings
+@_with_settings(_EVERY_SETTING)
 def serve(**given: Any) -> None:  # one argument per setting
     """Start the server (the default command).
 
@@ -95,7 +109,7 @@ def serve(**given: Any) -> None:  # one argument per setting
 
 
 @commands.command()
-@_with_settings
+@_with_settings(_EVERY_SETTING)
 def config(**given: Any) -> None:  # one argument per setting
     """Print every setting with its value and where it came from."""
     configuration = _load(given)
@@ -141,6 +155,59 @@ def engines(name: str | None) -> None:
         click.echo(f"\n{option.name}: {option.description}")
         click.echo(f"  {option.allowed} [default: {option.default}]")
         click.echo(f"  {OPTION_FLAG} {option.name}=..., {option_variable(name, option.name)}, [storage.{name}]")
+
+
+_WHERE: Final = {
+    "host": _help("host", "address or name of the server"),
+    "port": _help("port", "port of the server"),
+    "data_dir": "Data directory of a stopped server, instead of a running one.",
+    "storage": "Storage engine of the data directory. [default: sqlite]",
+    "max_key_bytes": _help("max_key_bytes", "longest key, as the server has it"),
+    "max_value_bytes": _help("max_value_bytes", "longest value, as the server has it"),
+}
+
+
+@commands.command()
+@_with_settings(_WHERE)
+@click.argument("file", default="-")
+def dump(file: str, **given: Any) -> None:  # one argument per setting
+    """Write all the data, as of one moment, to FILE or standard output.
+
+    One line of JSON for each key. Of a running server, or with --data-dir of a stopped one.
+    """
+    from kvs.care.dump import dump as run  # noqa: PLC0415
+    from kvs.care.files import writing  # noqa: PLC0415
+    from kvs.care.place import open_source  # noqa: PLC0415
+
+    with open_source(_load_where(given)) as source, writing(file) as output:
+        run(source, output)
+
+
+@commands.command()
+@_with_settings(_WHERE)
+@click.argument("file", default="-")
+def load(file: str, **given: Any) -> None:  # one argument per setting
+    """Store all the entries of a dump, from FILE or standard input.
+
+    Into a running server, or with --data-dir into that of a stopped one. Other keys are left alone. A file is checked
+    whole before anything is stored.
+    """
+    from kvs.care.files import reading  # noqa: PLC0415
+    from kvs.care.load import load as run  # noqa: PLC0415
+    from kvs.care.load import longest_line_bytes  # noqa: PLC0415
+    from kvs.care.place import open_sink  # noqa: PLC0415
+
+    configuration = _load_where(given)
+    settings = configuration.settings
+    with reading(file) as stream, open_sink(configuration) as sink:
+        run(stream, sink, longest_line_bytes(settings.max_key_bytes, settings.max_value_bytes))
+
+
+def _load_where(given: dict[str, Any]) -> Configuration:
+    configuration = _load(given)
+    if configuration.origins["storage"] == "default":  # which would be memory, and keep nothing
+        return _load({**given, "storage": "sqlite"})
+    return configuration
 
 
 @commands.command()
@@ -198,6 +265,9 @@ def main() -> None:
     except CommandError as error:
         click.echo(f"kvs: {error}", err=True)
         code = error.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("kvs: interrupted", err=True)
+        code = 1
+    except BrokenPipeError:  # nobody reads any more
         code = 1
     sys.exit(code)

@@ -45,6 +45,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     transport: Annotated[
         Literal["auto", "epoll", "asyncio"], Meta(description="auto: epoll on Linux, else asyncio")
     ] = "auto"
+    worker_threads: Annotated[
+        int, Meta(ge=1, le=10_000, description="threads that call the engine, if it is a blocking one")
+    ] = 64
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"],
         Meta(description="least severe events to log"),

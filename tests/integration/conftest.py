@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 import pytest
 
 from .engine_control import EngineControl
-from .harness import ENGINES, Server
+from .harness import ENGINES, Server, slow_engine
 
 FULL_SCALE: Final = bool(os.environ.get("TEST_FULL_SCALE"))
 """Whether to take the time for everything: every test with every transport, and as many clients as are promised."""
@@ -21,8 +21,14 @@ TRANSPORTS_OF_SLOW_TESTS: Final = TRANSPORTS if FULL_SCALE else TRANSPORTS[:1]
 """The same for modules whose tests are many and each need a server of their own."""
 
 
+TRANSPORTS_AND_ENGINES: Final = (*TRANSPORTS, "blocking")
+"""The same for modules that run over an engine that blocks, too."""
+
+
 def flags_of(transport: str) -> tuple[str, ...]:
     """Return the flags that choose a way to run the server."""
+    if transport == "blocking":
+        return slow_engine(0.0)[0]
     return {"default": (), "asyncio": ("--transport", "asyncio"), "sqlite": ("--storage", "sqlite")}[transport]
 
 
@@ -134,14 +140,17 @@ class Watched(NamedTuple):
 class ReusedWatched(Reused):
     """The same for a server over the engine that reports its calls."""
 
-    def __init__(self, flags: tuple[str, ...]) -> None:
+    def __init__(self, flags: tuple[str, ...], engine_name: str) -> None:
         super().__init__(self._start_watched)
         self._flags = flags
+        self._engine_name = engine_name
         self._controls = ExitStack()
 
     def _start_watched(self) -> Server:
         self._controls.close()
-        self.control = self._controls.enter_context(EngineControl(ENGINES, os.environ.get("PYTHONPATH")))
+        self.control = self._controls.enter_context(
+            EngineControl(ENGINES, os.environ.get("PYTHONPATH"), self._engine_name)
+        )
         expected = ("engine_failed", "sync_failed")
         return Server(*self._flags, *self.control.flags, env=self.control.env, expect=expected)
 
@@ -152,8 +161,14 @@ class ReusedWatched(Reused):
 
 
 @pytest.fixture(scope="session")
+def engine_name() -> str:
+    """Return which of the engines that report their calls is under test."""
+    return "watched"
+
+
+@pytest.fixture(scope="session")
 def reused_watched() -> Iterator[dict[tuple[str, ...], ReusedWatched]]:
-    """Return what lends servers over the engine that reports its calls, by the flags of their transports."""
+    """Return what lends servers over an engine that reports its calls, by their flags and its name."""
     servers: dict[tuple[str, ...], ReusedWatched] = {}
     yield servers
     for reused in servers.values():
@@ -162,10 +177,11 @@ def reused_watched() -> Iterator[dict[tuple[str, ...], ReusedWatched]]:
 
 @pytest.fixture
 def watched(
-    transport_flags: tuple[str, ...], reused_watched: dict[tuple[str, ...], ReusedWatched]
+    transport_flags: tuple[str, ...], engine_name: str, reused_watched: dict[tuple[str, ...], ReusedWatched]
 ) -> Iterator[Watched]:
     """Return a server over the engine that reports its calls, and its control. It is empty, but not always new."""
-    reused = reused_watched.setdefault(transport_flags, ReusedWatched(transport_flags))
+    key = (*transport_flags, engine_name)
+    reused = reused_watched.setdefault(key, ReusedWatched(transport_flags, engine_name))
     with reused.lent() as server:
         try:
             yield Watched(server, reused.control)
@@ -174,9 +190,9 @@ def watched(
 
 
 @pytest.fixture
-def engine() -> Iterator[EngineControl]:
+def engine(engine_name: str) -> Iterator[EngineControl]:
     """Return the control of an engine that reports its calls; start the server with its ``flags`` and ``env``."""
-    with EngineControl(ENGINES, os.environ.get("PYTHONPATH")) as control:
+    with EngineControl(ENGINES, os.environ.get("PYTHONPATH"), engine_name) as control:
         yield control
 
 

@@ -1,5 +1,6 @@
-"""The test's end of the engine ``watched``: what it was asked, in order, and what it is to do."""
+"""The test's end of ``watched`` and ``blocking``: what these engines were asked, in order, and what they are to do."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -27,18 +28,19 @@ class EngineControl:
     Args:
         engines: Folder of the engine's package.
         inherited_path: ``PYTHONPATH`` to put behind it.
+        name: The engine.
     """
 
-    def __init__(self, engines: Path, inherited_path: str | None) -> None:
+    def __init__(self, engines: Path, inherited_path: str | None, name: str = "watched") -> None:
+        self.name: Final = name
         self.calls: list[Call] = []
         self._held_names: set[str] = set()
         self._answers: dict[str, str] = {}
-        self._held: Call | None = None
-        self._free_passes = 0
+        self._held: list[Call] = []  # the oldest first
         self._changed = threading.Condition()
+        self._connected = False
         self._listening = socket.create_server(("127.0.0.1", 0))
-        self._listening.settimeout(TIMEOUT_S)
-        self.flags: Final = ("--storage", "watched")
+        self.flags: Final = ("--storage", name)
         self.env: Final = {
             "PYTHONPATH": ":".join(filter(None, [str(engines), inherited_path])),
             CONTROL_VARIABLE: str(self._listening.getsockname()[1]),
@@ -51,28 +53,31 @@ class EngineControl:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.let_go()
-        self._listening.close()  # the thread ends with the engine, which may outlive this
+        if not self._connected:  # or it ends with the engine, which may outlive this
+            self._stop_listening()
 
     # What the engine is to do.
 
     def hold(self, name: str) -> None:
-        """Hold up every call of that name from now on. It holds up the whole server."""
+        """Hold up every call of that name from now on. Unless the engine blocks, that holds up the whole server."""
         with self._changed:
             self._held_names.add(name)
 
-    def wait_held(self) -> Call:
-        """Wait until a call is being held up; return it."""
-        self._wait(lambda: self._held is not None, "a call to hold")
+    def wait_held(self, count: int = 1) -> Call:
+        """Wait until so many calls are being held up; return the last of them."""
+        self._wait(lambda: len(self._held) >= count, f"{count} calls to hold")
         with self._changed:
-            assert self._held is not None
-            return self._held
+            return self._held[count - 1]
+
+    def held(self) -> int:
+        """Return how many calls are being held up."""
+        with self._changed:
+            return len(self._held)
 
     def step(self) -> None:
-        """Let the call that is being held up pass, and only that."""
+        """Let the call pass that has been held up longest, and only that."""
         with self._changed:
-            assert self._held is not None
-            self._free_passes += 1
-            self._held = None
+            del self._held[0]
             self._changed.notify_all()
 
     def let_go(self) -> None:
@@ -125,6 +130,15 @@ class EngineControl:
         """Wait until there have been that many calls of that name."""
         self._wait(lambda: sum(call.name == name for call in self.calls) >= count, f"{count} calls of {name}")
 
+    def wait_closed(self) -> None:
+        """Wait until the engine has been closed: once, after all other calls, each snapshot closed and used rightly."""
+        self.wait_for("close")
+        assert self.names().count("close") == 1
+        assert self.names()[-1] == "close"
+        assert self.keys("close") == [], "calls were under way"
+        assert self.keys("misuse") == []
+        assert self.names().count("snapshot") == self.names().count("snapshot.close")
+
     def _wait(self, there: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + TIMEOUT_S
         with self._changed:
@@ -134,11 +148,25 @@ class EngineControl:
                 self._changed.wait(left)
 
     def _serve(self) -> None:
-        try:
-            sock, _ = self._listening.accept()
-        except OSError:
-            return
-        with sock, sock.makefile("rb") as lines:
+        """Take the engine's first connection, which lasts as long as it does, and others of threads that call it."""
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self._listening.accept()
+                hear = self._hear if self._connected else self._hear_to_the_end
+                self._connected = True
+                threading.Thread(target=hear, args=(sock,), daemon=True).start()
+
+    def _hear_to_the_end(self, sock: socket.socket) -> None:
+        self._hear(sock)
+        self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)  # ends accept()
+        self._listening.close()
+
+    def _hear(self, sock: socket.socket) -> None:
+        with contextlib.suppress(ConnectionError), sock, sock.makefile("rb") as lines:
             for line in lines:
                 told = json.loads(line)
                 answer = self._obey(Call(told["call"], tuple(told["keys"])))
@@ -148,11 +176,10 @@ class EngineControl:
         with self._changed:
             self.calls.append(call)
             if call.name in self._held_names:
-                self._held = call
+                self._held.append(call)
                 self._changed.notify_all()
-                while call.name in self._held_names and not self._free_passes:
+                while call.name in self._held_names and any(held is call for held in self._held):
                     self._changed.wait()
-                self._free_passes = 0
-                self._held = None
+                self._held = [held for held in self._held if held is not call]
             self._changed.notify_all()
             return self._answers.get(call.name, "go")

@@ -34,6 +34,8 @@ TIMEOUT_S: Final = float(os.environ.get("TEST_TIMEOUT_S", "40"))
 GRACE_S: Final = 10.0
 ENGINES: Final = Path(__file__).parent / "engines"
 
+DELAY_VARIABLE: Final = "TEST_ENGINE_DELAY_S"
+
 OK: Final[Reply] = {"status": "Ok"}
 PONG: Final[Reply] = {"status": "Ok", "result": "PONG"}
 
@@ -78,6 +80,12 @@ def parse_reply(line: bytes) -> Reply:
     assert reply["status"] == ("Error" if "code" in reply else "Ok"), line
     assert reply.get("code", "limit") in CODES, line
     return reply
+
+
+def slow_engine(delay_s: float) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return flags and environment of a server whose engine blocks, and takes so long for each call."""
+    path = ":".join(filter(None, [str(ENGINES), os.environ.get("PYTHONPATH")]))
+    return ("--storage", "slow"), {"PYTHONPATH": path, DELAY_VARIABLE: str(delay_s)}
 
 
 def to_bytes(line: str | bytes) -> bytes:
@@ -290,7 +298,8 @@ class Server:
         self._arguments = [sys.executable, "-m", "kvs", *(() if "--port" in flags else ("--port", "0")), *flags]
         if open_files:
             self._arguments = ["/bin/sh", "-c", f'ulimit {" ".join(open_files)}; exec "$@"', "sh", *self._arguments]
-        self._env = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")} | dict(env or {})
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")}
+        self._env = inherited | slow_engine(0.0)[1] | dict(env or {})
         self._expect = frozenset(expect)
         self._listens = listens
         self._json_log = json_log
@@ -491,7 +500,7 @@ class Server:
         self.close_clients()
         with Client(self.host, self.port) as client:
             while keys := client.ask("KEYS")["result"]:
-                client.ok(*(f"DEL {key}" for key in keys))
+                client.ok(*(f"DEL {key}\r" for key in keys))  # the server drops one CR, which a key may end in
             for _ in polling("nothing is left of the clients there were"):
                 figures = client.info("server")
                 if figures["clients"] == 1 and not figures.get("history_bytes"):

@@ -9,10 +9,16 @@ import sys
 
 import pytest
 
-from .conftest import StartServer
+from .conftest import TRANSPORTS_AND_ENGINES, StartServer, flags_of
 from .harness import OK, PONG, TIMEOUT_S, Server, polling
 
 MEGABYTES = 6 << 20
+
+
+@pytest.fixture(scope="session", params=TRANSPORTS_AND_ENGINES)
+def transport_flags(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return the flags that choose the transport under test, or an engine that blocks."""
+    return flags_of(request.param)
 
 
 @pytest.mark.parametrize("word", ["EXIT", "quit", " Exit "])

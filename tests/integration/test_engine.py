@@ -19,6 +19,13 @@ def transport_flags() -> tuple[str, ...]:
     return ()
 
 
+@pytest.fixture(scope="session", params=["watched", "blocking"])
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """Return which engine is under test: one that is called by the loop, and one that is called by workers."""
+    name: str = request.param
+    return name
+
+
 def test_engine_of_another_package(watched: Watched) -> None:
     """An engine is found by its entry point and serves like the built-in one."""
     server, engine = watched
@@ -27,7 +34,7 @@ def test_engine_of_another_package(watched: Watched) -> None:
     assert two.get("a") == "1"
     two.ok("PUT b 1")
     assert one.ask("COMMIT")["code"] == "conflict"
-    assert one.info("server")["engine"] == "watched"
+    assert one.info("server")["engine"] == engine.name
     server.close_clients()
     assert server.stop() == 0
     assert engine.names().count("snapshot") == engine.names().count("snapshot.close") == 1

@@ -5,11 +5,17 @@ import signal
 
 import pytest
 
-from .conftest import StartServer
+from .conftest import TRANSPORTS_AND_ENGINES, StartServer, flags_of
 from .harness import OK, PONG, Client, Server, polling
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 both_signals = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+
+
+@pytest.fixture(scope="session", params=TRANSPORTS_AND_ENGINES)
+def transport_flags(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return the flags that choose the transport under test, or an engine that blocks."""
+    return flags_of(request.param)
 
 
 def stall(server: Server) -> Client:

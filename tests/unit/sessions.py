@@ -9,8 +9,8 @@ from kvs.application.session import EngineSession, EngineSessions, SessionLimits
 from kvs.logs import make_logger
 from kvs.ports.inbound import Unfinished
 from kvs.ports.storage import Storage
-from tests.counted_storage import CountedStorage
-from tests.drivers import Clock
+from kvs.testing.counted_storage import CountedStorage
+from kvs.testing.drivers import Clock
 from tests.naive_storage import NaiveStorage
 
 UNLIMITED = 1 << 40

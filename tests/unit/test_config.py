@@ -60,6 +60,7 @@ def test_without_anything_there_are_the_defaults() -> None:
     assert (settings.max_data_bytes, settings.max_history_bytes, settings.max_clients_bytes) == (0, 256 << 20, 1 << 30)
     assert (settings.idle_timeout_s, settings.transaction_idle_timeout_s) == (0, 300)
     assert (settings.transaction_timeout_s, settings.drain_timeout_s) == (3600, 5)
+    assert settings.worker_threads == 64
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -167,6 +168,8 @@ BAD: list[tuple[str, object]] = [
     ("max_key_bytes", "1 K i B"),
     ("max_key_bytes", "-1KiB"),
     ("max_key_bytes", "\uff11KiB"),
+    ("worker_threads", "0"),
+    ("worker_threads", "10001"),
     ("max_data_bytes", "1025TiB"),
     ("max_data_bytes", "9" * 5000),
     ("max_data_bytes", "nan"),

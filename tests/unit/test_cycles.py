@@ -9,6 +9,7 @@ import io
 import json
 import select
 import socket
+from collections.abc import Callable
 
 import pytest
 from dependency_injector import providers
@@ -17,6 +18,8 @@ from kvs.adapters.storage.memory import MemoryStorage
 from kvs.bootstrap import Container, _spare_the_collector
 from kvs.config import Settings
 from kvs.logs import make_logger
+from kvs.ports.storage import Storage
+from tests.gated_storage import GatedStorage
 
 CLIENTS = 100
 
@@ -32,11 +35,14 @@ def visit(port: int, number: int) -> None:
 
 
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="the other transport says that it leaves cycles")
-def test_clients_that_left_are_in_no_cycle() -> None:
+@pytest.mark.parametrize("open_storage", [lambda: MemoryStorage(0, 1 << 30), GatedStorage], ids=["memory", "blocking"])
+def test_clients_that_left_are_in_no_cycle(open_storage: Callable[[], Storage]) -> None:
     """After many clients the garbage collector finds no more than after a few."""
     log = io.StringIO()
     container = Container(
-        settings=Settings(port=0, transport="epoll"), log=providers.Object(make_logger("info", "json", log))
+        settings=Settings(port=0, transport="epoll"),
+        storage=providers.Object(open_storage()),
+        log=providers.Object(make_logger("info", "json", log)),
     )
     server = container.server()
     found: list[int] = []

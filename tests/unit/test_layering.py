@@ -75,6 +75,27 @@ def test_inbound_and_storage_adapters_do_not_know_each_other() -> None:
             assert not any(within(name, (f"kvs.adapters.{other}",)) for name in imports(path)), path
 
 
+def test_nothing_but_itself_knows_the_suite_for_engines() -> None:
+    """What serves does not need pytest."""
+    assert len(modules_of("testing")) > 1
+    for path in set(MODULES) - set(modules_of("testing")):
+        assert not any(within(name, ("kvs.testing", "pytest", "hypothesis")) for name in imports(path)), path
+
+
+def test_care_knows_the_storage_port_and_no_adapter() -> None:
+    """But for its own composition root, which opens what the command line names, and imports that when it is needed."""
+    allowed = ("kvs.care", "kvs.ports", "kvs.domain", "kvs.errors", "msgspec", "click")
+    assert len(modules_of("care")) > 1
+    for path in modules_of("care"):
+        if path.name != "place.py":
+            for name in imports(path):
+                standard = name.partition(".")[0] in sys.stdlib_module_names
+                assert standard or within(name, allowed), f"{path} imports {name}"
+    tree = ast.parse((ROOT / "care" / "place.py").read_text(encoding="utf-8"))
+    at_the_top = {str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom)}
+    assert not any(within(name, ("kvs.bootstrap", "kvs.adapters", "kvs.engine", "kvs.logs")) for name in at_the_top)
+
+
 def test_only_the_composition_root_knows_the_container_library() -> None:
     """Everything else gets plain references."""
     knowing = {path.name for path in MODULES if any(within(name, ("dependency_injector",)) for name in imports(path))}
@@ -91,6 +112,7 @@ def test_the_command_line_imports_what_it_runs_when_it_runs() -> None:
         "kvs.bootstrap",
         "kvs.adapters",
         "kvs.application",
+        "kvs.care",
         "kvs.logs",
         "asyncio",
         "dependency_injector",

@@ -18,7 +18,7 @@ from kvs.domain.errors import KvsError, OutcomeUnknownError, StorageUnavailableE
 from kvs.domain.transaction import CommitRequest, Committed, Conflict
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
-from tests.model import OK, Reply, agrees, error
+from kvs.testing.model import OK, Reply, agrees, error
 from tests.naive_storage import NaiveStorage
 from tests.unit.sessions import UNLIMITED, Bench
 
@@ -188,6 +188,31 @@ CASES: list[Case] = [
         "words after what takes none",
         b"START x\nCOMMIT x\nROLLBACK x\nPING x\nHELP x\nINFO x\n",
         [usage] * 6,
+    ),
+    (
+        "read-only transactions",
+        b"PUT k 1\nSTART READONLY\nPUT k 2\nDEL k\nDEL absent\nGET k\nKEYS\nCOUNT\nCOMMIT\nPUT k 2\nGET k\n",
+        [OK, OK, usage, usage, usage, result("1"), result(["k"]), result(1), OK, OK, result("2")],
+    ),
+    (
+        "read-only all the way in",
+        b"START READONLY\nSTART\nPUT k 1\nSTART READONLY\nPUT k 1\nROLLBACK\nCOMMIT\nPUT k 1\nROLLBACK\nCOMMIT\n",
+        [OK, OK, usage, OK, usage, OK, OK, usage, OK, error("no_transaction")],
+    ),
+    (
+        "read-only inside what may write",
+        b"START\nSTART READONLY\nPUT k 1\nSTART\nSTART READONLY\nCOMMIT\nCOMMIT\nGET k\n",
+        [OK, usage, OK, OK, usage, OK, OK, result("1")],
+    ),
+    (
+        "how to say read-only",
+        b"start readonly\nPUT k 1\nCOMMIT\n Start ReadOnly \t \nPUT k 1\nCOMMIT\nSTART \t\nPUT k 1\nCOMMIT\n",
+        [OK, usage, OK, OK, usage, OK, OK, OK, OK],
+    ),
+    (
+        "how not to say read-only",
+        b"START READONLY x\nSTART  READONLY\nSTART READ ONLY\nSTART READONLYS\nSTARTREADONLY\nCOMMIT\n",
+        [usage] * 4 + [unknown, error("no_transaction")],
     ),
     ("exit with a word", b"START\nPUT k 1\nEXIT x\nQUIT x\nGET k\n", [OK, OK, usage, usage, result("1")]),
     ("count words", b"COUNT a b\n", [usage]),

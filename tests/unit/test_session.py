@@ -12,10 +12,11 @@ from kvs.domain.errors import (
     OutcomeUnknownError,
     StorageUnavailableError,
     TimedOutError,
+    UsageError,
 )
 from kvs.domain.transaction import FRAME_OVERHEAD_BYTES, CommitRequest, Committed, Conflict
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, Key, entry_bytes
-from tests.naive_storage import NaiveStorage
+from tests.naive_storage import NaiveSnapshot, NaiveStorage
 from tests.unit.sessions import Bench, asked
 
 READ = 1 + ENTRY_OVERHEAD_BYTES
@@ -222,6 +223,77 @@ def test_what_only_reads_never_conflicts_and_never_asks_the_engine() -> None:
     assert isinstance(session.commit(), Committed)
     assert session.totals.committed == 1
     bench.assert_nothing_is_held()
+
+
+# Read-only transactions.
+
+
+def test_a_read_only_transaction_reads_any_amount_and_holds_one_frame() -> None:
+    """There is no read set to grow, so no limit is ever reached."""
+    bench = Bench(max_transaction_bytes=FRAME_OVERHEAD_BYTES)
+    bench.storage.put(b"1", b"one")
+    session = bench.open()
+    session.start(read_only=True)
+    bench.storage.put(b"1", b"other")
+    for number in range(100):
+        assert session.get(b"%d" % number) == (b"one" if number == 1 else None)
+        assert session.count(b"%d" % number) == len(session.keys(b"%d" % number, b"", 5)) == (number == 1)
+        assert session.retained_bytes == bench.budget.used_bytes == FRAME_OVERHEAD_BYTES
+    assert isinstance(session.commit(), Committed)
+    assert session.totals.committed == 1
+    bench.assert_nothing_is_held()
+
+
+@pytest.mark.parametrize("key", [b"stored", b"absent"])
+def test_a_read_only_transaction_refuses_writes_and_stays_open(key: Key) -> None:
+    """A DEL is refused whether there is anything to delete or not, and asks the engine nothing."""
+
+    class Unread(NaiveStorage):
+        def snapshot(self) -> NaiveSnapshot:
+            return UnreadSnapshot({}, 0)
+
+    class UnreadSnapshot(NaiveSnapshot):
+        def get(self, key: Key) -> bytes | None:
+            raise AssertionError(key)
+
+    bench = Bench(Unread())
+    bench.storage.put(b"stored", b"v")
+    session = bench.open()
+    session.start(read_only=True)
+    for depth in (1, 2):
+        assert session.depth == depth
+        with pytest.raises(UsageError, match="READONLY"):
+            session.put(key, b"w")
+        with pytest.raises(UsageError, match="READONLY"):
+            session.delete(key)
+        assert session.retained_bytes == depth * FRAME_OVERHEAD_BYTES
+        session.start()
+    session.close()
+    assert bench.storage.get(b"stored") == b"v"
+    bench.assert_nothing_is_held()
+
+
+def test_a_transaction_that_may_write_has_no_read_only_frames() -> None:
+    """START READONLY is refused in it, and it goes on as it was."""
+    bench = Bench()
+    session, other = bench.open(), bench.open()
+    session.start()
+    session.get(b"k")
+    with pytest.raises(UsageError, match="READONLY"):
+        session.start(read_only=True)
+    assert session.depth == 1
+    session.put(b"mine", b"")
+    other.put(b"k", b"")
+    assert isinstance(session.commit(), Conflict)
+    session.start(read_only=True)
+    session.rollback()
+    session.start()
+    session.put(b"mine", b"")
+    assert isinstance(session.commit(), Committed)
+    bench.assert_nothing_is_held()
+
+
+# The end of a transaction.
 
 
 def test_a_conflict_ends_the_transaction_and_applies_nothing() -> None:

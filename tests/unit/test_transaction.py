@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvs.domain.errors import NoTransactionError
+from kvs.domain.errors import NoTransactionError, UsageError
 from kvs.domain.transaction import FRAME_OVERHEAD_BYTES, IDLE, CommitRequest, NestingError, TransactionStack
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, TOMBSTONE, Key, Pending, entry_bytes
 
 SNAPSHOT = object()
 ONE = IDLE.start(SNAPSHOT)
+READ_ONLY = IDLE.start(SNAPSHOT, read_only=True)
 
 Observable = tuple[int, object, dict[Key, Pending], int, frozenset[Key], frozenset[Key]]
 
@@ -166,8 +167,10 @@ def test_reads_survive_two_rollbacks_and_an_inner_commit() -> None:
 
 ILLEGAL: list[tuple[str, Callable[[TransactionStack], object]]] = [
     ("nest", lambda stack: stack.nest()),
+    ("nest read-only", lambda stack: stack.nest(read_only=True)),
     ("put", lambda stack: stack.put(b"k", b"v")),
     ("delete", lambda stack: stack.delete(b"k")),
+    ("check_may_write", lambda stack: stack.check_may_write()),
     ("observe", lambda stack: stack.observe(b"k")),
     ("observe_prefix", lambda stack: stack.observe_prefix(b"k")),
     ("commit", lambda stack: stack.commit()),
@@ -196,6 +199,68 @@ def test_start_is_refused_inside_a_transaction(depth: int) -> None:
         stack.start(object())
     assert observable(stack) == before
     assert stack.snapshot is SNAPSHOT
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_read_only_transaction_notes_nothing_and_grows_by_nothing(frames: int) -> None:
+    """Whatever it reads in any frame, it is the same stack: there is nothing to validate."""
+    stack = READ_ONLY
+    for _ in range(frames - 1):
+        stack = stack.nest()
+    assert stack.observe(b"k") is stack
+    assert stack.observe_prefix(b"p") is stack
+    assert observable(stack) == (frames, SNAPSHOT, {}, frames * FRAME_OVERHEAD_BYTES, frozenset(), frozenset())
+
+
+WRITES: list[tuple[str, Callable[[TransactionStack], object]]] = [
+    ("put", lambda stack: stack.put(b"k", b"v")),
+    ("delete", lambda stack: stack.delete(b"k")),
+    ("check_may_write", lambda stack: stack.check_may_write()),
+]
+
+
+@pytest.mark.parametrize(
+    "stack", [READ_ONLY, READ_ONLY.nest(), READ_ONLY.nest(read_only=True), READ_ONLY.nest().nest()]
+)
+@pytest.mark.parametrize(("name", "function"), WRITES, ids=[name for name, _ in WRITES])
+def test_a_read_only_transaction_is_not_written_to(
+    name: str, function: Callable[[TransactionStack], object], stack: TransactionStack
+) -> None:
+    """Not in a frame inside it either, however that was opened; and it is left as it was."""
+    before = observable(stack)
+    with pytest.raises(UsageError, match="READONLY"):
+        function(stack)
+    assert observable(stack) == before
+
+
+def test_a_read_only_transaction_ends_as_any_other_does() -> None:
+    """Frame by frame, and with nothing for the engine to apply; the frame beneath is as read-only as before."""
+    merged, request = READ_ONLY.nest().commit()
+    assert request is None
+    for stack in (merged, READ_ONLY.nest().rollback()):
+        assert observable(stack) == observable(READ_ONLY)
+        with pytest.raises(UsageError):
+            stack.put(b"k", b"v")
+        after, request = stack.commit()
+        assert after is IDLE
+        assert request is not None
+        assert not request.writes
+        assert stack.rollback() is IDLE
+
+
+def test_no_read_only_frame_inside_a_transaction_that_may_write() -> None:
+    """Its reads would count for what is written around it."""
+    for stack in (ONE, ONE.put(b"k", b"v").nest()):
+        before = observable(stack)
+        with pytest.raises(UsageError, match="READONLY"):
+            stack.nest(read_only=True)
+        assert observable(stack) == before
+
+
+def test_one_that_may_write_checks_that_it_may() -> None:
+    """In any frame."""
+    for stack in (ONE, ONE.nest()):
+        stack.check_may_write()
 
 
 def test_a_stack_never_changes_once_it_is_made() -> None:

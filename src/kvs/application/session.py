@@ -45,11 +45,11 @@ class EngineSession(Session):
 
     __slots__ = ("_budget", "_job", "_limits", "_sessions", "_snapshot", "_stack", "_storage")
 
-    def __init__(self, session_id: int, sessions: "EngineSessions") -> None:
-        super().__init__(session_id)
+    def __init__(self, session_id: int, sessions: "EngineSessions", budget: ClientsBudget) -> None:
+        super().__init__(session_id, Totals())
         self._sessions = sessions
         self._limits = sessions.limits
-        self._budget = sessions.budget
+        self._budget = budget
         self._storage: Storage = sessions.storage
         self._stack: TransactionStack = IDLE
         self._snapshot: Snapshot | None = None
@@ -75,6 +75,10 @@ class EngineSession(Session):
     def retained_bytes(self) -> int:
         """What the open transaction holds in memory."""
         return self._stack.retained_bytes
+
+    def has_pending(self, key: Key) -> bool:
+        """Return whether the open transaction writes or deletes a key: to read it then takes no call of the engine."""
+        return self._stack.pending(key) is not None
 
     def get(self, key: Key) -> Value | None:
         """See :class:`kvs.ports.inbound.Session`."""
@@ -110,10 +114,11 @@ class EngineSession(Session):
                 return answers.flag(self._storage.delete(key))
             except Exception as error:
                 raise self._failed(error, writing=True) from None
-        pending = self._stack.pending(key)
+        stack = self._stack
+        stack.check_may_write()
+        pending = stack.pending(key)
         if pending is TOMBSTONE:
             return False
-        stack = self._stack
         if pending is None:
             stack = stack.observe(key)
             try:
@@ -168,7 +173,7 @@ class EngineSession(Session):
         self._replace(observed)
         return count
 
-    def start(self) -> None:
+    def start(self, *, read_only: bool = False) -> None:
         """See :class:`kvs.ports.inbound.Session`. O(1)."""
         sessions = self._sessions
         if self._snapshot is not None:
@@ -177,7 +182,7 @@ class EngineSession(Session):
                     f"The transaction is {self._stack.depth} levels deep and max_transaction_depth is "
                     f"{self._limits.max_transaction_depth}."
                 )
-            self._replace(self._grown(self._stack.nest()))
+            self._replace(self._grown(self._stack.nest(read_only=read_only)))
             return
         snapshot: Snapshot | None = None
         try:
@@ -192,7 +197,7 @@ class EngineSession(Session):
         self._snapshot = snapshot
         self.started_at_s = sessions.clock()
         try:
-            self._replace(self._grown(IDLE.start(snapshot)))
+            self._replace(self._grown(IDLE.start(snapshot, read_only=read_only)))
         except LimitError:
             self._end()
             raise
@@ -221,21 +226,33 @@ class EngineSession(Session):
 
     def info(self) -> dict[str, dict[str, object]]:
         """See :class:`kvs.ports.inbound.Session`. O(number of sessions)."""
+        return self.info_with(self.engine_figures())
+
+    def engine_figures(self) -> dict[str, int]:
+        """Return the part of :meth:`info` that the engine knows."""
+        try:
+            return answers.figures(self._storage.stats())
+        except Exception as error:
+            raise self._failed(error) from None
+
+    def info_with(self, figures: dict[str, int]) -> dict[str, dict[str, object]]:
+        """Return what :meth:`info` does, without a call of the engine. O(number of sessions)."""
         about: dict[str, object] = {"id": self.id, "depth": self.depth}
         if self._snapshot is not None:
             about["pending_writes"] = len(self._stack.writes)
             about["transaction_bytes"] = self.retained_bytes
             about["snapshot_age_s"] = round(self._sessions.clock() - self.started_at_s, 3)
-        try:
-            return {"session": about, "server": self._sessions.info()}
-        except Exception as error:
-            raise self._failed(error) from None
+        return {"session": about, "server": {**self._sessions.info(), **figures}}
 
     def close(self) -> None:
         """See :class:`kvs.ports.inbound.Session`."""
+        self.abort()
+        self._sessions.closed(self)
+
+    def abort(self) -> None:
+        """End the open transaction, if there is one."""
         if self._snapshot is not None:
             self._abort()
-        self._sessions.closed(self)
 
     # The two ways a transaction changes.
 
@@ -351,9 +368,13 @@ class EngineSessions:
         self._open: dict[int, EngineSession] = {}
         self._ended = Totals()
 
-    def open(self) -> EngineSession:
-        """Open a session."""
-        session = EngineSession(self._next_id, self)
+    def open(self, budget: ClientsBudget | None = None) -> EngineSession:
+        """Open a session.
+
+        Args:
+            budget: What to charge in place of the budget of all clients.
+        """
+        session = EngineSession(self._next_id, self, self.budget if budget is None else budget)
         self._next_id += 1
         self._open[session.id] = session
         return session
@@ -366,7 +387,7 @@ class EngineSessions:
             self._ended.aborted += session.totals.aborted
 
     def info(self) -> dict[str, object]:
-        """Return figures about the server. O(number of sessions)."""
+        """Return figures about the server, without those of the engine. O(number of sessions)."""
         now_s = self.clock()
         committed, conflicted, aborted = self._ended.committed, self._ended.conflicted, self._ended.aborted
         transactions = 0
@@ -388,5 +409,4 @@ class EngineSessions:
             "commits": committed,
             "conflicts": conflicted,
             "aborts": aborted,
-            **answers.figures(self.storage.stats()),
         }

@@ -18,7 +18,11 @@ class KvsError(Exception):
 
 
 class UsageError(KvsError):
-    """Raised when a command has too few or too many words, or an empty key."""
+    """Raised when a command has too few or too many words, or an empty key, or breaks its client's own promise.
+
+    The promise is that of START READONLY, not to write. Nobody else can make a client break it, so there is nothing to
+    decide by a code of its own: it is a mistake in the client, like the others here.
+    """
 
     code: ClassVar[str] = "usage"
 

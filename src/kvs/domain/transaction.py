@@ -12,13 +12,15 @@ function       outside a transaction (``IDLE``)     inside, at depth n
 =============  ===================================  =========================================
 ``start``      depth 1 on the given snapshot        ``NestingError``: use ``nest``
 ``nest``       ``NoTransactionError``               depth n + 1, same snapshot
-``put``        ``NoTransactionError``               depth n, key pending
-``delete``     ``NoTransactionError``               depth n, tombstone pending
-``observe*``   ``NoTransactionError``               depth n, read set grown
+``put``        ``NoTransactionError``               depth n, key pending [r]_
+``delete``     ``NoTransactionError``               depth n, tombstone pending [r]_
+``observe*``   ``NoTransactionError``               depth n, read set grown [r]_
 ``commit``     ``NoTransactionError``               n > 1: merged into depth n - 1
                                                     n = 1: ``IDLE`` and a ``CommitRequest``
 ``rollback``   ``NoTransactionError``               n > 1: depth n - 1; n = 1: ``IDLE``
 =============  ===================================  =========================================
+
+.. [r] Of a read-only transaction, ``put`` and ``delete`` raise ``UsageError``, and ``observe*`` returns the same stack.
 
 *Frames.* A stack holds what its innermost frame sees, and the stack beneath, which is what a ROLLBACK goes back to.
 
@@ -31,6 +33,10 @@ entries it is a plain dict that nobody changes any more (see :func:`_with_entry`
 has still been seen by the client, who may have acted on it. What is put into the read set decides the isolation, and
 that is decided here and in the session, never in an engine: the engine only tells whether an observed key or prefix has
 changed since the snapshot.
+
+*Read-only.* A transaction that was started so has promised not to write, in any of its frames. Who does not write is
+never validated, so it has no read set, and holds the same however much it reads. Its read set says so, and so does that
+of ``IDLE``: one question tells an ordinary transaction from both, where there would have to be one anyhow.
 
 *Commit.* The outermost commit touches nothing. It returns a :class:`CommitRequest` for the engine, to which the
 snapshot, opaque here, means something.
@@ -49,7 +55,7 @@ from typing import Final, TypeAlias, TypeVar, final
 
 from immutables import Map
 
-from kvs.domain.errors import NoTransactionError
+from kvs.domain.errors import NoTransactionError, UsageError
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, TOMBSTONE, Key, Pending, Value, entry_bytes
 
 FRAME_OVERHEAD_BYTES: Final = 256
@@ -176,15 +182,19 @@ class _ReadSet(Validation):
         key_set: The keys.
         prefix_set: The prefixes.
         held_bytes: What all of them hold.
+        counts: Whether it can ever be validated: there is a transaction, and it may write. If not, it stays empty.
     """
 
-    __slots__ = ("held_bytes", "key_set", "prefix_set")
+    __slots__ = ("counts", "held_bytes", "key_set", "prefix_set")
 
-    def __init__(self, snapshot: object, key_set: Keys, prefix_set: Keys, held_bytes: int) -> None:
+    def __init__(
+        self, snapshot: object, key_set: Keys, prefix_set: Keys, held_bytes: int, *, counts: bool = True
+    ) -> None:
         super().__init__(snapshot, key_set, prefix_set)
         self.key_set = key_set
         self.prefix_set = prefix_set
         self.held_bytes = held_bytes
+        self.counts = counts
 
 
 @final
@@ -247,24 +257,35 @@ class TransactionStack:
         """Return the pending value or tombstone of a key, or None. One probe at any depth."""
         return _entry(self.writes, key)
 
-    def start(self, snapshot: object) -> "TransactionStack":
+    def start(self, snapshot: object, *, read_only: bool = False) -> "TransactionStack":
         """Open the outermost frame on a snapshot. O(1).
+
+        Args:
+            snapshot: What to read.
+            read_only: Whether nothing will be written, in this frame or in any inside it.
 
         Raises:
             NestingError: A transaction is open already.
         """
         if self.depth:
             raise NestingError
-        reads = _ReadSet(snapshot, _NO_KEYS, _NO_KEYS, 0)
+        reads = _ReadSet(snapshot, _NO_KEYS, _NO_KEYS, 0, counts=not read_only)
         return TransactionStack(None, 1, reads, _NO_WRITES, 0, 0, FRAME_OVERHEAD_BYTES)
 
-    def nest(self) -> "TransactionStack":
-        """Push a frame. O(1).
+    def nest(self, *, read_only: bool = False) -> "TransactionStack":
+        """Push a frame, which is read-only if the one beneath is. O(1).
+
+        Args:
+            read_only: Whether nothing will be written in it.
 
         Raises:
             NoTransactionError: There is no frame to nest in.
+            UsageError: It is to be read-only and the one beneath is not: its reads would have to be noted all the same,
+                for they decide whether the writes beneath may be applied.
         """
         self._check_open()
+        if read_only and self._reads.counts:
+            raise UsageError("START READONLY opens a transaction, and there is one that may write; START nests in it.")
         frames_bytes = self._frames_bytes + FRAME_OVERHEAD_BYTES
         return TransactionStack(self, self.depth + 1, self._reads, self.writes, 0, self._visible_bytes, frames_bytes)
 
@@ -273,6 +294,7 @@ class TransactionStack:
 
         Raises:
             NoTransactionError: There is no transaction.
+            UsageError: It is read-only.
         """
         return self._write(key, value)
 
@@ -281,8 +303,20 @@ class TransactionStack:
 
         Raises:
             NoTransactionError: There is no transaction.
+            UsageError: It is read-only.
         """
         return self._write(key, TOMBSTONE)
+
+    def check_may_write(self) -> None:
+        """Raise what a write would raise. For a DEL, which reads before it knows whether there is anything to write.
+
+        Raises:
+            NoTransactionError: There is no transaction.
+            UsageError: It is read-only.
+        """
+        if not self._reads.counts:
+            self._check_open()
+            raise UsageError("START READONLY promised not to write; end this transaction first: COMMIT or ROLLBACK.")
 
     def observe(self, key: Key) -> "TransactionStack":
         """Put a key, present or absent, into the read set.
@@ -290,12 +324,15 @@ class TransactionStack:
         Raises:
             NoTransactionError: There is no transaction.
         """
-        self._check_open()
         reads = self._reads
+        if not reads.counts:
+            self._check_open()
+            return self  # read-only: there is nothing to note
         if key in reads.key_set:
             return self
         held_bytes = reads.held_bytes + len(key) + ENTRY_OVERHEAD_BYTES
-        return self._reading(_ReadSet(reads.snapshot, _with_key(reads.key_set, key), reads.prefix_set, held_bytes))
+        keys = _with_key(reads.key_set, key)
+        return self._reading(_ReadSet(reads.snapshot, keys, reads.prefix_set, held_bytes))
 
     def observe_prefix(self, prefix: Key) -> "TransactionStack":
         """Put the set of keys under a prefix into the read set, so that a phantom is a conflict.
@@ -303,12 +340,15 @@ class TransactionStack:
         Raises:
             NoTransactionError: There is no transaction.
         """
-        self._check_open()
         reads = self._reads
+        if not reads.counts:
+            self._check_open()
+            return self  # read-only: there is nothing to note
         if prefix in reads.prefix_set:
             return self
         held_bytes = reads.held_bytes + len(prefix) + ENTRY_OVERHEAD_BYTES
-        return self._reading(_ReadSet(reads.snapshot, reads.key_set, _with_key(reads.prefix_set, prefix), held_bytes))
+        prefixes = _with_key(reads.prefix_set, prefix)
+        return self._reading(_ReadSet(reads.snapshot, reads.key_set, prefixes, held_bytes))
 
     def commit(self) -> "tuple[TransactionStack, CommitRequest | None]":
         """Merge the innermost frame into its parent, or ask for the outermost to be applied. O(1).
@@ -351,7 +391,7 @@ class TransactionStack:
 
     def _write(self, key: Key, pending: Pending) -> "TransactionStack":
         """Return this stack with one more pending write in its innermost frame."""
-        self._check_open()
+        self.check_may_write()
         old = _entry(self.writes, key)
         inherited = None if self._beneath is None else _entry(self._beneath.writes, key)
         size = entry_bytes(key, pending)
@@ -368,5 +408,5 @@ class TransactionStack:
         return TransactionStack(self._beneath, self.depth, self._reads, writes, own, visible, frames_bytes)
 
 
-IDLE: Final = TransactionStack(None, 0, _ReadSet(None, _NO_KEYS, _NO_KEYS, 0), _NO_WRITES, 0, 0, 0)
+IDLE: Final = TransactionStack(None, 0, _ReadSet(None, _NO_KEYS, _NO_KEYS, 0, counts=False), _NO_WRITES, 0, 0, 0)
 """No transaction. One shared constant, so that a session outside a transaction holds nothing."""

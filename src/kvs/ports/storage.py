@@ -16,11 +16,16 @@ Durability
     What ``put``, ``delete`` and ``commit`` of a non-blocking engine have returned is as durable as the engine
     promises once the next ``sync`` has returned; the server sends no reply before. A ``sync`` that raises ends the
     server. A ``blocking`` engine returns from ``put``, ``delete`` and ``commit`` only when durable, seen by nobody
-    before, and has nothing to do in ``sync``.
+    before; its ``sync`` is not called.
 
 Concurrency
-    A non-blocking engine is called from one thread only. A ``blocking`` engine must be thread-safe; one session
-    never has two calls in flight.
+    A non-blocking engine is called from one thread only, the loop, and everybody waits for it.
+
+    A ``blocking`` engine is called by up to ``worker_threads`` threads at the same time, and must be thread-safe. What
+    one session asks of the engine and of its snapshot comes one call after the other, though each may come from
+    another thread. The loop itself reads only ``blocking`` and, between two calls of that session, a snapshot's
+    ``expired``: they must not wait. A call that has begun is let run to its end, also when its client has left.
+    ``close`` comes from the main thread when every call has ended; if one does not end, it does not come at all.
 
 Failure
     An engine raises ``StorageUnavailableError`` (nothing was applied, retrying is safe), ``OutcomeUnknownError`` (a
@@ -52,7 +57,10 @@ class Snapshot(ABC):
 
     @property
     def expired(self) -> bool:
-        """Whether the engine had to give the view up; every other call but ``close`` then raises. Never, by default."""
+        """Whether the engine had to give the view up; every other call but ``close`` then raises. Never, by default.
+
+        Told at once, from memory.
+        """
         return False
 
     @abstractmethod
@@ -80,7 +88,10 @@ class Storage(ABC):
 
     @property
     def blocking(self) -> bool:
-        """Whether calls may wait for a network or a slow device, and so must not run on the loop. Not, by default."""
+        """Whether calls may wait for a network or a slow device, and so must not run on the loop. Not, by default.
+
+        Always the same.
+        """
         return False
 
     @abstractmethod
@@ -123,7 +134,16 @@ class Storage(ABC):
 
     @abstractmethod
     def sync(self) -> None:
-        """Make everything that was applied as durable as the engine promises. At once if there is nothing to do."""
+        """Make everything that was applied as durable as the engine promises. At once if there is nothing to do.
+
+        Not called if the engine is a blocking one.
+        """
+
+    def check(self) -> None:  # noqa: B027  # nothing to do, by default
+        """Raise if what was synced may not last after all, because of what an engine does in the background.
+
+        Called every second or so, and before an orderly end. The server then ends as after a ``sync`` that raises.
+        """
 
     def check(self) -> None:  # noqa: B027  # nothing to do, by default
         """Raise if what was synced may not last after all, because of what an engine does in the background.

@@ -1,15 +1,18 @@
 """Storage engines for tests of the server around them.
 
-``watched`` is a naive engine that copies everything for every snapshot. It tells a test of each call before it answers,
-and does what the test says: go on, raise, or return what an engine must not return.
+All of them are one naive engine that copies everything for every snapshot, and is safe to be called by many threads.
+``watched`` tells a test of each call before it answers, and does what the test says: go on, raise, or return what an
+engine must not return. ``blocking`` does the same and declares that it blocks. ``slow`` blocks, and takes its time.
 """
 
 import json
 import os
 import socket
+import threading
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -24,23 +27,36 @@ from kvs.ports.storage import Snapshot, Storage
 CONTROL_VARIABLE: Final = "TEST_ENGINE_CONTROL"
 """Names the port, on 127.0.0.1, where the test listens."""
 
+DELAY_VARIABLE: Final = "TEST_ENGINE_DELAY_S"
+"""How long each call of ``slow`` takes."""
+
 
 class EngineBug(Exception):  # noqa: N818  # it is one
     """What no engine should raise."""
 
 
+class Listener(Protocol):
+    """**Protocol:** Who is told of a call before it is done."""
+
+    def tell(self, call: str, keys: Collection[bytes] = (), /) -> Any:  # what to return instead, None to go on
+        """Tell of a call; return when it is to be done."""
+
+
 class Control:
-    """The line to the test: one line of JSON for each call, one word in answer."""
+    """The line to the test, one for each thread: one line of JSON for each call, one word in answer."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._answers = self._socket.makefile("rb")
+        self._port = port
+        self._of_thread = threading.local()
+        self._connect()
 
     def tell(self, call: str, keys: Collection[bytes] = ()) -> Any:  # what to return instead, None to go on
         """Tell of a call, and obey."""
+        if not hasattr(self._of_thread, "socket"):
+            self._connect()
         told = {"call": call, "keys": [key.decode(errors="backslashreplace") for key in keys]}
-        self._socket.sendall(json.dumps(told).encode() + b"\n")
-        answer = self._answers.readline().decode().strip()
+        self._of_thread.socket.sendall(json.dumps(told).encode() + b"\n")
+        answer = self._of_thread.answers.readline().decode().strip()
         if answer == "raise_limit":
             raise LimitError("The test engine is full.")
         if answer == "raise_unavailable":
@@ -51,102 +67,158 @@ class Control:
             raise EngineBug("The test engine has a bug.")
         return "not what the port says" if answer == "return_nonsense" else None
 
-    def close(self) -> None:
-        """Hang up."""
-        self._answers.close()
-        self._socket.close()
+    def _connect(self) -> None:
+        self._of_thread.socket = socket.create_connection(("127.0.0.1", self._port))
+        self._of_thread.answers = self._of_thread.socket.makefile("rb")
 
 
-class WatchedSnapshot(Snapshot):
-    """A copy of everything."""
+class Delay:
+    """Takes its time."""
 
-    def __init__(self, control: Control, data: dict[bytes, bytes], number: int) -> None:
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def tell(self, call: str, _: Collection[bytes] = ()) -> None:
+        """Wait, but for ``close``."""
+        if call != "close":
+            time.sleep(self._seconds)
+
+
+class TestedSnapshot(Snapshot):
+    """A copy of everything. It notices when two threads use it at once, or when it is used after it was closed."""
+
+    def __init__(self, storage: "TestedStorage", data: dict[bytes, bytes], number: int) -> None:
         self.data = data
         self.number = number
-        self._control = control
+        self._storage = storage
+        self._free = threading.Lock()
 
     def get(self, key: bytes) -> bytes | None:
         """See the port."""
-        return self._control.tell("snapshot.get", [key]) or self.data.get(key)
+        with self._used("get", [key]) as nonsense:
+            return nonsense or self.data.get(key)
 
     def scan(self, prefix: bytes, after: bytes, limit: int) -> list[bytes]:
         """See the port."""
-        return self._control.tell("snapshot.scan", [prefix]) or _scan(self.data, prefix, after, limit)
+        with self._used("scan", [prefix]) as nonsense:
+            return nonsense or _scan(self.data, prefix, after, limit)
 
     def count(self, prefix: bytes) -> int:
         """See the port."""
-        return self._control.tell("snapshot.count", [prefix]) or len(_under(self.data, prefix))
+        with self._used("count", [prefix]) as nonsense:
+            return nonsense or len(_under(self.data, prefix))
 
     def close(self) -> None:
         """See the port."""
-        self._control.tell("snapshot.close")
+        with self._used("close", []):
+            pass
+
+    @contextmanager
+    def _used(self, call: str, keys: Collection[bytes]) -> Iterator[Any]:
+        if not self._free.acquire(blocking=False):
+            self._storage.listener.tell("misuse", [call.encode()])
+        try:
+            with self._storage.under_way(f"snapshot.{call}", keys) as nonsense:
+                yield nonsense
+        finally:
+            if call != "close":  # whoever comes behind that misuses it
+                self._free.release()
 
 
-class WatchedStorage(Storage):
-    """The engine."""
+class TestedStorage(Storage):
+    """The engine.
 
-    def __init__(self, control: Control) -> None:
-        self._control = control
+    Args:
+        listener: Who is told of each call.
+        blocks: What it says of itself.
+    """
+
+    def __init__(self, listener: Listener, *, blocks: bool) -> None:
+        self.listener = listener
+        self._blocks = blocks
+        self._lock = threading.Lock()
         self._data: dict[bytes, bytes] = {}
         self._changed_at: dict[bytes, int] = {}
         self._number = 0
+        self._under_way: list[str] = []
+
+    @property
+    def blocking(self) -> bool:
+        """See the port."""
+        return self._blocks
+
+    @contextmanager
+    def under_way(self, call: str, keys: Collection[bytes] = ()) -> Iterator[Any]:
+        """Note that a call is under way, and tell of it."""
+        self._under_way.append(call)
+        try:
+            yield self.listener.tell(call, keys)
+        finally:
+            self._under_way.remove(call)
 
     def get(self, key: bytes) -> bytes | None:
         """See the port."""
-        return self._control.tell("get", [key]) or self._data.get(key)
+        with self.under_way("get", [key]) as nonsense:
+            return nonsense or self._data.get(key)
 
     def put(self, key: bytes, value: bytes) -> None:
         """See the port."""
-        self._control.tell("put", [key])
-        self._apply({key: value})
+        with self.under_way("put", [key]), self._lock:
+            self._apply({key: value})
 
     def delete(self, key: bytes) -> bool:
         """See the port."""
-        nonsense = self._control.tell("delete", [key])
-        present = key in self._data
-        self._apply({key: None})
-        return nonsense or present
+        with self.under_way("delete", [key]) as nonsense, self._lock:
+            present = key in self._data
+            self._apply({key: None})
+            return nonsense or present
 
     def scan(self, prefix: bytes, after: bytes, limit: int) -> list[bytes]:
         """See the port."""
-        return self._control.tell("scan", [prefix]) or _scan(self._data, prefix, after, limit)
+        with self.under_way("scan", [prefix]) as nonsense, self._lock:
+            return nonsense or _scan(self._data, prefix, after, limit)
 
     def count(self, prefix: bytes) -> int:
         """See the port."""
-        return self._control.tell("count", [prefix]) or len(_under(self._data, prefix))
+        with self.under_way("count", [prefix]) as nonsense, self._lock:
+            return nonsense or len(_under(self._data, prefix))
 
-    def snapshot(self) -> WatchedSnapshot:
+    def snapshot(self) -> TestedSnapshot:
         """See the port."""
-        self._control.tell("snapshot")
-        return WatchedSnapshot(self._control, dict(self._data), self._number)
+        with self.under_way("snapshot"), self._lock:
+            return TestedSnapshot(self, dict(self._data), self._number)
 
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         """See the port."""
-        nonsense = self._control.tell("commit", request.writes)
-        for validation in request.validations:
-            snapshot = validation.snapshot
-            if not isinstance(snapshot, WatchedSnapshot):
-                raise TypeError
-            keys = tuple(key for key in validation.keys if self._changed_at.get(key, 0) > snapshot.number)
-            prefixes = tuple(
-                prefix for prefix in validation.prefixes if _under(self._data, prefix) != _under(snapshot.data, prefix)
-            )
-            if keys or prefixes:
-                return Conflict(keys, prefixes)
-        self._apply({key: value if isinstance(value, bytes) else None for key, value in request.writes.items()})
-        return nonsense or COMMITTED
+        with self.under_way("commit", request.writes) as nonsense, self._lock:
+            for validation in request.validations:
+                snapshot = validation.snapshot
+                if not isinstance(snapshot, TestedSnapshot):
+                    raise TypeError
+                keys = tuple(key for key in validation.keys if self._changed_at.get(key, 0) > snapshot.number)
+                prefixes = tuple(
+                    prefix
+                    for prefix in validation.prefixes
+                    if _under(self._data, prefix) != _under(snapshot.data, prefix)
+                )
+                if keys or prefixes:
+                    return Conflict(keys, prefixes)
+            self._apply({key: value if isinstance(value, bytes) else None for key, value in request.writes.items()})
+            return nonsense or COMMITTED
 
     def sync(self) -> None:
         """See the port."""
-        self._control.tell("sync")
+        with self.under_way("sync"):
+            pass
 
     def stats(self) -> Mapping[str, int]:
         """See the port."""
-        return {"keys": len(self._data)}
+        with self.under_way("stats") as nonsense:
+            return nonsense or {"keys": len(self._data)}
 
     def close(self) -> None:
-        """See the port."""
-        self._control.tell("close")
+        """See the port. Tells which calls are under way."""
+        self.listener.tell("close", [call.encode() for call in self._under_way])
 
     def _apply(self, writes: Mapping[bytes, bytes | None]) -> None:
         self._number += 1
@@ -167,14 +239,29 @@ def _scan(data: Mapping[bytes, bytes], prefix: bytes, after: bytes, limit: int) 
 
 
 @contextmanager
-def _watched(_settings: Settings, _options: NoOptions, _log: FilteringBoundLogger) -> Iterator[WatchedStorage]:
-    control = Control(int(os.environ[CONTROL_VARIABLE]))
-    storage = WatchedStorage(control)
+def _watched(_settings: Settings, _options: NoOptions, _log: FilteringBoundLogger) -> Iterator[TestedStorage]:
+    with _closed(TestedStorage(Control(int(os.environ[CONTROL_VARIABLE])), blocks=False)) as storage:
+        yield storage
+
+
+@contextmanager
+def _blocking(_settings: Settings, _options: NoOptions, _log: FilteringBoundLogger) -> Iterator[TestedStorage]:
+    with _closed(TestedStorage(Control(int(os.environ[CONTROL_VARIABLE])), blocks=True)) as storage:
+        yield storage
+
+
+@contextmanager
+def _slow(_settings: Settings, _options: NoOptions, _log: FilteringBoundLogger) -> Iterator[TestedStorage]:
+    with _closed(TestedStorage(Delay(float(os.environ[DELAY_VARIABLE])), blocks=True)) as storage:
+        yield storage
+
+
+@contextmanager
+def _closed(storage: TestedStorage) -> Iterator[TestedStorage]:
     try:
         yield storage
     finally:
         storage.close()
-        control.close()
 
 
 class PickyOptions(msgspec.Struct, frozen=True):
@@ -186,7 +273,7 @@ class PickyOptions(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def _picky(_settings: Settings, options: PickyOptions, _log: FilteringBoundLogger) -> Iterator[WatchedStorage]:
+def _picky(_settings: Settings, options: PickyOptions, _log: FilteringBoundLogger) -> Iterator[TestedStorage]:
     if options.mode == "loud" and options.careful:
         raise ConfigError("storage.picky.mode: 'loud' does not go with careful = true")
     raise StorageOpenError(f"picky: cannot be opened with {options}")
@@ -194,7 +281,7 @@ def _picky(_settings: Settings, options: PickyOptions, _log: FilteringBoundLogge
 
 
 @contextmanager
-def _shadowing(_settings: Settings, _options: NoOptions, _log: FilteringBoundLogger) -> Iterator[WatchedStorage]:
+def _shadowing(_settings: Settings, _options: NoOptions, _log: FilteringBoundLogger) -> Iterator[TestedStorage]:
     raise ConfigError("storage: a built-in engine was shadowed")
     yield  # makes it a generator
 
@@ -205,6 +292,8 @@ def _underived(_settings: Settings, _options: NoOptions, _log: FilteringBoundLog
 
 
 watched = Engine(summary="Tells a test of each call.", open=_watched)
+blocking = Engine(summary="The same, as one that blocks.", open=_blocking, blocking=True)
+slow = Engine(summary="Takes its time for each call.", open=_slow, blocking=True)
 picky = Engine(summary="Has options, and opens for nobody.", open=_picky, options=PickyOptions)
 shadowing = Engine(summary="Has taken a built-in name, and must never be opened.", open=_shadowing)
 underived = Engine(summary="Opens what is no engine.", open=_underived)

@@ -34,7 +34,7 @@ class Client(ABC):
     Attributes:
         connection: Its conversation.
         peer: Its address, for the log.
-        last_input_s: When it last sent something, in seconds of the loop's clock.
+        last_input_s: When it last sent something, or was read from again, in seconds of the loop's clock.
         refused: It is here only to be told that there are too many.
         touched: It is on the server's list for the end of this tick.
     """
@@ -131,7 +131,7 @@ class Client(ABC):
         """The client reads again."""
         self._output_full = False
         if self.connection.backlog:
-            self._server.continue_next_tick(self)
+            self._continue()
         else:
             self._adjust_reading()
 
@@ -142,7 +142,7 @@ class Client(ABC):
             self.connection.close()
             self._server.budget.used_bytes -= self._unsent_bytes
             self._unsent_bytes = 0
-            self._server.left(self)
+            self.connection.session.when_ended(self._left)
 
     # What the server asks.
 
@@ -162,7 +162,7 @@ class Client(ABC):
             self._leave()
         elif connection.backlog:
             if not self._output_full:
-                self._server.continue_next_tick(self)
+                self._continue()
         elif self._reading and not self._output_full:
             return  # nothing out of the ordinary
         self._adjust_reading()
@@ -193,6 +193,20 @@ class Client(ABC):
         self._charge(unsent)
         return now_s - self._stalled_since_s
 
+    def _continue(self) -> None:
+        """Have more of the backlog run as soon as something can come of it."""
+        session = self.connection.session
+        if session.in_flight:
+            session.when_ended(self._woken)
+        else:
+            self._server.continue_next_tick(self)
+
+    def _woken(self) -> None:
+        self._server.resume(self)
+
+    def _left(self) -> None:
+        self._server.left(self)
+
     def _charge(self, unsent: int) -> None:
         self._server.budget.used_bytes += unsent - self._unsent_bytes
         self._unsent_bytes = unsent
@@ -202,6 +216,7 @@ class Client(ABC):
         if wanted != self._reading and not (self._lost or self._input_ended):
             self._reading = wanted
             if wanted:
+                self.last_input_s = self._server.now_s()  # only now it is the client's turn
                 self.resume_reading()
             else:
                 self.pause_reading()

@@ -12,7 +12,8 @@ class Connection(ABC):
     """One client's conversation: its session, its unparsed input, its unsent replies.
 
     A connection runs at most a bounded amount of work per call, so that one client cannot hold up a tick. What is left
-    is its backlog: the transport stops reading from the client, and calls :meth:`resume` in the next tick.
+    is its backlog: the transport stops reading from the client, and calls :meth:`resume` in the next tick, or, while
+    the session is ``in_flight``, when that has ended.
 
     A base class and not a protocol, as :class:`kvs.ports.inbound.Session` is, and for the same reason.
 

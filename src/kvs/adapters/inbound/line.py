@@ -264,7 +264,7 @@ class LineConnection(Connection):
                     else:
                         reply = bare(session, line) or self._run_other(line)
             except Unfinished:
-                at -= 1  # to be run again in the next tick
+                at -= 1  # to be run again
                 break
             except KvsError as error:
                 reply = json_line.error(error.code, str(error))
@@ -280,7 +280,8 @@ class LineConnection(Connection):
         if self.closing:
             self._stop()
         elif at < len(lines):
-            self._lines = lines[at:]
+            del lines[:at]  # a copy of the rest, for each call of a blocking engine, would take ten times as long
+            self._lines = lines
             self.backlog = True
         elif self._lines:
             self._lines = []
@@ -292,8 +293,8 @@ class LineConnection(Connection):
             line = self._vet(line)
         words = line.lstrip(BLANKS).split(b" ", 2)
         command = self._resolve(words[0].rstrip(BLANKS), line)
-        if not command.runs_always and self._budget.exhausted():
-            raise self._refusal()
+        if not command.runs_always and self._budget.exhausted() and not self.session.unanswered:
+            raise self._refusal()  # unless it has been done already, and only its answer is to be fetched
         reply = command.run(self.session, self._limits, words)
         self._share -= command.cost - 1
         if command.closes:

@@ -38,12 +38,15 @@ a little too long is told so and only a line beyond all reason ends the connecti
 
 PUT_USAGE: Final = "PUT takes a key and a value: PUT key value."
 
+READ_ONLY: Final = b"READONLY"
+
 HELP: Final = (
     b"PUT key value: store. GET key: read. DEL key: delete. KEYS [prefix [after]]: list up to 1000 keys. "
     b"COUNT [prefix]: count keys. START: open a transaction, or a nested one inside it. COMMIT: keep the innermost; "
     b"the outermost is applied at once for all to see, or answers conflict if something you read has changed: then "
-    b"retry from START. ROLLBACK: undo the innermost. INFO: figures. PING. EXIT: leave; an open transaction is "
-    b"undone. A key is one word of UTF-8; the value is the rest of the line."
+    b"retry from START. ROLLBACK: undo the innermost. START READONLY: open a transaction to read in, any amount. "
+    b"INFO: figures. PING. EXIT: leave; an open transaction is undone. A key is one word of UTF-8; the value is the "
+    b"rest of the line."
 )
 
 
@@ -82,7 +85,7 @@ class Command:
 
     Attributes:
         run: What it does.
-        bare: The same, for a line that is nothing but the verb; None if the command takes words.
+        bare: The same, for a line that is nothing but the verb; None if there is no such line.
         cost: What it counts for against ``max_tick_requests``.
         closes: Whether the connection ends with it.
         runs_always: Whether it runs even when the clients hold all the memory they may: to free some, or tell of it.
@@ -205,6 +208,14 @@ def _start(session: Session) -> bytes:
     return json_line.OK
 
 
+def _start_with_words(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+    option = _prefix(words).upper()
+    if option not in (b"", READ_ONLY) or (len(words) == 3 and words[2].strip(BLANKS)):
+        raise UsageError("START takes nothing after it but READONLY: START [READONLY].")
+    session.start(read_only=option == READ_ONLY)
+    return json_line.OK
+
+
 def _commit(session: Session) -> bytes:
     answer = session.commit()
     return json_line.OK if isinstance(answer, Committed) else json_line.error("conflict", _conflict_message(answer))
@@ -266,7 +277,7 @@ COMMANDS: Final[dict[bytes, Command]] = {
     b"PUT": Command(_put),
     b"GET": Command(_get),
     b"DEL": Command(_del),
-    b"START": _bare_command(_start),
+    b"START": Command(_start_with_words, bare=_start),
     b"COMMIT": _bare_command(_commit, runs_always=True),
     b"ROLLBACK": _bare_command(_rollback, runs_always=True),
     b"KEYS": Command(_keys, cost=SLOW_COST),

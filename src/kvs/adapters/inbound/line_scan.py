@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from kvs.adapters.inbound import json_line
 from kvs.adapters.inbound.line_commands import LONGEST_BARE_LINE_BYTES, LineLimits, bare, ends_conversation, get, put
 from kvs.domain.errors import KvsError
-from kvs.ports.inbound import Session
+from kvs.ports.inbound import Session, Unfinished
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
@@ -32,7 +32,7 @@ U: Final = 85
 def scan(
     data: bytes, session: Session, limits: LineLimits, out: list[bytes], max_requests: int, max_out_bytes: int
 ) -> tuple[int, int, int, bool]:
-    """Run GET, PUT and bare lines, up to the first that is anything else, or not plain.
+    """Run GET, PUT and bare lines, up to the first that is anything else, or not plain, or has no answer yet.
 
     Args:
         data: Whole lines, behind a first one that was no HTTP.
@@ -92,6 +92,8 @@ def scan(
                 if answer is None:
                     break
                 reply = answer
+        except Unfinished:
+            break
         except KvsError as error:
             reply = json_line.error(error.code, str(error))
             closing = ends_conversation(error)

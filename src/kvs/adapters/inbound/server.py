@@ -5,13 +5,14 @@ The tick
     the loop has been executed, called by the transport or scheduled by the first report: one ``sync`` of the
     engine, then the replies, reads included. Nothing leaves earlier, so nobody is told of anything that is not as
     durable as the engine promises. Clients with a backlog run their next share after that, and are answered with
-    the next tick.
+    the next tick. A blocking engine is not asked for a ``sync``: what its calls have returned is durable.
 """
 
 import asyncio
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Protocol, final
 
 from structlog.typing import FilteringBoundLogger
@@ -28,6 +29,9 @@ MAX_REFUSED: Final = 8
 
 FD_RESERVE: Final = 32
 """Descriptors that are not for clients: standard streams, listeners, the loop's own, the engine's, refused clients."""
+
+LAST_CALLS_S: Final = 1.0
+"""Longest wait, at the stop, for calls in flight whose clients have been cut off."""
 
 SWEPT_PER_TURN: Final = 500
 """Clients whose timeouts are looked at in one go: about 0.5 ms."""
@@ -108,6 +112,9 @@ class Server:
         limits: Bounds and timeouts.
         budget: Memory of all clients together.
         log: Bound logger.
+
+    Attributes:
+        engine_hangs: The server has stopped, and there are calls in flight; the engine must not be closed under them.
     """
 
     def __init__(
@@ -122,11 +129,13 @@ class Server:
         log: FilteringBoundLogger,
     ) -> None:
         self.budget: Final = budget
+        self.engine_hangs = False
         self._hosts = hosts
         self._port = port
         self._transport = transport
         self._connect = connect
         self._storage = storage
+        self._syncs = not storage.blocking
         self._limits = limits
         self._log = log
         self._clients: dict[Client, None] = {}  # in order of arrival
@@ -142,7 +151,8 @@ class Server:
         """Listen, serve and drain. To be called once.
 
         Returns:
-            The exit code: 0 after an orderly stop, 1 if the engine failed or a second signal cut the drain short.
+            The exit code: 0 after an orderly stop, 1 if the engine failed or hangs, or a second signal cut the drain
+            short.
 
         Raises:
             ListenError: An address cannot be listened on.
@@ -169,6 +179,7 @@ class Server:
             for client in list(self._clients):
                 client.abort()
             await asyncio.sleep(0)  # asyncio reports the end of an aborted socket in the next turn
+            await self._see_calls_end()
             self._transport.stop()
         self._log.info("stopped", exit_code=self._exit_code)
         return self._exit_code
@@ -192,10 +203,21 @@ class Server:
                 self._schedule_tick()
 
     def continue_next_tick(self, client: Client) -> None:
-        """Have a client run more of its backlog."""
+        """Have a client run more of its backlog when this tick has ended."""
         self._waiting.append(client)
         if not self._tick_scheduled:
             self._schedule_tick()
+
+    def resume(self, client: Client) -> None:
+        """Have a client run more of its backlog."""
+        try:
+            client.resume()
+        except Exception as error:
+            self.drop(client, error)
+
+    def now_s(self) -> float:
+        """Return seconds of the loop's clock."""
+        return self._loop.time()
 
     def drop(self, client: Client, error: Exception) -> None:
         """End a client that a mistake of ours, or want of memory, has left in an unknown state."""
@@ -207,7 +229,7 @@ class Server:
         self._loop.call_later(delay_s, callback)
 
     def left(self, client: Client) -> None:
-        """Forget a client."""
+        """Forget a client, whose session has ended."""
         del self._clients[client]
         if client.refused:
             self._refused -= 1
@@ -239,11 +261,12 @@ class Server:
         self._tick_scheduled = False
         if self._failed:
             return
-        try:
-            self._storage.sync()
-        except Exception as error:
-            self._give_up(error)
-            return
+        if self._syncs:
+            try:
+                self._storage.sync()
+            except Exception as error:
+                self._give_up(error)
+                return
         touched, self._touched = self._touched, []
         waiting, self._waiting = self._waiting, []
         for client in touched:
@@ -253,10 +276,15 @@ class Server:
             except Exception as error:
                 self.drop(client, error)
         for client in waiting:
+            self.resume(client)
+
+    def _check_engine(self) -> None:
+        """Find out about what has failed while nobody asked for anything."""
+        if not self._failed:
             try:
-                client.resume()
+                self._storage.check()
             except Exception as error:
-                self.drop(client, error)
+                self._give_up(error)
 
     def _check_engine(self) -> None:
         """Find out about what has failed while nobody asked for anything."""
@@ -328,6 +356,8 @@ class Server:
         if connection.closing:
             return
         session = connection.session
+        if session.in_flight:
+            return  # it may be committing; and as long as it lasts it is not the client's turn
         idle_s = client.idle_s(now_s)
         reason = None
         if session.expired:
@@ -372,6 +402,20 @@ class Server:
                 await self._empty.wait()
         except TimeoutError:
             self._log.warning("drain_cut_short", clients=len(self._clients))
+
+    async def _see_calls_end(self) -> None:
+        """Wait, but not for ever, for the calls in flight of clients that are gone: next the engine is closed."""
+        for client in list(self._clients):
+            client.lost()  # asyncio does not report it of a socket that it has not taken over yet
+        self._empty.clear()
+        if self._clients:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_CALLS_S):
+                    await self._empty.wait()
+        if self._clients:
+            self._log.critical("engine_hangs", calls=len(self._clients))
+            self.engine_hangs = True
+            self._exit_code = 1
 
     def _unexpected(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what asyncio caught; it has closed the socket concerned."""

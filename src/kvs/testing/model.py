@@ -35,6 +35,7 @@ class ModelTransaction:
     snapshot: dict[str, str]
     started_at: int
     frames: list[dict[str, str | None]]  # each a full copy of the pending writes; None is a tombstone
+    read_only: bool
     keys_read: set[str] = field(default_factory=set)
     prefixes_read: set[str] = field(default_factory=set)
 
@@ -95,6 +96,8 @@ class Model:
         transaction = self.transactions.get(session)
         if transaction is None:
             self._apply({key: value})
+        elif transaction.read_only:
+            return error("usage")
         else:
             transaction.frames[-1][key] = value
         return OK
@@ -106,9 +109,11 @@ class Model:
         return {"status": "Ok", "result": value}
 
     def _del(self, session: int, key: str) -> Reply:
+        transaction = self.transactions.get(session)
+        if transaction is not None and transaction.read_only:
+            return error("usage")
         present = self._read(session, key) is not None
         if present:
-            transaction = self.transactions.get(session)
             if transaction is None:
                 self._apply({key: None})
             else:
@@ -122,10 +127,13 @@ class Model:
     def _count(self, session: int, prefix: str) -> Reply:
         return {"status": "Ok", "result": len(self._list(session, prefix))}
 
-    def _start(self, session: int, _: str) -> Reply:
+    def _start(self, session: int, words: str) -> Reply:
+        read_only = words == "READONLY"
         transaction = self.transactions.get(session)
         if transaction is None:
-            self.transactions[session] = ModelTransaction(dict(self.data), self.commits, [{}])
+            self.transactions[session] = ModelTransaction(dict(self.data), self.commits, [{}], read_only)
+        elif read_only and not transaction.read_only:
+            return error("usage")
         else:
             transaction.frames.append(dict(transaction.frames[-1]))
         return OK

@@ -5,6 +5,7 @@ so goes much further.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from random import Random
 
 from hypothesis import settings
@@ -18,14 +19,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.drivers import Driver
-from tests.model import Model, agrees
+from kvs.testing.drivers import Driver
+from kvs.testing.model import Model, agrees
 
 KEYS = ("a", "ab", "abc", "b", "ba", "é")
 PREFIXES = ("", "a", "ab", "b", "z", "é")
 VALUES = ("1", "2", "", " two  words ", '"\\', "ü\t")
 OBSERVER = 0
 SESSIONS = (1, 2, 3)
+STEPS = 40
 
 
 class Comparison:
@@ -84,7 +86,7 @@ reads = st.one_of(
     st.builds("KEYS {}".format, prefixes),
     st.builds("KEYS {} {}".format, prefixes, keys),
 )
-frames = st.sampled_from(("START", "START", "COMMIT", "ROLLBACK"))
+frames = st.sampled_from(("START", "START", "START READONLY", "COMMIT", "COMMIT", "ROLLBACK"))
 
 
 class SessionsMachine(RuleBasedStateMachine):
@@ -141,15 +143,22 @@ class SessionsMachine(RuleBasedStateMachine):
         self.comparison.driver.close()
 
 
-def run_machine(open_driver: Callable[[], Driver], share: float = 1.0) -> None:
-    """Run the state machine; ``share`` is how many of the profile's examples."""
+def machine_of(open_driver: Callable[[], Driver]) -> type[SessionsMachine]:
+    """Return the state machine of a driver, as Hypothesis runs it: a class without arguments."""
 
     class Machine(SessionsMachine):
         def __init__(self) -> None:
             super().__init__(open_driver)
 
+    return Machine
+
+
+def run_machine(open_driver: Callable[[], Driver], share: float = 1.0) -> None:
+    """Run the state machine; ``share`` is how many of the profile's examples. How long each takes is of no matter."""
     examples = max(1, int(settings().max_examples * share))
-    run_state_machine_as_test(Machine, settings=settings(max_examples=examples, stateful_step_count=40))
+    run_state_machine_as_test(
+        machine_of(open_driver), settings=settings(max_examples=examples, stateful_step_count=STEPS, deadline=None)
+    )
 
 
 def random_line(random: Random) -> str:
@@ -163,6 +172,8 @@ def random_line(random: Random) -> str:
         return f"{verb} {random.choice(KEYS)}"
     if verb == "KEYS" and random.random() < 0.5:
         return f"KEYS {random.choice(PREFIXES)} {random.choice(KEYS)}"
+    if verb == "START" and random.random() < 0.2:
+        return "START READONLY"
     return f"{verb} {random.choice(PREFIXES)}" if verb in ("KEYS", "COUNT") else verb
 
 
@@ -170,15 +181,15 @@ def random_walk(driver: Driver, seed: int, steps: int) -> None:
     """Let sessions do random things for a long time on one data set."""
     random = Random(seed)
     comparison = Comparison(driver)
-    for step in range(steps):
-        session = random.choice(SESSIONS)
-        chance = random.random()
-        if chance < 0.005:
-            comparison.disconnect(session)
-        elif chance < 0.01:
-            comparison.leave(session)
-        else:
-            comparison.execute(session, random_line(random))
-        if step % 8 == 0:
-            comparison.check_committed()
-    driver.close()
+    with closing(driver):
+        for step in range(steps):
+            session = random.choice(SESSIONS)
+            chance = random.random()
+            if chance < 0.005:
+                comparison.disconnect(session)
+            elif chance < 0.01:
+                comparison.leave(session)
+            else:
+                comparison.execute(session, random_line(random))
+            if step % 8 == 0:
+                comparison.check_committed()

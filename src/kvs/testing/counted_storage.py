@@ -1,5 +1,6 @@
 """Any engine, with its snapshots counted: each is closed exactly once, and asked nothing afterwards."""
 
+import threading
 from collections.abc import Mapping
 from typing import cast
 
@@ -15,7 +16,8 @@ class CountedSnapshot(Snapshot):
         self.inner = inner
         self._storage = storage
         self._closed = False
-        storage.open_snapshots += 1
+        with storage.counting:
+            storage.open_snapshots += 1
 
     @property
     def expired(self) -> bool:
@@ -36,11 +38,12 @@ class CountedSnapshot(Snapshot):
 
     def close(self) -> None:
         """See :class:`kvs.ports.storage.Snapshot`."""
-        if self._closed:
-            self._storage.misuses.append("closed twice")
-        else:
-            self._storage.open_snapshots -= 1
-        self._closed = True
+        with self._storage.counting:
+            if self._closed:
+                self._storage.misuses.append("closed twice")
+            else:
+                self._storage.open_snapshots -= 1
+            self._closed = True
         self.inner.close()
 
     def _open(self) -> Snapshot:
@@ -56,6 +59,7 @@ class CountedStorage(Storage):
         open_snapshots: Taken and not closed yet.
         taken: Ever taken.
         misuses: What was done to a snapshot after it had been closed.
+        counting: Held while it counts.
     """
 
     def __init__(self, inner: Storage) -> None:
@@ -63,6 +67,7 @@ class CountedStorage(Storage):
         self.open_snapshots = 0
         self.taken = 0
         self.misuses: list[str] = []
+        self.counting = threading.Lock()
 
     @property
     def blocking(self) -> bool:
@@ -91,7 +96,8 @@ class CountedStorage(Storage):
 
     def snapshot(self) -> CountedSnapshot:
         """See :class:`kvs.ports.storage.Storage`."""
-        self.taken += 1
+        with self.counting:
+            self.taken += 1
         inner = self.inner.snapshot()
         if not hasattr(inner, "close"):
             return cast("CountedSnapshot", inner)  # a broken engine's: there is nothing to count

@@ -1,0 +1,107 @@
+"""Commit: all the writes of a request are applied, or none; and only if nothing that was observed has changed."""
+
+from immutables import Map
+
+from kvs.domain.transaction import CommitRequest, Committed, Conflict, Validation
+from kvs.domain.values import TOMBSTONE, Key, Pending
+from kvs.ports.storage import Storage
+from kvs.testing.cases.base import StorageCases, commit, contents, put_all
+
+
+class CommitCases(StorageCases):
+    """What a commit applies, and when it is refused."""
+
+    def test_a_commit_applies_all_its_writes(self, storage: Storage) -> None:
+        """Commit: all the writes, values and tombstones, of keys that were there and of keys that were not."""
+        put_all(storage, b"a", b"b", b"c")
+        answer = commit(storage, storage.snapshot(), {b"a": b"new", b"b": TOMBSTONE, b"n": b"", b"absent": TOMBSTONE})
+        assert isinstance(answer, Committed)
+        assert contents(storage) == {b"a": b"new", b"c": b"value of c", b"n": b""}
+
+    def test_a_conflict_applies_nothing(self, storage: Storage) -> None:
+        """Commit: all the writes or none, be they values or tombstones."""
+        put_all(storage, b"a", b"b")
+        snapshot = storage.snapshot()
+        storage.put(b"read", b"")
+        before = contents(storage)
+        answer = commit(storage, snapshot, {b"a": b"new", b"b": TOMBSTONE, b"n": b""}, [b"read"])
+        assert isinstance(answer, Conflict)
+        assert contents(storage) == before
+
+    def test_the_first_to_commit_wins(self, storage: Storage) -> None:
+        """Commit: of two that read and write one key the second conflicts, or the first one's update would be lost."""
+        put_all(storage, b"n")
+        first, second = storage.snapshot(), storage.snapshot()
+        assert isinstance(commit(storage, first, {b"n": b"first"}, [b"n"]), Committed)
+        third = storage.snapshot()
+        assert isinstance(commit(storage, second, {b"n": b"second"}, [b"n"]), Conflict)
+        assert third.get(b"n") == b"first"
+        assert isinstance(commit(storage, third, {b"n": b"third"}, [b"n"]), Committed)
+        assert storage.get(b"n") == b"third"
+
+    def test_write_skew_is_a_conflict(self, storage: Storage) -> None:
+        """Commit: of two that each read what the other writes one has to go."""
+        put_all(storage, b"x", b"y")
+        first, second = storage.snapshot(), storage.snapshot()
+        assert isinstance(commit(storage, first, {b"x": TOMBSTONE}, [b"x", b"y"]), Committed)
+        assert isinstance(commit(storage, second, {b"y": TOMBSTONE}, [b"x", b"y"]), Conflict)
+        assert contents(storage) == {b"y": b"value of y"}
+
+    def test_a_commit_that_conflicted_succeeds_from_a_fresh_snapshot(self, storage: Storage) -> None:
+        """Commit: a conflict is with what came after the snapshot, and with nothing before."""
+        snapshot = storage.snapshot()
+        storage.put(b"k", b"1")
+        assert isinstance(commit(storage, snapshot, {b"k": b"2"}, [b"k"]), Conflict)
+        assert isinstance(commit(storage, storage.snapshot(), {b"k": b"2"}, [b"k"]), Committed)
+        assert storage.get(b"k") == b"2"
+
+    def test_ones_own_writes_are_no_conflict(self, storage: Storage) -> None:
+        """Commit: one that lists and reads where it writes conflicts with others only."""
+        put_all(storage, b"p1")
+        answer = commit(storage, storage.snapshot(), {b"p1": TOMBSTONE, b"p2": b""}, [b"p1", b"p2"], [b"p", b""])
+        assert isinstance(answer, Committed)
+
+    def test_a_blind_commit_never_conflicts(self, storage: Storage) -> None:
+        """Commit: what was not observed may have changed in any way."""
+        put_all(storage, b"a")
+        snapshot = storage.snapshot()
+        storage.put(b"a", b"later")
+        storage.put(b"b", b"later")
+        assert isinstance(commit(storage, snapshot, {b"a": b"mine", b"b": b"mine"}), Committed)
+        assert contents(storage) == {b"a": b"mine", b"b": b"mine"}
+
+    def test_a_request_without_a_snapshot_is_a_blind_one(self, storage: Storage) -> None:
+        """Commit: where nothing was observed nothing can have changed."""
+        assert isinstance(storage.commit(CommitRequest((), {b"k": b"v"})), Committed)
+        assert storage.get(b"k") == b"v"
+
+    def test_a_commit_without_writes_is_validated_as_any_other(self, storage: Storage) -> None:
+        """Commit: whether to ask at all is for the session to decide."""
+        assert isinstance(commit(storage, storage.snapshot(), {}, [b"k"], [b""]), Committed)
+        snapshot = storage.snapshot()
+        storage.put(b"k", b"")
+        assert isinstance(commit(storage, snapshot, {}, [b"k"]), Conflict)
+
+    def test_a_request_of_several_snapshots_commits_when_none_has_changed(self, storage: Storage) -> None:
+        """Commit: each validation has a snapshot of its own; the writes are applied once."""
+        put_all(storage, b"a", b"b")
+        first = storage.snapshot()
+        storage.put(b"c", b"")
+        second = storage.snapshot()
+        request = CommitRequest((Validation(first, [b"a"], []), Validation(second, [b"c"], [b""])), {b"a": b"new"})
+        assert isinstance(storage.commit(request), Committed)
+        first.close()
+        second.close()
+        assert contents(storage) == {b"a": b"new", b"b": b"value of b", b"c": b""}
+
+    def test_a_request_is_made_of_any_mapping_and_any_collections(self, storage: Storage) -> None:
+        """``commit``: a transaction of many writes and reads comes in persistent maps, as the session holds them."""
+        keys = [b"%02d" % number for number in range(20)]
+        put_all(storage, *keys[::2])
+        writes: Map[Key, Pending] = Map({key: TOMBSTONE if at % 3 else b"new" for at, key in enumerate(keys)})
+        reads = Map(dict.fromkeys(keys))
+        assert isinstance(commit(storage, storage.snapshot(), writes, reads, reads), Committed)
+        assert contents(storage) == dict.fromkeys(keys[::3], b"new")
+        snapshot = storage.snapshot()
+        storage.put(keys[19], b"later")
+        assert isinstance(commit(storage, snapshot, writes, reads), Conflict)

@@ -1,0 +1,126 @@
+"""Durability: what is as durable as the engine promises outlives a reopen, and a process that is killed."""
+
+from abc import abstractmethod
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from kvs.domain.transaction import CommitRequest, Committed, Conflict
+from kvs.domain.values import TOMBSTONE
+from kvs.engine import StorageOpenError
+from kvs.ports.storage import Storage
+from kvs.testing.cases.base import StorageCases, commit, contents, put_all, settle
+from kvs.testing.process import FILLED, count_up, fill, hold, running
+
+
+class DurabilityCases(StorageCases):
+    """What a later opener finds.
+
+    Attributes:
+        shared: Whether several processes may have the same data open, so that a second opener is not refused.
+    """
+
+    shared: ClassVar[bool] = False
+
+    @abstractmethod
+    def open_storage_in(self, directory: Path) -> AbstractContextManager[Storage]:
+        """Open an engine on what an earlier one has left in a directory; the context manager closes it.
+
+        Other processes call it, too: they import the module of the class, make an instance, and call this.
+        """
+
+    # After a close.
+
+    def test_what_was_synced_is_there_after_a_reopen(self, tmp_path: Path) -> None:
+        """Durability: keys and values of any bytes, put, overwritten, committed, and deleted before."""
+        with self.open_storage_in(tmp_path) as storage:
+            fill(storage)
+            assert contents(storage) == FILLED
+        for _ in range(2):
+            with self.open_storage_in(tmp_path) as storage:
+                assert contents(storage) == FILLED
+                assert storage.count(b"") == storage.stats()["keys"] == len(FILLED)
+
+    @pytest.mark.parametrize("by_commit", [False, True], ids=["by delete", "by commit"])
+    def test_deletes_last(self, tmp_path: Path, by_commit: bool) -> None:
+        """Durability: what was deleted stays so, and does not come back from an earlier sync."""
+        with self.open_storage_in(tmp_path) as storage:
+            put_all(storage, b"a", b"b")
+            settle(storage)
+        with self.open_storage_in(tmp_path) as storage:
+            if by_commit:
+                storage.commit(CommitRequest((), {b"a": TOMBSTONE}))
+            else:
+                storage.delete(b"a")
+            settle(storage)
+        with self.open_storage_in(tmp_path) as storage:
+            assert contents(storage) == {b"b": b"value of b"}
+
+    def test_the_last_value_lasts(self, tmp_path: Path) -> None:
+        """Durability: of all the values that were synced it is the last one, over many reopens."""
+        for number in range(5):
+            with self.open_storage_in(tmp_path) as storage:
+                assert storage.get(b"k") == (b"%d" % (number - 1) if number else None)
+                storage.put(b"k", b"not this one")
+                settle(storage)
+                storage.put(b"k", b"%d" % number)
+                settle(storage)
+
+    def test_what_conflicted_is_not_there_after_a_reopen(self, tmp_path: Path) -> None:
+        """Durability: a conflict has applied nothing, in memory nor on disk."""
+        with self.open_storage_in(tmp_path) as storage:
+            put_all(storage, b"k")
+            snapshot = storage.snapshot()
+            storage.put(b"read", b"")
+            assert isinstance(commit(storage, snapshot, {b"n": b"", b"k": TOMBSTONE}, [b"read"]), Conflict)
+            settle(storage)
+            before = contents(storage)
+        with self.open_storage_in(tmp_path) as storage:
+            assert contents(storage) == before == {b"k": b"value of k", b"read": b""}
+
+    def test_a_reopened_engine_tells_what_has_changed(self, tmp_path: Path) -> None:
+        """Commit: after a reopen as ever; what came before it has not changed since."""
+        with self.open_storage_in(tmp_path) as storage:
+            put_all(storage, b"k", b"other")
+            settle(storage)
+        with self.open_storage_in(tmp_path) as storage:
+            first, second = storage.snapshot(), storage.snapshot()
+            assert isinstance(commit(storage, first, {b"k": b"first"}, [b"k", b"other"], [b""]), Committed)
+            assert second.get(b"k") == b"value of k"
+            assert isinstance(commit(storage, second, {b"k": b"second"}, [b"k"]), Conflict)
+
+    # After a process that was killed.
+
+    def test_what_was_synced_outlives_a_killed_process(self, tmp_path: Path) -> None:
+        """Durability: what a sync has returned for is there though nobody closed the engine."""
+        with running(self, tmp_path, fill) as process:
+            process.wait_for("filled")
+            process.kill()
+        with self.open_storage_in(tmp_path) as storage:
+            assert contents(storage) == FILLED
+
+    @pytest.mark.parametrize("commits", [1, 20])
+    def test_a_commit_outlives_a_killed_process_whole_or_not_at_all(self, tmp_path: Path, commits: int) -> None:
+        """Durability: the last that was told is there; of the one after it all of its writes or none."""
+        with running(self, tmp_path, count_up) as process:
+            process.wait_for(str(commits))
+            told = int(process.kill() or commits)
+        with self.open_storage_in(tmp_path) as storage:
+            number = int(storage.get(b"a") or b"0")
+            assert told <= number <= told + 1
+            digits = b"%d" % number
+            assert contents(storage) == {b"a": digits, b"n" + digits: b"", b"z": digits}
+
+    def test_a_second_opener_is_refused_until_the_first_has_ended(self, tmp_path: Path) -> None:
+        """Durability: two processes that write the same files would destroy them; a dead one is in nobody's way."""
+        if self.shared:
+            pytest.skip("a shared engine: several processes may have the same data open")
+        with running(self, tmp_path, hold) as process:
+            process.wait_for("open")
+            with pytest.raises(StorageOpenError), self.open_storage_in(tmp_path):
+                pass
+            process.kill()
+        with self.open_storage_in(tmp_path) as storage:
+            put_all(storage, b"k")

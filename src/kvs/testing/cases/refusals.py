@@ -1,0 +1,53 @@
+"""Failure: a write that the engine refuses for a limit of its own leaves everything as it was."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from kvs.domain.errors import LimitError
+from kvs.domain.transaction import CommitRequest, Committed, Validation
+from kvs.domain.values import TOMBSTONE, Key, Pending
+from kvs.ports.storage import Storage
+from kvs.testing.cases.base import StorageCases, commit, contents, put_all
+
+
+class RefusalCases(StorageCases):
+    """What is left of a refused write. Skipped for an engine without a limit."""
+
+    def refused_writes(self) -> Mapping[Key, Pending]:
+        """Return writes that together are beyond a limit of the engine. None by default: it has no limit."""
+        return {}
+
+    @pytest.fixture
+    def refused(self) -> Mapping[Key, Pending]:
+        """What ``refused_writes`` says."""
+        writes = self.refused_writes()
+        if not writes:
+            pytest.skip("an engine without a limit of its own: refused_writes() names no writes")
+        return writes
+
+    def test_a_refused_commit_applies_nothing(self, storage: Storage, refused: Mapping[Key, Pending]) -> None:
+        """Failure: ``LimitError`` means that nothing was applied, of the values nor of the tombstones."""
+        put_all(storage, b"a", b"b")
+        before = contents(storage)
+        with pytest.raises(LimitError):
+            commit(storage, storage.snapshot(), {b"a": TOMBSTONE, b"n": b"", **refused})
+        assert contents(storage) == before
+
+    def test_a_refused_commit_is_no_change_to_others(self, storage: Storage, refused: Mapping[Key, Pending]) -> None:
+        """Failure: ``LimitError`` means that nothing was applied, and so nothing that others observed has changed."""
+        put_all(storage, b"a")
+        other = storage.snapshot()
+        with pytest.raises(LimitError):
+            commit(storage, storage.snapshot(), {b"a": TOMBSTONE, b"n": b"", **refused})
+        assert isinstance(commit(storage, other, {b"mine": b""}, [b"a", b"n", *refused], [b""]), Committed)
+
+    def test_a_refused_transaction_may_go_on(self, storage: Storage, refused: Mapping[Key, Pending]) -> None:
+        """Failure: after ``LimitError`` the transaction is still open: its snapshot serves and validates as before."""
+        put_all(storage, b"a")
+        snapshot = storage.snapshot()
+        with pytest.raises(LimitError):
+            storage.commit(CommitRequest((Validation(snapshot, [b"a"], [b""]),), {b"a": b"mine", **refused}))
+        assert snapshot.get(b"a") == b"value of a"
+        assert isinstance(commit(storage, snapshot, {b"a": b"mine"}, [b"a"], [b""]), Committed)
+        assert storage.get(b"a") == b"mine"

@@ -1,0 +1,147 @@
+"""Concurrency: a blocking engine is called from many threads at a time."""
+
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import pytest
+
+from kvs.domain.transaction import Committed
+from kvs.ports.storage import Storage
+from kvs.testing.cases.base import StorageCases, commit
+
+THREADS: Final = 4
+ROUNDS: Final = 20
+SWITCH_INTERVAL_S: Final = 1e-6  # 5 ms by default: a race would hardly ever be met
+PAUSES: Final = 0.1
+PAUSE_S: Final = 1e-4
+TIMEOUT_S: Final = 60.0
+
+
+def at_once(*calls: Callable[[], None]) -> None:
+    """Make calls on a thread each, let go at one moment; raise what the first of them raised."""
+    barrier = threading.Barrier(len(calls))
+    errors: list[BaseException] = []
+
+    def run(call: Callable[[], None]) -> None:
+        barrier.wait(TIMEOUT_S)
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001  # raised below, where the test sees it
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=[call], daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT_S)
+        assert not thread.is_alive(), f"calls of several threads have not returned in {TIMEOUT_S:g} s: a deadlock?"
+    if errors:
+        raise errors[0]
+
+
+def give_way(*_: object) -> None:
+    """Let other threads go on, now and then for longer; called at each call and return of a thread.
+
+    Between any two of them a race may be hidden. Threads that only took turns would stay in step and never meet it.
+    """
+    time.sleep(PAUSE_S if random.random() < PAUSES else 0)
+
+
+def increment(storage: Storage) -> None:
+    """Add one to the key ``n``, as a client does: read, commit, and on a conflict the same again."""
+    while True:
+        snapshot = storage.snapshot()
+        number = int(snapshot.get(b"n") or b"0")
+        if isinstance(commit(storage, snapshot, {b"n": b"%d" % (number + 1)}, [b"n"]), Committed):
+            return
+
+
+class ThreadCases(StorageCases):
+    """What holds when calls of several threads meet. Skipped for an engine that is called from one thread only."""
+
+    @pytest.fixture
+    def blocking(self, storage: Storage) -> Iterator[Storage]:
+        """The engine, if it is a blocking one, while threads change as often as they can."""
+        if not storage.blocking:
+            pytest.skip("not a blocking engine: the server calls it from one thread only")
+        interval_s, profile = sys.getswitchinterval(), threading.getprofile()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        threading.setprofile(give_way)
+        try:
+            yield storage
+        finally:
+            threading.setprofile(profile)
+            sys.setswitchinterval(interval_s)
+
+    def test_no_update_of_a_thread_is_lost(self, blocking: Storage) -> None:
+        """Concurrency: of several threads that increment a counter, each retrying, every increment counts."""
+
+        def increments() -> None:
+            for _ in range(ROUNDS):
+                increment(blocking)
+
+        at_once(*[increments] * THREADS)
+        assert blocking.get(b"n") == b"%d" % (THREADS * ROUNDS)
+
+    def test_a_delete_is_answered_true_on_one_thread_only(self, blocking: Storage) -> None:
+        """Consistency: every call is atomic with respect to every other, so a key that was put once goes once."""
+        gone: list[bytes] = []
+        done = threading.Event()
+
+        def puts() -> None:
+            try:
+                for _ in range(10 * ROUNDS):  # two threads seldom meet in so short a call
+                    blocking.put(b"k", b"v")
+                    while blocking.get(b"k") is not None and not done.is_set():
+                        time.sleep(0)
+            finally:
+                done.set()
+
+        def deletes() -> None:
+            try:
+                while not done.is_set():
+                    if blocking.delete(b"k"):
+                        gone.append(b"k")
+            finally:
+                done.set()
+
+        at_once(puts, *[deletes] * (THREADS - 1))
+        assert len(gone) == 10 * ROUNDS
+
+    def test_a_snapshot_is_stable_while_other_threads_commit(self, blocking: Storage) -> None:
+        """Consistency: a snapshot shows all of a commit or nothing, and the same again, whatever happens meanwhile."""
+        written = threading.Event()
+
+        def write() -> None:
+            try:
+                for number in range(1, 2 * ROUNDS + 1):
+                    pair = b"%d" % number
+                    commit(blocking, blocking.snapshot(), {b"a": pair, b"b": pair, b"p%d" % number: b""})
+            finally:
+                written.set()
+
+        def read() -> None:
+            while not written.is_set():
+                snapshot = blocking.snapshot()
+                first, count = snapshot.get(b"a"), snapshot.count(b"p")
+                assert count == int(first or b"0")
+                assert len(snapshot.scan(b"p", b"", 4 * ROUNDS)) == count
+                assert snapshot.get(b"b") == snapshot.get(b"a") == first
+                snapshot.close()
+
+        at_once(write, *[read] * (THREADS - 1))
+
+    def test_a_snapshot_may_be_used_on_any_thread(self, blocking: Storage) -> None:
+        """Concurrency: one session never has two calls in flight, but each may come on another thread."""
+        blocking.put(b"k", b"v")
+        snapshot = blocking.snapshot()
+        blocking.put(b"k", b"later")
+        seen: list[object] = []
+        at_once(lambda: seen.append(snapshot.get(b"k")))
+        at_once(lambda: seen.append(snapshot.scan(b"", b"", 10)))
+        at_once(lambda: seen.append(type(commit(blocking, snapshot, {b"mine": b""}, [b"k"])).__name__))
+        assert seen == [b"v", [b"k"], "Conflict"]

@@ -1,0 +1,50 @@
+"""The two classes to derive from: every case of the suite, put together."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from kvs.ports.storage import Storage
+from kvs.testing.cases.changes import ChangeCases
+from kvs.testing.cases.commits import CommitCases
+from kvs.testing.cases.conflicts import ConflictCases
+from kvs.testing.cases.durability import DurabilityCases
+from kvs.testing.cases.reads import ReadCases
+from kvs.testing.cases.refusals import RefusalCases
+from kvs.testing.cases.scans import ScanCases
+from kvs.testing.cases.sessions import SessionCases
+from kvs.testing.cases.snapshots import SnapshotCases
+from kvs.testing.cases.threads import ThreadCases
+
+
+class StorageContract(
+    ReadCases,
+    ScanCases,
+    SnapshotCases,
+    CommitCases,
+    ChangeCases,
+    ConflictCases,
+    RefusalCases,
+    ThreadCases,
+    SessionCases,
+):
+    """What every engine must do. Derive a class named ``Test...`` from it and give it ``open_storage``."""
+
+
+class DurableStorageContract(StorageContract, DurabilityCases):
+    """What an engine must do that keeps its data in a directory. Give it ``open_storage_in`` instead."""
+
+    share_of_examples = 0.2  # each write waits for the disk
+    walk_steps = 2_000
+
+    @contextmanager
+    def open_storage(self) -> Iterator[Storage]:
+        """Open an engine in a directory of its own."""
+        with TemporaryDirectory(prefix="kvs-") as directory, self.open_storage_in(Path(directory)) as storage:
+            yield storage
+
+    @abstractmethod
+    def open_storage_in(self, directory: Path) -> AbstractContextManager[Storage]:
+        """See :class:`kvs.testing.cases.durability.DurabilityCases`."""

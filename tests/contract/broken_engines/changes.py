@@ -1,0 +1,125 @@
+"""Engines that take for a change what is none, or overlook one, or name the wrong ones."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeAlias, cast
+
+from kvs.domain.transaction import CommitRequest, Committed, Conflict, Validation
+from kvs.domain.values import Key, Pending
+from tests.contract.broken_engines.faults import breaks
+from tests.naive_storage import NaiveSnapshot, NaiveStorage, under
+
+Observed: TypeAlias = Callable[[Validation], Collection[Key]]
+
+
+def observing(
+    request: CommitRequest, keys: Observed = lambda seen: seen.keys, prefixes: Observed = lambda seen: seen.prefixes
+) -> CommitRequest:
+    """Return a request as if others than its keys and prefixes had been observed."""
+    validations = tuple(Validation(seen.snapshot, keys(seen), prefixes(seen)) for seen in request.validations)
+    return CommitRequest(validations, request.writes)
+
+
+@breaks("a_put_of_equal_bytes_changes_a_key")
+class TakesEqualBytesForNoChange(NaiveStorage):
+    def _apply(self, writes: Mapping[Key, Pending]) -> None:
+        super()._apply({key: pending for key, pending in writes.items() if self._data.get(key) != pending})
+
+
+@breaks("deleting_an_absent_key_changes_nothing")
+class TakesADeleteOfAnAbsentKeyForAChange(NaiveStorage):
+    def delete(self, key: Key) -> bool:
+        self._log.append(key)
+        return super().delete(key)
+
+
+@breaks("a_blind_commit_never_conflicts")
+class ValidatesWhatIsWritten(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        return super().commit(observing(request, keys=lambda seen: [*seen.keys, *request.writes]))
+
+
+@breaks(
+    "ones_own_writes_are_no_conflict",
+    "a_commit_that_conflicted_succeeds_from_a_fresh_snapshot",
+    "a_request_is_made_of_any_mapping_and_any_collections",
+    "a_request_of_several_snapshots_commits_when_none_has_changed",
+    "deleting_an_absent_key_changes_nothing",
+    "the_first_to_commit_wins",
+    "write_skew_is_a_conflict",
+)
+class TakesItsOwnWritesForThoseOfOthers(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        self._log += request.writes
+        return super().commit(request)
+
+
+@breaks(
+    "a_key_that_comes_or_goes_changes_a_prefix",
+    "a_conflict_names_a_bounded_number",
+    "a_conflict_names_what_changed_and_nothing_else",
+    "an_old_snapshot_outlives_many_younger_ones",
+    "each_snapshot_of_a_request_validates_what_was_observed_in_it",
+    "the_empty_prefix_is_every_key",
+)
+class OverlooksPhantoms(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        return super().commit(observing(request, prefixes=lambda _: ()))
+
+
+@breaks("a_key_that_comes_or_goes_changes_a_prefix", "a_conflict_names_what_changed_and_nothing_else")
+class OnlyCountsUnderAPrefix(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        def differing(seen: Validation) -> list[Key]:
+            then = cast("NaiveSnapshot", seen.snapshot)
+            return [prefix for prefix in seen.prefixes if self.count(prefix) != then.count(prefix)]
+
+        return super().commit(observing(request, prefixes=differing))
+
+
+@breaks(
+    "a_prefix_is_not_changed_by_keys_outside_it",
+    "a_conflict_names_a_bounded_number",
+    "a_conflict_names_what_changed_and_nothing_else",
+    "a_key_that_comes_or_goes_changes_a_prefix",
+    "each_snapshot_of_a_request_validates_what_was_observed_in_it",
+)
+class TakesEveryKeyForOneUnderThePrefix(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        return super().commit(observing(request, prefixes=lambda seen: [b"" for _ in seen.prefixes]))
+
+
+@breaks(
+    "overwriting_a_value_does_not_change_a_prefix",
+    "a_conflict_names_a_bounded_number",
+    "a_conflict_names_what_changed_and_nothing_else",
+    "a_prefix_with_the_keys_it_had_has_not_changed",
+    "an_old_snapshot_outlives_many_younger_ones",
+    "each_snapshot_of_a_request_validates_what_was_observed_in_it",
+)
+class TakesOverwritingForAChangeOfThePrefix(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        for seen in request.validations:
+            written = self._log[cast("NaiveSnapshot", seen.snapshot).log_length :]
+            if prefixes := tuple(prefix for prefix in seen.prefixes if under(written, prefix)):
+                return Conflict((), prefixes)
+        return super().commit(request)
+
+
+@breaks("each_snapshot_of_a_request_validates_what_was_observed_in_it", "a_request_without_a_snapshot_is_a_blind_one")
+class ChecksTheFirstValidationOnly(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        return super().commit(CommitRequest((request.validations[0],), request.writes))
+
+
+@breaks(
+    "a_conflict_names_what_changed_and_nothing_else",
+    "a_conflict_names_a_bounded_number",
+    "an_old_snapshot_outlives_many_younger_ones",
+    "each_snapshot_of_a_request_validates_what_was_observed_in_it",
+)
+class NamesAllThatWasObserved(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        answer = super().commit(request)
+        if isinstance(answer, Conflict):
+            answer = Conflict(tuple(request.validations[0].keys), tuple(request.validations[0].prefixes))
+        return answer

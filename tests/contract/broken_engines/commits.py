@@ -1,0 +1,96 @@
+"""Engines that apply what they should not, or not all that they should."""
+
+from collections.abc import Mapping
+
+from kvs.domain.errors import LimitError
+from kvs.domain.transaction import COMMITTED, CommitRequest, Committed, Conflict
+from kvs.domain.values import Key, Pending
+from tests.contract.broken_engines.faults import breaks
+from tests.naive_storage import NaiveStorage
+
+
+@breaks(
+    "the_first_to_commit_wins",
+    "a_commit_that_conflicted_succeeds_from_a_fresh_snapshot",
+    "a_commit_without_writes_is_validated_as_any_other",
+    "a_conflict_applies_nothing",
+    "a_conflict_names_a_bounded_number",
+    "a_conflict_names_what_changed_and_nothing_else",
+    "a_delete_of_a_key_that_existed_changes_it",
+    "a_key_that_changed_before_and_after_a_snapshot_has_changed",
+    "a_key_that_comes_or_goes_changes_a_prefix",
+    "a_put_changes_a_key",
+    "a_put_of_equal_bytes_changes_a_key",
+    "a_request_is_made_of_any_mapping_and_any_collections",
+    "an_old_snapshot_outlives_many_younger_ones",
+    "each_snapshot_of_a_request_validates_what_was_observed_in_it",
+    "the_empty_prefix_is_every_key",
+    "what_changed_before_the_snapshot_has_not_changed_since",
+    "write_skew_is_a_conflict",
+)
+class LosesUpdates(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        self._apply(request.writes)
+        return COMMITTED
+
+
+@breaks(
+    "a_commit_applies_all_its_writes",
+    "a_delete_of_a_key_that_existed_changes_it",
+    "a_key_that_comes_or_goes_changes_a_prefix",
+    "a_prefix_with_the_keys_it_had_has_not_changed",
+    "a_request_is_made_of_any_mapping_and_any_collections",
+    "write_skew_is_a_conflict",
+)
+class LosesTombstones(NaiveStorage):
+    def _apply(self, writes: Mapping[Key, Pending]) -> None:
+        super()._apply({key: pending for key, pending in writes.items() if isinstance(pending, bytes)})
+
+
+@breaks(
+    "a_conflict_applies_nothing",
+    "a_delete_of_a_key_that_existed_changes_it",
+    "a_put_changes_a_key",
+    "a_put_of_equal_bytes_changes_a_key",
+    "the_first_to_commit_wins",
+    "write_skew_is_a_conflict",
+)
+class AppliesTheFirstWriteOfAConflict(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        answer = super().commit(request)
+        if isinstance(answer, Conflict):
+            self._apply(dict(list(request.writes.items())[:1]))
+        return answer
+
+
+class LimitedStorage(NaiveStorage):
+    """Right, with a limit on the length of a value."""
+
+    MAX_VALUE_BYTES = 100_000
+
+    def _apply(self, writes: Mapping[Key, Pending]) -> None:
+        if any(len(pending) > self.MAX_VALUE_BYTES for pending in writes.values() if isinstance(pending, bytes)):
+            raise LimitError("A value is too long.")
+        super()._apply(writes)
+
+
+@breaks(
+    "a_refused_commit_applies_nothing",
+    "a_refused_commit_is_no_change_to_others",
+    "a_refused_transaction_may_go_on",
+)
+class AppliesWhatComesBeforeItsLimit(LimitedStorage):
+    def _apply(self, writes: Mapping[Key, Pending]) -> None:
+        for key, pending in writes.items():
+            super()._apply({key: pending})
+
+
+@breaks(
+    "a_refused_commit_is_no_change_to_others",
+    "a_refused_transaction_may_go_on",
+    "deleting_an_absent_key_changes_nothing",
+)
+class TakesWhatItRefusesForAChange(LimitedStorage):
+    def _apply(self, writes: Mapping[Key, Pending]) -> None:
+        self._log += writes
+        super()._apply(writes)

@@ -1,0 +1,46 @@
+"""Engines whose snapshots show what came later."""
+
+from collections.abc import Mapping
+
+from kvs.domain.values import Key, Value
+from tests.contract.broken_engines.faults import breaks
+from tests.naive_storage import NaiveSnapshot, NaiveStorage, under
+
+
+@breaks(
+    "a_snapshot_shows_nothing_that_came_later",
+    "a_conflict_names_a_bounded_number",
+    "a_conflict_names_what_changed_and_nothing_else",
+    "a_key_that_changed_before_and_after_a_snapshot_has_changed",
+    "a_key_that_comes_or_goes_changes_a_prefix",
+    "a_snapshot_counts_nothing_that_came_later",
+    "a_snapshot_of_nothing_stays_empty",
+    "a_sync_changes_nothing_that_can_be_seen",
+    "an_old_snapshot_outlives_many_younger_ones",
+    "each_snapshot_of_a_request_validates_what_was_observed_in_it",
+    "snapshots_of_different_moments_each_show_their_own",
+    "the_empty_prefix_is_every_key",
+    "two_snapshots_of_one_moment_are_closed_each_for_itself",
+)
+class SnapshotsSeeLaterCommits(NaiveStorage):
+    def snapshot(self) -> NaiveSnapshot:
+        return NaiveSnapshot(self._data, len(self._log))
+
+
+class _CountsOthers(NaiveSnapshot):
+    counted: Mapping[Key, Value]
+
+    def count(self, prefix: Key) -> int:
+        return len(under(self.counted, prefix))
+
+
+@breaks(
+    "a_snapshot_counts_nothing_that_came_later",
+    "a_snapshot_of_nothing_stays_empty",
+    "snapshots_of_different_moments_each_show_their_own",
+)
+class SnapshotsCountLaterCommits(NaiveStorage):
+    def snapshot(self) -> NaiveSnapshot:
+        snapshot = _CountsOthers(dict(self._data), len(self._log))
+        snapshot.counted = self._data
+        return snapshot
