@@ -145,12 +145,6 @@ class Storage(ABC):
         Called every second or so, and before an orderly end. The server then ends as after a ``sync`` that raises.
         """
 
-    def check(self) -> None:  # noqa: B027  # nothing to do, by default
-        """Raise if what was synced may not last after all, because of what an engine does in the background.
-
-        Called every second or so, and before an orderly end. The server then ends as after a ``sync`` that raises.
-        """
-
     @abstractmethod
     def stats(self) -> Mapping[str, int]:
         """Return figures for people, by name with their unit (``history_bytes``), in O(1)."""

@@ -286,14 +286,6 @@ class Server:
             except Exception as error:
                 self._give_up(error)
 
-    def _check_engine(self) -> None:
-        """Find out about what has failed while nobody asked for anything."""
-        if not self._failed:
-            try:
-                self._storage.check()
-            except Exception as error:
-                self._give_up(error)
-
     def _give_up(self, error: Exception) -> None:
         """The engine is finished: what it applied may not last, so nobody may be told of it."""
         self._log.critical("sync_failed", reason=str(error), exc_info=error)
