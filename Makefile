@@ -12,12 +12,13 @@ DEV := .venv
 SOURCES := pyproject.toml setup.py README.md $(shell find src -name '*.py' -not -path '*.egg-info*')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compiled check format bench bench-full clean
+.PHONY: help run test test-compiled faults check format bench bench-full clean
 
 help:
 	@echo 'make run [ARGS="--port 4100"]      start the server (compiled where there is a C compiler)'
 	@echo 'make test [ARGS="-k stack"]        run the tests on the sources, in pure Python'
 	@echo 'make test-compiled [ARGS=...]      run the same tests on the compiled build'
+	@echo 'make faults [ARGS=...]             kill, fail and damage at every point there is; takes hours'
 	@echo 'make check                         ruff and strict mypy'
 	@echo 'make format                        let ruff format and fix'
 	@echo 'make bench, make bench-full        measure beside Redis and memcached'
@@ -51,6 +52,10 @@ test: $(DEV)/.installed
 
 test-compiled: $(RUN)/.tests
 	$(RUN)/bin/python -m pytest $(ARGS)
+
+# On the compiled build, which is what users run; with -s, for the numbers of points.
+faults: $(RUN)/.tests
+	TEST_FULL_SCALE=1 $(RUN)/bin/python -m pytest -s tests/faults $(ARGS)
 
 check: $(DEV)/.installed
 	$(DEV)/bin/ruff check

@@ -1,0 +1,72 @@
+"""Storage engines with planted faults, which the tests must find."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from structlog.typing import FilteringBoundLogger
+
+from kvs.adapters.storage.sqlite.engine import SQLITE, SqliteOptions
+from kvs.config import Settings
+from kvs.domain.transaction import CommitRequest, Committed, Conflict
+from kvs.engine import Engine
+from kvs.ports.storage import Snapshot, Storage
+
+
+class LateStorage(Storage):
+    """Another engine, synced only when the replies have been sent."""
+
+    def __init__(self, inner: Storage) -> None:
+        self._inner = inner
+
+    def get(self, key: bytes) -> bytes | None:
+        """See the port."""
+        return self._inner.get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """See the port."""
+        self._inner.put(key, value)
+
+    def delete(self, key: bytes) -> bool:
+        """See the port."""
+        return self._inner.delete(key)
+
+    def scan(self, prefix: bytes, after: bytes, limit: int) -> list[bytes]:
+        """See the port."""
+        return self._inner.scan(prefix, after, limit)
+
+    def count(self, prefix: bytes) -> int:
+        """See the port."""
+        return self._inner.count(prefix)
+
+    def snapshot(self) -> Snapshot:
+        """See the port."""
+        return self._inner.snapshot()
+
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        """See the port."""
+        return self._inner.commit(request)
+
+    def sync(self) -> None:
+        """Break the port's promise."""
+        asyncio.get_running_loop().call_soon(self._inner.sync)
+
+    def check(self) -> None:
+        """See the port."""
+        self._inner.check()
+
+    def stats(self) -> Mapping[str, int]:
+        """See the port."""
+        return self._inner.stats()
+
+    def close(self) -> None:
+        """Leave it to whoever opened the other engine."""
+
+
+@contextmanager
+def _late(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger) -> Iterator[Storage]:
+    with SQLITE.open(settings, options, log) as inner:
+        yield LateStorage(inner)
+
+
+late = Engine(summary="Acknowledges first and syncs then.", open=_late, options=SqliteOptions, durable=True)

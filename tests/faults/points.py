@@ -1,0 +1,207 @@
+"""The points at which a fault can meet the server: every system call that changes its files or makes changes last.
+
+They fall into four *parts*. ``creation`` is a start without any files, one commit and the stop; ``recovery`` is a start
+with what a killed server has left, one commit and the stop; ``loop`` and ``folding`` are the two threads while the
+script is played, the loop with the stop behind it. How many calls there are is learnt from a recording of each.
+"""
+
+import random
+import shutil
+import socket
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from kvs.engine import StorageOpenError
+from tests.faults import strace
+from tests.faults.ledger import History, Progress
+from tests.faults.recovery import recover
+from tests.faults.server import TIMEOUT_S, Players, ServerProcess
+from tests.faults.strace import Fault
+from tests.faults.workload import Script, write_script
+
+Part: TypeAlias = Literal["creation", "recovery", "loop", "folding"]
+
+WORKERS: Final = 2
+MARGIN: Final = 1.05
+"""How many more points than were counted are tried: from run to run the folding meets the loop at another place."""
+
+PROBE: Final = b"probe"
+SCRIPT: Final[Script] = write_script()
+HISTORY: Final = History(SCRIPT)
+
+
+@contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """Yield a directory in memory, where a sync costs nothing: a kill keeps what the system has been given."""
+    memory = Path("/dev/shm")  # noqa: S108  # made unique below
+    with tempfile.TemporaryDirectory(prefix="kvs-", dir=memory if memory.is_dir() else None) as name:
+        yield Path(name).resolve()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Point:
+    """One system call of a run."""
+
+    part: Part
+    call: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.call} {self.number} of {self.part}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a server that was to meet a fault.
+
+    Attributes:
+        directory: Its data directory.
+        listened: Whether it got so far.
+        answered: Whether it has answered everything it was sent.
+        stopped_itself: Whether it ended without being asked to.
+        exit_code: Its exit code.
+        acknowledged: What it has acknowledged of the script, in this run or, if this was a recovery, in the one before.
+        probed: Whether it has acknowledged the probe.
+        failures: Events that tell of errors.
+        lines: What it said besides events.
+    """
+
+    directory: Path
+    listened: bool
+    answered: bool
+    stopped_itself: bool
+    exit_code: int
+    acknowledged: list[int]
+    probed: bool
+    failures: list[dict[str, Any]]
+    lines: list[str]
+
+    def objection(self) -> str | None:
+        """Recover what it has left behind; return what is wrong with that, None if nothing is."""
+        try:
+            data = recover(self.directory, use=True)
+        except StorageOpenError as error:
+            return str(error)
+        if data.pop(PROBE, None) is None and self.probed:
+            return "the probe was acknowledged and is lost"
+        return HISTORY.objection(data, self.acknowledged)
+
+
+class Stage:
+    """Where runs take place: a directory for all of them, and what a killed server has left, to recover from."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._left = directory / "left"
+        progress = Progress(HISTORY)
+        with ServerProcess(self._left) as server:
+            assert server.wait_for("listening")
+            with Players(server, progress) as players:
+                assert players.play(SCRIPT)
+        self._acknowledged_before = progress.acknowledged
+        self._counts: dict[Part, Counter[str]] = {
+            "creation": self._record("creation", play=False)[0],
+            "recovery": self._record("recovery", play=False)[0],
+        }
+        self._counts["loop"], self._counts["folding"] = self._record("creation", play=True)
+
+    def points(self) -> list[Point]:
+        """Return all of them."""
+        return [
+            Point(part, call, number)
+            for part, calls in self._counts.items()
+            for call, count in calls.items()
+            for number in range(1, int(count * (MARGIN if part in ("loop", "folding") else 1)) + 1)
+        ]
+
+    def counted(self) -> str:
+        """Return how many points there are in each part, for people."""
+        return ", ".join(f"{calls.total()} in {part}" for part, calls in self._counts.items())
+
+    def meet(self, point: Point, effect: str, *, lasting: bool = False) -> Outcome:
+        """Run a server that meets a fault at a point; stop it if nothing ends it before."""
+        fault = Fault(point.call, point.number, effect, lasting)
+        directory = self._new_directory(point.part)
+        plays = point.part in ("loop", "folding")
+        before = [] if plays else strace.launch_with(fault, directory)
+        progress = Progress(HISTORY)
+        answered = probed = False
+        with ServerProcess(directory, before=before) as server, ExitStack() as stack:
+            listened = server.wait_for("listening")
+            if listened and plays:
+                (other,) = server.other_threads()
+                thread = server.pid if point.part == "loop" else other
+                stack.enter_context(strace.attached(fault, directory, thread))
+                with Players(server, progress) as players:
+                    answered = players.play(SCRIPT)
+            elif listened:
+                answered = probed = _probe(server)
+            ends_itself = listened and (not answered or bool(server.events("folding_failed")))
+            exit_code = server.wait_exit() if ends_itself or not listened else server.stop()
+            return Outcome(
+                directory,
+                listened,
+                answered,
+                ends_itself,
+                exit_code,
+                self._acknowledged_before if point.part == "recovery" else progress.acknowledged,
+                probed,
+                server.failures(),
+                server.other_lines,
+            )
+
+    def _new_directory(self, part: Part) -> Path:
+        directory = Path(tempfile.mkdtemp(dir=self._directory)) / "data"
+        if part == "recovery":
+            shutil.copytree(self._left, directory)
+        return directory
+
+    def _record(self, part: Part, *, play: bool) -> tuple[Counter[str], Counter[str]]:
+        """Record a run without faults; return how many calls of each name the two threads made."""
+        directory = self._new_directory(part)
+        recording = directory.parent / "recording"
+        with ServerProcess(directory, before=strace.recording_to(recording)) as server:
+            assert server.wait_for("listening")
+            if play:
+                with Players(server, Progress(HISTORY)) as players:
+                    assert players.play(SCRIPT)
+            else:
+                assert _probe(server)
+            assert server.stop() == 0
+            return strace.count_calls(strace.parse(recording, server.pid), directory, listening=play)
+
+
+def _probe(server: ServerProcess) -> bool:
+    """Have a key stored that is not in the script; return whether that was acknowledged."""
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_S) as sock, sock.makefile("rb") as replies:
+            sock.sendall(b"PUT %b value\n" % PROBE)
+            return replies.readline() == b'{"status": "Ok"}\n'
+    except ConnectionError:
+        return False
+
+
+def sampled(points: list[Point], count: int, seed: int) -> list[Point]:
+    """Return some of the points: one of each kind of call in each part, and as many of all as are wanted."""
+    chance = random.Random(seed)
+    chance.shuffle(points)
+    kinds = {(point.part, point.call): point for point in points}
+    rest = [point for point in points if point not in kinds.values()]
+    return [*kinds.values(), *rest][:count]
+
+
+def each(points: Sequence[Point], check: Callable[[Point], str | None]) -> None:
+    """Check points, some at a time.
+
+    Raises:
+        AssertionError: Something is wrong at some of them; it names them all.
+    """
+    with ThreadPoolExecutor(WORKERS) as workers:
+        wrong = [f"{point}: {told}" for point, told in zip(points, workers.map(check, points), strict=True) if told]
+    assert not wrong, "\n".join(wrong)

@@ -1,0 +1,218 @@
+"""A server process that may end at any moment, and how the script is played to it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from tests.faults.ledger import Progress
+from tests.faults.recovery import FORKING
+from tests.faults.workload import CONNECTIONS, Phase, Round
+
+TIMEOUT_S: Final = float(os.environ.get("TEST_TIMEOUT_S", "40"))
+"""How long to wait for what should happen before it counts as a hang."""
+
+ENGINE_FLAGS: Final = ("--storage-option", "max_journal_bytes=1MiB")
+"""The smallest journal there is, so that it is folded and the log is copied again and again."""
+
+
+class ServerProcess:
+    """A ``python -m kvs`` process. Use it as a context manager: it is killed on every way out.
+
+    Args:
+        directory: The data directory.
+        flags: Further flags.
+        before: What comes before the command, such as a tracer that replaces itself by it.
+        env: Further environment variables; those of kvs are not inherited.
+        storage: Name of the engine.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *flags: str,
+        before: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        storage: str = "sqlite",
+    ) -> None:
+        engine = ("--storage", storage, "--data-dir", str(directory), *ENGINE_FLAGS)
+        command = [*before, sys.executable, "-m", "kvs", "--port", "0", "--log-format", "json", *engine, *flags]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")}
+        self.directory: Final = directory
+        self._changed = threading.Condition()
+        self._events: list[dict[str, Any]] = []
+        self._other_lines: list[str] = []
+        self._ended = False
+        with FORKING:
+            self._process = subprocess.Popen(
+                command, env=inherited | dict(env or {}), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._process.kill()
+        self.wait_exit()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.events("listening")[0]["port"])
+
+    def kill(self) -> None:
+        """Kill it as ``kill -9`` does."""
+        self._process.kill()
+
+    def stop(self) -> int:
+        """Stop it in an orderly way, if it still runs; return the exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self.wait_exit()
+
+    def wait_exit(self) -> int:
+        """Wait until the process has ended; return its exit code."""
+        code = self._process.wait(TIMEOUT_S)
+        self._reader.join(TIMEOUT_S)
+        return code
+
+    def wait_for(self, *names: str, count: int = 1) -> bool:
+        """Wait until events of any of these names have been logged ``count`` times; return False if it ends first."""
+        deadline_s = time.monotonic() + TIMEOUT_S
+        with self._changed:
+            while sum(event["event"] in names for event in self._events) < count:
+                if self._ended:
+                    return False
+                left_s = deadline_s - time.monotonic()
+                assert left_s > 0, f"the server did not log {names} {count} times"
+                self._changed.wait(left_s)
+        return True
+
+    @property
+    def log_ended(self) -> bool:
+        """Whether it can log no more: it has ended."""
+        with self._changed:
+            return self._ended
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the events of a name so far."""
+        with self._changed:
+            return [event for event in self._events if event["event"] == name]
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Return the events so far that tell of errors."""
+        with self._changed:
+            return [event for event in self._events if event["level"] in ("error", "critical")]
+
+    @property
+    def other_lines(self) -> list[str]:
+        """What was written to standard error and is no event."""
+        with self._changed:
+            return list(self._other_lines)
+
+    def other_threads(self) -> list[int]:
+        """Return the numbers of its threads but the first."""
+        return sorted({int(task.name) for task in Path(f"/proc/{self.pid}/task").iterdir()} - {self.pid})
+
+    def _read_log(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            with self._changed:
+                try:
+                    self._events.append(json.loads(line))
+                except ValueError:
+                    self._other_lines.append(line.decode(errors="backslashreplace").rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
+class Players:
+    """The connections of a script.
+
+    Attributes:
+        ports: The port of each, on this side.
+    """
+
+    def __init__(self, server: ServerProcess, progress: Progress) -> None:
+        self._server = server
+        self._progress = progress
+        self._sockets = [socket.create_connection(("127.0.0.1", server.port), TIMEOUT_S) for _ in range(CONNECTIONS)]
+        self._replies = [sock.makefile("rb") for sock in self._sockets]
+        self.ports: Final = [int(sock.getsockname()[1]) for sock in self._sockets]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        for replies, sock in zip(self._replies, self._sockets, strict=True):
+            replies.close()
+            sock.close()
+
+    def play(self, script: Sequence[Phase]) -> bool:
+        """Play some phases, each with some folding and a checkpoint; return False if the server ends first."""
+        folded = len(self._server.events("folded"))
+        for number, phase in enumerate(script, folded + 1):
+            copied_ns = self._database_changed_ns()
+            if not all(self._play_round(round_) for round_ in phase):
+                return False
+            self._server.wait_for("folded", "folding_failed", count=number)
+            self._await_checkpoint(copied_ns)
+        return self._ask_all([(b"PING",)] * CONNECTIONS, noting=False)  # what has failed meanwhile ends it now
+
+    def _await_checkpoint(self, since_ns: int) -> None:
+        """Wait until the log is copied into the database, if that can still happen."""
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while self._database_changed_ns() == since_ns:
+            if self._server.log_ended or self._server.events("folding_failed"):
+                return
+            assert time.monotonic() < deadline_s, "the log is never copied into the database"
+            time.sleep(0.002)  # gives the processor to those who are to get there
+
+    def _database_changed_ns(self) -> int:
+        return (self._server.directory / "kvs.db").stat().st_mtime_ns
+
+    def _play_round(self, round_: Round) -> bool:
+        return self._ask_all([[line for step in steps for line in step.lines] for steps in round_], noting=True)
+
+    def _ask_all(self, requests: Sequence[Sequence[bytes]], *, noting: bool) -> bool:
+        alive = True
+        for sock, lines in zip(self._sockets, requests, strict=True):
+            try:
+                sock.sendall(b"".join(line + b"\n" for line in lines))
+            except ConnectionError:
+                alive = False
+        for at, lines in enumerate(requests):
+            for _ in lines:
+                reply = self._reply(at)
+                if reply is None:
+                    alive = False
+                    break
+                if noting:
+                    self._progress.note(at, reply)
+        return alive
+
+    def _reply(self, at: int) -> bytes | None:
+        """Return the next whole reply, None if none comes any more."""
+        try:
+            reply = self._replies[at].readline()
+        except ConnectionError:
+            return None
+        return reply if reply.endswith(b"\n") else None
