@@ -28,7 +28,7 @@ HOT_MODULES = [
     "adapters/storage/journaled",
     "adapters/storage/key_tree",
     "adapters/storage/memory",
-    "adapters/storage/sqlite/wal",  # reads every byte of a log
+    "adapters/storage/sqlite/wal_scan",  # reads every byte of a log
     "adapters/inbound/asyncio_transport",  # only because its clients are of a compiled class
     "adapters/inbound/client",
     "adapters/inbound/connection",

@@ -14,7 +14,7 @@ import pytest
 from kvs.adapters.storage.sqlite.file import NAME, connect, open_database
 from kvs.adapters.storage.sqlite.folding import Folding
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
-from kvs.adapters.storage.sqlite.wal import SECTOR_BYTES
+from kvs.adapters.storage.sqlite.wal_scan import SECTOR_BYTES
 from kvs.engine import StorageOpenError
 from tests.faults.points import scratch_directory
 from tests.faults.recovery import LOG, recover

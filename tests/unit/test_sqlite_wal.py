@@ -9,7 +9,8 @@ import pytest
 
 from kvs.adapters.storage.sqlite.file import NAME, open_database
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
-from kvs.adapters.storage.sqlite.wal import check_log, find_damage
+from kvs.adapters.storage.sqlite.wal import check_log
+from kvs.adapters.storage.sqlite.wal_scan import scan_log
 from kvs.engine import StorageOpenError
 
 HEADER_BYTES = 32
@@ -28,6 +29,11 @@ def log(tmp_path: Path) -> Path:
         copy = tmp_path / "copy"
         copy.write_bytes((tmp_path / (NAME + "-wal")).read_bytes())
     return copy
+
+
+def find_damage(log: Path) -> int | None:
+    """Return where a log is damaged."""
+    return scan_log(log)[0]
 
 
 def ends_of_commits(log: Path) -> list[int]:

@@ -1,0 +1,98 @@
+"""Tells a write-ahead log that was cut short from one that is damaged.
+
+SQLite reads a log as far as its checksums hold and takes the rest for a write that never finished. So a damaged page in
+the middle would undo, without a word, every commit behind it. But a commit is synced before anything follows it: where
+something follows, it had been finished, and if it cannot be read, it is damaged. Only damage to the very last commit,
+or to what marks the end of the one before it, looks like one that was never finished.
+
+Source: the file format, https://www.sqlite.org/fileformat2.html#the_write_ahead_log.
+"""
+
+import struct
+import sys
+from array import array
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int in a register, to the compiler
+
+_HEADER: Final = struct.Struct(">8I")
+_FRAME: Final = struct.Struct(">6I")
+_SALTS_AT: Final = 8
+SECTOR_BYTES: Final = 512
+"""What a disk writes whole or not at all."""
+
+_MAGIC: Final = 0x377F0682  # the lowest bit says in which byte order checksums read their input
+
+
+def scan_log(path: Path) -> tuple[int | None, int]:
+    """Return where the first damage is, if there is any, and where the last commit ends that can be read.
+
+    Both are in bytes from the beginning. The log is read as it is, so no connection may be open; what it tells is of
+    meaning only if every commit was synced.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return None, 0
+    with file:
+        header = file.read(_HEADER.size)
+        if not header.strip(b"\0"):
+            return None, 0  # nothing has reached the disk since it was made
+        if len(header) < _HEADER.size:
+            return 0, 0
+        magic, _, page_bytes, _, salt1, salt2, *checksum = _HEADER.unpack(header)
+        swap = (magic & 1 == 0) == (sys.byteorder == "big")
+        if magic & ~1 != _MAGIC or _checksum(header[:24], (0, 0), swap=swap) != tuple(checksum):
+            return 0, 0
+        return _scan_frames(file, page_bytes, (salt1, salt2), (checksum[0], checksum[1]), swap=swap)
+
+
+def _scan_frames(
+    file: BinaryIO, page_bytes: int, salts: tuple[int, int], checksum: tuple[int, int], *, swap: bool
+) -> tuple[int | None, int]:
+    damaged: int | None = None
+    finished = False  # behind the damage, a commit has come to its end
+    at = end = _HEADER.size
+    while True:
+        frame = file.read(_FRAME.size)
+        page = file.read(page_bytes)
+        if len(frame) < _FRAME.size or len(page) < page_bytes:
+            return None, end
+        _, size_after_commit, salt1, salt2, *expected = _FRAME.unpack(frame)
+        salted = (salt1, salt2) == salts
+        right = _checksum(page, _checksum(frame[:8], checksum, swap=swap), swap=swap) == tuple(expected)
+        current = salted or (right and damaged is None)  # for then only its salts are damaged
+        if damaged is None and not (salted and right):
+            damaged = at
+        elif damaged is not None and current and finished:
+            return damaged, end
+        torn = not right and (at + _SALTS_AT) % SECTOR_BYTES == 0  # what stands before the salts may be older
+        at += _FRAME.size + page_bytes
+        if size_after_commit and damaged is None:
+            end = at
+        elif size_after_commit and current and not torn:
+            finished = True
+        checksum = (expected[0], expected[1])
+
+
+def _checksum(data: bytes, start: tuple[int, int], *, swap: bool) -> tuple[int, int]:
+    """Return SQLite's checksum: two sums that feed each other, over 32-bit words."""
+    words = array("I", data)
+    if swap:
+        words.byteswap()
+    one: i64 = start[0]
+    two: i64 = start[1]
+    even = True
+    word: i64
+    for word in words:
+        if even:
+            one = (one + word + two) & 0xFFFFFFFF
+        else:
+            two = (two + word + one) & 0xFFFFFFFF
+        even = not even
+    return one, two
