@@ -34,6 +34,7 @@ HOT_MODULES = [
     "adapters/inbound/connection",
     "adapters/inbound/epoll_transport",
     "adapters/inbound/json_line",
+    "adapters/inbound/limits",
     "adapters/inbound/line",
     "adapters/inbound/line_commands",
     "adapters/inbound/line_scan",

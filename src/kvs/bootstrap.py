@@ -19,9 +19,10 @@ from structlog.typing import FilteringBoundLogger
 
 import kvs
 from kvs.adapters.inbound.asyncio_transport import AsyncioTransport
+from kvs.adapters.inbound.limits import ServerLimits, clients_allowed
 from kvs.adapters.inbound.line import LineProtocol
 from kvs.adapters.inbound.line_commands import LineLimits
-from kvs.adapters.inbound.server import Server, ServerLimits, Transport, clients_allowed
+from kvs.adapters.inbound.server import Server, Transport
 from kvs.adapters.storage import engines
 from kvs.application.budget import ClientsBudget
 from kvs.application.session import EngineSessions, SessionLimits

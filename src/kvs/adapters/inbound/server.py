@@ -13,12 +13,13 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.client import Client
 from kvs.adapters.inbound.connection import Connection, ConnectionFactory
+from kvs.adapters.inbound.limits import ServerLimits
 from kvs.adapters.inbound.listener import Listener, bind
 from kvs.application.budget import ClientsBudget
 from kvs.domain.errors import LimitError, TimedOutError
@@ -26,9 +27,6 @@ from kvs.ports.storage import Storage
 
 MAX_REFUSED: Final = 8
 """Most clients at a time that are here only to be told that there are too many; more wait in the kernel's backlog."""
-
-FD_RESERVE: Final = 32
-"""Descriptors that are not for clients: standard streams, listeners, the loop's own, the engine's, refused clients."""
 
 LAST_CALLS_S: Final = 1.0
 """Longest wait, at the stop, for calls in flight whose clients have been cut off."""
@@ -54,50 +52,6 @@ class Transport(Protocol):
 
     def stop(self) -> None:
         """End; every client has been aborted."""
-
-
-@final
-class ServerLimits:
-    """What all clients together may do, and for how long; see the settings of the same names. 0 is no timeout."""
-
-    __slots__ = (
-        "drain_timeout_s",
-        "idle_timeout_s",
-        "input_timeout_s",
-        "max_clients",
-        "output_timeout_s",
-        "transaction_idle_timeout_s",
-        "transaction_timeout_s",
-    )
-
-    def __init__(
-        self,
-        max_clients: int,
-        idle_timeout_s: float,
-        input_timeout_s: float,
-        output_timeout_s: float,
-        transaction_idle_timeout_s: float,
-        transaction_timeout_s: float,
-        drain_timeout_s: float,
-    ) -> None:
-        self.max_clients = max_clients
-        self.idle_timeout_s = idle_timeout_s
-        self.input_timeout_s = input_timeout_s
-        self.output_timeout_s = output_timeout_s
-        self.transaction_idle_timeout_s = transaction_idle_timeout_s
-        self.transaction_timeout_s = transaction_timeout_s
-        self.drain_timeout_s = drain_timeout_s
-
-    def sweep_every_s(self) -> float:
-        """Return how often to look: a quarter of the shortest timeout, between 20 ms and a second."""
-        timeouts = (
-            self.idle_timeout_s,
-            self.input_timeout_s,
-            self.output_timeout_s,
-            self.transaction_idle_timeout_s,
-            self.transaction_timeout_s,
-        )
-        return min(1.0, max(0.02, min((timeout / 4 for timeout in timeouts if timeout), default=1.0)))
 
 
 class Server:
@@ -350,22 +304,8 @@ class Server:
         session = connection.session
         if session.in_flight:
             return  # it may be committing; and as long as it lasts it is not the client's turn
-        idle_s = client.idle_s(now_s)
-        reason = None
-        if session.expired:
-            reason = "The transaction was ended: the values kept for its snapshot outgrew max_history_bytes."
-        elif session.depth and 0 < limits.transaction_timeout_s <= now_s - session.started_at_s:
-            reason = f"The transaction was ended: it lasted transaction_timeout_s = {limits.transaction_timeout_s:g}."
-        elif session.depth and 0 < limits.transaction_idle_timeout_s <= idle_s:
-            reason = (
-                "The transaction was ended: nothing came for "
-                f"transaction_idle_timeout_s = {limits.transaction_idle_timeout_s:g}."
-            )
-        elif connection.unfinished and 0 < limits.input_timeout_s <= idle_s:
-            reason = f"The request was not finished: nothing came for input_timeout_s = {limits.input_timeout_s:g}."
-        elif 0 < limits.idle_timeout_s <= idle_s:
-            reason = f"Nothing came for idle_timeout_s = {limits.idle_timeout_s:g}."
-        if reason is not None:
+        reason = limits.overdue(connection, client.idle_s(now_s), now_s)
+        if reason:
             connection.fail(TimedOutError(reason))
             self.touch(client)
 
@@ -412,19 +352,3 @@ class Server:
     def _unexpected(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what asyncio caught; it has closed the socket concerned."""
         self._log.error("unexpected", reason=context.get("message"), exc_info=context.get("exception"))
-
-
-def clients_allowed(wanted: int, log: FilteringBoundLogger) -> int:
-    """Raise the limit on descriptors as far as needed and allowed; return how many clients then fit."""
-    import resource  # noqa: PLC0415  # Unix only
-
-    needed = wanted + FD_RESERVE
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        if soft < needed:
-            allowed = max(1, soft - FD_RESERVE)
-            log.warning("max_clients_lowered", max_clients=allowed, wanted=wanted, open_files_limit=soft)
-            return allowed
-    return wanted
