@@ -147,26 +147,28 @@ def test_threads_that_cannot_be_had_are_a_mistake_in_the_settings() -> None:
 
 def test_the_threads_end_before_the_engine_is_closed() -> None:
     """Whatever it holds for each of them, nobody uses it any more."""
-    before = threading.active_count()
-    left: list[int] = []
+    before = set(threading.enumerate())  # of other tests, which may end meanwhile
+    workers: set[threading.Thread] = set()
+    left: list[list[threading.Thread]] = []
 
     def open_engine() -> Iterator[GatedStorage]:
         yield GatedStorage()
-        left.append(threading.active_count())
+        left.append([worker for worker in workers if worker.is_alive()])
 
     container = Container(settings=Settings(worker_threads=3), storage=providers.Resource(open_engine))
     container.sessions()
-    assert threading.active_count() == before + 3
+    workers |= set(threading.enumerate()) - before
+    assert len(workers) == 3
     container.shutdown_resources()
-    assert left == [before]
+    assert left == [[]]
 
 
 def test_an_engine_that_does_not_block_has_no_threads() -> None:
     """Its sessions are asked without a detour."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     container = Container(settings=Settings(), storage=providers.Object(NaiveStorage()))
     assert isinstance(container.sessions(), EngineSessions)
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
