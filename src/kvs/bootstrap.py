@@ -195,7 +195,13 @@ def serve(container: Container) -> int:
                 sys.stderr.flush()
                 os._exit(1)
     finally:
-        container.shutdown_resources()
+        shut_down(container)
+
+
+def shut_down(container: Container) -> None:
+    """Close what has been opened: the workers first, for the engine is closed under none of their calls."""
+    container.sessions.shutdown()  # the container itself keeps no order where a part has been replaced
+    container.shutdown_resources()
 
 
 def _spare_the_collector() -> None:

@@ -15,7 +15,7 @@ import pytest
 from dependency_injector import providers
 
 from kvs.application.session import EngineSessions
-from kvs.bootstrap import Container
+from kvs.bootstrap import Container, shut_down
 from kvs.config import ConfigError, Settings
 from kvs.logs import make_logger
 from tests.gated_storage import TIMEOUT_S, GatedStorage
@@ -128,7 +128,7 @@ def run(transport: Literal["auto", "epoll", "asyncio"], script: Script, **settin
 
     with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(serve())
-    container.shutdown_resources()
+    shut_down(container)
     assert '"level": "error"' not in log.getvalue()
 
 
@@ -159,7 +159,7 @@ def test_the_threads_end_before_the_engine_is_closed() -> None:
     container.sessions()
     workers |= set(threading.enumerate()) - before
     assert len(workers) == 3
-    container.shutdown_resources()
+    shut_down(container)
     assert left == [[]]
 
 
