@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 from tests.faults.ledger import Progress
 from tests.faults.recovery import FORKING
 from tests.faults.workload import CONNECTIONS, Phase, Round
+from tests.integration.harness import polling
 
 TIMEOUT_S: Final = float(os.environ.get("TEST_TIMEOUT_S", "40"))
 """How long to wait for what should happen before it counts as a hang."""
@@ -126,9 +127,13 @@ class ServerProcess:
         with self._changed:
             return list(self._other_lines)
 
-    def other_threads(self) -> list[int]:
-        """Return the numbers of its threads but the first."""
-        return sorted({int(task.name) for task in Path(f"/proc/{self.pid}/task").iterdir()} - {self.pid})
+    def other_thread(self) -> int:
+        """Return the number of its one thread but the first. Those of the start may take a moment to be gone."""
+        for _ in polling("the server has two threads"):
+            others = {int(task.name) for task in Path(f"/proc/{self.pid}/task").iterdir()} - {self.pid}
+            if len(others) == 1:
+                return others.pop()
+        raise AssertionError
 
     def _read_log(self) -> None:
         assert self._process.stderr is not None
