@@ -15,12 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from bench.client import LineClient
 from bench.errors import BenchError
 from bench.generator import Work, load, run
 from bench.servers import Server, running
 from bench.spread import Row, Sections, spread
 
 CLIENTS: Final = 64
+SETTLE_S: Final = 3.0
 
 
 def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
@@ -38,6 +40,7 @@ def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
             }
             with running("kvs", python) as memory:
                 load(memory, keys)
+                _wait_until_folded(durable)
                 reads = [replace(work, workload="get", depth=depth) for depth in (1, 16, 64)]
                 sections[f"Reads, {CLIENTS} clients, any of {keys} keys"] = [
                     _compared(f"kvs sqlite / kvs memory, depth {work.depth}", work, memory, durable, rounds)
@@ -46,6 +49,22 @@ def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
         sections[f"Starts with {keys} keys"] = _starts(python, flags, rounds)
         sections[f"Dump and load of {keys} keys, whole commands"] = _dumps_and_loads(python, flags, keys, rounds)
     return sections
+
+
+def _wait_until_folded(server: Server) -> None:
+    """Wait until the server has no work of its own left: it would be done on the core that is measured."""
+    with LineClient(server) as client:
+        waiting = None
+        while (now := _journal_bytes(client)) != waiting:
+            waiting = now
+            time.sleep(SETTLE_S)
+
+
+def _journal_bytes(client: LineClient) -> int:
+    (info,) = client.ask("INFO")
+    if not isinstance(info, dict):
+        raise BenchError("INFO has no figures")
+    return int(info["server"]["journal_bytes"])
 
 
 def _compared(what: str, work: Work, base: Server, other: Server, rounds: int) -> Row:

@@ -13,11 +13,12 @@ from kvs.care.errors import CareError, shown
 CONNECT_TIMEOUT_S: Final = 10.0
 REPLY_TIMEOUT_S: Final = 60.0
 
-BATCH_BYTES: Final = 16 << 10
 WINDOW_BYTES: Final = 32 << 10
 """Most that is sent before its replies are read, unless it is a single request. A server stops reading from a client
-that does not read; so much fits between the two all the same, and nobody waits for the other in a circle. Two batches,
-so that one is served while the other is made."""
+that does not read; so much fits between the two all the same, and nobody waits for the other in a circle."""
+
+BATCHES: Final = 2
+"""In how many parts that is sent, so that one is served while the other is made."""
 
 T = TypeVar("T")
 
@@ -94,15 +95,16 @@ class LineClient:
         (reply,) = self.pipelined([request])
         return reply
 
-    def pipelined(self, requests: Iterable[bytes]) -> Iterator[bytes]:
+    def pipelined(self, requests: Iterable[bytes], window_bytes: int = WINDOW_BYTES) -> Iterator[bytes]:
         """Send requests, and yield the reply to each, in order. Requests are drawn ahead of the replies.
 
-        Each request and each reply is a whole line.
+        Each request and each reply is a whole line. The window may be wider than usual if the replies are so short that
+        all of them fit into what the server keeps for a client.
         """
         in_flight: deque[tuple[int, int]] = deque()
         in_flight_bytes = 0
-        for count, batch in _batches(requests):
-            while in_flight and in_flight_bytes + len(batch) > WINDOW_BYTES:
+        for count, batch in _batches(requests, window_bytes // BATCHES):
+            while in_flight and in_flight_bytes + len(batch) > window_bytes:
                 due, size = in_flight.popleft()
                 for _ in range(due):
                     yield self._receive()
@@ -163,12 +165,12 @@ class LineClient:
         return CareError(f"{self._name} does not answer as kvs does: {shown(reply[:500].decode(errors='replace'))}")
 
 
-def _batches(requests: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+def _batches(requests: Iterable[bytes], most_bytes: int) -> Iterator[tuple[int, bytes]]:
     """Yield requests put together, and how many they are."""
     batch: list[bytes] = []
     size = 0
     for request in requests:
-        if batch and size + len(request) > BATCH_BYTES:
+        if batch and size + len(request) > most_bytes:
             yield len(batch), b"".join(batch)
             batch = []
             size = 0

@@ -20,6 +20,10 @@ SPACE: Final = 32
 
 ADVICE: Final = "stop the server and use its data directory: --data-dir"
 
+STORE_WINDOW_BYTES: Final = 64 << 10
+"""What is sent to be stored before the replies, which are short, are read. A durable server syncs once for all that it
+reads at a time: half of this takes a tenth longer, twice as much is no faster."""
+
 PAGE_KEYS: Final = 1000
 """Most keys that the server lists at a time."""
 
@@ -122,7 +126,7 @@ class RemoteSink:
             except CareError as error:
                 failure = failure or error
 
-        for reply in self._client.pipelined(requests()):
+        for reply in self._client.pipelined(requests(), STORE_WINDOW_BYTES):
             number = sent.popleft()
             try:
                 self._client.done(reply)

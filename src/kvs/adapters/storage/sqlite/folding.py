@@ -38,8 +38,8 @@ PORTIONS: Final = 16
 grown to as much: larger ones make a start after a crash longer, smaller ones write the same pages more often."""
 
 PATIENCE: Final = 4
-"""How many portions may wait while there are commits: folding them takes a core half of its time, and can wait until
-nobody commits. A million keys are loaded half as fast again beside no folding."""
+"""How many portions may wait while there are commits: folding takes half the time of a core and turns from the ticks,
+and can wait until nobody commits."""
 
 URGENT: Final = 12
 """From how many portions on there are no pauses between slices: writes would soon have to wait."""
