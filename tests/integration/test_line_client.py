@@ -11,7 +11,7 @@ import pytest
 
 from kvs.care import line_client
 from kvs.care.errors import CareError
-from kvs.care.line_client import BATCH_BYTES, NUMBER, OK, TEXT, WINDOW_BYTES, LineClient, ServerError
+from kvs.care.line_client import BATCHES, NUMBER, OK, TEXT, WINDOW_BYTES, LineClient, ServerError
 
 from .conftest import StartServer
 from .harness import TIMEOUT_S, Server
@@ -67,6 +67,9 @@ def answering(reply: bytes) -> Callable[[socket.socket], object]:
 def puts(count: int, value_bytes: int) -> list[bytes]:
     """Return requests."""
     return [b"PUT %d %b\n" % (number, b"v" * value_bytes) for number in range(count)]
+
+
+BATCH_BYTES = WINDOW_BYTES // BATCHES
 
 
 @pytest.mark.parametrize("value_bytes", [1, 1000, BATCH_BYTES - 20, BATCH_BYTES, WINDOW_BYTES, 5 * WINDOW_BYTES])
