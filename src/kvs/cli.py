@@ -232,7 +232,8 @@ def backup(directory: Path, destination: Path) -> None:
     """
     from kvs.adapters.storage.sqlite.care import back_up  # noqa: PLC0415
 
-    with click.progressbar(length=1, label="Copying", file=sys.stderr) as bar:
+    label = "Copying" if sys.stderr.isatty() else None
+    with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
 
         def show(done: int, total: int) -> None:
             bar.length = total
