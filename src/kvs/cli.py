@@ -231,15 +231,10 @@ def backup(directory: Path, destination: Path) -> None:
     The server that is using it goes on meanwhile.
     """
     from kvs.adapters.storage.sqlite.care import back_up  # noqa: PLC0415
+    from kvs.care.progress import Progress  # noqa: PLC0415
 
-    label = "Copying" if sys.stderr.isatty() else None
-    with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        sound = back_up(directory, destination, show)
+    with Progress("Copying", 1, unit="pages") as progress:
+        sound = back_up(directory, destination, progress.reach)
     _echo_soundness(destination, sound)
 
 

@@ -22,16 +22,25 @@ class Progress:
         label: What is being done.
         total: How far it goes; None if that is not known.
         position: How far it has come, if not by one for each item.
+        unit: What is counted for the rate.
         shown: Whether it may be shown.
     """
 
     def __init__(
-        self, label: str, total: int | None, position: Callable[[], int] | None = None, *, shown: bool = True
+        self,
+        label: str,
+        total: int | None,
+        position: Callable[[], int] | None = None,
+        *,
+        unit: str = "keys",
+        shown: bool = True,
     ) -> None:
         self._label = label
         self._total = total
         self._position = position
+        self._unit = unit
         self._shown = shown
+        self._started_s = monotonic()
         self._bar: ProgressBar[str] | None = None
 
     def __enter__(self) -> Self:
@@ -57,8 +66,7 @@ class Progress:
         return items if self._bar is None else self._moving(items, self._bar)
 
     def _moving(self, items: Iterable[T], bar: "ProgressBar[str]") -> Iterator[T]:
-        started_s = monotonic()
-        due_s = started_s + DRAWN_EVERY_S
+        due_s = self._started_s + DRAWN_EVERY_S
         count = 0
         for item in items:
             yield item
@@ -66,9 +74,16 @@ class Progress:
             now_s = monotonic()
             if now_s >= due_s:
                 due_s = now_s + DRAWN_EVERY_S
-                self._draw(bar, count, now_s - started_s)
-        self._draw(bar, count, monotonic() - started_s)
+                self._draw(bar, count)
+        self._draw(bar, count)
 
-    def _draw(self, bar: "ProgressBar[str]", count: int, seconds: float) -> None:
+    def reach(self, count: int, total: int) -> None:
+        """Move the bar to where somebody else says that it is."""
+        if self._bar is not None:
+            self._bar.length = total
+            self._draw(self._bar, count)
+
+    def _draw(self, bar: "ProgressBar[str]", count: int) -> None:
         position = count if self._position is None else self._position()
-        bar.update(position - bar.pos, f"{count / max(seconds, 0.001):,.0f} keys/s")
+        rate = count / max(monotonic() - self._started_s, 0.001)
+        bar.update(position - bar.pos, f"{rate:,.0f} {self._unit}/s")

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from kvs.adapters.storage.sqlite.data_dir import LOCK_NAME, sync_directory
+from kvs.adapters.storage.sqlite.data_dir import LOCK_NAME, make_directory, sync_path
 from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, NAME, connect_to_read, described
 from kvs.adapters.storage.sqlite.reading import CorruptionError, Reader, check_structure
 from kvs.adapters.storage.sqlite.wal import check_log
@@ -58,7 +58,7 @@ def back_up(directory: Path, destination: Path, progress: Progress) -> Soundness
     """
     part = destination / (NAME + ".part")
     try:
-        destination.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(destination.absolute())
         if any(entry.name != part.name for entry in destination.iterdir()):
             raise StorageOpenError(f"{destination}: is not empty; a backup goes into a directory of its own")
         part.unlink(missing_ok=True)
@@ -66,8 +66,7 @@ def back_up(directory: Path, destination: Path, progress: Progress) -> Soundness
             _copy(source, part, progress)
         sound = _check(part)
         part.rename(destination / NAME)
-        sync_directory(destination)
-        sync_directory(destination.absolute().parent)
+        sync_path(destination)
     except (OSError, *DATABASE_ERRORS) as error:
         raise StorageOpenError(f"{destination}: the backup failed: {described(error)}") from None
     return sound
@@ -80,11 +79,7 @@ def _copy(source: sqlite3.Connection, part: Path, progress: Progress) -> None:
             target, pages=STEP_PAGES, progress=lambda _, remaining, total: progress(total - remaining, total), sleep=0
         )
         target.execute("PRAGMA journal_mode = DELETE")  # a single file, until a server opens it
-    descriptor = os.open(part, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_path(part)
 
 
 def _check(path: Path) -> Soundness:

@@ -26,9 +26,7 @@ def locked_data_dir(name: str) -> Iterator[Path]:
     """
     directory = Path(name).absolute()
     try:
-        if not directory.exists():
-            directory.mkdir(mode=0o700, parents=True)  # the data are the business of this user alone
-            sync_directory(directory.parent)
+        make_directory(directory)
         descriptor = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StorageOpenError(f"data_dir: cannot use {directory}: {error.strerror or error}") from None
@@ -46,9 +44,24 @@ def locked_data_dir(name: str) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory outlast a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def make_directory(directory: Path) -> None:
+    """Make a directory, with those it is in, if it is not there; their names outlast a power cut.
+
+    Args:
+        directory: An absolute path. What is made is for this user alone, as the data are.
+
+    Raises:
+        OSError: It cannot be made, or is no directory.
+    """
+    made = [each for each in (directory, *directory.parents) if not each.exists()]
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in made:
+        sync_path(each.parent)
+
+
+def sync_path(path: Path) -> None:
+    """Make what is in a file, or the names in a directory, outlast a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from zlib import crc32
 
-from kvs.adapters.storage.sqlite.data_dir import sync_directory
+from kvs.adapters.storage.sqlite.data_dir import sync_path
 from kvs.domain.values import Key, Value
 from kvs.engine import StorageOpenError
 
@@ -72,7 +72,7 @@ def open_database(path: Path, durability: Durability) -> sqlite3.Connection:
         version = _version(connection)
         if version is None:
             connection.executescript(SCHEMA)
-            sync_directory(path.parent)  # or the file's name might not outlast a power cut
+            sync_path(path.parent)  # or the file's name might not outlast a power cut
         elif version != FORMAT:
             raise StorageOpenError(f"{path}: has format {version}; this version of kvs knows format {FORMAT}")
     except (*DATABASE_ERRORS, OSError) as error:

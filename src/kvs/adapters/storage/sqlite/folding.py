@@ -10,7 +10,6 @@ end anywhere, and starts again from the journal.
 is copied while others write, and the log is started anew once hardly anything is left to copy.
 """
 
-import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import Final, final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.adapters.storage.sqlite.data_dir import sync_path
 from kvs.adapters.storage.sqlite.file import BUSY_TIMEOUT_S, Durability, described
 from kvs.adapters.storage.sqlite.journal import ROW_OVERHEAD_BYTES, SqliteJournal
 
@@ -50,8 +50,12 @@ CHECKPOINT_PASSES: Final = 4
 LAST_PAGES: Final = 64
 """Pages that may be left to copy when the log is started anew, while a tick waits: about 1 ms."""
 
-SYNC_S: Final = 1.0
-"""How often what was committed is synced if commits do not wait for that: what a power cut may take."""
+WAKE_S: Final = 0.1
+"""How often it is looked whether there is anything to do."""
+
+SYNC_S: Final = 0.5
+"""How often what was committed is synced, if commits do not wait for that. A power cut may take this, and what the sync
+itself takes: about a second."""
 
 SLICES_BETWEEN_CHECKPOINTS: Final = 32
 """How many slices may be folded before the log is copied: keys far apart dirty a page each, 25 MiB in all."""
@@ -111,6 +115,7 @@ class Folding:
         self._log = log
         self._stopping = Event()
         self._synced_seq = journal.last_seq
+        self._sync_due_s = 0.0
         self._thread = Thread(target=self._run, name="kvs-folding", daemon=True)
 
     def start(self) -> None:
@@ -125,7 +130,7 @@ class Folding:
     def _run(self) -> None:
         journal = self._journal
         seen = journal.last_seq
-        while not self._stopping.wait(SYNC_S / 10):
+        while not self._stopping.wait(WAKE_S) and not journal.failed:
             patience = 1 if journal.last_seq == seen else PATIENCE
             seen = journal.last_seq
             try:
@@ -133,8 +138,7 @@ class Folding:
                     self.fold()
                 if journal.log_bytes >= self._portion_bytes:
                     self.checkpoint()
-                if self._syncs and journal.last_seq != self._synced_seq:
-                    self._sync()
+                self._sync_now_and_then()
             except Exception as error:  # noqa: BLE001  # whatever it is, nothing may be acknowledged after it
                 self._log.error("folding_failed", reason=described(error), exc_info=error)
                 with journal.turn:
@@ -196,6 +200,7 @@ class Folding:
             took_s = time.monotonic() - started_s
         if self._journal.waiting_bytes < URGENT * self._portion_bytes:
             self._stopping.wait(took_s)
+        self._sync_now_and_then()
 
     def _fold_slice(self, first: int, last: int) -> None:
         """Bring the entries of neighbouring keys up to date."""
@@ -222,11 +227,9 @@ class Folding:
         journal.turn.notify_all()
         return int(rows)
 
-    def _sync(self) -> None:
-        seq = self._journal.last_seq
-        descriptor = os.open(self._log_path, os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        self._synced_seq = seq
+    def _sync_now_and_then(self) -> None:
+        seq, now_s = self._journal.last_seq, time.monotonic()
+        if self._syncs and seq != self._synced_seq and now_s >= self._sync_due_s:
+            sync_path(self._log_path)
+            self._synced_seq = seq
+            self._sync_due_s = now_s + SYNC_S

@@ -20,7 +20,7 @@ class CorruptionError(Exception):
 
 @final
 class Reader:
-    """Reads the rows of one database, in one read transaction of a connection.
+    """Reads the rows of one database, of which there must be one state: in a transaction, or while nobody writes.
 
     Attributes:
         entries: Number of entries read so far.
