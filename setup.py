@@ -14,6 +14,7 @@ from typing import Any
 from setuptools import setup
 
 HOT_MODULES = [
+    "domain/changes",
     "domain/errors",
     "domain/transaction",
     "domain/values",
@@ -23,6 +24,8 @@ HOT_MODULES = [
     "application/budget",
     "application/listing",
     "application/session",
+    "application/units",
+    "application/watches",
     "application/workers",  # only because its sessions are of a compiled class
     "adapters/storage/history",
     "adapters/storage/journaled",

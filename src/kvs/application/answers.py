@@ -6,6 +6,7 @@ builds alike, and is met like an engine that failed.
 
 from collections.abc import Mapping
 
+from kvs.domain.changes import Updated
 from kvs.domain.values import Key, Value
 
 
@@ -14,6 +15,13 @@ def value(value: object) -> Value | None:
     if value is None or type(value) is bytes:
         return value
     raise TypeError(f"the engine returned {type(value).__name__}, not bytes or None")
+
+
+def updated(pair: object) -> Updated:
+    """Return a value before and after a change."""
+    if isinstance(pair, tuple) and len(pair) == 2:
+        return value(pair[0]), value(pair[1])
+    raise TypeError(f"the engine returned {type(pair).__name__}, not two values")
 
 
 def flag(value: object) -> bool:

@@ -5,14 +5,18 @@ up everybody else, so both jobs can be asked to go on until they are done. Nothi
 the snapshot is fixed, the map of writes immutable, and the session waits for its answer.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from heapq import merge
 from itertools import islice
-from typing import Final, final
+from typing import Final, TypeVar, final
 
 from kvs.application import answers
 from kvs.domain.values import TOMBSTONE, Key, Pending
-from kvs.ports.storage import Snapshot
+from kvs.ports.inbound import Session, Unfinished
+from kvs.ports.storage import PAGE_KEYS, Snapshot
+
+T = TypeVar("T")
 
 SHARE_WRITES: Final = 2000
 """Pending writes looked at in one go: about 1 ms in pure Python."""
@@ -109,3 +113,23 @@ class Page:
                 return True
             self._from = page[-1]
         return False
+
+
+def insist(question: Callable[[], T]) -> T:
+    """Ask until there is an answer, without making way for anybody."""
+    while True:
+        try:
+            return question()
+        except Unfinished:
+            continue
+
+
+def every_key(session: Session, prefix: Key) -> Iterator[Key]:
+    """Yield the keys under a prefix, in byte order, without making way for anybody."""
+    after = b""
+    while True:
+        page = insist(partial(session.keys, prefix, after, PAGE_KEYS))
+        yield from page
+        if len(page) < PAGE_KEYS:
+            return
+        after = page[-1]

@@ -5,15 +5,17 @@ computed the next stack and not stored it, so it leaves nothing behind. Every wa
 :meth:`EngineSession._end`, which closes the snapshot exactly once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from typing import final
+from typing import TypeVar, cast, final
 
 from structlog.typing import FilteringBoundLogger
 
 from kvs.application import answers
 from kvs.application.budget import ClientsBudget
-from kvs.application.listing import Count, Page
+from kvs.application.listing import Count, Page, every_key
+from kvs.application.watches import Watches
+from kvs.domain.changes import Change, Updated
 from kvs.domain.errors import (
     InternalError,
     KvsError,
@@ -21,11 +23,15 @@ from kvs.domain.errors import (
     OutcomeUnknownError,
     StorageUnavailableError,
     TimedOutError,
+    TooLargeError,
+    UsageError,
 )
-from kvs.domain.transaction import COMMITTED, IDLE, CommitRequest, Committed, Conflict, TransactionStack
+from kvs.domain.transaction import COMMITTED, IDLE, CommitRequest, Committed, Conflict, TransactionStack, Validation
 from kvs.domain.values import TOMBSTONE, Key, Value
 from kvs.ports.inbound import Session, Totals, Unfinished
-from kvs.ports.storage import Snapshot, Storage
+from kvs.ports.storage import MAX_ATTEMPTS, Snapshot, Storage, crowded_out
+
+T = TypeVar("T")
 
 
 @final
@@ -43,7 +49,7 @@ class SessionLimits:
 class EngineSession(Session):
     """A session over any engine. Called by one thread at a time."""
 
-    __slots__ = ("_budget", "_job", "_limits", "_sessions", "_snapshot", "_stack", "_storage")
+    __slots__ = ("_budget", "_job", "_limits", "_sessions", "_snapshot", "_stack", "_storage", "_unit", "_watches")
 
     def __init__(self, session_id: int, sessions: "EngineSessions", budget: ClientsBudget) -> None:
         super().__init__(session_id, Totals())
@@ -54,6 +60,8 @@ class EngineSession(Session):
         self._stack: TransactionStack = IDLE
         self._snapshot: Snapshot | None = None
         self._job: Page | Count | None = None  # a listing that is not done, to be asked for again
+        self._unit: _UnderWay | None = None  # likewise
+        self._watches: Watches | None = None
 
     @property
     def depth(self) -> int:
@@ -75,6 +83,11 @@ class EngineSession(Session):
     def retained_bytes(self) -> int:
         """What the open transaction holds in memory."""
         return self._stack.retained_bytes
+
+    @property
+    def watching(self) -> bool:
+        """See :class:`kvs.ports.inbound.Session`."""
+        return self._watches is not None
 
     def has_pending(self, key: Key) -> bool:
         """Return whether the open transaction writes or deletes a key: to read it then takes no call of the engine."""
@@ -173,9 +186,110 @@ class EngineSession(Session):
         self._replace(observed)
         return count
 
+    def update(self, key: Key, change: Change) -> Updated:
+        """See :class:`kvs.ports.inbound.Session`."""
+        if self._snapshot is None:
+            try:
+                return answers.updated(self._storage.update(key, change))
+            except (UsageError, TooLargeError):
+                raise  # from the change
+            except Exception as error:
+                raise self._failed(error, writing=True) from None
+        self._stack.check_may_write()
+        old = self.get(key)
+        pending = change(old)
+        if pending is None:
+            return old, old
+        if isinstance(pending, bytes):
+            self._replace(self._grown(self._stack.put(key, pending)))
+            return old, pending
+        self._replace(self._grown(self._stack.delete(key)))
+        return old, None
+
+    def clear(self) -> None:
+        """See :class:`kvs.ports.inbound.Session`. O(number of keys)."""
+        if self._snapshot is not None:
+            self._stack.check_may_write()
+            self._in_frame(_delete_all)
+            return
+        try:
+            self._storage.clear()
+        except Exception as error:
+            raise self._failed(error, writing=True) from None
+
+    def atomically(self, unit: Callable[[Session], T], *, read_only: bool = False) -> T:
+        """See :class:`kvs.ports.inbound.Session`."""
+        if not read_only:
+            if self._snapshot is not None:
+                return self._in_frame(unit)
+            return cast("T", self._alone(unit, ()))  # a conflict only comes of baselines
+        under_way, self._unit = self._unit, None
+        if under_way is None:
+            under_way = _UnderWay(unit, alone=self._snapshot is None)
+            if under_way.alone:
+                self._begin(read_only=True)
+        elif under_way.unit != unit:
+            raise RuntimeError("another unit was asked for while one was under way")
+        unfinished = False
+        try:
+            return cast("T", under_way.unit(self))
+        except Unfinished:
+            unfinished = True
+            self._unit = under_way
+            raise
+        finally:
+            if under_way.alone and not unfinished:
+                self._end()
+
+    def watch(self, keys: Collection[Key]) -> None:
+        """See :class:`kvs.ports.inbound.Session`. O(keys)."""
+        if self._snapshot is not None:
+            raise UsageError("WATCH inside a transaction that START opened; it validates all that it reads anyhow.")
+        watches = Watches() if self._watches is None else self._watches
+        added_bytes = watches.bytes_of(keys)
+        if not added_bytes:
+            return
+        if watches.held_bytes + added_bytes > self._limits.max_transaction_bytes:
+            raise LimitError(
+                f"What is watched would hold {watches.held_bytes + added_bytes} bytes; max_transaction_bytes is "
+                f"{self._limits.max_transaction_bytes}."
+            )
+        watches.add(keys, self._take_snapshot())
+        self._budget.used_bytes += added_bytes
+        self._watches = watches
+
+    def unwatch(self) -> None:
+        """See :class:`kvs.ports.inbound.Session`. O(number of WATCHes)."""
+        watches, self._watches = self._watches, None
+        if watches is not None:
+            self._budget.used_bytes -= watches.held_bytes
+            for snapshot in watches.snapshots:
+                self._close(snapshot)
+
+    def execute(self, unit: Callable[[Session], T]) -> T | Conflict:
+        """See :class:`kvs.ports.inbound.Session`."""
+        if self._snapshot is not None:
+            raise UsageError("EXEC inside a transaction that START opened.")
+        try:
+            watches = self._watches
+            if watches is None:
+                answer = self._alone(unit, ())
+            elif self._has_lost(watches):
+                answer = Conflict(tuple(watches.keys), ())
+            else:
+                answer = self._alone(unit, watches.validations())
+        finally:
+            self.unwatch()
+        if isinstance(answer, Conflict):
+            self.totals.conflicted += 1
+        else:
+            self.totals.committed += 1
+        return answer
+
     def start(self, *, read_only: bool = False) -> None:
         """See :class:`kvs.ports.inbound.Session`. O(1)."""
-        sessions = self._sessions
+        if self._watches is not None:
+            raise UsageError("START while keys are watched; UNWATCH first: a transaction validates all that it reads.")
         if self._snapshot is not None:
             if self._stack.depth >= self._limits.max_transaction_depth:
                 raise LimitError(
@@ -183,24 +297,8 @@ class EngineSession(Session):
                     f"{self._limits.max_transaction_depth}."
                 )
             self._replace(self._grown(self._stack.nest(read_only=read_only)))
-            return
-        snapshot: Snapshot | None = None
-        try:
-            snapshot = self._storage.snapshot()
-            if answers.flag(snapshot.expired):
-                raise TypeError("the engine returned a snapshot that has expired")
-        except Exception as error:
-            if snapshot is not None:
-                with suppress(Exception):  # it is the failure before this one that is told
-                    snapshot.close()
-            raise self._failed(error) from None
-        self._snapshot = snapshot
-        self.started_at_s = sessions.clock()
-        try:
-            self._replace(self._grown(IDLE.start(snapshot, read_only=read_only)))
-        except LimitError:
-            self._end()
-            raise
+        else:
+            self._begin(read_only=read_only)
 
     def commit(self) -> Committed | Conflict:
         """See :class:`kvs.ports.inbound.Session`."""
@@ -208,7 +306,7 @@ class EngineSession(Session):
         if request is None:
             self._replace(stack)
             return COMMITTED
-        answer = self._commit(request)
+        answer = self._commit(request) if request.writes else COMMITTED  # a snapshot is consistent by itself
         self._end()
         if isinstance(answer, Committed):
             self.totals.committed += 1
@@ -251,10 +349,77 @@ class EngineSession(Session):
 
     def abort(self) -> None:
         """End the open transaction, if there is one."""
+        self.unwatch()
         if self._snapshot is not None:
             self._abort()
 
-    # The two ways a transaction changes.
+    # Several calls as one.
+
+    def _in_frame(self, unit: Callable[[Session], T]) -> T:
+        """Run a unit in a frame of the open transaction. How deep that is concerns nobody."""
+        self._replace(self._grown(self._stack.nest()))
+        try:
+            answer = unit(self)
+        except BaseException:
+            if self._snapshot is not None:
+                self._replace(self._stack.rollback())  # what it has read stays read
+            raise
+        merged, _ = self._stack.commit()
+        self._replace(merged)
+        return answer
+
+    def _alone(self, unit: Callable[[Session], T], baselines: tuple[Validation, ...]) -> T | Conflict:
+        """Run a unit as a transaction, again and again until nobody came before.
+
+        Returns:
+            What came out of it, or a conflict: one of the baselines does not hold.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            self._begin()
+            try:
+                result = unit(self)
+                request = self._stack.request()
+                reads = request.validations if request.writes else ()  # by itself, a snapshot is consistent
+                answer = self._commit(CommitRequest(baselines + reads, request.writes))
+            finally:
+                self._end()
+            if isinstance(answer, Committed):
+                return result
+            if any(key in baseline.keys for baseline in baselines for key in answer.keys):
+                return answer
+        raise crowded_out()
+
+    def _has_lost(self, watches: Watches) -> bool:
+        """Return whether the engine had to give up a baseline."""
+        try:
+            return any(answers.flag(snapshot.expired) for snapshot in watches.snapshots)
+        except Exception as error:
+            raise self._failed(error) from None
+
+    # The ways a transaction changes.
+
+    def _begin(self, *, read_only: bool = False) -> None:
+        snapshot = self._take_snapshot()
+        self._snapshot = snapshot
+        self.started_at_s = self._sessions.clock()
+        try:
+            self._replace(self._grown(IDLE.start(snapshot, read_only=read_only)))
+        except LimitError:
+            self._end()
+            raise
+
+    def _take_snapshot(self) -> Snapshot:
+        snapshot: Snapshot | None = None
+        try:
+            snapshot = self._storage.snapshot()
+            if answers.flag(snapshot.expired):
+                raise TypeError("the engine returned a snapshot that has expired")
+        except Exception as error:
+            if snapshot is not None:
+                with suppress(Exception):  # it is the failure before this one that is told
+                    snapshot.close()
+            raise self._failed(error) from None
+        return snapshot
 
     def _grown(self, stack: TransactionStack) -> TransactionStack:
         """Return the next stack, unless it holds more than it may."""
@@ -274,6 +439,7 @@ class EngineSession(Session):
         snapshot = self._snapshot
         self._snapshot = None
         self._job = None
+        self._unit = None
         self._replace(IDLE)
         if snapshot is not None:
             self._close(snapshot)
@@ -289,9 +455,9 @@ class EngineSession(Session):
         self.totals.aborted += 1
 
     def _commit(self, request: CommitRequest) -> Committed | Conflict:
-        if not request.writes:
-            return COMMITTED  # a snapshot is consistent by itself, so what only read never conflicts
         try:
+            if not (request.writes or request.validations):
+                return COMMITTED
             answer = self._storage.commit(request)
             if isinstance(answer, Conflict):
                 answers.page([*answer.keys, *answer.prefixes])
@@ -320,6 +486,22 @@ class EngineSession(Session):
                 "The storage engine failed; the writes may have been applied. Read before you retry."
             )
         return InternalError("The storage engine failed; an open transaction was ended.")
+
+
+@final
+class _UnderWay:
+    """A unit that has not come to its end; ``alone`` if a transaction was begun for it."""
+
+    __slots__ = ("alone", "unit")
+
+    def __init__(self, unit: Callable[[Session], object], *, alone: bool) -> None:
+        self.unit = unit
+        self.alone = alone
+
+
+def _delete_all(session: Session) -> None:
+    for key in list(every_key(session, b"")):
+        session.delete(key)
 
 
 @final

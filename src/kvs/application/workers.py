@@ -14,7 +14,7 @@ that are in flight, for single figures only, each of them one that there was.
 there are clients, if a client counts until its session has ended.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
@@ -23,6 +23,7 @@ from typing import Any, TypeAlias, TypeVar, cast, final
 
 from kvs.application.budget import ClientsBudget
 from kvs.application.session import EngineSessions
+from kvs.domain.changes import Change, Updated
 from kvs.domain.errors import KvsError
 from kvs.domain.transaction import Committed, Conflict
 from kvs.domain.values import Key, Value
@@ -187,6 +188,35 @@ class WorkerSession(Session):
         """See :class:`kvs.ports.inbound.Session`."""
         return self._ask(partial(self._inner.count, prefix), at_once=False)
 
+    def update(self, key: Key, change: Change) -> Updated:
+        """See :class:`kvs.ports.inbound.Session`."""
+        return self._ask(partial(self._inner.update, key, change), at_once=self._inner.has_pending(key))
+
+    def clear(self) -> None:
+        """See :class:`kvs.ports.inbound.Session`."""
+        self._ask(partial(self._inner.clear), at_once=False)
+
+    def atomically(self, unit: Callable[[Session], T], *, read_only: bool = False) -> T:
+        """See :class:`kvs.ports.inbound.Session`. The unit is run by a worker, on the session inside."""
+        return self._ask(partial(self._inner.atomically, unit, read_only=read_only), at_once=False)
+
+    def watch(self, keys: Collection[Key]) -> None:
+        """See :class:`kvs.ports.inbound.Session`."""
+        self._ask(partial(self._inner.watch, keys), at_once=False)
+
+    def unwatch(self) -> None:
+        """See :class:`kvs.ports.inbound.Session`."""
+        self._ask(partial(self._inner.unwatch), at_once=not self._inner.watching)
+
+    @property
+    def watching(self) -> bool:
+        """See :class:`kvs.ports.inbound.Session`."""
+        return self._inner.watching
+
+    def execute(self, unit: Callable[[Session], T]) -> T | Conflict:
+        """See :class:`kvs.ports.inbound.Session`. The unit is run by a worker, on the session inside."""
+        return self._ask(partial(self._inner.execute, unit), at_once=False)
+
     def start(self, *, read_only: bool = False) -> None:
         """See :class:`kvs.ports.inbound.Session`."""
         self._ask(partial(self._inner.start, read_only=read_only), at_once=self.depth > 0)
@@ -267,7 +297,7 @@ class WorkerSession(Session):
     def _leave(self) -> None:
         """Close the session inside; an open transaction is ended by a worker first, since that closes a snapshot."""
         call, self._call = self._call, None
-        if self._inner.depth:
+        if self._inner.depth or self._inner.watching:
             self._hand_over(partial(self._inner.abort))
         else:
             self._inner.close()

@@ -362,13 +362,17 @@ class TransactionStack:
         self._check_open()
         parent = self._beneath
         if parent is None:
-            return IDLE, CommitRequest((self._reads,), self.writes)
+            return IDLE, self.request()
         own = min(parent._own_bytes + self._own_bytes, self._visible_bytes)
         frames_bytes = parent._frames_bytes - parent._own_bytes + own
         merged = TransactionStack(
             parent._beneath, parent.depth, self._reads, self.writes, own, self._visible_bytes, frames_bytes
         )
         return merged, None
+
+    def request(self) -> CommitRequest:
+        """Return what an engine is asked to apply if everything is kept. O(1)."""
+        return CommitRequest((self._reads,), self.writes)
 
     def rollback(self) -> "TransactionStack":
         """Discard the innermost frame; its reads stay in the read set. O(1).

@@ -1,11 +1,14 @@
 """The inbound port: what a client may ask. Every protocol opens its sessions here and calls nothing else."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Final, Protocol, final
+from collections.abc import Callable, Collection
+from typing import Final, Protocol, TypeVar, final
 
+from kvs.domain.changes import Change, Updated
 from kvs.domain.transaction import Committed, Conflict
 from kvs.domain.values import Key, Value
+
+T = TypeVar("T")
 
 
 class Unfinished(Exception):  # noqa: N818  # not an error: the answer is only not there yet
@@ -98,6 +101,69 @@ class Session(ABC):
     @abstractmethod
     def count(self, prefix: Key) -> int:
         """Return the number of keys under the prefix."""
+
+    @abstractmethod
+    def update(self, key: Key, change: Change) -> Updated:
+        """Make a value what a function says that follows it, with nobody in between; return both.
+
+        In a transaction that is a read and, unless everything is left as it is, a write.
+
+        Raises:
+            UsageError: From the function, too; nothing was changed.
+            TooLargeError: Likewise.
+        """
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Delete every key."""
+
+    @abstractmethod
+    def atomically(self, unit: "Callable[[Session], T]", *, read_only: bool = False) -> T:
+        """Run several calls as one: all of what they do, seen at once, or nothing if an error comes out of them.
+
+        Outside a transaction they are one of their own, tried again if others came before; in one, a frame of it. Two
+        that are equal are the same question: whoever asks again, after :class:`Unfinished`, may ask with another.
+
+        Args:
+            unit: Makes the calls, on the session that it is given. It may be run more than once. Only if it is
+                read-only may it let ``Unfinished`` out, and is then called again.
+            read_only: Whether it writes nothing.
+        """
+
+    @abstractmethod
+    def watch(self, keys: Collection[Key]) -> None:
+        """Fix a baseline for each key that has none yet; :meth:`execute` then tells whether any of them has changed.
+
+        That is no transaction: what is read still is what there is by then.
+
+        Raises:
+            UsageError: There is a transaction.
+            LimitError: More would be watched than may be.
+        """
+
+    @abstractmethod
+    def unwatch(self) -> None:
+        """Forget all baselines."""
+
+    @property
+    @abstractmethod
+    def watching(self) -> bool:
+        """Whether there is a baseline."""
+
+    @abstractmethod
+    def execute(self, unit: "Callable[[Session], T]") -> T | Conflict:
+        """Run several calls as one transaction, if nothing watched has changed; then forget all baselines.
+
+        Args:
+            unit: Makes the calls, on the session that it is given. It may be run more than once.
+
+        Returns:
+            What came out of the calls. A conflict, and nothing was applied, if a baseline does not hold any more, or
+            the engine had to give it up.
+
+        Raises:
+            UsageError: There is a transaction.
+        """
 
     @abstractmethod
     def start(self, *, read_only: bool = False) -> None:

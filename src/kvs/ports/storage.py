@@ -12,11 +12,14 @@ Commit
     of keys under it differs from the snapshot's; overwriting a value does not change it. How an engine finds out is
     its own affair.
 
+    A request may have several validations, each of a snapshot of its own, as when a client fixes a baseline per key;
+    and it may have no writes, when all that is asked is whether the validations hold at this moment.
+
 Durability
-    What ``put``, ``delete`` and ``commit`` of a non-blocking engine have returned is as durable as the engine
-    promises once the next ``sync`` has returned; the server sends no reply before. A ``sync`` that raises ends the
-    server. A ``blocking`` engine returns from ``put``, ``delete`` and ``commit`` only when durable, seen by nobody
-    before; its ``sync`` is not called.
+    What ``put``, ``delete``, ``update``, ``clear`` and ``commit`` of a non-blocking engine have returned is as durable
+    as the engine promises once the next ``sync`` has returned; the server sends no reply before. A ``sync`` that raises
+    ends the server. A ``blocking`` engine returns from them only when durable, seen by nobody before; its ``sync`` is
+    not called.
 
 Concurrency
     A non-blocking engine is called from one thread only, the loop, and everybody waits for it.
@@ -42,11 +45,25 @@ usual, in either build.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from kvs.domain.transaction import CommitRequest, Committed, Conflict
-from kvs.domain.values import Key, Value
+from kvs.domain.changes import Change, Updated
+from kvs.domain.errors import StorageUnavailableError
+from kvs.domain.transaction import CommitRequest, Committed, Conflict, Validation
+from kvs.domain.values import TOMBSTONE, Key, Value
+
+MAX_ATTEMPTS: Final = 1000
+"""How often something is tried that others may come before. Each failure means that one of them has got through."""
+
+PAGE_KEYS: Final = 1000
+"""Keys to ask for at a time by those who want more."""
+
+
+def crowded_out() -> StorageUnavailableError:
+    """Return what is raised when others came before every single time."""
+    return StorageUnavailableError(f"Others changed the same {MAX_ATTEMPTS} times; nothing was applied. Retry.")
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -105,6 +122,49 @@ class Storage(ABC):
     @abstractmethod
     def delete(self, key: Key) -> bool:
         """Delete a key, as a transaction of its own; return whether it was there."""
+
+    def update(self, key: Key, change: Change) -> Updated:
+        """Make a value what a function says that follows it, as a transaction of its own; return both.
+
+        By default a snapshot and a commit, as often as it takes; an engine that can do it in one step says so here.
+
+        Raises:
+            UsageError: From the function; nothing was applied.
+            TooLargeError: Likewise.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            snapshot = self.snapshot()
+            try:
+                old = snapshot.get(key)
+                pending = change(old)
+                if pending is None:
+                    return old, old
+                validation = Validation(snapshot, (key,), ())
+                if isinstance(self.commit(CommitRequest((validation,), {key: pending})), Committed):
+                    return old, pending if isinstance(pending, bytes) else None
+            finally:
+                snapshot.close()
+        raise crowded_out()
+
+    def clear(self) -> None:
+        """Delete every key, as a transaction of its own. O(number of keys).
+
+        By default a snapshot, its keys and a commit, as often as it takes.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            snapshot = self.snapshot()
+            try:
+                keys: list[Key] = []
+                page = snapshot.scan(b"", b"", PAGE_KEYS)
+                while page:
+                    keys += page
+                    page = snapshot.scan(b"", page[-1], PAGE_KEYS)
+                validation = Validation(snapshot, (), (b"",))
+                if isinstance(self.commit(CommitRequest((validation,), dict.fromkeys(keys, TOMBSTONE))), Committed):
+                    return
+            finally:
+                snapshot.close()
+        raise crowded_out()
 
     @abstractmethod
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:

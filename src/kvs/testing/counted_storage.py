@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping
 from typing import cast
 
+from kvs.domain.changes import Change, Updated
 from kvs.domain.transaction import CommitRequest, Committed, Conflict, Validation
 from kvs.domain.values import Key, Value
 from kvs.ports.storage import Snapshot, Storage
@@ -85,6 +86,14 @@ class CountedStorage(Storage):
     def delete(self, key: Key) -> bool:
         """See :class:`kvs.ports.storage.Storage`."""
         return self.inner.delete(key)
+
+    def update(self, key: Key, change: Change) -> Updated:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.inner.update(key, change)
+
+    def clear(self) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        self.inner.clear()
 
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
         """See :class:`kvs.ports.storage.Storage`."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Protocol, TypeAlias, final
 
 from kvs.adapters.storage.memory import MemorySnapshot, MemoryStorage
+from kvs.domain.changes import Change, Updated
 from kvs.domain.transaction import CommitRequest, Committed, Conflict
 from kvs.domain.values import Key, Value
 from kvs.ports.storage import Storage
@@ -63,6 +64,13 @@ class JournaledStorage(Storage):
         if present:
             self._batch.append((key, None))
         return present
+
+    def update(self, key: Key, change: Change) -> Updated:
+        """See :class:`kvs.ports.storage.Storage`. As the put or the delete that comes of it."""
+        old, new = self._memory.update(key, change)
+        if new is not old:
+            self._batch.append((key, new))
+        return old, new
 
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
         """See :class:`kvs.ports.storage.Storage`. O(limit + log n)."""

@@ -10,6 +10,7 @@ from typing import final
 
 from kvs.adapters.storage.history import History, Point, Versions
 from kvs.adapters.storage.key_tree import KeyTree, count_prefix, same_keys, scan_prefix
+from kvs.domain.changes import Change, Updated
 from kvs.domain.errors import LimitError, TimedOutError
 from kvs.domain.transaction import COMMITTED, MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict
 from kvs.domain.values import TOMBSTONE, Key, Pending, Value, entry_bytes
@@ -127,6 +128,18 @@ class MemoryStorage(Storage):
         if self.history.kept:
             self.history.collect()
         return True
+
+    def update(self, key: Key, change: Change) -> Updated:
+        """See :class:`kvs.ports.storage.Storage`. As the put or the delete that comes of it."""
+        old = self.get(key)
+        pending = change(old)
+        if isinstance(pending, bytes):
+            self.put(key, pending)
+            return old, pending
+        if pending is None:
+            return old, old
+        self.delete(key)
+        return old, None
 
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
         """See :class:`kvs.ports.storage.Storage`. O(limit + log n)."""

@@ -1,0 +1,175 @@
+"""What can become of one key's value, as functions of the value it has.
+
+A :data:`Change` is given to whoever can read the value and write the next one with nobody in between. It knows nothing
+of where that is: an engine, or a transaction. It may be asked more than once, and what it is compares by value.
+
+Numbers are stored as text, as Redis stores them, and errors have its wording, for its clients know them by that.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
+
+from kvs.domain.errors import TooLargeError, UsageError
+from kvs.domain.values import TOMBSTONE, Pending, Value
+
+Change: TypeAlias = Callable[[Value | None], Pending | None]
+"""Returns the next value, a tombstone, or None to leave everything as it is, given the value or None if it is absent.
+
+It may raise ``UsageError`` or ``TooLargeError``; nothing is changed then.
+"""
+
+Updated: TypeAlias = tuple[Value | None, Value | None]
+"""The value before a change and the value after it; None: absent."""
+
+INTEGER_MIN: Final = -(2**63)
+INTEGER_MAX: Final = 2**63 - 1
+
+_INTEGER_BYTES: Final = 20
+"""Longest number of 64 bits. What is longer is not even tried: the time to read a number grows as its square."""
+
+_FLOAT_BYTES: Final = 255
+_FLOAT_DIGITS: Final = 17
+"""Digits behind the point, as in Redis."""
+
+_FLOAT_EXPONENT: Final = 308
+"""Largest power of ten, that of a double. Nobody writes more, and every zero of it is stored."""
+
+_FLOAT: Final = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
+
+
+def integer(text: bytes) -> int:
+    """Return a whole number of 64 bits.
+
+    Raises:
+        UsageError: The text is none, or not as it would be written: ``+1``, ``01``, a blank.
+    """
+    if len(text) <= _INTEGER_BYTES:
+        try:
+            number = int(text)
+        except ValueError:
+            pass
+        else:
+            if INTEGER_MIN <= number <= INTEGER_MAX and b"%d" % number == text:
+                return number
+    raise UsageError("value is not an integer or out of range")
+
+
+class Replace(NamedTuple):
+    """Store a value."""
+
+    value: Value
+
+    def __call__(self, _: Value | None) -> Pending | None:
+        """See :data:`Change`."""
+        return self.value
+
+
+class PutIfAbsent(NamedTuple):
+    """Store a value where there is none."""
+
+    value: Value
+
+    def __call__(self, old: Value | None) -> Pending | None:
+        """See :data:`Change`."""
+        return self.value if old is None else None
+
+
+class PutIfPresent(NamedTuple):
+    """Store a value where there is one."""
+
+    value: Value
+
+    def __call__(self, old: Value | None) -> Pending | None:
+        """See :data:`Change`."""
+        return None if old is None else self.value
+
+
+class Remove(NamedTuple):
+    """Delete the key."""
+
+    def __call__(self, old: Value | None) -> Pending | None:
+        """See :data:`Change`."""
+        return None if old is None else TOMBSTONE
+
+
+class Append(NamedTuple):
+    """Add bytes behind the value, up to a length in bytes."""
+
+    suffix: Value
+    max_bytes: int
+
+    def __call__(self, old: Value | None) -> Pending | None:
+        """See :data:`Change`. O(length)."""
+        value = self.suffix if old is None else old + self.suffix
+        _check_length(len(value), self.max_bytes)
+        return value
+
+
+class Overwrite(NamedTuple):
+    """Put bytes in place of those from an offset on, with zero bytes in between if the value ends before it."""
+
+    offset: int
+    part: Value
+    max_bytes: int
+
+    def __call__(self, old: Value | None) -> Pending | None:
+        """See :data:`Change`. O(length)."""
+        if not self.part:
+            return None
+        end = self.offset + len(self.part)
+        _check_length(end, self.max_bytes)
+        value = bytearray(old or b"")
+        value.extend(bytes(max(0, end - len(value))))
+        value[self.offset : end] = self.part
+        return bytes(value)
+
+
+class Add(NamedTuple):
+    """Add to a whole number; an absent key counts as 0."""
+
+    amount: int
+
+    def __call__(self, old: Value | None) -> Pending | None:
+        """See :data:`Change`."""
+        number = (0 if old is None else integer(old)) + self.amount
+        if not INTEGER_MIN <= number <= INTEGER_MAX:
+            raise UsageError("increment or decrement would overflow")
+        return b"%d" % number
+
+
+class AddFloat(NamedTuple):
+    """Add to a decimal number; an absent key counts as 0.
+
+    The sum is exact to 17 digits behind the point, and written without an exponent.
+
+    Attributes:
+        amount: The number as text.
+    """
+
+    amount: bytes
+
+    def __call__(self, old: Value | None) -> Pending | None:
+        """See :data:`Change`."""
+        from decimal import ROUND_HALF_EVEN, Context, Decimal  # noqa: PLC0415  # of use to few
+
+        exact = Context(prec=2 * _FLOAT_EXPONENT, rounding=ROUND_HALF_EVEN)
+        total = exact.add(Decimal(_float_text(old or b"0")), Decimal(_float_text(self.amount)))
+        if total.adjusted() > _FLOAT_EXPONENT:
+            raise UsageError("increment would produce NaN or Infinity")
+        text = f"{total.quantize(Decimal(1).scaleb(-_FLOAT_DIGITS), context=exact):f}".rstrip("0").rstrip(".")
+        return b"0" if text == "-0" else text.encode()
+
+
+def _float_text(text: bytes) -> str:
+    """Return a number as text that is safe to read."""
+    if len(text) <= _FLOAT_BYTES and _FLOAT.fullmatch(text):
+        mantissa, _, exponent = text.decode().lower().partition("e")
+        if abs(int(exponent or "0")) + len(mantissa) <= _FLOAT_EXPONENT:
+            return text.decode()
+    raise UsageError("value is not a valid float")
+
+
+def _check_length(length: int, max_bytes: int) -> None:
+    if length > max_bytes:
+        raise TooLargeError(f"string exceeds maximum allowed size (max_value_bytes is {max_bytes})")
