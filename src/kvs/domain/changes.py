@@ -8,7 +8,8 @@ Numbers are stored as text, as Redis stores them, and errors have its wording, f
 
 import re
 from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from kvs.domain.errors import TooLargeError, UsageError
 from kvs.domain.values import TOMBSTONE, Pending, Value
@@ -55,7 +56,20 @@ def integer(text: bytes) -> int:
     raise UsageError("value is not an integer or out of range")
 
 
-class Replace(NamedTuple):
+def section(value: Value, first: int, last: int) -> Value:
+    """Return the bytes from one place to another, both included; a negative one is counted from the end."""
+    size = len(value)
+    if first < 0 and last < 0 and first > last:
+        return b""  # and not the first byte, which both may come to
+    if first < 0:
+        first = max(0, first + size)
+    if last < 0:
+        last = max(0, last + size)
+    return value[first : last + 1]
+
+
+@dataclass(frozen=True)
+class Replace:
     """Store a value."""
 
     value: Value
@@ -65,7 +79,8 @@ class Replace(NamedTuple):
         return self.value
 
 
-class PutIfAbsent(NamedTuple):
+@dataclass(frozen=True)
+class PutIfAbsent:
     """Store a value where there is none."""
 
     value: Value
@@ -75,7 +90,8 @@ class PutIfAbsent(NamedTuple):
         return self.value if old is None else None
 
 
-class PutIfPresent(NamedTuple):
+@dataclass(frozen=True)
+class PutIfPresent:
     """Store a value where there is one."""
 
     value: Value
@@ -85,7 +101,8 @@ class PutIfPresent(NamedTuple):
         return None if old is None else self.value
 
 
-class Remove(NamedTuple):
+@dataclass(frozen=True)
+class Remove:
     """Delete the key."""
 
     def __call__(self, old: Value | None) -> Pending | None:
@@ -93,7 +110,8 @@ class Remove(NamedTuple):
         return None if old is None else TOMBSTONE
 
 
-class Append(NamedTuple):
+@dataclass(frozen=True)
+class Append:
     """Add bytes behind the value, up to a length in bytes."""
 
     suffix: Value
@@ -106,7 +124,8 @@ class Append(NamedTuple):
         return value
 
 
-class Overwrite(NamedTuple):
+@dataclass(frozen=True)
+class Overwrite:
     """Put bytes in place of those from an offset on, with zero bytes in between if the value ends before it."""
 
     offset: int
@@ -125,7 +144,8 @@ class Overwrite(NamedTuple):
         return bytes(value)
 
 
-class Add(NamedTuple):
+@dataclass(frozen=True)
+class Add:
     """Add to a whole number; an absent key counts as 0."""
 
     amount: int
@@ -138,7 +158,8 @@ class Add(NamedTuple):
         return b"%d" % number
 
 
-class AddFloat(NamedTuple):
+@dataclass(frozen=True)
+class AddFloat:
     """Add to a decimal number; an absent key counts as 0.
 
     The sum is exact to 17 digits behind the point, and written without an exponent.
@@ -172,4 +193,4 @@ def _float_text(text: bytes) -> str:
 
 def _check_length(length: int, max_bytes: int) -> None:
     if length > max_bytes:
-        raise TooLargeError(f"string exceeds maximum allowed size (max_value_bytes is {max_bytes})")
+        raise TooLargeError("string exceeds maximum allowed size (proto-max-bulk-len)")
