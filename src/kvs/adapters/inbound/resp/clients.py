@@ -233,9 +233,9 @@ def _name(name: bytes, of: bytes = b"") -> bytes:
     return name
 
 
-GROUP = "connection"
+GROUP: Final = "connection"
 
-CLIENT = [
+CLIENT: Final[list[Command]] = [
     Command("id", _id, 2, "fast", NO_KEYS, GROUP, "Returns the number of this connection."),
     Command("getname", _getname, 2, "fast", NO_KEYS, GROUP, "Returns the name that was set."),
     Command("setname", _setname, 3, "fast", NO_KEYS, GROUP, "Names this connection, for CLIENT LIST."),
@@ -247,7 +247,7 @@ CLIENT = [
     Command("no-touch", _on_or_off, 3, "fast", NO_KEYS, GROUP, "Does nothing, for no use is noted."),
 ]
 
-COMMANDS = [
+COMMANDS: Final[list[Command]] = [
     Command("ping", _ping, -1, "fast", NO_KEYS, GROUP, "Returns PONG, or what is given.", runs_always=True),
     Command("echo", _echo, 2, "fast", NO_KEYS, GROUP, "Returns what is given."),
     Command("quit", _quit, -1, "fast", NO_KEYS, GROUP, "Ends the connection.", in_queue=AT_ONCE, runs_always=True),

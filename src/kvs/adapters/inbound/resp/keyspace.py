@@ -1,5 +1,7 @@
 """Commands about keys, whatever their values."""
 
+from typing import Final
+
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.peer import SLOW_COST, Command, Peer
 from kvs.adapters.inbound.resp.strings import ONE_KEY
@@ -10,8 +12,8 @@ from kvs.domain.globs import Glob
 from kvs.domain.values import Key
 from kvs.ports.inbound import Session
 
-SCAN_COUNT = 10
-MAX_SCAN_COUNT = 10_000
+SCAN_COUNT: Final = 10
+MAX_SCAN_COUNT: Final = 10_000
 """Most keys that one SCAN looks at; COUNT is a hint, here as in Redis."""
 
 
@@ -137,11 +139,11 @@ def _cursor(text: Key) -> int:
     raise UsageError("invalid cursor")
 
 
-MANY_KEYS = (1, -1, 1)
-TWO_KEYS = (1, 2, 1)
-NO_KEYS = (0, 0, 0)
+MANY_KEYS: Final = (1, -1, 1)
+TWO_KEYS: Final = (1, 2, 1)
+NO_KEYS: Final = (0, 0, 0)
 
-COMMANDS = [
+COMMANDS: Final[list[Command]] = [
     Command("exists", _exists, -2, "readonly fast", MANY_KEYS, "generic", "Counts those keys that are there."),
     Command("del", _del, -2, "write", MANY_KEYS, "generic", "Deletes keys, all of them at once."),
     Command("unlink", _del, -2, "write fast", MANY_KEYS, "generic", "The same as DEL."),

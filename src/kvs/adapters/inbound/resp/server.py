@@ -66,13 +66,13 @@ def _config_get(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     )
 
 
-CONFIG: Final = [
+CONFIG: Final[list[Command]] = [
     Command(
         "get", _config_get, -3, "admin", NO_KEYS, GROUP, "Returns parameters by the names that Redis has for them."
     ),
 ]
 
-COMMANDS: Final = [
+COMMANDS: Final[list[Command]] = [
     Command("time", _time, 1, "fast", NO_KEYS, GROUP, "Returns seconds since 1970, and microseconds."),
     Command(
         "info",

@@ -1,5 +1,7 @@
 """Commands about one value, and about the values of several keys."""
 
+from typing import Final
+
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.peer import Command, Peer
 from kvs.application.units import GetMany, PutMany, PutManyIfAbsent
@@ -21,7 +23,7 @@ from kvs.domain.errors import TooLargeError, UsageError
 from kvs.domain.values import Value
 from kvs.ports.inbound import Session
 
-EXPIRY_OPTIONS = (b"EX", b"PX", b"EXAT", b"PXAT", b"KEEPTTL")
+EXPIRY_OPTIONS: Final = (b"EX", b"PX", b"EXAT", b"PXAT", b"KEEPTTL")
 
 
 def _value(peer: Peer, value: bytes) -> Value:
@@ -152,9 +154,9 @@ def _entries(peer: Peer, arguments: list[bytes]) -> tuple[tuple[bytes, bytes], .
     return tuple([(arguments[at], _value(peer, arguments[at + 1])) for at in range(1, len(arguments), 2)])
 
 
-ONE_KEY = (1, 1, 1)
+ONE_KEY: Final = (1, 1, 1)
 
-COMMANDS = [
+COMMANDS: Final[list[Command]] = [
     Command("get", _get, 2, "readonly fast", ONE_KEY, "string", "Returns the value of a key."),
     Command(
         "set", _set, -3, "write denyoom", ONE_KEY, "string", "Stores a value, if NX or XX hold; may return the old."

@@ -125,7 +125,7 @@ def _documented(peer: Peer, command: Command) -> bytes:
     )
 
 
-SUBCOMMANDS: Final = [
+SUBCOMMANDS: Final[list[Command]] = [
     Command("count", _count, 2, "", NO_KEYS, GROUP, "Returns the number of commands."),
     Command("list", _list, -2, "", NO_KEYS, GROUP, "Lists their names."),
     Command("info", _info, -2, "", NO_KEYS, GROUP, "Describes commands to programs."),

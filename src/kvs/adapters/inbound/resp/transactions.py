@@ -5,7 +5,7 @@ each refuses to begin inside the other.
 """
 
 from functools import partial
-from typing import final
+from typing import Final, final
 
 from kvs.adapters.inbound.messages import conflict_message
 from kvs.adapters.inbound.resp import replies
@@ -17,7 +17,7 @@ from kvs.domain.errors import KvsError, UsageError
 from kvs.domain.transaction import Committed, Conflict
 from kvs.ports.inbound import Session
 
-EXECABORT = b"-EXECABORT Transaction discarded because of previous errors.\r\n"
+EXECABORT: Final = b"-EXECABORT Transaction discarded because of previous errors.\r\n"
 
 
 @final
@@ -126,9 +126,9 @@ def _rollback(session: Session, _: Peer, __: list[bytes]) -> bytes:
     return replies.OK
 
 
-GROUP = "transactions"
+GROUP: Final = "transactions"
 
-COMMANDS = [
+COMMANDS: Final[list[Command]] = [
     Command("multi", _multi, 1, "noscript fast", NO_KEYS, GROUP, "Begins a queue of commands.", in_queue=AT_ONCE),
     Command(
         "exec",
