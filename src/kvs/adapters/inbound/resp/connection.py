@@ -142,9 +142,9 @@ class RespConnection(Connection):
                         break
                 try:
                     arguments = parser.next()
-                except ProtocolViolationError as error:
-                    self._log.warning("protocol_refused", session=self.session.id, reason=str(error))
-                    self.fail(error)
+                except ProtocolViolationError as violation:
+                    self._log.warning("protocol_refused", session=self.session.id, reason=str(violation))
+                    self.fail(violation)
                     return
                 if arguments is None:
                     if parser.held_bytes > SLACK_BYTES and self._budget.exhausted():
