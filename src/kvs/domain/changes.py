@@ -65,7 +65,7 @@ def section(value: Value, first: int, last: int) -> Value:
         first = max(0, first + size)
     if last < 0:
         last = max(0, last + size)
-    return value[first : last + 1]
+    return value[first : last + 1] if first < size else b""  # compiled, such a slice raises SystemError
 
 
 @dataclass(frozen=True)
