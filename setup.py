@@ -16,6 +16,7 @@ from setuptools import setup
 HOT_MODULES = [
     "domain/changes",
     "domain/errors",
+    "domain/globs",
     "domain/transaction",
     "domain/values",
     "ports/inbound",
@@ -32,8 +33,23 @@ HOT_MODULES = [
     "adapters/storage/key_tree",
     "adapters/storage/memory",
     "adapters/storage/sqlite/wal_scan",  # reads every byte of a log
+    "adapters/inbound/resp/clients",
+    "adapters/inbound/resp/connection",
+    "adapters/inbound/resp/containers",
+    "adapters/inbound/resp/cursors",
+    "adapters/inbound/resp/keyspace",
+    "adapters/inbound/resp/limits",
+    "adapters/inbound/resp/parser",
+    "adapters/inbound/resp/peer",
+    "adapters/inbound/resp/replies",
+    "adapters/inbound/resp/scan",
+    "adapters/inbound/resp/server",
+    "adapters/inbound/resp/strings",
+    "adapters/inbound/resp/table",
+    "adapters/inbound/resp/transactions",
     "adapters/inbound/asyncio_transport",  # only because its clients are of a compiled class
     "adapters/inbound/client",
+    "adapters/inbound/clients",
     "adapters/inbound/connection",
     "adapters/inbound/epoll_transport",
     "adapters/inbound/json_line",
@@ -41,6 +57,8 @@ HOT_MODULES = [
     "adapters/inbound/line",
     "adapters/inbound/line_commands",
     "adapters/inbound/line_scan",
+    "adapters/inbound/messages",
+    "adapters/inbound/opening",
     "adapters/inbound/server",
 ]
 

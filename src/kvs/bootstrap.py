@@ -19,9 +19,14 @@ from structlog.typing import FilteringBoundLogger
 
 import kvs
 from kvs.adapters.inbound.asyncio_transport import AsyncioTransport
+from kvs.adapters.inbound.clients import Clients
 from kvs.adapters.inbound.limits import ServerLimits, clients_allowed
 from kvs.adapters.inbound.line import LineProtocol
 from kvs.adapters.inbound.line_commands import LineLimits
+from kvs.adapters.inbound.opening import Protocols
+from kvs.adapters.inbound.resp.connection import RespProtocol
+from kvs.adapters.inbound.resp.limits import RespLimits
+from kvs.adapters.inbound.resp.peer import Shared
 from kvs.adapters.inbound.server import Server, Transport
 from kvs.adapters.storage import engines
 from kvs.application.budget import ClientsBudget
@@ -90,6 +95,20 @@ def _about(settings: Settings) -> dict[str, str]:
     return {"version": kvs.__version__, "build": BUILD, "engine": settings.storage}
 
 
+def _parameters(settings: Settings) -> dict[bytes, bytes]:
+    """Return what CONFIG GET tells: what Redis's own tools ask for, by the names that Redis has for it."""
+    return {
+        b"appendonly": b"yes" if engines.find(settings.storage).durable else b"no",
+        b"databases": b"1",
+        b"maxclients": b"%d" % settings.max_clients,
+        b"maxmemory": b"%d" % settings.max_data_bytes,
+        b"port": b"%d" % settings.port,
+        b"proto-max-bulk-len": b"%d" % settings.max_value_bytes,
+        b"save": b"",
+        b"timeout": b"%d" % settings.idle_timeout_s,
+    }
+
+
 def _server_limits(settings: Settings, log: FilteringBoundLogger) -> ServerLimits:
     return ServerLimits(
         max_clients=clients_allowed(settings.max_clients, log),
@@ -141,9 +160,10 @@ class Container(containers.DeclarativeContainer):
 
     sessions = providers.Resource(_open_sessions, storage, engine_sessions, settings.provided.worker_threads)
 
-    protocol = providers.Singleton(
+    clients = providers.Singleton(Clients)
+
+    line = providers.Singleton(
         LineProtocol,
-        sessions=sessions,
         limits=providers.Factory(
             LineLimits,
             max_key_bytes=settings.provided.max_key_bytes,
@@ -155,6 +175,34 @@ class Container(containers.DeclarativeContainer):
         log=log,
     )
 
+    resp = providers.Singleton(
+        RespProtocol,
+        limits=providers.Factory(
+            RespLimits,
+            max_key_bytes=settings.provided.max_key_bytes,
+            max_value_bytes=settings.provided.max_value_bytes,
+            max_arguments=settings.provided.max_arguments,
+            max_request_bytes=settings.provided.max_request_bytes,
+            max_reply_bytes=settings.provided.max_reply_bytes,
+            max_transaction_bytes=settings.provided.max_transaction_bytes,
+            max_tick_requests=settings.provided.max_tick_requests,
+            max_tick_output_bytes=settings.provided.max_tick_output_bytes,
+        ),
+        shared=providers.Factory(
+            Shared,
+            clients=clients,
+            parameters=providers.Factory(_parameters, settings),
+            clock=providers.Object(time.time),
+            uptime_clock=clock,
+        ),
+        budget=budget,
+        log=log,
+    )
+
+    protocols = providers.Singleton(
+        Protocols, sessions=sessions, line=line.provided.converse, resp=resp.provided.converse
+    )
+
     transport = providers.Singleton(_transport, settings)
 
     server = providers.Singleton(
@@ -162,7 +210,8 @@ class Container(containers.DeclarativeContainer):
         hosts=settings.provided.host,
         port=settings.provided.port,
         transport=transport,
-        connect=protocol.provided.connect,
+        connect=protocols.provided.connect,
+        clients=clients,
         storage=storage,
         limits=providers.Factory(_server_limits, settings, log),
         budget=budget,

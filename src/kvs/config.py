@@ -59,6 +59,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_clients: Annotated[int, Meta(ge=1, le=1_000_000, description="clients at a time; one more is refused")] = 10_000
     max_key_bytes: Annotated[int, Meta(ge=1, le=1 << 20, description="longest key")] = 8192
     max_value_bytes: Annotated[int, Meta(ge=0, le=1 << 30, description="longest value")] = 16 << 20
+    max_arguments: Annotated[
+        int, Meta(ge=3, le=1_000_000, description="words of one RESP request, the command's name among them")
+    ] = 65_536
+    max_request_bytes: Annotated[
+        int,
+        Meta(ge=1, le=MAX_BYTES, description="what one RESP request may hold; never less than the longest SET"),
+    ] = 64 << 20
+    max_reply_bytes: Annotated[
+        int, Meta(ge=1, le=MAX_BYTES, description="what one RESP reply may hold; never less than the longest value")
+    ] = 64 << 20
     max_transaction_bytes: Annotated[
         int,
         Meta(ge=1, le=MAX_BYTES, description="what one transaction may hold: writes of every level, and reads"),

@@ -322,6 +322,11 @@ class EngineSession(Session):
         else:
             self._replace(stack)
 
+    def reset(self) -> None:
+        """See :class:`kvs.ports.inbound.Session`."""
+        self.unwatch()
+        self._end()
+
     def info(self) -> dict[str, dict[str, object]]:
         """See :class:`kvs.ports.inbound.Session`. O(number of sessions)."""
         return self.info_with(self.engine_figures())

@@ -6,8 +6,9 @@ that read a lot do a share and raise ``Unfinished``, and know where they were wh
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, NamedTuple, TypeAlias, final
+from typing import Final, TypeAlias, final
 
 from kvs.application.listing import insist
 from kvs.domain.errors import LimitError, UsageError
@@ -21,7 +22,8 @@ SHARE_PAGES: Final = 4
 Matches: TypeAlias = Callable[[Key], bool]
 
 
-class GetMany(NamedTuple):
+@dataclass(frozen=True)
+class GetMany:
     """Read several keys, as they are at one moment: up to so many bytes of values."""
 
     keys: tuple[Key, ...]
@@ -45,7 +47,8 @@ class GetMany(NamedTuple):
         return values
 
 
-class PutMany(NamedTuple):
+@dataclass(frozen=True)
+class PutMany:
     """Store several values."""
 
     entries: tuple[tuple[Key, Value], ...]
@@ -56,7 +59,8 @@ class PutMany(NamedTuple):
             session.put(key, value)
 
 
-class PutManyIfAbsent(NamedTuple):
+@dataclass(frozen=True)
+class PutManyIfAbsent:
     """Store several values, if there is none under any of the keys."""
 
     entries: tuple[tuple[Key, Value], ...]
@@ -71,7 +75,8 @@ class PutManyIfAbsent(NamedTuple):
         return True
 
 
-class DeleteMany(NamedTuple):
+@dataclass(frozen=True)
+class DeleteMany:
     """Delete several keys."""
 
     keys: tuple[Key, ...]
@@ -81,7 +86,8 @@ class DeleteMany(NamedTuple):
         return sum([session.delete(key) for key in self.keys])
 
 
-class CountPresent(NamedTuple):
+@dataclass(frozen=True)
+class CountPresent:
     """Count those keys that are there."""
 
     keys: tuple[Key, ...]
@@ -91,7 +97,8 @@ class CountPresent(NamedTuple):
         return sum([session.get(key) is not None for key in self.keys])
 
 
-class Rename(NamedTuple):
+@dataclass(frozen=True)
+class Rename:
     """Give a value another key."""
 
     source: Key
@@ -116,7 +123,8 @@ class Rename(NamedTuple):
         return True
 
 
-class Copy(NamedTuple):
+@dataclass(frozen=True)
+class Copy:
     """Store a value under another key as well."""
 
     source: Key
@@ -132,7 +140,8 @@ class Copy(NamedTuple):
         return True
 
 
-class RandomKey(NamedTuple):
+@dataclass(frozen=True)
+class RandomKey:
     """Choose one of all keys, each as likely as any other."""
 
     def __call__(self, session: Session) -> Key | None:

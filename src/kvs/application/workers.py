@@ -229,6 +229,10 @@ class WorkerSession(Session):
         """See :class:`kvs.ports.inbound.Session`."""
         self._ask(partial(self._inner.rollback), at_once=self.depth != 1)
 
+    def reset(self) -> None:
+        """See :class:`kvs.ports.inbound.Session`."""
+        self._ask(partial(self._inner.reset), at_once=not (self.depth or self._inner.watching))
+
     def info(self) -> dict[str, dict[str, object]]:
         """See :class:`kvs.ports.inbound.Session`. O(number of sessions)."""
         return self._inner.info_with(self._ask(partial(self._inner.engine_figures), at_once=False))

@@ -8,7 +8,8 @@ Numbers are stored as text, as Redis stores them, and errors have its wording, f
 
 import re
 from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from kvs.domain.errors import TooLargeError, UsageError
 from kvs.domain.values import TOMBSTONE, Pending, Value
@@ -57,7 +58,20 @@ def integer(text: bytes) -> int:
     raise UsageError("value is not an integer or out of range")
 
 
-class Replace(NamedTuple):
+def section(value: Value, first: int, last: int) -> Value:
+    """Return the bytes from one place to another, both included; a negative one is counted from the end."""
+    size = len(value)
+    if first < 0 and last < 0 and first > last:
+        return b""  # and not the first byte, which both may come to
+    if first < 0:
+        first = max(0, first + size)
+    if last < 0:
+        last = max(0, last + size)
+    return value[first : last + 1] if first < size else b""  # compiled, such a slice raises SystemError
+
+
+@dataclass(frozen=True)
+class Replace:
     """Store a value."""
 
     value: Value
@@ -67,7 +81,8 @@ class Replace(NamedTuple):
         return self.value
 
 
-class PutIfAbsent(NamedTuple):
+@dataclass(frozen=True)
+class PutIfAbsent:
     """Store a value where there is none."""
 
     value: Value
@@ -77,7 +92,8 @@ class PutIfAbsent(NamedTuple):
         return self.value if old is None else None
 
 
-class PutIfPresent(NamedTuple):
+@dataclass(frozen=True)
+class PutIfPresent:
     """Store a value where there is one."""
 
     value: Value
@@ -87,7 +103,8 @@ class PutIfPresent(NamedTuple):
         return None if old is None else self.value
 
 
-class Remove(NamedTuple):
+@dataclass(frozen=True)
+class Remove:
     """Delete the key."""
 
     def __call__(self, old: Value | None) -> Pending | None:
@@ -95,7 +112,8 @@ class Remove(NamedTuple):
         return None if old is None else TOMBSTONE
 
 
-class Append(NamedTuple):
+@dataclass(frozen=True)
+class Append:
     """Add bytes behind the value, up to a length in bytes."""
 
     suffix: Value
@@ -108,7 +126,8 @@ class Append(NamedTuple):
         return value
 
 
-class Overwrite(NamedTuple):
+@dataclass(frozen=True)
+class Overwrite:
     """Put bytes in place of those from an offset on, with zero bytes in between if the value ends before it."""
 
     offset: int
@@ -127,7 +146,8 @@ class Overwrite(NamedTuple):
         return bytes(value)
 
 
-class Add(NamedTuple):
+@dataclass(frozen=True)
+class Add:
     """Add to a whole number; an absent key counts as 0."""
 
     amount: int
@@ -140,7 +160,8 @@ class Add(NamedTuple):
         return b"%d" % number
 
 
-class AddFloat(NamedTuple):
+@dataclass(frozen=True)
+class AddFloat:
     """Add to a decimal number; an absent key counts as 0.
 
     The sum is exact to 17 digits behind the point, and written without an exponent.
@@ -179,4 +200,4 @@ def _not_a_float() -> UsageError:
 
 def _check_length(length: int, max_bytes: int) -> None:
     if length > max_bytes:
-        raise TooLargeError(f"string exceeds maximum allowed size (max_value_bytes is {max_bytes})")
+        raise TooLargeError("string exceeds maximum allowed size (proto-max-bulk-len)")

@@ -40,7 +40,7 @@ class Glob:
         last = b".*" + parts[-1][0] if len(parts) > 1 else b""
         self._regex = re.compile(parts[0][0] + middle + last, re.DOTALL)
 
-    def matches(self, key: bytes) -> bool:
+    def __call__(self, key: bytes) -> bool:
         """Return whether a key matches, all of it."""
         if self.matches_all:
             return key.startswith(self.prefix)

@@ -184,6 +184,10 @@ class Session(ABC):
         """Discard the innermost frame."""
 
     @abstractmethod
+    def reset(self) -> None:
+        """Discard every frame, and forget all baselines."""
+
+    @abstractmethod
     def info(self) -> dict[str, dict[str, object]]:
         """Return figures for people: about this ``session`` and about the ``server``."""
 

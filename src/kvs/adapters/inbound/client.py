@@ -32,20 +32,23 @@ class Client(ABC):
     """A client of any transport.
 
     Attributes:
-        connection: Its conversation.
+        connection: Its conversation; another one from the first byte on, which tells its protocol.
         peer: Its address, for the log.
+        connected_s: When it came, in seconds of the loop's clock.
         last_input_s: When it last sent something, or was read from again, in seconds of the loop's clock.
         refused: It is here only to be told that there are too many.
         touched: It is on the server's list for the end of this tick.
     """
 
     def __init__(self, server: "Server", connection: Connection, peer: str, now_s: float) -> None:
-        self.connection: Final = connection
+        self.connection = connection
         self.peer: Final = peer
+        self.connected_s: Final = now_s
         self.last_input_s = now_s
         self.refused = False
         self.touched = False
         self._server: Final = server
+        self._told = False  # which protocol it speaks
         self._reading = True
         self._input_ended = False
         self._output_full = False
@@ -105,6 +108,9 @@ class Client(ABC):
                 self.abort()
             return
         self.last_input_s = now_s
+        if not self._told:
+            self._told = True
+            self.connection = self.connection.told_by(data)
         self.connection.receive(data)
         if self._owed_bytes >= 0:
             self._owed_bytes -= len(data)

@@ -37,6 +37,14 @@ class Connection(ABC):
     def unfinished(self) -> bool:
         """Whether part of a request has come and the rest has not."""
 
+    def told_by(self, data: bytes) -> "Connection":  # noqa: ARG002  # it has been told already
+        """Return the connection that goes on, given the first bytes: by default, this one."""
+        return self
+
+    @abstractmethod
+    def facts(self) -> dict[str, object]:
+        """Return what this protocol knows of its client, for a list of clients."""
+
     @abstractmethod
     def receive(self, data: bytes) -> None:
         """Take bytes from the client, and run the requests they complete."""

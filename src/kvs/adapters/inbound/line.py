@@ -19,13 +19,12 @@ from kvs.adapters.inbound.line_commands import (
     Command,
     LineLimits,
     bare,
-    ends_conversation,
     get,
     put,
-    shown,
     unknown_command,
 )
 from kvs.adapters.inbound.line_scan import scan
+from kvs.adapters.inbound.messages import ends_conversation, shown
 from kvs.application.budget import ClientsBudget
 from kvs.build import BUILD
 from kvs.domain.errors import (
@@ -36,7 +35,7 @@ from kvs.domain.errors import (
     TooLargeError,
     UsageError,
 )
-from kvs.ports.inbound import Session, SessionFactory, Unfinished
+from kvs.ports.inbound import Session, Unfinished
 
 CHARGE_STEP_BYTES: Final = 4096
 """What a connection may hold more or less than the budget knows: telling it of every reply would cost 5 % of a GET."""
@@ -107,6 +106,10 @@ class LineConnection(Connection):
     def unfinished(self) -> bool:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         return len(self._tail) > 0 or self._dropping
+
+    def facts(self) -> dict[str, object]:
+        """See :class:`kvs.adapters.inbound.connection.Connection`."""
+        return {}
 
     def receive(self, data: bytes) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
@@ -402,18 +405,15 @@ def is_plain(data: bytes) -> bool:
 
 @final
 class LineProtocol:
-    """Opens line connections; its :meth:`connect` is a ``ConnectionFactory``."""
+    """Begins conversations in the line protocol."""
 
-    __slots__ = ("_budget", "_limits", "_log", "_sessions")
+    __slots__ = ("_budget", "_limits", "_log")
 
-    def __init__(
-        self, sessions: SessionFactory, limits: LineLimits, budget: ClientsBudget, log: FilteringBoundLogger
-    ) -> None:
-        self._sessions = sessions
+    def __init__(self, limits: LineLimits, budget: ClientsBudget, log: FilteringBoundLogger) -> None:
         self._limits = limits
         self._budget = budget
         self._log = log
 
-    def connect(self) -> Connection:
-        """Return the connection of a new client, with a session of its own."""
-        return LineConnection(self._sessions.open(), self._limits, self._budget, self._log)
+    def converse(self, session: Session) -> Connection:
+        """Return the connection of a client."""
+        return LineConnection(session, self._limits, self._budget, self._log)

@@ -9,15 +9,14 @@ from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
 from kvs.adapters.inbound import json_line
+from kvs.adapters.inbound.messages import conflict_message, shown
 from kvs.domain.errors import (
     KvsError,
-    ProtocolViolationError,
-    TimedOutError,
     TooLargeError,
     UnknownCommandError,
     UsageError,
 )
-from kvs.domain.transaction import Committed, Conflict
+from kvs.domain.transaction import Committed
 from kvs.ports.inbound import Session
 
 BLANKS: Final = b" \t"
@@ -28,9 +27,6 @@ PAGE_KEYS: Final = 1000
 
 SLOW_COST: Final = 50
 """What a command that takes tens of microseconds counts for, in requests, against ``max_tick_requests``."""
-
-SHOWN_BYTES: Final = 64
-"""Most of a key or verb that is repeated in a message."""
 
 LINE_OVERHEAD_BYTES: Final = 1024
 """What a line may hold beyond the longest key and value: verb, blanks, and some bytes too many, so that a value that is
@@ -124,17 +120,6 @@ def unknown_command(verb: bytes) -> UnknownCommandError:
     return UnknownCommandError(f"There is no command {shown(verb)}.{hint} HELP lists the commands.")
 
 
-def ends_conversation(error: KvsError) -> bool:
-    """Return whether the connection closes behind the reply that tells of an error."""
-    return isinstance(error, ProtocolViolationError | TimedOutError)
-
-
-def shown(text: bytes) -> str:
-    """Return client bytes in quotes, cut to a bounded length, for a message or a log field."""
-    cut = text[:SHOWN_BYTES].decode(errors="backslashreplace")
-    return json.dumps(cut + "..." if len(text) > SHOWN_BYTES else cut, ensure_ascii=False)
-
-
 def put(session: Session, limits: LineLimits, key: bytes, value: bytes) -> bytes:
     """Run PUT."""
     if not 0 < len(key) <= limits.max_key_bytes:
@@ -218,7 +203,7 @@ def _start_with_words(session: Session, _: LineLimits, words: list[bytes]) -> by
 
 def _commit(session: Session) -> bytes:
     answer = session.commit()
-    return json_line.OK if isinstance(answer, Committed) else json_line.error("conflict", _conflict_message(answer))
+    return json_line.OK if isinstance(answer, Committed) else json_line.error("conflict", conflict_message(answer))
 
 
 def _rollback(session: Session) -> bytes:
@@ -265,12 +250,6 @@ def _bad_key(key: bytes, limits: LineLimits, usage: str) -> KvsError:
 
 def _key_too_large(key: bytes, limits: LineLimits) -> TooLargeError:
     return TooLargeError(f"The key has {len(key)} bytes; max_key_bytes is {limits.max_key_bytes}.")
-
-
-def _conflict_message(conflict: Conflict) -> str:
-    changed = [shown(key) for key in conflict.keys]
-    changed += [f"the keys under {shown(prefix)}" if prefix else "the set of keys" for prefix in conflict.prefixes]
-    return f"Nothing was applied, for this changed since START: {', '.join(changed)}. Retry from START."
 
 
 COMMANDS: Final[dict[bytes, Command]] = {

@@ -8,7 +8,8 @@ as for everybody.
 from typing import TYPE_CHECKING, Final
 
 from kvs.adapters.inbound import json_line
-from kvs.adapters.inbound.line_commands import LONGEST_BARE_LINE_BYTES, LineLimits, bare, ends_conversation, get, put
+from kvs.adapters.inbound.line_commands import LONGEST_BARE_LINE_BYTES, LineLimits, bare, get, put
+from kvs.adapters.inbound.messages import ends_conversation
 from kvs.domain.errors import KvsError
 from kvs.ports.inbound import Session, Unfinished
 

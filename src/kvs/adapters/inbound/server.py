@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.client import Client
+from kvs.adapters.inbound.clients import Clients
 from kvs.adapters.inbound.connection import Connection, ConnectionFactory
 from kvs.adapters.inbound.limits import ServerLimits
 from kvs.adapters.inbound.listener import Listener, bind
@@ -62,6 +63,7 @@ class Server:
         port: Port, 0 for any that is free.
         transport: Makes clients of sockets.
         connect: Makes connections for clients.
+        clients: Where they are kept.
         storage: The engine, for its ``sync``.
         limits: Bounds and timeouts.
         budget: Memory of all clients together.
@@ -77,6 +79,7 @@ class Server:
         port: int,
         transport: Transport,
         connect: ConnectionFactory,
+        clients: Clients,
         storage: Storage,
         limits: ServerLimits,
         budget: ClientsBudget,
@@ -92,7 +95,7 @@ class Server:
         self._syncs = not storage.blocking
         self._limits = limits
         self._log = log
-        self._clients: dict[Client, None] = {}  # in order of arrival
+        self._clients = clients.connected
         self._refused = 0
         self._touched: list[Client] = []
         self._waiting: list[Client] = []

@@ -1,0 +1,28 @@
+"""What all protocols say alike."""
+
+import json
+from typing import Final
+
+from kvs.domain.errors import KvsError, ProtocolViolationError, TimedOutError
+from kvs.domain.transaction import Conflict
+
+SHOWN_BYTES: Final = 64
+"""Most of a key or verb that is repeated in a message."""
+
+
+def shown(text: bytes) -> str:
+    """Return client bytes in quotes, cut to a bounded length, for a message or a log field."""
+    cut = text[:SHOWN_BYTES].decode(errors="backslashreplace")
+    return json.dumps(cut + "..." if len(text) > SHOWN_BYTES else cut, ensure_ascii=False)
+
+
+def conflict_message(conflict: Conflict) -> str:
+    """Return what to say of a COMMIT that was not applied."""
+    changed = [shown(key) for key in conflict.keys]
+    changed += [f"the keys under {shown(prefix)}" if prefix else "the set of keys" for prefix in conflict.prefixes]
+    return f"Nothing was applied, for this changed since START: {', '.join(changed)}. Retry from START."
+
+
+def ends_conversation(error: KvsError) -> bool:
+    """Return whether the connection closes behind the reply that tells of an error."""
+    return isinstance(error, ProtocolViolationError | TimedOutError)

@@ -1,0 +1,52 @@
+"""Cursors of SCAN: numbers, as its clients expect, for the keys where listings go on."""
+
+import random
+from threading import Lock
+from typing import Final, final
+
+from kvs.domain.errors import UsageError
+from kvs.domain.values import Key
+
+MAX_CURSORS: Final = 10_000
+"""Cursors kept for all clients together; one more, and the one that was used longest ago is forgotten."""
+
+CURSOR_BITS: Final = 53
+"""Clients in JavaScript read them as floating-point numbers."""
+
+
+@final
+class Cursors:
+    """The cursors of one server: a listing may go on over any connection, as it does from a pool of them.
+
+    Any thread may call: a listing in a queue over a blocking engine is run by a worker.
+    """
+
+    __slots__ = ("_keys", "_lock")
+
+    def __init__(self) -> None:
+        self._keys: dict[int, Key] = {}  # in order of last use
+        self._lock = Lock()
+
+    def issue(self, key: Key) -> int:
+        """Return a cursor that stands for all keys after this one. O(1)."""
+        cursor = random.getrandbits(CURSOR_BITS - 1) + 1  # it is no secret, only unlike any other
+        with self._lock:
+            self._keys[cursor] = key
+            if len(self._keys) > MAX_CURSORS:
+                del self._keys[next(iter(self._keys))]
+        return cursor
+
+    def find(self, cursor: int) -> Key:
+        """Return the key that a cursor stands for; nothing for 0, where every listing begins. O(1).
+
+        Raises:
+            UsageError: There is no such cursor.
+        """
+        if cursor == 0:
+            return b""
+        with self._lock:
+            key = self._keys.pop(cursor, None)
+            if key is None:
+                raise UsageError("invalid cursor: it was forgotten, or never given; begin again from 0")
+            self._keys[cursor] = key
+        return key

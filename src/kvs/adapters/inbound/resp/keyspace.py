@@ -1,0 +1,160 @@
+"""Commands about keys, whatever their values."""
+
+from typing import Final
+
+from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.peer import SLOW_COST, Command, Peer
+from kvs.adapters.inbound.resp.strings import ONE_KEY
+from kvs.application.units import Copy, CountPresent, DeleteMany, FindKeys, RandomKey, Rename
+from kvs.domain.changes import integer
+from kvs.domain.errors import UsageError
+from kvs.domain.globs import Glob
+from kvs.domain.values import Key
+from kvs.ports.inbound import Session
+
+SCAN_COUNT: Final = 10
+MAX_SCAN_COUNT: Final = 10_000
+"""Most keys that one SCAN looks at; COUNT is a hint, here as in Redis."""
+
+
+def _exists(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+    if len(arguments) == 2:
+        return replies.ZERO if session.get(arguments[1]) is None else replies.ONE
+    return replies.number(session.atomically(CountPresent(tuple(arguments[1:])), read_only=True))
+
+
+def _del(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+    if len(arguments) == 2:
+        return replies.ONE if session.delete(arguments[1]) else replies.ZERO
+    return replies.number(session.atomically(DeleteMany(tuple(arguments[1:]))))
+
+
+def _type(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+    return replies.simple(b"none" if session.get(arguments[1]) is None else b"string")
+
+
+def _keys(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    glob = _glob(peer, arguments[1])
+    max_bytes = peer.limits.max_reply_bytes
+    matches = None if glob.matches_all else glob
+    found = session.atomically(FindKeys(glob.prefix, b"", matches, 1 << 62, max_bytes), read_only=True)
+    return replies.bulks(found.keys)
+
+
+def _scan(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    cursor = _cursor(arguments[1])
+    glob: Glob | None = None
+    count = SCAN_COUNT
+    typed = True
+    at = 2
+    while at < len(arguments):
+        option = arguments[at].upper()
+        if at + 1 == len(arguments):
+            raise UsageError("syntax error")
+        word = arguments[at + 1]
+        if option == b"MATCH":
+            glob = _glob(peer, word)
+        elif option == b"COUNT":
+            count = integer(word)
+            if count < 1:
+                raise UsageError("syntax error")
+        elif option == b"TYPE":
+            typed = word.lower() == b"string"
+        else:
+            raise UsageError("syntax error")
+        at += 2
+    known = peer.scanning
+    after = known[1] if known is not None and known[0] == cursor else peer.shared.cursors.find(cursor)
+    peer.scanning = cursor, after  # for the same again, if there is no answer yet
+    count = min(count, MAX_SCAN_COUNT)
+    page = session.keys(b"" if glob is None else glob.prefix, after, count)
+    peer.scanning = None
+    more = len(page) == count
+    room_bytes = peer.limits.max_reply_bytes
+    for place, key in enumerate(page):
+        room_bytes -= len(key)
+        if room_bytes < 0:
+            del page[place:]
+            more = True
+            break
+    following = peer.shared.cursors.issue(page[-1]) if more else 0
+    keys = [key for key in page if typed and (glob is None or glob(key))]
+    return replies.array([replies.bulk(b"%d" % following), replies.bulks(keys)])
+
+
+def _randomkey(session: Session, peer: Peer, _: list[bytes]) -> bytes:
+    return peer.dialect.value(session.atomically(RandomKey(), read_only=True))
+
+
+def _rename(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+    session.atomically(Rename(arguments[1], arguments[2], replace=True))
+    return replies.OK
+
+
+def _renamenx(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+    done = session.atomically(Rename(arguments[1], arguments[2], replace=False))
+    return replies.ONE if done else replies.ZERO
+
+
+def _copy(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+    replace = False
+    at = 3
+    while at < len(arguments):
+        option = arguments[at].upper()
+        if option == b"REPLACE":
+            replace = True
+        elif option == b"DB" and at + 1 < len(arguments):
+            at += 1
+            if integer(arguments[at]) != 0:
+                raise UsageError("DB index is out of range")
+        else:
+            raise UsageError("syntax error")
+        at += 1
+    if arguments[1] == arguments[2]:
+        raise UsageError("source and destination objects are the same")
+    done = session.atomically(Copy(arguments[1], arguments[2], replace))
+    return replies.ONE if done else replies.ZERO
+
+
+def _flush(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+    if len(arguments) > 2 or (len(arguments) == 2 and arguments[1].upper() not in (b"ASYNC", b"SYNC")):
+        raise UsageError("syntax error")
+    session.clear()
+    return replies.OK
+
+
+def _dbsize(session: Session, _: Peer, __: list[bytes]) -> bytes:
+    return replies.number(session.count(b""))
+
+
+def _glob(peer: Peer, pattern: bytes) -> Glob:
+    if len(pattern) > peer.limits.max_key_bytes:
+        raise UsageError(f"The pattern has {len(pattern)} bytes; max_key_bytes is {peer.limits.max_key_bytes}.")
+    return Glob(pattern)
+
+
+def _cursor(text: Key) -> int:
+    if text.isdigit() and len(text) <= 20:
+        return int(text)
+    raise UsageError("invalid cursor")
+
+
+MANY_KEYS: Final = (1, -1, 1)
+TWO_KEYS: Final = (1, 2, 1)
+NO_KEYS: Final = (0, 0, 0)
+
+COMMANDS: Final[list[Command]] = [
+    Command("exists", _exists, -2, "readonly fast", MANY_KEYS, "generic", "Counts those keys that are there."),
+    Command("del", _del, -2, "write", MANY_KEYS, "generic", "Deletes keys, all of them at once."),
+    Command("unlink", _del, -2, "write fast", MANY_KEYS, "generic", "The same as DEL."),
+    Command("type", _type, 2, "readonly fast", ONE_KEY, "generic", "Returns string, or none."),
+    Command("keys", _keys, 2, "readonly", NO_KEYS, "generic", "Lists the keys that match a pattern.", cost=SLOW_COST),
+    Command("scan", _scan, -2, "readonly", NO_KEYS, "generic", "Lists keys, some at a time.", cost=SLOW_COST),
+    Command("randomkey", _randomkey, 1, "readonly", NO_KEYS, "generic", "Returns any key.", cost=SLOW_COST),
+    Command("rename", _rename, 3, "write", TWO_KEYS, "generic", "Gives a value another key."),
+    Command("renamenx", _renamenx, 3, "write fast", TWO_KEYS, "generic", "The same, if that key is not there."),
+    Command("copy", _copy, -3, "write denyoom", TWO_KEYS, "generic", "Stores a value under another key as well."),
+    Command("dbsize", _dbsize, 1, "readonly fast", NO_KEYS, "server", "Returns the number of keys."),
+    Command("flushdb", _flush, -1, "write", NO_KEYS, "server", "Deletes every key.", cost=SLOW_COST),
+    Command("flushall", _flush, -1, "write", NO_KEYS, "server", "Deletes every key.", cost=SLOW_COST),
+]

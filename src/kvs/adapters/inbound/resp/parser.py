@@ -1,0 +1,248 @@
+"""Cuts requests out of bytes, in whatever pieces they come: arrays of bulk strings, ``*2 $3 GET $1 k`` with CRLFs.
+
+No length is believed. Nothing is reserved for what a header announces, only for what has come; and nothing is looked at
+twice, however small the pieces, or a client could make it take time that grows with the square of what it sends.
+"""
+
+from typing import TYPE_CHECKING, Final, final
+
+from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, RespLimits
+from kvs.domain.errors import ProtocolViolationError
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int in a register, to the compiler
+
+ARRAY: Final = 42
+BULK: Final = 36
+CR: Final = 13
+LF: Final = 10
+MINUS: Final = 45
+ZERO: Final = 48
+NINE: Final = 57
+
+MAX_DIGITS: Final = 10
+"""Longest number in a header: more than any limit, and less than overflows."""
+
+INCOMPLETE: Final = -2
+NEGATIVE: Final = -1
+
+DROPPED: Final[list[bytes]] = []
+"""Stands for a request that was not kept, for want of memory; no request is empty."""
+
+
+@final
+class RequestParser:
+    """One client's input.
+
+    Attributes:
+        data: Input.
+        at: How far it has been looked at.
+        held_bytes: What the request that is not complete holds, by the bytes that have come.
+    """
+
+    __slots__ = (
+        "_arguments",
+        "_bulk",
+        "_dropping",
+        "_limits",
+        "_missing",
+        "_part",
+        "_request_bytes",
+        "_skip",
+        "at",
+        "data",
+        "held_bytes",
+    )
+
+    def __init__(self, limits: RespLimits) -> None:
+        self._limits = limits
+        self.data = b""
+        self.at: i64 = 0
+        self._part = bytearray()  # of a header or a bulk string, and nothing else
+        self._arguments: list[bytes] = []
+        self._missing: i64 = 0  # arguments of the request that have not come
+        self._bulk: i64 = -1  # announced length of the one that comes next; -1: not announced
+        self._request_bytes: i64 = 0  # announced by the request so far
+        self._dropping = False
+        self._skip: i64 = 0  # bytes of a bulk string, with its CRLF, that will not be kept
+        self.held_bytes = 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether part of a request has come and the rest has not."""
+        return self._missing > 0 or len(self._part) > 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something that :meth:`next` has not looked at."""
+        return self.at < len(self.data) or (self._dropping and self._missing == 0)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much has not been looked at."""
+        return len(self.data) - self.at
+
+    def feed(self, data: bytes) -> None:
+        """Take more input."""
+        if self.at < len(self.data):
+            self.data = self.data[self.at :] + data
+            self.at = 0
+            return
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
+            if self._skip:
+                return
+            self._count_argument(b"")
+        elif self._part:
+            self._part += data
+            self.held_bytes += len(data)
+            if len(self._part) < self._bulk + 2:  # a header has no announced length, and is looked at
+                return
+            data = bytes(self._part)
+            self.held_bytes -= len(data)
+            self._part = bytearray()
+        self.data = data
+        self.at = 0
+
+    def drop(self) -> None:
+        """Let go of the request that has not come as a whole; :meth:`next` will return :data:`DROPPED` for it."""
+        self._dropping = True
+        self._arguments = []
+        if self._bulk >= 0:
+            self._skip = self._bulk + 2 - len(self._part)
+            self._bulk = -1
+            self._part = bytearray()
+        self.held_bytes = len(self._part)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.data = b""
+        self.at = 0
+        self._part = bytearray()
+        self._arguments = []
+        self._missing = 0
+        self._bulk = -1
+        self._skip = 0
+        self._dropping = False
+        self.held_bytes = 0
+
+    def next(self) -> list[bytes] | None:
+        """Return the arguments of the next request, or None if it has not come as a whole.
+
+        Raises:
+            ProtocolViolationError: This is no request. The framing is lost.
+        """
+        if self._dropping and self._missing == 0:
+            return self._complete()  # its end has been skipped
+        data = self.data
+        size: i64 = len(data)
+        number: i64
+        while self.at < size:
+            at: i64 = self.at
+            if self._missing == 0:
+                if data[at] != ARRAY:
+                    raise _unexpected("*", data, at)
+                number = _header(data, at + 1)
+                if number == INCOMPLETE:
+                    break
+                if number > self._limits.max_arguments or number < NEGATIVE:
+                    raise ProtocolViolationError("Protocol error: invalid multibulk length")
+                self.at = _line_end(data, at)
+                if number > 0:  # Redis answers nothing to an empty request, and neither does anybody expect it
+                    self._missing = number
+                    self._arguments = []
+                    self._request_bytes = 0
+                continue
+            if self._bulk < 0:
+                if data[at] != BULK:
+                    raise _unexpected("$", data, at)
+                number = _header(data, at + 1)
+                if number == INCOMPLETE:
+                    break
+                if number < 0 or number > self._limits.max_bulk_bytes:
+                    raise ProtocolViolationError("Protocol error: invalid bulk length")
+                self._request_bytes += number + ARGUMENT_OVERHEAD_BYTES
+                if self._request_bytes > self._limits.max_request_bytes:
+                    raise ProtocolViolationError(
+                        f"Protocol error: request of more than {self._limits.max_request_bytes} bytes"
+                    )
+                self._bulk = number
+                at = self.at = _line_end(data, at)
+            end: i64 = at + self._bulk
+            if end + 2 > size:
+                break
+            if data[end] != CR or data[end + 1] != LF:
+                raise ProtocolViolationError("Protocol error: expected CRLF behind a bulk string")
+            argument = data[at:end]
+            self.at = end + 2
+            self._count_argument(argument)
+            if self._missing == 0:
+                return self._complete()
+        self._keep_part()
+        return None
+
+    def _count_argument(self, argument: bytes) -> None:
+        self._bulk = -1
+        self._missing -= 1
+        if not self._dropping:
+            self._arguments.append(argument)
+            self.held_bytes += len(argument) + ARGUMENT_OVERHEAD_BYTES
+
+    def _complete(self) -> list[bytes]:
+        arguments, self._arguments = self._arguments, []
+        self.held_bytes = 0
+        if self._dropping:
+            self._dropping = False
+            return DROPPED
+        return arguments
+
+    def _keep_part(self) -> None:
+        """Keep what is not complete apart, and let go of the rest."""
+        if self.at < len(self.data):
+            rest = self.data[self.at :]
+            if self._dropping and self._bulk >= 0:
+                self._skip = self._bulk + 2 - len(rest)
+                self._bulk = -1
+            else:
+                self._part += rest
+                self.held_bytes += len(rest)
+        self.data = b""
+        self.at = 0
+
+
+def _header(data: bytes, at: "i64") -> "i64":
+    """Return the number that a header announces, ``INCOMPLETE``, or ``NEGATIVE`` for a number below zero.
+
+    Returns a number that no limit allows if it is none.
+    """
+    size: i64 = len(data)
+    first: i64 = at
+    number: i64 = 0
+    if at < size and data[at] == MINUS:
+        at += 1
+        first = at
+    while at < size and ZERO <= data[at] <= NINE and at - first < MAX_DIGITS:
+        number = number * 10 + data[at] - ZERO
+        at += 1
+    if at == size:
+        return INCOMPLETE
+    wrong = at == first or data[at] != CR or (data[first] == ZERO and at - first > 1)
+    if not wrong and at + 1 == size:
+        return INCOMPLETE
+    if wrong or data[at + 1] != LF:
+        return 1 << 62
+    return NEGATIVE if data[first - 1] == MINUS else number
+
+
+def _line_end(data: bytes, at: "i64") -> "i64":
+    """Return where the next line begins. A header that is well-formed is short."""
+    while data[at] != LF:
+        at += 1
+    return at + 1
+
+
+def _unexpected(wanted: str, data: bytes, at: "i64") -> ProtocolViolationError:
+    got = chr(data[at]) if 0x20 <= data[at] < 0x7F else f"\\x{data[at]:02x}"
+    return ProtocolViolationError(f"Protocol error: expected '{wanted}', got '{got}'")

@@ -1,0 +1,110 @@
+"""Replies in RESP, as bytes. What differs between its versions 2 and 3 is a :class:`Dialect`."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, final
+
+from kvs.domain.errors import (
+    EncodingError,
+    KvsError,
+    ProtocolViolationError,
+    TooLargeError,
+    UnknownCommandError,
+    UsageError,
+)
+
+OK: Final = b"+OK\r\n"
+PONG: Final = b"+PONG\r\n"
+QUEUED: Final = b"+QUEUED\r\n"
+RESET: Final = b"+RESET\r\n"
+ZERO: Final = b":0\r\n"
+ONE: Final = b":1\r\n"
+EMPTY_ARRAY: Final = b"*0\r\n"
+CRLF: Final = b"\r\n"
+
+BULK_HEADERS: Final = [b"$%d\r\n" % length for length in range(1024)]
+"""The header of a bulk string by its length: to look one up takes 5 ns, to make it 90."""
+
+_LINE_BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
+
+
+@final
+class Dialect:
+    """What a reply looks like in one version of the protocol.
+
+    Attributes:
+        version: 2 or 3.
+        null: Nothing, where a bulk string could be.
+        null_array: Nothing, where an array could be.
+    """
+
+    __slots__ = ("null", "null_array", "version")
+
+    def __init__(self, version: int, null: bytes, null_array: bytes) -> None:
+        self.version: Final = version
+        self.null: Final = null
+        self.null_array: Final = null_array
+
+    def value(self, value: bytes | None) -> bytes:
+        """Return a bulk string, or nothing."""
+        return self.null if value is None else bulk(value)
+
+    def mapping(self, pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """Return a map of replies; in RESP2 an array of keys and values by turns."""
+        parts = [b"%" if self.version > 2 else b"*", b"%d\r\n" % (len(pairs) if self.version > 2 else 2 * len(pairs))]
+        for key, value in pairs:
+            parts += (key, value)
+        return b"".join(parts)
+
+    def unordered(self, items: Sequence[bytes]) -> bytes:
+        """Return a set of replies; in RESP2 an array."""
+        return b"%b%d\r\n%b" % (b"~" if self.version > 2 else b"*", len(items), b"".join(items))
+
+    def text(self, text: bytes) -> bytes:
+        """Return text for people."""
+        return b"=%d\r\ntxt:%b\r\n" % (len(text) + 4, text) if self.version > 2 else bulk(text)
+
+
+RESP2: Final = Dialect(2, b"$-1\r\n", b"*-1\r\n")
+RESP3: Final = Dialect(3, b"_\r\n", b"_\r\n")
+
+
+def bulk(value: bytes) -> bytes:
+    """Return a bulk string."""
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def simple(text: bytes) -> bytes:
+    """Return a simple string; the text has no line break."""
+    return b"+%b\r\n" % text
+
+
+def number(value: int) -> bytes:
+    """Return a whole number."""
+    return b":%d\r\n" % value
+
+
+def array(items: Sequence[bytes]) -> bytes:
+    """Return an array of replies."""
+    return b"*%d\r\n%b" % (len(items), b"".join(items))
+
+
+def bulks(values: Iterable[bytes]) -> bytes:
+    """Return an array of bulk strings."""
+    return array([bulk(value) for value in values])
+
+
+def failure(code: str, message: bytes) -> bytes:
+    """Return an error reply: a word for programs, and a sentence for people, in one line."""
+    return b"-%b %b\r\n" % (code.encode(), message.translate(_LINE_BREAKS))
+
+
+def error(error: KvsError) -> bytes:
+    """Return the reply that tells of an error.
+
+    Mistakes in a request have the code that Redis has for all of them, ``ERR``. All else has the word that it has in
+    every protocol of kvs, in capitals.
+    """
+    mistake = isinstance(
+        error, UsageError | UnknownCommandError | EncodingError | TooLargeError | ProtocolViolationError
+    )
+    return failure("ERR" if mistake else error.code.upper(), str(error).encode(errors="backslashreplace"))

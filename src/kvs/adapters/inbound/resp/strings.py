@@ -1,0 +1,181 @@
+"""Commands about one value, and about the values of several keys."""
+
+from typing import Final
+
+from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.peer import Command, Peer
+from kvs.application.units import GetMany, PutMany, PutManyIfAbsent
+from kvs.domain.changes import (
+    INTEGER_MIN,
+    Add,
+    AddFloat,
+    Append,
+    Change,
+    Overwrite,
+    PutIfAbsent,
+    PutIfPresent,
+    Remove,
+    Replace,
+    integer,
+    section,
+)
+from kvs.domain.errors import TooLargeError, UsageError
+from kvs.domain.values import Value
+from kvs.ports.inbound import Session
+
+EXPIRY_OPTIONS: Final = (b"EX", b"PX", b"EXAT", b"PXAT", b"KEEPTTL")
+
+
+def _value(peer: Peer, value: bytes) -> Value:
+    """Return a value that is not too long to be stored."""
+    limit = peer.limits.max_value_bytes
+    if len(value) > limit:
+        raise TooLargeError(f"The value has {len(value)} bytes; max_value_bytes is {limit}.")
+    return value
+
+
+def _get(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    return peer.dialect.value(session.get(arguments[1]))
+
+
+def _set(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    value = _value(peer, arguments[2])
+    if len(arguments) == 3:
+        session.put(arguments[1], value)
+        return replies.OK
+    condition = b""
+    answers_old = False
+    for word in arguments[3:]:
+        option = word.upper()
+        if option in EXPIRY_OPTIONS:
+            raise UsageError("expiry is not supported: there is no EX, PX, EXAT, PXAT or KEEPTTL")
+        if option == b"GET" and not answers_old:
+            answers_old = True
+        elif option in (b"NX", b"XX") and not condition:
+            condition = option
+        else:
+            raise UsageError("syntax error")
+    change: Change
+    if condition == b"NX":
+        change = PutIfAbsent(value)
+    elif condition == b"XX":
+        change = PutIfPresent(value)
+    else:
+        change = Replace(value)
+    old, _ = session.update(arguments[1], change)
+    if answers_old:
+        return peer.dialect.value(old)
+    # Of several values that differ, the one before tells whether the condition held.
+    held = condition != (b"NX" if old is not None else b"XX")
+    return replies.OK if held else peer.dialect.null
+
+
+def _setnx(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    old, _ = session.update(arguments[1], PutIfAbsent(_value(peer, arguments[2])))
+    return replies.ONE if old is None else replies.ZERO
+
+
+def _getset(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    return peer.dialect.value(session.update(arguments[1], Replace(_value(peer, arguments[2])))[0])
+
+
+def _getdel(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    return peer.dialect.value(session.update(arguments[1], Remove())[0])
+
+
+def _append(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    return _length(session.update(arguments[1], Append(arguments[2], peer.limits.max_value_bytes))[1])
+
+
+def _strlen(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+    return _length(session.get(arguments[1]))
+
+
+def _getrange(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+    first, last = integer(arguments[2]), integer(arguments[3])
+    return replies.bulk(section(session.get(arguments[1]) or b"", first, last))
+
+
+def _setrange(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    offset = integer(arguments[2])
+    if offset < 0:
+        raise UsageError("offset is out of range")
+    return _length(session.update(arguments[1], Overwrite(offset, arguments[3], peer.limits.max_value_bytes))[1])
+
+
+def _incr(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+    return _added(session, arguments[1], 1)
+
+
+def _decr(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+    return _added(session, arguments[1], -1)
+
+
+def _incrby(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+    return _added(session, arguments[1], integer(arguments[2]))
+
+
+def _decrby(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+    amount = integer(arguments[2])
+    if amount == INTEGER_MIN:
+        raise UsageError("decrement would overflow")
+    return _added(session, arguments[1], -amount)
+
+
+def _incrbyfloat(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    return peer.dialect.value(session.update(arguments[1], AddFloat(arguments[2]))[1])
+
+
+def _mget(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    values = session.atomically(GetMany(tuple(arguments[1:]), peer.limits.max_reply_bytes), read_only=True)
+    return replies.array([peer.dialect.value(value) for value in values])
+
+
+def _mset(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    session.atomically(PutMany(_entries(peer, arguments)))
+    return replies.OK
+
+
+def _msetnx(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    return replies.ONE if session.atomically(PutManyIfAbsent(_entries(peer, arguments))) else replies.ZERO
+
+
+def _length(value: Value | None) -> bytes:
+    return replies.number(len(value or b""))
+
+
+def _added(session: Session, key: bytes, amount: int) -> bytes:
+    return b":%b\r\n" % (session.update(key, Add(amount))[1] or b"0")
+
+
+def _entries(peer: Peer, arguments: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    if len(arguments) % 2 == 0:
+        raise UsageError(f"wrong number of arguments for '{arguments[0].decode().lower()}' command")
+    return tuple([(arguments[at], _value(peer, arguments[at + 1])) for at in range(1, len(arguments), 2)])
+
+
+ONE_KEY: Final = (1, 1, 1)
+
+COMMANDS: Final[list[Command]] = [
+    Command("get", _get, 2, "readonly fast", ONE_KEY, "string", "Returns the value of a key."),
+    Command(
+        "set", _set, -3, "write denyoom", ONE_KEY, "string", "Stores a value, if NX or XX hold; may return the old."
+    ),
+    Command("setnx", _setnx, 3, "write denyoom fast", ONE_KEY, "string", "Stores a value where there is none."),
+    Command("getset", _getset, 3, "write denyoom fast", ONE_KEY, "string", "Stores a value and returns the old one."),
+    Command("getdel", _getdel, 2, "write fast", ONE_KEY, "string", "Returns the value of a key and deletes it."),
+    Command("append", _append, 3, "write denyoom fast", ONE_KEY, "string", "Adds bytes behind a value."),
+    Command("strlen", _strlen, 2, "readonly fast", ONE_KEY, "string", "Returns the length of a value in bytes."),
+    Command("getrange", _getrange, 4, "readonly", ONE_KEY, "string", "Returns part of a value."),
+    Command("setrange", _setrange, 4, "write denyoom", ONE_KEY, "string", "Overwrites part of a value."),
+    Command("incr", _incr, 2, "write denyoom fast", ONE_KEY, "string", "Adds one to a number."),
+    Command("decr", _decr, 2, "write denyoom fast", ONE_KEY, "string", "Takes one off a number."),
+    Command("incrby", _incrby, 3, "write denyoom fast", ONE_KEY, "string", "Adds to a number."),
+    Command("decrby", _decrby, 3, "write denyoom fast", ONE_KEY, "string", "Takes off a number."),
+    Command("incrbyfloat", _incrbyfloat, 3, "write denyoom fast", ONE_KEY, "string", "Adds to a decimal number."),
+    Command("mget", _mget, -2, "readonly fast", (1, -1, 1), "string", "Returns the values of keys, at one moment."),
+    Command("mset", _mset, -3, "write denyoom", (1, -1, 2), "string", "Stores values, all of them at once."),
+    Command(
+        "msetnx", _msetnx, -3, "write denyoom", (1, -1, 2), "string", "Stores values if none of the keys is there."
+    ),
+]
