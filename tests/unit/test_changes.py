@@ -20,6 +20,7 @@ from kvs.domain.changes import (
     Remove,
     Replace,
     integer,
+    section,
 )
 from kvs.domain.errors import TooLargeError, UsageError
 from kvs.domain.values import TOMBSTONE, Pending, Value
@@ -62,7 +63,7 @@ def test_a_value_grows_to_its_limit(make: Callable[[int], Change]) -> None:
     """Just below it, at it, and not a byte above."""
     for limit in (7, 6):
         assert make(limit)(b"old") == b"oldnew"
-    with pytest.raises(TooLargeError, match="max_value_bytes is 5"):
+    with pytest.raises(TooLargeError, match="exceeds maximum allowed size"):
         make(5)(b"old")
 
 
@@ -83,6 +84,16 @@ def test_overwrite_agrees_with_a_bytearray(old: Value | None, offset: int, part:
     after = Overwrite(offset, part, 100)(old)
     assert after == (bytes(expected) if part else None)
     assert after is None or type(after) is bytes
+
+
+@given(st.binary(max_size=6), st.integers(-9, 9), st.integers(-9, 9))
+def test_a_section_is_those_bytes_whose_place_is_within_it(value: bytes, first: int, last: int) -> None:
+    """A negative place is counted from the end, and is the first at the least; an end before its beginning is none."""
+    if first < 0 and last < 0 and first > last:
+        assert section(value, first, last) == b""
+        return
+    begin, end = (place if place >= 0 else max(0, place + len(value)) for place in (first, last))
+    assert section(value, first, last) == bytes(byte for place, byte in enumerate(value) if begin <= place <= end)
 
 
 # Whole numbers.

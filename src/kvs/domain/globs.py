@@ -46,8 +46,6 @@ class Glob:
             return key.startswith(self.prefix)
         return self._regex.fullmatch(key) is not None
 
-    __call__ = matches  # two patterns of one text are equal, as their bound methods are not
-
     def __eq__(self, other: object) -> bool:
         """Compare by text."""
         return isinstance(other, Glob) and self.text == other.text
