@@ -6,6 +6,7 @@ from typing import ParamSpec, TypeVar
 
 from kvs.application.budget import ClientsBudget
 from kvs.application.session import EngineSession, EngineSessions, SessionLimits
+from kvs.domain.values import Key, Value
 from kvs.logs import make_logger
 from kvs.ports.inbound import Unfinished
 from kvs.ports.storage import Storage
@@ -66,3 +67,18 @@ class Bench:
         assert self.storage.open_snapshots == 0
         assert self.storage.misuses == []
         assert self.budget.used_bytes == 0
+
+
+def filled(bench: Bench, data: dict[Key, Value], *, inside: bool) -> EngineSession:
+    """Return a session over data, which has opened a transaction if the test is about one."""
+    for key, value in data.items():
+        bench.storage.put(key, value)
+    session = bench.open()
+    if inside:
+        session.start()
+    return session
+
+
+def stored(bench: Bench) -> dict[Key, Value | None]:
+    """Return everything that is stored."""
+    return {key: bench.storage.get(key) for key in bench.storage.scan(b"", b"", 1 << 20)}
