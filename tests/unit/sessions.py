@@ -6,6 +6,7 @@ from typing import ParamSpec, TypeVar
 
 from kvs.application.budget import ClientsBudget
 from kvs.application.session import EngineSession, EngineSessions, SessionLimits
+from kvs.domain.transaction import CommitRequest, Committed, Conflict
 from kvs.domain.values import Key, Value
 from kvs.logs import make_logger
 from kvs.ports.inbound import Unfinished
@@ -27,6 +28,20 @@ def asked(question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
             return question(*args, **kwargs)
         except Unfinished:
             pass
+
+
+class Scripted(NaiveStorage):
+    """Raises what the test says, instead of committing."""
+
+    def __init__(self, *errors: Exception) -> None:
+        super().__init__()
+        self.errors = list(errors)
+
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        """See :class:`kvs.ports.storage.Storage`."""
+        if self.errors:
+            raise self.errors.pop(0)
+        return super().commit(request)
 
 
 class Bench:
