@@ -5,7 +5,9 @@ from random import Random
 
 import pytest
 
+from kvs.adapters.storage.key_tree import NODE_OVERHEAD_BYTES
 from kvs.adapters.storage.memory import MemorySnapshot, MemoryStorage
+from kvs.domain.changes import Append
 from kvs.domain.errors import LimitError, TimedOutError
 from kvs.domain.transaction import COMMITTED, CommitRequest, Conflict, Validation
 from kvs.domain.values import TOMBSTONE, Key, Pending, entry_bytes
@@ -167,7 +169,10 @@ def test_snapshots_agree_with_copies_and_history_returns_to_nothing(seed: int) -
     for step in range(3000):
         key, value = random.choice(keys), b"%d" % step
         chance = random.random()
-        if chance < 0.15 and len(kept) < 10:
+        if chance < 0.01:
+            storage.clear()
+            data.clear()
+        elif chance < 0.15 and len(kept) < 10:
             kept.append((storage.snapshot(), dict(data)))
         elif chance < 0.28 and kept:
             kept.pop(random.randrange(len(kept)))[0].close()
@@ -179,6 +184,9 @@ def test_snapshots_agree_with_copies_and_history_returns_to_nothing(seed: int) -
             snapshot.close()
             data.update((name, value) for name in writes)
             del data[key]
+        elif chance < 0.4:
+            assert storage.update(key, Append(b"+", 1000)) == (data.get(key), data.get(key, b"") + b"+")
+            data[key] = data.get(key, b"") + b"+"
         elif chance < 0.7:
             storage.put(key, value)
             data[key] = value
@@ -264,6 +272,89 @@ def test_a_large_commit_gives_up_those_it_outgrows() -> None:
     assert storage.get(b"099") == b"w"
     settle(storage)
     assert history_bytes(storage) == 0
+
+
+# Clear.
+
+
+def crowd(storage: MemoryStorage) -> None:
+    """Put a hundred keys that take as much as each other."""
+    for number in range(100):
+        storage.put(b"%03d" % number, b"v")
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_clear_keeps_what_there_was_once_or_gives_it_up(fits: bool) -> None:
+    """Every value and the whole tree, however many snapshots see them; nothing of it if that is far too much."""
+    needed = 100 * entry_bytes(b"000", b"v") + entry_bytes(b"000x", None) + 100 * 11 + NODE_OVERHEAD_BYTES
+    storage = MemoryStorage(0, needed if fits else needed // 2)
+    crowd(storage)
+    snapshots = [storage.snapshot(), storage.snapshot()]
+    storage.put(b"000x", b"")  # which copies part of the tree
+    storage.delete(b"000x")
+    storage.clear()
+    assert [snapshot.expired for snapshot in snapshots] == [not fits] * 2
+    if fits:
+        assert history_bytes(storage) == needed
+        assert snapshots[0].count(b"") == snapshots[1].count(b"") == 100
+    else:
+        assert storage.stats() == {"keys": 0, "snapshots": 0, "history_bytes": 0}
+    for snapshot in snapshots:
+        snapshot.close()
+    storage.put(b"k", b"v")
+    assert storage.scan(b"", b"", 10) == [b"k"]
+    settle(storage)
+    assert history_bytes(storage) == 0
+
+
+def test_a_clear_takes_what_was_kept_for_closed_snapshots_with_it() -> None:
+    """Nobody sees it, so nothing is left to be collected; and what is kept afterwards is kept as ever."""
+    storage = MemoryStorage(0, UNLIMITED)
+    for _ in range(3):
+        crowd(storage)
+        gone = storage.snapshot()
+        crowd(storage)
+        gone.close()
+        assert history_bytes(storage) > 0
+        storage.clear()
+        assert storage.stats() == {"keys": 0, "snapshots": 0, "history_bytes": 0}
+        storage.put(b"000", b"new")
+        live = storage.snapshot()
+        storage.put(b"000", b"newer")
+        storage.delete(b"000")
+        assert live.get(b"000") == b"new"
+        live.close()
+    settle(storage)
+    assert history_bytes(storage) == 0
+
+
+def test_a_clear_of_what_is_clear_keeps_nothing() -> None:
+    """Not even for a snapshot that sees what there was before."""
+    storage = MemoryStorage(0, UNLIMITED)
+    crowd(storage)
+    snapshot = storage.snapshot()
+    storage.clear()
+    held = history_bytes(storage)
+    between = storage.snapshot()
+    for _ in range(3):
+        storage.clear()
+    assert history_bytes(storage) == held
+    assert commit(storage, between, {b"k": b""}, b"000") is COMMITTED
+    assert snapshot.count(b"") == 100
+    snapshot.close()
+    settle(storage)
+    assert history_bytes(storage) == 0
+
+
+def test_a_clear_makes_room_for_everything() -> None:
+    """A data set that was full takes as much again, and no more."""
+    storage = full_storage()
+    for _ in range(3):
+        storage.clear()
+        storage.put(b"ke3", b"value")
+        storage.put(b"ke4", b"value")
+        with pytest.raises(LimitError):
+            storage.put(b"ke5", b"")
 
 
 # The limit on the data set.
@@ -395,6 +486,10 @@ def test_the_account_of_the_data_set_never_drifts(seed: int) -> None:
                 after[key] = pending
             else:
                 after.pop(key, None)
+        if random.random() < 0.01:
+            storage.clear()
+            after = {key: pending for key, pending in writes.items() if isinstance(pending, bytes)}
+            data = {}
         allowed = held(after) <= limit or held(after) <= held(data)
         try:
             if len(writes) > 1:

@@ -67,7 +67,9 @@ def section(value: Value, first: int, last: int) -> Value:
         first = max(0, first + size)
     if last < 0:
         last = max(0, last + size)
-    return value[first : last + 1] if first < size else b""  # compiled, such a slice raises SystemError
+    if first >= size or first > last:
+        return b""  # compiled, a slice that ends before it begins raises SystemError
+    return value[first : last + 1]
 
 
 @dataclass(frozen=True)

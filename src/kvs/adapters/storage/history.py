@@ -193,6 +193,19 @@ class History:
         self._points[-1].copied_bytes += copied_bytes
         self.held_bytes += copied_bytes
 
+    def keep_tree(self) -> None:
+        """Account for all the tree nodes that the newest point sees: from now on nobody else needs them."""
+        point = self._points[-1]
+        self.keep_nodes(max(0, tree_bytes(point.root) - point.copied_bytes))
+
+    def drop(self) -> None:
+        """Forget everything that is kept, which no open snapshot sees. The caller takes it out of the data."""
+        self._ring.clear()
+        self._hand = self._unswept = self._credit = self._swept_under_pressure = 0
+        self.held_bytes = 0
+        self.kept = False
+        self._settle()
+
     def collect(self) -> None:
         """Drop some of what is no longer needed; give up the oldest snapshot if what is needed is too much."""
         if self.held_bytes <= self._max_bytes:

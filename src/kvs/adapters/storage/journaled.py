@@ -72,6 +72,13 @@ class JournaledStorage(Storage):
             self._batch.append((key, new))
         return old, new
 
+    def clear(self) -> None:
+        """See :class:`kvs.ports.storage.Storage`. O(n): the journal has a row for each key."""
+        keys = self._memory.scan(b"", b"", self._memory.count(b""))
+        self._memory.clear()
+        for key in keys:
+            self._batch.append((key, None))
+
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
         """See :class:`kvs.ports.storage.Storage`. O(limit + log n)."""
         return self._memory.scan(prefix, after, limit)

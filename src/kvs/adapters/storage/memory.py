@@ -141,6 +141,20 @@ class MemoryStorage(Storage):
         self.delete(key)
         return old, None
 
+    def clear(self) -> None:
+        """See :class:`kvs.ports.storage.Storage`. O(n), and much faster if no snapshot is open that sees it."""
+        if not self._tree.root.count:
+            return
+        self._begin_commit()
+        history = self.history
+        if history.newest >= 0:
+            self._take_out_all()
+        if history.newest < 0:
+            history.drop()
+            self._data.clear()
+        self._tree = KeyTree()
+        self._data_bytes = 0
+
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
         """See :class:`kvs.ports.storage.Storage`. O(limit + log n)."""
         return scan_prefix(self._tree.root, prefix, after, limit)
@@ -235,13 +249,29 @@ class MemoryStorage(Storage):
         old = self._data[key]
         if self._max_data_bytes:
             self._data_bytes -= entry_bytes(key, old.current if isinstance(old, Versions) else old)
+        self._take_out(key, old)
+        self._index(key, present=False)
+
+    def _take_out(self, key: Key, old: Value | Versions) -> None:
+        """Take a value out of the data, and keep it for the snapshots that see it."""
         if isinstance(old, Versions):
             self.history.replace(old, self._commits, None)
         elif self.history.newest < 0:
             del self._data[key]
         else:
             self._data[key] = self.history.begin(self._commits, key, old, None)
-        self._index(key, present=False)
+
+    def _take_out_all(self) -> None:
+        """Take all values out of the data, or those before keeping them has become too much."""
+        history = self.history
+        history.keep_tree()
+        for key in list(self._data):  # a list, for the collector takes keys out
+            old = self._data.get(key)
+            if old is not None and not (isinstance(old, Versions) and old.current is None):
+                self._take_out(key, old)
+                history.collect()
+                if history.newest < 0:
+                    return
 
     def _index(self, key: Key, *, present: bool) -> None:
         tree = self._tree

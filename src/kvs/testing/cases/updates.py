@@ -179,12 +179,15 @@ class UpdateCases(StorageCases):
 
     def test_a_clear_changes_what_was_there(self, storage: Storage) -> None:
         """Commit: a key has changed if a clear deleted it, and a prefix if there was a key under it; no others have."""
-        put_all(storage, b"k", b"p1")
+        put_all(storage, b"k", b"p1", b"x")
+        older = storage.snapshot()
+        storage.delete(b"x")
         snapshots = [storage.snapshot() for _ in range(4)]
         storage.clear()
         seen: list[tuple[list[Key], list[Key]]] = [([b"k"], []), ([], [b"p"]), ([], [b""]), ([b"p", b"x"], [b"x"])]
         answers = [commit(storage, snapshot, {}, *seen) for snapshot, seen in zip(snapshots, seen, strict=True)]
         assert [type(answer) for answer in answers] == [Conflict, Conflict, Conflict, Committed]
+        assert isinstance(commit(storage, older, {}, [b"x"]), Conflict)
 
     def test_a_clear_of_an_empty_engine_is_no_change(self, storage: Storage) -> None:
         """Commit: deleting what is absent changes nothing, be it all there is."""
