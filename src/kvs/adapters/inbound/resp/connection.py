@@ -5,6 +5,7 @@ from typing import Final, final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.connection import Connection
+from kvs.adapters.inbound.conversation import Conversation
 from kvs.adapters.inbound.messages import ends_conversation
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
@@ -18,9 +19,6 @@ from kvs.domain.errors import KvsError, LimitError, ProtocolViolationError, TooL
 from kvs.domain.values import Key
 from kvs.ports.inbound import Session, Unfinished
 
-CHARGE_STEP_BYTES: Final = 4096
-"""What a connection may hold more or less than the budget knows: telling it of every reply would cost 5 % of a GET."""
-
 ARGUMENTS_PER_COST: Final = 4
 """So many arguments of one request count for another, against ``max_tick_requests``."""
 
@@ -29,38 +27,24 @@ SCANS: Final = BUILD == "compiled"
 
 
 @final
-class RespConnection(Connection):
+class RespConnection(Conversation):
     """See :class:`kvs.adapters.inbound.connection.Connection`."""
 
     __slots__ = (
-        "_budget",
-        "_charged_bytes",
         "_held_back",
-        "_input_ended",
         "_limits",
-        "_log",
-        "_out",
-        "_out_bytes",
         "_parser",
         "_peer",
-        "_share",
     )
 
     def __init__(
         self, session: Session, limits: RespLimits, shared: Shared, budget: ClientsBudget, log: FilteringBoundLogger
     ) -> None:
-        super().__init__(session)
+        super().__init__(session, budget, log)
         self._limits = limits
-        self._budget = budget
-        self._charged_bytes = 0
-        self._log = log
         self._peer = Peer(limits, shared)
         self._parser = RequestParser(limits)
         self._held_back: list[bytes] | None = None  # a request that has no answer yet, to be run again
-        self._input_ended = False
-        self._share = 0  # how many requests may be run in this tick
-        self._out: list[bytes] = []
-        self._out_bytes = 0
 
     @property
     def unfinished(self) -> bool:
@@ -105,28 +89,19 @@ class RespConnection(Connection):
             self._input_ended = True
             self.resume()
 
-    def fail(self, error: KvsError) -> None:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        if not self.closing:
-            self._reply(replies.error(error))
-            self._stop()
+    # What all conversations have.
 
-    def take_output(self) -> bytes:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        out = self._out
-        if not out:
-            return b""
-        self._out = []
-        self._out_bytes = 0
-        if self._charged_bytes:
-            self._charge()
-        return out[0] if len(out) == 1 else b"".join(out)
+    def _error_reply(self, error: KvsError) -> bytes:
+        return replies.error(error)
 
-    def close(self) -> None:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        self._out.clear()
-        self._out_bytes = 0
-        self._stop()
+    def _input_held_bytes(self) -> int:
+        parser = self._parser
+        return parser.waiting_bytes + parser.held_bytes + self._peer.queue_bytes
+
+    def _forget_input(self) -> None:
+        self._held_back = None
+        self._parser.clear()
+        self._peer.end_queue()
 
     # Running.
 
@@ -231,16 +206,6 @@ class RespConnection(Connection):
                     raise TooLargeError(f"The key has {len(key)} bytes; max_key_bytes is {self._limits.max_key_bytes}.")
                 raise UsageError("a key cannot be empty")
 
-    def _refusal(self) -> LimitError:
-        return LimitError(
-            f"The clients hold all the memory they may, max_clients_bytes = {self._budget.limit_bytes}; "
-            "only what frees some is run."
-        )
-
-    def _reply(self, reply: bytes) -> None:
-        self._out.append(reply)
-        self._out_bytes += len(reply)
-
     # Ending.
 
     def _finish(self) -> None:
@@ -249,25 +214,6 @@ class RespConnection(Connection):
             self.fail(UsageError("The last request was not complete, so it was not run."))
         else:
             self._stop()
-
-    def _stop(self) -> None:
-        """Take no more input, and forget what there is of it; what is due is still sent."""
-        self.closing = True
-        self.backlog = False
-        self._held_back = None
-        self._parser.clear()
-        self._peer.end_queue()
-        self.session.close()
-        self._charge()
-
-    def _charge(self) -> None:
-        """Tell the budget what this connection holds now, when that has changed by enough to matter."""
-        parser = self._parser
-        held = parser.waiting_bytes + parser.held_bytes + self._peer.queue_bytes + self._out_bytes
-        change = held - self._charged_bytes
-        if change > CHARGE_STEP_BYTES or change < -CHARGE_STEP_BYTES or self.closing:
-            self._budget.used_bytes += change
-            self._charged_bytes = held
 
 
 @final
