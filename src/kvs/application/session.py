@@ -246,15 +246,16 @@ class EngineSession(Session):
         if self._snapshot is not None:
             raise UsageError("WATCH inside a transaction that START opened; it validates all that it reads anyhow.")
         watches = Watches() if self._watches is None else self._watches
-        added_bytes = watches.bytes_of(keys)
-        if not added_bytes:
+        new = watches.new(keys)
+        if not new:
             return
+        added_bytes = watches.bytes_of(new)
         if watches.held_bytes + added_bytes > self._limits.max_transaction_bytes:
             raise LimitError(
                 f"What is watched would hold {watches.held_bytes + added_bytes} bytes; max_transaction_bytes is "
                 f"{self._limits.max_transaction_bytes}."
             )
-        watches.add(keys, self._take_snapshot())
+        watches.add(new, self._take_snapshot())
         self._budget.used_bytes += added_bytes
         self._watches = watches
 
@@ -391,15 +392,18 @@ class EngineSession(Session):
             if isinstance(answer, Committed):
                 return result
             if any(key in baseline.keys for baseline in baselines for key in answer.keys):
-                return answer
+                return answer  # and not one that only what the unit itself has read is to blame for
         raise crowded_out()
 
     def _has_lost(self, watches: Watches) -> bool:
         """Return whether the engine had to give up a baseline."""
         try:
-            return any(answers.flag(snapshot.expired) for snapshot in watches.snapshots)
+            for snapshot in watches.snapshots:
+                if answers.flag(snapshot.expired):
+                    return True
         except Exception as error:
             raise self._failed(error) from None
+        return False
 
     # The ways a transaction changes.
 
