@@ -173,7 +173,12 @@ class RespConnection(Conversation):
                 raise UsageError(f"{command.name.decode().upper()} is not allowed between MULTI and EXEC")
             if not command.runs_always and self._budget.exhausted() and not session.unanswered:
                 raise self._refusal()  # unless it has been done already, and only its answer is to be fetched
-            self._check_keys(command.keys(arguments))
+            if command.first_key == command.last_key:
+                if command.first_key:
+                    self._check_key(arguments[command.first_key])
+            else:
+                for key in command.keys(arguments):
+                    self._check_key(key)
             if queues:
                 return self._queue(command, arguments)
         except KvsError:
@@ -188,7 +193,9 @@ class RespConnection(Conversation):
 
     def _queue(self, command: Command, arguments: list[bytes]) -> bytes:
         peer = self._peer
-        held_bytes = sum([len(argument) + ARGUMENT_OVERHEAD_BYTES for argument in arguments]) + ARGUMENT_OVERHEAD_BYTES
+        held_bytes = (len(arguments) + 1) * ARGUMENT_OVERHEAD_BYTES
+        for argument in arguments:
+            held_bytes += len(argument)
         if peer.queue_bytes + held_bytes > self._limits.max_queue_bytes:
             raise LimitError(
                 f"The queue would hold {peer.queue_bytes + held_bytes} bytes; max_transaction_bytes is "
@@ -199,12 +206,12 @@ class RespConnection(Conversation):
             peer.queue_bytes += held_bytes
         return replies.QUEUED
 
-    def _check_keys(self, keys: list[Key]) -> None:
-        for key in keys:
-            if not 0 < len(key) <= self._limits.max_key_bytes:
-                if key:
-                    raise TooLargeError(f"The key has {len(key)} bytes; max_key_bytes is {self._limits.max_key_bytes}.")
-                raise UsageError("a key cannot be empty")
+    def _check_key(self, key: Key) -> None:
+        if 0 < len(key) <= self._limits.max_key_bytes:
+            return
+        if key:
+            raise TooLargeError(f"The key has {len(key)} bytes; max_key_bytes is {self._limits.max_key_bytes}.")
+        raise UsageError("a key cannot be empty")
 
     # Ending.
 
