@@ -113,7 +113,7 @@ class RespConnection(Conversation):
             if arguments is None:
                 if SCANS and self._peer.queue is None and not parser.unfinished and not self._budget.exhausted():
                     self._scan()
-                    if self.closing or self._share <= 0 or self._out_bytes >= max_out_bytes:
+                    if not parser.waiting or self.closing or self._share <= 0 or self._out_bytes >= max_out_bytes:
                         break
                 try:
                     arguments = parser.next()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from kvs.adapters.inbound.messages import ends_conversation
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.limits import RespLimits
-from kvs.adapters.inbound.resp.replies import BULK_HEADERS, CRLF
+from kvs.adapters.inbound.resp.replies import CRLF, bulk_header
 from kvs.domain.errors import KvsError
 from kvs.ports.inbound import Session, Unfinished
 
@@ -110,7 +110,7 @@ def scan(
                     out_bytes += len(null)
                 else:
                     length = len(value)
-                    out.append(BULK_HEADERS[length] if length < 1024 else b"$%d\r\n" % length)
+                    out.append(bulk_header(length))
                     out.append(value)
                     out.append(CRLF)
                     out_bytes += length + 8
