@@ -11,7 +11,7 @@ from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
 from kvs.adapters.inbound.resp.parser import DROPPED, RequestParser
 from kvs.adapters.inbound.resp.peer import AT_ONCE, REFUSED, Command, Peer, Shared
-from kvs.adapters.inbound.resp.scan import scan
+from kvs.adapters.inbound.resp.scan import may_be_ordinary, scan
 from kvs.adapters.inbound.resp.table import command_of
 from kvs.application.budget import ClientsBudget
 from kvs.build import BUILD
@@ -111,7 +111,13 @@ class RespConnection(Conversation):
         while self._share > 0 and self._out_bytes < max_out_bytes:
             arguments = self._held_back
             if arguments is None:
-                if SCANS and self._peer.queue is None and not parser.unfinished and not self._budget.exhausted():
+                if (
+                    SCANS
+                    and may_be_ordinary(parser.data, parser.at)
+                    and self._peer.queue is None
+                    and not parser.unfinished
+                    and not self._budget.exhausted()
+                ):
                     self._scan()
                     if not parser.waiting or self.closing or self._share <= 0 or self._out_bytes >= max_out_bytes:
                         break

@@ -33,6 +33,11 @@ S: Final = 115
 T: Final = 116
 
 
+def may_be_ordinary(data: bytes, at: "i64") -> bool:
+    """Return whether it is worth trying: the name of the command has three letters."""
+    return len(data) - at >= SHORTEST_BYTES and data[at + 5] == THREE
+
+
 def scan(
     data: bytes,
     start: "i64",
