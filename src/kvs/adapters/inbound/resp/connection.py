@@ -1,11 +1,11 @@
 """A conversation in RESP: requests in as they come, replies out in order. ``docs/protocol.md`` is its reference."""
 
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.connection import Connection
-from kvs.adapters.inbound.conversation import Conversation
+from kvs.adapters.inbound.conversation import CHARGE_STEP_BYTES, Conversation
 from kvs.adapters.inbound.messages import ends_conversation
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
@@ -18,6 +18,9 @@ from kvs.build import BUILD
 from kvs.domain.errors import KvsError, LimitError, ProtocolViolationError, TooLargeError, UsageError
 from kvs.domain.values import Key
 from kvs.ports.inbound import Session, Unfinished
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int in a register, to the compiler
 
 ARGUMENTS_PER_COST: Final = 4
 """So many arguments of one request count for another, against ``max_tick_requests``."""
@@ -33,6 +36,7 @@ class RespConnection(Conversation):
     __slots__ = (
         "_held_back",
         "_limits",
+        "_ordinary",
         "_parser",
         "_peer",
     )
@@ -44,6 +48,7 @@ class RespConnection(Conversation):
         self._limits = limits
         self._peer = Peer(limits, shared)
         self._parser = RequestParser(limits)
+        self._ordinary = SCANS  # input needs no more thought than that requests follow requests
         self._held_back: list[bytes] | None = None  # a request that has no answer yet, to be run again
 
     @property
@@ -66,21 +71,34 @@ class RespConnection(Conversation):
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         if self.closing or self._input_ended:
             return
-        self._parser.feed(data)
         if self.backlog:
+            self._parser.feed(data)
             self._charge()  # this tick's share has been used up
-        else:
-            self.resume()
+            return
+        self._share = self._limits.max_tick_requests
+        if self._ordinary and not self._budget.exhausted():
+            at = self._scan(data, 0)
+            if at == len(data) and not self.closing:
+                if self._out_bytes > CHARGE_STEP_BYTES:
+                    self._charge()
+                return
+            data = data[at:]
+        self._parser.feed(data)
+        self._run_waiting()
 
     def resume(self) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         self._share = self._limits.max_tick_requests
+        self._run_waiting()
+
+    def _run_waiting(self) -> None:
         self._run()
         if self.closing:
-            return
-        if self._input_ended and not self.backlog:
+            self._stop()
+        elif self._input_ended and not self.backlog:
             self._finish()
         else:
+            self._ordinary = SCANS and not (self.backlog or self._parser.unfinished or self._peer.queue is not None)
             self._charge()
 
     def end_of_input(self) -> None:
@@ -108,7 +126,7 @@ class RespConnection(Conversation):
     def _run(self) -> None:
         """Run requests, as many as this tick still allows."""
         parser, max_out_bytes = self._parser, self._limits.max_tick_output_bytes
-        while self._share > 0 and self._out_bytes < max_out_bytes:
+        while self._share > 0 and self._out_bytes < max_out_bytes and not self.closing:
             arguments = self._held_back
             if arguments is None:
                 if (
@@ -118,7 +136,7 @@ class RespConnection(Conversation):
                     and not parser.unfinished
                     and not self._budget.exhausted()
                 ):
-                    self._scan()
+                    parser.at = self._scan(parser.data, parser.at)
                     if not parser.waiting or self.closing or self._share <= 0 or self._out_bytes >= max_out_bytes:
                         break
                 try:
@@ -141,19 +159,13 @@ class RespConnection(Conversation):
                 self._reply(replies.error(error))
                 self.closing = self.closing or ends_conversation(error)
             self.requests += 1
-            if self.closing:
-                break
-        if self.closing:
-            self._stop()
-        else:
-            self.backlog = self._held_back is not None or parser.waiting
+        self.backlog = self._held_back is not None or parser.waiting
 
-    def _scan(self) -> None:
-        """Run the ordinary requests that the input begins with."""
-        parser = self._parser
+    def _scan(self, data: bytes, start: "i64") -> "i64":
+        """Run the ordinary requests that come next; return where they end."""
         at, requests, out_bytes, closing = scan(
-            parser.data,
-            parser.at,
+            data,
+            start,
             self.session,
             self._limits,
             self._peer.dialect.null,
@@ -161,11 +173,11 @@ class RespConnection(Conversation):
             self._share,
             self._limits.max_tick_output_bytes - self._out_bytes,
         )
-        parser.at = at
         self._share -= requests
         self.requests += requests
         self._out_bytes += out_bytes
         self.closing = closing
+        return at
 
     def _answer(self, arguments: list[bytes]) -> bytes:
         """Run a request, or queue it."""
