@@ -33,12 +33,14 @@ _INTEGER_BYTES: Final = 20
 
 _ZERO: Final = 48
 
-_FLOAT_BYTES: Final = 255
 _FLOAT_DIGITS: Final = 17
 """Digits behind the point, as in Redis."""
 
 _FLOAT_EXPONENT: Final = 308
-"""Largest power of ten, that of a double. Nobody writes more, and every zero of it is stored."""
+"""Largest power of ten, that of a double, and smallest but for the sign. Every zero of it is stored."""
+
+_FLOAT_BYTES: Final = _FLOAT_EXPONENT + _FLOAT_DIGITS + 3
+"""Longest number: what a sum can be as text, with its sign, its first digit and its point."""
 
 _FLOAT: Final = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
 
@@ -163,7 +165,7 @@ class Overwrite:
         end = self.offset + len(self.part)
         _check_length(end, self.max_bytes)
         value = bytearray(old or b"")
-        value.extend(bytes(max(0, end - len(value))))
+        value.extend(bytes(max(0, self.offset - len(value))))
         value[self.offset : end] = self.part
         return bytes(value)
 
@@ -204,21 +206,26 @@ class AddFloat:
         """See :data:`Change`."""
         from decimal import ROUND_HALF_EVEN, Context, Decimal  # noqa: PLC0415  # of use to few
 
-        exact = Context(prec=2 * _FLOAT_EXPONENT, rounding=ROUND_HALF_EVEN)
-        total = exact.add(Decimal(_float_text(old or b"0")), Decimal(_float_text(self.amount)))
+        numbers = [Decimal(_float_text(text)) for text in (b"0" if old is None else old, self.amount)]
+        if any(number and abs(number.adjusted()) > _FLOAT_EXPONENT for number in numbers):
+            raise _not_a_float()
+        exact = Context(prec=2 * (_FLOAT_EXPONENT + _FLOAT_BYTES), rounding=ROUND_HALF_EVEN)
+        total = exact.add(numbers[0], numbers[1]).quantize(Decimal(1).scaleb(-_FLOAT_DIGITS), context=exact)
         if total.adjusted() > _FLOAT_EXPONENT:
             raise UsageError("increment would produce NaN or Infinity")
-        text = f"{total.quantize(Decimal(1).scaleb(-_FLOAT_DIGITS), context=exact):f}".rstrip("0").rstrip(".")
+        text = f"{total:f}".rstrip("0").rstrip(".")
         return b"0" if text == "-0" else text.encode()
 
 
 def _float_text(text: bytes) -> str:
     """Return a number as text that is safe to read."""
-    if len(text) <= _FLOAT_BYTES and _FLOAT.fullmatch(text):
-        mantissa, _, exponent = text.decode().lower().partition("e")
-        if abs(int(exponent or "0")) + len(mantissa) <= _FLOAT_EXPONENT:
-            return text.decode()
-    raise UsageError("value is not a valid float")
+    if len(text) > _FLOAT_BYTES or not _FLOAT.fullmatch(text):
+        raise _not_a_float()
+    return text.decode()
+
+
+def _not_a_float() -> UsageError:
+    return UsageError("value is not a valid float")
 
 
 def _check_length(length: int, max_bytes: int) -> None:
