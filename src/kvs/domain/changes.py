@@ -175,7 +175,7 @@ class AddFloat:
         from decimal import ROUND_HALF_EVEN, Context, Decimal  # noqa: PLC0415  # of use to few
 
         exact = Context(prec=2 * _FLOAT_EXPONENT, rounding=ROUND_HALF_EVEN)
-        total = exact.add(Decimal(_float_text(old or b"0")), Decimal(_float_text(self.amount)))
+        total = exact.add(Decimal(_float_text(b"0" if old is None else old)), Decimal(_float_text(self.amount)))
         if total.adjusted() > _FLOAT_EXPONENT:
             raise UsageError("increment would produce NaN or Infinity")
         text = f"{total.quantize(Decimal(1).scaleb(-_FLOAT_DIGITS), context=exact):f}".rstrip("0").rstrip(".")
