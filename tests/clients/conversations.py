@@ -13,7 +13,7 @@ CONVERSATIONS: Final[dict[str, str]] = {
     """,
     "unknown commands": r"""
         FOO | foo bar baz | FOO "\r\n" | "" | "" "" | "get " a | FOO "" "" | FOO a "" b
-        FOO aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeee aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeee xxxx yyyy
+        FOO aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeee aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeee xxxx
         LONG
         FOO LONG
         FOO "a'b" | "F'O" x
