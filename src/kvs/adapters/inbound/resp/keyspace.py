@@ -7,7 +7,7 @@ from kvs.adapters.inbound.resp.peer import SLOW_COST, Command, Peer
 from kvs.adapters.inbound.resp.strings import ONE_KEY
 from kvs.application.units import Copy, CountPresent, DeleteMany, FindKeys, RandomKey, Rename
 from kvs.domain.changes import integer
-from kvs.domain.errors import UsageError
+from kvs.domain.errors import TooLargeError, UsageError
 from kvs.domain.globs import Glob
 from kvs.domain.values import Key
 from kvs.ports.inbound import Session
@@ -15,6 +15,9 @@ from kvs.ports.inbound import Session
 SCAN_COUNT: Final = 10
 MAX_SCAN_COUNT: Final = 10_000
 """Most keys that one SCAN looks at; COUNT is a hint, here as in Redis."""
+
+MAX_PATTERNS_BYTES = 1024
+"""Longest patterns of names of commands or parameters, all those of one request together."""
 
 
 def _exists(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
@@ -131,6 +134,17 @@ def _glob(peer: Peer, pattern: bytes) -> Glob:
     if len(pattern) > peer.limits.max_key_bytes:
         raise UsageError(f"The pattern has {len(pattern)} bytes; max_key_bytes is {peer.limits.max_key_bytes}.")
     return Glob(pattern)
+
+
+def check_patterns(patterns: list[bytes]) -> None:
+    """Refuse patterns of names that are longer than any name: to read them takes time, 30 us for each byte.
+
+    Raises:
+        TooLargeError: They are.
+    """
+    size = sum([len(pattern) for pattern in patterns])
+    if size > MAX_PATTERNS_BYTES:
+        raise TooLargeError(f"The patterns have {size} bytes; {MAX_PATTERNS_BYTES} are allowed.")
 
 
 def _cursor(text: Key) -> int:

@@ -228,12 +228,13 @@ def _header(data: bytes, at: "i64") -> "i64":
         at += 1
     if at == size:
         return INCOMPLETE
-    wrong = at == first or data[at] != CR or (data[first] == ZERO and at - first > 1)
+    negative = data[first - 1] == MINUS
+    wrong = at == first or data[at] != CR or (data[first] == ZERO and (negative or at - first > 1))
     if not wrong and at + 1 == size:
         return INCOMPLETE
     if wrong or data[at + 1] != LF:
         return 1 << 62
-    return NEGATIVE if data[first - 1] == MINUS else number
+    return NEGATIVE if negative else number
 
 
 def _line_end(data: bytes, at: "i64") -> "i64":

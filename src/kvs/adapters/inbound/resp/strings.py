@@ -49,9 +49,9 @@ def _set(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
         option = word.upper()
         if option in EXPIRY_OPTIONS:
             raise UsageError("expiry is not supported: there is no EX, PX, EXAT, PXAT or KEEPTTL")
-        if option == b"GET" and not answers_old:
+        if option == b"GET":
             answers_old = True
-        elif option in (b"NX", b"XX") and not condition:
+        elif option in (b"NX", b"XX") and condition in (b"", option):
             condition = option
         else:
             raise UsageError("syntax error")
