@@ -11,8 +11,7 @@ from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.peer import Shared
 from kvs.logs import make_logger
 from tests.resp_wire import RespError, RespReply, encode, read_reply
-
-from .sessions import UNLIMITED, Bench
+from tests.unit.sessions import UNLIMITED, Bench
 
 KEYS = [b"%d" % number for number in range(4)]
 
