@@ -7,11 +7,11 @@ from typing import Final, Protocol
 
 import pytest
 
-from tests.resp_wire import RespClient, RespError, RespReply
+from tests.clients.wire import NULL, Reply, Typed, Wire
 
 from .conftest import TRANSPORTS_AND_ENGINES, flags_of
 from .conversations import CONVERSATIONS, parse
-from .harness import TIMEOUT_S, Server
+from .harness import Server
 
 
 @pytest.fixture(scope="session", params=TRANSPORTS_AND_ENGINES)
@@ -55,7 +55,7 @@ class RespSpeaker:
     MISTAKES: Final = {"NOSUCH": "unknown_command"}  # all of them have one code in RESP
 
     def __init__(self, server: Server, stack: ExitStack) -> None:
-        self._client = stack.enter_context(RespClient(server.port, TIMEOUT_S))
+        self._client = stack.enter_context(Wire(("127.0.0.1", server.port)))
 
     def outcome(self, words: tuple[str, ...]) -> str:
         """See :class:`Speaker`."""
@@ -64,18 +64,19 @@ class RespSpeaker:
             rest = [f"{rest[0] if rest else ''}*"]
         return self._shown(verb, self._client.ask(self.NAMES.get(verb, verb), *rest))
 
-    def _shown(self, verb: str, reply: RespReply) -> str:
-        if isinstance(reply, RespError):
-            return f"!{reply.code.lower()}" if reply.code != "ERR" else f"!{self.MISTAKES.get(verb, 'usage')}"
-        if reply is None:
+    def _shown(self, verb: str, reply: Reply) -> str:
+        if isinstance(reply, Typed) and isinstance(reply.value, bytes):
+            code = reply.value.decode().partition(" ")[0].lower()
+            if reply.kind == "+":
+                return code if code == "ok" else reply.value.decode()
+            return f"!{code}" if code != "err" else f"!{self.MISTAKES.get(verb, 'usage')}"
+        if reply == NULL:
             return "nothing"
         if isinstance(reply, list):
             return f"[{' '.join([key.decode() for key in reply if isinstance(key, bytes)])}]"
         if verb == "DEL":
             return "yes" if reply else "no"
-        if isinstance(reply, bytes):
-            return "ok" if reply == b"OK" else reply.decode()
-        return str(reply)
+        return reply.decode() if isinstance(reply, bytes) else str(reply)
 
 
 SPEAKERS: Final[dict[str, Callable[[Server, ExitStack], Speaker]]] = {"line": LineSpeaker, "resp": RespSpeaker}
