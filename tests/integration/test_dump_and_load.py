@@ -19,7 +19,7 @@ from kvs.care.place import open_sink, open_source
 from kvs.config import Configuration
 from kvs.config import load as load_configuration
 from kvs.testing.cases.base import ODD_KEYS, ODD_VALUES
-from tests.resp_wire import RespClient
+from tests.clients.wire import Wire
 
 from .care import at, dump_from, dump_of, environment, fill, load_into, run_kvs, running_kvs
 from .conftest import StartServer
@@ -105,13 +105,13 @@ BYTES = {
 def test_any_bytes_survive(start_server: StartServer, engine: str, other: str) -> None:
     """From a server that has got them over RESP into another with another engine, where they are the very same."""
     source, target = start_server(*ENGINES[engine]), start_server(*ENGINES[other])
-    with RespClient(source.port, TIMEOUT_S) as client:
+    with Wire(("127.0.0.1", source.port)) as client:
         for key, value in BYTES.items():
-            assert client.ask(b"SET", key, value) == b"OK"
+            assert client.ask(b"SET", key, value) == RESP_OK
     dumped = dump_from(source)
     assert dumped == dump_of(BYTES)
     load_into(target, dumped)
-    with RespClient(target.port, TIMEOUT_S) as client:
+    with Wire(("127.0.0.1", target.port)) as client:
         assert client.ask(b"DBSIZE") == len(BYTES)
         assert {key: client.ask(b"GET", key) for key in BYTES} == BYTES
     assert dump_from(target) == dumped
@@ -127,7 +127,7 @@ def lasting_server() -> Iterator[Configuration]:
 @given(data=st.dictionaries(st.binary(min_size=1, max_size=100), st.binary(max_size=1000), max_size=20))
 def test_any_data_survives(lasting_server: Configuration, data: dict[bytes, bytes]) -> None:
     """What was loaded is what is dumped."""
-    with RespClient(lasting_server.settings.port, TIMEOUT_S) as client:
+    with Wire(("127.0.0.1", lasting_server.settings.port)) as client:
         client.ask(b"FLUSHALL")
     with open_sink(lasting_server) as sink:
         read_dump(io.BytesIO(dump_of(data)), sink, 1 << 20)

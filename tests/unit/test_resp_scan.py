@@ -10,7 +10,7 @@ from kvs.adapters.inbound.resp.cursors import MAX_CURSORS
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.peer import Shared
 from kvs.logs import make_logger
-from tests.resp_wire import RespError, RespReply, encode, read_reply
+from tests.clients.wire import Reply, Typed, read_reply, request
 from tests.unit.sessions import UNLIMITED, Bench
 
 KEYS = [b"%d" % number for number in range(4)]
@@ -35,9 +35,9 @@ class Server:
         return RespConnection(self.bench.open(), self.limits, self.shared, self.bench.budget, log)
 
 
-def ask(connection: RespConnection, *words: bytes) -> RespReply:
+def ask(connection: RespConnection, *words: bytes) -> Reply:
     """Return the reply to a request."""
-    connection.receive(encode(*words))
+    connection.receive(request(*words))
     return read_reply(io.BytesIO(connection.take_output()))
 
 
@@ -66,7 +66,9 @@ def test_a_listing_goes_on_whatever_others_list(transaction: bool) -> None:
         found += page
         for _ in range(MAX_CURSORS + 1):
             server.shared.cursors.issue(b"5")
-        assert isinstance(ask(other, b"SCAN", cursor), RespError)
+        refused = ask(other, b"SCAN", cursor)
+        assert isinstance(refused, Typed)
+        assert refused.kind == "-"
     assert found == KEYS
     assert scan(mine, cursor) == (b"0", [])
 
