@@ -19,6 +19,7 @@ from kvs.care.place import open_sink, open_source
 from kvs.config import Configuration
 from kvs.config import load as load_configuration
 from kvs.testing.cases.base import ODD_KEYS, ODD_VALUES
+from tests.clients.wire import OK as RESP_OK
 from tests.clients.wire import Wire
 
 from .care import at, dump_from, dump_of, environment, fill, load_into, run_kvs, running_kvs
