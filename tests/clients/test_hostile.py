@@ -81,7 +81,8 @@ UNLIKE_REDIS: Final[dict[bytes, bytes]] = {
     # What began in RESP goes on in RESP. In Redis what follows would be a command of words in a line.
     PING + b"PING\r\n": b"+PONG\r\n" + expected("*", "P"),
     PING + b"GET / HTTP/1.1\r\n\r\n": b"+PONG\r\n" + expected("*", "G"),
-    PING + b"\r\n": b"+PONG\r\n" + expected("*", r"\x0d"),
+    PING + b"\n": b"+PONG\r\n" + expected("*", r"\x0a"),
+    PING + b"\r\r\n": b"+PONG\r\n" + expected("*", r"\x0d"),
     PING + b"\x16\x03\x01": b"+PONG\r\n" + expected("*", r"\x16"),
     PING + b'{"status": "Ok"}\n': b"+PONG\r\n" + expected("*", "{"),
 }
@@ -133,12 +134,15 @@ def test_other_protocols_are_refused(address: tuple[str, int], witness: Wire, da
     assert witness.ask("PING") == PONG
 
 
-@pytest.mark.parametrize("data", [b"*0\r\n", b"*-1\r\n", b"*-2\r\n"])
+@pytest.mark.parametrize("data", [b"*0\r\n", b"*-1\r\n", b"*-2\r\n", b"\r\n"])
 def test_empty_requests_have_no_reply(address: tuple[str, int], redis_path: Path, data: bytes) -> None:
-    """In either server."""
+    """In either server. An empty line is one, too."""
     for server in (address, redis_path):
         with Wire(server) as wire:
-            wire.send(data * 3 + PING)
+            wire.send(PING + data * 3 + PING)
+            assert [wire.reply(), wire.reply()] == [PONG, PONG]
+            for byte in data + PING:
+                wire.send(bytes([byte]))
             assert wire.reply() == PONG
 
 

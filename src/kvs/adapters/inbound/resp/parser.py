@@ -142,6 +142,11 @@ class RequestParser:
         while self.at < size:
             at: i64 = self.at
             if self._missing == 0:
+                if data[at] == CR and (at + 1 == size or data[at + 1] == LF):
+                    if at + 1 == size:
+                        break
+                    self.at = at + 2  # redis-cli --pipe sends an empty line before its last request
+                    continue
                 if data[at] != ARRAY:
                     raise _unexpected("*", data, at)
                 number = _header(data, at + 1)
