@@ -209,7 +209,7 @@ def test_bulk_strings_that_never_end() -> None:
         refused = other.ask("GET", "seen")
         assert isinstance(refused, Typed)
         assert isinstance(refused.value, bytes)
-        assert refused.value.startswith(b"LIMIT The clients hold all the memory they may")
+        assert refused.value.startswith(b"LIMIT The clients together hold max_clients_bytes")
         assert line.ask("GET seen")["code"] == "limit"
         assert (other.ask("PING"), line.ask("PING")) == (PONG, LINE_PONG)
         late = [stack.enter_context(Wire(address)) for _ in range(count)]
