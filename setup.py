@@ -52,6 +52,7 @@ HOT_MODULES = [
     "adapters/inbound/clients",
     "adapters/inbound/connection",
     "adapters/inbound/epoll_transport",
+    "adapters/inbound/conversation",
     "adapters/inbound/json_line",
     "adapters/inbound/limits",
     "adapters/inbound/line",

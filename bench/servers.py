@@ -70,6 +70,7 @@ VARIANTS: Final[dict[str, Variant]] = {
     "redis-durable": Variant("resp", _REDIS_DURABLE),
     "memcached": Variant("memcached", _MEMCACHED),
     "kvs": Variant("line", _KVS),
+    "kvs-resp": Variant("resp", _KVS),
     "kvs-pure": Variant("line", ("{pure}", *_KVS[1:])),
     "kvs-pure-asyncio": Variant("line", ("{pure}", *_KVS[1:], "--transport", "asyncio")),
 }

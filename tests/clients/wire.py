@@ -4,7 +4,7 @@ import codecs
 import re
 import socket
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import IO, Final, NamedTuple, TypeAlias
 
 from tests.integration.harness import TIMEOUT_S
 
@@ -57,6 +57,33 @@ def request(*arguments: bytes | str | int) -> bytes:
     return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(one), one) for one in encoded)
 
 
+def read_reply(stream: IO[bytes]) -> Reply:
+    """Return a reply.
+
+    Raises:
+        EOFError: There is none.
+    """
+    line = stream.readline()
+    if not line:
+        raise EOFError("the connection has ended and no reply came")
+    assert line.endswith(b"\r\n"), line
+    kind, rest = chr(line[0]), line[1:-2]
+    if kind in "+-_,#(":
+        return Typed(kind, rest or None)
+    if kind == ":":
+        return int(rest)
+    assert kind in "$=*~>%", line
+    length = int(rest)
+    if length < 0:
+        return Typed(kind, None)
+    if kind in "$=":
+        data = stream.read(length + 2)
+        assert data[length:] == b"\r\n", data
+        return data[:length] if kind == "$" else Typed(kind, data[:length])
+    items = [read_reply(stream) for _ in range(2 * length if kind == "%" else length)]
+    return items if kind == "*" else Typed(kind, items)
+
+
 class Wire:
     """A connection to a server that speaks RESP."""
 
@@ -93,30 +120,8 @@ class Wire:
         return self.ask(*words(line))
 
     def reply(self) -> Reply:
-        """Return the next reply.
-
-        Raises:
-            EOFError: There is none.
-        """
-        line = self._stream.readline()
-        if not line:
-            raise EOFError("the connection has ended and no reply came")
-        assert line.endswith(b"\r\n"), line
-        kind, rest = chr(line[0]), line[1:-2]
-        if kind in "+-_,#(":
-            return Typed(kind, rest or None)
-        if kind == ":":
-            return int(rest)
-        assert kind in "$=*~>%", line
-        length = int(rest)
-        if length < 0:
-            return Typed(kind, None)
-        if kind in "$=":
-            data = self._stream.read(length + 2)
-            assert data[length:] == b"\r\n", data
-            return data[:length] if kind == "$" else Typed(kind, data[:length])
-        items = [self.reply() for _ in range(2 * length if kind == "%" else length)]
-        return items if kind == "*" else Typed(kind, items)
+        """Return the next reply; see :func:`read_reply`."""
+        return read_reply(self._stream)
 
     def rest(self) -> bytes:
         """Return everything up to the end of the connection, which has to be an orderly one."""

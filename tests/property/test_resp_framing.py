@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvs.adapters.inbound.clients import Clients
+from kvs.adapters.inbound.conversation import CHARGE_STEP_BYTES
 from kvs.adapters.inbound.resp import connection
-from kvs.adapters.inbound.resp.connection import CHARGE_STEP_BYTES, RespConnection
+from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
 from kvs.adapters.inbound.resp.parser import RequestParser
 from kvs.adapters.inbound.resp.peer import Shared
@@ -25,7 +26,7 @@ MAX_BULK_BYTES: Final = MAX_VALUE_BYTES + SLACK_BYTES
 HEADER_BYTES: Final = 16
 """More than the longest header that may be one yet."""
 
-REFUSAL: Final = b"-LIMIT The clients hold all the memory they may"
+REFUSAL: Final = b"-LIMIT The clients together hold max_clients_bytes"
 
 
 def small_limits(max_tick_requests: int = 1 << 20, max_tick_output_bytes: int = UNLIMITED) -> RespLimits:

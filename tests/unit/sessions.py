@@ -6,6 +6,8 @@ from typing import ParamSpec, TypeVar
 
 from kvs.application.budget import ClientsBudget
 from kvs.application.session import EngineSession, EngineSessions, SessionLimits
+from kvs.domain.transaction import CommitRequest, Committed, Conflict
+from kvs.domain.values import Key, Value
 from kvs.logs import make_logger
 from kvs.ports.inbound import Unfinished
 from kvs.ports.storage import Storage
@@ -26,6 +28,20 @@ def asked(question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
             return question(*args, **kwargs)
         except Unfinished:
             pass
+
+
+class Scripted(NaiveStorage):
+    """Raises what the test says, instead of committing."""
+
+    def __init__(self, *errors: Exception) -> None:
+        super().__init__()
+        self.errors = list(errors)
+
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        """See :class:`kvs.ports.storage.Storage`."""
+        if self.errors:
+            raise self.errors.pop(0)
+        return super().commit(request)
 
 
 class Bench:
@@ -66,3 +82,18 @@ class Bench:
         assert self.storage.open_snapshots == 0
         assert self.storage.misuses == []
         assert self.budget.used_bytes == 0
+
+
+def filled(bench: Bench, data: dict[Key, Value], *, inside: bool) -> EngineSession:
+    """Return a session over data, which has opened a transaction if the test is about one."""
+    for key, value in data.items():
+        bench.storage.put(key, value)
+    session = bench.open()
+    if inside:
+        session.start()
+    return session
+
+
+def stored(bench: Bench) -> dict[Key, Value | None]:
+    """Return everything that is stored."""
+    return {key: bench.storage.get(key) for key in bench.storage.scan(b"", b"", 1 << 20)}

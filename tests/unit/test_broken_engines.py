@@ -1,132 +1,23 @@
 """Engines that break their contract: it costs one transaction at most, and nobody but the log is told what happened."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from kvs.application.session import EngineSession
-from kvs.domain.errors import InternalError, KvsError, OutcomeUnknownError, UsageError
-from kvs.domain.transaction import CommitRequest, Committed, Conflict
-from kvs.domain.values import Key, Value
-from kvs.ports.storage import Snapshot
-from tests.naive_storage import NaiveStorage
-from tests.unit.sessions import Bench, asked
+from kvs.domain.changes import Replace
+from kvs.domain.errors import InternalError, OutcomeUnknownError, UsageError
+from kvs.domain.transaction import Committed, Conflict
+from tests.unit.faulty import Behaviour, Setting, Use, raising, returning
+from tests.unit.sessions import asked
 
-Behaviour = Callable[[], Any]
-
-
-def raising(error: Exception) -> Behaviour:
-    """Return a behaviour that raises."""
-
-    def behave() -> Any:
-        raise error
-
-    return behave
-
-
-def returning(value: object) -> Behaviour:
-    """Return a behaviour that returns something."""
-    return lambda: value
-
-
-class FaultySnapshot(Snapshot):
-    """Does what the test says where it says something, and else what it should."""
-
-    def __init__(self, inner: Snapshot, faults: dict[str, Behaviour]) -> None:
-        self.inner = inner
-        self.faults = faults
-        self.closed = 0
-
-    @property
-    def expired(self) -> bool:
-        """See :class:`kvs.ports.storage.Snapshot`."""
-        return self.faults["Snapshot.expired"]() if "Snapshot.expired" in self.faults else self.inner.expired
-
-    def get(self, key: Key) -> Value | None:
-        """See :class:`kvs.ports.storage.Snapshot`."""
-        return self.faults["Snapshot.get"]() if "Snapshot.get" in self.faults else self.inner.get(key)
-
-    def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        """See :class:`kvs.ports.storage.Snapshot`."""
-        return (
-            self.faults["Snapshot.scan"]() if "Snapshot.scan" in self.faults else self.inner.scan(prefix, after, limit)
-        )
-
-    def count(self, prefix: Key) -> int:
-        """See :class:`kvs.ports.storage.Snapshot`."""
-        return self.faults["Snapshot.count"]() if "Snapshot.count" in self.faults else self.inner.count(prefix)
-
-    def close(self) -> None:
-        """See :class:`kvs.ports.storage.Snapshot`."""
-        self.closed += 1
-        self.inner.close()
-        if "Snapshot.close" in self.faults:
-            self.faults["Snapshot.close"]()
-
-
-class FaultyStorage(NaiveStorage):
-    """Does what the test says where it says something, and else what it should.
-
-    Attributes:
-        faults: What to do instead, by the name of the method.
-        snapshots: All that were taken.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.faults: dict[str, Behaviour] = {}
-        self.snapshots: list[FaultySnapshot] = []
-
-    def get(self, key: Key) -> Value | None:
-        """See :class:`kvs.ports.storage.Storage`."""
-        return self.faults["get"]() if "get" in self.faults else super().get(key)
-
-    def put(self, key: Key, value: Value) -> None:
-        """See :class:`kvs.ports.storage.Storage`."""
-        if "put" in self.faults:
-            self.faults["put"]()
-        super().put(key, value)
-
-    def delete(self, key: Key) -> bool:
-        """See :class:`kvs.ports.storage.Storage`."""
-        return self.faults["delete"]() if "delete" in self.faults else super().delete(key)
-
-    def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        """See :class:`kvs.ports.storage.Storage`."""
-        return self.faults["scan"]() if "scan" in self.faults else super().scan(prefix, after, limit)
-
-    def count(self, prefix: Key) -> int:
-        """See :class:`kvs.ports.storage.Storage`."""
-        return self.faults["count"]() if "count" in self.faults else super().count(prefix)
-
-    def snapshot(self) -> Any:
-        """See :class:`kvs.ports.storage.Storage`."""
-        if "snapshot" in self.faults:
-            return self.faults["snapshot"]()
-        self.snapshots.append(FaultySnapshot(super().snapshot(), self.faults))
-        return self.snapshots[-1]
-
-    def commit(self, request: CommitRequest) -> Committed | Conflict:
-        """See :class:`kvs.ports.storage.Storage`."""
-        for validation in request.validations:
-            snapshot = validation.snapshot
-            assert isinstance(snapshot, FaultySnapshot)
-            validation.snapshot = snapshot.inner
-        return self.faults["commit"]() if "commit" in self.faults else super().commit(request)
-
-    def stats(self) -> Mapping[str, int]:
-        """See :class:`kvs.ports.storage.Storage`."""
-        return self.faults["stats"]() if "stats" in self.faults else super().stats()
-
-
-Use = Callable[[EngineSession], object]
+MEANT_FOR_CLIENTS = "raises an error meant for clients"
 
 RAISES: list[tuple[str, Behaviour]] = [
     ("raises RuntimeError", raising(RuntimeError("secret value"))),
     ("raises KeyError", raising(KeyError("secret value"))),
-    ("raises an error meant for clients", raising(UsageError("secret value"))),
+    (MEANT_FOR_CLIENTS, raising(UsageError("secret value"))),
     ("raises InternalError", raising(InternalError("secret value"))),
     ("raises MemoryError", raising(MemoryError())),
 ]
@@ -141,6 +32,8 @@ WRONG: dict[str, list[tuple[str, Behaviour]]] = {
     "get": wrong("text", 5, bytearray(b"v"), [], False),
     "put": [],
     "delete": wrong(None, 1, "yes", b"v"),
+    "update": wrong(None, 5, (b"k",), [b"k", b"k"], (b"k", "k"), (1, None)),
+    "clear": [],
     "scan": wrong(None, (b"k",), [b"k", "k"], [None], {b"k"}, b"keys"),
     "count": wrong(None, "1", 2.5, [1]),
     "snapshot": wrong(None, 5, "snapshot", {}),
@@ -162,6 +55,8 @@ READS: dict[str, Use] = {
 WRITES: dict[str, Use] = {
     "put": lambda session: session.put(b"k", b"v"),
     "delete": lambda session: session.delete(b"k"),
+    "update": lambda session: session.update(b"k", Replace(b"v")),
+    "clear": lambda session: session.clear(),
 }
 
 
@@ -171,43 +66,8 @@ def cases(methods: Mapping[str, Use]) -> list[Any]:
         pytest.param(method, use, behaviour, id=f"{method} {name}")
         for method, use in methods.items()
         for name, behaviour in RAISES + WRONG[method]
+        if (method, name) != ("update", MEANT_FOR_CLIENTS)  # it might come from the change
     ]
-
-
-class Setting:
-    """A session over an engine that has a key, and can be told to misbehave."""
-
-    def __init__(self) -> None:
-        self.engine = FaultyStorage()
-        self.bench = Bench(self.engine)
-        self.engine.put(b"k", b"old")
-        self.session = self.bench.open()
-
-    def fails(self, expected: type[KvsError], use: Use) -> None:
-        """Assert how a command fails, what the client is told, and what is logged."""
-        with pytest.raises(expected) as caught:
-            use(self.session)
-        assert type(caught.value) is expected
-        assert "secret value" not in str(caught.value)
-        assert caught.value.__cause__ is None
-        (event,) = (json.loads(line) for line in self.bench.log.getvalue().splitlines())
-        assert event["event"] == "engine_failed"
-        assert event["level"] == "error"
-        assert event["session"] == self.session.id
-
-    def is_usable(self) -> None:
-        """Assert that the session is outside any transaction, owes nothing, and works once the engine does."""
-        self.engine.faults.clear()
-        assert self.session.depth == 0
-        assert not self.session.expired
-        assert [snapshot.closed for snapshot in self.engine.snapshots] == [1] * len(self.engine.snapshots)
-        assert self.bench.budget.used_bytes == 0
-        self.session.start()
-        self.session.put(b"k", b"new")
-        assert isinstance(self.session.commit(), Committed)
-        assert self.session.get(b"k") == b"new"
-        self.session.close()
-        self.bench.assert_nothing_is_held()
 
 
 @pytest.mark.parametrize(("method", "use", "behaviour"), cases(READS))
@@ -227,6 +87,25 @@ def test_outside_a_transaction_a_failed_write_is_of_unknown_outcome(
     setting = Setting()
     setting.engine.faults[method] = behaviour
     setting.fails(OutcomeUnknownError, use)
+    setting.is_usable()
+
+
+@pytest.mark.parametrize("method", ["update", "clear"])
+@pytest.mark.parametrize(
+    "behaviour", [raising(RuntimeError("no")), returning(None), returning(True)], ids=["raises", "None", "True"]
+)
+def test_a_commit_that_failed_is_not_tried_again_by_an_update(method: str, behaviour: Behaviour) -> None:
+    """Nor by a clear: it may have been applied, and would be once more."""
+    setting = Setting()
+    commits: list[str] = []
+
+    def commit() -> object:
+        commits.append(method)
+        return behaviour()
+
+    setting.engine.faults["commit"] = commit
+    setting.fails(OutcomeUnknownError, WRITES[method])
+    assert commits == [method]
     setting.is_usable()
 
 

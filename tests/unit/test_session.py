@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from kvs.application.session import EngineSession
+from kvs.domain.changes import PutIfPresent, Remove, Replace
 from kvs.domain.errors import (
     KvsError,
     LimitError,
@@ -17,7 +18,7 @@ from kvs.domain.errors import (
 from kvs.domain.transaction import FRAME_OVERHEAD_BYTES, CommitRequest, Committed, Conflict
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, Key, entry_bytes
 from tests.naive_storage import NaiveSnapshot, NaiveStorage
-from tests.unit.sessions import Bench, asked
+from tests.unit.sessions import Bench, Scripted, asked
 
 READ = 1 + ENTRY_OVERHEAD_BYTES
 WRITE = entry_bytes(b"k", b"value")
@@ -30,6 +31,9 @@ GROWING: list[tuple[str, Use, int]] = [
     ("get", lambda session: session.get(b"k"), READ),
     ("delete a stored key", lambda session: session.delete(b"s"), READ + entry_bytes(b"s", None)),
     ("delete an absent key", lambda session: session.delete(b"k"), READ),
+    ("update", lambda session: session.update(b"k", Replace(b"value")), READ + WRITE),
+    ("update that leaves things as they are", lambda session: session.update(b"k", PutIfPresent(b"value")), READ),
+    ("update that deletes", lambda session: session.update(b"s", Remove()), READ + entry_bytes(b"s", None)),
     ("keys", lambda session: session.keys(b"k", b"", 10), READ),
     ("count", lambda session: session.count(b"k"), READ),
 ]
@@ -385,20 +389,6 @@ def read_all(session: EngineSession, limit: int) -> list[Key]:
 
 
 # What an engine may refuse, and what a session then does.
-
-
-class Scripted(NaiveStorage):
-    """Raises what the test says, instead of committing."""
-
-    def __init__(self, *errors: Exception) -> None:
-        super().__init__()
-        self.errors = list(errors)
-
-    def commit(self, request: CommitRequest) -> Committed | Conflict:
-        """See :class:`kvs.ports.storage.Storage`."""
-        if self.errors:
-            raise self.errors.pop(0)
-        return super().commit(request)
 
 
 @pytest.mark.parametrize("error", [StorageUnavailableError("not now"), LimitError("full")])

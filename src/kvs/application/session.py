@@ -7,6 +7,7 @@ computed the next stack and not stored it, so it leaves nothing behind. Every wa
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import TypeVar, cast, final
 
 from structlog.typing import FilteringBoundLogger
@@ -26,7 +27,16 @@ from kvs.domain.errors import (
     TooLargeError,
     UsageError,
 )
-from kvs.domain.transaction import COMMITTED, IDLE, CommitRequest, Committed, Conflict, TransactionStack, Validation
+from kvs.domain.transaction import (
+    COMMITTED,
+    IDLE,
+    MAX_CONFLICTS_NAMED,
+    CommitRequest,
+    Committed,
+    Conflict,
+    TransactionStack,
+    Validation,
+)
 from kvs.domain.values import TOMBSTONE, Key, Value
 from kvs.ports.inbound import Session, Totals, Unfinished
 from kvs.ports.storage import MAX_ATTEMPTS, Snapshot, Storage, crowded_out
@@ -195,16 +205,20 @@ class EngineSession(Session):
                 raise  # from the change
             except Exception as error:
                 raise self._failed(error, writing=True) from None
-        self._stack.check_may_write()
+        before = self._stack
+        before.check_may_write()
         old = self.get(key)
         pending = change(old)
-        if pending is None:
+        if pending is None or (pending is TOMBSTONE and old is None):
             return old, old
-        if isinstance(pending, bytes):
-            self._replace(self._grown(self._stack.put(key, pending)))
-            return old, pending
-        self._replace(self._grown(self._stack.delete(key)))
-        return old, None
+        stack = self._stack
+        stack = stack.put(key, pending) if isinstance(pending, bytes) else stack.delete(key)
+        try:
+            self._replace(self._grown(stack))
+        except LimitError:
+            self._replace(before)  # it is refused whole, with what it has read
+            raise
+        return old, pending if isinstance(pending, bytes) else None
 
     def clear(self) -> None:
         """See :class:`kvs.ports.inbound.Session`. O(number of keys)."""
@@ -246,15 +260,16 @@ class EngineSession(Session):
         if self._snapshot is not None:
             raise UsageError("WATCH inside a transaction that START opened; it validates all that it reads anyhow.")
         watches = Watches() if self._watches is None else self._watches
-        added_bytes = watches.bytes_of(keys)
-        if not added_bytes:
+        new = watches.new(keys)
+        if not new:
             return
+        added_bytes = watches.bytes_of(new)
         if watches.held_bytes + added_bytes > self._limits.max_transaction_bytes:
             raise LimitError(
                 f"What is watched would hold {watches.held_bytes + added_bytes} bytes; max_transaction_bytes is "
                 f"{self._limits.max_transaction_bytes}."
             )
-        watches.add(keys, self._take_snapshot())
+        watches.add(new, self._take_snapshot())
         self._budget.used_bytes += added_bytes
         self._watches = watches
 
@@ -272,12 +287,7 @@ class EngineSession(Session):
             raise UsageError("EXEC inside a transaction that START opened.")
         try:
             watches = self._watches
-            if watches is None:
-                answer = self._alone(unit, ())
-            elif self._has_lost(watches):
-                answer = Conflict(tuple(watches.keys), ())
-            else:
-                answer = self._alone(unit, watches.validations())
+            answer = self._alone(unit, ()) if watches is None else self._depending(unit, watches)
         finally:
             self.unwatch()
         if isinstance(answer, Conflict):
@@ -362,9 +372,14 @@ class EngineSession(Session):
 
     def _in_frame(self, unit: Callable[[Session], T]) -> T:
         """Run a unit in a frame of the open transaction. How deep that is concerns nobody."""
-        self._replace(self._grown(self._stack.nest()))
+        before = self._stack
+        self._replace(self._grown(before.nest()))
         try:
             answer = unit(self)
+        except LimitError:
+            if self._snapshot is not None:
+                self._replace(before)  # it is refused whole, with what it has read
+            raise
         except BaseException:
             if self._snapshot is not None:
                 self._replace(self._stack.rollback())  # what it has read stays read
@@ -391,15 +406,30 @@ class EngineSession(Session):
             if isinstance(answer, Committed):
                 return result
             if any(key in baseline.keys for baseline in baselines for key in answer.keys):
-                return answer
+                return answer  # and not one that only what the unit itself has read is to blame for
         raise crowded_out()
+
+    def _depending(self, unit: Callable[[Session], T], watches: Watches) -> T | Conflict:
+        """Run a unit as a transaction that depends on baselines."""
+        lost = Conflict(tuple(islice(watches.keys, MAX_CONFLICTS_NAMED)), ())
+        if self._has_lost(watches):
+            return lost
+        try:
+            return self._alone(unit, watches.validations())
+        except TimedOutError:
+            if self._has_lost(watches):  # only just now, which an engine on worker threads may do at any time
+                return lost
+            raise
 
     def _has_lost(self, watches: Watches) -> bool:
         """Return whether the engine had to give up a baseline."""
         try:
-            return any(answers.flag(snapshot.expired) for snapshot in watches.snapshots)
+            for snapshot in watches.snapshots:
+                if answers.flag(snapshot.expired):
+                    return True
         except Exception as error:
             raise self._failed(error) from None
+        return False
 
     # The ways a transaction changes.
 

@@ -179,6 +179,28 @@ class RandomKey:
 
 
 @final
+class Found:
+    """Keys that were found.
+
+    Attributes:
+        keys: The keys, in byte order.
+        keys_bytes: What they hold together.
+        more: Whether there are more than the limit.
+        passed_over: How many did not match: up to the last that was found if there are more, of all otherwise.
+        reached: Up to where pages have been looked at.
+    """
+
+    __slots__ = ("keys", "keys_bytes", "more", "passed_over", "reached")
+
+    def __init__(self, after: Key) -> None:
+        self.keys: list[Key] = []
+        self.keys_bytes = 0
+        self.more = False
+        self.passed_over = 0
+        self.reached = after
+
+
+@final
 class FindKeys:
     """List keys that match, in byte order, as they are at one moment.
 
@@ -188,23 +210,14 @@ class FindKeys:
         matches: Tells whether a key matches; two that are equal are the same. None: every key does.
         limit: Most of them.
         max_bytes: Most that they may hold together.
-
-    Attributes:
-        keys: Those that were found.
-        passed_over: How many, up to the last of them, did not match.
-        more: Whether there are more than the limit.
     """
 
-    __slots__ = ("_found_bytes", "_from", "_passed_before", "_question", "keys", "more", "passed_over")
+    __slots__ = ("_found", "_question", "_unmatched")
 
     def __init__(self, prefix: Key, after: Key, matches: Matches | None, limit: int, max_bytes: int) -> None:
         self._question = (prefix, after, matches, limit, max_bytes)
-        self._from = after
-        self._found_bytes = 0
-        self.keys: list[Key] = []
-        self._passed_before = 0  # ... the last key that was found
-        self.passed_over = 0
-        self.more = False
+        self._found: Found | None = None  # so far, if it has done a share and not all
+        self._unmatched = 0  # since the last that was found
 
     def __eq__(self, other: object) -> bool:
         """Compare what is asked, not how far it has come."""
@@ -214,32 +227,42 @@ class FindKeys:
         """Follow ``__eq__``."""
         return hash(self._question)
 
-    def __call__(self, session: Session) -> "FindKeys":
-        """Return this very list, when it is complete.
+    def __call__(self, session: Session) -> Found:
+        """Return what was found.
 
         Raises:
-            Unfinished: It has done a share.
+            Unfinished: It has done a share, and goes on when it is called again.
             LimitError: The keys are too many bytes for one reply.
         """
-        prefix, _, matches, limit, max_bytes = self._question
+        prefix, after, matches, limit, max_bytes = self._question
+        found, self._found = self._found, None
+        if found is None:
+            found = Found(after)
+            self._unmatched = 0
         for _ in range(SHARE_PAGES):
-            page = session.keys(prefix, self._from, PAGE_KEYS)
+            try:
+                page = session.keys(prefix, found.reached, PAGE_KEYS)
+            except Unfinished:  # a page may take shares of its own
+                self._found = found
+                raise
             for key in page:
                 if matches is not None and not matches(key):
-                    self.passed_over += 1
+                    self._unmatched += 1
                     continue
-                if len(self.keys) == limit:
-                    self.more = True
-                    self.passed_over = self._passed_before
-                    return self
-                self.keys.append(key)
-                self._passed_before = self.passed_over
-                self._found_bytes += len(key)
-            if self._found_bytes > max_bytes:
-                raise reply_too_large(max_bytes)
+                if len(found.keys) == limit:
+                    found.more = True
+                    return found
+                found.keys_bytes += len(key)
+                if found.keys_bytes > max_bytes:
+                    raise reply_too_large(max_bytes)
+                found.keys.append(key)
+                found.passed_over += self._unmatched
+                self._unmatched = 0
             if len(page) < PAGE_KEYS:
-                return self
-            self._from = page[-1]
+                found.passed_over += self._unmatched
+                return found
+            found.reached = page[-1]
+        self._found = found
         raise Unfinished
 
 

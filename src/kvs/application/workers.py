@@ -202,7 +202,7 @@ class WorkerSession(Session):
 
     def watch(self, keys: Collection[Key]) -> None:
         """See :class:`kvs.ports.inbound.Session`."""
-        self._ask(partial(self._inner.watch, keys), at_once=False)
+        self._ask(partial(self._inner.watch, keys), at_once=self.depth > 0)
 
     def unwatch(self) -> None:
         """See :class:`kvs.ports.inbound.Session`."""
@@ -215,11 +215,11 @@ class WorkerSession(Session):
 
     def execute(self, unit: Callable[[Session], T]) -> T | Conflict:
         """See :class:`kvs.ports.inbound.Session`. The unit is run by a worker, on the session inside."""
-        return self._ask(partial(self._inner.execute, unit), at_once=False)
+        return self._ask(partial(self._inner.execute, unit), at_once=self.depth > 0)
 
     def start(self, *, read_only: bool = False) -> None:
         """See :class:`kvs.ports.inbound.Session`."""
-        self._ask(partial(self._inner.start, read_only=read_only), at_once=self.depth > 0)
+        self._ask(partial(self._inner.start, read_only=read_only), at_once=self.depth > 0 or self.watching)
 
     def commit(self) -> Committed | Conflict:
         """See :class:`kvs.ports.inbound.Session`."""

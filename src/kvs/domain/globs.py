@@ -1,7 +1,8 @@
 """Patterns of keys, in the language of Redis: ``*``, ``?``, ``[a-z]``, ``[^a]``, and a backslash before any of these.
 
-A pattern is matched in time linear in the key for each of its stars at most. To try every way the stars could share
-out a key, as the plain algorithm does, takes time that grows with a power of its length for every star.
+A key is matched in time that grows with its length times that of the pattern, at most, and with its length alone if the
+pattern has no long runs without a star. To try every way the stars could share out a key, as the plain algorithm does,
+takes time that grows with a power of its length for every star.
 """
 
 import re
@@ -35,7 +36,7 @@ class Glob:
         literal = parts[0][0] == _escaped(self.prefix)
         self.matches_all = literal and len(parts) > 1 and all(regex == b"" for regex, _ in parts[1:])
         # The first place where a part fits is as good as any later one, so what has been found is never gone back on.
-        middle = b"".join(b"(?>.*?%b)" % part for part, _ in parts[1:-1])
+        middle = b"".join([b"(?>.*?%b)" % part for part, _ in parts[1:-1] if part])
         last = b".*" + parts[-1][0] if len(parts) > 1 else b""
         self._regex = re.compile(parts[0][0] + middle + last, re.DOTALL)
 
@@ -57,29 +58,31 @@ class Glob:
 def _parts(text: bytes) -> list[tuple[bytes, bytes]]:
     """Return what stands between the stars: each part as a regular expression, and the bytes it begins with as such."""
     parts: list[tuple[bytes, bytes]] = []
-    regex, literal, plain = b"", b"", True
+    regex: list[bytes] = []
+    literal = bytearray()
+    plain = True
     at = 0
     while at < len(text):
         code = text[at]
         at += 1
         if code == _STAR:
-            parts.append((regex, literal))
-            regex, literal, plain = b"", b"", True
+            parts.append((b"".join(regex), bytes(literal)))
+            regex, literal, plain = [], bytearray(), True
         elif code == _QUESTION:
-            regex += b"."
+            regex.append(b".")
             plain = False
         elif code == _OPEN:
             one, at = _one_of(text, at)
-            regex += one
+            regex.append(one)
             plain = False
         else:
             if code == _BACKSLASH and at < len(text):
                 code = text[at]
                 at += 1
-            regex += _escaped(bytes((code,)))
+            regex.append(_escaped(bytes((code,))))
             if plain:
-                literal += bytes((code,))
-    parts.append((regex, literal))
+                literal.append(code)
+    parts.append((b"".join(regex), bytes(literal)))
     return parts
 
 
@@ -87,24 +90,20 @@ def _one_of(text: bytes, at: int) -> tuple[bytes, int]:
     """Return a set of bytes as a regular expression, and where it ended. One that is not closed ends with the text."""
     negated = at < len(text) and text[at] == _CARET
     at += negated
-    members: set[int] = set()
+    ranges: list[bytes] = []  # as such: a set of all the bytes there are is to be no longer than one of two
     while at < len(text) and text[at] != _CLOSE:
-        code = text[at]
-        if code == _BACKSLASH and at + 1 < len(text):
+        low = high = text[at]
+        if low == _BACKSLASH and at + 1 < len(text):
             at += 1
-            members.add(text[at])
+            low = high = text[at]
         elif at + 2 < len(text) and text[at + 1] == _DASH:
-            low, high = sorted((code, text[at + 2]))
-            members.update(range(low, high + 1))
+            low, high = sorted((low, text[at + 2]))
             at += 2
-        else:
-            members.add(code)
+        ranges.append(b"\\x%02x-\\x%02x" % (low, high))
         at += 1
-    if negated:
-        members = set(range(256)) - members
-    if not members:
-        return b"(?!)", at + 1
-    return b"[%b]" % _escaped(bytes(sorted(members))), at + 1
+    if ranges:
+        return b"[%b%b]" % (b"^" if negated else b"", b"".join(ranges)), at + 1
+    return b"." if negated else b"(?!)", at + 1
 
 
 def _escaped(text: bytes) -> bytes:

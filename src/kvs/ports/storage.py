@@ -13,7 +13,8 @@ Commit
     its own affair.
 
     A request may have several validations, each of a snapshot of its own, as when a client fixes a baseline per key;
-    and it may have no writes, when all that is asked is whether the validations hold at this moment.
+    and it may have no writes, when all that is asked is whether the validations hold at this moment. After a conflict
+    its snapshots serve and validate as before; when it has been committed they are closed, and asked nothing more.
 
 Durability
     What ``put``, ``delete``, ``update``, ``clear`` and ``commit`` of a non-blocking engine have returned is as durable
@@ -64,6 +65,13 @@ PAGE_KEYS: Final = 1000
 def crowded_out() -> StorageUnavailableError:
     """Return what is raised when others came before every single time."""
     return StorageUnavailableError(f"Others changed the same {MAX_ATTEMPTS} times; nothing was applied. Retry.")
+
+
+def _is_committed(answer: object) -> bool:
+    """Return whether a commit was applied. An answer that is none must not have it tried again."""
+    if isinstance(answer, Committed | Conflict):
+        return isinstance(answer, Committed)
+    raise TypeError(f"the engine returned {type(answer).__name__}, not Committed or Conflict")
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -127,6 +135,7 @@ class Storage(ABC):
         """Make a value what a function says that follows it, as a transaction of its own; return both.
 
         By default a snapshot and a commit, as often as it takes; an engine that can do it in one step says so here.
+        The function may be asked more than once. What it leaves as it is has not changed.
 
         Raises:
             UsageError: From the function; nothing was applied.
@@ -140,7 +149,7 @@ class Storage(ABC):
                 if pending is None:
                     return old, old
                 validation = Validation(snapshot, (key,), ())
-                if isinstance(self.commit(CommitRequest((validation,), {key: pending})), Committed):
+                if _is_committed(self.commit(CommitRequest((validation,), {key: pending}))):
                     return old, pending if isinstance(pending, bytes) else None
             finally:
                 snapshot.close()
@@ -160,7 +169,7 @@ class Storage(ABC):
                     keys += page
                     page = snapshot.scan(b"", page[-1], PAGE_KEYS)
                 validation = Validation(snapshot, (), (b"",))
-                if isinstance(self.commit(CommitRequest((validation,), dict.fromkeys(keys, TOMBSTONE))), Committed):
+                if _is_committed(self.commit(CommitRequest((validation,), dict.fromkeys(keys, TOMBSTONE)))):
                     return
             finally:
                 snapshot.close()

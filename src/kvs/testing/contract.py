@@ -17,12 +17,14 @@ from kvs.testing.cases.scans import ScanCases
 from kvs.testing.cases.sessions import SessionCases
 from kvs.testing.cases.snapshots import SnapshotCases
 from kvs.testing.cases.threads import ThreadCases
+from kvs.testing.cases.updates import UpdateCases
 
 
 class StorageContract(
     ReadCases,
     ScanCases,
     SnapshotCases,
+    UpdateCases,
     CommitCases,
     ChangeCases,
     ConflictCases,

@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Final
 
+from kvs.domain.changes import Remove, Replace
 from kvs.domain.transaction import CommitRequest
 from kvs.domain.values import TOMBSTONE, Key, Value
 from kvs.ports.storage import Storage
@@ -33,6 +34,7 @@ FILLED: Final[dict[Key, Value]] = {
     b"overwritten": b"new",
     b"committed": b"new",
     b"came back": b"new",
+    b"updated": b"new",
 }
 """What there is after :func:`fill`."""
 
@@ -113,14 +115,19 @@ def hold(_: Storage) -> None:
 
 def fill(storage: Storage) -> None:
     """Write in every way there is, and make it last."""
+    storage.put(b"cleared", b"old")
+    settle(storage)
+    storage.clear()
     for key, value in FILLED.items():
         storage.put(key, value)
-    for key in (b"overwritten", b"came back", b"deleted", b"deleted by a commit"):
+    for key in (b"overwritten", b"came back", b"updated", b"deleted", b"deleted by an update", b"deleted by a commit"):
         storage.put(key, b"old")
     storage.delete(b"came back")
     settle(storage)
     storage.put(b"overwritten", b"new")
     storage.delete(b"deleted")
+    storage.update(b"updated", Replace(b"new"))
+    storage.update(b"deleted by an update", Remove())
     storage.commit(CommitRequest((), {b"committed": b"new", b"came back": b"new", b"deleted by a commit": TOMBSTONE}))
     settle(storage)
     say("filled")

@@ -19,13 +19,21 @@ def observing(
     return CommitRequest(validations, request.writes)
 
 
-@breaks("a_put_of_equal_bytes_changes_a_key")
+def observed_in(request: CommitRequest, place: int) -> CommitRequest:
+    """Return a request as if everything had been observed in one of its snapshots."""
+    validations = tuple(
+        Validation(request.validations[place].snapshot, seen.keys, seen.prefixes) for seen in request.validations
+    )
+    return CommitRequest(validations, request.writes)
+
+
+@breaks("a_put_of_equal_bytes_changes_a_key", "an_update_is_a_change_to_others")
 class TakesEqualBytesForNoChange(NaiveStorage):
     def _apply(self, writes: Mapping[Key, Pending]) -> None:
         super()._apply({key: pending for key, pending in writes.items() if self._data.get(key) != pending})
 
 
-@breaks("deleting_an_absent_key_changes_nothing")
+@breaks("deleting_an_absent_key_changes_nothing", "an_update_that_leaves_everything_as_it_is_is_no_change")
 class TakesADeleteOfAnAbsentKeyForAChange(NaiveStorage):
     def delete(self, key: Key) -> bool:
         self._log.append(key)
@@ -41,8 +49,14 @@ class ValidatesWhatIsWritten(NaiveStorage):
 @breaks(
     "ones_own_writes_are_no_conflict",
     "a_commit_that_conflicted_succeeds_from_a_fresh_snapshot",
+    "a_conditional_put_depends_on_what_there_is",
     "a_request_is_made_of_any_mapping_and_any_collections",
     "a_request_of_several_snapshots_commits_when_none_has_changed",
+    "a_snapshot_shows_no_later_update",
+    "an_update_is_a_change_to_others",
+    "an_update_returns_the_value_before_and_after",
+    "an_update_stores_what_the_change_says",
+    "an_update_that_leaves_everything_as_it_is_is_no_change",
     "deleting_an_absent_key_changes_nothing",
     "the_first_to_commit_wins",
     "write_skew_is_a_conflict",
@@ -55,9 +69,11 @@ class TakesItsOwnWritesForThoseOfOthers(NaiveStorage):
 
 @breaks(
     "a_key_that_comes_or_goes_changes_a_prefix",
+    "a_clear_changes_what_was_there",
     "a_conflict_names_a_bounded_number",
     "a_conflict_names_what_changed_and_nothing_else",
     "an_old_snapshot_outlives_many_younger_ones",
+    "an_update_is_a_change_to_others",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
     "the_empty_prefix_is_every_key",
 )
@@ -78,9 +94,12 @@ class OnlyCountsUnderAPrefix(NaiveStorage):
 
 @breaks(
     "a_prefix_is_not_changed_by_keys_outside_it",
+    "a_clear_changes_what_was_there",
     "a_conflict_names_a_bounded_number",
     "a_conflict_names_what_changed_and_nothing_else",
     "a_key_that_comes_or_goes_changes_a_prefix",
+    "a_request_without_writes_changes_nothing",
+    "an_update_is_a_change_to_others",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
 )
 class TakesEveryKeyForOneUnderThePrefix(NaiveStorage):
@@ -93,7 +112,9 @@ class TakesEveryKeyForOneUnderThePrefix(NaiveStorage):
     "a_conflict_names_a_bounded_number",
     "a_conflict_names_what_changed_and_nothing_else",
     "a_prefix_with_the_keys_it_had_has_not_changed",
+    "a_request_without_writes_changes_nothing",
     "an_old_snapshot_outlives_many_younger_ones",
+    "an_update_is_a_change_to_others",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
 )
 class TakesOverwritingForAChangeOfThePrefix(NaiveStorage):
@@ -105,14 +126,59 @@ class TakesOverwritingForAChangeOfThePrefix(NaiveStorage):
         return super().commit(request)
 
 
-@breaks("each_snapshot_of_a_request_validates_what_was_observed_in_it", "a_request_without_a_snapshot_is_a_blind_one")
+@breaks(
+    "each_snapshot_of_a_request_validates_what_was_observed_in_it",
+    "a_baseline_outlives_a_conflict",
+    "a_change_since_any_baseline_is_a_conflict",
+    "a_request_without_a_snapshot_is_a_blind_one",
+)
 class ChecksTheFirstValidationOnly(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         return super().commit(CommitRequest((request.validations[0],), request.writes))
 
 
 @breaks(
+    "a_change_since_any_baseline_is_a_conflict",
+    "a_request_without_writes_changes_nothing",
+    "each_snapshot_of_a_request_validates_what_was_observed_in_it",
+)
+class ChecksTheLastValidationOnly(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        return super().commit(CommitRequest(request.validations[-1:], request.writes))
+
+
+@breaks(
+    "a_request_of_several_snapshots_commits_when_none_has_changed",
+    "a_baseline_outlives_a_conflict",
+    "a_change_since_any_baseline_is_a_conflict",
+    "a_request_without_writes_changes_nothing",
+    "each_snapshot_of_a_request_validates_what_was_observed_in_it",
+)
+class ValidatesEverythingAgainstTheFirstSnapshot(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        return super().commit(observed_in(request, 0))
+
+
+@breaks("each_snapshot_of_a_request_validates_what_was_observed_in_it")
+class ValidatesEverythingAgainstTheLastSnapshot(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        return super().commit(observed_in(request, -1))
+
+
+@breaks("a_baseline_outlives_a_conflict")
+class ForgetsWhatChangedBeforeAConflict(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        answer = super().commit(request)
+        if isinstance(answer, Conflict):
+            for seen in request.validations:
+                cast("NaiveSnapshot", seen.snapshot).log_length = len(self._log)
+        return answer
+
+
+@breaks(
     "a_conflict_names_what_changed_and_nothing_else",
+    "a_baseline_outlives_a_conflict",
+    "a_change_since_any_baseline_is_a_conflict",
     "a_conflict_names_a_bounded_number",
     "an_old_snapshot_outlives_many_younger_ones",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",

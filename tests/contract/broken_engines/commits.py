@@ -11,6 +11,9 @@ from tests.naive_storage import NaiveStorage
 
 @breaks(
     "the_first_to_commit_wins",
+    "a_baseline_outlives_a_conflict",
+    "a_change_since_any_baseline_is_a_conflict",
+    "a_clear_changes_what_was_there",
     "a_commit_that_conflicted_succeeds_from_a_fresh_snapshot",
     "a_commit_without_writes_is_validated_as_any_other",
     "a_conflict_applies_nothing",
@@ -22,7 +25,9 @@ from tests.naive_storage import NaiveStorage
     "a_put_changes_a_key",
     "a_put_of_equal_bytes_changes_a_key",
     "a_request_is_made_of_any_mapping_and_any_collections",
+    "a_request_without_writes_changes_nothing",
     "an_old_snapshot_outlives_many_younger_ones",
+    "an_update_is_a_change_to_others",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
     "the_empty_prefix_is_every_key",
     "what_changed_before_the_snapshot_has_not_changed_since",
@@ -36,10 +41,17 @@ class LosesUpdates(NaiveStorage):
 
 @breaks(
     "a_commit_applies_all_its_writes",
+    "a_clear_changes_what_was_there",
+    "a_clear_deletes_every_key",
+    "a_conditional_put_depends_on_what_there_is",
     "a_delete_of_a_key_that_existed_changes_it",
     "a_key_that_comes_or_goes_changes_a_prefix",
     "a_prefix_with_the_keys_it_had_has_not_changed",
     "a_request_is_made_of_any_mapping_and_any_collections",
+    "a_snapshot_shows_no_later_update",
+    "a_snapshot_shows_what_there_was_before_a_clear",
+    "an_update_is_a_change_to_others",
+    "an_update_stores_what_the_change_says",
     "write_skew_is_a_conflict",
 )
 class LosesTombstones(NaiveStorage):
@@ -49,6 +61,7 @@ class LosesTombstones(NaiveStorage):
 
 @breaks(
     "a_conflict_applies_nothing",
+    "a_change_since_any_baseline_is_a_conflict",
     "a_delete_of_a_key_that_existed_changes_it",
     "a_put_changes_a_key",
     "a_put_of_equal_bytes_changes_a_key",
@@ -60,6 +73,26 @@ class AppliesTheFirstWriteOfAConflict(NaiveStorage):
         answer = super().commit(request)
         if isinstance(answer, Conflict):
             self._apply(dict(list(request.writes.items())[:1]))
+        return answer
+
+
+@breaks(
+    "a_commit_without_writes_is_validated_as_any_other",
+    "a_clear_changes_what_was_there",
+    "a_request_without_writes_changes_nothing",
+)
+class CommitsWhateverWritesNothing(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        return super().commit(request) if request.writes else COMMITTED
+
+
+@breaks("a_request_without_writes_changes_nothing")
+class TakesWhatWasValidatedForAChange(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        answer = super().commit(request)
+        if not request.writes:
+            for seen in request.validations:
+                self._log += seen.keys
         return answer
 
 
@@ -88,6 +121,8 @@ class AppliesWhatComesBeforeItsLimit(LimitedStorage):
 @breaks(
     "a_refused_commit_is_no_change_to_others",
     "a_refused_transaction_may_go_on",
+    "a_refused_update_changes_nothing",
+    "an_update_that_leaves_everything_as_it_is_is_no_change",
     "deleting_an_absent_key_changes_nothing",
 )
 class TakesWhatItRefusesForAChange(LimitedStorage):

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from kvs.domain.changes import Change, Updated
 from kvs.domain.transaction import CommitRequest, Committed, Conflict
+from kvs.domain.values import Key
 from kvs.engine import StorageOpenError
 from kvs.ports.storage import Storage
 from kvs_wholefile import WholeFileStorage, locked
@@ -32,10 +34,12 @@ class DurableStorage(WholeFileStorage):
 
 @breaks(
     "what_was_synced_is_there_after_a_reopen",
+    "a_clear_lasts",
     "a_commit_outlives_a_killed_process_whole_or_not_at_all",
     "a_reopened_engine_tells_what_has_changed",
     "deletes_last",
     "the_last_value_lasts",
+    "updates_last",
     "what_conflicted_is_not_there_after_a_reopen",
     "what_was_synced_outlives_a_killed_process",
 )
@@ -55,7 +59,9 @@ class WritesWhenItIsClosed(DurableStorage):
 
 @breaks(
     "deletes_last",
+    "a_clear_lasts",
     "a_commit_outlives_a_killed_process_whole_or_not_at_all",
+    "updates_last",
     "what_was_synced_is_there_after_a_reopen",
     "what_was_synced_outlives_a_killed_process",
 )
@@ -70,7 +76,9 @@ class BringsBackWhatWasDeleted(DurableStorage):
 
 @breaks(
     "the_last_value_lasts",
+    "a_clear_lasts",
     "a_commit_outlives_a_killed_process_whole_or_not_at_all",
+    "updates_last",
     "what_was_synced_is_there_after_a_reopen",
     "what_was_synced_outlives_a_killed_process",
 )
@@ -78,6 +86,21 @@ class WritesTheFirstTimeOnly(DurableStorage):
     def sync(self) -> None:
         if not self._saved:
             super().sync()
+
+
+@breaks("updates_last")
+class DoesNotWriteUpdates(DurableStorage):
+    def update(self, key: Key, change: Change) -> Updated:
+        updated = super().update(key, change)
+        self._saved = self.commits
+        return updated
+
+
+@breaks("a_clear_lasts")
+class DoesNotWriteAClear(DurableStorage):
+    def clear(self) -> None:
+        super().clear()
+        self._saved = self.commits
 
 
 @breaks("what_conflicted_is_not_there_after_a_reopen")

@@ -8,7 +8,7 @@ from tests.contract.broken_engines.faults import breaks
 from tests.naive_storage import NaiveStorage, under
 
 
-@breaks("a_delete_tells_whether_the_key_was_there", "an_engine_starts_empty")
+@breaks("a_delete_tells_whether_the_key_was_there", "a_clear_deletes_every_key", "an_engine_starts_empty")
 class DeletesWhatIsNotThere(NaiveStorage):
     def delete(self, key: Key) -> bool:
         return super().delete(key) or True
@@ -16,9 +16,12 @@ class DeletesWhatIsNotThere(NaiveStorage):
 
 @breaks(
     "values_are_any_bytes",
+    "a_change_since_any_baseline_is_a_conflict",
     "a_commit_applies_all_its_writes",
     "a_key_is_not_changed_by_what_happens_to_others",
     "a_request_of_several_snapshots_commits_when_none_has_changed",
+    "a_request_without_writes_changes_nothing",
+    "an_update_stores_what_the_change_says",
     "deleting_an_absent_key_changes_nothing",
 )
 class TakesTheEmptyValueForNone(NaiveStorage):
@@ -35,7 +38,9 @@ class ReturnsViews(NaiveStorage):
 
 @breaks(
     "what_was_put_is_there_at_once",
+    "a_clear_deletes_every_key",
     "a_prefix_of_ff_has_no_end",
+    "an_update_stores_what_the_change_says",
     "keys_are_any_bytes",
     "values_are_any_bytes",
 )
@@ -51,8 +56,12 @@ class CountsWhatWasThereAtTheLastSync(NaiveStorage):
 
 @breaks(
     "what_was_deleted_is_gone_at_once",
+    "a_clear_deletes_every_key",
     "a_commit_applies_all_its_writes",
     "a_request_is_made_of_any_mapping_and_any_collections",
+    "a_snapshot_shows_no_later_update",
+    "a_snapshot_shows_what_there_was_before_a_clear",
+    "an_update_stores_what_the_change_says",
     "write_skew_is_a_conflict",
 )
 class ScansEveryKeyThereEverWas(NaiveStorage):
@@ -60,7 +69,7 @@ class ScansEveryKeyThereEverWas(NaiveStorage):
         return [key for key in under(set(self._log), prefix) if key > after][:limit]
 
 
-@breaks("stats_are_figures_by_name")
+@breaks("stats_are_figures_by_name", "a_clear_deletes_every_key")
 class TellsHowManyWritesThereWere(NaiveStorage):
     def stats(self) -> Mapping[str, int]:
         return {"keys": len(self._log)}

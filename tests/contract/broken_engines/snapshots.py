@@ -9,14 +9,19 @@ from tests.naive_storage import NaiveSnapshot, NaiveStorage, under
 
 @breaks(
     "a_snapshot_shows_nothing_that_came_later",
+    "a_baseline_outlives_a_conflict",
+    "a_clear_changes_what_was_there",
     "a_conflict_names_a_bounded_number",
     "a_conflict_names_what_changed_and_nothing_else",
     "a_key_that_changed_before_and_after_a_snapshot_has_changed",
     "a_key_that_comes_or_goes_changes_a_prefix",
     "a_snapshot_counts_nothing_that_came_later",
     "a_snapshot_of_nothing_stays_empty",
+    "a_snapshot_shows_no_later_update",
+    "a_snapshot_shows_what_there_was_before_a_clear",
     "a_sync_changes_nothing_that_can_be_seen",
     "an_old_snapshot_outlives_many_younger_ones",
+    "an_update_is_a_change_to_others",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
     "snapshots_of_different_moments_each_show_their_own",
     "the_empty_prefix_is_every_key",
@@ -37,6 +42,7 @@ class _CountsOthers(NaiveSnapshot):
 @breaks(
     "a_snapshot_counts_nothing_that_came_later",
     "a_snapshot_of_nothing_stays_empty",
+    "a_snapshot_shows_what_there_was_before_a_clear",
     "snapshots_of_different_moments_each_show_their_own",
 )
 class SnapshotsCountLaterCommits(NaiveStorage):

@@ -3,6 +3,7 @@
 import threading
 from contextlib import nullcontext
 
+from kvs.domain.changes import Change, Updated
 from kvs.domain.values import Key, Value
 from tests.contract.broken_engines.faults import breaks
 from tests.naive_storage import LockedStorage, NaiveSnapshot, NaiveStorage
@@ -21,6 +22,33 @@ class LooksBeforeItLocks(LockedStorage):
         present = self.get(key) is not None
         super().delete(key)
         return present
+
+
+@breaks("updates_of_several_threads_all_count")
+class AsksBeforeItLocks(LockedStorage):
+    def update(self, key: Key, change: Change) -> Updated:
+        old = self.get(key)
+        pending = change(old)
+        return super().update(key, lambda _: pending)
+
+
+@breaks("a_put_where_there_is_nothing_is_done_by_one_thread_only")
+class LocksWhatIsThereOnly(LockedStorage):
+    def update(self, key: Key, change: Change) -> Updated:
+        if self.get(key) is not None:
+            return super().update(key, change)
+        pending = change(None)
+        if isinstance(pending, bytes):
+            self.put(key, pending)
+            return None, pending
+        return None, None
+
+
+@breaks("a_clear_is_seen_whole_or_not_at_all")
+class ClearsKeyByKey(LockedStorage):
+    def clear(self) -> None:
+        for key in self.scan(b"", b"", 1 << 20):
+            self.delete(key)
 
 
 @breaks("a_snapshot_is_stable_while_other_threads_commit")

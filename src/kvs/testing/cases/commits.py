@@ -1,5 +1,6 @@
 """Commit: all the writes of a request are applied, or none; and only if nothing that was observed has changed."""
 
+import pytest
 from immutables import Map
 
 from kvs.domain.transaction import CommitRequest, Committed, Conflict, Validation
@@ -81,6 +82,28 @@ class CommitCases(StorageCases):
         snapshot = storage.snapshot()
         storage.put(b"k", b"")
         assert isinstance(commit(storage, snapshot, {}, [b"k"]), Conflict)
+
+    @pytest.mark.parametrize("changed", [False, True])
+    def test_a_request_without_writes_changes_nothing(self, storage: Storage, changed: bool) -> None:
+        """Commit: all that is asked is whether the validations hold at this moment, each of a snapshot of its own."""
+        put_all(storage, b"a", b"b")
+        first, other = storage.snapshot(), storage.snapshot()
+        storage.put(b"b", b"")
+        second = storage.snapshot()
+        if changed:
+            storage.delete(b"a")
+        before = contents(storage)
+        answer = storage.commit(CommitRequest((Validation(first, [b"a"], []), Validation(second, [b"b"], [b"b"])), {}))
+        first.close()
+        second.close()
+        if changed:
+            assert isinstance(answer, Conflict)
+            assert (answer.keys, answer.prefixes) == ((b"a",), ())
+        else:
+            assert isinstance(answer, Committed)
+            assert isinstance(commit(storage, other, {b"mine": b""}, [b"a"], [b""]), Committed)
+            before[b"mine"] = b""
+        assert contents(storage) == before
 
     def test_a_request_of_several_snapshots_commits_when_none_has_changed(self, storage: Storage) -> None:
         """Commit: each validation has a snapshot of its own; the writes are applied once."""

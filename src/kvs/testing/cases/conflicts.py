@@ -2,10 +2,10 @@
 
 import pytest
 
-from kvs.domain.transaction import MAX_CONFLICTS_NAMED, CommitRequest, Conflict, Validation
+from kvs.domain.transaction import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, Validation
 from kvs.domain.values import Key
-from kvs.ports.storage import Storage
-from kvs.testing.cases.base import StorageCases, commit, put_all
+from kvs.ports.storage import Snapshot, Storage
+from kvs.testing.cases.base import StorageCases, commit, contents, put_all
 
 
 class ConflictCases(StorageCases):
@@ -58,3 +58,44 @@ class ConflictCases(StorageCases):
         assert isinstance(answer, Conflict)
         assert answer.keys == conflicts
         assert answer.prefixes == (b"o",)  # for it was listed in the second, and `other` came afterwards
+
+    @pytest.mark.parametrize("changed", [0, 1, 2, None])
+    def test_a_change_since_any_baseline_is_a_conflict(self, storage: Storage, changed: int | None) -> None:
+        """Commit: as when a client fixes a baseline per key. Each of them counts, and the conflict names its key."""
+        keys = [b"a", b"b", b"c"]
+        baselines: list[Validation] = []
+        for key in keys:
+            storage.put(key, b"before its baseline")
+            baselines.append(Validation(storage.snapshot(), [key], []))
+        if changed is not None:
+            storage.put(keys[changed], b"after its baseline")
+        before = contents(storage)
+        answer = storage.commit(CommitRequest(tuple(baselines), {b"mine": b""}))
+        for baseline in baselines:
+            assert isinstance(baseline.snapshot, Snapshot)
+            baseline.snapshot.close()
+        if changed is None:
+            assert isinstance(answer, Committed)
+            assert storage.get(b"mine") == b""
+        else:
+            assert isinstance(answer, Conflict)
+            assert (answer.keys, answer.prefixes) == ((keys[changed],), ())
+            assert contents(storage) == before
+
+    def test_a_baseline_outlives_a_conflict(self, storage: Storage) -> None:
+        """Commit: a snapshot is there until it is closed; who conflicted for another one validates it again."""
+        put_all(storage, b"k", b"r")
+        baseline, read = storage.snapshot(), storage.snapshot()
+        storage.put(b"r", b"changed")
+        request = CommitRequest((Validation(baseline, [b"k"], []), Validation(read, [b"r"], [])), {b"mine": b""})
+        for _ in range(2):
+            answer = storage.commit(request)
+            assert isinstance(answer, Conflict)
+            assert answer.keys == (b"r",)
+        assert (baseline.get(b"r"), read.get(b"r")) == (b"value of r", b"value of r")
+        read.close()
+        read = storage.snapshot()
+        request = CommitRequest((Validation(baseline, [b"k"], []), Validation(read, [b"r"], [])), {b"mine": b""})
+        assert isinstance(storage.commit(request), Committed)
+        baseline.close()
+        read.close()

@@ -7,11 +7,13 @@ from typing import ClassVar
 
 import pytest
 
+from kvs.domain.changes import PutIfAbsent, Remove, Replace
 from kvs.domain.transaction import CommitRequest, Committed, Conflict
 from kvs.domain.values import TOMBSTONE
 from kvs.engine import StorageOpenError
 from kvs.ports.storage import Storage
 from kvs.testing.cases.base import StorageCases, commit, contents, put_all, settle
+from kvs.testing.cases.updates import MORE_THAN_A_PAGE, Says
 from kvs.testing.process import FILLED, count_up, fill, hold, running
 
 
@@ -67,6 +69,42 @@ class DurabilityCases(StorageCases):
                 settle(storage)
                 storage.put(b"k", b"%d" % number)
                 settle(storage)
+
+    def test_updates_last(self, tmp_path: Path) -> None:
+        """Durability: what an update has put or deleted, each followed by a sync of its own."""
+        with self.open_storage_in(tmp_path) as storage:
+            put_all(storage, b"a", b"b", b"c")
+            settle(storage)
+            for key, change in (
+                (b"a", Replace(b"new")),
+                (b"b", Remove()),
+                (b"n", PutIfAbsent(b"")),
+                (b"c", Says(None)),
+            ):
+                storage.update(key, change)
+                settle(storage)
+        with self.open_storage_in(tmp_path) as storage:
+            assert contents(storage) == {b"a": b"new", b"c": b"value of c", b"n": b""}
+
+    def test_a_clear_lasts(self, tmp_path: Path) -> None:
+        """Durability: nothing of what there was before it comes back, and what came after it is there."""
+        with self.open_storage_in(tmp_path) as storage:
+            put_all(storage, *MORE_THAN_A_PAGE)
+            settle(storage)
+        with self.open_storage_in(tmp_path) as storage:
+            storage.put(b"0000", b"overwritten")
+            storage.clear()
+            settle(storage)
+        with self.open_storage_in(tmp_path) as storage:
+            assert contents(storage) == {}
+            put_all(storage, b"a", b"b")
+            settle(storage)
+            put_all(storage, b"c")
+            storage.clear()
+            put_all(storage, b"b", b"d")
+            settle(storage)
+        with self.open_storage_in(tmp_path) as storage:
+            assert contents(storage) == {b"b": b"value of b", b"d": b"value of d"}
 
     def test_what_conflicted_is_not_there_after_a_reopen(self, tmp_path: Path) -> None:
         """Durability: a conflict has applied nothing, in memory nor on disk."""

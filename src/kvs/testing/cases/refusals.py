@@ -9,6 +9,7 @@ from kvs.domain.transaction import CommitRequest, Committed, Validation
 from kvs.domain.values import TOMBSTONE, Key, Pending
 from kvs.ports.storage import Storage
 from kvs.testing.cases.base import StorageCases, commit, contents, put_all
+from kvs.testing.cases.updates import Says
 
 
 class RefusalCases(StorageCases):
@@ -51,3 +52,19 @@ class RefusalCases(StorageCases):
         assert snapshot.get(b"a") == b"value of a"
         assert isinstance(commit(storage, snapshot, {b"a": b"mine"}, [b"a"], [b""]), Committed)
         assert storage.get(b"a") == b"mine"
+
+    def test_a_refused_update_changes_nothing(self, storage: Storage, refused: Mapping[Key, Pending]) -> None:
+        """Failure: ``LimitError`` means that nothing was applied, by an update as by a commit."""
+        put_all(storage, b"a")
+        expected = contents(storage)
+        for key, pending in refused.items():
+            snapshot = storage.snapshot()
+            try:
+                _, after = storage.update(key, Says(pending))
+            except LimitError:
+                assert isinstance(commit(storage, snapshot, {}, [key], [b""]), Committed)
+                break
+            snapshot.close()
+            if after is not None:
+                expected[key] = after
+        assert contents(storage) == expected

@@ -5,10 +5,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import pytest
 
+from kvs.domain.changes import Add, PutIfAbsent
 from kvs.domain.transaction import Committed
 from kvs.ports.storage import Storage
 from kvs.testing.cases.base import StorageCases, commit
@@ -86,6 +88,55 @@ class ThreadCases(StorageCases):
 
         at_once(*[increments] * THREADS)
         assert blocking.get(b"n") == b"%d" % (THREADS * ROUNDS)
+
+    def test_updates_of_several_threads_all_count(self, blocking: Storage) -> None:
+        """``update``: nobody comes between the value that the change is asked with and the one that follows it."""
+
+        def increments() -> None:
+            for _ in range(ROUNDS):
+                blocking.update(b"n", Add(1))
+
+        at_once(*[increments] * THREADS)
+        assert blocking.get(b"n") == b"%d" % (THREADS * ROUNDS)
+
+    def test_a_put_where_there_is_nothing_is_done_by_one_thread_only(self, blocking: Storage) -> None:
+        """``update``: of several threads that each put under a key if it is absent one does, and is told so."""
+        keys = [b"%d" % number for number in range(5 * ROUNDS)]
+        winners: list[tuple[bytes, bytes]] = []
+
+        def claim(name: bytes) -> None:
+            for key in keys:
+                before, after = blocking.update(key, PutIfAbsent(name))
+                assert after is not None
+                if before is None:
+                    winners.append((key, name))
+                else:
+                    assert before == after
+
+        at_once(*[partial(claim, b"%d" % number) for number in range(THREADS)])
+        assert sorted(winners) == sorted((key, blocking.get(key)) for key in keys)
+
+    def test_a_clear_is_seen_whole_or_not_at_all(self, blocking: Storage) -> None:
+        """Consistency: a clear is atomic with respect to every other call."""
+        written = threading.Event()
+        keys = [b"p%d" % number for number in range(10)]
+
+        def write() -> None:
+            try:
+                for _ in range(ROUNDS):
+                    commit(blocking, blocking.snapshot(), dict.fromkeys(keys, b""))
+                    blocking.clear()
+            finally:
+                written.set()
+
+        def read() -> None:
+            while not written.is_set():
+                snapshot = blocking.snapshot()
+                assert len(snapshot.scan(b"", b"", 100)) in (0, len(keys))
+                snapshot.close()
+
+        at_once(write, *[read] * (THREADS - 1))
+        assert blocking.count(b"") == 0
 
     def test_a_delete_is_answered_true_on_one_thread_only(self, blocking: Storage) -> None:
         """Consistency: every call is atomic with respect to every other, so a key that was put once goes once."""

@@ -71,7 +71,6 @@ def _scan(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     peer.scanning = cursor, after  # for the same again, if there is no answer yet
     count = min(count, MAX_SCAN_COUNT)
     page = session.keys(b"" if glob is None else glob.prefix, after, count)
-    peer.scanning = None
     more = len(page) == count
     room_bytes = peer.limits.max_reply_bytes
     for place, key in enumerate(page):
@@ -81,6 +80,7 @@ def _scan(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
             more = True
             break
     following = peer.shared.cursors.issue(page[-1]) if more else 0
+    peer.scanning = (following, page[-1]) if more else None  # whatever cursors others are given until it goes on
     keys = [key for key in page if typed and (glob is None or glob(key))]
     return replies.array([replies.bulk(b"%d" % following), replies.bulks(keys)])
 

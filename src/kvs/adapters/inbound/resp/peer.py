@@ -61,7 +61,7 @@ class Peer:
         queue_bytes: What they hold.
         spoiled: One was refused, and EXEC will refuse all.
         closing: The conversation is over, behind the reply to this command.
-        scanning: The cursor that has been looked up for a SCAN that is not answered, and its key.
+        scanning: The cursor that was looked up for a SCAN that is not answered, or was given last; and its key.
     """
 
     __slots__ = (

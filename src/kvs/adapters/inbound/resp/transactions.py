@@ -4,18 +4,16 @@ What MULTI queues becomes one transaction at EXEC, which depends on the baseline
 each refuses to begin inside the other.
 """
 
-from functools import partial
 from typing import Final, final
 
 from kvs.adapters.inbound.messages import conflict_message
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.keyspace import MANY_KEYS, NO_KEYS
 from kvs.adapters.inbound.resp.peer import AT_ONCE, REFUSED, Command, Peer
-from kvs.application.listing import insist
 from kvs.application.units import reply_too_large
 from kvs.domain.errors import KvsError, UsageError
 from kvs.domain.transaction import Committed, Conflict
-from kvs.ports.inbound import Session
+from kvs.ports.inbound import Session, Unfinished
 
 EXECABORT: Final = b"-EXECABORT Transaction discarded because of previous errors.\r\n"
 
@@ -48,12 +46,16 @@ class QueuedCommands:
         answered: list[bytes] = []
         room_bytes = peer.limits.max_reply_bytes
         for command, arguments in peer.queue or ():
-            try:
-                reply = insist(partial(command.run, session, peer, arguments))
-            except KvsError as error:
-                if not session.depth:
-                    raise
-                reply = replies.error(error)
+            reply = b""
+            while not reply:
+                try:
+                    reply = command.run(session, peer, arguments)
+                except Unfinished:
+                    continue  # nobody else may have a turn before EXEC is answered
+                except KvsError as error:
+                    if not session.depth:
+                        raise
+                    reply = replies.error(error)
             answered.append(reply)
             room_bytes -= len(reply)
             if room_bytes < 0:

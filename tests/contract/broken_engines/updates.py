@@ -1,0 +1,140 @@
+"""Engines whose ``update`` or ``clear`` is not what it should be."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from kvs.domain.changes import Change, Updated
+from kvs.domain.transaction import CommitRequest, Committed, Conflict
+from kvs.domain.values import TOMBSTONE, Key, Pending
+from kvs.ports.storage import PAGE_KEYS
+from tests.contract.broken_engines.commits import LimitedStorage
+from tests.contract.broken_engines.faults import breaks
+from tests.naive_storage import NaiveSnapshot, NaiveStorage
+
+
+@breaks("an_update_returns_the_value_before_and_after", "a_conditional_put_depends_on_what_there_is")
+class ReturnsNothingForWhatWasLeft(NaiveStorage):
+    def update(self, key: Key, change: Change) -> Updated:
+        old, pending = self._data.get(key), change(self._data.get(key))
+        if pending is not None:
+            self._apply({key: pending})
+        return old, pending if isinstance(pending, bytes) else None
+
+
+@breaks("an_update_stores_what_the_change_says", "an_update_is_a_change_to_others")
+class DeletesWhatBecomesEmpty(NaiveStorage):
+    def update(self, key: Key, change: Change) -> Updated:
+        old, new = super().update(key, change)
+        if new == b"":
+            self.delete(key)
+        return old, new
+
+
+@breaks("a_conditional_put_depends_on_what_there_is", "an_update_returns_the_value_before_and_after")
+class TellsAChangeOfNoAbsence(NaiveStorage):
+    def update(self, key: Key, change: Change) -> Updated:
+        return super().update(key, lambda old: change(old or b""))
+
+
+@breaks("what_a_change_raises_comes_out_and_nothing_has_changed")
+class MakesRoomBeforeItAsks(NaiveStorage):
+    def update(self, key: Key, change: Change) -> Updated:
+        old = self._data.pop(key, None)
+        pending = change(old)
+        if old is not None:
+            self._data[key] = old
+        return super().update(key, lambda _: pending)
+
+
+@breaks("what_a_change_raises_comes_out_and_nothing_has_changed")
+class WrapsWhatAChangeRaises(NaiveStorage):
+    def update(self, key: Key, change: Change) -> Updated:
+        try:
+            return super().update(key, change)
+        except Exception as error:
+            raise RuntimeError("the change has failed") from error
+
+
+@breaks("an_update_is_a_change_to_others")
+class UpdatesBehindEverybodysBack(NaiveStorage):
+    def update(self, key: Key, change: Change) -> Updated:
+        log_length = len(self._log)
+        updated = super().update(key, change)
+        del self._log[log_length:]
+        return updated
+
+
+@breaks("an_update_that_leaves_everything_as_it_is_is_no_change")
+class WritesWhatWasLeft(NaiveStorage):
+    def update(self, key: Key, change: Change) -> Updated:
+        old, new = super().update(key, change)
+        self._apply({key: TOMBSTONE if new is None else new})
+        return old, new
+
+
+@breaks("a_refused_update_changes_nothing")
+class NotesAnUpdateBeforeItIsMade(LimitedStorage):
+    def update(self, key: Key, change: Change) -> Updated:
+        pending = change(self._data.get(key))
+        if isinstance(pending, bytes):
+            self._log.append(key)
+        return super().update(key, lambda _: pending)
+
+
+@breaks("a_clear_deletes_every_key", "a_snapshot_shows_what_there_was_before_a_clear")
+class ClearsOnePage(NaiveStorage):
+    def clear(self) -> None:
+        for key in self.scan(b"", b"", PAGE_KEYS):
+            self.delete(key)
+
+
+@breaks("a_clear_changes_what_was_there")
+class ClearsBehindEverybodysBack(NaiveStorage):
+    def clear(self) -> None:
+        self._data = {}
+
+
+@breaks("a_clear_of_an_empty_engine_is_no_change", "a_clear_changes_what_was_there")
+class TakesAClearForAChangeOfEverything(NaiveStorage):
+    def clear(self) -> None:
+        super().clear()
+        self._log.append(b"")  # no key: it stands for all of them
+
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        for seen in request.validations:
+            if b"" in self._log[cast("NaiveSnapshot", seen.snapshot).log_length :]:
+                return Conflict(tuple(seen.keys), tuple(seen.prefixes))
+        return super().commit(request)
+
+
+class _CopiesWhatItWrites(NaiveStorage):
+    """Right: snapshots share the data set, and each write makes another."""
+
+    def snapshot(self) -> NaiveSnapshot:
+        return NaiveSnapshot(self._data, len(self._log))
+
+    def _apply(self, writes: Mapping[Key, Pending]) -> None:
+        self._data = dict(self._data)
+        super()._apply(writes)
+
+    def delete(self, key: Key) -> bool:
+        self._data = dict(self._data)
+        return super().delete(key)
+
+
+@breaks("a_snapshot_shows_no_later_update", "an_update_is_a_change_to_others")
+class UpdatesWhatSnapshotsShow(_CopiesWhatItWrites):
+    def update(self, key: Key, change: Change) -> Updated:
+        shown = self._data
+        updated = super().update(key, change)
+        if shown is not self._data:
+            shown.clear()
+            shown.update(self._data)
+        return updated
+
+
+@breaks("a_snapshot_shows_what_there_was_before_a_clear", "a_clear_changes_what_was_there")
+class ClearsWhatSnapshotsShow(_CopiesWhatItWrites):
+    def clear(self) -> None:
+        self._log += self._data
+        self._data.clear()
