@@ -76,12 +76,6 @@ def kvs_server() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def kvs_server_address(kvs_server: Server) -> tuple[str, int]:
-    """Return where that server is."""
-    return kvs_server.host, kvs_server.port
-
-
 @pytest.fixture
 def server(kvs_server: Server) -> Iterator[Server]:
     """Return the same, empty; whatever the test leaves must be closed by it."""

@@ -153,7 +153,7 @@ CONVERSATIONS: Final[dict[str, str]] = {
         CLIENT INFO x | CLIENT list ID 99999 99998
     """,
     "the server": r"""
-        CONFIG GET save | CONFIG GET appendonly | CONFIG GET nope | CONFIG GET SAVE | CONFIG GET sav[e] appendonl?
+        CONFIG GET save | CONFIG GET databases | CONFIG GET nope | CONFIG GET SAVE | CONFIG GET sav[e] database?
         CONFIG | CONFIG GET | CONFIG FOO | CONFIG get save save | TIME x | INFO nope | INFO nope nope2
         COMMAND GETKEYS MSET a 1 b 2 | COMMAND GETKEYS GET | COMMAND GETKEYS PING | COMMAND GETKEYS FOO
         COMMAND GETKEYS GET a | COMMAND GETKEYS get a b | COMMAND GETKEYS DEL a b c | COMMAND GETKEYS MSET a

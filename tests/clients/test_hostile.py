@@ -156,14 +156,23 @@ def test_a_request_that_was_cut_short_is_not_run(address: tuple[str, int], witne
             assert wire.rest() == b"+PONG\r\n-ERR The last request was not complete, so it was not run.\r\n"
 
 
-def test_patterns_cost_what_they_may(address: tuple[str, int], witness: Wire) -> None:
+@pytest.mark.parametrize(
+    "head", [("CONFIG", "GET"), ("COMMAND", "LIST", "FILTERBY", "PATTERN"), ("KEYS",), ("SCAN", 0, "MATCH")]
+)
+def test_patterns_cost_what_they_may(address: tuple[str, int], witness: Wire, head: tuple[str | int, ...]) -> None:
     """A pattern of a megabyte would stop the server for minutes."""
     with Wire(address) as wire:
-        for head in (("CONFIG", "GET"), ("COMMAND", "LIST", "FILTERBY", "PATTERN"), ("KEYS",), ("SCAN", 0, "MATCH")):
-            refused = wire.ask(*head, b"*[a-z]" * (MIB // 6))
-            assert isinstance(refused, Typed)
-            assert refused.kind == "-"
-        assert wire.ask("CONFIG", "GET", *["*"] * 1025) == error("ERR The patterns have 1025 bytes; 1024 are allowed.")
+        for length in (1025, MIB):
+            refused = error(f"ERR The patterns have {length} bytes; 1024 are allowed.")
+            assert wire.ask(*head, (b"*[a-z]" * MIB)[:length]) == refused
+        assert wire.ask(*head, b"none" * 256) in ([], [b"0", []])
+
+
+def test_many_patterns_cost_no_more(address: tuple[str, int], witness: Wire) -> None:
+    """All of one request are allowed as much as one."""
+    with Wire(address) as wire:
+        refused = error("ERR The patterns have 1025 bytes; 1024 are allowed.")
+        assert wire.ask("CONFIG", "GET", *["*"] * 1025) == refused
         assert wire.ask("CONFIG", "GET", *["none"] * 256) == []
 
 

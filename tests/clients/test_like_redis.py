@@ -14,6 +14,8 @@ from kvs.adapters.inbound.resp.server import CONFIG
 from kvs.adapters.inbound.resp.table import COMMANDS, SUBCOMMANDS
 from tests.clients.conversations import CONVERSATIONS, requests
 from tests.clients.wire import NULL, OK, Address, Reply, Typed, Wire, error, request, words
+from tests.integration.conftest import TRANSPORTS_AND_ENGINES, flags_of
+from tests.integration.harness import Server
 
 NO_EXPIRY: Final = error("ERR expiry is not supported: there is no EX, PX, EXAT, PXAT or KEEPTTL")
 
@@ -97,6 +99,19 @@ class Pair:
         """Leave both."""
         self.kvs.close()
         self.redis.close()
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS_AND_ENGINES)
+def kvs_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Return a server of every kind: what it says does not depend on that."""
+    with Server(*flags_of(request.param)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def kvs_server_address(kvs_server: Server) -> Address:
+    """Return where that server is."""
+    return kvs_server.host, kvs_server.port
 
 
 @pytest.fixture
