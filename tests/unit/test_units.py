@@ -208,7 +208,8 @@ CROWDS: dict[str, list[Key]] = {
     "few": [b"a", b"aa", b"b", b"\xff"],
     "each begins with the one before": [b"a" * length for length in range(1, 1011)],
     "runs of ff": [
-        b"x" + b"\xff" * run + (b"%02d" % number if number else b"") for run in range(35) for number in range(31)
+        *[b"x" + b"\xff" * run + (b"%02d" % number if number else b"") for run in range(35) for number in range(31)],
+        *[first + b"\xff" * run for first in (b"w", b"x0", b"y", b"\xff") for run in (0, 7, 8, 9, 17, 50)],
     ],
     "nothing but ff": [b"\xff" * length for length in range(1, 1011)],
     "any bytes": [bytes((number % 7, number // 7 % 256, number)) for number in range(256)]
