@@ -73,7 +73,9 @@ def section(value: Value, first: int, last: int) -> Value:
         first = max(0, first + size)
     if last < 0:
         last = max(0, last + size)
-    return value[first : last + 1] if first < size else b""  # compiled, such a slice raises SystemError
+    if first > last or first >= size:
+        return b""  # compiled, a slice like this raises SystemError
+    return value[first : last + 1]
 
 
 @dataclass(init=False)
