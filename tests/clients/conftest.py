@@ -12,6 +12,7 @@ from typing import NoReturn
 import pytest
 
 from tests.clients.wire import OK, PONG, Wire
+from tests.integration.conftest import Reused
 from tests.integration.harness import Server, polling
 
 
@@ -70,20 +71,21 @@ def redis_path() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def kvs_server() -> Iterator[Server]:
-    """Return a server with default settings, used by one test after another."""
-    with Server() as server:
-        yield server
+def reused_server() -> Iterator[Reused]:
+    """Return what lends a server with default settings."""
+    reused = Reused(Server)
+    yield reused
+    reused.end()
 
 
 @pytest.fixture
-def server(kvs_server: Server) -> Iterator[Server]:
-    """Return the same, empty; whatever the test leaves must be closed by it."""
-    with Wire((kvs_server.host, kvs_server.port)) as wire:
-        assert wire.ask("FLUSHALL") == OK
-    yield kvs_server
-    kvs_server.show_log()
-    kvs_server.check_log()
+def server(reused_server: Reused) -> Iterator[Server]:
+    """Return a server. It is empty, but not always new; a test must leave nobody connected."""
+    with reused_server.lent() as server:
+        yield server
+        if server.exit_code is None:
+            with Wire((server.host, server.port)) as wire:  # keys may be any bytes, and not only lines
+                assert wire.ask("FLUSHALL") == OK
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What is no request is refused, with the words of Redis, and holds neither memory nor anybody up."""
 
 import resource
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -9,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.clients.wire import NULL, OK, PONG, Typed, Wire, error, request
+from tests.clients.wire import NULL, OK, PONG, QUEUED, Typed, Wire, error, request
 from tests.integration.harness import PONG as LINE_PONG
 from tests.integration.harness import Client, Server, polling
 
@@ -266,6 +267,37 @@ def test_a_queue_that_never_ends() -> None:
         assert server.peak_rss_bytes() - before < 16 * MIB
 
 
+def test_replies_that_nobody_reads(server: Server) -> None:
+    """A client that asks for a gigabyte and reads nothing costs max_output_bytes, and what one tick adds to it."""
+    address = server.host, server.port
+    with ExitStack() as stack, Wire(address) as other:
+        assert other.ask("SET", "big", b"x" * (MIB // 10)) == OK
+        before = server.rss_bytes()
+        silent = [stack.enter_context(Wire(address)) for _ in range(10)]
+        for wire in silent:
+            wire.send(request("GET", "big") * 1000 + request("MULTI") + request("GET", "big") * 100 + request("EXEC"))
+        for _ in range(1000):
+            assert other.ask("GET", "nope") == NULL
+        assert server.peak_rss_bytes() - before < len(silent) * 3 * MIB + 16 * MIB
+        for wire in silent:
+            assert [wire.reply() == b"x" * (MIB // 10) for _ in range(1000)] == [True] * 1000
+            assert [wire.reply() for _ in range(101)] == [OK, *[QUEUED] * 100]
+            assert wire.reply() == [b"x" * (MIB // 10)] * 100
+
+
+def test_what_was_sent_before_the_end_is_answered() -> None:
+    """A server that is told to stop runs what it has been sent, and says so, before it closes."""
+    with Server() as server:
+        with Wire((server.host, server.port)) as wire:
+            assert wire.ask("PING") == PONG
+            with server.paused():
+                wire.send(request("INCR", "n") * 5000 + request("GET", "n") + request("START") + b"*2\r\n$3\r\nGET")
+                server.send_signal(signal.SIGTERM)
+            assert [wire.reply() for _ in range(5002)] == [*range(1, 5001), b"5000", OK]
+            assert wire.rest() == b"-ERR The last request was not complete, so it was not run.\r\n"
+        assert server.wait_exit() == 0
+
+
 CROWD: Final = 10_000
 
 GET_SEEN: Final = request("GET", "seen")
@@ -299,9 +331,11 @@ def test_a_crowd_that_sends_half_a_header(open_files: None) -> None:
             crowd.append(wire)
             if number % 100 == 0:
                 assert served.ask("INCR", "seen") == number // 100 + 1
-        clients = served.ask("CLIENT", "LIST")
-        assert isinstance(clients, bytes)
-        assert clients.count(b"\n") == CROWD + 1
+        for _ in polling("all of them have been accepted"):
+            clients = served.ask("CLIENT", "LIST")
+            assert isinstance(clients, bytes)
+            if clients.count(b"\n") == CROWD + 1:
+                break
         assert server.peak_rss_bytes() - before < CROWD * 8192 + 16 * MIB
         for number, wire in enumerate(crowd):
             wire.send(GET_SEEN[HALVES[number % len(HALVES)] :])

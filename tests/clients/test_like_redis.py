@@ -14,7 +14,7 @@ from kvs.adapters.inbound.resp.server import CONFIG
 from kvs.adapters.inbound.resp.table import COMMANDS, SUBCOMMANDS
 from tests.clients.conversations import CONVERSATIONS, requests
 from tests.clients.wire import NULL, OK, Address, Reply, Typed, Wire, error, request, words
-from tests.integration.conftest import TRANSPORTS_AND_ENGINES, flags_of
+from tests.integration.conftest import TRANSPORTS_AND_ENGINES, Reused, flags_of
 from tests.integration.harness import Server
 
 NO_EXPIRY: Final = error("ERR expiry is not supported: there is no EX, PX, EXAT, PXAT or KEEPTTL")
@@ -102,16 +102,11 @@ class Pair:
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS_AND_ENGINES)
-def kvs_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Return a server of every kind: what it says does not depend on that."""
-    with Server(*flags_of(request.param)) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def kvs_server_address(kvs_server: Server) -> Address:
-    """Return where that server is."""
-    return kvs_server.host, kvs_server.port
+def reused_server(request: pytest.FixtureRequest) -> Iterator[Reused]:
+    """Return what lends a server of every kind: what is said does not depend on that."""
+    reused = Reused(lambda: Server(*flags_of(request.param)))
+    yield reused
+    reused.end()
 
 
 @pytest.fixture
@@ -312,29 +307,22 @@ TRANSACTIONS: Final = st.one_of(
 SAID: Final = st.lists(st.tuples(st.sampled_from("AAB"), st.one_of(DATA, DATA, DATA, TRANSACTIONS)), max_size=40)
 
 
-@pytest.fixture(scope="module")
-def lasting_pairs(kvs_server_address: Address, redis_path: Path) -> Iterator[Mapping[str, Pair]]:
-    """Return connections to both servers for one example after another."""
-    with connected(kvs_server_address, redis_path) as pairs:
-        yield pairs
-
-
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(said=SAID, version=st.sampled_from([2, 3]))
-def test_anything(lasting_pairs: Mapping[str, Pair], said: list[tuple[str, str]], version: int) -> None:
+def test_anything(pairs: Mapping[str, Pair], said: list[tuple[str, str]], version: int) -> None:
     """Random commands over a few keys, by two connections, in queues and out of them, have the same replies."""
-    for pair in lasting_pairs.values():
+    for pair in pairs.values():
         assert pair.ask("RESET") == (Typed("+", b"RESET"),) * 2
-    assert lasting_pairs["A"].ask("FLUSHALL") == (OK, OK)
-    speak(lasting_pairs, version)
+    assert pairs["A"].ask("FLUSHALL") == (OK, OK)
+    speak(pairs, version)
     for sender, line in said:
-        kvs, redis = lasting_pairs[sender].ask(line)
+        kvs, redis = pairs[sender].ask(line)
         # The order of a listing is nobody's promise, nor is that of one among the replies to a queue.
         assert sorted_listings(kvs, line) == sorted_listings(redis, line), f"{sender}: {line}"
     for key in "abc":
-        kvs, redis = lasting_pairs["A"].ask("DISCARD")
+        kvs, redis = pairs["A"].ask("DISCARD")
         assert kvs == redis
-        kvs, redis = lasting_pairs["A"].ask(f"GET {key}")
+        kvs, redis = pairs["A"].ask(f"GET {key}")
         assert kvs == redis
         assert kvs != NULL or version == 2
 
