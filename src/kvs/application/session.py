@@ -220,6 +220,17 @@ class EngineSession(Session):
             raise
         return old, pending if isinstance(pending, bytes) else None
 
+    def put_all(self, entries: Mapping[Key, Value]) -> None:
+        """See :class:`kvs.ports.inbound.Session`."""
+        if self._snapshot is None:
+            if isinstance(self._commit(CommitRequest((), entries)), Conflict):
+                raise self._failed(TypeError("a conflict was answered to what depends on nothing"), writing=True)
+            return
+        stack = self._stack
+        for key, value in entries.items():
+            stack = self._grown(stack.put(key, value))
+        self._replace(stack)
+
     def clear(self) -> None:
         """See :class:`kvs.ports.inbound.Session`. O(number of keys)."""
         if self._snapshot is not None:

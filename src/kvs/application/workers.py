@@ -14,7 +14,7 @@ that are in flight, for single figures only, each of them one that there was.
 there are clients, if a client counts until its session has ended.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
@@ -191,6 +191,10 @@ class WorkerSession(Session):
     def update(self, key: Key, change: Change) -> Updated:
         """See :class:`kvs.ports.inbound.Session`."""
         return self._ask(partial(self._inner.update, key, change), at_once=self._inner.has_pending(key))
+
+    def put_all(self, entries: Mapping[Key, Value]) -> None:
+        """See :class:`kvs.ports.inbound.Session`."""
+        self._ask(partial(self._inner.put_all, entries), at_once=self.depth > 0)
 
     def clear(self) -> None:
         """See :class:`kvs.ports.inbound.Session`."""

@@ -1,7 +1,7 @@
 """The inbound port: what a client may ask. Every protocol opens its sessions here and calls nothing else."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol, TypeVar, final
 
 from kvs.domain.changes import Change, Updated
@@ -112,6 +112,10 @@ class Session(ABC):
             UsageError: From the function, too; nothing was changed.
             TooLargeError: Likewise.
         """
+
+    @abstractmethod
+    def put_all(self, entries: Mapping[Key, Value]) -> None:
+        """Store several values, all of them or none."""
 
     @abstractmethod
     def clear(self) -> None:

@@ -4,7 +4,7 @@ from typing import Final
 
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.peer import Command, Peer
-from kvs.application.units import GetMany, PutMany, PutManyIfAbsent
+from kvs.application.units import GetMany, PutManyIfAbsent
 from kvs.domain.changes import (
     INTEGER_MIN,
     Add,
@@ -132,7 +132,7 @@ def _mget(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
 
 
 def _mset(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    session.atomically(PutMany(_entries(peer, arguments)))
+    session.put_all(dict(_entries(peer, arguments)))
     return replies.OK
 
 
