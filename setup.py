@@ -25,6 +25,7 @@ HOT_MODULES = [
     "application/budget",
     "application/listing",
     "application/session",
+    "application/sessions",
     "application/units",
     "application/watches",
     "application/workers",  # only because its sessions are of a compiled class

@@ -22,7 +22,7 @@ from threading import Thread
 from typing import Any, TypeAlias, TypeVar, cast, final
 
 from kvs.application.budget import ClientsBudget
-from kvs.application.session import EngineSessions
+from kvs.application.sessions import EngineSessions
 from kvs.domain.changes import Change, Updated
 from kvs.domain.errors import KvsError
 from kvs.domain.transaction import Committed, Conflict
