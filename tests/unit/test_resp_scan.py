@@ -1,44 +1,13 @@
 """SCAN: where a listing goes on, whoever else lists meanwhile, and how little fits into a reply."""
 
-import io
-
 import pytest
 
-from kvs.adapters.inbound.clients import Clients
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.inbound.resp.cursors import MAX_CURSORS
-from kvs.adapters.inbound.resp.limits import RespLimits
-from kvs.adapters.inbound.resp.peer import Shared
-from kvs.logs import make_logger
-from tests.clients.wire import Reply, Typed, read_reply, request
-from tests.unit.sessions import UNLIMITED, Bench
+from tests.clients.wire import Typed
+from tests.unit.resp import RespServer, ask
 
 KEYS = [b"%d" % number for number in range(4)]
-
-
-class Server:
-    """Connections in RESP over one engine.
-
-    Args:
-        max_reply_bytes: See the setting.
-        max_key_bytes: See the setting.
-    """
-
-    def __init__(self, max_reply_bytes: int = UNLIMITED, max_key_bytes: int = 100) -> None:
-        self.bench = Bench()
-        self.shared = Shared(Clients(), {}, self.bench.clock, self.bench.clock)
-        self.limits = RespLimits(max_key_bytes, 0, 100, UNLIMITED, max_reply_bytes, UNLIMITED, 100, UNLIMITED)
-
-    def connect(self) -> RespConnection:
-        """Return a new connection."""
-        log = make_logger("info", "json", self.bench.log)
-        return RespConnection(self.bench.open(), self.limits, self.shared, self.bench.budget, log)
-
-
-def ask(connection: RespConnection, *words: bytes) -> Reply:
-    """Return the reply to a request."""
-    connection.receive(request(*words))
-    return read_reply(io.BytesIO(connection.take_output()))
 
 
 def scan(connection: RespConnection, cursor: bytes, count: bytes = b"1") -> tuple[bytes, list[bytes]]:
@@ -53,7 +22,7 @@ def scan(connection: RespConnection, cursor: bytes, count: bytes = b"1") -> tupl
 @pytest.mark.parametrize("transaction", [False, True])
 def test_a_listing_goes_on_whatever_others_list(transaction: bool) -> None:
     """A cursor that others make the server forget is known all the same to the connection that was given it last."""
-    server = Server()
+    server = RespServer()
     for key in KEYS:
         server.bench.storage.put(key, b"")
     mine, other = server.connect(), server.connect()
@@ -75,7 +44,7 @@ def test_a_listing_goes_on_whatever_others_list(transaction: bool) -> None:
 
 def test_a_page_has_a_key_however_long() -> None:
     """The bound of a reply is never less than the longest key."""
-    server = Server(max_reply_bytes=1)
+    server = RespServer(max_reply_bytes=1)
     keys = [bytes((code,)) * 100 for code in range(3)]
     for key in keys:
         server.bench.storage.put(key, b"")

@@ -49,7 +49,18 @@ T = TypeVar("T")
 class EngineSession(Session):
     """A session over any engine. Called by one thread at a time."""
 
-    __slots__ = ("_budget", "_job", "_limits", "_sessions", "_snapshot", "_stack", "_storage", "_unit", "_watches")
+    __slots__ = (
+        "_budget",
+        "_execution",
+        "_job",
+        "_limits",
+        "_sessions",
+        "_snapshot",
+        "_stack",
+        "_storage",
+        "_unit",
+        "_watches",
+    )
 
     def __init__(self, session_id: int, sessions: "EngineSessions", budget: ClientsBudget) -> None:
         super().__init__(session_id, Totals())
@@ -61,6 +72,7 @@ class EngineSession(Session):
         self._snapshot: Snapshot | None = None
         self._job: Page | Count | None = None  # a listing that is not done, to be asked for again
         self._unit: _UnderWay | None = None  # likewise
+        self._execution: _Execution | None = None  # likewise; a unit may be under way in it
         self._watches: Watches | None = None
 
     @property
@@ -83,6 +95,11 @@ class EngineSession(Session):
     def retained_bytes(self) -> int:
         """What the open transaction holds in memory."""
         return self._stack.retained_bytes
+
+    @property
+    def unanswered(self) -> bool:
+        """See :class:`kvs.ports.inbound.Session`."""
+        return self._job is not None or self._unit is not None or self._execution is not None
 
     @property
     def watching(self) -> bool:
@@ -237,7 +254,7 @@ class EngineSession(Session):
         if not read_only:
             if self._snapshot is not None:
                 return self._in_frame(unit)
-            return cast("T", self._alone(unit, ()))  # a conflict only comes of baselines
+            return cast("T", self._alone(_Execution(unit), ()))  # a conflict only comes of baselines
         under_way, self._unit = self._unit, None
         if under_way is None:
             under_way = _UnderWay(unit, alone=self._snapshot is None)
@@ -284,18 +301,29 @@ class EngineSession(Session):
 
     def execute(self, unit: Callable[[Session], T]) -> T | Conflict:
         """See :class:`kvs.ports.inbound.Session`."""
-        if self._snapshot is not None:
-            raise UsageError("EXEC inside a transaction that START opened.")
+        execution, self._execution = self._execution, None
+        if execution is None:
+            if self._snapshot is not None:
+                raise UsageError("EXEC inside a transaction that START opened.")
+            execution = _Execution(unit)
+        elif execution.unit != unit:
+            raise RuntimeError("another unit was asked for while one was under way")
+        watches = self._watches
+        unfinished = False
         try:
-            watches = self._watches
-            answer = self._alone(unit, ()) if watches is None else self._depending(unit, watches)
+            answer = self._alone(execution, ()) if watches is None else self._depending(execution, watches)
+        except Unfinished:
+            unfinished = True
+            self._execution = execution
+            raise
         finally:
-            self.unwatch()
+            if not unfinished:
+                self.unwatch()
         if isinstance(answer, Conflict):
             self.totals.conflicted += 1
-        else:
-            self.totals.committed += 1
-        return answer
+            return answer
+        self.totals.committed += 1
+        return cast("T", answer)
 
     def start(self, *, read_only: bool = False) -> None:
         """See :class:`kvs.ports.inbound.Session`. O(1)."""
@@ -389,34 +417,41 @@ class EngineSession(Session):
         self._replace(merged)
         return answer
 
-    def _alone(self, unit: Callable[[Session], T], baselines: tuple[Validation, ...]) -> T | Conflict:
-        """Run a unit as a transaction, again and again until nobody came before.
+    def _alone(self, execution: "_Execution", baselines: tuple[Validation, ...]) -> object:
+        """Run a unit as a transaction, again and again until nobody came before; or go on with it.
 
         Returns:
             What came out of it, or a conflict: one of the baselines does not hold.
         """
-        for _ in range(MAX_ATTEMPTS):
-            self._begin()
+        while execution.attempts < MAX_ATTEMPTS:
+            if self._snapshot is None:
+                self._begin()
+            unfinished = False
             try:
-                result = unit(self)
+                result = execution.unit(self)
                 request = self._stack.request()
                 reads = request.validations if request.writes else ()  # by itself, a snapshot is consistent
                 answer = self._commit(CommitRequest(baselines + reads, request.writes))
+            except Unfinished:
+                unfinished = True
+                raise
             finally:
-                self._end()
+                if not unfinished:
+                    self._end()
+            execution.attempts += 1
             if isinstance(answer, Committed):
                 return result
             if any(key in baseline.keys for baseline in baselines for key in answer.keys):
                 return answer  # and not one that only what the unit itself has read is to blame for
         raise crowded_out()
 
-    def _depending(self, unit: Callable[[Session], T], watches: Watches) -> T | Conflict:
+    def _depending(self, execution: "_Execution", watches: Watches) -> object:
         """Run a unit as a transaction that depends on baselines."""
         lost = Conflict(tuple(islice(watches.keys, MAX_CONFLICTS_NAMED)), ())
         if self._has_lost(watches):
             return lost
         try:
-            return self._alone(unit, watches.validations())
+            return self._alone(execution, watches.validations())
         except TimedOutError:
             if self._has_lost(watches):  # only just now, which an engine on worker threads may do at any time
                 return lost
@@ -476,6 +511,7 @@ class EngineSession(Session):
         self._snapshot = None
         self._job = None
         self._unit = None
+        self._execution = None
         self._replace(IDLE)
         if snapshot is not None:
             self._close(snapshot)
@@ -522,6 +558,17 @@ class EngineSession(Session):
                 "The storage engine failed; the writes may have been applied. Read before you retry."
             )
         return InternalError("The storage engine failed; an open transaction was ended.")
+
+
+@final
+class _Execution:
+    """A unit that is run as a transaction of its own, and how often others came before."""
+
+    __slots__ = ("attempts", "unit")
+
+    def __init__(self, unit: Callable[[Session], object]) -> None:
+        self.unit = unit
+        self.attempts = 0
 
 
 @final

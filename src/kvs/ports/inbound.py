@@ -159,7 +159,8 @@ class Session(ABC):
         """Run several calls as one transaction, if nothing watched has changed; then forget all baselines.
 
         Args:
-            unit: Makes the calls, on the session that it is given. It may be run more than once.
+            unit: Makes the calls, on the session that it is given. It may be run more than once, and it may let
+                ``Unfinished`` out, and is then called again.
 
         Returns:
             What came out of the calls. A conflict, and nothing was applied, if a baseline does not hold any more, or

@@ -22,9 +22,6 @@ from kvs.ports.inbound import Session, Unfinished
 if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
 
-ARGUMENTS_PER_COST: Final = 4
-"""So many arguments of one request count for another, against ``max_tick_requests``."""
-
 SCANS: Final = BUILD == "compiled"
 """Interpreted, going byte by byte would cost more than it saves."""
 
@@ -150,6 +147,7 @@ class RespConnection(Conversation):
                         parser.drop()
                     break
             self._held_back = None
+            self._share -= 1
             try:
                 self._reply(self._answer(arguments))
             except Unfinished:
@@ -202,10 +200,11 @@ class RespConnection(Conversation):
         except KvsError:
             peer.spoiled = peer.queue is not None
             raise
-        self._share -= command.cost - 1 + len(arguments) // ARGUMENTS_PER_COST
+        self._share -= command.cost_of(arguments) - 1
         if peer.queue is not None:
             self._share -= len(peer.queue)
         reply = command.run(session, peer, arguments)
+        self._share -= peer.take_extra_cost()
         self.closing = peer.closing
         return reply
 

@@ -163,7 +163,7 @@ COMMANDS: Final[list[Command]] = [
     Command("type", _type, 2, "readonly fast", ONE_KEY, "generic", "Returns string, or none."),
     Command("keys", _keys, 2, "readonly", NO_KEYS, "generic", "Lists the keys that match a pattern.", cost=SLOW_COST),
     Command("scan", _scan, -2, "readonly", NO_KEYS, "generic", "Lists keys, some at a time.", cost=SLOW_COST),
-    Command("randomkey", _randomkey, 1, "readonly", NO_KEYS, "generic", "Returns any key.", cost=SLOW_COST),
+    Command("randomkey", _randomkey, 1, "readonly", NO_KEYS, "generic", "Returns any key.", cost=4 * SLOW_COST),
     Command("rename", _rename, 3, "write", TWO_KEYS, "generic", "Gives a value another key."),
     Command("renamenx", _renamenx, 3, "write fast", TWO_KEYS, "generic", "The same, if that key is not there."),
     Command("copy", _copy, -3, "write denyoom", TWO_KEYS, "generic", "Stores a value under another key as well."),

@@ -3,7 +3,7 @@
 from typing import Final
 
 from kvs.adapters.inbound.resp import replies
-from kvs.adapters.inbound.resp.peer import Command, Peer
+from kvs.adapters.inbound.resp.peer import COPIED_BYTES_PER_COST, Command, Peer
 from kvs.application.units import GetMany, PutManyIfAbsent
 from kvs.domain.changes import (
     INTEGER_MIN,
@@ -20,7 +20,7 @@ from kvs.domain.changes import (
     section,
 )
 from kvs.domain.errors import TooLargeError, UsageError
-from kvs.domain.values import Value
+from kvs.domain.values import Key, Value
 from kvs.ports.inbound import Session
 
 EXPIRY_OPTIONS: Final = (b"EX", b"PX", b"EXAT", b"PXAT", b"KEEPTTL")
@@ -84,7 +84,7 @@ def _getdel(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
 
 
 def _append(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    return _length(session.update(arguments[1], Append(arguments[2], peer.limits.max_value_bytes))[1])
+    return _copied(session, peer, arguments[1], Append(arguments[2], peer.limits.max_value_bytes))
 
 
 def _strlen(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
@@ -100,7 +100,7 @@ def _setrange(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     offset = integer(arguments[2])
     if offset < 0:
         raise UsageError("offset is out of range")
-    return _length(session.update(arguments[1], Overwrite(offset, arguments[3], peer.limits.max_value_bytes))[1])
+    return _copied(session, peer, arguments[1], Overwrite(offset, arguments[3], peer.limits.max_value_bytes))
 
 
 def _incr(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
@@ -138,6 +138,13 @@ def _mset(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
 
 def _msetnx(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     return replies.ONE if session.atomically(PutManyIfAbsent(_entries(peer, arguments))) else replies.ZERO
+
+
+def _copied(session: Session, peer: Peer, key: Key, change: Change) -> bytes:
+    """Make a change that copies the value, and return the length of the new one."""
+    _, new = session.update(key, change)
+    peer.extra_cost = len(new or b"") // COPIED_BYTES_PER_COST
+    return _length(new)
 
 
 def _length(value: Value | None) -> bytes:

@@ -22,10 +22,15 @@ EXECABORT: Final = b"-EXECABORT Transaction discarded because of previous errors
 class QueuedCommands:
     """The unit that EXEC runs: each command has a reply of its own, an error too, and the others go on."""
 
-    __slots__ = ("_peer",)
+    __slots__ = ("_answered", "_peer", "_room_bytes")
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
+        self._begin()
+
+    def _begin(self) -> None:
+        self._answered: list[bytes] = []
+        self._room_bytes = self._peer.limits.max_reply_bytes
 
     def __eq__(self, other: object) -> bool:
         """Compare whose queue it is: a client has one at a time."""
@@ -41,26 +46,35 @@ class QueuedCommands:
         Raises:
             KvsError: From the engine, which ended the transaction.
             LimitError: The replies together are longer than one may be.
+            Unfinished: It has done a share.
         """
-        peer = self._peer
-        answered: list[bytes] = []
-        room_bytes = peer.limits.max_reply_bytes
-        for command, arguments in peer.queue or ():
-            reply = b""
-            while not reply:
-                try:
-                    reply = command.run(session, peer, arguments)
-                except Unfinished:
-                    continue  # nobody else may have a turn before EXEC is answered
-                except KvsError as error:
-                    if not session.depth:
-                        raise
-                    reply = replies.error(error)
-            answered.append(reply)
-            room_bytes -= len(reply)
-            if room_bytes < 0:
-                raise reply_too_large(peer.limits.max_reply_bytes)
+        try:
+            answered = self._answer_all(session)
+        except KvsError:
+            self._begin()
+            raise
+        self._begin()
         return answered
+
+    def _answer_all(self, session: Session) -> list[bytes]:
+        peer = self._peer
+        queue = peer.queue or []
+        share = peer.limits.max_tick_requests
+        for command, arguments in queue[len(self._answered) :]:
+            if share <= 0:
+                raise Unfinished
+            try:
+                reply = command.run(session, peer, arguments)
+            except KvsError as error:
+                if not session.depth:
+                    raise
+                reply = replies.error(error)
+            share -= command.cost_of(arguments) + peer.take_extra_cost()
+            self._answered.append(reply)
+            self._room_bytes -= len(reply)
+            if self._room_bytes < 0:
+                raise reply_too_large(peer.limits.max_reply_bytes)
+        return self._answered
 
 
 def _multi(session: Session, peer: Peer, _: list[bytes]) -> bytes:
