@@ -96,8 +96,10 @@ def _getkeys(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
 
 def _described(peer: Peer, command: Command) -> bytes:
     """Return what COMMAND INFO tells of a command."""
-    categories = [b"@" + command.group.replace(b"generic", b"keyspace")]
+    categories = [b"@" + command.group.replace(b"generic", b"keyspace").replace(b"transactions", b"transaction")]
     categories += [b"@" + flag.replace(b"readonly", b"read") for flag in command.flags if flag in CATEGORIES]
+    if b"fast" not in command.flags:
+        categories.append(b"@slow")
     return replies.array(
         [
             replies.bulk(command.name),
