@@ -25,6 +25,7 @@ HOT_MODULES = [
     "application/budget",
     "application/listing",
     "application/session",
+    "application/sessions",
     "application/units",
     "application/watches",
     "application/workers",  # only because its sessions are of a compiled class
@@ -52,6 +53,7 @@ HOT_MODULES = [
     "adapters/inbound/clients",
     "adapters/inbound/connection",
     "adapters/inbound/epoll_transport",
+    "adapters/inbound/conversation",
     "adapters/inbound/json_line",
     "adapters/inbound/limits",
     "adapters/inbound/line",

@@ -8,12 +8,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from bench import clients, compare, durable, growth, machine, memory, pauses, plans, report, servers, startup
+from bench import (
+    clients,
+    compare,
+    durable,
+    growth,
+    machine,
+    memory,
+    pauses,
+    plans,
+    redis_benchmark,
+    report,
+    servers,
+    startup,
+)
 from bench.errors import BenchError
 from bench.spread import Sections
 
 RESULTS: Final = Path(__file__).parent / "results"
-COMPARED: Final = ("echo", "redis", "memcached", "kvs", "kvs-pure")
+COMPARED: Final = ("echo", "redis", "memcached", "kvs", "kvs-resp", "kvs-pure")
 COMPARISONS: Final = {"quick": plans.quick, "full": plans.full}
 
 
@@ -90,6 +103,8 @@ def _sections(options: argparse.Namespace) -> Sections:
             sections = startup.measure(_servers(options, ("redis", "kvs")), python, rounds or 20)
         case "durable":
             sections = durable.measure(python, options.keys or 1_000_000, seconds or 2.0, rounds or 5)
+        case "redis-benchmark":
+            sections = redis_benchmark.measure(python, seconds or 1.0, rounds or 5)
         case _:
             for name in _servers(options, ("kvs",)):
                 sections |= clients.measure(name, python, seconds or 3.0)
@@ -122,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         "memory": "resident bytes per key",
         "pauses": "the longest wait of one client while others do big things",
         "startup": "time from start to listening",
+        "redis-benchmark": "Redis's own benchmark, on Redis and on kvs",
         "durable": "commits on the disk beside Redis that syncs always; reads; starts",
         "clients": "1,000 busy clients against 50; 10,000 idle ones beside 200 busy ones",
     }.items():

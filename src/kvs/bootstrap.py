@@ -30,7 +30,7 @@ from kvs.adapters.inbound.resp.peer import Shared
 from kvs.adapters.inbound.server import Server, Transport
 from kvs.adapters.storage import engines
 from kvs.application.budget import ClientsBudget
-from kvs.application.session import EngineSessions, SessionLimits
+from kvs.application.sessions import EngineSessions, SessionLimits
 from kvs.application.workers import Post, Task, WorkerSessions, WorkerThreads
 from kvs.build import BUILD
 from kvs.config import ConfigError, Given, Settings, read_options

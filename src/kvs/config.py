@@ -67,7 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(ge=1, le=MAX_BYTES, description="what one RESP request may hold; never less than the longest SET"),
     ] = 64 << 20
     max_reply_bytes: Annotated[
-        int, Meta(ge=1, le=MAX_BYTES, description="what one RESP reply may hold; never less than the longest value")
+        int,
+        Meta(ge=1, le=MAX_BYTES, description="what one RESP reply may hold; never less than the longest key or value"),
     ] = 64 << 20
     max_transaction_bytes: Annotated[
         int,

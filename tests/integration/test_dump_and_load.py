@@ -1,14 +1,26 @@
 """``kvs dump`` and ``kvs load`` with a running server: all of it survives, and a dump is of one moment."""
 
+import io
 import json
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kvs.care.dump import dump as write_dump
 from kvs.care.dump_format import HEADER, entry_line, trailer_line
+from kvs.care.load import load as read_dump
+from kvs.care.place import open_sink, open_source
+from kvs.config import Configuration
+from kvs.config import load as load_configuration
+from kvs.testing.cases.base import ODD_KEYS, ODD_VALUES
+from tests.clients.wire import OK as RESP_OK
+from tests.clients.wire import Wire
 
 from .care import at, dump_from, dump_of, environment, fill, load_into, run_kvs, running_kvs
 from .conftest import StartServer
@@ -72,6 +84,58 @@ def test_every_key_and_every_value_that_a_client_can_store_survives(server: Serv
     server.clear()
     load_into(server, dump)
     assert dump_from(server) == dump
+
+
+ENGINES = {"memory": (), "sqlite": ("--storage", "sqlite")}
+
+BYTES = {
+    **{key: b"value of " + key for key in ODD_KEYS},
+    **{b"v%d" % number: value for number, value in enumerate(ODD_VALUES)},
+    **{bytes((code,)): bytes((code,)) for code in range(256)},
+    **{b"key%c" % code: b"%cvalue\r\n" % code for code in range(256)},
+    **{
+        key: key
+        for key in (b"\r\n", b"two words", b"*1\r\n$4\r\nPING\r\n", b"$-1", b"a\nPUT evil 1", b"tab\t", b"end\r")
+    },
+    b"\xff" * 8192: bytes(range(256)) * 4096,
+}
+"""What the line protocol cannot carry, and all else that may be taken for something else."""
+
+
+@pytest.mark.parametrize(("engine", "other"), list(zip(ENGINES, reversed(ENGINES), strict=True)))
+def test_any_bytes_survive(start_server: StartServer, engine: str, other: str) -> None:
+    """From a server that has got them over RESP into another with another engine, where they are the very same."""
+    source, target = start_server(*ENGINES[engine]), start_server(*ENGINES[other])
+    with Wire(("127.0.0.1", source.port)) as client:
+        for key, value in BYTES.items():
+            assert client.ask(b"SET", key, value) == RESP_OK
+    dumped = dump_from(source)
+    assert dumped == dump_of(BYTES)
+    load_into(target, dumped)
+    with Wire(("127.0.0.1", target.port)) as client:
+        assert client.ask(b"DBSIZE") == len(BYTES)
+        assert {key: client.ask(b"GET", key) for key in BYTES} == BYTES
+    assert dump_from(target) == dumped
+
+
+@pytest.fixture(scope="module")
+def lasting_server() -> Iterator[Configuration]:
+    """Return where a server is that stays for a while."""
+    with Server() as server:
+        yield load_configuration({"host": [server.host], "port": server.port}, {})
+
+
+@given(data=st.dictionaries(st.binary(min_size=1, max_size=100), st.binary(max_size=1000), max_size=20))
+def test_any_data_survives(lasting_server: Configuration, data: dict[bytes, bytes]) -> None:
+    """What was loaded is what is dumped."""
+    with Wire(("127.0.0.1", lasting_server.settings.port)) as client:
+        client.ask(b"FLUSHALL")
+    with open_sink(lasting_server) as sink:
+        read_dump(io.BytesIO(dump_of(data)), sink, 1 << 20)
+    output = io.BytesIO()
+    with open_source(lasting_server) as source:
+        write_dump(source, output)
+    assert output.getvalue() == dump_of(data)
 
 
 def test_a_dump_of_nothing_is_a_dump(server: Server) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from kvs.application.budget import ClientsBudget
-from kvs.application.session import EngineSession, EngineSessions, SessionLimits
+from kvs.application.session import EngineSession
+from kvs.application.sessions import EngineSessions, SessionLimits
 from kvs.domain.transaction import CommitRequest, Committed, Conflict
 from kvs.domain.values import Key, Value
 from kvs.logs import make_logger

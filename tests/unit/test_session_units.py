@@ -6,11 +6,11 @@ import pytest
 
 from kvs.adapters.storage.memory import MemoryStorage
 from kvs.application.session import EngineSession
-from kvs.application.units import DeleteMany, GetMany, PutMany, RandomKey
+from kvs.application.units import DeleteMany, GetMany, PutManyIfAbsent, RandomKey
 from kvs.domain.changes import Add, Change, PutIfAbsent, PutIfPresent, Remove
-from kvs.domain.errors import LimitError, StorageUnavailableError, UsageError
+from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError, UsageError
 from kvs.domain.transaction import FRAME_OVERHEAD_BYTES, CommitRequest, Committed, Conflict
-from kvs.domain.values import TOMBSTONE, Key, Pending, Value
+from kvs.domain.values import TOMBSTONE, Key, Pending, Value, entry_bytes
 from kvs.ports.inbound import Session
 from kvs.ports.storage import MAX_ATTEMPTS
 from tests.naive_storage import NaiveStorage
@@ -49,6 +49,50 @@ class Crowded(NaiveStorage):
             self.times -= 1
             self.put(self.key, b"%d" % self.commits)
         return super().commit(request)
+
+
+# Several values.
+
+
+def test_several_values_outside_a_transaction_are_one_commit() -> None:
+    """Which depends on nothing, and needs no snapshot."""
+
+    class OneCommit(NaiveStorage):
+        def put(self, key: Key, value: Value) -> None:
+            raise AssertionError(key, value)
+
+    bench = Bench(OneCommit())
+    bench.open().put_all({b"a": b"1", b"b": b"2"})
+    assert stored(bench) == {b"a": b"1", b"b": b"2"}
+    assert bench.storage.taken == 0
+    bench.assert_nothing_is_held()
+
+
+def test_a_conflict_of_what_depends_on_nothing_is_a_failure() -> None:
+    """Nobody would be told that nothing was stored."""
+
+    class Conflicting(NaiveStorage):
+        def commit(self, request: CommitRequest) -> Committed | Conflict:
+            return Conflict(tuple(request.writes), ())
+
+    bench = Bench(Conflicting())
+    with pytest.raises(OutcomeUnknownError):
+        bench.open().put_all({b"a": b"1"})
+    assert "engine_failed" in bench.log.getvalue()
+
+
+def test_several_values_in_a_transaction_are_pending_all_or_none() -> None:
+    """A limit that only the last of them would exceed leaves none."""
+    bench = Bench(max_transaction_bytes=FRAME_OVERHEAD_BYTES + 2 * entry_bytes(b"a", b"1"))
+    session, other = bench.open(), bench.open()
+    session.start()
+    with pytest.raises(LimitError):
+        session.put_all({b"a": b"1", b"b": b"2", b"c": b"3"})
+    session.put_all({b"a": b"1", b"b": b"2"})  # for which there is room, since nothing is left of the others
+    assert (session.get(b"a"), session.get(b"b"), other.get(b"a")) == (b"1", b"2", None)
+    assert isinstance(session.commit(), Committed)
+    assert stored(bench) == {b"a": b"1", b"b": b"2"}
+    bench.assert_nothing_is_held()
 
 
 # Update.
@@ -151,7 +195,8 @@ def test_a_read_only_transaction_refuses_updates_unasked() -> None:
     refused: list[Use] = [
         lambda session: session.update(b"k", change),
         lambda session: session.clear(),
-        lambda session: session.atomically(PutMany(((b"k", b""),))),
+        lambda session: session.put_all({b"k": b""}),
+        lambda session: session.atomically(PutManyIfAbsent(((b"k", b""),))),
     ]
     for use in refused:
         with pytest.raises(UsageError, match="READONLY"):
@@ -247,7 +292,7 @@ def test_a_unit_that_is_read_only_cannot_write() -> None:
     bench = Bench()
     session = bench.open()
     with pytest.raises(UsageError, match="READONLY"):
-        session.atomically(PutMany(((b"k", b""),)), read_only=True)
+        session.atomically(PutManyIfAbsent(((b"k", b""),)), read_only=True)
     assert session.depth == 0
     assert stored(bench) == {}
     bench.assert_nothing_is_held()

@@ -6,7 +6,6 @@ import pytest
 
 from kvs.adapters.storage.memory import MemoryStorage
 from kvs.application.session import EngineSession
-from kvs.application.units import PutMany
 from kvs.application.watches import BASELINE_BYTES
 from kvs.domain.changes import Add, PutIfPresent, Replace
 from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError, TimedOutError, UsageError
@@ -48,7 +47,7 @@ CHANGES: dict[str, Use] = {
     "updated": lambda session: session.update(b"k", Add(1)),
     "updated to equal bytes": lambda session: session.update(b"k", Replace(b"1")),
     "cleared": lambda session: session.clear(),
-    "put with others": lambda session: session.atomically(PutMany(((b"j", b""), (b"k", b"")))),
+    "put with others": lambda session: session.put_all({b"j": b"", b"k": b""}),
     "put where it was not": lambda session: session.put(b"absent", b""),
 }
 NO_CHANGES: dict[str, Use] = {

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pytest
 from dependency_injector import providers
 
-from kvs.application.session import EngineSessions
+from kvs.application.sessions import EngineSessions
 from kvs.bootstrap import Container, shut_down
 from kvs.config import ConfigError, Settings
 from kvs.logs import make_logger

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kvs.application.units import FindKeys, GetMany, PutMany
+from kvs.application.units import FindKeys, GetMany, PutManyIfAbsent
 from kvs.application.watches import BASELINE_BYTES
 from kvs.application.workers import WorkerSession
 from kvs.domain.changes import Add, PutIfAbsent, PutIfPresent
@@ -26,7 +26,7 @@ def write(session: Session) -> str:
 CALLS: dict[str, Use] = {
     "update": lambda session: session.update(b"n", Add(1)),
     "clear": lambda session: session.clear(),
-    "atomically": lambda session: session.atomically(PutMany(((b"n", b"1"),))),
+    "atomically": lambda session: session.atomically(PutManyIfAbsent(((b"n", b"1"),))),
     "atomically, to read": lambda session: session.atomically(GetMany((b"n",), 5), read_only=True),
     "watch": lambda session: session.watch((b"k",)),
     "execute": lambda session: session.execute(write),
@@ -89,7 +89,7 @@ def test_answers_are_those_of_the_session_inside(bench: WorkerBench) -> None:
         )
     bench.asked(session, session.start)
     assert bench.asked(session, session.update, b"n", Add(5)) == (b"5", b"10")
-    assert bench.asked(session, session.atomically, PutMany(((b"m", b"1"),))) is None
+    assert bench.asked(session, session.put_all, {b"m": b"1"}) is None
     assert bench.asked(session, session.atomically, GetMany((b"m", b"n"), 9), read_only=True) == [b"1", b"10"]
     assert isinstance(bench.asked(session, session.commit), Committed)
     assert bench.storage.get(b"n") == b"10"

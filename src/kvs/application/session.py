@@ -8,9 +8,7 @@ computed the next stack and not stored it, so it leaves nothing behind. Every wa
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from itertools import islice
-from typing import TypeVar, cast, final
-
-from structlog.typing import FilteringBoundLogger
+from typing import TYPE_CHECKING, TypeVar, cast, final
 
 from kvs.application import answers
 from kvs.application.budget import ClientsBudget
@@ -41,25 +39,28 @@ from kvs.domain.values import TOMBSTONE, Key, Value
 from kvs.ports.inbound import Session, Totals, Unfinished
 from kvs.ports.storage import MAX_ATTEMPTS, Snapshot, Storage, crowded_out
 
+if TYPE_CHECKING:
+    from kvs.application.sessions import EngineSessions
+
 T = TypeVar("T")
-
-
-@final
-class SessionLimits:
-    """What one session may hold; see the settings of the same names."""
-
-    __slots__ = ("max_transaction_bytes", "max_transaction_depth")
-
-    def __init__(self, max_transaction_bytes: int, max_transaction_depth: int) -> None:
-        self.max_transaction_bytes = max_transaction_bytes
-        self.max_transaction_depth = max_transaction_depth
 
 
 @final
 class EngineSession(Session):
     """A session over any engine. Called by one thread at a time."""
 
-    __slots__ = ("_budget", "_job", "_limits", "_sessions", "_snapshot", "_stack", "_storage", "_unit", "_watches")
+    __slots__ = (
+        "_budget",
+        "_execution",
+        "_job",
+        "_limits",
+        "_sessions",
+        "_snapshot",
+        "_stack",
+        "_storage",
+        "_unit",
+        "_watches",
+    )
 
     def __init__(self, session_id: int, sessions: "EngineSessions", budget: ClientsBudget) -> None:
         super().__init__(session_id, Totals())
@@ -71,6 +72,7 @@ class EngineSession(Session):
         self._snapshot: Snapshot | None = None
         self._job: Page | Count | None = None  # a listing that is not done, to be asked for again
         self._unit: _UnderWay | None = None  # likewise
+        self._execution: _Execution | None = None  # likewise; a unit may be under way in it
         self._watches: Watches | None = None
 
     @property
@@ -93,6 +95,11 @@ class EngineSession(Session):
     def retained_bytes(self) -> int:
         """What the open transaction holds in memory."""
         return self._stack.retained_bytes
+
+    @property
+    def unanswered(self) -> bool:
+        """See :class:`kvs.ports.inbound.Session`."""
+        return self._job is not None or self._unit is not None or self._execution is not None
 
     @property
     def watching(self) -> bool:
@@ -220,6 +227,17 @@ class EngineSession(Session):
             raise
         return old, pending if isinstance(pending, bytes) else None
 
+    def put_all(self, entries: Mapping[Key, Value]) -> None:
+        """See :class:`kvs.ports.inbound.Session`."""
+        if self._snapshot is None:
+            if isinstance(self._commit(CommitRequest((), entries)), Conflict):
+                raise self._failed(TypeError("a conflict was answered to what depends on nothing"), writing=True)
+            return
+        stack = self._stack
+        for key, value in entries.items():
+            stack = self._grown(stack.put(key, value))
+        self._replace(stack)
+
     def clear(self) -> None:
         """See :class:`kvs.ports.inbound.Session`. O(number of keys)."""
         if self._snapshot is not None:
@@ -236,7 +254,7 @@ class EngineSession(Session):
         if not read_only:
             if self._snapshot is not None:
                 return self._in_frame(unit)
-            return cast("T", self._alone(unit, ()))  # a conflict only comes of baselines
+            return cast("T", self._alone(_Execution(unit), ()))  # a conflict only comes of baselines
         under_way, self._unit = self._unit, None
         if under_way is None:
             under_way = _UnderWay(unit, alone=self._snapshot is None)
@@ -260,15 +278,16 @@ class EngineSession(Session):
         if self._snapshot is not None:
             raise UsageError("WATCH inside a transaction that START opened; it validates all that it reads anyhow.")
         watches = Watches() if self._watches is None else self._watches
-        added_bytes = watches.bytes_of(keys)
-        if not added_bytes:
+        new = watches.new(keys)
+        if not new:
             return
+        added_bytes = watches.bytes_of(new)
         if watches.held_bytes + added_bytes > self._limits.max_transaction_bytes:
             raise LimitError(
                 f"What is watched would hold {watches.held_bytes + added_bytes} bytes; max_transaction_bytes is "
                 f"{self._limits.max_transaction_bytes}."
             )
-        watches.add(keys, self._take_snapshot())
+        watches.add(new, self._take_snapshot())
         self._budget.used_bytes += added_bytes
         self._watches = watches
 
@@ -282,18 +301,29 @@ class EngineSession(Session):
 
     def execute(self, unit: Callable[[Session], T]) -> T | Conflict:
         """See :class:`kvs.ports.inbound.Session`."""
-        if self._snapshot is not None:
-            raise UsageError("EXEC inside a transaction that START opened.")
+        execution, self._execution = self._execution, None
+        if execution is None:
+            if self._snapshot is not None:
+                raise UsageError("EXEC inside a transaction that START opened.")
+            execution = _Execution(unit)
+        elif execution.unit != unit:
+            raise RuntimeError("another unit was asked for while one was under way")
+        watches = self._watches
+        unfinished = False
         try:
-            watches = self._watches
-            answer = self._alone(unit, ()) if watches is None else self._depending(unit, watches)
+            answer = self._alone(execution, ()) if watches is None else self._depending(execution, watches)
+        except Unfinished:
+            unfinished = True
+            self._execution = execution
+            raise
         finally:
-            self.unwatch()
+            if not unfinished:
+                self.unwatch()
         if isinstance(answer, Conflict):
             self.totals.conflicted += 1
-        else:
-            self.totals.committed += 1
-        return answer
+            return answer
+        self.totals.committed += 1
+        return cast("T", answer)
 
     def start(self, *, read_only: bool = False) -> None:
         """See :class:`kvs.ports.inbound.Session`. O(1)."""
@@ -387,34 +417,41 @@ class EngineSession(Session):
         self._replace(merged)
         return answer
 
-    def _alone(self, unit: Callable[[Session], T], baselines: tuple[Validation, ...]) -> T | Conflict:
-        """Run a unit as a transaction, again and again until nobody came before.
+    def _alone(self, execution: "_Execution", baselines: tuple[Validation, ...]) -> object:
+        """Run a unit as a transaction, again and again until nobody came before; or go on with it.
 
         Returns:
             What came out of it, or a conflict: one of the baselines does not hold.
         """
-        for _ in range(MAX_ATTEMPTS):
-            self._begin()
+        while execution.attempts < MAX_ATTEMPTS:
+            if self._snapshot is None:
+                self._begin()
+            unfinished = False
             try:
-                result = unit(self)
+                result = execution.unit(self)
                 request = self._stack.request()
                 reads = request.validations if request.writes else ()  # by itself, a snapshot is consistent
                 answer = self._commit(CommitRequest(baselines + reads, request.writes))
+            except Unfinished:
+                unfinished = True
+                raise
             finally:
-                self._end()
+                if not unfinished:
+                    self._end()
+            execution.attempts += 1
             if isinstance(answer, Committed):
                 return result
             if any(key in baseline.keys for baseline in baselines for key in answer.keys):
-                return answer
+                return answer  # and not one that only what the unit itself has read is to blame for
         raise crowded_out()
 
-    def _depending(self, unit: Callable[[Session], T], watches: Watches) -> T | Conflict:
+    def _depending(self, execution: "_Execution", watches: Watches) -> object:
         """Run a unit as a transaction that depends on baselines."""
         lost = Conflict(tuple(islice(watches.keys, MAX_CONFLICTS_NAMED)), ())
         if self._has_lost(watches):
             return lost
         try:
-            return self._alone(unit, watches.validations())
+            return self._alone(execution, watches.validations())
         except TimedOutError:
             if self._has_lost(watches):  # only just now, which an engine on worker threads may do at any time
                 return lost
@@ -423,9 +460,12 @@ class EngineSession(Session):
     def _has_lost(self, watches: Watches) -> bool:
         """Return whether the engine had to give up a baseline."""
         try:
-            return any(answers.flag(snapshot.expired) for snapshot in watches.snapshots)
+            for snapshot in watches.snapshots:
+                if answers.flag(snapshot.expired):
+                    return True
         except Exception as error:
             raise self._failed(error) from None
+        return False
 
     # The ways a transaction changes.
 
@@ -471,6 +511,7 @@ class EngineSession(Session):
         self._snapshot = None
         self._job = None
         self._unit = None
+        self._execution = None
         self._replace(IDLE)
         if snapshot is not None:
             self._close(snapshot)
@@ -520,6 +561,17 @@ class EngineSession(Session):
 
 
 @final
+class _Execution:
+    """A unit that is run as a transaction of its own, and how often others came before."""
+
+    __slots__ = ("attempts", "unit")
+
+    def __init__(self, unit: Callable[[Session], object]) -> None:
+        self.unit = unit
+        self.attempts = 0
+
+
+@final
 class _UnderWay:
     """A unit that has not come to its end; ``alone`` if a transaction was begun for it."""
 
@@ -533,93 +585,3 @@ class _UnderWay:
 def _delete_all(session: Session) -> None:
     for key in list(every_key(session, b"")):
         session.delete(key)
-
-
-@final
-class EngineSessions:
-    """Opens sessions on one engine, and knows those that are open. Implements ``SessionFactory``.
-
-    Args:
-        storage: The engine.
-        limits: What one session may hold.
-        budget: What all clients together may hold.
-        clock: Monotonic seconds.
-        about: What the server says of itself in INFO: version, build, engine.
-        log: For engines that break their contract.
-    """
-
-    __slots__ = (
-        "_about",
-        "_ended",
-        "_next_id",
-        "_open",
-        "_opened_at_s",
-        "budget",
-        "clock",
-        "limits",
-        "log",
-        "storage",
-    )
-
-    def __init__(
-        self,
-        storage: Storage,
-        limits: SessionLimits,
-        budget: ClientsBudget,
-        clock: Callable[[], float],
-        about: Mapping[str, str],
-        log: FilteringBoundLogger,
-    ) -> None:
-        self.storage = storage
-        self.limits = limits
-        self.budget = budget
-        self.clock = clock
-        self.log = log
-        self._about = about
-        self._opened_at_s = clock()
-        self._next_id = 1
-        self._open: dict[int, EngineSession] = {}
-        self._ended = Totals()
-
-    def open(self, budget: ClientsBudget | None = None) -> EngineSession:
-        """Open a session.
-
-        Args:
-            budget: What to charge in place of the budget of all clients.
-        """
-        session = EngineSession(self._next_id, self, self.budget if budget is None else budget)
-        self._next_id += 1
-        self._open[session.id] = session
-        return session
-
-    def closed(self, session: EngineSession) -> None:
-        """Forget a session, but not what it did."""
-        if self._open.pop(session.id, None) is not None:
-            self._ended.committed += session.totals.committed
-            self._ended.conflicted += session.totals.conflicted
-            self._ended.aborted += session.totals.aborted
-
-    def info(self) -> dict[str, object]:
-        """Return figures about the server, without those of the engine. O(number of sessions)."""
-        now_s = self.clock()
-        committed, conflicted, aborted = self._ended.committed, self._ended.conflicted, self._ended.aborted
-        transactions = 0
-        oldest_s = now_s
-        for session in self._open.values():
-            committed += session.totals.committed
-            conflicted += session.totals.conflicted
-            aborted += session.totals.aborted
-            if session.depth:
-                transactions += 1
-                oldest_s = min(oldest_s, session.started_at_s)
-        return {
-            **self._about,
-            "uptime_s": round(now_s - self._opened_at_s, 3),
-            "clients": len(self._open),
-            "clients_bytes": self.budget.used_bytes,
-            "open_transactions": transactions,
-            "oldest_snapshot_s": round(now_s - oldest_s, 3),
-            "commits": committed,
-            "conflicts": conflicted,
-            "aborts": aborted,
-        }

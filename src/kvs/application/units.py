@@ -48,18 +48,6 @@ class GetMany:
 
 
 @dataclass(frozen=True)
-class PutMany:
-    """Store several values."""
-
-    entries: tuple[tuple[Key, Value], ...]
-
-    def __call__(self, session: Session) -> None:
-        """Store them; of a key that comes twice, the last value."""
-        for key, value in self.entries:
-            session.put(key, value)
-
-
-@dataclass(frozen=True)
 class PutManyIfAbsent:
     """Store several values, if there is none under any of the keys."""
 

@@ -29,24 +29,26 @@ class Watches:
         self.held_bytes = 0
         self._groups: list[tuple[Key, ...]] = []
 
-    def bytes_of(self, keys: Collection[Key]) -> int:
-        """Return what it takes to add keys; 0 if there is nothing new."""
-        new = self._new(keys)
-        return BASELINE_BYTES + sum(len(key) + ENTRY_OVERHEAD_BYTES for key in new) if new else 0
+    def new(self, keys: Collection[Key]) -> tuple[Key, ...]:
+        """Return those keys that are not watched yet, each once."""
+        return tuple([key for key in dict.fromkeys(keys) if key not in self.keys])
 
-    def add(self, keys: Collection[Key], snapshot: Snapshot) -> None:
-        """Watch those keys that are new, from a snapshot on. A key that is watched keeps the baseline it has."""
-        self.held_bytes += self.bytes_of(keys)
-        group = self._new(keys)
-        self._groups.append(group)
+    def bytes_of(self, new: tuple[Key, ...]) -> int:
+        """Return what it takes to add keys that are new."""
+        size = BASELINE_BYTES
+        for key in new:
+            size += len(key) + ENTRY_OVERHEAD_BYTES
+        return size
+
+    def add(self, new: tuple[Key, ...], snapshot: Snapshot) -> None:
+        """Watch keys that are new, from a snapshot on."""
+        self.held_bytes += self.bytes_of(new)
+        self._groups.append(new)
         self.snapshots.append(snapshot)
-        self.keys.update(group)
+        self.keys.update(new)
 
     def validations(self) -> tuple[Validation, ...]:
         """Return what must hold for a commit that depends on all of them."""
         return tuple(
             [Validation(snapshot, group, ()) for snapshot, group in zip(self.snapshots, self._groups, strict=True)]
         )
-
-    def _new(self, keys: Collection[Key]) -> tuple[Key, ...]:
-        return tuple([key for key in dict.fromkeys(keys) if key not in self.keys])

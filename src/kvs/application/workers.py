@@ -14,7 +14,7 @@ that are in flight, for single figures only, each of them one that there was.
 there are clients, if a client counts until its session has ended.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
@@ -22,7 +22,7 @@ from threading import Thread
 from typing import Any, TypeAlias, TypeVar, cast, final
 
 from kvs.application.budget import ClientsBudget
-from kvs.application.session import EngineSessions
+from kvs.application.sessions import EngineSessions
 from kvs.domain.changes import Change, Updated
 from kvs.domain.errors import KvsError
 from kvs.domain.transaction import Committed, Conflict
@@ -191,6 +191,10 @@ class WorkerSession(Session):
     def update(self, key: Key, change: Change) -> Updated:
         """See :class:`kvs.ports.inbound.Session`."""
         return self._ask(partial(self._inner.update, key, change), at_once=self._inner.has_pending(key))
+
+    def put_all(self, entries: Mapping[Key, Value]) -> None:
+        """See :class:`kvs.ports.inbound.Session`."""
+        self._ask(partial(self._inner.put_all, entries), at_once=self.depth > 0)
 
     def clear(self) -> None:
         """See :class:`kvs.ports.inbound.Session`."""

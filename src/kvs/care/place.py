@@ -7,10 +7,10 @@ from typing import Final
 
 from kvs.care.dump import Source
 from kvs.care.errors import CareError, shown
-from kvs.care.line_client import LineClient
 from kvs.care.load import Sink
 from kvs.care.local import StorageSink, StorageSource
 from kvs.care.remote import RemoteSink, RemoteSource, longest_reply_bytes
+from kvs.care.resp_client import RespClient
 from kvs.config import SETTINGS, ConfigError, Configuration
 from kvs.ports.storage import Storage
 
@@ -70,11 +70,11 @@ def open_sink(configuration: Configuration) -> Iterator[Sink]:
             yield RemoteSink(client)
 
 
-def _connect(configuration: Configuration) -> LineClient:
+def _connect(configuration: Configuration) -> RespClient:
     settings = configuration.settings
     if settings.port == 0:
         raise ConfigError("port: 0 is for a server that is to pick one; give the one it listens on")
-    return LineClient(
+    return RespClient(
         settings.host[0], settings.port, longest_reply_bytes(settings.max_key_bytes, settings.max_value_bytes)
     )
 

@@ -1,4 +1,4 @@
-"""A running server, to dump and to load, over its line protocol."""
+"""A running server, to dump and to load, over RESP, which carries any bytes."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -7,30 +7,29 @@ from typing import Final
 
 from kvs.care.dump_format import Entry
 from kvs.care.errors import CareError, LineError, shown
-from kvs.care.line_client import NUMBER, TEXT, TEXTS, LineClient, ServerError
+from kvs.care.load import longest_line_bytes
 from kvs.care.reading import NumberedEntry
+from kvs.care.resp_client import ITEM_BYTES, OK, Reply, RespClient, ServerError, encode
 from kvs.domain.values import Key, Value
-
-LINE_OVERHEAD_BYTES: Final = 16 << 10
-"""What a reply may hold beyond that: its fields, and a message that repeats a key."""
-
-# Bytes as numbers: `in` is then a search, where b"\n" in place of 10 first raises and drops a TypeError, 0.3 us.
-LF: Final = 10
-SPACE: Final = 32
-
-ADVICE: Final = "stop the server and use its data directory: --data-dir"
 
 STORE_WINDOW_BYTES: Final = 64 << 10
 """What is sent to be stored before the replies, which are short, are read. A durable server syncs once for all that it
 reads at a time: half of this takes a tenth longer, twice as much is no faster."""
 
 PAGE_KEYS: Final = 1000
-"""Most keys that the server lists at a time."""
+"""Keys to list at a time."""
+
+BEGINNING: Final = b"0"
+"""The cursor of SCAN where a listing begins, and where it has ended."""
+
+REPLY_OVERHEAD_BYTES: Final = 4096
+"""What a reply may hold beyond keys and values: the cursor, and what the server says of itself."""
 
 
 def longest_reply_bytes(max_key_bytes: int, max_value_bytes: int) -> int:
-    """Return how long a reply can be: JSON writes a control character in six bytes, and a page of keys has commas."""
-    return max(PAGE_KEYS * (6 * max_key_bytes + 4), 6 * max_value_bytes) + LINE_OVERHEAD_BYTES
+    """Return what a reply may hold: a page of keys, or any value that could be loaded again."""
+    page_bytes = PAGE_KEYS * (max_key_bytes + ITEM_BYTES)
+    return max(page_bytes, longest_line_bytes(max_key_bytes, max_value_bytes)) + REPLY_OVERHEAD_BYTES
 
 
 class RemoteSource:
@@ -46,41 +45,54 @@ class RemoteSource:
         CareError: The server does not answer, or not as it should, here and while reading; it may end the transaction.
     """
 
-    def __init__(self, client: LineClient) -> None:
+    def __init__(self, client: RespClient) -> None:
         self._client = client
         try:
-            client.done(client.ask(b"START READONLY\n"))
+            self._expect_ok(client.ask(b"START", b"READONLY"))
         except ServerError as error:
             raise CareError(f"the server opens no read-only transaction: {error}") from None
-        self.total = client.result(client.ask(b"COUNT\n"), NUMBER)
+        total = client.ask(b"DBSIZE")
+        if not isinstance(total, int):
+            raise client.unexpected(total)
+        self.total = total
 
     def entries(self) -> Iterator[Entry]:
         """Yield every entry, in the order of keys. Two pages of keys and one value are held at a time."""
         client = self._client
-        keys = self._page(client.ask(b"KEYS\n"))
-        while keys:
-            requests = chain([_line(b"KEYS  " + keys[-1])], (_line(b"GET " + key) for key in keys))
-            replies = client.pipelined(requests)
-            following = self._page(next(replies))
-            for key, reply in zip(keys, replies, strict=True):
-                try:
-                    value = client.result(reply, TEXT)
-                except ServerError as error:
-                    raise CareError(f"key {_shown(key)}: {_advised(error)}") from None
-                yield key, value.encode()
+        keys: list[Key] = []
+        listing = [_scan(BEGINNING)]
+        while listing or keys:
+            reading = (b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key) for key in keys)
+            replies = client.pipelined(chain(listing, reading))  # so that the next page is there when these are read
+            following: list[Key] = []
+            if listing:
+                cursor, following = self._page(next(replies))
+                listing = [] if cursor == BEGINNING else [_scan(cursor)]
+            for key, value in zip(keys, replies, strict=True):
+                if type(value) is not bytes:
+                    raise self._no_value(key, value)
+                yield key, value
             keys = following
-        client.done(client.ask(b"COMMIT\n"))
+        self._expect_ok(client.ask(b"COMMIT"))
 
-    def _page(self, reply: bytes) -> list[Key]:
-        try:
-            keys = [key.encode() for key in self._client.result(reply, TEXTS)]
-        except ServerError as error:
-            raise CareError(f"the keys cannot be listed: {_advised(error)}") from None
-        for key in keys:
-            reason = _key_objection(key)
-            if reason:
-                raise CareError(f"key {_shown(key)}: {reason}; {ADVICE}")
-        return keys
+    def _page(self, reply: Reply) -> tuple[bytes, list[Key]]:
+        match reply:
+            case [bytes(cursor), list(listed)]:
+                keys = [key for key in listed if isinstance(key, bytes)]
+                if len(keys) == len(listed):
+                    return cursor, keys
+            case ServerError():
+                raise CareError(f"the keys cannot be listed: {reply}")
+        raise self._client.unexpected(reply)
+
+    def _no_value(self, key: Key, reply: Reply) -> CareError:
+        if isinstance(reply, ServerError):
+            return CareError(f"key {shown(key.decode(errors='backslashreplace'))}: {reply}")
+        return self._client.unexpected(reply)
+
+    def _expect_ok(self, reply: Reply) -> None:
+        if reply != OK:
+            raise self._client.unexpected(reply)
 
 
 class RemoteSink:
@@ -91,20 +103,25 @@ class RemoteSink:
 
     Attributes:
         stored: How many entries the server has acknowledged.
+
+    Raises:
+        CareError: The server does not answer, or not as it should.
     """
 
-    def __init__(self, client: LineClient) -> None:
+    def __init__(self, client: RespClient) -> None:
         self._client = client
         self.stored = 0
+        match client.ask(b"CONFIG", b"GET", b"proto-max-bulk-len"):
+            case [_, bytes(limit)] if limit.isdigit():
+                self._max_value_bytes = int(limit)
+            case reply:
+                raise client.unexpected(reply)
 
-    def objection(self, key: Key, value: Value) -> str:
-        """Return why the line protocol cannot carry an entry; nothing if it can."""
-        reason = _key_objection(key)
-        if not reason and LF in value:
-            reason = "the value has a line feed, which the line protocol cannot carry"
-        if not reason and not (value.isascii() or _is_utf8(value)):
-            reason = "the value is not UTF-8, and the line protocol carries nothing else"
-        return f"{reason}; {ADVICE}" if reason else ""
+    def objection(self, _: Key, value: Value) -> str:
+        """Return why the server would refuse a value, or even close the connection; nothing if it would not."""
+        if len(value) > self._max_value_bytes:
+            return f"the value has {len(value)} bytes; max_value_bytes of the server is {self._max_value_bytes}"
+        return ""
 
     def store(self, entries: Iterable[NumberedEntry]) -> None:
         """Put entries. After the first that fails no more are sent, but all that have been sent are waited for.
@@ -120,47 +137,26 @@ class RemoteSink:
             try:
                 for number, key, value in entries:
                     sent.append(number)
-                    yield _line(b"PUT %b %b" % (key, value))
+                    yield b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(value), value)
                     if failure is not None:
                         return
             except CareError as error:
                 failure = failure or error
 
-        for reply in self._client.pipelined(requests(), STORE_WINDOW_BYTES):
-            number = sent.popleft()
-            try:
-                self._client.done(reply)
-                self.stored += 1
-            except ServerError as error:
-                failure = failure or LineError(number, str(error))
+        try:
+            for reply in self._client.pipelined(requests(), STORE_WINDOW_BYTES):
+                number = sent.popleft()
+                if reply == OK:
+                    self.stored += 1
+                elif isinstance(reply, ServerError):
+                    failure = failure or LineError(number, str(reply))
+                else:
+                    raise self._client.unexpected(reply)
+        except CareError as error:
+            failure = failure or error
         if failure is not None:
             raise failure
 
 
-def _line(request: bytes) -> bytes:
-    """Return a request with its end. A CR there is taken for a part of the end, so one that is data gets another."""
-    return request + (b"\r\n" if request.endswith(b"\r") else b"\n")
-
-
-def _key_objection(key: Key) -> str:
-    if SPACE in key or LF in key or key.endswith(b"\t"):
-        return "the key has a space, a line feed, or a tab at its end, which the line protocol cannot carry"
-    if not (key.isascii() or _is_utf8(key)):
-        return "the key is not UTF-8, and the line protocol carries nothing else"
-    return ""
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _advised(error: ServerError) -> str:
-    return f"{error} {ADVICE[0].upper()}{ADVICE[1:]}" if error.code == "encoding" else str(error)
-
-
-def _shown(key: Key) -> str:
-    return shown(key.decode(errors="backslashreplace"))
+def _scan(cursor: bytes) -> bytes:
+    return encode(b"SCAN", cursor, b"COUNT", b"%d" % PAGE_KEYS)

@@ -1,7 +1,7 @@
 """The inbound port: what a client may ask. Every protocol opens its sessions here and calls nothing else."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol, TypeVar, final
 
 from kvs.domain.changes import Change, Updated
@@ -114,6 +114,10 @@ class Session(ABC):
         """
 
     @abstractmethod
+    def put_all(self, entries: Mapping[Key, Value]) -> None:
+        """Store several values, all of them or none."""
+
+    @abstractmethod
     def clear(self) -> None:
         """Delete every key."""
 
@@ -155,7 +159,8 @@ class Session(ABC):
         """Run several calls as one transaction, if nothing watched has changed; then forget all baselines.
 
         Args:
-            unit: Makes the calls, on the session that it is given. It may be run more than once.
+            unit: Makes the calls, on the session that it is given. It may be run more than once, and it may let
+                ``Unfinished`` out, and is then called again.
 
         Returns:
             What came out of the calls. A conflict, and nothing was applied, if a baseline does not hold any more, or

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from kvs.adapters.inbound.line import LineConnection
 from kvs.adapters.inbound.line_commands import LineLimits
 from kvs.application.budget import ClientsBudget
-from kvs.application.session import EngineSessions, SessionLimits
+from kvs.application.sessions import EngineSessions, SessionLimits
 from kvs.application.workers import Task, WorkerSessions, WorkerThreads
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage

@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound import json_line
 from kvs.adapters.inbound.connection import Connection
+from kvs.adapters.inbound.conversation import CHARGE_STEP_BYTES, Conversation
 from kvs.adapters.inbound.line_commands import (
     BLANKS,
     COMMANDS,
@@ -30,15 +31,11 @@ from kvs.build import BUILD
 from kvs.domain.errors import (
     EncodingError,
     KvsError,
-    LimitError,
     ProtocolViolationError,
     TooLargeError,
     UsageError,
 )
 from kvs.ports.inbound import Session, Unfinished
-
-CHARGE_STEP_BYTES: Final = 4096
-"""What a connection may hold more or less than the budget knows: telling it of every reply would cost 5 % of a GET."""
 
 TLS_HANDSHAKE: Final = b"\x16"
 
@@ -55,36 +52,26 @@ _HTTP: Final = re.compile(rb" HTTP/[0-9]\.[0-9][ \t]*\Z")
 
 
 @final
-class LineConnection(Connection):
+class LineConnection(Conversation):
     """See :class:`kvs.adapters.inbound.connection.Connection`."""
 
     __slots__ = (
-        "_budget",
-        "_charged_bytes",
         "_dropping",
         "_ended",
         "_greeted",
         "_input_bytes",
-        "_input_ended",
         "_limits",
         "_lines",
-        "_log",
         "_odd",
         "_opened",
-        "_out",
-        "_out_bytes",
         "_overlong",
         "_plain",
-        "_share",
         "_tail",
     )
 
     def __init__(self, session: Session, limits: LineLimits, budget: ClientsBudget, log: FilteringBoundLogger) -> None:
-        super().__init__(session)
+        super().__init__(session, budget, log)
         self._limits = limits
-        self._budget = budget
-        self._charged_bytes = 0
-        self._log = log
         self._lines: list[bytes] = []  # complete and waiting
         self._input_bytes = 0  # in all of them, and in those that came with them
         self._plain = True  # all of them are plain
@@ -93,12 +80,8 @@ class LineConnection(Connection):
         self._overlong = False  # ... or is longer than all limits allow: the framing is lost
         self._opened = False  # a first byte has come
         self._greeted = False  # a first line has come and was no HTTP
-        self._input_ended = False
         self._ended = False  # no more input is taken: it has ended, or a line was overlong
         self._odd = True  # input needs more thought than whole lines behind whole lines that have been run
-        self._share = 0  # how many requests may be run in this tick
-        self._out: list[bytes] = []
-        self._out_bytes = 0
 
     # Input.
 
@@ -333,38 +316,20 @@ class LineConnection(Connection):
             raise unknown_command(verb)
         return command
 
-    def _refusal(self) -> LimitError:
-        return LimitError(
-            f"The clients together hold max_clients_bytes = {self._budget.limit_bytes} or more; until that has gone "
-            "down only COMMIT, ROLLBACK, INFO, HELP, PING and EXIT run."
-        )
+    # What all conversations have.
 
-    # Output, and the end.
+    def _error_reply(self, error: KvsError) -> bytes:
+        return json_line.error(error.code, str(error))
 
-    def take_output(self) -> bytes:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        out = self._out
-        if not out:
-            return b""
-        self._out = []
-        self._out_bytes = 0
-        if self._charged_bytes:
-            self._charge()
-        return out[0] if len(out) == 1 else b"".join(out)
+    def _input_held_bytes(self) -> int:
+        return self._input_bytes + len(self._tail)
 
-    def fail(self, error: KvsError) -> None:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        if not self.closing:
-            reply = json_line.error(error.code, str(error))
-            self._out.append(reply)
-            self._out_bytes += len(reply)
-            self._stop()
-
-    def close(self) -> None:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        self._out.clear()
-        self._out_bytes = 0
-        self._stop()
+    def _forget_input(self) -> None:
+        self._lines = []
+        self._input_bytes = 0
+        self._tail = bytearray()
+        self._dropping = False
+        self._odd = True
 
     def _finish(self) -> None:
         """Answer for a last line that was cut short, which must not run, and close."""
@@ -373,29 +338,10 @@ class LineConnection(Connection):
         else:
             self._stop()
 
-    def _stop(self) -> None:
-        """Take no more input, and forget what there is of it; what is due is still sent."""
-        self.closing = True
-        self.backlog = False
-        self._lines = []
-        self._input_bytes = 0
-        self._tail = bytearray()
-        self._dropping = False
-        self.session.close()
-        self._settle()
-
     def _violation(self, message: str, data: bytes) -> ProtocolViolationError:
         first_word = data.lstrip(BLANKS).split(b" ", 1)[0]  # no more: what follows may be a value
         self._log.warning("protocol_refused", session=self.session.id, reason=message, received=shown(first_word))
         return ProtocolViolationError(message)
-
-    def _charge(self) -> None:
-        """Tell the budget what this connection holds now, when that has changed by enough to matter."""
-        held = self._input_bytes + len(self._tail) + self._out_bytes
-        change = held - self._charged_bytes
-        if change > CHARGE_STEP_BYTES or change < -CHARGE_STEP_BYTES or self.closing:
-            self._budget.used_bytes += change
-            self._charged_bytes = held
 
 
 def is_plain(data: bytes) -> bool:

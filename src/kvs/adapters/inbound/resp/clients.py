@@ -8,7 +8,7 @@ from kvs.adapters.inbound.resp.containers import container
 from kvs.adapters.inbound.resp.keyspace import NO_KEYS
 from kvs.adapters.inbound.resp.peer import AT_ONCE, REFUSED, SLOW_COST, Command, Peer
 from kvs.adapters.inbound.resp.replies import RESP2, RESP3
-from kvs.domain.changes import integer
+from kvs.domain.changes import INTEGER_MIN, integer
 from kvs.domain.errors import TooLargeError, UsageError
 from kvs.ports.inbound import Session
 
@@ -133,14 +133,11 @@ def _list(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     while at < len(arguments):
         option = arguments[at].upper()
         if option == b"TYPE" and at + 2 == len(arguments):
-            kind = arguments[at + 1].lower()
-            if kind not in (b"normal", b"master", b"replica", b"slave", b"pubsub"):
-                raise UsageError(f"Unknown client type '{kind.decode(errors='backslashreplace')[:64]}'")
-            if kind != b"normal":
+            if not _normal(arguments[at + 1]):
                 wanted = set()
             at += 2
         elif option == b"ID" and at + 1 < len(arguments):
-            wanted = {_client_id(word, "Invalid client ID") for word in arguments[at + 1 :]}
+            wanted = {_client_id(word, "Invalid client ID", INTEGER_MIN) for word in arguments[at + 1 :]}
             at = len(arguments)
         else:
             raise UsageError("syntax error")
@@ -171,9 +168,10 @@ def _kill(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
         elif option == b"ADDR":
             wanted = [client for client in wanted if client.peer.encode() == word]
         elif option == b"TYPE":
-            wanted = wanted if word.lower() == b"normal" else []
+            wanted = wanted if _normal(word) else []
         elif option == b"USER":
-            wanted = wanted if word == b"default" else []
+            if word != b"default":
+                raise UsageError(f"No such user '{word.decode(errors='backslashreplace')[:64]}'")
         elif option == b"SKIPME" and word.lower() in (b"yes", b"no"):
             skips_me = word.lower() == b"yes"
         elif option == b"MAXAGE":
@@ -214,12 +212,19 @@ def _described(client: "Client", now_s: float) -> bytes:
     return " ".join([f"{name}={value}" for name, value in facts.items()]).encode() + b"\n"
 
 
-def _client_id(word: bytes, message: str) -> int:
+def _normal(kind: bytes) -> bool:
+    """Return whether clients of that kind are those there are."""
+    if kind.lower() not in (b"normal", b"master", b"replica", b"slave", b"pubsub"):
+        raise UsageError(f"Unknown client type '{kind.decode(errors='backslashreplace')[:64]}'")
+    return kind.lower() == b"normal"
+
+
+def _client_id(word: bytes, message: str, least: int = 1) -> int:
     try:
         number = integer(word)
     except UsageError:
-        number = 0
-    if number < 1:
+        raise UsageError(message) from None
+    if number < least:
         raise UsageError(message)
     return number
 

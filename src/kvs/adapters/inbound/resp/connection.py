@@ -1,16 +1,17 @@
 """A conversation in RESP: requests in as they come, replies out in order. ``docs/protocol.md`` is its reference."""
 
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.connection import Connection
+from kvs.adapters.inbound.conversation import CHARGE_STEP_BYTES, Conversation
 from kvs.adapters.inbound.messages import ends_conversation
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
 from kvs.adapters.inbound.resp.parser import DROPPED, RequestParser
 from kvs.adapters.inbound.resp.peer import AT_ONCE, REFUSED, Command, Peer, Shared
-from kvs.adapters.inbound.resp.scan import scan
+from kvs.adapters.inbound.resp.scan import may_be_ordinary, scan
 from kvs.adapters.inbound.resp.table import command_of
 from kvs.application.budget import ClientsBudget
 from kvs.build import BUILD
@@ -18,49 +19,34 @@ from kvs.domain.errors import KvsError, LimitError, ProtocolViolationError, TooL
 from kvs.domain.values import Key
 from kvs.ports.inbound import Session, Unfinished
 
-CHARGE_STEP_BYTES: Final = 4096
-"""What a connection may hold more or less than the budget knows: telling it of every reply would cost 5 % of a GET."""
-
-ARGUMENTS_PER_COST: Final = 4
-"""So many arguments of one request count for another, against ``max_tick_requests``."""
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int in a register, to the compiler
 
 SCANS: Final = BUILD == "compiled"
 """Interpreted, going byte by byte would cost more than it saves."""
 
 
 @final
-class RespConnection(Connection):
+class RespConnection(Conversation):
     """See :class:`kvs.adapters.inbound.connection.Connection`."""
 
     __slots__ = (
-        "_budget",
-        "_charged_bytes",
         "_held_back",
-        "_input_ended",
         "_limits",
-        "_log",
-        "_out",
-        "_out_bytes",
+        "_ordinary",
         "_parser",
         "_peer",
-        "_share",
     )
 
     def __init__(
         self, session: Session, limits: RespLimits, shared: Shared, budget: ClientsBudget, log: FilteringBoundLogger
     ) -> None:
-        super().__init__(session)
+        super().__init__(session, budget, log)
         self._limits = limits
-        self._budget = budget
-        self._charged_bytes = 0
-        self._log = log
         self._peer = Peer(limits, shared)
         self._parser = RequestParser(limits)
+        self._ordinary = SCANS  # input needs no more thought than that requests follow requests
         self._held_back: list[bytes] | None = None  # a request that has no answer yet, to be run again
-        self._input_ended = False
-        self._share = 0  # how many requests may be run in this tick
-        self._out: list[bytes] = []
-        self._out_bytes = 0
 
     @property
     def unfinished(self) -> bool:
@@ -82,21 +68,34 @@ class RespConnection(Connection):
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         if self.closing or self._input_ended:
             return
-        self._parser.feed(data)
         if self.backlog:
+            self._parser.feed(data)
             self._charge()  # this tick's share has been used up
-        else:
-            self.resume()
+            return
+        self._share = self._limits.max_tick_requests
+        if self._ordinary and not self._budget.exhausted():
+            at = self._scan(data, 0)
+            if at == len(data) and not self.closing:
+                if self._out_bytes > CHARGE_STEP_BYTES:
+                    self._charge()
+                return
+            data = data[at:]
+        self._parser.feed(data)
+        self._run_waiting()
 
     def resume(self) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         self._share = self._limits.max_tick_requests
+        self._run_waiting()
+
+    def _run_waiting(self) -> None:
         self._run()
         if self.closing:
-            return
-        if self._input_ended and not self.backlog:
+            self._stop()
+        elif self._input_ended and not self.backlog:
             self._finish()
         else:
+            self._ordinary = SCANS and not (self.backlog or self._parser.unfinished or self._peer.queue is not None)
             self._charge()
 
     def end_of_input(self) -> None:
@@ -105,40 +104,37 @@ class RespConnection(Connection):
             self._input_ended = True
             self.resume()
 
-    def fail(self, error: KvsError) -> None:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        if not self.closing:
-            self._reply(replies.error(error))
-            self._stop()
+    # What all conversations have.
 
-    def take_output(self) -> bytes:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        out = self._out
-        if not out:
-            return b""
-        self._out = []
-        self._out_bytes = 0
-        if self._charged_bytes:
-            self._charge()
-        return out[0] if len(out) == 1 else b"".join(out)
+    def _error_reply(self, error: KvsError) -> bytes:
+        return replies.error(error)
 
-    def close(self) -> None:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        self._out.clear()
-        self._out_bytes = 0
-        self._stop()
+    def _input_held_bytes(self) -> int:
+        parser = self._parser
+        return parser.waiting_bytes + parser.held_bytes + self._peer.queue_bytes
+
+    def _forget_input(self) -> None:
+        self._held_back = None
+        self._parser.clear()
+        self._peer.end_queue()
 
     # Running.
 
     def _run(self) -> None:
         """Run requests, as many as this tick still allows."""
         parser, max_out_bytes = self._parser, self._limits.max_tick_output_bytes
-        while self._share > 0 and self._out_bytes < max_out_bytes:
+        while self._share > 0 and self._out_bytes < max_out_bytes and not self.closing:
             arguments = self._held_back
             if arguments is None:
-                if SCANS and self._peer.queue is None and not parser.unfinished and not self._budget.exhausted():
-                    self._scan()
-                    if self.closing or self._share <= 0 or self._out_bytes >= max_out_bytes:
+                if (
+                    SCANS
+                    and may_be_ordinary(parser.data, parser.at)
+                    and self._peer.queue is None
+                    and not parser.unfinished
+                    and not self._budget.exhausted()
+                ):
+                    parser.at = self._scan(parser.data, parser.at)
+                    if not parser.waiting or self.closing or self._share <= 0 or self._out_bytes >= max_out_bytes:
                         break
                 try:
                     arguments = parser.next()
@@ -151,6 +147,7 @@ class RespConnection(Connection):
                         parser.drop()
                     break
             self._held_back = None
+            self._share -= 1
             try:
                 self._reply(self._answer(arguments))
             except Unfinished:
@@ -160,19 +157,13 @@ class RespConnection(Connection):
                 self._reply(replies.error(error))
                 self.closing = self.closing or ends_conversation(error)
             self.requests += 1
-            if self.closing:
-                break
-        if self.closing:
-            self._stop()
-        else:
-            self.backlog = self._held_back is not None or parser.waiting
+        self.backlog = self._held_back is not None or parser.waiting
 
-    def _scan(self) -> None:
-        """Run the ordinary requests that the input begins with."""
-        parser = self._parser
+    def _scan(self, data: bytes, start: "i64") -> "i64":
+        """Run the ordinary requests that come next; return where they end."""
         at, requests, out_bytes, closing = scan(
-            parser.data,
-            parser.at,
+            data,
+            start,
             self.session,
             self._limits,
             self._peer.dialect.null,
@@ -180,11 +171,11 @@ class RespConnection(Connection):
             self._share,
             self._limits.max_tick_output_bytes - self._out_bytes,
         )
-        parser.at = at
         self._share -= requests
         self.requests += requests
         self._out_bytes += out_bytes
         self.closing = closing
+        return at
 
     def _answer(self, arguments: list[bytes]) -> bytes:
         """Run a request, or queue it."""
@@ -198,22 +189,30 @@ class RespConnection(Connection):
                 raise UsageError(f"{command.name.decode().upper()} is not allowed between MULTI and EXEC")
             if not command.runs_always and self._budget.exhausted() and not session.unanswered:
                 raise self._refusal()  # unless it has been done already, and only its answer is to be fetched
-            self._check_keys(command.keys(arguments))
+            if command.first_key == command.last_key:
+                if command.first_key:
+                    self._check_key(arguments[command.first_key])
+            else:
+                for key in command.keys(arguments):
+                    self._check_key(key)
             if queues:
                 return self._queue(command, arguments)
         except KvsError:
             peer.spoiled = peer.queue is not None
             raise
-        self._share -= command.cost - 1 + len(arguments) // ARGUMENTS_PER_COST
+        self._share -= command.cost_of(arguments) - 1
         if peer.queue is not None:
             self._share -= len(peer.queue)
         reply = command.run(session, peer, arguments)
+        self._share -= peer.take_extra_cost()
         self.closing = peer.closing
         return reply
 
     def _queue(self, command: Command, arguments: list[bytes]) -> bytes:
         peer = self._peer
-        held_bytes = sum([len(argument) + ARGUMENT_OVERHEAD_BYTES for argument in arguments]) + ARGUMENT_OVERHEAD_BYTES
+        held_bytes = (len(arguments) + 1) * ARGUMENT_OVERHEAD_BYTES
+        for argument in arguments:
+            held_bytes += len(argument)
         if peer.queue_bytes + held_bytes > self._limits.max_queue_bytes:
             raise LimitError(
                 f"The queue would hold {peer.queue_bytes + held_bytes} bytes; max_transaction_bytes is "
@@ -224,22 +223,12 @@ class RespConnection(Connection):
             peer.queue_bytes += held_bytes
         return replies.QUEUED
 
-    def _check_keys(self, keys: list[Key]) -> None:
-        for key in keys:
-            if not 0 < len(key) <= self._limits.max_key_bytes:
-                if key:
-                    raise TooLargeError(f"The key has {len(key)} bytes; max_key_bytes is {self._limits.max_key_bytes}.")
-                raise UsageError("a key cannot be empty")
-
-    def _refusal(self) -> LimitError:
-        return LimitError(
-            f"The clients hold all the memory they may, max_clients_bytes = {self._budget.limit_bytes}; "
-            "only what frees some is run."
-        )
-
-    def _reply(self, reply: bytes) -> None:
-        self._out.append(reply)
-        self._out_bytes += len(reply)
+    def _check_key(self, key: Key) -> None:
+        if 0 < len(key) <= self._limits.max_key_bytes:
+            return
+        if key:
+            raise TooLargeError(f"The key has {len(key)} bytes; max_key_bytes is {self._limits.max_key_bytes}.")
+        raise UsageError("a key cannot be empty")
 
     # Ending.
 
@@ -249,25 +238,6 @@ class RespConnection(Connection):
             self.fail(UsageError("The last request was not complete, so it was not run."))
         else:
             self._stop()
-
-    def _stop(self) -> None:
-        """Take no more input, and forget what there is of it; what is due is still sent."""
-        self.closing = True
-        self.backlog = False
-        self._held_back = None
-        self._parser.clear()
-        self._peer.end_queue()
-        self.session.close()
-        self._charge()
-
-    def _charge(self) -> None:
-        """Tell the budget what this connection holds now, when that has changed by enough to matter."""
-        parser = self._parser
-        held = parser.waiting_bytes + parser.held_bytes + self._peer.queue_bytes + self._out_bytes
-        change = held - self._charged_bytes
-        if change > CHARGE_STEP_BYTES or change < -CHARGE_STEP_BYTES or self.closing:
-            self._budget.used_bytes += change
-            self._charged_bytes = held
 
 
 @final

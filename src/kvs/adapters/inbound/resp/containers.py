@@ -38,7 +38,7 @@ def container(
 
     arity = -2 if bare is None else -1
     return Command(
-        name, run, arity, "admin", (0, 0, 0), group, summary, cost=cost, in_queue=in_queue, runs_always=runs_always
+        name, run, arity, "", (0, 0, 0), group, summary, cost=cost, in_queue=in_queue, runs_always=runs_always
     )
 
 

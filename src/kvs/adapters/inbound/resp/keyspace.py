@@ -7,7 +7,7 @@ from kvs.adapters.inbound.resp.peer import SLOW_COST, Command, Peer
 from kvs.adapters.inbound.resp.strings import ONE_KEY
 from kvs.application.units import Copy, CountPresent, DeleteMany, FindKeys, RandomKey, Rename
 from kvs.domain.changes import integer
-from kvs.domain.errors import UsageError
+from kvs.domain.errors import TooLargeError, UsageError
 from kvs.domain.globs import Glob
 from kvs.domain.values import Key
 from kvs.ports.inbound import Session
@@ -15,6 +15,9 @@ from kvs.ports.inbound import Session
 SCAN_COUNT: Final = 10
 MAX_SCAN_COUNT: Final = 10_000
 """Most keys that one SCAN looks at; COUNT is a hint, here as in Redis."""
+
+MAX_PATTERNS_BYTES = 1024
+"""Longest pattern, or all those of one request together. To read one takes up to 50 us for each byte."""
 
 
 def _exists(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
@@ -34,7 +37,7 @@ def _type(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
 
 
 def _keys(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    glob = _glob(peer, arguments[1])
+    glob = _glob(arguments[1])
     max_bytes = peer.limits.max_reply_bytes
     matches = None if glob.matches_all else glob
     found = session.atomically(FindKeys(glob.prefix, b"", matches, 1 << 62, max_bytes), read_only=True)
@@ -53,7 +56,7 @@ def _scan(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
             raise UsageError("syntax error")
         word = arguments[at + 1]
         if option == b"MATCH":
-            glob = _glob(peer, word)
+            glob = _glob(word)
         elif option == b"COUNT":
             count = integer(word)
             if count < 1:
@@ -68,7 +71,6 @@ def _scan(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     peer.scanning = cursor, after  # for the same again, if there is no answer yet
     count = min(count, MAX_SCAN_COUNT)
     page = session.keys(b"" if glob is None else glob.prefix, after, count)
-    peer.scanning = None
     more = len(page) == count
     room_bytes = peer.limits.max_reply_bytes
     for place, key in enumerate(page):
@@ -78,6 +80,7 @@ def _scan(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
             more = True
             break
     following = peer.shared.cursors.issue(page[-1]) if more else 0
+    peer.scanning = (following, page[-1]) if more else None  # whatever cursors others are given until it goes on
     keys = [key for key in page if typed and (glob is None or glob(key))]
     return replies.array([replies.bulk(b"%d" % following), replies.bulks(keys)])
 
@@ -127,10 +130,20 @@ def _dbsize(session: Session, _: Peer, __: list[bytes]) -> bytes:
     return replies.number(session.count(b""))
 
 
-def _glob(peer: Peer, pattern: bytes) -> Glob:
-    if len(pattern) > peer.limits.max_key_bytes:
-        raise UsageError(f"The pattern has {len(pattern)} bytes; max_key_bytes is {peer.limits.max_key_bytes}.")
+def _glob(pattern: bytes) -> Glob:
+    check_patterns([pattern])
     return Glob(pattern)
+
+
+def check_patterns(patterns: list[bytes]) -> None:
+    """Refuse patterns that would hold up everybody else.
+
+    Raises:
+        TooLargeError: They are.
+    """
+    size = sum([len(pattern) for pattern in patterns])
+    if size > MAX_PATTERNS_BYTES:
+        raise TooLargeError(f"The patterns have {size} bytes; {MAX_PATTERNS_BYTES} are allowed.")
 
 
 def _cursor(text: Key) -> int:
@@ -150,7 +163,7 @@ COMMANDS: Final[list[Command]] = [
     Command("type", _type, 2, "readonly fast", ONE_KEY, "generic", "Returns string, or none."),
     Command("keys", _keys, 2, "readonly", NO_KEYS, "generic", "Lists the keys that match a pattern.", cost=SLOW_COST),
     Command("scan", _scan, -2, "readonly", NO_KEYS, "generic", "Lists keys, some at a time.", cost=SLOW_COST),
-    Command("randomkey", _randomkey, 1, "readonly", NO_KEYS, "generic", "Returns any key.", cost=SLOW_COST),
+    Command("randomkey", _randomkey, 1, "readonly", NO_KEYS, "generic", "Returns any key.", cost=4 * SLOW_COST),
     Command("rename", _rename, 3, "write", TWO_KEYS, "generic", "Gives a value another key."),
     Command("renamenx", _renamenx, 3, "write fast", TWO_KEYS, "generic", "The same, if that key is not there."),
     Command("copy", _copy, -3, "write denyoom", TWO_KEYS, "generic", "Stores a value under another key as well."),

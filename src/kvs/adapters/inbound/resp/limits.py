@@ -43,7 +43,7 @@ class RespLimits:
         self.max_bulk_bytes = max(max_key_bytes, max_value_bytes) + SLACK_BYTES
         # The shortest limit that lets every permitted SET through.
         self.max_request_bytes = max(max_request_bytes, max_key_bytes + max_value_bytes + 2 * SLACK_BYTES)
-        self.max_reply_bytes = max(max_reply_bytes, max_value_bytes)
+        self.max_reply_bytes = max(max_reply_bytes, max_key_bytes, max_value_bytes)  # a page of SCAN has a key
         self.max_queue_bytes = max_transaction_bytes
         self.max_tick_requests = max_tick_requests
         self.max_tick_output_bytes = max_tick_output_bytes

@@ -142,6 +142,11 @@ class RequestParser:
         while self.at < size:
             at: i64 = self.at
             if self._missing == 0:
+                if data[at] == CR and (at + 1 == size or data[at + 1] == LF):
+                    if at + 1 == size:
+                        break
+                    self.at = at + 2  # redis-cli --pipe sends an empty line before its last request
+                    continue
                 if data[at] != ARRAY:
                     raise _unexpected("*", data, at)
                 number = _header(data, at + 1)
@@ -228,12 +233,13 @@ def _header(data: bytes, at: "i64") -> "i64":
         at += 1
     if at == size:
         return INCOMPLETE
-    wrong = at == first or data[at] != CR or (data[first] == ZERO and at - first > 1)
+    negative = data[first - 1] == MINUS
+    wrong = at == first or data[at] != CR or (data[first] == ZERO and (negative or at - first > 1))
     if not wrong and at + 1 == size:
         return INCOMPLETE
     if wrong or data[at + 1] != LF:
         return 1 << 62
-    return NEGATIVE if data[first - 1] == MINUS else number
+    return NEGATIVE if negative else number
 
 
 def _line_end(data: bytes, at: "i64") -> "i64":

@@ -13,6 +13,12 @@ from kvs.ports.inbound import Session
 SLOW_COST: Final = 50
 """What a command that takes tens of microseconds counts for, in requests, against ``max_tick_requests``."""
 
+ARGUMENTS_PER_COST: Final = 4
+"""So many arguments of one request count for another."""
+
+COPIED_BYTES_PER_COST: Final = 1 << 14
+"""So many bytes that are copied count for another."""
+
 QUEUED: Final = 0
 AT_ONCE: Final = 1
 REFUSED: Final = 2
@@ -54,6 +60,7 @@ class Peer:
         limits: Bounds of what is sent and answered.
         shared: What all conversations have in common.
         dialect: The version of the protocol.
+        extra_cost: What the last command counts for beyond what could be told before.
         name: Given by the client to itself.
         library: Likewise: what it is built with.
         library_version: Likewise.
@@ -61,12 +68,13 @@ class Peer:
         queue_bytes: What they hold.
         spoiled: One was refused, and EXEC will refuse all.
         closing: The conversation is over, behind the reply to this command.
-        scanning: The cursor that has been looked up for a SCAN that is not answered, and its key.
+        scanning: The cursor that was looked up for a SCAN that is not answered, or was given last; and its key.
     """
 
     __slots__ = (
         "closing",
         "dialect",
+        "extra_cost",
         "library",
         "library_version",
         "limits",
@@ -89,7 +97,13 @@ class Peer:
         self.queue_bytes = 0
         self.spoiled = False
         self.closing = False
+        self.extra_cost = 0
         self.scanning: tuple[int, Key] | None = None
+
+    def take_extra_cost(self) -> int:
+        """Return what the last command counts for beyond what could be told before, and forget it."""
+        cost, self.extra_cost = self.extra_cost, 0
+        return cost
 
     def end_queue(self) -> None:
         """Leave what MULTI began."""
@@ -170,6 +184,10 @@ class Command:
     def takes(self, number: int) -> bool:
         """Return whether so many arguments are right, its name among them."""
         return number == self.arity if self.arity > 0 else number >= -self.arity
+
+    def cost_of(self, arguments: list[bytes]) -> int:
+        """Return what it counts for with these arguments."""
+        return self.cost + len(arguments) // ARGUMENTS_PER_COST
 
     def keys(self, arguments: list[bytes]) -> list[Key]:
         """Return those of the arguments that are keys."""

@@ -68,9 +68,14 @@ RESP2: Final = Dialect(2, b"$-1\r\n", b"*-1\r\n")
 RESP3: Final = Dialect(3, b"_\r\n", b"_\r\n")
 
 
+def bulk_header(length: int) -> bytes:
+    """Return what stands before a bulk string."""
+    return BULK_HEADERS[length] if length < len(BULK_HEADERS) else b"$%d\r\n" % length
+
+
 def bulk(value: bytes) -> bytes:
     """Return a bulk string."""
-    return b"$%d\r\n%b\r\n" % (len(value), value)
+    return bulk_header(len(value)) + value + CRLF
 
 
 def simple(text: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from kvs.adapters.inbound.messages import ends_conversation
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.limits import RespLimits
-from kvs.adapters.inbound.resp.replies import BULK_HEADERS, CRLF
+from kvs.adapters.inbound.resp.replies import CRLF, bulk_header
 from kvs.domain.errors import KvsError
 from kvs.ports.inbound import Session, Unfinished
 
@@ -31,6 +31,11 @@ E: Final = 101
 G: Final = 103
 S: Final = 115
 T: Final = 116
+
+
+def may_be_ordinary(data: bytes, at: "i64") -> bool:
+    """Return whether it is worth trying: the name of the command has three letters."""
+    return len(data) - at >= SHORTEST_BYTES and data[at + 5] == THREE
 
 
 def scan(
@@ -110,7 +115,7 @@ def scan(
                     out_bytes += len(null)
                 else:
                     length = len(value)
-                    out.append(BULK_HEADERS[length] if length < 1024 else b"$%d\r\n" % length)
+                    out.append(bulk_header(length))
                     out.append(value)
                     out.append(CRLF)
                     out_bytes += length + 8

@@ -5,7 +5,7 @@ from typing import Final
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.clients import REDIS_VERSION
 from kvs.adapters.inbound.resp.containers import container
-from kvs.adapters.inbound.resp.keyspace import NO_KEYS
+from kvs.adapters.inbound.resp.keyspace import NO_KEYS, check_patterns
 from kvs.adapters.inbound.resp.peer import QUEUED, REFUSED, SLOW_COST, Command, Peer
 from kvs.domain.globs import Glob
 from kvs.ports.inbound import Session
@@ -56,14 +56,17 @@ def _info(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
 
 
 def _config_get(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    globs = [Glob(pattern.lower()) for pattern in arguments[2:]]
-    return peer.dialect.mapping(
-        [
-            (replies.bulk(name), replies.bulk(value))
-            for name, value in peer.shared.parameters.items()
-            if any(glob(name) for glob in globs)
-        ]
-    )
+    check_patterns(arguments[2:])
+    parameters = peer.shared.parameters
+    found: dict[bytes, bytes] = {}
+    for pattern in arguments[2:]:
+        value = parameters.get(pattern.lower())
+        if value is not None:
+            found[pattern] = value  # by the name it was asked for, as in Redis
+            continue
+        glob = Glob(pattern.lower())
+        found.update([(name, value) for name, value in parameters.items() if glob(name)])
+    return peer.dialect.mapping([(replies.bulk(name), replies.bulk(value)) for name, value in found.items()])
 
 
 CONFIG: Final[list[Command]] = [

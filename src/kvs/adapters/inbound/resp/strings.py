@@ -3,8 +3,8 @@
 from typing import Final
 
 from kvs.adapters.inbound.resp import replies
-from kvs.adapters.inbound.resp.peer import Command, Peer
-from kvs.application.units import GetMany, PutMany, PutManyIfAbsent
+from kvs.adapters.inbound.resp.peer import COPIED_BYTES_PER_COST, Command, Peer
+from kvs.application.units import GetMany, PutManyIfAbsent
 from kvs.domain.changes import (
     INTEGER_MIN,
     Add,
@@ -20,7 +20,7 @@ from kvs.domain.changes import (
     section,
 )
 from kvs.domain.errors import TooLargeError, UsageError
-from kvs.domain.values import Value
+from kvs.domain.values import Key, Value
 from kvs.ports.inbound import Session
 
 EXPIRY_OPTIONS: Final = (b"EX", b"PX", b"EXAT", b"PXAT", b"KEEPTTL")
@@ -49,9 +49,9 @@ def _set(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
         option = word.upper()
         if option in EXPIRY_OPTIONS:
             raise UsageError("expiry is not supported: there is no EX, PX, EXAT, PXAT or KEEPTTL")
-        if option == b"GET" and not answers_old:
+        if option == b"GET":
             answers_old = True
-        elif option in (b"NX", b"XX") and not condition:
+        elif option in (b"NX", b"XX") and condition in (b"", option):
             condition = option
         else:
             raise UsageError("syntax error")
@@ -84,7 +84,7 @@ def _getdel(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
 
 
 def _append(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    return _length(session.update(arguments[1], Append(arguments[2], peer.limits.max_value_bytes))[1])
+    return _copied(session, peer, arguments[1], Append(arguments[2], peer.limits.max_value_bytes))
 
 
 def _strlen(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
@@ -100,7 +100,7 @@ def _setrange(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     offset = integer(arguments[2])
     if offset < 0:
         raise UsageError("offset is out of range")
-    return _length(session.update(arguments[1], Overwrite(offset, arguments[3], peer.limits.max_value_bytes))[1])
+    return _copied(session, peer, arguments[1], Overwrite(offset, arguments[3], peer.limits.max_value_bytes))
 
 
 def _incr(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
@@ -132,12 +132,19 @@ def _mget(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
 
 
 def _mset(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    session.atomically(PutMany(_entries(peer, arguments)))
+    session.put_all(dict(_entries(peer, arguments)))
     return replies.OK
 
 
 def _msetnx(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     return replies.ONE if session.atomically(PutManyIfAbsent(_entries(peer, arguments))) else replies.ZERO
+
+
+def _copied(session: Session, peer: Peer, key: Key, change: Change) -> bytes:
+    """Make a change that copies the value, and return the length of the new one."""
+    _, new = session.update(key, change)
+    peer.extra_cost = len(new or b"") // COPIED_BYTES_PER_COST
+    return _length(new)
 
 
 def _length(value: Value | None) -> bytes:

@@ -4,7 +4,7 @@ from typing import Final
 
 from kvs.adapters.inbound.resp import clients, keyspace, replies, server, strings, transactions
 from kvs.adapters.inbound.resp.containers import container
-from kvs.adapters.inbound.resp.keyspace import NO_KEYS
+from kvs.adapters.inbound.resp.keyspace import NO_KEYS, check_patterns
 from kvs.adapters.inbound.resp.peer import QUEUED, SLOW_COST, Command, Peer
 from kvs.domain.errors import UnknownCommandError, UsageError
 from kvs.domain.globs import Glob
@@ -64,6 +64,7 @@ def _list(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
     if len(arguments) == 2:
         return replies.bulks([command.name for command in COMMANDS])
     if len(arguments) == 5 and arguments[2].upper() == b"FILTERBY" and arguments[3].upper() == b"PATTERN":
+        check_patterns(arguments[4:])
         glob = Glob(arguments[4].lower())
         return replies.bulks([command.name for command in COMMANDS if glob(command.name)])
     raise UsageError("syntax error")
@@ -73,9 +74,7 @@ def _info(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     if len(arguments) == 2:
         return _all(session, peer, arguments)
     found = [BY_NAME.get(name.lower()) for name in arguments[2:]]
-    return replies.array(
-        [peer.dialect.null_array if command is None else _described(peer, command) for command in found]
-    )
+    return replies.array([peer.dialect.null if command is None else _described(peer, command) for command in found])
 
 
 def _docs(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
@@ -97,8 +96,10 @@ def _getkeys(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
 
 def _described(peer: Peer, command: Command) -> bytes:
     """Return what COMMAND INFO tells of a command."""
-    categories = [b"@" + command.group.replace(b"generic", b"keyspace")]
+    categories = [b"@" + command.group.replace(b"generic", b"keyspace").replace(b"transactions", b"transaction")]
     categories += [b"@" + flag.replace(b"readonly", b"read") for flag in command.flags if flag in CATEGORIES]
+    if b"fast" not in command.flags:
+        categories.append(b"@slow")
     return replies.array(
         [
             replies.bulk(command.name),

@@ -4,18 +4,16 @@ What MULTI queues becomes one transaction at EXEC, which depends on the baseline
 each refuses to begin inside the other.
 """
 
-from functools import partial
 from typing import Final, final
 
 from kvs.adapters.inbound.messages import conflict_message
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.keyspace import MANY_KEYS, NO_KEYS
 from kvs.adapters.inbound.resp.peer import AT_ONCE, REFUSED, Command, Peer
-from kvs.application.listing import insist
 from kvs.application.units import reply_too_large
 from kvs.domain.errors import KvsError, UsageError
 from kvs.domain.transaction import Committed, Conflict
-from kvs.ports.inbound import Session
+from kvs.ports.inbound import Session, Unfinished
 
 EXECABORT: Final = b"-EXECABORT Transaction discarded because of previous errors.\r\n"
 
@@ -24,10 +22,15 @@ EXECABORT: Final = b"-EXECABORT Transaction discarded because of previous errors
 class QueuedCommands:
     """The unit that EXEC runs: each command has a reply of its own, an error too, and the others go on."""
 
-    __slots__ = ("_peer",)
+    __slots__ = ("_answered", "_peer", "_room_bytes")
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
+        self._begin()
+
+    def _begin(self) -> None:
+        self._answered: list[bytes] = []
+        self._room_bytes = self._peer.limits.max_reply_bytes
 
     def __eq__(self, other: object) -> bool:
         """Compare whose queue it is: a client has one at a time."""
@@ -43,22 +46,35 @@ class QueuedCommands:
         Raises:
             KvsError: From the engine, which ended the transaction.
             LimitError: The replies together are longer than one may be.
+            Unfinished: It has done a share.
         """
+        try:
+            answered = self._answer_all(session)
+        except KvsError:
+            self._begin()
+            raise
+        self._begin()
+        return answered
+
+    def _answer_all(self, session: Session) -> list[bytes]:
         peer = self._peer
-        answered: list[bytes] = []
-        room_bytes = peer.limits.max_reply_bytes
-        for command, arguments in peer.queue or ():
+        queue = peer.queue or []
+        share = peer.limits.max_tick_requests
+        for command, arguments in queue[len(self._answered) :]:
+            if share <= 0:
+                raise Unfinished
             try:
-                reply = insist(partial(command.run, session, peer, arguments))
+                reply = command.run(session, peer, arguments)
             except KvsError as error:
                 if not session.depth:
                     raise
                 reply = replies.error(error)
-            answered.append(reply)
-            room_bytes -= len(reply)
-            if room_bytes < 0:
+            share -= command.cost_of(arguments) + peer.take_extra_cost()
+            self._answered.append(reply)
+            self._room_bytes -= len(reply)
+            if self._room_bytes < 0:
                 raise reply_too_large(peer.limits.max_reply_bytes)
-        return answered
+        return self._answered
 
 
 def _multi(session: Session, peer: Peer, _: list[bytes]) -> bytes:

@@ -1,0 +1,185 @@
+r"""What is said to Redis and to kvs alike: conversations by what they are about.
+
+Each line is a request, or several with ``|`` between them; ``B:`` and ``C:`` before one tell that another connection
+sends it. Words are those of a shell, with ``\xff`` for a byte. Every conversation begins with no keys.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+CONVERSATIONS: Final[dict[str, str]] = {
+    "ping": r"""
+        PING | ping a | PING a b | ECHO x | ECHO | ECHO a b | ECHO "" | ECHO "\x00\xff\r\n"
+    """,
+    "unknown commands": r"""
+        FOO | foo bar baz | FOO "\r\n" | "" | "" "" | "get " a | FOO "" "" | FOO a "" b
+        FOO aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeee aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeee xxxx
+        LONG
+        FOO LONG
+        FOO "a'b" | "F'O" x
+    """.replace("LONG", "f" * 160),
+    "get and set": r"""
+        GET | get a | GET a b | SET a | SET a 1 | GET a | gEt a | SET a "" | GET a | SET a "\x00\xff" | GET a
+        SET a 2 NX | SET b 2 NX GET | GET b | SET b 3 NX GET | SET a 3 XX GET | SET c 3 XX GET | SET c 3 XX | GET c
+        SET a 4 GET | SET d 4 GET | SET a 3 NX XX | SET a 3 XX NX | SET a 3 FOO | SET a 3 NX FOO | SET a 3 GET GET
+        SET a 3 NX NX | SET a 3 XX XX | SET a 3 nx get | SET "\xff\x00 \r\n" 1 | GET "\xff\x00 \r\n"
+        SET a 3 "" | MSET a
+    """,
+    "setnx, getset, getdel": r"""
+        SETNX | SETNX a | SETNX a 1 | SETNX a 2 | GET a | SETNX a 2 3
+        GETSET a 9 | GETSET b 9 | GETSET b | GETSET | GET b | GETDEL b | GETDEL b | GETDEL | GETDEL a b | GETDEL a
+    """,
+    "whole numbers": r"""
+        INCR | INCR n m | INCR n | DECR n | DECR n | DECR | INCRBY n 5 | INCRBY n x | INCRBY n | INCRBY n ""
+        INCRBY n 01
+        INCRBY n +1 | INCRBY n -0 | INCRBY n " 1" | INCRBY n 1.0 | INCRBY n -1 | INCRBY n 1_0
+        INCRBY n 99999999999999999999 | DECRBY n 2 | DECRBY n | DECRBY n x | DECRBY n -9223372036854775808
+        DECRBY n -5 | DECRBY n 9223372036854775808 | SET n 0
+        INCRBY n 9223372036854775807 | INCR n | INCRBY n 1 | GET n | SET n -9223372036854775808 | DECR n | DECRBY n 1
+        INCRBY n -1 | GET n | SET s abc | INCR s | DECR s | INCRBY s 1 | DECRBY s 1 | GET s
+        SET s 01 | INCR s | SET s " 1" | INCR s | SET s "1\n" | INCR s | SET s "" | INCR s | SET s +1 | INCR s
+        SET s -0 | INCR s | SET s -1 | INCR s | SET s 9223372036854775808 | INCR s | SET s 1e3 | INCR s
+        SET s -9223372036854775809 | INCR s | SET s 1.0 | INCR s | SET s "1\x00" | INCR s | SET s "\xd9\xa1" | INCR s
+    """,
+    "decimal numbers": r"""
+        INCRBYFLOAT f 10.5 | INCRBYFLOAT f 0.1 | INCRBYFLOAT f -5 | INCRBYFLOAT f x | INCRBYFLOAT f | INCRBYFLOAT
+        GET f | SET s abc | INCRBYFLOAT s 1 | SET f 5.0e3 | INCRBYFLOAT f 2.0e2 | INCRBYFLOAT f 1e-20
+        INCRBYFLOAT f nan
+        INCRBYFLOAT f "" | INCRBYFLOAT f " 1" | INCRBYFLOAT f "1 " | INCRBYFLOAT f 1e | INCRBYFLOAT f .
+        INCRBYFLOAT f -.5
+        INCRBYFLOAT f 5. | INCRBYFLOAT f +1 | INCRBYFLOAT f 1E2 | INCRBYFLOAT f 1e+2 | INCRBYFLOAT f -0 | SET z 0
+        INCRBYFLOAT z -0 | INCRBYFLOAT z -0.0 | INCRBYFLOAT z 0.00000000000000001 | SET z 1 | INCRBYFLOAT z -1 | GET z
+        SET i 3 | INCRBYFLOAT i 1 | INCR i | INCRBYFLOAT i 0.5 | INCR i | SET e "" | INCRBYFLOAT e 1 | SET e " 1"
+        INCRBYFLOAT e 1 | SET e "1\x00" | INCRBYFLOAT e 1 | INCRBYFLOAT i 1,5 | INCRBYFLOAT i --1 | INCRBYFLOAT i 1_0
+    """,
+    "parts of values": r"""
+        APPEND ap hi | APPEND ap there | APPEND ap "" | APPEND ap | APPEND new "" | EXISTS new | APPEND ap a b
+        STRLEN ap | STRLEN nokey | STRLEN | STRLEN a b
+        GETRANGE ap 0 -1 | GETRANGE ap -3 -1 | GETRANGE ap -100 -99 | GETRANGE ap 5 2 | GETRANGE ap 2 100
+        GETRANGE nokey 0 -1 | GETRANGE ap x 1 | GETRANGE ap 1 x | GETRANGE ap 1 | GETRANGE ap -100 2 | GETRANGE ap 0 0
+        GETRANGE ap -1 -3 | GETRANGE ap -1 0 | GETRANGE ap 7 7 | GETRANGE ap 6 6 | GETRANGE ap 0 -100
+        GETRANGE ap 100 200
+        GETRANGE ap -9223372036854775808 9223372036854775807 | GETRANGE ap 0 9223372036854775808 | GETRANGE nokey x 1
+        SETRANGE ap 3 XX | GET ap | SETRANGE ap 6 long | GET ap | SETRANGE pad 5 x | GET pad | SETRANGE none 5 ""
+        EXISTS none | SETRANGE ap 1 "" | SETRANGE ap 100 "" | SETRANGE ap -1 x | SETRANGE ap 536870912 x
+        SETRANGE ap x x
+        SETRANGE ap 0 | SETRANGE ap | SETRANGE none -1 "" | SETRANGE none x "" | SETRANGE ap 9223372036854775807 x
+        SETRANGE ap 9223372036854775808 x | SETRANGE none 536870912 "" | SETRANGE ap 536870912 ""
+    """,
+    "many values": r"""
+        MSET a 1 b 2 | MGET a b c | MGET | MGET c | MGET a a | MSET a 1 b | MSET | MSET a 1 a 2 | GET a
+        MSETNX a 1 z 2 | EXISTS z | MSETNX y 1 z 2 | MSETNX y | MSETNX y 1 z | MSETNX | MSETNX p 1 p 2 | GET p
+        EXISTS a a nope | EXISTS | EXISTS nope | DEL a b nope | DEL | DEL p p | DEL y nope y | UNLINK z | UNLINK z z
+        UNLINK | UNLINK a b c | EXISTS z
+    """,
+    "keys": r"""
+        SET z 1 | TYPE z | TYPE nope | TYPE | TYPE z z
+        RENAME nope x | RENAME z zz | RENAME zz zz | GET zz | RENAME | RENAME zz | RENAME zz a b | RENAME nope nope
+        SET s 5 | RENAMENX zz zz | RENAMENX nope nope | RENAMENX nope s | RENAMENX zz s | RENAMENX zz zzz | RENAMENX zz
+        COPY zzz c1 | COPY zzz c1 | COPY zzz c1 REPLACE | COPY nope c1 | COPY c1 c1 | COPY nope nope
+        COPY nope c1 REPLACE
+        COPY c1 c2 DB 0 | COPY c1 c2 DB | COPY c1 c2 DB 77 | COPY c1 c2 DB x | COPY c1 c2 FOO | COPY c1 | COPY
+        COPY c1 c3 REPLACE REPLACE | COPY c1 c3 REPLACE DB 0 | COPY s c3 db 0 replace | GET c3 | COPY c1 c1 REPLACE
+        COPY c1 c1 FOO | COPY c1 c1 DB 0
+    """,
+    "listings": r"""
+        DBSIZE | DBSIZE x | KEYS * | MSET c1 1 c2 1 "c*" 1 d[x] 1 "\xff" 1 "d\\" 1 ab 1 a-b 1 ^ 1 | DBSIZE
+        KEYS * | KEYS c* | KEYS c? | KEYS [ | KEYS [] | KEYS [c | KEYS [c]1 | KEYS [^c]* | KEYS [a-c]* | KEYS [c-a]*
+        KEYS "c\\*" | KEYS "d\\[x]" | KEYS ?? | KEYS ** | KEYS "" | KEYS "*\\" | KEYS "d\\" | KEYS "\xff"
+        KEYS "[\xfe-\xff]"
+        KEYS | KEYS a b | KEYS c[12] | KEYS c[1-] | KEYS [^] | KEYS [a][b] | KEYS a[-]b | KEYS "a[\\-]b" | KEYS a[+--]b
+        KEYS [^^] | KEYS [\\^] | KEYS "[c-" | KEYS "[^" | KEYS "*[1" | KEYS "*[12" | KEYS *1* | KEYS *?*? | KEYS c*1*
+        SCAN 0 MATCH c1 COUNT 1000 | SCAN 0 COUNT 1000 | SCAN 0 COUNT 1000 TYPE string | SCAN 0 COUNT 1000 TYPE list
+        SCAN 0 COUNT 1000 TYPE STRING | SCAN 0 count 1000 match * type string | SCAN 0 COUNT 1000 MATCH c? MATCH d*
+        SCAN | SCAN x | SCAN 0 COUNT 0 | SCAN 0 COUNT -1 | SCAN 0 COUNT x | SCAN 0 FOO | SCAN 0 FOO 1
+        SCAN 0 MATCH | SCAN 0 COUNT | SCAN 0 TYPE | SCAN 99999999999999999999999 | SCAN 1x | SCAN " 0"
+        SCAN 0 COUNT 1000 x
+        SELECT 0 | SELECT 99 | SELECT -1 | SELECT x | SELECT | SELECT 0 0 | SELECT ""
+        FLUSHALL FOO | FLUSHALL SYNC x | FLUSHALL SYNC | FLUSHDB ASYNC | FLUSHDB x | FLUSHDB | FLUSHALL async | DBSIZE
+        RANDOMKEY | RANDOMKEY x | SET r 1 | RANDOMKEY
+    """,
+    "a queue": r"""
+        MULTI | SET m 1 | INCR m | GET m | B: GET m | EXEC | B: GET m | EXEC | DISCARD | MULTI x | DISCARD x
+        MULTI | MULTI | GET m | EXEC | MULTI | SET m 9 | DISCARD | GET m | MULTI | PING | PING a | ECHO hi | EXEC
+        MULTI | EXEC | MULTI | UNWATCH | TYPE m | KEYS m | MGET m nope | SELECT 0 | SELECT 9 | EXEC
+        FLUSHALL | SET m 1 | MULTI | SET m 1 NX | SET m 2 XX GET | SETNX m 1 | GETSET m 3 | GETDEL m | GET m | EXEC
+        MULTI | APPEND m x | STRLEN m | GETRANGE m 0 -1 | SETRANGE m 1 yz | INCR n | DECR n | INCRBY n 5 | DECRBY n 2
+        EXEC
+        MULTI | INCRBYFLOAT f 0.5 | MSET a 1 b 2 | MSETNX a 1 c 2 | EXISTS a b c | DEL a | UNLINK b | DBSIZE | EXEC
+        MULTI | RENAME m mm | RENAMENX mm m | COPY m mm | RENAME nope x | FLUSHALL | DBSIZE | RANDOMKEY | EXEC
+        MULTI | SET k 1 | FLUSHDB | SET l 2 | KEYS * | SCAN 0 COUNT 1000 | SCAN 0 COUNT 1000 MATCH k | EXEC | DBSIZE
+        MULTI | SET m 1 | RESET | GET m | EXEC
+    """,
+    "a queue with errors": r"""
+        MULTI | FOO | SET a 1 | EXEC | GET a | MULTI | SET a | EXEC | MULTI | SET a | DISCARD | EXEC
+        SET s abc | MULTI | INCR s | SET a 5 | SET b 1 FOO | INCRBY a x | EXEC | MGET a b | MULTI | SET | MULTI | EXEC
+        MULTI | DECRBY a -9223372036854775808 | MSET a 1 b | SETRANGE a -1 x | COPY a a | SELECT 99 | KEYS | EXEC | EXEC
+        MULTI | DECRBY a -9223372036854775808 | MSET a 1 b | SETRANGE a -1 x | COPY a a | SELECT 99 | EXEC | GET a
+        MULTI | WATCH | EXEC | MULTI | DISCARD x | EXEC | MULTI | MULTI x | EXEC
+        MULTI | WATCH a | SET a 7 | EXEC | GET a
+    """,
+    "watching": r"""
+        WATCH | WATCH w | SET w 1 | MULTI | GET w | EXEC | MULTI | GET w | EXEC | WATCH w x | B: SET x 1 | MULTI
+        SET w 2
+        EXEC | GET w | WATCH w | MULTI | WATCH w | GET w | EXEC | WATCH w | UNWATCH | B: SET w 5 | MULTI | GET w | EXEC
+        UNWATCH x | WATCH w | B: SET w 5 | MULTI | DISCARD | MULTI | GET w | EXEC | WATCH w w w | MULTI | GET w | EXEC
+        WATCH nope | B: DEL nope | MULTI | PING | EXEC | WATCH nope | B: SET nope 1 | B: DEL nope | MULTI | PING | EXEC
+        WATCH w | B: APPEND w "" | MULTI | PING | EXEC | WATCH w | B: SETRANGE w 0 "" | MULTI | PING | EXEC
+        WATCH w | B: GETDEL nope | MULTI | PING | EXEC | WATCH w | B: SET w 5 NX | MULTI | PING | EXEC
+        WATCH w | B: INCR w | MULTI | PING | EXEC | WATCH w | B: SET w x | B: INCR w | MULTI | PING | EXEC
+        WATCH w | B: RENAME w v | MULTI | PING | EXEC | WATCH v | B: COPY v w | MULTI | PING | EXEC
+        WATCH v | B: COPY w v REPLACE | MULTI | PING | EXEC | WATCH w | B: FLUSHALL | MULTI | PING | EXEC
+        WATCH w | B: FLUSHALL | MULTI | PING | EXEC | WATCH w | B: MULTI | B: SET w 1 | B: DISCARD | MULTI | PING | EXEC
+        WATCH w | B: MULTI | B: SET w 1 | MULTI | B: EXEC | PING | EXEC | WATCH w | MULTI | B: SET w 2 | EXEC
+        WATCH w | MULTI | FOO | EXEC | B: SET w 3 | MULTI | PING | EXEC | WATCH w | RESET | B: SET w 3 | MULTI | PING
+        EXEC
+        B: WATCH w | WATCH w | MULTI | B: MULTI | SET w 1 | B: SET w 2 | EXEC | B: EXEC | GET w
+        WATCH w | SET w 3 | MULTI | INCR w | EXEC | WATCH w | UNLINK w w | MULTI | PING | EXEC | WATCH w | MSET q 1
+        MULTI
+        PING | EXEC | WATCH w | RENAME q w | MULTI | PING | EXEC | WATCH w | RENAME w w | MULTI | PING | EXEC
+    """,
+    "clients": r"""
+        CLIENT | CLIENT FOO | CLIENT foo bar | CLIENT ID x | CLIENT SETNAME | CLIENT SETNAME me | CLIENT GETNAME
+        CLIENT GETNAME x | CLIENT SETNAME "a b" | CLIENT SETNAME "a\n" | CLIENT GETNAME | CLIENT SETNAME ""
+        CLIENT GETNAME
+        CLIENT NO-EVICT ON | CLIENT NO-EVICT off | CLIENT NO-EVICT x | CLIENT NO-EVICT | CLIENT KILL
+        CLIENT KILL ID 99999
+        CLIENT KILL ADDR 1.1.1.1:1 | CLIENT KILL 1.1.1.1:1 | CLIENT KILL FOO x | CLIENT KILL ID x | CLIENT KILL ID 0
+        CLIENT KILL ID 99999 ADDR | CLIENT KILL TYPE foo | CLIENT KILL TYPE pubsub | CLIENT KILL USER nobody
+        CLIENT KILL SKIPME x | CLIENT KILL TYPE normal SKIPME maybe | CLIENT KILL ID 99999 SKIPME no | CLIENT KILL ID -1
+        CLIENT KILL ADDR a ID 1 TYPE
+        CLIENT LIST TYPE foo | CLIENT LIST TYPE pubsub | CLIENT LIST TYPE | CLIENT LIST ID 99999 | CLIENT LIST ID x
+        CLIENT LIST ID | CLIENT LIST FOO | CLIENT LIST ID 0 | CLIENT LIST TYPE normal x
+        CLIENT INFO x | CLIENT list ID 99999 99998
+    """,
+    "the server": r"""
+        CONFIG GET save | CONFIG GET databases | CONFIG GET nope | CONFIG GET SAVE | CONFIG GET sav[e] database?
+        CONFIG | CONFIG GET | CONFIG FOO | CONFIG get save save | TIME x | INFO nope | INFO nope nope2
+        COMMAND GETKEYS MSET a 1 b 2 | COMMAND GETKEYS GET | COMMAND GETKEYS PING | COMMAND GETKEYS FOO
+        COMMAND GETKEYS GET a | COMMAND GETKEYS get a b | COMMAND GETKEYS DEL a b c | COMMAND GETKEYS MSET a
+        COMMAND GETKEYS
+        COMMAND GETKEYS EXEC | COMMAND GETKEYS RENAME a b | COMMAND GETKEYS COPY a b REPLACE
+        COMMAND GETKEYS SET a 1 NX
+        COMMAND GETKEYS WATCH a b | COMMAND GETKEYS MSET a 1 b
+        COMMAND FOO | COMMAND COUNT x | COMMAND INFO nope | COMMAND INFO nope nope2 | COMMAND DOCS nope
+        COMMAND LIST FOO | COMMAND LIST FILTERBY PATTERN mset* | COMMAND LIST FILTERBY FOO x
+        COMMAND LIST FILTERBY PATTERN
+        COMMAND LIST FILTERBY PATTERN NOPE
+    """,
+    "versions of the protocol": r"""
+        HELLO x | HELLO 4 | HELLO 1 | HELLO -1 | HELLO 2 FOO | HELLO 3 FOO | HELLO 2 SETNAME | HELLO 2 SETNAME "a b"
+        GET nope | GET nope | CLIENT GETNAME | RESET x | QUIT x
+    """,
+    "resetting": r"""
+        CLIENT SETNAME me | CLIENT GETNAME | RESET | CLIENT GETNAME | GET nope | WATCH a | MULTI | RESET | EXEC
+        SET a 1
+    """,
+}
+
+
+def requests(conversation: str) -> Iterator[tuple[str, str]]:
+    """Yield who sends what: the name of a connection, and a line."""
+    for line in conversation.strip().splitlines():
+        for part in line.strip().split(" | "):
+            sender, colon, rest = part.partition(": ")
+            yield (sender, rest) if colon and sender in ("B", "C") else ("A", part)

@@ -1,0 +1,332 @@
+"""RESP out of any bytes, in whatever pieces they come: the same replies, no exception, and no more held than may be."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from kvs.adapters.inbound.clients import Clients
+from kvs.adapters.inbound.conversation import CHARGE_STEP_BYTES
+from kvs.adapters.inbound.resp import connection
+from kvs.adapters.inbound.resp.connection import RespConnection
+from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
+from kvs.adapters.inbound.resp.parser import RequestParser
+from kvs.adapters.inbound.resp.peer import Shared
+from kvs.adapters.storage.memory import MemoryStorage
+from kvs.logs import make_logger
+from tests.unit.sessions import UNLIMITED, Bench
+
+MAX_KEY_BYTES: Final = 16
+MAX_VALUE_BYTES: Final = 32
+MAX_ARGUMENTS: Final = 8
+MAX_BULK_BYTES: Final = MAX_VALUE_BYTES + SLACK_BYTES
+HEADER_BYTES: Final = 16
+"""More than the longest header that may be one yet."""
+
+REFUSAL: Final = b"-LIMIT The clients together hold max_clients_bytes"
+
+
+def small_limits(max_tick_requests: int = 1 << 20, max_tick_output_bytes: int = UNLIMITED) -> RespLimits:
+    """Return small limits on sizes, and those on what a tick may do."""
+    return RespLimits(
+        MAX_KEY_BYTES,
+        MAX_VALUE_BYTES,
+        MAX_ARGUMENTS,
+        max_request_bytes=1,  # made as long as the longest SET
+        max_reply_bytes=4096,
+        max_transaction_bytes=2048,
+        max_tick_requests=max_tick_requests,
+        max_tick_output_bytes=max_tick_output_bytes,
+    )
+
+
+LIMITS: Final = small_limits()
+
+
+class Wire:
+    """A connection, and all it has answered; it is checked for what it holds whenever it was given something."""
+
+    def __init__(self, limits: RespLimits = LIMITS) -> None:
+        self.bench = Bench(MemoryStorage(0, UNLIMITED), max_transaction_depth=3)
+        self.limits = limits
+        shared = Shared(Clients(), {b"save": b""}, self.bench.clock, self.bench.clock)
+        log = make_logger("info", "json", self.bench.log)
+        self.connection = RespConnection(self.bench.open(), limits, shared, self.bench.budget, log)
+        self.output = b""
+
+    def feed(self, chunks: Sequence[bytes]) -> "Wire":
+        """Hand over what came, a chunk a tick, and run all of it."""
+        for chunk in filter(None, chunks):
+            self.connection.receive(chunk)
+            self.output += self.connection.take_output()
+            while self.connection.backlog:
+                self.connection.resume()
+                self.output += self.connection.take_output()
+            self.check()
+        return self
+
+    def check(self) -> None:
+        """Assert that no more is held than may be, and that the budget knows."""
+        parser = self.connection._parser
+        held = len(parser._part) + sum(map(len, parser._arguments))
+        assert held <= parser.held_bytes <= self.limits.max_request_bytes + HEADER_BYTES
+        assert parser.waiting_bytes == 0
+        charged = self.bench.budget.used_bytes
+        assert charged <= CHARGE_STEP_BYTES + self.limits.max_request_bytes + 2 * self.limits.max_queue_bytes
+        if self.connection.closing:
+            assert not self.connection.unfinished
+            assert not self.connection.backlog
+            self.bench.assert_nothing_is_held()
+
+    def end(self) -> "Wire":
+        """Tell of the end of input, and take what follows."""
+        self.connection.end_of_input()
+        self.output += self.connection.take_output()
+        assert self.connection.closing
+        self.check()
+        return self
+
+
+@contextmanager
+def scanning(on: bool) -> Iterator[None]:
+    """Have connections go byte by byte over ordinary requests, or not, which is for the build to say otherwise.
+
+    The compiled build does not let itself be told. It does so always, but not where a request comes in pieces.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "SCANS", on)
+        yield
+
+
+def encoded(arguments: Sequence[bytes]) -> bytes:
+    """Return a request as it goes over the wire."""
+    return b"*%d\r\n" % len(arguments) + b"".join(b"$%d\r\n%b\r\n" % (len(one), one) for one in arguments)
+
+
+def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
+    """Return data in pieces, cut at some places, counted from the beginning or around."""
+    places = sorted({cut % (len(data) + 1) for cut in cuts})
+    return [data[first:last] for first, last in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+def byte_by_byte(data: bytes) -> list[bytes]:
+    """Return data in pieces of one byte."""
+    return pieces(data, range(len(data)))
+
+
+def fits(request: Sequence[bytes]) -> bool:
+    """Return whether a request is not too long as a whole."""
+    return sum(len(one) + ARGUMENT_OVERHEAD_BYTES for one in request) <= LIMITS.max_request_bytes
+
+
+NAMES: Final = st.sampled_from(
+    [
+        *(b"GET", b"SET", b"get", b"SET", b"GET", b"sEt", b"DEL", b"MGET", b"MSET", b"INCR", b"APPEND", b"EXISTS"),
+        *(b"PING", b"ECHO", b"MULTI", b"EXEC", b"WATCH", b"DISCARD", b"START", b"COMMIT", b"ROLLBACK", b"RESET"),
+        *(b"HELLO", b"DBSIZE", b"KEYS", b"FOO", b"", b"GE", b"GETS", b"SETX", b"G\xc5T"),
+    ]
+)
+ARGUMENTS: Final = st.one_of(
+    st.sampled_from([b"k", b"k", b"a", b"1", b"3", b"", b"NX", b"*"]),
+    st.sampled_from([b"k" * size for size in (MAX_KEY_BYTES, MAX_KEY_BYTES + 1, MAX_VALUE_BYTES, MAX_VALUE_BYTES + 1)]),
+    st.sampled_from([b"x" * MAX_BULK_BYTES, b"\r\n", b"\n", b"\r", b"$1\r\nk\r\n", b"*1\r\n$4\r\nPING\r\n"]),
+    st.binary(max_size=12),
+)
+REQUESTS: Final = st.one_of(
+    st.builds(lambda name, arguments: [name, *arguments], NAMES, st.lists(ARGUMENTS, max_size=4)),
+    st.builds(lambda key: [b"GET", key], ARGUMENTS),
+    st.builds(lambda key, value: [b"SET", key, value], ARGUMENTS, ARGUMENTS),
+)
+PIPELINES: Final = st.lists(REQUESTS, max_size=12)
+FITTING: Final = REQUESTS.filter(fits)
+CUTS: Final = st.lists(st.integers(0, 1 << 30), max_size=10)
+
+FRAGMENTS: Final = st.sampled_from(
+    [
+        *(b"*", b"$", b"\r\n", b"\n", b"\r", b"-1", b"0", b"1", b"3", b"16", b"9", b"99999999999", b"+", b" ", b"\x00"),
+        *(
+            b"*2\r\n$3\r\nGET\r\n",
+            b"*3\r\n$3\r\nSET\r\n",
+            b"$1\r\nk\r\n",
+            b"$17\r\n",
+            b"*1\r\n$4\r\nPING\r\n",
+            b"*9\r\n",
+        ),
+        *(
+            b"GET",
+            b"*2\r\n$3\r\nget\r\n$1\r\nk\r\n",
+            b"*3\r\n$3\r\nset\r\n$1\r\nk\r\n$1\r\nv\r\n",
+            b"$1057\r\n",
+            b"$-1\r\n",
+        ),
+    ]
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """Return a pipeline with some bytes taken out, put in or written over."""
+    data = b"".join(map(encoded, draw(PIPELINES)))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data)))
+        put_in = draw(st.one_of(FRAGMENTS, st.binary(max_size=3)))
+        data = data[:at] + put_in + data[at + draw(st.integers(0, 4)) :]
+    return data
+
+
+BYTES: Final = st.one_of(mutated(), st.lists(FRAGMENTS, max_size=20).map(b"".join), st.binary(max_size=60))
+
+
+@given(data=BYTES, cuts=CUTS, share=st.sampled_from([1, 2, 60, 1 << 20]), room=st.sampled_from([1, 40, UNLIMITED]))
+@example(
+    b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\nvv\r\n*2\r\n$3\r\nGET\r\n$1\r\n", [7], 1, 1
+)
+@example(encoded([b"MGET", *[b"k" * 1000] * 4]), [2000, 3000], 1, 1)
+def test_any_bytes_in_any_pieces(data: bytes, cuts: list[int], share: int, room: int) -> None:
+    """They have the same replies, by either way of reading them, however they are cut into packets and ticks."""
+    with scanning(on=False):
+        alone = Wire().feed(byte_by_byte(data))
+        whole = Wire().feed([data])
+        cut = Wire().feed(pieces(data, cuts))
+    with scanning(on=True):
+        scanned = Wire().feed([data])
+        scanned_cut = Wire(small_limits(share, room)).feed(pieces(data, cuts))
+    for wire in (whole, cut, scanned, scanned_cut):
+        assert wire.output == alone.output
+        assert wire.connection.requests == alone.connection.requests
+        assert wire.connection.closing == alone.connection.closing
+        assert wire.connection.unfinished == alone.connection.unfinished
+    for wire in (alone, whole, cut, scanned, scanned_cut):
+        wire.end()
+        assert wire.output == scanned.end().output
+
+
+@pytest.mark.parametrize("scans", [False, True])
+@given(requests=st.lists(FITTING, max_size=12), more=FITTING, cut=st.integers(0, 1 << 30))
+def test_what_is_complete_is_run_and_nothing_else(
+    scans: bool, requests: list[list[bytes]], more: list[bytes], cut: int
+) -> None:
+    """Every request is run, and of one more any part that is not all of it is unfinished, and is not run."""
+    whole = encoded(more)
+    part = whole[: cut % len(whole)]
+    with scanning(scans):
+        wire = Wire().feed([b"".join(map(encoded, requests)) + part])
+        assert not wire.connection.closing
+        assert wire.connection.requests == len(requests)
+        assert wire.connection.unfinished == (part != b"")
+        wire.feed([whole[len(part) :]])
+        assert wire.connection.requests == len(requests) + 1
+        assert not wire.connection.unfinished
+        wire.end()
+        assert b"was not complete" not in wire.output
+        cut_short = Wire().feed([part]).end()
+        assert cut_short.connection.requests == 0
+        assert (b"was not complete" in cut_short.output) == (part != b"")
+
+
+@given(requests=st.lists(st.lists(st.binary(max_size=80), min_size=1, max_size=MAX_ARGUMENTS), max_size=8), cuts=CUTS)
+def test_arguments_come_out_as_they_went_in(requests: list[list[bytes]], cuts: list[int]) -> None:
+    """Whatever bytes they are, and wherever they are cut."""
+    parser = RequestParser(LIMITS)
+    out = []
+    for chunk in filter(None, pieces(b"".join(map(encoded, requests)), cuts)):
+        parser.feed(chunk)
+        while (arguments := parser.next()) is not None:
+            out.append(arguments)
+    assert out == requests
+    assert not parser.unfinished
+    assert parser.held_bytes == parser.waiting_bytes == 0
+
+
+@pytest.mark.parametrize("scans", [False, True])
+@given(
+    entries=st.dictionaries(st.binary(min_size=1, max_size=MAX_KEY_BYTES), st.binary(max_size=MAX_VALUE_BYTES)),
+    cuts=CUTS,
+)
+def test_values_come_out_as_they_went_in(scans: bool, entries: dict[bytes, bytes], cuts: list[int]) -> None:
+    """Whatever bytes keys and values are."""
+    sets = b"".join(encoded([b"SET", key, value]) for key, value in entries.items())
+    gets = b"".join(encoded([b"GET", key]) for key in entries)
+    with scanning(scans):
+        wire = Wire().feed(pieces(sets + gets, cuts))
+    values = b"".join(b"$%d\r\n%b\r\n" % (len(value), value) for value in entries.values())
+    assert wire.output == b"+OK\r\n" * len(entries) + values
+
+
+def check_framing(requests: Sequence[Sequence[bytes]], chunks: Sequence[bytes], tight: Sequence[bool]) -> None:
+    """Assert that ECHO has one reply for each request, though memory is wanting while some of the chunks come."""
+    wire = Wire()
+    for chunk, exhausted in zip(chunks, tight, strict=False):
+        wire.bench.budget.limit_bytes = 0 if exhausted else UNLIMITED
+        wire.connection.receive(chunk)
+        assert not wire.connection.backlog
+        wire.output += wire.connection.take_output()
+        assert wire.connection._parser.held_bytes <= SLACK_BYTES or not exhausted
+    wire.bench.budget.limit_bytes = UNLIMITED
+    wire.feed([encoded([b"PING"])])
+    assert not wire.connection.closing
+    assert not wire.connection.unfinished
+    rest = wire.output
+    for _, *values in requests:
+        if rest.startswith(b"-"):
+            assert rest.startswith(REFUSAL) or len(values) != 1
+            rest = rest[rest.index(b"\r\n") + 2 :]
+        else:
+            reply = b"$%d\r\n%b\r\n" % (len(values[0]), values[0])
+            assert rest.startswith(reply)
+            rest = rest[len(reply) :]
+    assert rest == b"+PONG\r\n"
+
+
+LONG: Final = st.sampled_from([b"x" * (SLACK_BYTES - 40), b"x" * (SLACK_BYTES + 1), b"\r\n" * 500])
+ECHOES: Final = st.builds(
+    lambda values: [b"ECHO", *values], st.lists(st.one_of(LONG, ARGUMENTS), min_size=1, max_size=3)
+)
+
+
+@given(
+    requests=st.lists(ECHOES.filter(fits), min_size=1, max_size=5),
+    cuts=CUTS,
+    tight=st.lists(st.booleans(), min_size=12),
+)
+def test_framing_outlives_want_of_memory(requests: list[list[bytes]], cuts: list[int], tight: list[bool]) -> None:
+    """While there is none, what comes is dropped; each request still has one reply, and the next its own."""
+    check_framing(requests, pieces(b"".join(map(encoded, requests)), cuts), tight)
+
+
+def test_every_cut_of_a_request_that_is_dropped() -> None:
+    """In two places, the first of them where it is dropped, be that in a header or in a bulk string."""
+    requests = [[b"ECHO", b"x" * (SLACK_BYTES + 10), b"\r\n$3\r\n", b"", b"y"], [b"ECHO", b"z"]]
+    data = b"".join(map(encoded, requests))
+    for first in (SLACK_BYTES, *range(SLACK_BYTES + 20, len(data))):
+        for second in range(first, len(data)):
+            check_framing(requests, pieces(data, [first, second]), [True, True, False])
+
+
+ORDINARY: Final = (
+    encoded([b"SET", b"k", b"v"]),
+    encoded([b"GET", b"k"]),
+    encoded([b"set", b"key:1", b""]),
+    encoded([b"GET", b"k" * MAX_KEY_BYTES]),
+    encoded([b"SET", b"k" * MAX_KEY_BYTES, b"v" * MAX_VALUE_BYTES]),
+)
+
+
+@pytest.mark.parametrize("ordinary", ORDINARY)
+def test_every_mutation_of_an_ordinary_request(ordinary: bytes) -> None:
+    """A byte less, another one, or one more, at every place, and every cut: both ways of reading answer the same."""
+    said = encoded([b"SET", b"k", b"first"]), encoded([b"GET", b"k"])
+    for at in range(len(ordinary) + 1):
+        mutations = {ordinary[:at], ordinary[:at] + ordinary[at + 1 :]}
+        for byte in b"\r\n*$0123459GESTgest+- \x00\xff":
+            mutations |= {ordinary[:at] + bytes([byte]) + ordinary[at + skipped :] for skipped in (0, 1)}
+        for mutation in mutations:
+            with scanning(on=True):
+                short = Wire().feed([said[0] + mutation, said[1]]).end()
+            with scanning(on=False):
+                long = Wire().feed(byte_by_byte(said[0] + mutation + said[1])).end()
+            assert short.output == long.output, mutation
+            assert short.connection.requests == long.connection.requests, mutation

@@ -1,0 +1,131 @@
+"""What takes long in RESP is done in shares, with others served in between, and comes to the same."""
+
+import pytest
+
+from kvs.adapters.inbound.resp.connection import RespConnection
+from tests.clients.wire import NULL_ARRAY, OK, PONG, QUEUED, Typed, request
+from tests.unit.resp import RespServer, answer, ask
+
+SHARE = 10
+
+
+def queued(server: RespServer, *commands: tuple[bytes, ...]) -> RespConnection:
+    """Return a connection with commands in its queue."""
+    connection = server.connect()
+    assert ask(connection, b"MULTI") == OK
+    for command in commands:
+        assert ask(connection, *command) == QUEUED
+    return connection
+
+
+def begun(connection: RespConnection, *words: bytes) -> None:
+    """Ask what is not answered in one tick."""
+    connection.receive(request(*words))
+    assert connection.take_output() == b""
+    assert connection.backlog
+
+
+def test_a_tick_runs_so_many_requests() -> None:
+    """Of whatever kind; the rest waits for the next tick."""
+    server = RespServer(max_tick_requests=SHARE)
+    for words in ((b"PING",), (b"STRLEN", b"k"), (b"NOSUCH",), (b"GET",)):
+        connection = server.connect()
+        connection.receive(request(*words) * (2 * SHARE + 1))
+        replies = []
+        while connection.backlog:
+            replies.append(connection.take_output().count(b"\r\n"))
+            connection.resume()
+        assert [*replies, connection.take_output().count(b"\r\n")] == [SHARE, SHARE, 1]
+
+
+def test_a_long_queue_makes_way_for_others() -> None:
+    """They see nothing of it before all of it is there."""
+    server = RespServer(max_tick_requests=SHARE)
+    connection, other = queued(server, *[(b"INCR", b"n")] * (5 * SHARE)), server.connect()
+    begun(connection, b"EXEC")
+    assert ask(other, b"PING") == PONG
+    assert ask(other, b"EXISTS", b"n") == 0
+    assert answer(connection) == list(range(1, 5 * SHARE + 1))
+    assert ask(other, b"STRLEN", b"n") == 2
+    server.assert_nothing_is_left()
+
+
+def test_a_long_queue_that_others_came_before_is_run_again() -> None:
+    """From its beginning, against the data of that moment; and what it answers is of that run alone."""
+    server = RespServer(max_tick_requests=SHARE)
+    connection, other = queued(server, *[(b"INCR", b"n")] * (2 * SHARE)), server.connect()
+    begun(connection, b"EXEC")
+    assert ask(other, b"INCRBY", b"n", b"100") == 100
+    assert answer(connection) == list(range(101, 101 + 2 * SHARE))
+    server.assert_nothing_is_left()
+
+
+def test_what_is_watched_may_change_while_a_long_queue_is_run() -> None:
+    """Its commit validates that as well."""
+    server = RespServer(max_tick_requests=SHARE)
+    connection, other = server.connect(), server.connect()
+    assert ask(connection, b"WATCH", b"w") == OK
+    assert ask(connection, b"MULTI") == OK
+    for _ in range(2 * SHARE):
+        assert ask(connection, b"INCR", b"n") == QUEUED
+    begun(connection, b"EXEC")
+    assert ask(other, b"SET", b"w", b"") == OK
+    assert answer(connection) == NULL_ARRAY
+    assert ask(other, b"EXISTS", b"n") == 0
+    server.assert_nothing_is_left()
+
+
+def test_a_search_in_a_queue_makes_way_for_others() -> None:
+    """And goes on where it was, as of the moment of EXEC."""
+    server = RespServer()
+    for number in range(10_000):
+        server.bench.storage.put(b"%05d" % number, b"")
+    connection, other = queued(server, (b"KEYS", b"*9999"), (b"SET", b"k", b"")), server.connect()
+    begun(connection, b"EXEC")
+    assert ask(other, b"SET", b"x9999", b"") == OK
+    assert answer(connection) == [[b"09999", b"x9999"], OK]  # run again, for the set of keys has changed
+    server.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("words", [(b"KEYS", b"*"), (b"EXEC",)])
+def test_what_is_under_way_is_not_refused_for_want_of_memory(words: tuple[bytes, ...]) -> None:
+    """It would leave its snapshot open, and its question unanswered."""
+    server = RespServer(max_tick_requests=SHARE)
+    for number in range(10_000):
+        server.bench.storage.put(b"%05d" % number, b"")
+    connection = queued(server, *[(b"EXISTS", b"n")] * (2 * SHARE)) if words == (b"EXEC",) else server.connect()
+    begun(connection, *words)
+    server.bench.budget.limit_bytes = 0
+    reply = answer(connection)
+    assert isinstance(reply, list)
+    assert len(reply) == (10_000 if words == (b"KEYS", b"*") else 2 * SHARE)
+    assert connection.session.depth == 0
+    refused = ask(connection, b"KEYS", b"*")
+    assert isinstance(refused, Typed)
+    assert refused.kind == "-"
+    server.assert_nothing_is_left()
+
+
+def test_who_leaves_while_something_is_under_way_leaves_nothing_behind() -> None:
+    """Neither a snapshot nor a baseline."""
+    server = RespServer(max_tick_requests=SHARE)
+    for number in range(10_000):
+        server.bench.storage.put(b"%05d" % number, b"")
+    connection = server.connect()
+    assert ask(connection, b"WATCH", b"w") == OK
+    begun(connection, b"KEYS", b"*")
+    assert server.bench.storage.open_snapshots == 2
+    connection.close()
+    server.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("words", [(b"APPEND", b"k", b"x"), (b"SETRANGE", b"k", b"0", b"x")])
+def test_copying_long_values_counts(words: tuple[bytes, ...]) -> None:
+    """A tick copies so many bytes, however short the requests for it are."""
+    server = RespServer(max_tick_requests=SHARE)
+    server.limits.max_value_bytes = 1 << 20
+    server.bench.storage.put(b"k", bytes(SHARE << 14))
+    connection = server.connect()
+    connection.receive(request(*words) * 3)
+    assert connection.backlog
+    assert connection.take_output().count(b"\r\n") == 1
