@@ -6,17 +6,22 @@ import pytest
 
 from kvs.adapters.storage.memory import MemoryStorage
 from kvs.application.session import EngineSession
+from kvs.application.units import FindKeys
 from kvs.application.watches import BASELINE_BYTES
 from kvs.domain.changes import Add, PutIfPresent, Replace
 from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError, TimedOutError, UsageError
+from kvs.domain.globs import Glob
 from kvs.domain.transaction import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, Key, Value
-from kvs.ports.inbound import Session
+from kvs.ports.inbound import Session, Unfinished
 from tests.naive_storage import NaiveSnapshot, NaiveStorage
 from tests.unit.sessions import Bench, Scripted, filled, stored
 
 Use = Callable[[EngineSession], object]
 Unit = Callable[[Session], object]
+
+MANY = [b"%05d" % number for number in range(10_000)]
+"""More than is looked at in two shares."""
 
 ONE_BYTES = BASELINE_BYTES + 1 + ENTRY_OVERHEAD_BYTES
 """What it takes to watch one key of one byte."""
@@ -243,6 +248,31 @@ def test_a_baseline_that_is_given_up_in_the_middle_is_a_conflict_as_well(lost: b
         with pytest.raises(TimedOutError):
             session.execute(write)
     assert not session.watching
+    bench.assert_nothing_is_held()
+
+
+def test_a_baseline_that_is_given_up_between_two_shares_ends_the_transaction() -> None:
+    """A long unit makes way for others, and what they write may be too much to be kept."""
+    bench = Bench(MemoryStorage(0, 100_000))
+    session = filled(bench, dict.fromkeys(MANY, b"") | {b"1": bytes(60_000), b"2": bytes(60_000)}, inside=False)
+    session.watch([b"k"])
+    bench.storage.put(b"1", b"")
+
+    search = FindKeys(b"", b"", Glob(b"*9"), 5000, 100_000)
+
+    def unit(session: Session) -> None:
+        session.put(b"mine", b"")
+        session.atomically(search, read_only=True)
+
+    with pytest.raises(Unfinished):
+        session.execute(unit)
+    assert session.depth == 1
+    for _ in range(10):
+        bench.storage.put(b"2", b"")  # which is too much together with what the baseline sees
+    assert bench.storage.stats()["snapshots"] == 1
+    assert isinstance(session.execute(unit), Conflict)
+    assert (session.depth, session.watching) == (0, False)
+    assert bench.storage.get(b"mine") is None
     bench.assert_nothing_is_held()
 
 

@@ -449,6 +449,7 @@ class EngineSession(Session):
         """Run a unit as a transaction that depends on baselines."""
         lost = Conflict(tuple(islice(watches.keys, MAX_CONFLICTS_NAMED)), ())
         if self._has_lost(watches):
+            self._end()  # the unit may be under way
             return lost
         try:
             return self._alone(execution, watches.validations())
