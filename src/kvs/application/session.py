@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from kvs.application import answers
 from kvs.application.budget import ClientsBudget
 from kvs.application.listing import Count, Page, every_key
+from kvs.application.units import AtOnce
 from kvs.application.watches import Watches
 from kvs.domain.changes import Change, Updated
 from kvs.domain.errors import (
@@ -238,6 +239,10 @@ class EngineSession(Session):
                 return self._in_frame(unit)
             return cast("T", self._alone(unit, ()))  # a conflict only comes of baselines
         under_way, self._unit = self._unit, None
+        if under_way is None and self._snapshot is None and isinstance(unit, AtOnce):
+            answer = unit.at_once(self)
+            if answer is not None:
+                return cast("T", answer)
         if under_way is None:
             under_way = _UnderWay(unit, alone=self._snapshot is None)
             if under_way.alone:
