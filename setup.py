@@ -58,6 +58,7 @@ HOT_MODULES = [
     "adapters/inbound/limits",
     "adapters/inbound/line",
     "adapters/inbound/line_commands",
+    "adapters/inbound/line_keys",
     "adapters/inbound/line_scan",
     "adapters/inbound/messages",
     "adapters/inbound/opening",

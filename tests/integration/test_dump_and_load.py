@@ -162,6 +162,15 @@ def test_huge_keys_and_values(server: Server) -> None:
     assert dump_from(server) == dump_of(data)
 
 
+def test_keys_as_huge_as_values(start_server: StartServer) -> None:
+    """More than fits between the two, of requests and of replies, so that one could wait for the other."""
+    flags = ("--max-key-bytes", "100000")
+    server = start_server("--max-output-bytes", "1", *flags)
+    data = {b"%03d" % number + b"k" * 90_000: b"v" * 100_000 for number in range(250)}
+    assert run_kvs("load", *at(server), *flags, given=dump_of(data)).returncode == 0
+    assert run_kvs("dump", *at(server), *flags).stdout == dump_of(data)
+
+
 def test_memory_is_bounded(server: Server, tmp_path: Path) -> None:
     """A command holds a few values, not all of them."""
     path = tmp_path / "dump"

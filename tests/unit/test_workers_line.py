@@ -171,3 +171,14 @@ def test_exit_waits_for_its_turn(bench: WorkerBench) -> None:
     assert wire.finish() == [None, None, None]
     assert bench.gate.names() == ["put", "snapshot", "snapshot.close"]
     bench.assert_nothing_is_held()
+
+
+def test_a_search_among_keys_that_cannot_be_shown_is_one_call(bench: WorkerBench) -> None:
+    """The worker makes it to its end, though it takes several shares, and lets go of what it looked at."""
+    for number in range(10_000):
+        bench.storage.put(b"%05d\xff" % number, b"")
+    bench.storage.put(b"z", b"")
+    wire = WorkerWire(bench)
+    assert wire.receive(b"KEYS\nKEYS z\nPING\n") == []
+    assert wire.finish() == [["z"], ["z"], "PONG"]
+    bench.assert_nothing_is_held()

@@ -95,6 +95,9 @@ class Page:
 
     def advance(self) -> bool:
         """Do a share of the work; return whether it is done and ``result`` is the page."""
+        if not self._writes:
+            self.result = answers.page(self._snapshot.scan(self._prefix, self._after, self._limit))
+            return True
         part = list(islice(self._pending, SHARE_WRITES))
         added = [
             key

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast, final
 from kvs.application import answers
 from kvs.application.budget import ClientsBudget
 from kvs.application.listing import Count, Page, every_key
+from kvs.application.units import AtOnce
 from kvs.application.watches import Watches
 from kvs.domain.changes import Change, Updated
 from kvs.domain.errors import (
@@ -256,6 +257,10 @@ class EngineSession(Session):
                 return self._in_frame(unit)
             return cast("T", self._alone(_Execution(unit), ()))  # a conflict only comes of baselines
         under_way, self._unit = self._unit, None
+        if under_way is None and self._snapshot is None and isinstance(unit, AtOnce):
+            answer = unit.at_once(self)
+            if answer is not None:
+                return cast("T", answer)
         if under_way is None:
             under_way = _UnderWay(unit, alone=self._snapshot is None)
             if under_way.alone:

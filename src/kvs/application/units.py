@@ -5,6 +5,7 @@ that read a lot do a share and raise ``Unfinished``, and know where they were wh
 """
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +17,11 @@ from kvs.domain.values import Key, Value
 from kvs.ports.inbound import Session, Unfinished
 from kvs.ports.storage import PAGE_KEYS
 
+LOOKED_AT: Final = PAGE_KEYS + 1
+"""Keys looked at at a time: one more than is listed at a time, so that one look tells whether there are more."""
+
 SHARE_PAGES: Final = 4
-"""Pages of keys looked at in one go: about 1 ms."""
+"""How often that is done in one go: about 1 ms."""
 
 Matches: TypeAlias = Callable[[Key], bool]
 
@@ -166,6 +170,16 @@ class RandomKey:
         return insist(partial(session.keys, prefix, b"", count))[rank]
 
 
+class AtOnce(ABC):
+    """A unit that only reads, and may have its answer of one call; outside a transaction that takes no snapshot."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def at_once(self, session: Session) -> object | None:
+        """Return the answer, having made one call; None if that is not enough."""
+
+
 @final
 class Found:
     """Keys that were found.
@@ -174,18 +188,32 @@ class Found:
         keys: The keys, in byte order.
         keys_bytes: What they hold together.
         more: Whether there are more than the limit.
-        passed_over: How many did not match: up to the last that was found if there are more, of all otherwise.
-        reached: Up to where pages have been looked at.
+        end: If there are more: so many of the keys are a page that ends where it may; 0: none is.
+        passed_over: How many did not match: up to the end of the page if there are more, of all otherwise.
+        passed_before_end: The same up to the last key so far that a page may end with.
+        reached: Up to where keys have been looked at.
     """
 
-    __slots__ = ("keys", "keys_bytes", "more", "passed_over", "reached")
+    __slots__ = ("end", "keys", "keys_bytes", "more", "passed_before_end", "passed_over", "reached")
 
     def __init__(self, after: Key) -> None:
         self.keys: list[Key] = []
         self.keys_bytes = 0
         self.more = False
+        self.end = 0
+        self.passed_before_end = 0
         self.passed_over = 0
         self.reached = after
+
+    def end_page(self, can_end: Matches | None) -> None:
+        """Find the last key that the page may end with."""
+        self.more = True
+        self.end = len(self.keys)
+        if can_end is not None:
+            while self.end and not can_end(self.keys[self.end - 1]):
+                self.end -= 1
+            if self.end:
+                self.passed_over = self.passed_before_end
 
 
 @final
@@ -198,12 +226,21 @@ class FindKeys:
         matches: Tells whether a key matches; two that are equal are the same. None: every key does.
         limit: Most of them.
         max_bytes: Most that they may hold together.
+        can_end: Tells whether a page may end with a key, if there are more keys than the limit. None: with any.
     """
 
     __slots__ = ("_found", "_question", "_unmatched")
 
-    def __init__(self, prefix: Key, after: Key, matches: Matches | None, limit: int, max_bytes: int) -> None:
-        self._question = (prefix, after, matches, limit, max_bytes)
+    def __init__(
+        self,
+        prefix: Key,
+        after: Key,
+        matches: Matches | None,
+        limit: int,
+        max_bytes: int,
+        can_end: Matches | None = None,
+    ) -> None:
+        self._question = (prefix, after, matches, limit, max_bytes, can_end)
         self._found: Found | None = None  # so far, if it has done a share and not all
         self._unmatched = 0  # since the last that was found
 
@@ -222,14 +259,14 @@ class FindKeys:
             Unfinished: It has done a share, and goes on when it is called again.
             LimitError: The keys are too many bytes for one reply.
         """
-        prefix, after, matches, limit, max_bytes = self._question
+        prefix, after, matches, limit, max_bytes, can_end = self._question
         found, self._found = self._found, None
         if found is None:
             found = Found(after)
             self._unmatched = 0
         for _ in range(SHARE_PAGES):
             try:
-                page = session.keys(prefix, found.reached, PAGE_KEYS)
+                page = session.keys(prefix, found.reached, LOOKED_AT)
             except Unfinished:  # a page may take shares of its own
                 self._found = found
                 raise
@@ -238,7 +275,7 @@ class FindKeys:
                     self._unmatched += 1
                     continue
                 if len(found.keys) == limit:
-                    found.more = True
+                    found.end_page(can_end)
                     return found
                 found.keys_bytes += len(key)
                 if found.keys_bytes > max_bytes:
@@ -246,7 +283,9 @@ class FindKeys:
                 found.keys.append(key)
                 found.passed_over += self._unmatched
                 self._unmatched = 0
-            if len(page) < PAGE_KEYS:
+                if can_end is not None and found.passed_over and can_end(key):
+                    found.passed_before_end = found.passed_over
+            if len(page) < LOOKED_AT:
                 found.passed_over += self._unmatched
                 return found
             found.reached = page[-1]

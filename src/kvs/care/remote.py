@@ -9,7 +9,7 @@ from kvs.care.dump_format import Entry
 from kvs.care.errors import CareError, LineError, shown
 from kvs.care.load import longest_line_bytes
 from kvs.care.reading import NumberedEntry
-from kvs.care.resp_client import ITEM_BYTES, OK, Reply, RespClient, ServerError, encode
+from kvs.care.resp_client import BATCH_BYTES, ITEM_BYTES, OK, Reply, RespClient, ServerError, encode
 from kvs.domain.values import Key, Value
 
 STORE_WINDOW_BYTES: Final = 64 << 10
@@ -21,6 +21,9 @@ PAGE_KEYS: Final = 1000
 
 BEGINNING: Final = b"0"
 """The cursor of SCAN where a listing begins, and where it has ended."""
+
+GET_OVERHEAD_BYTES: Final = 32
+"""What a GET is longer than its key, at most."""
 
 REPLY_OVERHEAD_BYTES: Final = 4096
 """What a reply may hold beyond keys and values: the cursor, and what the server says of itself."""
@@ -62,8 +65,8 @@ class RemoteSource:
         keys: list[Key] = []
         listing = [_scan(BEGINNING)]
         while listing or keys:
-            reading = (b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key) for key in keys)
-            replies = client.pipelined(chain(listing, reading))  # so that the next page is there when these are read
+            # The next page is asked for first, so that it is there when these values are.
+            replies = client.exchange(chain([(1, request) for request in listing], _gets(keys)))
             following: list[Key] = []
             if listing:
                 cursor, following = self._page(next(replies))
@@ -156,6 +159,15 @@ class RemoteSink:
             failure = failure or error
         if failure is not None:
             raise failure
+
+
+def _gets(keys: list[Key]) -> Iterator[tuple[int, bytes]]:
+    """Yield the requests for the values of a page of keys, put together: one by one, it would take twice as long."""
+    longest_bytes = max(map(len, keys), default=0) + GET_OVERHEAD_BYTES
+    size = max(1, BATCH_BYTES // longest_bytes)
+    for at in range(0, len(keys), size):
+        part = keys[at : at + size]
+        yield len(part), b"".join([b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key) for key in part])
 
 
 def _scan(cursor: bytes) -> bytes:

@@ -26,6 +26,8 @@ that does not read; so much fits between the two all the same, and nobody waits 
 BATCHES: Final = 2
 """In how many parts that is sent, so that one is served while the other is made."""
 
+BATCH_BYTES: Final = WINDOW_BYTES // BATCHES
+
 MAX_LINE_BYTES: Final = 4096
 """Longest line: a header, or an error."""
 
@@ -46,8 +48,6 @@ _NUMBER: Final = re.compile(rb"-?[0-9]{1,19}")
 
 OK: Final = "OK"
 _OK_LINE: Final = b"+OK\r\n"
-
-CRLF: Final = b"\r\n"
 
 CLOSED: Final = "the server has closed it"
 
@@ -140,14 +140,21 @@ class RespClient:
         The window may be wider than usual if the replies are so short that all of them fit into what the server keeps
         for a client.
         """
-        receive = self._receive
+        return self.exchange(_batches(requests, window_bytes // BATCHES), window_bytes)
+
+    def exchange(self, batches: Iterable[tuple[int, bytes]], window_bytes: int = WINDOW_BYTES) -> Iterator[Reply]:
+        """Do the same for requests that have been put together.
+
+        Args:
+            batches: How many requests, and their bytes: no more than ``BATCH_BYTES``, unless it is a single one.
+            window_bytes: See above.
+        """
         in_flight: deque[tuple[int, int]] = deque()
         in_flight_bytes = 0
-        for count, batch in _batches(requests, window_bytes // BATCHES):
+        for count, batch in batches:
             while in_flight and in_flight_bytes + len(batch) > window_bytes:
                 due, size = in_flight.popleft()
-                for _ in range(due):
-                    yield receive()
+                yield from self._replies(due)
                 in_flight_bytes -= size
             # That the server has gone is found out by reading: it may have said why.
             with suppress(OSError):
@@ -155,8 +162,7 @@ class RespClient:
             in_flight.append((count, len(batch)))
             in_flight_bytes += len(batch)
         for due, _ in in_flight:
-            for _ in range(due):
-                yield receive()
+            yield from self._replies(due)
 
     def unexpected(self, reply: Reply) -> CareError:
         """Return what to raise for a reply that kvs would not have given."""
@@ -182,29 +188,32 @@ class RespClient:
 
     # Replies.
 
-    def _receive(self, depth: int = MAX_DEPTH) -> Reply:
-        """Return the next reply, or the next item of one, in which arrays may be nested so deep."""
+    def _replies(self, count: int, depth: int = MAX_DEPTH) -> Iterator[Reply]:
+        """Yield the next replies, or the next items of one, in which arrays may be nested so deep."""
+        read_line, read, size_of = self._stream.readline, self._stream.read, _SHORT.get
         try:
-            line = self._stream.readline(MAX_LINE_BYTES)
-            size = _SHORT.get(line)
-            if size is not None:
-                bulk: bytes = self._stream.read(size)
-                if bulk.endswith(CRLF) and len(bulk) == size:
-                    return bulk[:-2]
-                raise self._bad_bulk(bulk, size)
-            if line == _OK_LINE:
-                return OK
-            if depth == MAX_DEPTH:
-                self._room_bytes = self._max_reply_bytes
-            return self._parse(line, depth)
+            for _ in range(count):
+                line = read_line(MAX_LINE_BYTES)
+                size = size_of(line)
+                if size is None:
+                    yield self._parse(line, depth)
+                    continue
+                bulk = read(size)
+                if len(bulk) != size or bulk[-2:] != b"\r\n":
+                    raise self._bad_bulk(bulk, size)
+                yield bulk[:-2]
         except OSError as error:
             raise self._lost(_reason(error)) from None
 
     def _parse(self, line: bytes, depth: int) -> Reply:
         """Return the reply that a line begins, unless it is a short string."""
+        if line == _OK_LINE:
+            return OK
+        if depth == MAX_DEPTH:
+            self._room_bytes = self._max_reply_bytes
         if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
             raise self._lost(CLOSED)
-        if line.endswith(CRLF):
+        if line.endswith(b"\r\n"):
             text = line[1:-2]
             match line[:1]:
                 case b"+":
@@ -220,7 +229,7 @@ class RespClient:
                     return self._long_bulk(int(text))
                 case b"*" if text.isdigit() and depth > 1:
                     self._take_room(ITEM_BYTES * int(text))
-                    return [self._receive(depth - 1) for _ in range(int(text))]
+                    return list(self._replies(int(text), depth - 1))
         if line.startswith(b"{"):
             return self._json_error(line)
         raise self._no_kvs(_text(line))
@@ -228,9 +237,9 @@ class RespClient:
     def _long_bulk(self, length: int) -> bytes:
         self._take_room(length)
         bulk: bytes = self._stream.read(length + 2)
-        if bulk.endswith(CRLF) and len(bulk) == length + 2:
-            return bulk[:-2]
-        raise self._bad_bulk(bulk, length + 2)
+        if len(bulk) != length + 2 or bulk[-2:] != b"\r\n":
+            raise self._bad_bulk(bulk, length + 2)
+        return bulk[:-2]
 
     def _take_room(self, size: int) -> None:
         self._room_bytes -= size

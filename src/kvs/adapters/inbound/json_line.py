@@ -24,6 +24,17 @@ _AS_IT_IS: Final = bytes(code if 0x20 <= code < 0x80 and code not in b'"\\' else
 """Leaves alone what a JSON string shows as it is; ``translate`` returns the very same object if it changed nothing."""
 
 
+def is_utf8(text: bytes) -> bool:
+    """Return whether text is UTF-8."""
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def quoted(text: bytes) -> bytes:
     """Return a JSON string with its quotes.
 

@@ -13,7 +13,6 @@ from kvs.adapters.inbound import json_line
 from kvs.adapters.inbound.connection import Connection
 from kvs.adapters.inbound.conversation import CHARGE_STEP_BYTES, Conversation
 from kvs.adapters.inbound.line_commands import (
-    BLANKS,
     COMMANDS,
     LINE_OVERHEAD_BYTES,
     SLOW_COST,
@@ -24,6 +23,7 @@ from kvs.adapters.inbound.line_commands import (
     put,
     unknown_command,
 )
+from kvs.adapters.inbound.line_keys import BLANKS
 from kvs.adapters.inbound.line_scan import scan
 from kvs.adapters.inbound.messages import ends_conversation, shown
 from kvs.application.budget import ClientsBudget

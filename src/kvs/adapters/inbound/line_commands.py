@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
 from kvs.adapters.inbound import json_line
+from kvs.adapters.inbound.line_keys import BLANKS, KeysPage
 from kvs.adapters.inbound.messages import conflict_message, shown
 from kvs.domain.errors import (
     KvsError,
@@ -19,11 +20,7 @@ from kvs.domain.errors import (
 from kvs.domain.transaction import Committed
 from kvs.ports.inbound import Session
 
-BLANKS: Final = b" \t"
 TAB: Final = b"\t"
-
-PAGE_KEYS: Final = 1000
-"""Most keys that one KEYS lists."""
 
 SLOW_COST: Final = 50
 """What a command that takes tens of microseconds counts for, in requests, against ``max_tick_requests``."""
@@ -161,12 +158,7 @@ def _keys(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
     prefix = words[1] if after else _prefix(words)
     if len(prefix) > limits.max_key_bytes:
         raise _key_too_large(prefix, limits)
-    page = session.keys(prefix, after, PAGE_KEYS + 1)
-    message = None
-    if len(page) > PAGE_KEYS:
-        del page[PAGE_KEYS:]
-        message = b"There are more; go on with: KEYS %b %b" % (prefix, page[-1])
-    return json_line.result_json(b"[%b]" % b", ".join([json_line.quoted(key) for key in page]), message)
+    return session.atomically(KeysPage(prefix, after, limits.max_line_bytes), read_only=True)
 
 
 def _count(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:

@@ -8,6 +8,7 @@ as for everybody.
 from typing import TYPE_CHECKING, Final
 
 from kvs.adapters.inbound import json_line
+from kvs.adapters.inbound.json_line import is_utf8
 from kvs.adapters.inbound.line_commands import LONGEST_BARE_LINE_BYTES, LineLimits, bare, get, put
 from kvs.adapters.inbound.messages import ends_conversation
 from kvs.domain.errors import KvsError
@@ -103,14 +104,3 @@ def scan(
         at = stop + 1
         done += 1
     return at, done, out_bytes, closing
-
-
-def is_utf8(text: bytes) -> bool:
-    """Return whether text is UTF-8."""
-    if text.isascii():
-        return True
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
