@@ -7,10 +7,11 @@ from typing import ParamSpec, TypeVar
 from kvs.application.budget import ClientsBudget
 from kvs.application.session import EngineSession
 from kvs.application.sessions import EngineSessions, SessionLimits
+from kvs.domain.errors import UsageError
 from kvs.domain.transaction import CommitRequest, Committed, Conflict
 from kvs.domain.values import Key, Value
 from kvs.logs import make_logger
-from kvs.ports.inbound import Unfinished
+from kvs.ports.inbound import Session, Unfinished
 from kvs.ports.storage import Storage
 from kvs.testing.counted_storage import CountedStorage
 from kvs.testing.drivers import Clock
@@ -98,3 +99,15 @@ def filled(bench: Bench, data: dict[Key, Value], *, inside: bool) -> EngineSessi
 def stored(bench: Bench) -> dict[Key, Value | None]:
     """Return everything that is stored."""
     return {key: bench.storage.get(key) for key in bench.storage.scan(b"", b"", 1 << 20)}
+
+
+def write(session: Session) -> str:
+    """Write something; a unit."""
+    session.put(b"mine", b"")
+    return "done"
+
+
+def fail(session: Session) -> None:
+    """Write, and fail."""
+    session.put(b"mine", b"")
+    raise UsageError("no")

@@ -4,39 +4,20 @@ from collections.abc import Callable
 
 import pytest
 
-from kvs.adapters.storage.memory import MemoryStorage
 from kvs.application.session import EngineSession
-from kvs.application.units import FindKeys
 from kvs.application.watches import BASELINE_BYTES
 from kvs.domain.changes import Add, PutIfPresent, Replace
-from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError, TimedOutError, UsageError
-from kvs.domain.globs import Glob
-from kvs.domain.transaction import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict
-from kvs.domain.values import ENTRY_OVERHEAD_BYTES, Key, Value
-from kvs.ports.inbound import Session, Unfinished
-from tests.naive_storage import NaiveSnapshot, NaiveStorage
-from tests.unit.sessions import Bench, Scripted, filled, stored
+from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError, UsageError
+from kvs.domain.transaction import Committed, Conflict
+from kvs.domain.values import ENTRY_OVERHEAD_BYTES
+from kvs.ports.inbound import Session
+from tests.unit.sessions import Bench, Scripted, fail, filled, stored, write
 
 Use = Callable[[EngineSession], object]
 Unit = Callable[[Session], object]
 
-MANY = [b"%05d" % number for number in range(10_000)]
-"""More than is looked at in two shares."""
-
 ONE_BYTES = BASELINE_BYTES + 1 + ENTRY_OVERHEAD_BYTES
 """What it takes to watch one key of one byte."""
-
-
-def write(session: Session) -> str:
-    """Write something; a unit."""
-    session.put(b"mine", b"")
-    return "done"
-
-
-def unit_that_raises(session: Session) -> None:
-    """Write, and fail."""
-    session.put(b"mine", b"")
-    raise UsageError("no")
 
 
 def nothing(session: Session) -> str:
@@ -151,131 +132,6 @@ def test_keys_are_watched_once_however_often_they_are_named() -> None:
     assert (bench.storage.taken, bench.budget.used_bytes) == (1, ONE_BYTES)
 
 
-# What the unit itself reads.
-
-
-class Sneaking(NaiveStorage):
-    """An engine in which somebody writes a key just before the first commit."""
-
-    def __init__(self, key: Key) -> None:
-        super().__init__()
-        self.key: Key | None = key
-
-    def commit(self, request: CommitRequest) -> Committed | Conflict:
-        """See :class:`kvs.ports.storage.Storage`."""
-        key, self.key = self.key, None
-        if key is not None:
-            self.put(key, b"5")
-        return super().commit(request)
-
-
-@pytest.mark.parametrize("sneaked", [b"read", b"watched", b"watched and read", b"other"])
-def test_a_unit_is_tried_again_unless_something_watched_has_changed(sneaked: Key) -> None:
-    """For only that is for the client to know; what the unit has read it reads again."""
-    bench = Bench(Sneaking(sneaked))
-    session = bench.open()
-    session.watch([b"watched", b"watched and read"])
-    ran: list[tuple[Value | None, Value | None]] = []
-
-    def unit(session: Session) -> str:
-        ran.append((session.get(b"read"), session.get(b"watched and read")))
-        return write(session)
-
-    answer = session.execute(unit)
-    if sneaked.startswith(b"watched"):
-        assert isinstance(answer, Conflict)
-        assert set(answer.keys) == {sneaked}
-        assert bench.storage.get(b"mine") is None
-    else:
-        assert answer == "done"
-        assert bench.storage.get(b"mine") == b""
-    assert ran == ([(None, None), (b"5", None)] if sneaked == b"read" else [(None, None)])
-    bench.assert_nothing_is_held()
-
-
-# What an engine gives up.
-
-
-def test_a_baseline_that_was_given_up_is_a_conflict() -> None:
-    """Whether the key has changed cannot be told; the unit is not even run. A bounded number of keys is named."""
-    bench = Bench(MemoryStorage(0, 1000))
-    session = bench.open()
-    keys = [b"%d" % number for number in range(20)]
-    session.watch(keys)
-    for number in range(100):
-        bench.storage.put(b"k", b"%d" % number)
-        reader = bench.storage.snapshot()  # so that each value has to be kept
-        bench.storage.put(b"l%d" % number, bytes(100))
-        reader.close()
-    assert session.watching
-    answer = session.execute(unit_that_raises)
-    assert isinstance(answer, Conflict)
-    assert len(answer.keys) == MAX_CONFLICTS_NAMED
-    assert set(answer.keys) < set(keys)
-    assert not session.watching
-    assert session.execute(write) == "done"
-    bench.assert_nothing_is_held()
-
-
-@pytest.mark.parametrize("lost", [False, True])
-def test_a_baseline_that_is_given_up_in_the_middle_is_a_conflict_as_well(lost: bool) -> None:
-    """An engine on worker threads may do so at any time; a transaction's own snapshot is something else."""
-
-    class Snapshot(NaiveSnapshot):
-        given_up = False
-
-        @property
-        def expired(self) -> bool:
-            return Snapshot.given_up
-
-    class GivingUp(Scripted):
-        def snapshot(self) -> NaiveSnapshot:
-            plain = super().snapshot()
-            return Snapshot(plain.data, plain.log_length)
-
-        def commit(self, request: CommitRequest) -> Committed | Conflict:
-            Snapshot.given_up = lost
-            return super().commit(request)
-
-    bench = Bench(GivingUp(TimedOutError("too old")))
-    session = bench.open()
-    session.watch([b"k"])
-    if lost:
-        answer = session.execute(write)
-        assert isinstance(answer, Conflict)
-        assert answer.keys == (b"k",)
-    else:
-        with pytest.raises(TimedOutError):
-            session.execute(write)
-    assert not session.watching
-    bench.assert_nothing_is_held()
-
-
-def test_a_baseline_that_is_given_up_between_two_shares_ends_the_transaction() -> None:
-    """A long unit makes way for others, and what they write may be too much to be kept."""
-    bench = Bench(MemoryStorage(0, 100_000))
-    session = filled(bench, dict.fromkeys(MANY, b"") | {b"1": bytes(60_000), b"2": bytes(60_000)}, inside=False)
-    session.watch([b"k"])
-    bench.storage.put(b"1", b"")
-
-    search = FindKeys(b"", b"", Glob(b"*9"), 5000, 100_000)
-
-    def unit(session: Session) -> None:
-        session.put(b"mine", b"")
-        session.atomically(search, read_only=True)
-
-    with pytest.raises(Unfinished):
-        session.execute(unit)
-    assert session.depth == 1
-    for _ in range(10):
-        bench.storage.put(b"2", b"")  # which is too much together with what the baseline sees
-    assert bench.storage.stats()["snapshots"] == 1
-    assert isinstance(session.execute(unit), Conflict)
-    assert (session.depth, session.watching) == (0, False)
-    assert bench.storage.get(b"mine") is None
-    bench.assert_nothing_is_held()
-
-
 # What it takes.
 
 
@@ -376,7 +232,7 @@ def test_a_unit_that_fails_ends_it() -> None:
     session = bench.open()
     session.watch([b"k"])
     with pytest.raises(UsageError):
-        session.execute(unit_that_raises)
+        session.execute(fail)
     assert (session.depth, session.watching) == (0, False)
     assert stored(bench) == {}
     bench.assert_nothing_is_held()
