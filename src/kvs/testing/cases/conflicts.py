@@ -63,17 +63,17 @@ class ConflictCases(StorageCases):
     def test_a_change_since_any_baseline_is_a_conflict(self, storage: Storage, changed: int | None) -> None:
         """Commit: as when a client fixes a baseline per key. Each of them counts, and the conflict names its key."""
         keys = [b"a", b"b", b"c"]
-        baselines: list[Validation] = []
+        snapshots: list[Snapshot] = []
         for key in keys:
             storage.put(key, b"before its baseline")
-            baselines.append(Validation(storage.snapshot(), [key], []))
+            snapshots.append(storage.snapshot())
         if changed is not None:
             storage.put(keys[changed], b"after its baseline")
         before = contents(storage)
-        answer = storage.commit(CommitRequest(tuple(baselines), {b"mine": b""}))
-        for baseline in baselines:
-            assert isinstance(baseline.snapshot, Snapshot)
-            baseline.snapshot.close()
+        baselines = tuple(Validation(snapshot, [key], []) for snapshot, key in zip(snapshots, keys, strict=True))
+        answer = storage.commit(CommitRequest(baselines, {b"mine": b""}))
+        for snapshot in snapshots:
+            snapshot.close()
         if changed is None:
             assert isinstance(answer, Committed)
             assert storage.get(b"mine") == b""
