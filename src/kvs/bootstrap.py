@@ -54,7 +54,7 @@ def open_storage(settings: Settings, given: Mapping[str, Given], log: FilteringB
     name = settings.storage
     engine = engines.find(name)
     with engine.open(settings, read_options(name, engine.options, given), log) as storage:
-        if not isinstance(storage, Storage):
+        if Storage not in type(storage).__mro__:  # isinstance may answer for another port: compiled, they share a cache
             raise ConfigError(f"storage: engine {name!r} is not derived from kvs.ports.storage.Storage")
         if storage.blocking != engine.blocking:
             raise ConfigError(f"storage: engine {name!r} and its storage do not agree on whether it is blocking")
