@@ -30,7 +30,7 @@ help:
 	$@ $(PIP) --upgrade 'pip>=25.1'
 
 $(RUN)/.installed: $(RUN)/bin/python $(SOURCES)
-	@echo 'Installing kvs into $(RUN); compiling takes about a minute.'
+	@echo 'Installing kvs into $(RUN); compiling takes about two minutes.'
 	@rm -rf build
 	$(RUN)/bin/python $(PIP) .
 	@$(RUN)/bin/kvs --version
