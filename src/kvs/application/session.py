@@ -452,16 +452,15 @@ class EngineSession(Session):
 
     def _depending(self, execution: "_Execution", watches: Watches) -> object:
         """Run a unit as a transaction that depends on baselines."""
-        lost = Conflict(tuple(islice(watches.keys, MAX_CONFLICTS_NAMED)), ())
-        if self._has_lost(watches):
-            self._end()  # the unit may be under way
-            return lost
-        try:
-            return self._alone(execution, watches.validations())
-        except TimedOutError:
-            if self._has_lost(watches):  # only just now, which an engine on worker threads may do at any time
-                return lost
-            raise
+        if not self._has_lost(watches):
+            try:
+                return self._alone(execution, watches.validations())
+            except TimedOutError:
+                if not self._has_lost(watches):
+                    raise
+                # It was lost only just now, which an engine on worker threads may do at any time.
+        self._end()  # the unit may be under way
+        return Conflict(tuple(islice(watches.keys, MAX_CONFLICTS_NAMED)), ())
 
     def _has_lost(self, watches: Watches) -> bool:
         """Return whether the engine had to give up a baseline."""

@@ -21,7 +21,9 @@ ONE: Final = b":1\r\n"
 EMPTY_ARRAY: Final = b"*0\r\n"
 CRLF: Final = b"\r\n"
 
-BULK_HEADERS: Final = [b"$%d\r\n" % length for length in range(1024)]
+SHORT_BYTES: Final = 1024
+
+BULK_HEADERS: Final = [b"$%d\r\n" % length for length in range(SHORT_BYTES)]
 """The header of a bulk string by its length: to look one up takes 5 ns, to make it 90."""
 
 _LINE_BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
@@ -68,14 +70,10 @@ RESP2: Final = Dialect(2, b"$-1\r\n", b"*-1\r\n")
 RESP3: Final = Dialect(3, b"_\r\n", b"_\r\n")
 
 
-def bulk_header(length: int) -> bytes:
-    """Return what stands before a bulk string."""
-    return BULK_HEADERS[length] if length < len(BULK_HEADERS) else b"$%d\r\n" % length
-
-
 def bulk(value: bytes) -> bytes:
     """Return a bulk string."""
-    return bulk_header(len(value)) + value + CRLF
+    size = len(value)
+    return b"%b%b\r\n" % (BULK_HEADERS[size] if size < SHORT_BYTES else b"$%d\r\n" % size, value)
 
 
 def simple(text: bytes) -> bytes:
