@@ -7,6 +7,7 @@ from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.peer import Shared
 from kvs.logs import make_logger
+from kvs.ports.storage import Storage
 from tests.clients.wire import Reply, read_reply, request
 from tests.unit.sessions import UNLIMITED, Bench
 
@@ -18,12 +19,17 @@ class RespServer:
         max_reply_bytes: See the setting.
         max_key_bytes: See the setting.
         max_tick_requests: See the setting.
+        storage: The engine.
     """
 
     def __init__(
-        self, max_reply_bytes: int = UNLIMITED, max_key_bytes: int = 100, max_tick_requests: int = 100
+        self,
+        max_reply_bytes: int = UNLIMITED,
+        max_key_bytes: int = 100,
+        max_tick_requests: int = 100,
+        storage: Storage | None = None,
     ) -> None:
-        self.bench = Bench()
+        self.bench = Bench(storage)
         self._connections: list[RespConnection] = []
         self.shared = Shared(Clients(), {}, self.bench.clock, self.bench.clock)
         self.limits = RespLimits(

@@ -3,6 +3,7 @@
 import pytest
 
 from kvs.adapters.inbound.resp.connection import RespConnection
+from kvs.adapters.storage.memory import MemoryStorage
 from tests.clients.wire import NULL_ARRAY, OK, PONG, QUEUED, Typed, request
 from tests.unit.resp import RespServer, answer, ask
 
@@ -129,3 +130,25 @@ def test_copying_long_values_counts(words: tuple[bytes, ...]) -> None:
     connection.receive(request(*words) * 3)
     assert connection.backlog
     assert connection.take_output().count(b"\r\n") == 1
+
+
+@pytest.mark.parametrize("words", [(b"KEYS", b"*"), (b"EXEC",)])
+def test_what_is_under_way_may_lose_its_snapshot(words: tuple[bytes, ...]) -> None:
+    """The client knows of no transaction, so none of its is ended: it is told to try again."""
+    server = RespServer(max_tick_requests=SHARE, storage=MemoryStorage(0, 1))
+    for number in range(10_000):
+        server.bench.storage.put(b"%05d" % number, b"")
+    queue = [(b"INCR", b"n")] * (2 * SHARE)
+    connection = queued(server, *queue) if words == (b"EXEC",) else server.connect()
+    begun(connection, *words)
+    other = server.connect()
+    for number in range(100):
+        assert ask(other, b"SETNX", b"%05d" % number, b"") == 0
+        assert ask(other, b"SET", b"%05d" % number, b"") == OK
+    assert not connection.session.expired
+    reply = answer(connection)
+    assert isinstance(reply, Typed)
+    assert str(reply).startswith("-b'UNAVAILABLE ")
+    assert ask(connection, b"EXISTS", b"n") == 0
+    assert not connection.closing
+    server.assert_nothing_is_left()

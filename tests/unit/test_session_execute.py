@@ -7,7 +7,7 @@ import pytest
 from kvs.adapters.storage.memory import MemoryStorage
 from kvs.application.session import EngineSession
 from kvs.application.units import FindKeys
-from kvs.domain.errors import TimedOutError
+from kvs.domain.errors import StorageUnavailableError, TimedOutError
 from kvs.domain.globs import Glob
 from kvs.domain.transaction import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict
 from kvs.domain.values import Key, Value
@@ -174,7 +174,7 @@ def test_a_baseline_that_is_given_up_in_the_middle_is_a_conflict_as_well(lost: b
         assert isinstance(answer, Conflict)
         assert answer.keys == (b"k",)
     else:
-        with pytest.raises(TimedOutError):
+        with pytest.raises(StorageUnavailableError):
             session.execute(write)
     assert not session.watching
     bench.assert_nothing_is_held()

@@ -84,8 +84,8 @@ class EngineSession(Session):
     @property
     def expired(self) -> bool:
         """See :class:`kvs.ports.inbound.Session`."""
-        if self._snapshot is None:
-            return False
+        if self._snapshot is None or self._execution is not None or (self._unit is not None and self._unit.alone):
+            return False  # there is no transaction that the client knows of
         try:
             return answers.flag(self._snapshot.expired)
         except Exception as error:
@@ -255,7 +255,10 @@ class EngineSession(Session):
         if not read_only:
             if self._snapshot is not None:
                 return self._in_frame(unit)
-            return cast("T", self._alone(_Execution(unit), ()))  # a conflict only comes of baselines
+            try:
+                return cast("T", self._alone(_Execution(unit), ()))  # a conflict only comes of baselines
+            except TimedOutError:
+                raise _given_up() from None
         under_way, self._unit = self._unit, None
         if under_way is None and self._snapshot is None and isinstance(unit, AtOnce):
             answer = unit.at_once(self)
@@ -273,6 +276,10 @@ class EngineSession(Session):
         except Unfinished:
             unfinished = True
             self._unit = under_way
+            raise
+        except TimedOutError:
+            if under_way.alone:
+                raise _given_up() from None
             raise
         finally:
             if under_way.alone and not unfinished:
@@ -321,6 +328,8 @@ class EngineSession(Session):
             unfinished = True
             self._execution = execution
             raise
+        except TimedOutError:
+            raise _given_up() from None
         finally:
             if not unfinished:
                 self.unwatch()
@@ -563,6 +572,13 @@ class EngineSession(Session):
                 "The storage engine failed; the writes may have been applied. Read before you retry."
             )
         return InternalError("The storage engine failed; an open transaction was ended.")
+
+
+def _given_up() -> StorageUnavailableError:
+    """Return what is raised when the snapshot is lost of a transaction that the client knows nothing of."""
+    return StorageUnavailableError(
+        "The command took long, and the values kept for it outgrew max_history_bytes; nothing was applied. Retry."
+    )
 
 
 @final
