@@ -295,4 +295,4 @@ class FindKeys:
 
 def reply_too_large(max_bytes: int) -> LimitError:
     """Return the error for an answer that would be longer than one may be."""
-    return LimitError(f"The reply would hold more than {max_bytes} bytes, and max_reply_bytes is no more.")
+    return LimitError(f"The reply would hold more than max_reply_bytes = {max_bytes}.")
