@@ -64,7 +64,6 @@ class Outcome:
         directory: Its data directory.
         listened: Whether it got so far.
         answered: Whether it has answered everything it was sent.
-        stopped_itself: Whether it ended without being asked to.
         exit_code: Its exit code.
         acknowledged: What it has acknowledged of the script, in this run or, if this was a recovery, in the one before.
         probed: Whether it has acknowledged the probe.
@@ -75,12 +74,16 @@ class Outcome:
     directory: Path
     listened: bool
     answered: bool
-    stopped_itself: bool
     exit_code: int
     acknowledged: list[int]
     probed: bool
     failures: list[dict[str, Any]]
     lines: list[str]
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether it ended because its engine failed, be it that it was being asked to stop at that moment."""
+        return any(failure["event"] == "sync_failed" for failure in self.failures)
 
     def objection(self) -> str | None:
         """Recover what it has left behind; return what is wrong with that, None if nothing is."""
@@ -148,7 +151,6 @@ class Stage:
                 directory,
                 listened,
                 answered,
-                ends_itself,
                 exit_code,
                 self._acknowledged_before if point.part == "recovery" else progress.acknowledged,
                 probed,

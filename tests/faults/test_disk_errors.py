@@ -31,12 +31,12 @@ def _complaint(outcome: Outcome) -> str | None:
         return None if outcome.exit_code == 1 and refused else f"it was not refused in one line but ended with {told}"
     if outcome.lines:
         return f"it said what is no event, and ended with {told}"
-    if outcome.failures and outcome.stopped_itself:
+    if outcome.gave_up:
         reasons = [str(failure.get("reason", "")) for failure in outcome.failures]
         named = any(str(outcome.directory) in reason for reason in reasons)
         late = any("readonly" in reason for reason in reasons)
         if outcome.exit_code != 1 or not named:
             return f"its failure is not told of, and it ended with {told}"
         return f"it listened though it could not write, and ended with {told}" if late else None
-    # It was asked to stop. What fails then has been acknowledged long before, and the log that holds it stays.
+    # It was asked to stop. What else fails then has been acknowledged long before, and the log that holds it stays.
     return None if outcome.answered and outcome.exit_code == 0 else f"it ended with {told}"
