@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -253,7 +254,7 @@ def test_something_else_listens(command: str, answer: bytes) -> None:
 
     def serve() -> None:
         sock, _ = listening.accept()
-        with sock:
+        with sock, suppress(ConnectionError):  # it may hang up on what is not kvs before it has heard all
             sock.recv(100)
             sock.sendall(answer)
 
