@@ -44,7 +44,9 @@ class RequestParser:
         "_arguments",
         "_bulk",
         "_dropping",
-        "_limits",
+        "_max_arguments",
+        "_max_bulk_bytes",
+        "_max_request_bytes",
         "_missing",
         "_part",
         "_request_bytes",
@@ -55,7 +57,9 @@ class RequestParser:
     )
 
     def __init__(self, limits: RespLimits) -> None:
-        self._limits = limits
+        self._max_arguments: i64 = limits.max_arguments
+        self._max_bulk_bytes: i64 = limits.max_bulk_bytes
+        self._max_request_bytes: i64 = limits.max_request_bytes
         self.data = b""
         self.at: i64 = 0
         self._part = bytearray()  # of a header or a bulk string, and nothing else
@@ -94,7 +98,7 @@ class RequestParser:
             data = data[skipped:]
             if self._skip:
                 return
-            self._count_argument(b"")
+            self._missing -= 1
         elif self._part:
             self._part += data
             self.held_bytes += len(data)
@@ -136,64 +140,73 @@ class RequestParser:
         """
         if self._dropping and self._missing == 0:
             return self._complete()  # its end has been skipped
-        data = self.data
+        # What changes with every argument is kept in registers, and put back where this ends.
+        data, arguments, keeps = self.data, self._arguments, not self._dropping
         size: i64 = len(data)
+        at: i64 = self.at
+        missing: i64 = self._missing
+        bulk: i64 = self._bulk
+        request_bytes: i64 = self._request_bytes
+        held_bytes: i64 = self.held_bytes
         number: i64
-        while self.at < size:
-            at: i64 = self.at
-            if self._missing == 0:
+        end: i64
+        while at < size:
+            if missing == 0:
                 if data[at] == CR and (at + 1 == size or data[at + 1] == LF):
                     if at + 1 == size:
                         break
-                    self.at = at + 2  # redis-cli --pipe sends an empty line before its last request
+                    at += 2  # redis-cli --pipe sends an empty line before its last request
                     continue
                 if data[at] != ARRAY:
                     raise _unexpected("*", data, at)
-                number = _header(data, at + 1)
+                number, end = _header(data, at + 1)
                 if number == INCOMPLETE:
                     break
-                if number > self._limits.max_arguments or number < NEGATIVE:
+                if number > self._max_arguments or number < NEGATIVE:
                     raise ProtocolViolationError("Protocol error: invalid multibulk length")
-                self.at = _line_end(data, at)
+                at = end
                 if number > 0:  # Redis answers nothing to an empty request, and neither does anybody expect it
-                    self._missing = number
-                    self._arguments = []
-                    self._request_bytes = 0
+                    missing = number
+                    request_bytes = 0
                 continue
-            if self._bulk < 0:
+            if bulk < 0:
                 if data[at] != BULK:
                     raise _unexpected("$", data, at)
-                number = _header(data, at + 1)
+                number, end = _header(data, at + 1)
                 if number == INCOMPLETE:
                     break
-                if number < 0 or number > self._limits.max_bulk_bytes:
+                if number < 0 or number > self._max_bulk_bytes:
                     raise ProtocolViolationError("Protocol error: invalid bulk length")
-                self._request_bytes += number + ARGUMENT_OVERHEAD_BYTES
-                if self._request_bytes > self._limits.max_request_bytes:
+                request_bytes += number + ARGUMENT_OVERHEAD_BYTES
+                if request_bytes > self._max_request_bytes:
                     raise ProtocolViolationError(
-                        f"Protocol error: request of more than {self._limits.max_request_bytes} bytes"
+                        f"Protocol error: request of more than {self._max_request_bytes} bytes"
                     )
-                self._bulk = number
-                at = self.at = _line_end(data, at)
-            end: i64 = at + self._bulk
+                bulk = number
+                at = end
+            end = at + bulk
             if end + 2 > size:
                 break
             if data[end] != CR or data[end + 1] != LF:
                 raise ProtocolViolationError("Protocol error: expected CRLF behind a bulk string")
-            argument = data[at:end]
-            self.at = end + 2
-            self._count_argument(argument)
-            if self._missing == 0:
+            if keeps:
+                arguments.append(data[at:end])
+                held_bytes += bulk + ARGUMENT_OVERHEAD_BYTES
+            at = end + 2
+            bulk = -1
+            missing -= 1
+            if missing == 0:
+                self.at = at
+                self._missing = 0
+                self._bulk = -1
                 return self._complete()
+        self.at = at
+        self._missing = missing
+        self._bulk = bulk
+        self._request_bytes = request_bytes
+        self.held_bytes = held_bytes
         self._keep_part()
         return None
-
-    def _count_argument(self, argument: bytes) -> None:
-        self._bulk = -1
-        self._missing -= 1
-        if not self._dropping:
-            self._arguments.append(argument)
-            self.held_bytes += len(argument) + ARGUMENT_OVERHEAD_BYTES
 
     def _complete(self) -> list[bytes]:
         arguments, self._arguments = self._arguments, []
@@ -217,12 +230,15 @@ class RequestParser:
         self.at = 0
 
 
-def _header(data: bytes, at: "i64") -> "i64":
-    """Return the number that a header announces, ``INCOMPLETE``, or ``NEGATIVE`` for a number below zero.
+def _header(data: bytes, at: "i64") -> "tuple[i64, i64]":
+    """Return the number that a header announces, and where its line ends.
 
-    Returns a number that no limit allows if it is none.
+    The number is ``INCOMPLETE`` if there is more to come, ``NEGATIVE`` if it is below zero, and one that no limit
+    allows if it is none.
     """
     size: i64 = len(data)
+    if at + 2 < size and data[at + 1] == CR and data[at + 2] == LF and ZERO <= data[at] <= NINE:
+        return data[at] - ZERO, at + 3  # as nearly always
     first: i64 = at
     number: i64 = 0
     if at < size and data[at] == MINUS:
@@ -232,21 +248,14 @@ def _header(data: bytes, at: "i64") -> "i64":
         number = number * 10 + data[at] - ZERO
         at += 1
     if at == size:
-        return INCOMPLETE
+        return INCOMPLETE, at
     negative = data[first - 1] == MINUS
     wrong = at == first or data[at] != CR or (data[first] == ZERO and (negative or at - first > 1))
     if not wrong and at + 1 == size:
-        return INCOMPLETE
+        return INCOMPLETE, at
     if wrong or data[at + 1] != LF:
-        return 1 << 62
-    return NEGATIVE if negative else number
-
-
-def _line_end(data: bytes, at: "i64") -> "i64":
-    """Return where the next line begins. A header that is well-formed is short."""
-    while data[at] != LF:
-        at += 1
-    return at + 1
+        return 1 << 62, at
+    return NEGATIVE if negative else number, at + 2
 
 
 def _unexpected(wanted: str, data: bytes, at: "i64") -> ProtocolViolationError:
