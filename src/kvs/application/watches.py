@@ -21,34 +21,34 @@ class Watches:
         held_bytes: What all of this is reckoned to hold.
     """
 
-    __slots__ = ("_groups", "held_bytes", "keys", "snapshots")
+    __slots__ = ("_validations", "held_bytes", "keys", "snapshots")
 
     def __init__(self) -> None:
         self.keys: set[Key] = set()
         self.snapshots: list[Snapshot] = []
         self.held_bytes = 0
-        self._groups: list[tuple[Key, ...]] = []
+        self._validations: list[Validation] = []
 
-    def new(self, keys: Collection[Key]) -> tuple[Key, ...]:
+    def new(self, keys: Collection[Key]) -> list[Key]:
         """Return those keys that are not watched yet, each once."""
-        return tuple([key for key in dict.fromkeys(keys) if key not in self.keys])
+        watched = self.keys
+        new = [key for key in keys if key not in watched]
+        return new if len(new) < 2 else list(dict.fromkeys(new))
 
-    def bytes_of(self, new: tuple[Key, ...]) -> int:
+    def bytes_of(self, new: list[Key]) -> int:
         """Return what it takes to add keys that are new."""
         size = BASELINE_BYTES
         for key in new:
             size += len(key) + ENTRY_OVERHEAD_BYTES
         return size
 
-    def add(self, new: tuple[Key, ...], snapshot: Snapshot) -> None:
+    def add(self, new: list[Key], snapshot: Snapshot) -> None:
         """Watch keys that are new, from a snapshot on."""
         self.held_bytes += self.bytes_of(new)
-        self._groups.append(new)
         self.snapshots.append(snapshot)
+        self._validations.append(Validation(snapshot, new, ()))
         self.keys.update(new)
 
     def validations(self) -> tuple[Validation, ...]:
         """Return what must hold for a commit that depends on all of them."""
-        return tuple(
-            [Validation(snapshot, group, ()) for snapshot, group in zip(self.snapshots, self._groups, strict=True)]
-        )
+        return tuple(self._validations)
