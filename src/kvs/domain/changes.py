@@ -28,6 +28,9 @@ Updated: TypeAlias = tuple[Value | None, Value | None]
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**63 - 1
 
+_REGISTER: Final = 2**62 - 1
+"""Largest whole number that the compiler keeps in a register: to compare beyond it takes ten times as long."""
+
 _INTEGER_BYTES: Final = 20
 """Longest number of 64 bits. What is longer is not even tried: the time to read a number grows as its square."""
 
@@ -184,7 +187,7 @@ class Add:
     def __call__(self, old: Value | None) -> Pending | None:
         """See :data:`Change`."""
         number = (0 if old is None else integer(old)) + self.amount
-        if not INTEGER_MIN <= number <= INTEGER_MAX:
+        if not (-_REGISTER <= number <= _REGISTER or INTEGER_MIN <= number <= INTEGER_MAX):
             raise UsageError("increment or decrement would overflow")
         return b"%d" % number
 

@@ -189,9 +189,10 @@ class Command:
         """Return what it counts for with these arguments."""
         return self.cost + len(arguments) // ARGUMENTS_PER_COST
 
+    def keys_end(self, number: int) -> int:
+        """Return the place behind its last key, given the number of arguments."""
+        return (self.last_key if self.last_key > 0 else number + self.last_key) + 1
+
     def keys(self, arguments: list[bytes]) -> list[Key]:
         """Return those of the arguments that are keys."""
-        if not self.first_key:
-            return []
-        last = self.last_key if self.last_key > 0 else len(arguments) + self.last_key
-        return arguments[self.first_key : last + 1 : self.key_step]
+        return arguments[self.first_key : self.keys_end(len(arguments)) : self.key_step] if self.first_key else []

@@ -21,10 +21,15 @@ ONE: Final = b":1\r\n"
 EMPTY_ARRAY: Final = b"*0\r\n"
 CRLF: Final = b"\r\n"
 
-SHORT_BYTES: Final = 1024
+SHORT: Final = 1024
+"""Below this, what a length or a number looks like is at hand."""
 
-BULK_HEADERS: Final = [b"$%d\r\n" % length for length in range(SHORT_BYTES)]
+BULK_HEADERS: Final = [b"$%d\r\n" % length for length in range(SHORT)]
 """The header of a bulk string by its length: to look one up takes 5 ns, to make it 90."""
+
+NUMBERS: Final = [b":%d\r\n" % value for value in range(SHORT)]
+ARRAY_HEADERS: Final = [b"*%d\r\n" % length for length in range(SHORT)]
+"""Likewise."""
 
 _LINE_BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
 
@@ -73,7 +78,7 @@ RESP3: Final = Dialect(3, b"_\r\n", b"_\r\n")
 def bulk(value: bytes) -> bytes:
     """Return a bulk string."""
     size = len(value)
-    return b"%b%b\r\n" % (BULK_HEADERS[size] if size < SHORT_BYTES else b"$%d\r\n" % size, value)
+    return b"%b%b\r\n" % (BULK_HEADERS[size] if size < SHORT else b"$%d\r\n" % size, value)
 
 
 def simple(text: bytes) -> bytes:
@@ -83,12 +88,13 @@ def simple(text: bytes) -> bytes:
 
 def number(value: int) -> bytes:
     """Return a whole number."""
-    return b":%d\r\n" % value
+    return NUMBERS[value] if 0 <= value < SHORT else b":%d\r\n" % value
 
 
 def array(items: Sequence[bytes]) -> bytes:
     """Return an array of replies."""
-    return b"*%d\r\n%b" % (len(items), b"".join(items))
+    size = len(items)
+    return (ARRAY_HEADERS[size] if size < SHORT else b"*%d\r\n" % size) + b"".join(items)
 
 
 def bulks(values: Iterable[bytes]) -> bytes:

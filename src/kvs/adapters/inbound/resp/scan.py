@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from kvs.adapters.inbound.messages import ends_conversation
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.limits import RespLimits
-from kvs.adapters.inbound.resp.replies import BULK_HEADERS, CRLF, SHORT_BYTES
+from kvs.adapters.inbound.resp.replies import BULK_HEADERS, CRLF, SHORT
 from kvs.domain.errors import KvsError
 from kvs.ports.inbound import Session, Unfinished
 
@@ -115,7 +115,7 @@ def scan(
                     out_bytes += len(null)
                 else:
                     length = len(value)
-                    if length < SHORT_BYTES:
+                    if length < SHORT:
                         out.append(b"%b%b\r\n" % (BULK_HEADERS[length], value))
                     else:  # in pieces, since it is copied once more when replies are joined
                         out.append(b"$%d\r\n" % length)
