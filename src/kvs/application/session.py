@@ -443,9 +443,9 @@ class EngineSession(Session):
             unfinished = False
             try:
                 result = execution.unit(self)
-                request = self._stack.request()
-                reads = request.validations if request.writes else ()  # by itself, a snapshot is consistent
-                answer = self._commit(CommitRequest(baselines + reads, request.writes))
+                stack = self._stack  # by itself, its snapshot is consistent: without writes only the baselines matter
+                request = stack.request(baselines) if stack.writes else CommitRequest(baselines, stack.writes)
+                answer = self._commit(request)
             except Unfinished:
                 unfinished = True
                 raise

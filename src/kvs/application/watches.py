@@ -16,23 +16,28 @@ class Watches:
     """Baselines of one session.
 
     Attributes:
-        keys: Every key watched.
         snapshots: One for each time that keys were added, to be closed by the owner.
         held_bytes: What all of this is reckoned to hold.
     """
 
-    __slots__ = ("_validations", "held_bytes", "keys", "snapshots")
+    __slots__ = ("_keys", "_validations", "held_bytes", "snapshots")
 
     def __init__(self) -> None:
-        self.keys: set[Key] = set()
         self.snapshots: list[Snapshot] = []
         self.held_bytes = 0
         self._validations: list[Validation] = []
+        self._keys: set[Key] | None = None
+
+    @property
+    def keys(self) -> set[Key]:
+        """Every key watched. Made when it is asked for: most clients name all of them in one WATCH."""
+        if self._keys is None:
+            self._keys = {key for validation in self._validations for key in validation.keys}
+        return self._keys
 
     def new(self, keys: Collection[Key]) -> list[Key]:
         """Return those keys that are not watched yet, each once."""
-        watched = self.keys
-        new = [key for key in keys if key not in watched]
+        new = list(keys) if not self._validations else [key for key in keys if key not in self.keys]
         return new if len(new) < 2 else list(dict.fromkeys(new))
 
     def bytes_of(self, new: list[Key]) -> int:
@@ -47,7 +52,8 @@ class Watches:
         self.held_bytes += self.bytes_of(new)
         self.snapshots.append(snapshot)
         self._validations.append(Validation(snapshot, new, ()))
-        self.keys.update(new)
+        if self._keys is not None:
+            self._keys.update(new)
 
     def validations(self) -> tuple[Validation, ...]:
         """Return what must hold for a commit that depends on all of them."""

@@ -370,9 +370,14 @@ class TransactionStack:
         )
         return merged, None
 
-    def request(self) -> CommitRequest:
-        """Return what an engine is asked to apply if everything is kept. O(1)."""
-        return CommitRequest((self._reads,), self.writes)
+    def request(self, baselines: tuple[Validation, ...] = ()) -> CommitRequest:
+        """Return what an engine is asked to apply if everything is kept. O(baselines).
+
+        Args:
+            baselines: What is to be validated besides what was read.
+        """
+        reads: tuple[Validation, ...] = (self._reads,)
+        return CommitRequest(baselines + reads if baselines else reads, self.writes)
 
     def rollback(self) -> "TransactionStack":
         """Discard the innermost frame; its reads stay in the read set. O(1).

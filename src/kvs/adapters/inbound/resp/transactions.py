@@ -60,9 +60,10 @@ class QueuedCommands:
         peer = self._peer
         queue = peer.queue or []
         share = peer.limits.max_tick_requests
-        for command, arguments in queue[len(self._answered) :]:
+        for at in range(len(self._answered), len(queue)):
             if share <= 0:
                 raise Unfinished
+            command, arguments = queue[at]
             try:
                 reply = command.run(session, peer, arguments)
             except KvsError as error:
