@@ -196,7 +196,7 @@ def test_a_read_only_transaction_refuses_updates_unasked() -> None:
         lambda session: session.update(b"k", change),
         lambda session: session.clear(),
         lambda session: session.put_all({b"k": b""}),
-        lambda session: session.atomically(PutManyIfAbsent(((b"k", b""),))),
+        lambda session: session.atomically(PutManyIfAbsent({b"k": b""})),
     ]
     for use in refused:
         with pytest.raises(UsageError, match="READONLY"):
@@ -292,7 +292,7 @@ def test_a_unit_that_is_read_only_cannot_write() -> None:
     bench = Bench()
     session = bench.open()
     with pytest.raises(UsageError, match="READONLY"):
-        session.atomically(PutManyIfAbsent(((b"k", b""),)), read_only=True)
+        session.atomically(PutManyIfAbsent({b"k": b""}), read_only=True)
     assert session.depth == 0
     assert stored(bench) == {}
     bench.assert_nothing_is_held()

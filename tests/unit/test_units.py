@@ -39,8 +39,8 @@ READS: list[tuple[Callable[[Session], object], object]] = [
     (CountPresent((b"a", b"x", b"c", b"a")), 3),
 ]
 WRITES: list[tuple[Callable[[Session], object], object, Data]] = [
-    (PutManyIfAbsent(((b"m", b""), (b"n", b"1"), (b"n", b"2"))), True, {**DATA, b"m": b"", b"n": b"2"}),
-    (PutManyIfAbsent(((b"n", b""), (b"c", b"new"))), False, DATA),
+    (PutManyIfAbsent({b"m": b"", b"n": b"2"}), True, {**DATA, b"m": b"", b"n": b"2"}),
+    (PutManyIfAbsent({b"n": b"", b"c": b"new"}), False, DATA),
     (DeleteMany((b"a", b"x", b"c", b"a")), 2, {b"b": b"22"}),
     (Rename(b"a", b"n", replace=False), True, {b"b": b"22", b"c": b"", b"n": b"1"}),
     (Rename(b"a", b"b", replace=True), True, {b"b": b"1", b"c": b""}),

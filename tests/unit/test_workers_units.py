@@ -26,7 +26,7 @@ def write(session: Session) -> str:
 CALLS: dict[str, Use] = {
     "update": lambda session: session.update(b"n", Add(1)),
     "clear": lambda session: session.clear(),
-    "atomically": lambda session: session.atomically(PutManyIfAbsent(((b"n", b"1"),))),
+    "atomically": lambda session: session.atomically(PutManyIfAbsent({b"n": b"1"})),
     "atomically, to read": lambda session: session.atomically(GetMany((b"n",), 5), read_only=True),
     "watch": lambda session: session.watch((b"k",)),
     "execute": lambda session: session.execute(write),

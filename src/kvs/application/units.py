@@ -6,7 +6,7 @@ that read a lot do a share and raise ``Unfinished``, and know where they were wh
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias, final
@@ -55,14 +55,14 @@ class GetMany:
 class PutManyIfAbsent:
     """Store several values, if there is none under any of the keys."""
 
-    entries: tuple[tuple[Key, Value], ...]
+    entries: Mapping[Key, Value]
 
     def __call__(self, session: Session) -> bool:
         """Return whether they were stored."""
-        for key, _ in self.entries:
+        for key in self.entries:
             if session.get(key) is not None:
                 return False
-        for key, value in self.entries:
+        for key, value in self.entries.items():
             session.put(key, value)
         return True
 

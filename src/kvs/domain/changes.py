@@ -54,9 +54,18 @@ def integer(text: bytes) -> int:
     Raises:
         UsageError: The text is none, or not as it would be written: ``+1``, ``01``, a blank.
     """
-    if text.isdigit() and len(text) < _INTEGER_BYTES - 1 and (text[0] != _ZERO or len(text) == 1):
-        return int(text)  # as nearly always
-    if len(text) <= _INTEGER_BYTES:
+    size = len(text)
+    if 0 < size < _INTEGER_BYTES - 1 and (text[0] != _ZERO or size == 1):  # as nearly always
+        # Compiled, this takes a fifth of the time of isdigit() and int(), which have to be looked up and called.
+        number = 0
+        for at in range(size):
+            digit = text[at] - _ZERO
+            if not 0 <= digit <= 9:
+                break
+            number = number * 10 + digit
+        else:
+            return number
+    if size <= _INTEGER_BYTES:
         try:
             number = int(text)
         except ValueError:

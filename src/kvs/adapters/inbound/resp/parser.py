@@ -241,16 +241,20 @@ def _header(data: bytes, at: "i64") -> "tuple[i64, i64]":
         return data[at] - ZERO, at + 3  # as nearly always
     first: i64 = at
     number: i64 = 0
+    byte: i64 = 0
     if at < size and data[at] == MINUS:
         at += 1
         first = at
-    while at < size and ZERO <= data[at] <= NINE and at - first < MAX_DIGITS:
-        number = number * 10 + data[at] - ZERO
+    while at < size:
+        byte = data[at]
+        if byte > NINE or byte < ZERO or at - first == MAX_DIGITS:
+            break
+        number = number * 10 + byte - ZERO
         at += 1
     if at == size:
         return INCOMPLETE, at
     negative = data[first - 1] == MINUS
-    wrong = at == first or data[at] != CR or (data[first] == ZERO and (negative or at - first > 1))
+    wrong = at == first or byte != CR or (data[first] == ZERO and (negative or at - first > 1))
     if not wrong and at + 1 == size:
         return INCOMPLETE, at
     if wrong or data[at + 1] != LF:

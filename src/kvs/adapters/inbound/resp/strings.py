@@ -132,7 +132,7 @@ def _mget(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
 
 
 def _mset(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    session.put_all(dict(_entries(peer, arguments)))
+    session.put_all(_entries(peer, arguments))
     return replies.OK
 
 
@@ -155,10 +155,10 @@ def _added(session: Session, key: bytes, amount: int) -> bytes:
     return b":%b\r\n" % (session.update(key, Add(amount))[1] or b"0")
 
 
-def _entries(peer: Peer, arguments: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
+def _entries(peer: Peer, arguments: list[bytes]) -> dict[Key, Value]:
     if len(arguments) % 2 == 0:
         raise UsageError(f"wrong number of arguments for '{arguments[0].decode().lower()}' command")
-    return tuple([(arguments[at], _value(peer, arguments[at + 1])) for at in range(1, len(arguments), 2)])
+    return {arguments[at]: _value(peer, arguments[at + 1]) for at in range(1, len(arguments), 2)}
 
 
 ONE_KEY: Final = (1, 1, 1)
