@@ -14,7 +14,7 @@ from kvs.application import answers
 from kvs.application.budget import ClientsBudget
 from kvs.application.listing import Count, Page, every_key
 from kvs.application.units import AtOnce
-from kvs.application.watches import Watches
+from kvs.application.watches import Watches, baseline_bytes
 from kvs.domain.changes import Change, Updated
 from kvs.domain.errors import (
     InternalError,
@@ -293,13 +293,13 @@ class EngineSession(Session):
         new = watches.new(keys)
         if not new:
             return
-        added_bytes = watches.bytes_of(new)
+        added_bytes = baseline_bytes(new)
         if watches.held_bytes + added_bytes > self._limits.max_transaction_bytes:
             raise LimitError(
                 f"What is watched would hold {watches.held_bytes + added_bytes} bytes; max_transaction_bytes is "
                 f"{self._limits.max_transaction_bytes}."
             )
-        watches.add(new, self._take_snapshot())
+        watches.add(new, self._take_snapshot(), added_bytes)
         self._budget.used_bytes += added_bytes
         self._watches = watches
 

@@ -40,16 +40,9 @@ class Watches:
         new = list(keys) if not self._validations else [key for key in keys if key not in self.keys]
         return new if len(new) < 2 else list(dict.fromkeys(new))
 
-    def bytes_of(self, new: list[Key]) -> int:
-        """Return what it takes to add keys that are new."""
-        size = BASELINE_BYTES
-        for key in new:
-            size += len(key) + ENTRY_OVERHEAD_BYTES
-        return size
-
-    def add(self, new: list[Key], snapshot: Snapshot) -> None:
-        """Watch keys that are new, from a snapshot on."""
-        self.held_bytes += self.bytes_of(new)
+    def add(self, new: list[Key], snapshot: Snapshot, added_bytes: int) -> None:
+        """Watch keys that are new, from a snapshot on; they hold what :func:`baseline_bytes` returns."""
+        self.held_bytes += added_bytes
         self.snapshots.append(snapshot)
         self._validations.append(Validation(snapshot, new, ()))
         if self._keys is not None:
@@ -58,3 +51,11 @@ class Watches:
     def validations(self) -> tuple[Validation, ...]:
         """Return what must hold for a commit that depends on all of them."""
         return tuple(self._validations)
+
+
+def baseline_bytes(keys: list[Key]) -> int:
+    """Return what it takes to watch keys that are named together."""
+    size = BASELINE_BYTES
+    for key in keys:
+        size += len(key) + ENTRY_OVERHEAD_BYTES
+    return size
