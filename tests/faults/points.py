@@ -82,7 +82,7 @@ class Outcome:
 
     @property
     def gave_up(self) -> bool:
-        """Whether it ended because its engine failed, be it that it was being asked to stop at that moment."""
+        """Whether it ended because its engine failed, even if it was being asked to stop at that moment."""
         return any(failure["event"] == "sync_failed" for failure in self.failures)
 
     def objection(self) -> str | None:

@@ -56,7 +56,7 @@ def integer(text: bytes) -> int:
     """
     size = len(text)
     if 0 < size < _INTEGER_BYTES - 1 and (text[0] != _ZERO or size == 1):  # as nearly always
-        # Compiled, this takes a fifth of the time of isdigit() and int(), which have to be looked up and called.
+        # Compiled, this takes a quarter of the instructions of isdigit() and int(), which are looked up and called.
         number = 0
         for at in range(size):
             digit = text[at] - _ZERO

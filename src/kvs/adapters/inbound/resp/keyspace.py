@@ -16,7 +16,7 @@ SCAN_COUNT: Final = 10
 MAX_SCAN_COUNT: Final = 10_000
 """Most keys that one SCAN looks at; COUNT is a hint, here as in Redis."""
 
-MAX_PATTERNS_BYTES = 1024
+MAX_PATTERNS_BYTES: Final = 1024
 """Longest pattern, or all those of one request together. To read one takes up to 50 us for each byte."""
 
 
