@@ -16,6 +16,7 @@ from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTE
 from kvs.adapters.inbound.resp.parser import RequestParser
 from kvs.adapters.inbound.resp.peer import Shared
 from kvs.adapters.storage.memory import MemoryStorage
+from kvs.domain.errors import ProtocolViolationError
 from kvs.logs import make_logger
 from tests.unit.sessions import UNLIMITED, Bench
 
@@ -239,6 +240,35 @@ def test_arguments_come_out_as_they_went_in(requests: list[list[bytes]], cuts: l
     assert out == requests
     assert not parser.unfinished
     assert parser.held_bytes == parser.waiting_bytes == 0
+
+
+ROOM_BYTES: Final = LIMITS.max_request_bytes - MAX_BULK_BYTES - 2 * ARGUMENT_OVERHEAD_BYTES
+"""What the last of two arguments may hold, if the first is as long as one may be."""
+
+
+@pytest.mark.parametrize(
+    ("at_the_limit", "beyond", "words"),
+    [
+        (encoded([b""] * MAX_ARGUMENTS), encoded([b""] * (MAX_ARGUMENTS + 1)), "multibulk length"),
+        (encoded([b"v" * MAX_BULK_BYTES]), encoded([b"v" * (MAX_BULK_BYTES + 1)]), "bulk length"),
+        (
+            encoded([b"v" * MAX_BULK_BYTES, b"v" * ROOM_BYTES]),
+            encoded([b"v" * MAX_BULK_BYTES, b"v" * (ROOM_BYTES + 1)]),
+            f"request of more than {LIMITS.max_request_bytes} bytes",
+        ),
+    ],
+    ids=["arguments", "one argument", "all of a request"],
+)
+def test_what_is_as_much_as_may_be_is_a_request_and_more_is_none(
+    at_the_limit: bytes, beyond: bytes, words: str
+) -> None:
+    """To the argument, and to the byte."""
+    parser = RequestParser(LIMITS)
+    parser.feed(at_the_limit)
+    assert parser.next() is not None
+    parser.feed(beyond)
+    with pytest.raises(ProtocolViolationError, match=words):
+        parser.next()
 
 
 @pytest.mark.parametrize("scans", [False, True])

@@ -130,6 +130,10 @@ def test_keys_are_watched_once_however_often_they_are_named() -> None:
         session.watch([b"k"])
         session.watch([])
     assert (bench.storage.taken, bench.budget.used_bytes) == (1, ONE_BYTES)
+    for _ in range(3):  # whether they were named in the first WATCH or later
+        session.watch([b"l"])
+        session.watch([b"m", b"k", b"l"])
+    assert (bench.storage.taken, bench.budget.used_bytes) == (3, 3 * ONE_BYTES)
 
 
 # What it takes.
