@@ -10,7 +10,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import Final
 
@@ -37,6 +37,7 @@ from kvs.config import ConfigError, Given, Settings, read_options
 from kvs.logs import make_logger
 from kvs.ports.inbound import SessionFactory
 from kvs.ports.storage import Storage
+from kvs.standard_streams import BackgroundStream, open_stderr, stderr_replaced
 
 SWITCH_S: Final = 0.0005
 """How long a worker that computes in Python keeps others, above all the loop, from running; Python's own default is ten
@@ -62,9 +63,9 @@ def open_storage(settings: Settings, given: Mapping[str, Given], log: FilteringB
 
 
 def _opened_storage(settings: Settings, options: Mapping[str, Given], log: FilteringBoundLogger) -> Iterator[Storage]:
-    if settings.data_dir and not engines.find(settings.storage).durable:
-        log.warning("data_dir_unused", data_dir=settings.data_dir, engine=settings.storage)
     with open_storage(settings, options, log) as storage:
+        if settings.data_dir and not engines.find(settings.storage).durable:
+            log.warning("data_dir_unused", data_dir=settings.data_dir, engine=settings.storage)
         yield storage
 
 
@@ -93,6 +94,10 @@ def _this_loop() -> Post:
 
 def _about(settings: Settings) -> dict[str, str]:
     return {"version": kvs.__version__, "build": BUILD, "engine": settings.storage}
+
+
+def _dropped_events(stderr: BackgroundStream) -> Callable[[], int]:
+    return lambda: stderr.dropped
 
 
 def _parameters(settings: Settings) -> dict[bytes, bytes]:
@@ -140,7 +145,8 @@ class Container(containers.DeclarativeContainer):
     settings = providers.Dependency(instance_of=Settings)
     options: providers.Provider[Mapping[str, Given]] = providers.Object({})
 
-    log = providers.Singleton(make_logger, settings.provided.log_level, settings.provided.log_format)
+    stderr = providers.Singleton(open_stderr, settings.provided.max_log_buffer_bytes)
+    log = providers.Singleton(make_logger, settings.provided.log_level, settings.provided.log_format, stderr)
     clock = providers.Object(time.monotonic)
     budget = providers.Singleton(ClientsBudget, settings.provided.max_clients_bytes)
 
@@ -155,6 +161,7 @@ class Container(containers.DeclarativeContainer):
         budget=budget,
         clock=clock,
         about=providers.Factory(_about, settings),
+        log_events_dropped=providers.Factory(_dropped_events, stderr),
         log=log,
     )
 
@@ -229,22 +236,23 @@ def serve(container: Container) -> int:
         StorageOpenError: The engine cannot be opened.
         ListenError: An address cannot be listened on.
     """
-    try:
-        server = container.server()
-        if not container.transport().leaves_cycles:
-            _spare_the_collector()
-        if container.storage().blocking:
-            sys.setswitchinterval(SWITCH_S)
+    with stderr_replaced(container.stderr()):
         try:
-            return asyncio.run(server.run())
+            server = container.server()
+            if not container.transport().leaves_cycles:
+                _spare_the_collector()
+            if container.storage().blocking:
+                sys.setswitchinterval(SWITCH_S)
+            try:
+                return asyncio.run(server.run())
+            finally:
+                if server.engine_hangs:
+                    # Anything less would close the engine under its calls, as the interpreter does with what is left
+                    # over, and might wait for threads of the engine's own.
+                    container.stderr().drain()
+                    os._exit(1)
         finally:
-            if server.engine_hangs:
-                # Anything less would close the engine under its calls, as the interpreter does with what is left over,
-                # and might wait for threads of the engine's own.
-                sys.stderr.flush()
-                os._exit(1)
-    finally:
-        shut_down(container)
+            shut_down(container)
 
 
 def shut_down(container: Container) -> None:

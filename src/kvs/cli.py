@@ -22,6 +22,7 @@ from kvs.config import (
 )
 from kvs.config import load as load_configuration
 from kvs.errors import CommandError
+from kvs.standard_streams import prepare_streams, report
 
 if TYPE_CHECKING:
     from kvs.adapters.storage.sqlite.care import Soundness
@@ -128,7 +129,7 @@ def config(**given: Any) -> None:  # one argument per setting
         ]
     )
     for variable in configuration.unknown_variables:
-        click.echo(f"kvs: {variable} is in the environment and is no setting", err=True)
+        report(f"{variable} is in the environment and is no setting")
 
 
 @commands.command()
@@ -252,17 +253,18 @@ def _echo_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def main() -> None:
-    """Run the command line; whatever is wrong with it is told in one line."""
+    """Run the command line; what is wrong is reported in one line."""
+    prepare_streams()
     try:
         code = commands.main(prog_name="kvs", standalone_mode=False)
     except click.ClickException as error:
-        click.echo(f"kvs: {error.format_message()}", err=True)
+        report(error.format_message())
         code = error.exit_code
     except CommandError as error:
-        click.echo(f"kvs: {error}", err=True)
+        report(str(error))
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("kvs: interrupted", err=True)
+        report("interrupted")
         code = 1
     except BrokenPipeError:  # nobody reads any more
         code = 1

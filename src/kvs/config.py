@@ -86,6 +86,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_clients_bytes: Annotated[
         int, Meta(ge=1, le=MAX_BYTES, description="input, output and transactions of all clients together")
     ] = 1 << 30
+    max_log_buffer_bytes: Annotated[
+        int,
+        Meta(ge=4096, le=MAX_BYTES, description="log that waits to be written; beyond it events are dropped"),
+    ] = 1 << 20
     max_output_bytes: Annotated[
         int, Meta(ge=1, le=MAX_BYTES, description="unread replies above which a client is not served")
     ] = 1 << 20

@@ -279,6 +279,8 @@ class Server:
         expect: Events of level error or critical that the test provokes.
         listens: Whether the process is to be waited for until it listens.
         json_log: Whether its log is JSON; if not, there are no events to be had.
+        stderr: A descriptor to log to, in place of one that the test reads; -1 for none. There are no events then, and
+            the port is found where the kernel keeps it.
     """
 
     def __init__(
@@ -289,6 +291,7 @@ class Server:
         expect: tuple[str, ...] = (),
         listens: bool = True,
         json_log: bool = True,
+        stderr: int | None = None,
     ) -> None:
         self.host = "127.0.0.1"
         self.port = 0
@@ -298,6 +301,10 @@ class Server:
         self._arguments = [sys.executable, "-m", "kvs", *(() if "--port" in flags else ("--port", "0")), *flags]
         if open_files:
             self._arguments = ["/bin/sh", "-c", f'ulimit {" ".join(open_files)}; exec "$@"', "sh", *self._arguments]
+        if stderr == -1:
+            self._arguments = ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *self._arguments]
+            stderr = subprocess.DEVNULL
+        self._stderr = stderr
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")}
         self._env = inherited | slow_engine(0.0)[1] | dict(env or {})
         self._expect = frozenset(expect)
@@ -316,12 +323,14 @@ class Server:
             env=self._env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.PIPE if self._stderr is None else self._stderr,
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
         try:
-            if self._listens and self._json_log:
+            if self._listens and self._stderr is not None:
+                self.port = self._find_port()
+            elif self._listens and self._json_log:
                 listening = self.wait_for("listening")
                 self.host, self.port = listening["host"], listening["port"]
             elif self._listens:
@@ -405,8 +414,8 @@ class Server:
                 process.kill()
                 process.wait()
         self._reader.join(TIMEOUT_S)
-        assert process.stderr is not None
-        process.stderr.close()
+        if process.stderr is not None:
+            process.stderr.close()
         self._directory.cleanup()
 
     # Its log.
@@ -468,9 +477,22 @@ class Server:
                 return int(found[1])
         raise AssertionError
 
+    def _find_port(self) -> int:
+        """Return the port of the socket that the process listens on."""
+        for _ in polling("the server listens"):
+            assert self.exit_code is None, "the server ended"
+            # Its columns: number, local address, remote address, state (0A listens), ..., inode.
+            rows = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
+            ports = {row[9]: row[1].partition(":")[2] for row in rows if row[3] == "0A"}
+            for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    inode = descriptor.readlink().name.removeprefix("socket:[").removesuffix("]")
+                    if inode in ports:
+                        return int(ports[inode], 16)
+        raise AssertionError
+
     def _read_log(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
+        for line in self._process.stderr or ():
             with self._changed:
                 self._raw += line
                 try:

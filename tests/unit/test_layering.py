@@ -84,7 +84,7 @@ def test_nothing_but_itself_knows_the_suite_for_engines() -> None:
 
 def test_care_knows_the_storage_port_and_no_adapter() -> None:
     """But for its own composition root, which opens what the command line names, and imports that when it is needed."""
-    allowed = ("kvs.care", "kvs.ports", "kvs.domain", "kvs.errors", "msgspec", "click")
+    allowed = ("kvs.care", "kvs.ports", "kvs.domain", "kvs.errors", "kvs.standard_streams", "msgspec", "click")
     assert len(modules_of("care")) > 1
     for path in modules_of("care"):
         if path.name != "place.py":

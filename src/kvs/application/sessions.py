@@ -33,11 +33,13 @@ class EngineSessions:
         clock: Monotonic seconds.
         about: What the server says of itself in INFO: version, build, engine.
         log: For engines that break their contract.
+        log_events_dropped: Returns how many events could not be logged.
     """
 
     __slots__ = (
         "_about",
         "_ended",
+        "_log_events_dropped",
         "_next_id",
         "_open",
         "_opened_at_s",
@@ -56,6 +58,7 @@ class EngineSessions:
         clock: Callable[[], float],
         about: Mapping[str, str],
         log: FilteringBoundLogger,
+        log_events_dropped: Callable[[], int] = lambda: 0,
     ) -> None:
         self.storage = storage
         self.limits = limits
@@ -63,6 +66,7 @@ class EngineSessions:
         self.clock = clock
         self.log = log
         self._about = about
+        self._log_events_dropped = log_events_dropped
         self._opened_at_s = clock()
         self._next_id = 1
         self._open: dict[int, EngineSession] = {}
@@ -109,4 +113,5 @@ class EngineSessions:
             "commits": committed,
             "conflicts": conflicted,
             "aborts": aborted,
+            "log_events_dropped": self._log_events_dropped(),
         }

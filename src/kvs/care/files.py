@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, TextIO
+from typing import BinaryIO, Final
 
 from kvs.care.errors import CareError, shown
+from kvs.standard_streams import reason_of
 
 STANDARD_STREAM: Final = "-"
 BUFFER_BYTES: Final = 1 << 18
@@ -23,10 +24,10 @@ def reading(name: str) -> Iterator[BinaryIO]:
     """
     standard = name == STANDARD_STREAM
     try:
-        source = _descriptor(sys.stdin) if standard else name
+        source = sys.stdin.fileno() if standard else name
         stream = open(source, "rb", BUFFER_BYTES, closefd=not standard)  # noqa: SIM115  # only this is to be caught
     except OSError as error:
-        raise CareError(f"{shown(name)}: cannot be read: {error.strerror or error}") from None
+        raise CareError(f"{shown(name)}: cannot be read: {reason_of(error)}") from None
     with stream:
         yield stream
 
@@ -41,7 +42,7 @@ def writing(name: str) -> Iterator[BinaryIO]:
     """
     try:
         if name == STANDARD_STREAM:
-            with open(_descriptor(sys.stdout), "wb", BUFFER_BYTES, closefd=False) as stream:
+            with open(sys.stdout.fileno(), "wb", BUFFER_BYTES, closefd=False) as stream:
                 yield stream
             return
         path = Path(name).resolve()  # so that a symbolic link stays one
@@ -54,7 +55,7 @@ def writing(name: str) -> Iterator[BinaryIO]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise CareError(f"{shown(name)}: cannot be written: {error.strerror or error}") from None
+        raise CareError(f"{shown(name)}: cannot be written: {reason_of(error)}") from None
 
 
 @contextmanager
@@ -77,9 +78,3 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         os.fsync(directory)  # or the name might not outlast a power cut
     finally:
         os.close(directory)
-
-
-def _descriptor(stream: TextIO | None) -> int:
-    if stream is None:
-        raise OSError("it is closed")
-    return stream.fileno()

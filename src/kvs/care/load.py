@@ -8,6 +8,7 @@ from kvs.care.errors import CareError, LineError
 from kvs.care.progress import Progress
 from kvs.care.reading import NumberedEntry, read_entries
 from kvs.domain.values import Key, Value
+from kvs.standard_streams import reason_of
 
 MAX_PROBLEMS: Final = 10
 """How many bad lines are told before a check gives up."""
@@ -94,7 +95,7 @@ def _entries(
             else:
                 yield entry
     except OSError as error:
-        raise CareError(f"the dump cannot be read: {error.strerror or error}") from None
+        raise CareError(f"the dump cannot be read: {reason_of(error)}") from None
 
 
 def _fail(problem: CareError) -> None:

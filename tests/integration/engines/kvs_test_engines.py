@@ -5,6 +5,7 @@ All of them are one naive engine that copies everything for every snapshot, and 
 engine must not return. ``blocking`` does the same and declares that it blocks. ``slow`` blocks, and takes its time.
 """
 
+import asyncio
 import json
 import os
 import socket
@@ -35,6 +36,10 @@ class EngineBug(Exception):  # noqa: N818  # it is one
     """What no engine should raise."""
 
 
+def _raise() -> None:
+    raise EngineBug("The test engine has a bug that strikes later.")
+
+
 class Listener(Protocol):
     """**Protocol:** Who is told of a call before it is done."""
 
@@ -63,6 +68,8 @@ class Control:
             raise StorageUnavailableError("The test engine is away.")
         if answer == "raise_outcome_unknown":
             raise OutcomeUnknownError("The test engine does not know.")
+        if answer == "raise_later":
+            asyncio.get_running_loop().call_soon(_raise)
         if answer == "raise_bug":
             raise EngineBug("The test engine has a bug.")
         return "not what the port says" if answer == "return_nonsense" else None

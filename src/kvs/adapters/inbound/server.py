@@ -124,8 +124,8 @@ class Server:
                 self._loop.add_signal_handler(signal_number, self._signalled, signal_number)
             self._transport.start(self)
             self._listener.resume()
-            self._announce()
             self._sweep()
+            self._announce()
             await self._stop.wait()
             if not self._failed:
                 await self._drain()
@@ -178,8 +178,8 @@ class Server:
 
     def drop(self, client: Client, error: Exception) -> None:
         """End a client that a mistake of ours, or want of memory, has left in an unknown state."""
-        self._log.error("client_failed", peer=client.peer, exc_info=error)
         client.abort()
+        self._log.error("client_failed", peer=client.peer, exc_info=error)
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
         """Call back after a while."""
@@ -190,7 +190,12 @@ class Server:
         del self._clients[client]
         if client.refused:
             self._refused -= 1
+        if self._draining:
+            if not self._clients:
+                self._empty.set()
         else:
+            self._listener.resume()
+        if not client.refused:
             session = client.connection.session
             self._log.info(
                 "client_left",
@@ -201,11 +206,6 @@ class Server:
                 conflicted=session.totals.conflicted,
                 aborted=session.totals.aborted,
             )
-        if self._draining:
-            if not self._clients:
-                self._empty.set()
-        else:
-            self._listener.resume()
 
     # The tick.
 
@@ -245,10 +245,10 @@ class Server:
 
     def _give_up(self, error: Exception) -> None:
         """The engine is finished: what it applied may not last, so nobody may be told of it."""
-        self._log.critical("sync_failed", reason=str(error), exc_info=error)
         self._failed = True
         self._exit_code = 1
         self._stop.set()
+        self._log.critical("sync_failed", reason=str(error), exc_info=error)
 
     # Coming.
 
@@ -269,10 +269,10 @@ class Server:
         self._clients[client] = None
         if client.refused:
             self._refused += 1
-            self._log.warning("client_refused", peer=peer, max_clients=self._limits.max_clients)
             connection.fail(LimitError(f"There are max_clients = {self._limits.max_clients} clients already."))
             if self._refused >= MAX_REFUSED:
                 self._listener.pause()
+            self._log.warning("client_refused", peer=peer, max_clients=self._limits.max_clients)
         else:
             self._log.info("client_connected", peer=peer, session=connection.session.id)
 
@@ -298,8 +298,8 @@ class Server:
         limits = self._limits
         stalled_s = client.output_stalled_s(now_s)
         if limits.output_timeout_s and stalled_s >= limits.output_timeout_s:
-            self._log.warning("client_dropped", peer=client.peer, unread_output_s=round(stalled_s, 3))
             client.abort()
+            self._log.warning("client_dropped", peer=client.peer, unread_output_s=round(stalled_s, 3))
             return
         connection = client.connection
         if connection.closing:
@@ -316,13 +316,13 @@ class Server:
 
     def _signalled(self, signal_number: signal.Signals) -> None:
         if self._draining:
-            self._log.warning("stopping_at_once", signal=signal_number.name)
             self._exit_code = 1
             self._empty.set()
+            self._log.warning("stopping_at_once", signal=signal_number.name)
             return
-        self._log.info("stopping", signal=signal_number.name, clients=len(self._clients))
         self._draining = True
         self._stop.set()
+        self._log.info("stopping", signal=signal_number.name, clients=len(self._clients))
 
     async def _drain(self) -> None:
         """Stop accepting, answer what has come, abort what is open, and see the clients off."""
@@ -348,9 +348,9 @@ class Server:
                 async with asyncio.timeout(LAST_CALLS_S):
                     await self._empty.wait()
         if self._clients:
-            self._log.critical("engine_hangs", calls=len(self._clients))
             self.engine_hangs = True
             self._exit_code = 1
+            self._log.critical("engine_hangs", calls=len(self._clients))
 
     def _unexpected(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what asyncio caught; it has closed the socket concerned."""

@@ -139,8 +139,8 @@ class RespConnection(Conversation):
                 try:
                     arguments = parser.next()
                 except ProtocolViolationError as violation:
-                    self._log.warning("protocol_refused", session=self.session.id, reason=str(violation))
                     self.fail(violation)
+                    self._log.warning("protocol_refused", session=self.session.id, reason=str(violation))
                     return
                 if arguments is None:
                     if parser.held_bytes > SLACK_BYTES and self._budget.exhausted():

@@ -15,7 +15,7 @@ GROUP: Final = "server"
 SECTIONS: Final[dict[str, tuple[str, ...]]] = {
     "Server": ("version", "build", "engine", "uptime_s"),
     "Clients": ("clients", "clients_bytes", "open_transactions", "oldest_snapshot_s"),
-    "Stats": ("commits", "conflicts", "aborts"),
+    "Stats": ("commits", "conflicts", "aborts", "log_events_dropped"),
 }
 """What the figures of INFO are about; those of the engine are all that is left over."""
 

@@ -140,10 +140,10 @@ class Folding:
                     self.checkpoint()
                 self._sync_now_and_then()
             except Exception as error:  # noqa: BLE001  # whatever it is, nothing may be acknowledged after it
-                self._log.error("folding_failed", reason=described(error), exc_info=error)
                 with journal.turn:
                     journal.fail(error)
                     journal.turn.notify_all()
+                self._log.error("folding_failed", reason=described(error), exc_info=error)
                 return
 
     def fold(self) -> None:

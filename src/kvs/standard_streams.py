@@ -1,0 +1,242 @@
+"""Standard output and standard error, which fail in every way that a file can.
+
+Either may be closed, its reader gone, its disk full, or it may be a pipe that nobody reads, which blocks whoever writes
+to it. None of this may change what a server does, so a write to its standard error never raises and never waits: lines
+go into a bounded buffer, from which a thread of its own writes them. What cannot be written is dropped and counted, and
+the log says so as soon as it can be written again. A command whose output cannot be written ends with one line.
+"""
+
+import errno
+import io
+import os
+import select
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Condition, Thread
+from typing import TYPE_CHECKING, Final, TextIO
+
+from kvs.errors import CommandError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+DRAIN_TIMEOUT_S: Final = 1.0
+"""How long the end of a process waits for what is still to be written."""
+
+DEFAULT_BUFFER_BYTES: Final = 1 << 20
+
+CLOSED: Final = "standard error is closed"
+
+
+class BackgroundStream(io.TextIOBase):
+    """A text stream whose writes are made by a thread of its own. Any thread may write.
+
+    Args:
+        descriptor: Where to write; None if there is nothing to write to.
+        max_buffer_bytes: How much may wait to be written; what comes beyond is dropped.
+
+    Attributes:
+        dropped: Number of writes that were dropped so far.
+        notice: Returns the line that reports a number of dropped writes, and why; empty for none.
+    """
+
+    def __init__(self, descriptor: int | None, max_buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> None:
+        super().__init__()
+        self.dropped = 0
+        self.notice: Callable[[int, str], str] = lambda _count, _reason: ""
+        self._descriptor = descriptor
+        self._max_buffer_bytes = max_buffer_bytes
+        self._reported = 0  # of those dropped
+        self._reason = ""
+        self._failed = False  # the last write failed
+        self._torn = False  # the last line was written in part
+        self._changed = Condition()  # on a reentrant lock: a signal handler may write in the middle of a write
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0  # with what is being written
+        self._thread: Thread | None = None
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        if self._descriptor is None:
+            raise io.UnsupportedOperation(CLOSED)
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal."""
+        return self._descriptor is not None and os.isatty(self._descriptor)
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Have text written, or drop all of it. O(length); waits for nothing."""
+        data = text.encode(errors="backslashreplace")
+        with self._changed:
+            if self._descriptor is None:
+                self._drop(CLOSED)
+            elif self._waiting_bytes + len(data) > self._max_buffer_bytes:
+                self._drop(f"the buffer of {self._max_buffer_bytes} bytes was full")
+            elif self._start():
+                self._waiting.append(data)
+                self._waiting_bytes += len(data)
+                self._changed.notify_all()
+        return len(text)
+
+    def drop(self, reason: str) -> None:
+        """Count something that could not even be brought into words."""
+        with self._changed:
+            self._drop(reason)
+
+    def drain(self, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
+        """Wait until all of it has been written or dropped, but no longer than this."""
+        deadline_s = time.monotonic() + timeout_s
+        with self._changed:
+            while self._waiting_bytes:
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0 or not self._changed.wait(left_s):
+                    return
+
+    def _drop(self, reason: str) -> None:
+        self.dropped += 1
+        self._reason = reason
+
+    def _start(self) -> bool:
+        """Start the thread, if it is not there; return whether it is. With the lock held."""
+        if self._thread is None:
+            # A daemon: one that is stuck in a write must not keep the process from ending.
+            thread = Thread(target=self._run, name="kvs-stderr", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no more threads, or the interpreter is ending
+                self._drop(str(error))
+                return False
+            self._thread = thread
+        return True
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    self._changed.wait()
+                data = self._waiting.popleft()
+            self._write_line(data)
+            with self._changed:
+                self._waiting_bytes -= len(data)
+                self._changed.notify_all()
+
+    def _write_line(self, data: bytes) -> None:
+        """Write a line, and report what was dropped: before it if writes failed, else once nothing is waiting."""
+        try:
+            if self._failed:
+                self._report()
+            self._write_all(data)
+        except OSError as error:
+            self._failed = True
+            self.drop(reason_of(error))
+            return
+        self._failed = False
+        if not self._waiting:
+            try:
+                self._report()
+            except OSError:
+                self._failed = True  # so the next line tries again
+
+    def _report(self) -> None:
+        """Report what has been dropped since the last report."""
+        count = self.dropped - self._reported
+        if count:
+            self._write_all(self.notice(count, self._reason).encode(errors="backslashreplace"))
+            self._reported += count
+
+    def _write_all(self, data: bytes) -> None:
+        if self._torn:
+            data = b"\n" + data
+        view = memoryview(data)
+        while view:
+            try:
+                written = os.write(self.fileno(), view)
+            except BlockingIOError:  # another process that shares it has made it non-blocking
+                poll = select.poll()
+                poll.register(self.fileno(), select.POLLOUT)
+                poll.poll()
+                continue
+            except OSError:
+                self._torn = len(view) < len(data)
+                raise
+            view = view[written:]
+        self._torn = False
+
+
+def open_stderr(max_buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> BackgroundStream:
+    """Return a stream to this process's standard error, whatever has become of that."""
+    try:
+        descriptor = None if sys.stderr is None else sys.stderr.fileno()
+    except (OSError, ValueError):
+        descriptor = None
+    return BackgroundStream(descriptor, max_buffer_bytes)
+
+
+@contextmanager
+def stderr_replaced(stream: BackgroundStream) -> Iterator[None]:
+    """Have what Python itself reports, such as the end of a thread by an exception, go through a stream as well."""
+    original: TextIO | None = sys.stderr
+    sys.stderr = stream
+    try:
+        yield
+    finally:
+        sys.stderr = original
+        stream.drain()
+
+
+class _Stdout(io.FileIO):
+    """Standard output of a command: the first write that fails ends the command, and all that follow are dropped.
+
+    The interpreter flushes its streams at its end, and would report the failure a second time.
+    """
+
+    _failed = False
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        if self._failed:
+            return memoryview(data).nbytes
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self._failed = True
+            raise CommandError(f"standard output cannot be written: {reason_of(error)}") from None
+
+
+def prepare_streams() -> None:
+    """Make closed standard streams ones that fail, and failures of standard output a :class:`CommandError`.
+
+    The next file that is opened would have the descriptor of one that is closed, and get what is meant for that.
+    """
+    for name, descriptor in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest that is free, so this one; and open for the wrong direction.
+            os.open(os.devnull, os.O_RDONLY if descriptor else os.O_WRONLY)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Stdout(1, "w", closefd=False)), sys.stdout.encoding, sys.stdout.errors, line_buffering=True
+    )
+
+
+def reason_of(error: OSError) -> str:
+    """Return why a file, which may be a standard stream, cannot be read or written."""
+    return "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)
+
+
+def report(message: str) -> None:
+    """Write one line to standard error, if that can be done within a second."""
+    stderr = open_stderr()
+    stderr.write(f"kvs: {message}\n")
+    stderr.drain()
