@@ -10,14 +10,15 @@
             return closing(MyStorage())
 
 An engine that keeps data on disk derives from :class:`DurableStorageContract` instead. Each case holds one promise of
-:mod:`kvs.ports.storage`; its name and its docstring say which. Needs ``pip install 'kvs[testing]'``.
+:mod:`kvs.ports.storage`; its name and its docstring say which. It needs what
+the extra ``testing`` of the distribution ``kvs-server`` names: hypothesis and pytest.
 """
 
 from importlib.util import find_spec
 
 for _name in ("hypothesis", "pytest"):
     if find_spec(_name) is None:
-        raise ModuleNotFoundError(f"kvs.testing needs {_name}: pip install 'kvs[testing]'", name=_name)
+        raise ModuleNotFoundError(f"kvs.testing needs {_name}: pip install hypothesis pytest", name=_name)
 
 import pytest  # noqa: E402  # only now, that it is there
 

@@ -67,7 +67,7 @@ def find(name: str) -> Engine:
         except ModuleNotFoundError as error:
             raise ConfigError(
                 f"storage: engine {name!r} cannot be imported: there is no module {error.name!r}; install it, or "
-                f"all that package {package} needs: pip install --force-reinstall {package}"
+                f"package {package} again from where it came from, with all that it needs"
             ) from None
         except (ImportError, AttributeError) as error:
             raise ConfigError(f"storage: engine {name!r} of package {package} cannot be imported: {error}") from None
