@@ -1,61 +1,71 @@
-# `make run` and `make test` need only python3 and make; everything else goes into the two virtual environments.
+# `make run` and `make test` need python3 (on Debian and Ubuntu python3-venv as well), make, and once a network; everything
+# else goes into the two virtual environments.
 
 PYTHON ?= python3
 ARGS   ?=
-PIP    := -m pip install --quiet --disable-pip-version-check
+# Several tests at a time, unless ARGS says otherwise; tests/conftest.py decides how many.
+PYTEST := -m pytest $(if $(findstring no:xdist,$(ARGS)),,-n auto --dist worksteal)
+# A run of random examples: how many for each test, and where they begin.
+EXAMPLES ?= 1000
+SEED   ?= $(shell date +%s)
+FUZZ   := HYPOTHESIS_PROFILE=random TEST_EXAMPLES=$(EXAMPLES) TEST_SEED=$(SEED)
 
 # What users run: a plain install, compiled where there is a C compiler.
 RUN := .venv-run
 # What is worked on: an editable install in pure Python, with the tools.
 DEV := .venv
 
-SOURCES := pyproject.toml setup.py README.md $(shell find src -name '*.py' -not -path '*.egg-info*')
-
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compiled faults check format bench bench-full clean
+.PHONY: help python run test test-compiled fuzz fuzz-compiled faults check format bench bench-full clean
 
 help:
 	@echo 'make run [ARGS="--port 4100"]      start the server (compiled where there is a C compiler)'
 	@echo 'make test [ARGS="-k stack"]        run the tests on the sources, in pure Python'
 	@echo 'make test-compiled [ARGS=...]      run the same tests on the compiled build'
+	@echo 'make fuzz [EXAMPLES=1000]          try other random examples, and more of them; likewise fuzz-compiled'
 	@echo 'make faults [ARGS=...]             kill, fail and damage at every point there is; takes hours'
 	@echo 'make check                         ruff and strict mypy'
 	@echo 'make format                        let ruff format and fix'
 	@echo 'make bench, make bench-full        measure beside Redis and memcached'
 	@echo 'make clean                         remove the virtual environments, builds and caches'
+	@echo 'With PYTHON=python3.13, another interpreter than python3; with KVS_BUILD=pure, nothing is compiled.'
 
-# The stamp files make set-up happen once, and again only when what it depends on has changed.
-%/bin/python:
-	$(PYTHON) -m venv $*
-	$@ $(PIP) --upgrade 'pip>=25.1'
+# Before anything is made, and in words that any Python understands.
+VERSION := -c 'import sys; print("%d.%d" % sys.version_info[:2]); sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+python:
+	@found=$$($(PYTHON) $(VERSION)) || { \
+	  echo "kvs: needs Python 3.11 or newer, and $(PYTHON) is $${found:-not there}: name another as in make PYTHON=python3.13" >&2; \
+	  exit 1; \
+	}
 
-$(RUN)/.installed: $(RUN)/bin/python $(SOURCES)
-	@echo 'Installing kvs into $(RUN); compiling takes about two minutes.'
-	@rm -rf build
-	$(RUN)/bin/python $(PIP) .
-	@$(RUN)/bin/kvs --version
-	@touch $@
+# Each looks every time whether there is anything to do, which takes a tenth of a second.
+$(RUN)/.installed: python
+	@$(PYTHON) tools/venv.py $(RUN) kvs
 
 $(RUN)/.tests: $(RUN)/.installed
-	$(RUN)/bin/python $(PIP) --group tests
-	@touch $@
+	@$(PYTHON) tools/venv.py $(RUN) tests
 
-$(DEV)/.installed: $(DEV)/bin/python pyproject.toml setup.py
-	$(DEV)/bin/python $(PIP) --editable . --group dev
-	@touch $@
+$(DEV)/.installed: python
+	@$(PYTHON) tools/venv.py $(DEV) dev
 
 run: $(RUN)/.installed
 	@exec $(RUN)/bin/python -m kvs $(ARGS)
 
 test: $(DEV)/.installed
-	$(DEV)/bin/python -m pytest $(ARGS)
+	$(DEV)/bin/python $(PYTEST) $(ARGS)
 
 test-compiled: $(RUN)/.tests
-	$(RUN)/bin/python -m pytest $(ARGS)
+	$(RUN)/bin/python $(PYTEST) $(ARGS)
+
+fuzz: $(DEV)/.installed
+	$(FUZZ) $(DEV)/bin/python $(PYTEST) -m draws -o timeout=0 $(ARGS)
+
+fuzz-compiled: $(RUN)/.tests
+	$(FUZZ) $(RUN)/bin/python $(PYTEST) -m draws -o timeout=0 $(ARGS)
 
 # On the compiled build, which is what users run; with -s, for the numbers of points.
 faults: $(RUN)/.tests
-	TEST_FULL_SCALE=1 $(RUN)/bin/python -m pytest -s tests/faults $(ARGS)
+	TEST_FULL_SCALE=1 $(RUN)/bin/python -m pytest -s tests/faults tests/contract/test_broken_engines.py $(ARGS)
 
 check: $(DEV)/.installed
 	$(DEV)/bin/ruff check
