@@ -331,12 +331,18 @@ def test_what_is_not_as_it_was_written_is_refused(tmp_path: Path, statement: str
     assert (tmp_path / NAME).read_bytes() == before
 
 
+def create_foreign_database(path: Path) -> None:
+    """Create the database of another program."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (x)")
+
+
 @pytest.mark.parametrize(
     ("prepare", "reason"),
     [
         (lambda path: path.write_bytes(b"no database, but long enough to be looked at as one" * 100), "not a database"),
         (lambda path: path.mkdir(), "unable to open"),
-        (lambda path: sqlite3.connect(path).execute("CREATE TABLE t (x)"), "not a database of kvs"),
+        (create_foreign_database, "not a database of kvs"),
     ],
 )
 def test_what_is_no_database_of_ours_is_refused(tmp_path: Path, prepare: Callable[[Path], object], reason: str) -> None:
