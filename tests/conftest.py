@@ -1,18 +1,72 @@
-"""Profiles of Hypothesis, chosen by ``HYPOTHESIS_PROFILE``: ``quick`` unless told otherwise, or ``ci``."""
+"""What all tests share: the examples that are tried, how many tests run at a time, and what is said before they run."""
 
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("quick", max_examples=100, deadline=None)
+from kvs.build import BUILD
+from tests import needs
+from tests.faults.scale import FULL_SCALE
+from tests.seeds import SEED
+
+MOST_WORKERS = 16
+
+# ``fixed`` tries the same examples every time: what fails in CI fails for everybody, and the other way round.
 settings.register_profile(
-    "ci", max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "fixed", max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+# ``random`` looks for what no run has met yet: ``make fuzz``.
+settings.register_profile(
+    "random",
+    max_examples=int(os.environ.get("TEST_EXAMPLES", "1000")),
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 # A shell ignores Ctrl-C for what it starts in the background, and whoever is started by that would ignore it, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["pytester"]
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Return how many workers ``-n auto`` means: none for what is looked at one by one, as --pdb is in any case.
+
+    Tests mostly wait, so twice as many as there are processors.
+    """
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    option = config.option
+    one_by_one = option.collectonly or option.capture == "no" or option.trace or option.lf or option.failedfirst
+    if one_by_one or option.keyword or any(".py" in argument for argument in config.args):
+        return 0
+    return min(2 * needs.processors(), MOST_WORKERS)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say how long it will take, and what cannot be tried here."""
+    said = [f"kvs: the {BUILD} build, seed {SEED}"]
+    everything = config.args_source == pytest.Config.ArgsSource.TESTPATHS
+    if everything and not (config.option.keyword or config.option.markexpr or config.option.collectonly):
+        workers = getattr(config.option, "numprocesses", None) or 1
+        said.append(f"kvs: all tests, {workers} at a time, take {needs.minutes(workers)}")
+        said.append(f"kvs: {needs.mounts()}")
+    return said + [f"kvs: left out: {line}" for line in needs.left_out()]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what draws, and drop from the compiled build what would only be tried a second time."""
+    for item in items:
+        # Hypothesis comes to set its own marker later, and never for a state machine that a test runs by itself.
+        drawn = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        if drawn or item.name.startswith("test_every_reply_"):
+            item.add_marker("draws")
+    if BUILD == "compiled" and not FULL_SCALE:
+        dropped = [item for item in items if item.get_closest_marker("one_build")]
+        items[:] = [item for item in items if not item.get_closest_marker("one_build")]
+        config.hook.pytest_deselected(items=dropped)

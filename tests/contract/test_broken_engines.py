@@ -1,9 +1,13 @@
 """The contract catches planted faults: each broken engine fails the case that holds the promise it breaks.
 
-Each is tested as a third party would test it: by a module of a few lines, in a run of pytest of its own.
+Each is tested as a third party would test it: by a module of a few lines, in a run of pytest of its own. Of the cases
+that it has to pass a sample is tried, and all of them at full scale.
 """
 
+from collections.abc import Set as AbstractSet
 from contextlib import closing
+from random import Random
+from typing import Final
 
 import pytest
 from hypothesis import Phase, settings
@@ -19,7 +23,11 @@ from kvs.testing.machine import STEPS, machine_of, random_walk
 from tests.contract.broken_engines import FAULTS, Fault, changes, commits, reads, snapshots
 from tests.contract.broken_engines.commits import LimitedStorage
 from tests.contract.broken_engines.durability import DurableStorage
+from tests.faults.scale import FULL_SCALE
 from tests.naive_storage import LockedStorage, NaiveStorage
+from tests.seeds import SEED
+
+pytestmark = pytest.mark.one_build
 
 MODULE = """
 from contextlib import closing
@@ -63,18 +71,22 @@ DURABLE = cases_of(DurabilityCases)
 HEADINGS = ("Consistency", "Commit", "Durability", "Concurrency", "Failure", "Keys", "Values", "Prefixes", "``")
 
 
-def failing(pytester: pytest.Pytester, engine: type[Storage]) -> set[str]:
-    """Run scripted cases for an engine, as its author would; return the names of those that fail.
+SAMPLE: Final = 20
 
-    For an engine that keeps data on disk those alone that look there.
-    """
+
+def cases_for(engine: type[Storage]) -> set[str]:
+    """Return the scripted cases; for an engine that keeps data on disk those alone that look there."""
+    return DURABLE if issubclass(engine, DurableStorage) else SCRIPTED
+
+
+def failing(pytester: pytest.Pytester, engine: type[Storage], cases: AbstractSet[str]) -> set[str]:
+    """Run cases for an engine, as its author would; return the names of those that fail."""
     durable = issubclass(engine, DurableStorage)
     source = DURABLE_MODULE if durable else LIMITED_MODULE if issubclass(engine, LimitedStorage) else MODULE
     pytester.makepyfile(test_it=source.format(module=engine.__module__, name=engine.__name__))
     flags = ("-p", "no:cacheprovider", "-p", "no:timeout", "-W", "error", "--tb=native", "-q")
-    cases = sorted(DURABLE if durable else SCRIPTED)
     passed, _, failed = pytester.inline_run(
-        *flags, *(f"test_it.py::TestIt::test_{name}" for name in cases)
+        *flags, *(f"test_it.py::TestIt::test_{name}" for name in sorted(cases))
     ).listoutcomes()
     assert len(passed) + len(failed) >= len(cases) - len(cases_of(ThreadCases)) - 3  # they ran: some may be skipped
     return {report.nodeid.split("::test_")[1].partition("[")[0] for report in failed}
@@ -83,13 +95,18 @@ def failing(pytester: pytest.Pytester, engine: type[Storage]) -> set[str]:
 @pytest.mark.parametrize("engine", [NaiveStorage, LimitedStorage, LockedStorage, DurableStorage])
 def test_an_engine_without_a_fault_passes_everything(pytester: pytest.Pytester, engine: type[Storage]) -> None:
     """Those that the broken ones are made of."""
-    assert failing(pytester, engine) == set()
+    assert failing(pytester, engine, cases_for(engine)) == set()
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.engine.__name__)
 def test_a_broken_engine_is_caught_by_name_of_its_promise(pytester: pytest.Pytester, fault: Fault) -> None:
     """And only what needs that promise fails with it. What threads do to each other besides is left to chance."""
-    failed = failing(pytester, fault.engine)
+    cases = cases_for(fault.engine)
+    if not FULL_SCALE:
+        others = sorted(cases - {fault.promise, *fault.noticed_by})
+        chosen = Random(f"{SEED} {fault.engine.__name__}").sample(others, min(SAMPLE, len(others)))
+        cases = {fault.promise, *fault.noticed_by, *chosen}
+    failed = failing(pytester, fault.engine, cases)
     assert fault.promise in failed
     assert failed - cases_of(ThreadCases) == {fault.promise, *fault.noticed_by} - cases_of(ThreadCases)
 

@@ -8,9 +8,6 @@ import pytest
 FULL_SCALE: Final = bool(os.environ.get("TEST_FULL_SCALE"))
 """Whether every point is tried, and not a sample; ``make faults`` sets it."""
 
-SEED: Final = int(os.environ.get("TEST_SEED", "1"))
-"""Chooses the sample."""
-
 KILLS: Final = int(os.environ.get("TEST_KILLS", "2000" if FULL_SCALE else "4"))
 """How many times a server is killed under load."""
 

@@ -18,9 +18,10 @@ from kvs.adapters.storage.sqlite.wal_scan import SECTOR_BYTES
 from kvs.engine import StorageOpenError
 from tests.faults.points import scratch_directory
 from tests.faults.recovery import LOG, recover
-from tests.faults.scale import FULL_SCALE, SEED, full_scale_has_time
+from tests.faults.scale import FULL_SCALE, full_scale_has_time
+from tests.seeds import SEED
 
-pytestmark = full_scale_has_time
+pytestmark = [pytest.mark.draws, full_scale_has_time]
 
 LOG_NAME: Final = NAME + "-wal"
 PAGE_BYTES: Final = 4096

@@ -5,7 +5,7 @@ import pytest
 from tests.faults.points import Outcome, Point, Stage, each
 from tests.faults.scale import FULL_SCALE, full_scale_has_time
 
-pytestmark = full_scale_has_time
+pytestmark = [pytest.mark.draws, full_scale_has_time]
 
 ERRORS = ["error=EIO", "error=ENOSPC"]
 

@@ -1,9 +1,11 @@
 """A server is killed at any of its writes, syncs and names: what it acknowledged is there, and nothing in part."""
 
+import pytest
+
 from tests.faults.points import Point, Stage, each
 from tests.faults.scale import full_scale_has_time
 
-pytestmark = full_scale_has_time
+pytestmark = [pytest.mark.draws, full_scale_has_time]
 
 
 def test_killed_at_any_point(stage: Stage, points: list[Point]) -> None:

@@ -6,10 +6,13 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from tests.faults.scale import KILLS, SEED, full_scale_has_time
-from tests.faults.server import TIMEOUT_S, ServerProcess
+import pytest
 
-pytestmark = full_scale_has_time
+from tests.faults.scale import KILLS, full_scale_has_time
+from tests.faults.server import TIMEOUT_S, ServerProcess
+from tests.seeds import SEED
+
+pytestmark = [pytest.mark.draws, full_scale_has_time]
 
 CLIENTS: Final = 12
 ACCOUNTS: Final = 8

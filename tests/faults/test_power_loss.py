@@ -10,9 +10,10 @@ import pytest
 
 from tests.faults.points import HISTORY, SCRIPT, scratch_directory
 from tests.faults.power_loss import Recording, Verdict, cases_of, record, verdicts
-from tests.faults.scale import FULL_SCALE, SEED, full_scale_has_time
+from tests.faults.scale import FULL_SCALE, full_scale_has_time
+from tests.seeds import SEED
 
-pytestmark = [pytest.mark.usefixtures("strace"), full_scale_has_time]
+pytestmark = [pytest.mark.draws, pytest.mark.usefixtures("strace"), full_scale_has_time]
 
 ENGINES: Final = Path(__file__).parent / "engines"
 SAMPLE: Final = 150

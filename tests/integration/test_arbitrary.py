@@ -1,11 +1,16 @@
-"""Arbitrary bytes in arbitrary splits: one reply per line, never a crash, never a hang."""
+"""Arbitrary bytes in arbitrary splits: one reply per line, never a crash, never a hang.
+
+RESP has its own such tests, in ``tests/property/test_resp_framing.py`` and ``tests/clients/test_hostile.py``.
+"""
 
 from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from kvs.adapters.inbound.opening import RESP_OPENING
 
 from .harness import PONG, Client, Reply, Server
 
@@ -24,15 +29,18 @@ LINES = st.one_of(
     st.integers(0, 3000).map(lambda size: b"PUT k " + b"v" * size),
 )
 ENDS = st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\n\n", b""])
-INPUTS = st.lists(st.tuples(LINES, ENDS).map(b"".join), max_size=30).map(b"".join)
 
-bounded = settings(
-    max_examples=100,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-    print_blob=True,
-)
+
+def is_line_protocol(data: bytes) -> bool:
+    """Return whether a connection that begins so speaks the line protocol; its first byte tells."""
+    return not data.startswith(RESP_OPENING)
+
+
+INPUTS = st.lists(st.tuples(LINES, ENDS).map(b"".join), max_size=30).map(b"".join).filter(is_line_protocol)
+NOISE = st.binary(max_size=6000).filter(is_line_protocol)
+
+a_half = settings(max_examples=settings().max_examples // 2)
+a_quarter = settings(max_examples=settings().max_examples // 4)
 
 
 def answers(server: Server, data: bytes, cuts: list[int]) -> list[Reply]:
@@ -71,7 +79,7 @@ def steady_server(transport_flags: tuple[str, ...]) -> Iterator[Server]:
         yield server
 
 
-@bounded
+@a_half
 @given(data=INPUTS, cuts=st.lists(st.integers(0, 5000), max_size=12))
 def test_one_reply_per_line(steady_server: Server, data: bytes, cuts: list[int]) -> None:
     """Every complete line up to one that ends the connection gets one reply, an unfinished last one too."""
@@ -87,7 +95,7 @@ def test_one_reply_per_line(steady_server: Server, data: bytes, cuts: list[int])
         assert other.ask("PING") == PONG
 
 
-@bounded
+@a_half
 @given(data=INPUTS, cuts=st.lists(st.integers(0, 5000), min_size=1, max_size=40))
 def test_splits_do_not_matter(steady_server: Server, data: bytes, cuts: list[int]) -> None:
     """The same bytes get the same answers however they are cut into packets."""
@@ -95,13 +103,10 @@ def test_splits_do_not_matter(steady_server: Server, data: bytes, cuts: list[int
     assert [reply.get("code") for reply in answers(steady_server, data, cuts)] == whole
 
 
-@settings(bounded, max_examples=50)
-@given(
-    data=st.binary(max_size=6000).filter(lambda data: not data.startswith(b"*")),
-    cuts=st.lists(st.integers(0, 6000), max_size=5),
-)
+@a_quarter
+@given(data=NOISE, cuts=st.lists(st.integers(0, 6000), max_size=5))
 def test_noise(steady_server: Server, data: bytes, cuts: list[int]) -> None:
-    """Mere noise is answered line by line too, but where its first byte says that it is RESP."""
+    """Mere noise is answered line by line too."""
     replies = answers(steady_server, data, cuts)
     assert len(replies) <= data.count(b"\n") + 1
     assert not any(reply.get("code") in ("internal", "outcome_unknown") for reply in replies)

@@ -12,6 +12,7 @@ from kvs.testing.machine import random_walk, run_machine
 from tests.drivers import SocketDriver, server_process
 from tests.integration.harness import slow_engine
 from tests.naive_storage import NaiveStorage
+from tests.seeds import seeds
 
 NO_LIMIT = 1 << 40
 
@@ -58,7 +59,8 @@ def test_every_reply_over_sockets_is_the_models(port: int) -> None:
     run_machine(lambda: SocketDriver(port), share=0.25)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.draws
+@pytest.mark.parametrize("seed", seeds(3))
 def test_a_long_random_walk_in_process_agrees_with_the_model(seed: int) -> None:
     """Thousands of commands on one data set, so that histories and read sets grow old."""
     random_walk(in_process(), seed, 20_000)

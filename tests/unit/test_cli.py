@@ -12,6 +12,8 @@ import pytest
 import kvs
 from kvs.config import SETTINGS
 
+pytestmark = pytest.mark.one_build
+
 TIMEOUT_S = 30.0
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from kvs.config import SETTINGS, ConfigError, Configuration, Settings, load
 
+pytestmark = pytest.mark.one_build
+
 ORIGINS = ("default", "file", "environment", "flag")
 
 

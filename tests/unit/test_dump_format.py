@@ -15,6 +15,8 @@ from kvs.care.reading import NumberedEntry, read_entries
 if TYPE_CHECKING:
     from kvs.care.errors import CareError
 
+pytestmark = pytest.mark.one_build
+
 keys = st.one_of(st.binary(min_size=1), st.text(min_size=1).map(str.encode))
 values = st.one_of(st.binary(), st.text().map(str.encode))
 

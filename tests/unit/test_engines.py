@@ -13,6 +13,8 @@ from kvs.config import ConfigError, Settings
 from kvs.domain.errors import LimitError
 from kvs.logs import make_logger
 
+pytestmark = pytest.mark.one_build
+
 LOG = make_logger("info", "json")
 
 

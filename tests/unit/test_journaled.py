@@ -11,6 +11,7 @@ from kvs.domain.changes import Append, PutIfAbsent, Remove, Replace
 from kvs.domain.errors import UsageError
 from kvs.domain.transaction import CommitRequest, Conflict, Validation
 from kvs.domain.values import TOMBSTONE, Key, Value
+from tests.seeds import seeds
 from tests.unit.sessions import UNLIMITED
 
 
@@ -42,7 +43,8 @@ class Notes:
         """See :class:`kvs.adapters.storage.journaled.Journal`."""
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.draws
+@pytest.mark.parametrize("seed", seeds(3))
 def test_the_journal_has_what_there_is_after_every_sync(seed: int) -> None:
     """Whatever way it was written."""
     random = Random(seed)

@@ -17,6 +17,7 @@ from kvs.adapters.storage.key_tree import (
     same_keys,
     scan_prefix,
 )
+from tests.seeds import seeds
 
 SPACE = 1 << 16
 PREFIXES = (b"", b"\0", b"\x01", b"\x7f", b"\xfe", b"\xff", b"\xff\xff", b"\x01\x02", b"\xff\0", b"\x01\x02\x03")
@@ -236,7 +237,8 @@ def test_every_view_agrees_with_a_sorted_list(
     versions.check(key_of(after)[:1], b"", limit)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.draws
+@pytest.mark.parametrize("seed", seeds(3))
 def test_a_long_random_walk_agrees_with_a_sorted_list(seed: int) -> None:
     """The same as above, with many more keys than shrinking can handle."""
     random = Random(seed)

@@ -9,6 +9,8 @@ import pytest
 
 import kvs
 
+pytestmark = pytest.mark.one_build
+
 ROOT = Path(kvs.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 

@@ -7,6 +7,8 @@ import pytest
 
 from kvs.logs import make_logger
 
+pytestmark = pytest.mark.one_build
+
 NASTY = "".join(map(chr, [*range(0x20), 0x7F, 0x85, 0x9B, 0x200B, 0x202E, 0x2028, 0x2029, 0xFEFF, 0xD800]))
 
 

@@ -11,6 +11,7 @@ from kvs.domain.changes import Append
 from kvs.domain.errors import LimitError, TimedOutError
 from kvs.domain.transaction import COMMITTED, CommitRequest, Conflict, Validation
 from kvs.domain.values import TOMBSTONE, Key, Pending, entry_bytes
+from tests.seeds import seeds
 
 UNLIMITED = 1 << 40
 ENOUGH_SYNCS = 2000
@@ -158,7 +159,8 @@ def test_a_commit_keeps_what_others_at_the_same_point_see() -> None:
     assert isinstance(commit(storage, second, {b"x": b""}, b"n"), Conflict)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.draws
+@pytest.mark.parametrize("seed", seeds(5))
 def test_snapshots_agree_with_copies_and_history_returns_to_nothing(seed: int) -> None:
     """Random writes and commits under random snapshots, each compared with a copy made when it was taken."""
     random = Random(seed)
@@ -464,7 +466,8 @@ def test_a_refused_commit_succeeds_once_there_is_room() -> None:
     assert storage.scan(b"", b"", 10) == [b"ke1", b"ke3"]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.draws
+@pytest.mark.parametrize("seed", seeds(3))
 def test_the_account_of_the_data_set_never_drifts(seed: int) -> None:
     """After thousands of writes, refused and not, exactly what fits by the sum over all entries is let in."""
     random = Random(seed)

@@ -1,0 +1,87 @@
+"""Programs of others that tests run, and what is left out where there is none."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from typing import Final, NamedTuple
+
+
+class Need(NamedTuple):
+    """A program, and what it is for.
+
+    Attributes:
+        program: Its command.
+        package: The package of Debian and Ubuntu that has it.
+        tests: How many tests need it, and which.
+    """
+
+    program: str
+    package: str
+    tests: str
+
+
+NEEDS: Final = (
+    Need("nc", "netcat-openbsd", "9 tests that talk to the server through it"),
+    Need("redis-server", "redis-server", "about 390 tests that compare each reply with that of a real Redis"),
+    Need("redis-cli", "redis-tools", "12 tests with redis-cli and redis-benchmark"),
+    Need("strace", "strace", "12 tests that have system calls fail, or processes die at them"),
+    Need("curl", "curl", "3 tests with an HTTP client"),
+)
+REDIS: Final = "7.0"
+"""The version of Redis that kvs is compared with: others differ from it in some replies."""
+
+NODE: Final = Need("npm", "nodejs npm", "18 tests with the client of Node.js")
+
+CPU_S: Final = 500
+ONE_BY_ONE_S: Final = 1200
+"""What all tests take on a machine of 2024, in pure Python: of a processor, and if each waits for the one before."""
+
+
+def left_out() -> list[str]:
+    """Return a line for everything that is missing here: which tests are skipped, and how to have them."""
+    lines = [
+        f"{need.tests}, for want of {need.program} (Debian, Ubuntu: apt install {need.package})"
+        for need in NEEDS
+        if shutil.which(need.program) is None
+    ]
+    if redis_version() not in ("", REDIS):
+        lines.append(f"the tests that compare each reply with that of Redis {REDIS}; here is {redis_version()}")
+    if os.environ.get("TEST_CLIENTS") != "required":
+        lines.append(
+            f"{NODE.tests}, whose package npm would fetch (apt install {NODE.package}, then TEST_CLIENTS=required)"
+        )
+    if sys.platform == "linux" and os.geteuid():
+        lines.append("3 tests of a full disk, which only root may mount")
+    return lines
+
+
+@cache
+def redis_version() -> str:
+    """Return which Redis there is, by the first two numbers of its version; nothing if there is none."""
+    path = shutil.which("redis-server")
+    if path is None:
+        return ""
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\bv=(\d+\.\d+)", said)
+    return found[1] if found else "one of no version"
+
+
+def mounts() -> str:
+    """Return what is mounted meanwhile."""
+    if sys.platform != "linux" or os.geteuid():
+        return "nothing is mounted"
+    return "small file systems in memory (tmpfs) are mounted below the temporary directory, and unmounted"
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def minutes(workers: int) -> str:
+    """Return how long all tests take, roughly."""
+    estimate_s = max(CPU_S / min(processors(), workers), ONE_BY_ONE_S / workers)
+    return f"about {max(1, round(estimate_s / 60))} minutes on {processors()} processors"
