@@ -26,6 +26,7 @@ from kvs.standard_streams import prepare_streams, report
 
 if TYPE_CHECKING:
     from kvs.adapters.storage.sqlite.care import Soundness
+    from kvs.engine import Engine
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -146,16 +147,21 @@ def engines(name: str | None) -> None:
             except ConfigError as error:
                 rows.append((each, "?", "?", "?", str(error)))
             else:
-                traits = ["yes" if trait else "no" for trait in (engine.durable, engine.shared, engine.blocking)]
-                rows.append((each, *traits, engine.summary))
+                rows.append((each, *_traits(engine).values(), engine.summary))
         _echo_table(rows)
         return
     engine = found.find(name)
     click.echo(engine.summary)
+    click.echo(", ".join(f"{trait}: {answer}" for trait, answer in _traits(engine).items()))
     for option in settings_of(engine.options).values():
         click.echo(f"\n{option.name}: {option.description}")
         click.echo(f"  {option.allowed} [default: {option.default}]")
         click.echo(f"  {OPTION_FLAG} {option.name}=..., {option_variable(name, option.name)}, [storage.{name}]")
+
+
+def _traits(engine: "Engine") -> dict[str, str]:
+    traits = {"durable": engine.durable, "shared": engine.shared, "blocking": engine.blocking}
+    return {name: "yes" if trait else "no" for name, trait in traits.items()}
 
 
 _WHERE: Final = {

@@ -151,7 +151,13 @@ def test_installed_engines_are_listed() -> None:
         ["sqlite", "yes", "no", "no"],
     ]
     ran = run_to_end("engines", "sqlite")
-    for word in ("durability", "full, normal, off", "KVS_STORAGE_SQLITE_DURABILITY", "[storage.sqlite]"):
+    for word in (
+        "durable: yes, shared: no, blocking: no",
+        "durability",
+        "full, normal, off",
+        "KVS_STORAGE_SQLITE_DURABILITY",
+        "[storage.sqlite]",
+    ):
         assert word in ran.stdout
     assert run_to_end("engines", "nope").returncode == 2
 
