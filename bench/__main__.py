@@ -32,7 +32,7 @@ COMPARISONS: Final = {"quick": plans.quick, "full": plans.full}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one measurement; return the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every `with` ends what it started
     try:
         if options.command == "report":
@@ -126,10 +126,11 @@ def _servers(options: argparse.Namespace, default: Sequence[str]) -> list[str]:
     return names
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     description = "Measure kvs beside Redis and memcached."
-    parser = argparse.ArgumentParser(prog="python -m bench", description=description)
-    commands = parser.add_subparsers(dest="command", required=True)
+    top = argparse.ArgumentParser(prog="python -m bench", description=description)
+    commands = top.add_subparsers(dest="command", required=True)
     for name, what in {
         "quick": "about three minutes: mixed work at depth 1, 16, 64 and transactions",
         "full": "about half an hour: every combination of work, depth, clients and value size",
@@ -152,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("report", help="tables and charts from a file of quick or full")
     command.add_argument("results", type=Path)
     command.add_argument("--charts", type=Path)
-    return parser
+    return top
 
 
 if __name__ == "__main__":

@@ -28,7 +28,9 @@ NEEDS: Final = (
     Need("redis-server", "redis-server", "about 390 tests that compare each reply with that of a real Redis"),
     Need("redis-cli", "redis-tools", "12 tests with redis-cli and redis-benchmark"),
     Need("strace", "strace", "12 tests that have system calls fail, or processes die at them"),
-    Need("curl", "curl", "3 tests with an HTTP client"),
+    Need("curl", "curl", "3 tests with an HTTP client, and one of the documents"),
+    Need("jq", "jq", "1 test of the documents"),
+    Need("sqlite3", "sqlite3", "1 test of the documents"),
 )
 REDIS: Final = "7.0"
 """The version of Redis that kvs is compared with: others differ from it in some replies."""
