@@ -118,7 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=MAX_SECONDS,
-            description="a client that takes no replies for so long is dropped; 0: never",
+            description="a client that takes no byte of its replies for so long is dropped; 0: never",
         ),
     ] = 60.0
     drain_timeout_s: Annotated[

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, cast
 
-from kvs.adapters.inbound.client import Client, kernel_input_bytes
+from kvs.adapters.inbound.client import Client, kernel_input_bytes, kernel_output_bytes
 from kvs.adapters.inbound.connection import Connection
 
 if TYPE_CHECKING:
@@ -17,10 +17,20 @@ class AsyncioClient(Client):
     def __init__(self, server: "Server", connection: Connection, peer: str, now_s: float) -> None:
         super().__init__(server, connection, peer, now_s)
         self._transport: asyncio.Transport | None = None
+        self._drains = False  # as soon as there is a socket
 
     def attach(self, transport: asyncio.Transport | None) -> None:
         """Take or, with None, let go of the socket."""
         self._transport = transport
+        if transport is not None and self._drains:
+            super().drain()
+
+    def drain(self) -> None:
+        """See :class:`Client`. asyncio takes a turn or two to hand over the socket, which may have input already."""
+        if self._transport is None:
+            self._drains = True
+        else:
+            super().drain()
 
     def send(self, data: bytes) -> int:
         """See :class:`Client`."""
@@ -33,11 +43,22 @@ class AsyncioClient(Client):
         """See :class:`Client`."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
+    def kernel_unsent_bytes(self) -> int:
+        """See :class:`Client`."""
+        fd = self._fd()
+        return kernel_output_bytes(fd) if fd >= 0 else 0
+
     def waiting_bytes(self) -> int:
         """See :class:`Client`."""
-        if self._transport is None or self._transport.is_closing():
-            return 0
-        return kernel_input_bytes(self._transport.get_extra_info("socket").fileno())
+        fd = self._fd()
+        return kernel_input_bytes(fd) if fd >= 0 else 0
+
+    def _fd(self) -> int:
+        """Return the socket's descriptor, -1 if there is none any more."""
+        if self._transport is None:
+            return -1
+        fd: int = self._transport.get_extra_info("socket").fileno()
+        return fd
 
     def pause_reading(self) -> None:
         """See :class:`Client`."""

@@ -2,9 +2,16 @@
 
 A transport subclasses :class:`Client` and moves bytes. Here is when it may: which input is taken, when replies leave,
 when reading stops, and how a connection ends without losing a reply that is due.
+
+Slow but honest
+    A client that takes any of its replies, however little at a time, is neither stalled nor idle. What it has taken
+    shows in the kernel's buffer first: after a reply of megabytes, the server cannot send more before the client has
+    taken a third of what the kernel holds, which may take it minutes. So the kernel is asked.
 """
 
 import fcntl
+import os
+import socket
 import sys
 import termios
 from abc import ABC, abstractmethod
@@ -16,16 +23,33 @@ if TYPE_CHECKING:
     from kvs.adapters.inbound.server import Server
 
 LINGER_BYTES: Final = 16 << 20
-"""Most input that is thrown away after the last reply, before the connection is closed hard."""
+"""Most input that is thrown away after the last reply, before the connection is closed hard. While the client has not
+taken that reply, there is no such limit: the kernel would throw the reply away with the connection."""
 
 LINGER_TIMEOUT_S: Final = 1.0
-"""Longest wait for the client to close after the last reply has been sent. A plain close with unread input makes the
+"""Longest wait for the client to close after it has taken the last reply. A plain close with unread input makes the
 kernel reset the connection, and the last reply with it."""
+
+SO_NWRITE: Final = 0x1024
+"""macOS's socket option for the bytes in the send buffer; Python has no name for it."""
 
 
 def kernel_input_bytes(fd: int) -> int:
     """Return how much input the kernel holds for a socket."""
     return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def kernel_output_bytes(fd: int) -> int:
+    """Return how much output the kernel holds that the peer's kernel has not taken; 0 if the system does not tell."""
+    try:
+        if sys.platform == "linux":
+            return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        if sys.platform == "darwin":
+            with socket.socket(fileno=os.dup(fd)) as sock:
+                return sock.getsockopt(socket.SOL_SOCKET, SO_NWRITE)
+    except OSError:  # the connection is over
+        pass
+    return 0
 
 
 class Client(ABC):
@@ -35,7 +59,8 @@ class Client(ABC):
         connection: Its conversation; another one from the first byte on, which tells its protocol.
         peer: Its address, for the log.
         connected_s: When it came, in seconds of the loop's clock.
-        last_input_s: When it last sent something, or was read from again, in seconds of the loop's clock.
+        last_input_s: When it last sent something, was read from again, or was seen to have taken some of a reply that
+            it had not taken whole; in seconds of the loop's clock.
         refused: It is here only to be told that there are too many.
         touched: It is on the server's list for the end of this tick.
     """
@@ -57,8 +82,11 @@ class Client(ABC):
         self._discarded_bytes = 0
         self._owed_bytes = -1  # input still to be read before the drain ends it; -1: no drain
         self._unsent_bytes = 0  # as the budget was last told
-        self._stalled_bytes = 0
-        self._stalled_since_s = now_s
+        self._output_bytes = 0  # that it has been given in all
+        self._taken_bytes = 0  # ... and has taken, when that was last looked at
+        self._taken_s = now_s
+        self._taking = False  # it had not taken everything then
+        self._lingering_bytes = 0  # that it had not taken when the linger last looked
 
     # What a transport provides.
 
@@ -73,6 +101,10 @@ class Client(ABC):
     @abstractmethod
     def unsent_bytes(self) -> int:
         """Return how much has been kept."""
+
+    @abstractmethod
+    def kernel_unsent_bytes(self) -> int:
+        """Return how much the kernel holds that the client has not taken; 0 if that cannot be known."""
 
     @abstractmethod
     def waiting_bytes(self) -> int:
@@ -104,7 +136,7 @@ class Client(ABC):
         """Take input; run what it completes."""
         if self._leaving:
             self._discarded_bytes += len(data)
-            if self._discarded_bytes > LINGER_BYTES:
+            if self._discarded_bytes > LINGER_BYTES and not self._untaken_bytes():
                 self.abort()
             return
         self.last_input_s = now_s
@@ -159,6 +191,7 @@ class Client(ABC):
         connection = self.connection
         output = connection.take_output()
         if output:
+            self._output_bytes += len(output)
             unsent = self.send(output)
             if self._lost:
                 return
@@ -187,17 +220,28 @@ class Client(ABC):
             self._server.touch(self)
 
     def idle_s(self, now_s: float) -> float:
-        """Return for how long the client has sent nothing, 0 while it is not its turn to."""
+        """Return for how long the client has neither sent nor taken anything, 0 while it is not its turn to send."""
         return now_s - self.last_input_s if self._reading else 0.0
 
     def output_stalled_s(self, now_s: float) -> float:
-        """Return for how long the client has taken none of the output it is owed. To be asked now and then."""
+        """Return for how long the client has taken none of the output it is owed. To be asked now and then.
+
+        What only the kernel holds does not count, unless it is all that the client is still here for: it costs us
+        nothing, and the client may have better things to do than to read.
+        """
         unsent = self.unsent_bytes()
-        if unsent == 0 or unsent < self._stalled_bytes or self._stalled_bytes == 0:
-            self._stalled_since_s = now_s
-        self._stalled_bytes = unsent
         self._charge(unsent)
-        return now_s - self._stalled_since_s
+        if self._taken_bytes == self._output_bytes and not self._leaving:
+            self._taken_s = now_s
+            return 0.0
+        taken = self._output_bytes - unsent - self.kernel_unsent_bytes()
+        if taken > self._taken_bytes or not self._taking:
+            if self._taking:
+                self.last_input_s = now_s  # whoever is still reading is not idle
+            self._taken_bytes = taken
+            self._taken_s = now_s
+            self._taking = taken < self._output_bytes
+        return now_s - self._taken_s if unsent or self._leaving else 0.0
 
     def _continue(self) -> None:
         """Have more of the backlog run as soon as something can come of it."""
@@ -235,12 +279,18 @@ class Client(ABC):
             self.close()
         else:
             self.shut_down_writing()
+            self._lingering_bytes = self._untaken_bytes()
             self._server.call_later(LINGER_TIMEOUT_S, self._linger)
 
     def _linger(self) -> None:
+        """Close, if the client had taken everything when this was last looked at, and yet has not closed."""
         if self._lost:
             return
-        if self.unsent_bytes():  # a client that never takes it is ended by output_timeout_s
+        untaken, self._lingering_bytes = self._lingering_bytes, self._untaken_bytes()
+        if untaken or self._lingering_bytes:  # a client that never takes it is ended by output_timeout_s
             self._server.call_later(LINGER_TIMEOUT_S, self._linger)
         else:
             self.abort()
+
+    def _untaken_bytes(self) -> int:
+        return self.unsent_bytes() + self.kernel_unsent_bytes()

@@ -308,6 +308,8 @@ class Server:
         if session.in_flight:
             return  # it may be committing; and as long as it lasts it is not the client's turn
         reason = limits.overdue(connection, client.idle_s(now_s), now_s)
+        if reason and client.waiting_bytes():  # it has sent, and this process was stopped, or too busy to read
+            reason = limits.overdue(connection, 0.0, now_s)
         if reason:
             connection.fail(TimedOutError(reason))
             self.touch(client)
