@@ -5,26 +5,33 @@ name in capitals) and the keys of the file are all made from its fields. A stora
 its options, which are read in the same way once the engine is known: see :func:`read_options`.
 """
 
+import codecs
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from kvs.environment import PREFIX as ENVIRONMENT_PREFIX
+from kvs.environment import expand_home, read_variables, take_service_variables
 from kvs.errors import CommandError
+from kvs.setting import Setting, settings_of
 
 Options = TypeVar("Options", bound=msgspec.Struct)
 
-ENVIRONMENT_PREFIX: Final = "KVS_"
 OPTION_FLAG: Final = "--storage-option"
 CONFIG_FILE_VARIABLE: Final = "KVS_CONFIG"
 BUILD_VARIABLE: Final = "KVS_BUILD"  # read by setup.py, and of no meaning to a server
 MAX_BYTES: Final = 1 << 50
 MAX_SECONDS: Final = 1e9
+DATA_DIR_ENGINE: Final = "sqlite"
+"""What is meant by a data directory where no engine is named."""
 
-_UNITS: Final = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
+IMPLIED: Final = "implied by data_dir"
+SHOWN_CHARACTERS: Final = 100
+"""Most of a value that an error repeats."""
 
 
 class ConfigError(CommandError):
@@ -126,72 +133,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 5.0
 
 
-class Setting(msgspec.Struct, frozen=True):
-    """One field of :class:`Settings`: what may be given, and how it is described."""
-
-    name: str
-    type: Any
-    description: str
-    default: Any
-
-    @property
-    def flag(self) -> str:
-        """The command line's option."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        """The environment variable."""
-        return ENVIRONMENT_PREFIX + self.name.upper()
-
-    @property
-    def kind(self) -> Any:
-        """The type without its annotations."""
-        return get_args(self.type)[0]
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The values there are, where there is a list of them."""
-        return get_args(self.kind) if get_origin(self.kind) is Literal else ()
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether there may be several values."""
-        return get_origin(self.kind) is tuple
-
-    @property
-    def allowed(self) -> str:
-        """What may be given, in words."""
-        if self.choices:
-            return "one of " + ", ".join(self.choices)
-        if self.repeatable:
-            return "one or more addresses or names"
-        if self.kind is bool:
-            return "true or false"
-        if self.kind is not int and self.kind is not float:
-            return "a path" if self.name.endswith("_dir") else "a name"
-        words = "a whole number" if self.kind is int else "a number"
-        if self.name.endswith("_bytes"):
-            words += " of bytes (or with KiB, MiB, GiB)"
-        elif self.name.endswith("_s"):
-            words += " of seconds"
-        meta = get_args(self.type)[1]
-        if meta.ge is not None:
-            words += f" from {meta.ge}"
-        if meta.le is not None:
-            words += f" to {meta.le:g}" if self.kind is float else f" to {meta.le}"
-        return words
-
-
-def settings_of(table: type[msgspec.Struct]) -> dict[str, Setting]:
-    """Return the fields of a table by name; each has a default, and a description in its ``Meta``."""
-    hints = get_type_hints(table, include_extras=True)
-    return {
-        name: Setting(name, hint, get_args(hint)[1].description, default)
-        for (name, hint), default in zip(hints.items(), table.__struct_defaults__, strict=True)
-    }
-
-
 SETTINGS: Final = settings_of(Settings)
 
 
@@ -210,12 +151,14 @@ class Configuration(msgspec.Struct, frozen=True):
         origins: Where each of them came from.
         options: Options for the engine that was chosen, by name; not checked yet, for that takes the engine.
         unknown_variables: Environment variables that look like settings and are none.
+        skipped_variables: Environment variables of settings that were not meant: they describe a service.
     """
 
     settings: Settings
     origins: dict[str, str]
     options: dict[str, Given]
     unknown_variables: list[str]
+    skipped_variables: list[str] = []
 
 
 def load(flags: Mapping[str, object], environment: Mapping[str, str] = os.environ) -> Configuration:
@@ -231,26 +174,31 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str] = os.enviro
     """
     given: dict[str, Given] = {}
     tables: dict[str, dict[str, Given]] = {}  # options by engine, from the file
-    variables = {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
-    path = flags.get("config") or variables.pop(CONFIG_FILE_VARIABLE, None)
+    by_variable = {setting.variable: setting for setting in SETTINGS.values()}
+    variables = read_variables(environment)
+    skipped = take_service_variables(variables, {*by_variable, CONFIG_FILE_VARIABLE})
+    path = _config_path(flags, variables)
     variables.pop(CONFIG_FILE_VARIABLE, None)
     variables.pop(BUILD_VARIABLE, None)
     if path:
-        contents = _read(str(path))
+        contents = _read(path)
         if isinstance(contents.get("storage"), dict):
-            tables = _storage_tables(contents, str(path))
+            tables = _storage_tables(contents, path)
         for name, value in contents.items():
             if name not in SETTINGS:
                 raise ConfigError(f"{name!r}: there is no such setting (in {path}){_suggestion(name, SETTINGS)}")
-            given[name] = Given(value, str(path))
-    by_variable = {setting.variable: setting for setting in SETTINGS.values()}
+            given[name] = Given(value, path)
     for variable in variables.keys() & by_variable.keys():
         setting = by_variable[variable]
-        value = variables.pop(variable)
-        given[setting.name] = Given(value.split(",") if setting.repeatable else value, variable)
+        text = variables.pop(variable)
+        items = [item for item in map(str.strip, text.split(",")) if item] if setting.repeatable else text
+        if items:
+            given[setting.name] = Given(items, variable)
     for name, value in flags.items():
         if name in SETTINGS:
             given[name] = Given(value, SETTINGS[name].flag)
+    if "storage" not in given and "data_dir" in given and given["data_dir"].value:
+        given["storage"] = Given(DATA_DIR_ENGINE, IMPLIED)
     checked = {name: _check(SETTINGS[name], value.value, value.origin) for name, value in given.items()}
     settings = Settings(**checked)
     options = tables.get(settings.storage, {})
@@ -259,7 +207,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str] = os.enviro
         options[variable.removeprefix(prefix).lower()] = Given(variables.pop(variable), variable)
     options |= _flagged_options(flags.get("storage_option", ()))
     origins = dict.fromkeys(SETTINGS, "default") | {name: value.origin for name, value in given.items()}
-    return Configuration(settings, origins, options, sorted(variables))
+    return Configuration(settings, origins, options, sorted(variables), skipped)
 
 
 def option_variable(engine: str, option: str) -> str:
@@ -318,47 +266,74 @@ def _flagged_options(texts: object) -> dict[str, Given]:
     return options
 
 
+def _config_path(flags: Mapping[str, object], variables: Mapping[str, str]) -> str:
+    path = flags.get("config") or variables.get(CONFIG_FILE_VARIABLE, "")
+    try:
+        return expand_home(str(path))
+    except ValueError as error:
+        raise ConfigError(f"config: {error}") from None
+
+
 def _read(path: str) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415  # 5 ms that only a file needs
 
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        contents = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"config: cannot read {path}: {error.strerror or error}") from None
+    if contents.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ConfigError(f"config: {path} is not TOML: it is UTF-16; save it as UTF-8")
+    try:
+        return tomllib.loads(contents.decode("utf-8-sig").replace("\r\n", "\n"))
     except ValueError as error:  # not UTF-8, not TOML, or a number of thousands of digits
         raise ConfigError(f"config: {path} is not TOML: {error}") from None
 
 
 def _check(setting: Setting, value: object, origin: str, name: str = "") -> Any:  # the type is the setting's
     given = value
-    if setting.name.endswith("_bytes") and isinstance(value, str):
-        value = _size(value)
-    elif setting.repeatable and isinstance(value, str):
-        value = [value]
+    reason = ""
+    if setting.repeatable:
+        value = _items(value, addresses=setting.name == "host")
     elif isinstance(value, bool) and setting.kind is not bool:
         value = None  # TOML's true is no number, whatever Python thinks
-    if setting.repeatable and isinstance(value, list | tuple):
-        value = [item.strip() if isinstance(item, str) else item for item in value]
-        if not all(value):
-            value = None
+    elif isinstance(value, str):
+        try:
+            value = setting.parse(value)
+        except ValueError as error:
+            value, reason = None, f": {error}"
+    known = setting.kind in (bool, int, float, str) or setting.choices
     try:
-        # Flags and variables are text, so text may stand for a number.
-        return msgspec.convert(value, setting.type, strict=not isinstance(value, str))
+        # Where the type is one of an engine's own, its text is for msgspec to make something of.
+        return msgspec.convert(value, setting.type, strict=not isinstance(value, str) or bool(known))
     except msgspec.ValidationError:
-        shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
         raise ConfigError(
-            f"{name or setting.name}: {shown!r} (from {origin}) is not allowed; allowed: {setting.allowed}"
+            f"{name or setting.name}: {_quoted(given)} (from {origin}) is not allowed{reason}; "
+            f"allowed: {setting.allowed}"
         ) from None
 
 
-def _size(text: str) -> object:
-    """Return a size such as 16MiB in bytes; anything else as it is, to be refused."""
-    digits = text.strip().rstrip("KMGTIBkmgtib")
-    unit = _UNITS.get(text.strip()[len(digits) :].upper())
-    number = digits.strip()
-    if unit is None or not (number.isascii() and number.isdigit()) or len(number) > len(str(MAX_BYTES)):
-        return text
-    return int(number) * unit
+def _items(value: object, *, addresses: bool) -> object:
+    """Return the items of a repeatable setting, without brackets around addresses; None if one of them is empty."""
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list | tuple):
+        return value
+    items = [item.strip() if isinstance(item, str) else item for item in value]
+    if addresses:
+        items = [_bare_address(item) if isinstance(item, str) else item for item in items]
+    return items if all(items) else None
+
+
+def _bare_address(text: str) -> str:
+    """Return an address without the brackets that IPv6 has before a port; nothing if that leaves a bracket."""
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    return "" if "[" in text or "]" in text else text
+
+
+def _quoted(given: object) -> str:
+    shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
+    return repr(shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + "...")
 
 
 def _suggestion(name: str, known: Mapping[str, Setting]) -> str:

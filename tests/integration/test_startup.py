@@ -132,7 +132,7 @@ BAD_SETTINGS = {
     "port-text": (["--port", "abc"], ["port", "abc", "--port", "65535"]),
     "port-above": (["--port", "65536"], ["port", "65536", "--port", "65535"]),
     "zero-clients": (["--max-clients", "0"], ["max_clients", "0", "--max-clients", "1"]),
-    "unit": (["--max-key-bytes", "1 parsec"], ["max_key_bytes", "1 parsec", "--max-key-bytes", "KiB"]),
+    "unit": (["--max-key-bytes", "1 parsec"], ["max_key_bytes", "1 parsec", "--max-key-bytes", "GiB"]),
     "not-a-number": (["--idle-timeout-s", "nan"], ["idle_timeout_s", "nan", "--idle-timeout-s"]),
     "negative-time": (["--drain-timeout-s", "-0.1"], ["drain_timeout_s", "-0.1", "--drain-timeout-s"]),
     "log-level": (["--log-level", "loud"], ["log_level", "loud", "--log-level", "debug", "critical"]),

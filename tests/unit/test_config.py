@@ -1,10 +1,19 @@
 """Settings: where a value may come from, which wins, and what is said of one that is not allowed."""
 
+import codecs
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated, Literal
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Meta
 
-from kvs.config import SETTINGS, ConfigError, Configuration, Settings, load
+from kvs.config import SETTINGS, ConfigError, Configuration, Given, Settings, load, read_options
+from kvs.quantities import parse_size, parse_time, shown_size, shown_time
 
 pytestmark = pytest.mark.one_build
 
@@ -74,16 +83,62 @@ def test_every_setting_can_be_given_in_every_way(tmp_path: Path, name: str) -> N
     flag: object = list(setting.default) if setting.repeatable else text
     for configuration, origin in (
         (load({name: flag}, {}), setting.flag),
-        (load({}, {setting.variable: text}), setting.variable),
+        (load({}, {setting.variable: text}), setting.variable if text else "default"),
         (load({"config": written(tmp_path, f"{name} = {toml}")}, {}), str(tmp_path / "kvs.toml")),
     ):
         assert configuration.settings == Settings()
         assert configuration.origins[name] == origin
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_can_be_given_as_it_is_shown(name: str) -> None:
+    """What kvs config prints can be given again."""
+    setting = SETTINGS[name]
+    shown = setting.shown(setting.default)
+    assert load({name: shown}, {}).settings == Settings()
+    assert load({}, {setting.variable: shown}).settings == Settings()
+
+
+@pytest.mark.parametrize(
+    ("environment", "flags", "engine", "origin"),
+    [
+        ({}, {"data_dir": "data"}, "sqlite", "implied by data_dir"),
+        ({"KVS_DATA_DIR": "data"}, {}, "sqlite", "implied by data_dir"),
+        ({"KVS_DATA_DIR": ""}, {}, "memory", "default"),
+        ({}, {"data_dir": ""}, "memory", "default"),
+        ({"KVS_STORAGE": ""}, {"data_dir": "data"}, "sqlite", "implied by data_dir"),
+        ({"KVS_STORAGE": "memory"}, {"data_dir": "data"}, "memory", "KVS_STORAGE"),
+        ({"KVS_DATA_DIR": "data"}, {"storage": "memory"}, "memory", "--storage"),
+    ],
+)
+def test_a_data_directory_implies_the_engine_that_needs_one(
+    environment: dict[str, str], flags: dict[str, object], engine: str, origin: str
+) -> None:
+    """Whoever names a directory wants to find the data there; unless another engine is named."""
+    configuration = load(flags, environment)
+    assert (configuration.settings.storage, configuration.origins["storage"]) == (engine, origin)
+
+
+@pytest.mark.parametrize(
+    ("text", "engine"),
+    [
+        ("data_dir = 'd'", "sqlite"),
+        ("data_dir = ''", "memory"),
+        ("data_dir = 'd'\nstorage = 'memory'", "memory"),
+        ("data_dir = 'd'\n[storage.sqlite]\ndurability = 'off'", "sqlite"),
+        ("data_dir = 'd'\n[storage]\nengine = 'memory'", "memory"),
+    ],
+)
+def test_a_data_directory_in_the_file_implies_it_too(tmp_path: Path, text: str, engine: str) -> None:
+    """With the options that are given for it."""
+    configuration = load({"config": written(tmp_path, text)}, {})
+    assert configuration.settings.storage == engine
+    assert set(configuration.options) == ({"durability"} if "durability" in text else set())
+
+
 def test_variables_that_look_like_settings_and_are_none_are_told() -> None:
     """A mistyped one must not go unnoticed, and must not keep the server from starting."""
-    configuration = load({}, {"KVS_PROT": "1", "KVS_": "", "PORT": "1", "kvs_port": "1"})
+    configuration = load({}, {"KVS_PROT": "1", "KVS_": "x", "PORT": "1", "kvs_port": "1"})
     assert configuration.unknown_variables == ["KVS_", "KVS_PROT"]
     assert configuration.settings == Settings()
 
@@ -114,12 +169,268 @@ def test_sizes_may_have_units(tmp_path: Path, text: str, size: int) -> None:
     assert load({"config": path}, {}).settings.max_data_bytes == size
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), ("5", 5.0), ("0.25", 0.25), ("1e3", 1000.0)])
-def test_times_are_seconds_with_or_without_a_fraction(text: str, seconds: float) -> None:
-    """Zero is no timeout."""
-    settings = load({"idle_timeout_s": text}, {}).settings
-    assert settings.idle_timeout_s == seconds
-    assert isinstance(settings.idle_timeout_s, float)
+SIZE_SPELLINGS = [
+    *(
+        (prefix + rest, 1 << power)
+        for prefix, power in zip("KMGTP", range(10, 60, 10), strict=True)
+        for rest in ("", "B", "i", "iB")
+    ),
+    ("", 1),
+    ("B", 1),
+]
+TIME_SPELLINGS = [("ms", 0.001), ("s", 1), ("", 1), ("m", 60), ("min", 60), ("h", 3600), ("d", 86_400)]
+
+
+@given(
+    st.integers(0, 2048),
+    st.sampled_from(SIZE_SPELLINGS),
+    st.sampled_from([str.lower, str.upper, str]),
+    st.sampled_from(["", " "]),
+    st.sampled_from(["", " ", "\n", "\r\n"]),
+)
+def test_sizes_in_every_spelling(
+    number: int, unit: tuple[str, int], case: Callable[[str], str], gap: str, end: str
+) -> None:
+    """KB is KiB, as in PostgreSQL and Redis."""
+    size = number * unit[1]
+    text = f"{number}{gap}{case(unit[0])}{end}"
+    if size <= 1 << 50:
+        assert load({"max_data_bytes": text}, {}).settings.max_data_bytes == size
+        assert load({}, {"KVS_MAX_DATA_BYTES": f'"{text}"'}).settings.max_data_bytes == size
+    else:
+        refusal({"max_data_bytes": text}, {})
+
+
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from(TIME_SPELLINGS),
+    st.sampled_from([str.lower, str.upper, str]),
+    st.sampled_from(["", " "]),
+)
+def test_times_in_every_spelling(number: int, unit: tuple[str, float], case: Callable[[str], str], gap: str) -> None:
+    """Without a unit they are seconds."""
+    seconds = load({"idle_timeout_s": f"{number}{gap}{case(unit[0])}"}, {}).settings.idle_timeout_s
+    assert seconds == pytest.approx(number * unit[1])
+    assert isinstance(seconds, float)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("max_data_bytes", "1.5GiB", 3 << 29),
+        ("max_data_bytes", "0.5k", 512),
+        ("max_data_bytes", ".5k", 512),
+        ("max_data_bytes", "1.0001K", 1024),
+        ("max_data_bytes", "0.1K", 102),
+        ("idle_timeout_s", "1.5h", 5400.0),
+        ("idle_timeout_s", "0.25", 0.25),
+        ("idle_timeout_s", ".25s", 0.25),
+        ("idle_timeout_s", "2.5ms", 0.0025),
+    ],
+)
+def test_fractions(name: str, text: str, value: float) -> None:
+    """Of a unit, in exact arithmetic; half a byte is rounded down."""
+    assert getattr(load({name: text}, {}).settings, name) == value
+
+
+@given(st.integers(0, 1 << 50))
+def test_a_size_is_shown_exactly(size: int) -> None:
+    """In the largest unit that leaves no fraction."""
+    assert parse_size(shown_size(size)) == size
+
+
+@given(st.floats(0, 1e9))
+def test_a_time_is_shown_exactly(seconds: float) -> None:
+    """With a unit, where it can be read back."""
+    shown = shown_time(seconds)
+    assert (parse_time(shown) if "e" not in shown else float(shown)) == seconds
+
+
+# Environments.
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\r", '""', "''", '" "'])
+def test_an_empty_variable_counts_as_not_set(tmp_path: Path, empty: str) -> None:
+    """Whatever it is for: templates set what they have nothing for."""
+    environment = dict.fromkeys([setting.variable for setting in SETTINGS.values()], empty)
+    environment |= {"KVS_CONFIG": empty, "KVS_STORAGE_MEMORY_MODE": empty, "KVS_UNKNOWN": empty}
+    configuration = load({}, environment)
+    assert configuration == load({}, {})
+    path = written(tmp_path, "port = 1001")
+    assert load({"config": path}, environment).settings.port == 1001
+
+
+@pytest.mark.parametrize("value", ["{}", " {}\r\n", '"{}"', "'{}' "])
+def test_variables_from_a_file_that_no_shell_reads(value: str) -> None:
+    """Line ends, blanks and quotes around a value are not part of it."""
+    given = {"port": "1001", "log_level": "INFO", "host": "127.0.0.1, ::1", "max_value_bytes": "1MB", "data_dir": "a b"}
+    configuration = load({}, {SETTINGS[name].variable: value.format(text) for name, text in given.items()})
+    settings = configuration.settings
+    assert (settings.port, settings.log_level, settings.max_value_bytes) == (1001, "info", 1 << 20)
+    assert (settings.host, settings.data_dir) == (("127.0.0.1", "::1"), "a b")
+
+
+KUBERNETES = {
+    "KVS_SERVICE_HOST": "10.0.0.1",
+    "KVS_SERVICE_PORT": "4000",
+    "KVS_SERVICE_PORT_CLIENTS": "4000",
+    "KVS_PORT": "tcp://10.0.0.1:4000",
+    "KVS_PORT_4000_TCP": "tcp://10.0.0.1:4000",
+    "KVS_PORT_4000_TCP_PROTO": "tcp",
+    "KVS_PORT_4000_TCP_PORT": "4000",
+    "KVS_PORT_4000_TCP_ADDR": "10.0.0.1",
+}
+OTHER_SERVICE = {name.replace("KVS_", "KVS_STORAGE_MEMORY_"): value for name, value in KUBERNETES.items()}
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp", "sctp", "TCP"])
+def test_what_kubernetes_injects_is_no_setting(scheme: str) -> None:
+    """A service called kvs is described to every container; one warning tells that KVS_PORT was not meant."""
+    environment = {
+        name: value.replace("tcp://", f"{scheme}://") for name, value in (KUBERNETES | OTHER_SERVICE).items()
+    }
+    configuration = load({}, environment)
+    assert configuration.settings == Settings()
+    assert configuration.skipped_variables == ["KVS_PORT"]
+    assert configuration.unknown_variables == []
+    assert configuration.options == {}
+
+
+@pytest.mark.parametrize("name", [*SETTINGS, "config"])
+def test_a_service_in_place_of_any_setting_is_skipped(name: str) -> None:
+    """Named in a warning."""
+    configuration = load({}, {f"KVS_{name.upper()}": "tcp://10.0.0.1:4000"})
+    assert configuration.settings == Settings()
+    assert configuration.skipped_variables == [f"KVS_{name.upper()}"]
+
+
+def test_a_setting_beside_a_service_counts() -> None:
+    """Kubernetes does not replace a variable that the container sets."""
+    configuration = load({}, KUBERNETES | {"KVS_PORT": "1001", "KVS_PROT": "1"})
+    assert configuration.settings.port == 1001
+    assert configuration.skipped_variables == []
+    assert configuration.unknown_variables == ["KVS_PROT"]
+
+
+def test_nothing_is_taken_for_a_service_without_its_address() -> None:
+    """A mistyped variable is still told."""
+    assert load({}, {"KVS_SERVICE_HOST": "h", "KVS_PORT_1": "1"}).unknown_variables == [
+        "KVS_PORT_1",
+        "KVS_SERVICE_HOST",
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name, setting in SETTINGS.items() if setting.choices])
+@pytest.mark.parametrize("case", [str.upper, str.title, lambda text: f" {text}\n"])
+def test_choices_in_any_case(tmp_path: Path, name: str, case: Callable[[str], str]) -> None:
+    """From everywhere."""
+    for choice in SETTINGS[name].choices:
+        given = case(choice)
+        path = written(tmp_path, f"{name} = {json.dumps(given)}")
+        for configuration in (
+            load({name: given}, {}),
+            load({}, {"KVS_" + name.upper(): given}),
+            load({"config": path}, {}),
+        ):
+            assert getattr(configuration.settings, name) == choice
+
+
+class Options(msgspec.Struct, frozen=True):
+    """Options of an engine, of every kind."""
+
+    careful: Annotated[bool, Meta(description="yes or no")] = False
+    mode: Annotated[Literal["Loud", "quiet"], Meta(description="a choice")] = "quiet"
+    cache_bytes: Annotated[int, Meta(ge=0, description="a size")] = 0
+    wait_s: Annotated[float, Meta(ge=0, description="a time")] = 0.0
+    ratio: Annotated[float, Meta(ge=0, description="a number")] = 0.0
+    key_file: Annotated[str, Meta(description="a file")] = ""
+    servers: Annotated[tuple[str, ...], Meta(description="names")] = ()
+    most: Annotated[int | None, Meta(description="a number, or nothing")] = None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        *(("careful", text, True) for text in ("true", "TRUE", "yes", "on", "1", " On\n")),
+        *(("careful", text, False) for text in ("false", "No", "off", "0")),
+        ("mode", "loud", "Loud"),
+        ("mode", "QUIET", "quiet"),
+        ("cache_bytes", "16M", 16 << 20),
+        ("wait_s", "5m", 300.0),
+        ("ratio", "0.5", 0.5),
+        ("key_file", "~/key", "/home/somebody/key"),
+        ("servers", "a, b", ("a", "b")),
+        ("most", "7", 7),
+    ],
+)
+def test_options_of_engines_are_read_as_settings_are(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
+) -> None:
+    """By what they are, as their names and types say."""
+    monkeypatch.setenv("HOME", "/home/somebody")
+    options = read_options("test", Options, {name: Given(text, "somewhere")})
+    assert getattr(options, name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("careful", "maybe"), ("careful", "2"), ("ratio", "5m"), ("ratio", "nan"), ("most", "x")]
+)
+def test_bad_options_of_engines(name: str, text: str) -> None:
+    """Nothing is guessed at."""
+    with pytest.raises(ConfigError, match=rf"^storage\.test\.{name}: "):
+        read_options("test", Options, {name: Given(text, "somewhere")})
+
+
+def test_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands for ~ in every path, wherever it is given: a shell expands only some."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home = str(tmp_path)
+    written(tmp_path, 'data_dir = "~/data"')
+    for flags, environment in (
+        ({"config": "~/kvs.toml"}, {}),
+        ({}, {"KVS_CONFIG": "~/kvs.toml"}),
+        ({"data_dir": "~/data"}, {}),
+        ({}, {"KVS_DATA_DIR": "~/data"}),
+    ):
+        assert load(dict(flags), environment).settings.data_dir == f"{home}/data"
+    assert load({"data_dir": "~"}, {}).settings.data_dir == home
+    assert load({"data_dir": "a/~"}, {}).settings.data_dir == "a/~"
+    for flags in ({"data_dir": "~nobody-of-that-name/x"}, {"config": "~nobody-of-that-name/x"}):
+        assert "no home directory" in refusal(dict(flags), {})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xef\xbb\xbfport = 1001\n", b"port = 1001\r\n# two\r\n", b"\xef\xbb\xbf# one\r\nport = 1001", b"port = 1001"],
+)
+def test_files_of_other_editors(tmp_path: Path, content: bytes) -> None:
+    """A byte-order mark, and CR LF."""
+    path = tmp_path / "kvs.toml"
+    path.write_bytes(content)
+    assert load({"config": str(path)}, {}).settings.port == 1001
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-be"])
+def test_a_file_in_utf_16_is_refused_with_the_reason(tmp_path: Path, codec: str) -> None:
+    """Some shells write such files."""
+    path = tmp_path / "kvs.toml"
+    path.write_bytes((b"" if codec == "utf-16" else codecs.BOM_UTF16_BE) + "port = 1001".encode(codec))
+    assert "save it as UTF-8" in refusal({"config": str(path)}, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "hosts"),
+    [
+        ("[::1]", ("::1",)),
+        ("[fe80::1%eth0]", ("fe80::1%eth0",)),
+        ("127.0.0.1,[::1]", ("127.0.0.1", "::1")),
+        ("127.0.0.1,", ("127.0.0.1",)),
+        (",127.0.0.1,,::1", ("127.0.0.1", "::1")),
+    ],
+)
+def test_hosts_as_people_write_them(given: str, hosts: tuple[str, ...]) -> None:
+    """With brackets, and with gaps that templates leave."""
+    assert load({}, {"KVS_HOST": given}).settings.host == hosts
 
 
 def test_a_whole_number_of_seconds_in_the_file_is_a_time(tmp_path: Path) -> None:
@@ -154,8 +465,6 @@ BAD: list[tuple[str, object]] = [
     ("port", "65536"),
     ("port", "99999999999999999999999999"),
     ("port", "http"),
-    ("port", ""),
-    ("port", " "),
     ("port", "1.5"),
     ("port", "\u0663"),
     ("port", "0x10"),
@@ -164,9 +473,20 @@ BAD: list[tuple[str, object]] = [
     ("max_clients", "10KiB"),
     ("max_key_bytes", "0"),
     ("max_key_bytes", "1048577"),
-    ("max_key_bytes", "1.5KiB"),
-    ("max_key_bytes", "1KB"),
     ("max_key_bytes", "KiB"),
+    ("max_key_bytes", "1.5"),
+    ("max_key_bytes", "1e3"),
+    ("max_key_bytes", "+1"),
+    ("max_key_bytes", "1_000"),
+    ("max_key_bytes", "1 000"),
+    ("max_key_bytes", "1KiBs"),
+    ("max_key_bytes", "1.2.3K"),
+    ("max_key_bytes", ".K"),
+    ("max_key_bytes", "5i"),
+    ("max_key_bytes", "1\u212aB"),
+    ("max_clients", "+5"),
+    ("max_clients", "1_000"),
+    ("max_clients", "1e3"),
     ("max_key_bytes", "1 K i B"),
     ("max_key_bytes", "-1KiB"),
     ("max_key_bytes", "\uff11KiB"),
@@ -179,15 +499,20 @@ BAD: list[tuple[str, object]] = [
     ("idle_timeout_s", "nan"),
     ("idle_timeout_s", "inf"),
     ("idle_timeout_s", "-inf"),
+    ("idle_timeout_s", "infinity"),
+    ("idle_timeout_s", "1e3"),
     ("idle_timeout_s", "1e400"),
+    ("idle_timeout_s", "+5"),
+    ("idle_timeout_s", "5 m s"),
+    ("idle_timeout_s", "5w"),
+    ("idle_timeout_s", "1m30s"),
+    ("idle_timeout_s", "\u0665s"),
+    ("idle_timeout_s", "12000d"),
+    ("idle_timeout_s", "9" * 5000),
     ("idle_timeout_s", "1000000001"),
-    ("idle_timeout_s", "5s"),
     ("idle_timeout_s", "true"),
     ("log_level", "loud"),
-    ("log_level", "INFO"),
-    ("log_format", ""),
     ("transport", "carrier pigeon"),
-    ("storage", ""),
     ("port", "12\n34"),
     ("port", "\x1b[2J"),
 ]
@@ -211,7 +536,8 @@ def test_one_line_names_the_setting_its_value_its_origin_and_what_is_allowed(nam
     ):
         message = refusal(dict(flags), environment)
         assert message.startswith(f"{name}: ")
-        assert repr(value) in message
+        assert repr(value)[:60].rstrip("'\"") in message
+        assert len(message) < 400
         assert f"from {origin}" in message
         assert f"allowed: {setting.allowed}" in message
 
@@ -256,12 +582,20 @@ def test_a_bad_value_in_the_file_is_refused_with_its_path(tmp_path: Path, name: 
     assert f"allowed: {SETTINGS[name].allowed}" in message
 
 
-@pytest.mark.parametrize("value", ["", ",", "a,", ",a", "a,,b", " "])
-def test_a_list_of_hosts_has_no_gaps(value: str) -> None:
+@pytest.mark.parametrize("value", ["", " ", "a,", ",", "[]", "[::1]:4000", "[::1"])
+def test_a_bad_host_is_refused(value: str) -> None:
     """An empty name would listen on every address there is."""
-    message = refusal({}, {"KVS_HOST": value})
+    message = refusal({"host": (value,) if "," not in value else tuple(value.split(","))}, {})
     assert message.startswith("host: ")
-    assert "KVS_HOST" in message
+    assert "--host" in message
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, setting in SETTINGS.items() if name not in ("host", "storage", "data_dir")]
+)
+def test_an_empty_flag_is_refused(name: str) -> None:
+    """It was given on purpose."""
+    assert refusal({name: ""}, {}).startswith(f"{name}: ''")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Reads a dump line by line: its entries, each with the number of its line, and whether all of it is there."""
 
+import codecs
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeAlias
 
@@ -38,7 +39,7 @@ def read_entries(stream: BinaryIO, max_line_bytes: int, report: Callable[[CareEr
             )
             return
         try:
-            said = parse(line.removesuffix(b"\n"))
+            said = parse((line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).removesuffix(b"\n"))
             if isinstance(said, tuple):
                 entries += 1
                 yield number, said[0], said[1]

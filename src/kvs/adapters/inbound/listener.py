@@ -8,7 +8,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
@@ -22,7 +22,14 @@ RETRY_S: Final = 1.0
 LOG_AGAIN_S: Final = 60.0
 
 _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+WILDCARDS: Final = ("0.0.0.0", "::")
+
+_NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _NOTHING_TO_ACCEPT: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR})
+
+
+Address: TypeAlias = tuple[Any, ...]
+"""Of a socket: host and port, and for IPv6 the flow and the number of the interface."""
 
 
 class ListenError(CommandError):
@@ -32,26 +39,36 @@ class ListenError(CommandError):
 def bind(hosts: tuple[str, ...], port: int) -> list[socket.socket]:
     """Return bound sockets, one for each address of each host; with port 0 all of them share the port that was free.
 
+    Of a name with several addresses, those that this machine does not have are left out: ``localhost`` may have ``::1``
+    where there is no IPv6. An address that several hosts have, or that another covers, is bound once.
+
     Raises:
         ListenError: An address is unknown, taken or forbidden.
     """
+    wanted: dict[tuple[socket.AddressFamily, Address], list[str]] = {}
+    for host in hosts:
+        for found in _resolve(host, port):
+            wanted.setdefault(found, []).append(host)
+    wildcards = {(family, address[0]) for family, address in wanted if address[0] in WILDCARDS}
     sockets: list[socket.socket] = []
+    bound: set[str] = set()
+    refusals: dict[str, ListenError] = {}
     try:
-        for host in hosts:
-            for family, address in _resolve(host, port):
-                sock = socket.socket(family, socket.SOCK_STREAM)
-                sockets.append(sock)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                sock.settimeout(0)
+        for (family, address), names in wanted.items():
+            if not any(family == other and address[0] != wildcard for other, wildcard in wildcards):
                 try:
-                    sock.bind((address, port))
-                    sock.listen(BACKLOG)
+                    sockets.append(_bind(family, address, port))
                 except OSError as error:
-                    reason = (error.strerror or str(error)).lower()
-                    raise ListenError(f"cannot listen on {shown_address(address, port)}: {reason}") from None
-                port = port or sock.getsockname()[1]
+                    refusal = _refusal(shown_address(address, port), error)
+                    if error.errno not in _NOT_HERE:
+                        raise refusal from None
+                    refusals.update((name, refusal) for name in names if name not in refusals)
+                    continue
+                port = port or sockets[-1].getsockname()[1]
+            bound.update(names)
+        for name, refusal in refusals.items():
+            if name not in bound:
+                raise refusal
     except BaseException:
         for sock in sockets:
             sock.close()
@@ -59,18 +76,50 @@ def bind(hosts: tuple[str, ...], port: int) -> list[socket.socket]:
     return sockets
 
 
-def shown_address(host: str, port: int) -> str:
-    """Return an address as people write it."""
+def shown_address(address: Address, port: int | None = None) -> str:
+    """Return an address of a socket as people write it."""
+    host = shown_host(address)
+    port = address[1] if port is None else port
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+def shown_host(address: Address) -> str:
+    """Return the host of an address of a socket; behind one that several networks may have, the interface."""
+    host: str = address[0]
+    if len(address) < 4 or not address[3] or "%" in host:
+        return host
+    try:
+        return f"{host}%{socket.if_indextoname(address[3])}"
+    except OSError:  # the interface is gone
+        return f"{host}%{address[3]}"
+
+
+def _bind(family: socket.AddressFamily, address: Address, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.settimeout(0)
+        sock.bind((address[0], port, *address[2:]))
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, Address]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ListenError(f"cannot listen on {shown_address(host, port)}: {reason.lower()}") from None
-    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+        raise _refusal(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", error) from None
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _refusal(name: str, error: Exception) -> ListenError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return ListenError(f"cannot listen on {name}: {reason.lower()}")
 
 
 class Listener:
@@ -99,7 +148,8 @@ class Listener:
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of each socket, as bound."""
-        return [sock.getsockname()[:2] for sock in self._sockets]
+        addresses = [sock.getsockname() for sock in self._sockets]
+        return [(shown_host(address), address[1]) for address in addresses]
 
     def resume(self) -> None:
         """Accept, if that is not what is being done."""
@@ -147,7 +197,7 @@ class Listener:
             except OSError:
                 sock.close()
                 continue
-            self._accepted(sock, shown_address(address[0], address[1]))
+            self._accepted(sock, shown_address(address))
 
     def _wait(self, error: OSError) -> None:
         """Pause for a while: the socket stays readable, and trying at once would spin."""

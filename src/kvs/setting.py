@@ -1,0 +1,137 @@
+"""One setting: what may be given for it as text, and how it is described and shown; all from its field in a table."""
+
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from kvs.environment import PREFIX, expand_home
+from kvs.quantities import (
+    SIZE_UNITS,
+    TIME_UNITS,
+    parse_number,
+    parse_size,
+    parse_time,
+    parse_whole,
+    shown_size,
+    shown_time,
+)
+
+_BOOLEANS: Final = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+_PATHS: Final = ("_dir", "_file", "_path")
+_BLANKS: Final = " \t\r\n"
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One field of :class:`Settings`: what may be given, and how it is described."""
+
+    name: str
+    type: Any
+    description: str
+    default: Any
+
+    @property
+    def flag(self) -> str:
+        """The command line's option."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return PREFIX + self.name.upper()
+
+    @property
+    def kind(self) -> Any:
+        """The type without its annotations."""
+        return get_args(self.type)[0]
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values there are, where there is a list of them."""
+        return get_args(self.kind) if get_origin(self.kind) is Literal else ()
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether there may be several values."""
+        return get_origin(self.kind) is tuple
+
+    @property
+    def is_size(self) -> bool:
+        """Whether it is a number of bytes."""
+        return self.kind is int and self.name.endswith("_bytes")
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it is a number of seconds."""
+        return self.kind is float and self.name.endswith("_s")
+
+    @property
+    def is_path(self) -> bool:
+        """Whether it is the path of a file or a directory."""
+        return self.kind is str and self.name.endswith(_PATHS)
+
+    def shown(self, value: Any) -> str:
+        """Return a value as it could be given."""
+        if self.repeatable:
+            return ",".join(map(str, value))
+        if self.is_size:
+            return shown_size(value)
+        if self.is_time:
+            return shown_time(value)
+        return str(value).lower() if self.kind is bool else str(value)
+
+    def parse(self, text: str) -> object:
+        """Return what a text stands for; the text itself if it stands for nothing, to be refused.
+
+        Raises:
+            ValueError: It is a path, and there is no such home directory.
+        """
+        if self.is_path:
+            return expand_home(text)
+        if self.kind is str:
+            return text.strip(_BLANKS)
+        stripped = text.strip(_BLANKS)
+        value: object = None
+        if self.choices:
+            value = next((choice for choice in self.choices if str(choice).lower() == stripped.lower()), None)
+        elif self.kind is bool:
+            value = _BOOLEANS.get(stripped.lower())
+        elif self.kind is int:
+            value = parse_size(stripped) if self.is_size else parse_whole(stripped)
+        elif self.kind is float:
+            value = parse_time(stripped) if self.is_time else parse_number(stripped)
+        return text if value is None else value
+
+    @property
+    def allowed(self) -> str:
+        """What may be given, in words."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        if self.repeatable:
+            return "one or more addresses or names"
+        if self.kind is bool:
+            return "true or false"
+        if self.kind is not int and self.kind is not float:
+            return "a path" if self.is_path else "a name"
+        words = "a whole number" if self.kind is int else "a number"
+        if self.is_size:
+            words += f" of bytes, or with a unit {SIZE_UNITS},"
+        elif self.is_time:
+            words += f" of seconds, or with a unit {TIME_UNITS},"
+        meta = get_args(self.type)[1]
+        if meta.ge is not None:
+            words += f" from {meta.ge}"
+        if meta.le is not None:
+            words += f" to {meta.le:g}" if self.kind is float else f" to {meta.le}"
+        return words
+
+
+def settings_of(table: type[msgspec.Struct]) -> dict[str, Setting]:
+    """Return the fields of a table by name; each has a default, and a description in its ``Meta``."""
+    hints = get_type_hints(table, include_extras=True)
+    return {
+        name: Setting(name, hint, get_args(hint)[1].description, default)
+        for (name, hint), default in zip(hints.items(), table.__struct_defaults__, strict=True)
+    }
