@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from typing import Final
+from typing import Final, NoReturn
 
 from dependency_injector import containers, providers
 from structlog.typing import FilteringBoundLogger
@@ -37,6 +37,7 @@ from kvs.config import ConfigError, Given, Settings, read_options
 from kvs.logs import make_logger
 from kvs.ports.inbound import SessionFactory
 from kvs.ports.storage import Storage
+from kvs.signals import Signals, Stopped
 from kvs.standard_streams import BackgroundStream, open_stderr, stderr_replaced
 
 SWITCH_S: Final = 0.0005
@@ -114,6 +115,15 @@ def _parameters(settings: Settings) -> dict[bytes, bytes]:
     }
 
 
+def _bound(parameters: dict[bytes, bytes]) -> Callable[[int], None]:
+    """Return what puts the real port in place of the one that was asked for, which may have been 0 for any."""
+
+    def bound(port: int) -> None:
+        parameters[b"port"] = b"%d" % port
+
+    return bound
+
+
 def _server_limits(settings: Settings, log: FilteringBoundLogger) -> ServerLimits:
     return ServerLimits(
         max_clients=clients_allowed(settings.max_clients, log),
@@ -148,6 +158,7 @@ class Container(containers.DeclarativeContainer):
     stderr = providers.Singleton(open_stderr, settings.provided.max_log_buffer_bytes)
     log = providers.Singleton(make_logger, settings.provided.log_level, settings.provided.log_format, stderr)
     clock = providers.Object(time.monotonic)
+    signals = providers.Singleton(Signals)
     budget = providers.Singleton(ClientsBudget, settings.provided.max_clients_bytes)
 
     storage = providers.Resource(_opened_storage, settings, options, log)
@@ -168,6 +179,7 @@ class Container(containers.DeclarativeContainer):
     sessions = providers.Resource(_open_sessions, storage, engine_sessions, settings.provided.worker_threads)
 
     clients = providers.Singleton(Clients)
+    parameters = providers.Singleton(_parameters, settings)
 
     line = providers.Singleton(
         LineProtocol,
@@ -198,7 +210,7 @@ class Container(containers.DeclarativeContainer):
         shared=providers.Factory(
             Shared,
             clients=clients,
-            parameters=providers.Factory(_parameters, settings),
+            parameters=parameters,
             clock=providers.Object(time.time),
             uptime_clock=clock,
         ),
@@ -222,6 +234,8 @@ class Container(containers.DeclarativeContainer):
         storage=storage,
         limits=providers.Factory(_server_limits, settings, log),
         budget=budget,
+        signals=signals,
+        bound=providers.Factory(_bound, parameters),
         log=log,
     )
 
@@ -236,8 +250,12 @@ def serve(container: Container) -> int:
         StorageOpenError: The engine cannot be opened.
         ListenError: An address cannot be listened on.
     """
+    signals = container.signals()
+    signals.install()
     with stderr_replaced(container.stderr()):
         try:
+            if not _open_unless_stopped(container, signals):
+                return _leave_unopened(container)
             server = container.server()
             if not container.transport().leaves_cycles:
                 _spare_the_collector()
@@ -249,10 +267,42 @@ def serve(container: Container) -> int:
                 if server.engine_hangs:
                     # Anything less would close the engine under its calls, as the interpreter does with what is left
                     # over, and might wait for threads of the engine's own.
-                    container.stderr().drain()
-                    os._exit(1)
+                    _end_process(container, 1)
         finally:
             shut_down(container)
+            signals.finish()
+
+
+def _open_unless_stopped(container: Container, signals: Signals) -> bool:
+    """Open the engine; return whether that came to its end before a signal did."""
+    log = container.log()
+    try:
+        with signals.interrupting():
+            container.storage()
+    except (Stopped, Exception):
+        if signals.stopping is None:
+            raise
+    if signals.stopping is None:
+        return True
+    log.info("stopping", signal=signals.stopping.name, clients=0)
+    return False
+
+
+def _leave_unopened(container: Container) -> NoReturn:
+    """Close what there is of the engine, and end the process: one that is half open may have left threads behind."""
+    code = 0
+    try:
+        shut_down(container)
+    except Exception as error:  # noqa: BLE001  # whatever another package raises, this is the end
+        container.log().error("engine_failed", exc_info=error)
+        code = 1
+    container.log().info("stopped", exit_code=code)
+    _end_process(container, code)
+
+
+def _end_process(container: Container, code: int) -> NoReturn:
+    container.stderr().drain()
+    os._exit(code)
 
 
 def shut_down(container: Container) -> None:

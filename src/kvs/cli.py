@@ -18,10 +18,12 @@ from kvs.config import (
     option_name,
     option_variable,
     read_options,
-    settings_of,
 )
 from kvs.config import load as load_configuration
+from kvs.environment import expand_home
 from kvs.errors import CommandError
+from kvs.setting import settings_of
+from kvs.signals import Signals, interruptible
 from kvs.standard_streams import prepare_streams, report
 
 if TYPE_CHECKING:
@@ -29,6 +31,14 @@ if TYPE_CHECKING:
     from kvs.engine import Engine
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _at_home(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Put the home directory in place of ~ in an argument: a shell expands only some, and a supervisor none."""
+    try:
+        return expand_home(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 class _ServeByDefault(click.Group):
@@ -70,10 +80,12 @@ def _with_settings(helps: Mapping[str, str]) -> Callable[[F], F]:
 
 def _help(name: str, description: str = "") -> str:
     setting = SETTINGS[name]
-    default = ", ".join(setting.default) if setting.repeatable else setting.default
+    default = setting.shown(setting.default) or "none"
     description = description or setting.description
     return f"{description[0].upper()}{description[1:]}. [default: {default}]"
 
+
+_SERVICE: Final = "it is the address of a service, as Kubernetes puts it there"
 
 _EVERY_SETTING: Final = {name: _help(name) for name in SETTINGS}
 
@@ -100,13 +112,18 @@ def serve(**given: Any) -> None:  # one argument per setting
     Every option is also an environment variable, KVS_ and its name in capitals, and a key of the file. Flags win over
     the environment, the environment over the file.
     """
+    signals = Signals()
+    signals.install()
     configuration = _load(given)
     from kvs.bootstrap import Container  # noqa: PLC0415
     from kvs.bootstrap import serve as run  # noqa: PLC0415
 
     container = Container(settings=configuration.settings, options=configuration.options)
+    container.signals.override(signals)
     for variable in configuration.unknown_variables:
         container.log().warning("unknown_environment_variable", variable=variable)
+    for variable in configuration.skipped_variables:
+        container.log().warning("environment_variable_skipped", variable=variable, reason=_SERVICE)
     sys.exit(run(container))
 
 
@@ -119,18 +136,18 @@ def config(**given: Any) -> None:  # one argument per setting
 
     engine = configuration.settings.storage
     options = read_options(engine, found.find(engine).options, configuration.options)
-    rows = [(name, getattr(configuration.settings, name), configuration.origins[name]) for name in SETTINGS]
-    for name in settings_of(type(options)):
+    rows = [
+        (name, setting.shown(getattr(configuration.settings, name)), configuration.origins[name])
+        for name, setting in SETTINGS.items()
+    ]
+    for name, option in settings_of(type(options)).items():
         origin = configuration.options[name].origin if name in configuration.options else "default"
-        rows.append((option_name(engine, name), getattr(options, name), origin))
-    _echo_table(
-        [
-            (name, ",".join(value) if isinstance(value, tuple) else str(value) or '""', from_)
-            for name, value, from_ in rows
-        ]
-    )
+        rows.append((option_name(engine, name), option.shown(getattr(options, name)), origin))
+    _echo_table([(name, value or '""', from_) for name, value, from_ in rows])
     for variable in configuration.unknown_variables:
         report(f"{variable} is in the environment and is no setting")
+    for variable in configuration.skipped_variables:
+        report(f"{variable} is in the environment and was skipped: {_SERVICE}")
 
 
 @commands.command()
@@ -155,7 +172,7 @@ def engines(name: str | None) -> None:
     click.echo(", ".join(f"{trait}: {answer}" for trait, answer in _traits(engine).items()))
     for option in settings_of(engine.options).values():
         click.echo(f"\n{option.name}: {option.description}")
-        click.echo(f"  {option.allowed} [default: {option.default}]")
+        click.echo(f"  {option.allowed} [default: {option.shown(option.default) or 'none'}]")
         click.echo(f"  {OPTION_FLAG} {option.name}=..., {option_variable(name, option.name)}, [storage.{name}]")
 
 
@@ -176,7 +193,7 @@ _WHERE: Final = {
 
 @commands.command()
 @_with_settings(_WHERE)
-@click.argument("file", default="-")
+@click.argument("file", default="-", callback=_at_home)
 def dump(file: str, **given: Any) -> None:  # one argument per setting
     """Write all the data, as of one moment, to FILE or standard output.
 
@@ -186,13 +203,13 @@ def dump(file: str, **given: Any) -> None:  # one argument per setting
     from kvs.care.files import writing  # noqa: PLC0415
     from kvs.care.place import open_source  # noqa: PLC0415
 
-    with open_source(_load_where(given)) as source, writing(file) as output:
+    with open_source(_load(given)) as source, writing(file) as output:
         run(source, output)
 
 
 @commands.command()
 @_with_settings(_WHERE)
-@click.argument("file", default="-")
+@click.argument("file", default="-", callback=_at_home)
 def load(file: str, **given: Any) -> None:  # one argument per setting
     """Store all the entries of a dump, from FILE or standard input.
 
@@ -204,35 +221,28 @@ def load(file: str, **given: Any) -> None:  # one argument per setting
     from kvs.care.load import longest_line_bytes  # noqa: PLC0415
     from kvs.care.place import open_sink  # noqa: PLC0415
 
-    configuration = _load_where(given)
+    configuration = _load(given)
     settings = configuration.settings
     with reading(file) as stream, open_sink(configuration) as sink:
         run(stream, sink, longest_line_bytes(settings.max_key_bytes, settings.max_value_bytes))
 
 
-def _load_where(given: dict[str, Any]) -> Configuration:
-    configuration = _load(given)
-    if configuration.origins["storage"] == "default":  # which would be memory, and keep nothing
-        return _load({**given, "storage": "sqlite"})
-    return configuration
-
-
 @commands.command()
-@click.argument("directory", type=click.Path(path_type=Path))
-def verify(directory: Path) -> None:
+@click.argument("directory", callback=_at_home)
+def verify(directory: str) -> None:
     """Check a data directory of the sqlite engine: every row, and how the file hangs together.
 
     A server may be using it. Exit code 1 tells that it is damaged.
     """
     from kvs.adapters.storage.sqlite.care import verify as check  # noqa: PLC0415
 
-    _echo_soundness(directory, check(directory))
+    _echo_soundness(directory, check(Path(directory)))
 
 
 @commands.command()
-@click.argument("directory", type=click.Path(path_type=Path))
-@click.argument("destination", type=click.Path(path_type=Path))
-def backup(directory: Path, destination: Path) -> None:
+@click.argument("directory", callback=_at_home)
+@click.argument("destination", callback=_at_home)
+def backup(directory: str, destination: str) -> None:
     """Copy a data directory of the sqlite engine into a new one, as it is at one moment, and verify the copy.
 
     The server that is using it goes on meanwhile.
@@ -241,13 +251,13 @@ def backup(directory: Path, destination: Path) -> None:
     from kvs.care.progress import Progress  # noqa: PLC0415
 
     with Progress("Copying", 1, unit="pages") as progress:
-        sound = back_up(directory, destination, progress.reach)
+        sound = back_up(Path(directory), Path(destination), progress.reach)
     _echo_soundness(destination, sound)
 
 
-def _echo_soundness(directory: Path, sound: "Soundness") -> None:
+def _echo_soundness(directory: str, sound: "Soundness") -> None:
     click.echo(
-        f"{directory}: sound; {sound.keys} keys, {sound.bytes} bytes of keys and values, "
+        f"{Path(directory)}: sound; {sound.keys} keys, {sound.bytes} bytes of keys and values, "
         f"{sound.journal_rows} rows of the journal to be folded"
     )
 
@@ -262,7 +272,8 @@ def main() -> None:
     """Run the command line; what is wrong is reported in one line."""
     prepare_streams()
     try:
-        code = commands.main(prog_name="kvs", standalone_mode=False)
+        with interruptible():
+            code = commands.main(prog_name="kvs", standalone_mode=False)
     except click.ClickException as error:
         report(error.format_message())
         code = error.exit_code

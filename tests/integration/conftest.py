@@ -39,6 +39,7 @@ class StartServer(Protocol):
         self,
         *flags: str,
         env: Mapping[str, str] | None = None,
+        before: tuple[str, ...] = (),
         open_files: tuple[str, ...] = (),
         expect: tuple[str, ...] = (),
         listens: bool = True,
@@ -61,6 +62,7 @@ def start_server(transport_flags: tuple[str, ...]) -> Iterator[StartServer]:
         def start(
             *flags: str,
             env: Mapping[str, str] | None = None,
+            before: tuple[str, ...] = (),
             open_files: tuple[str, ...] = (),
             expect: tuple[str, ...] = (),
             listens: bool = True,
@@ -71,6 +73,7 @@ def start_server(transport_flags: tuple[str, ...]) -> Iterator[StartServer]:
                     *transport_flags,
                     *flags,
                     env=env,
+                    before=before,
                     open_files=open_files,
                     expect=expect,
                     listens=listens,

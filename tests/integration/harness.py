@@ -61,6 +61,7 @@ _FIELDS: Final = (
     ("status",),
     ("status", "result"),
     ("status", "result", "mesg"),
+    ("status", "mesg"),
     ("status", "code", "mesg"),
 )
 
@@ -275,6 +276,7 @@ class Server:
     Args:
         flags: Command line, without ``--port``.
         env: Further environment variables; those of kvs are not inherited.
+        before: What to put before the command.
         open_files: ``ulimit -n`` arguments, such as ``("-S", "64")`` for the soft limit only.
         expect: Events of level error or critical that the test provokes.
         listens: Whether the process is to be waited for until it listens.
@@ -287,6 +289,7 @@ class Server:
         self,
         *flags: str,
         env: Mapping[str, str] | None = None,
+        before: tuple[str, ...] = (),
         open_files: tuple[str, ...] = (),
         expect: tuple[str, ...] = (),
         listens: bool = True,
@@ -298,7 +301,14 @@ class Server:
         self._directory = tempfile.TemporaryDirectory(prefix="kvs-test-")
         if "sqlite" in flags and "--data-dir" not in flags:
             flags = ("--data-dir", self._directory.name, *flags)
-        self._arguments = [sys.executable, "-m", "kvs", *(() if "--port" in flags else ("--port", "0")), *flags]
+        self._arguments = [
+            *before,
+            sys.executable,
+            "-m",
+            "kvs",
+            *(() if "--port" in flags else ("--port", "0")),
+            *flags,
+        ]
         if open_files:
             self._arguments = ["/bin/sh", "-c", f'ulimit {" ".join(open_files)}; exec "$@"', "sh", *self._arguments]
         if stderr == -1:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from kvs.care.resp_client import RespClient
+
 from .conftest import StartServer
 from .harness import PONG, Server, run_to_end
 
@@ -196,3 +198,10 @@ def test_version() -> None:
     assert ran.returncode == 0
     assert ran.stdout.startswith("kvs ")
     assert not ran.stderr
+
+
+def test_the_port_that_was_free_is_told_in_resp(start_server: StartServer) -> None:
+    """CONFIG GET tells where the server listens, not what was asked for."""
+    server = start_server("--port", "0")
+    with RespClient(server.host, server.port, 1 << 20) as client:
+        assert client.ask(b"CONFIG", b"GET", b"port") == [b"port", b"%d" % server.port]

@@ -1,5 +1,6 @@
 """The command line, run for real."""
 
+import json
 import os
 import signal
 import socket
@@ -123,6 +124,54 @@ def test_serving_is_the_default_and_ends_with_0(command: list[str]) -> None:
             assert process.wait(TIMEOUT_S) == 0
         finally:
             process.kill()
+
+
+KUBERNETES = {"KVS_SERVICE_HOST": "10.0.0.1", "KVS_PORT": "tcp://10.0.0.1:4000", "KVS_PORT_4000_TCP_PORT": "4000"}
+
+
+def test_a_service_of_that_name_is_warned_of_once() -> None:
+    """And the server starts with what it has otherwise."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("--port", str(taken.getsockname()[1]), "--log-format", "json", **KUBERNETES)
+    assert done.returncode == 1
+    warning, refusal = done.stderr.splitlines()
+    assert json.loads(warning)["event"] == "environment_variable_skipped"
+    assert json.loads(warning)["variable"] == "KVS_PORT"
+    assert "in use" in refusal
+    done = run("config", **KUBERNETES)
+    assert done.returncode == 0
+    assert "KVS_PORT" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_data_directory_implies_its_engine(tmp_path: Path) -> None:
+    """And kvs config says why."""
+    rows = {row.split()[0]: row for row in run("config", "--data-dir", str(tmp_path)).stdout.splitlines()}
+    assert "sqlite" in rows["storage"]
+    assert rows["storage"].endswith("implied by data_dir")
+
+
+def test_paths_may_begin_in_the_home_directory(tmp_path: Path) -> None:
+    """In options and in arguments, which a shell does not always expand, and nobody else does."""
+    (tmp_path / "dump").write_text('{"key": "a", "value": "1"}')
+    home = {"HOME": str(tmp_path)}
+    assert run("load", "--data-dir=~/data", "~/dump", **home).returncode == 0
+    assert run("verify", "~/data", **home).stdout.startswith(f"{tmp_path}/data: sound; 1 keys")
+    assert run("backup", "~/data", "~/copy", **home).returncode == 0
+    assert run("dump", "--data-dir=~/copy", "~/again", **home).returncode == 0
+    assert '"a"' in (tmp_path / "again").read_text()
+    assert_refused_in_one_line(run("verify", "~nobody-of-that-name", **home), 2, "no home directory")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_dump_that_an_editor_has_saved(tmp_path: Path, mark: str, end: str) -> None:
+    """With a byte-order mark, or CR LF, is a dump as before."""
+    lines = ['{"kvs_dump":1}', '{"key":"a","value":"1"}', '{"entries":1}']
+    file = tmp_path / "dump"
+    file.write_bytes((mark + end.join(lines) + end).encode())
+    assert run("load", "--data-dir", str(tmp_path / "data"), str(file)).returncode == 0
+    assert run("dump", "--data-dir", str(tmp_path / "data")).stdout.splitlines() == lines
 
 
 def test_an_unknown_variable_is_warned_of() -> None:

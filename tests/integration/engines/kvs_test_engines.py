@@ -3,6 +3,7 @@
 All of them are one naive engine that copies everything for every snapshot, and is safe to be called by many threads.
 ``watched`` tells a test of each call before it answers, and does what the test says: go on, raise, or return what an
 engine must not return. ``blocking`` does the same and declares that it blocks. ``slow`` blocks, and takes its time.
+``loading`` takes as long to be opened as a test likes, and meets what ends that in ways of its own.
 """
 
 import asyncio
@@ -298,9 +299,53 @@ def _underived(_settings: Settings, _options: NoOptions, _log: FilteringBoundLog
     yield object()  # it has the methods of an engine, perhaps, and is none
 
 
+class LoadingOptions(msgspec.Struct, frozen=True):
+    """What happens while it is opened."""
+
+    way: Annotated[
+        Literal["waits", "computes", "tries_again", "makes_an_error", "swallows", "leaves_a_thread"],
+        Meta(description="what it does while it is opened, and with what ends that"),
+    ] = "waits"
+
+
+@contextmanager
+def _loading(_settings: Settings, options: LoadingOptions, _log: FilteringBoundLogger) -> Iterator[TestedStorage]:
+    port = int(os.environ[CONTROL_VARIABLE])
+    control = Control(port)
+    if options.way == "leaves_a_thread":
+        threading.Thread(target=threading.Event().wait).start()
+    try:
+        _load(control, options.way)
+        storage = TestedStorage(Control(port), blocks=False)  # the first may be in the middle of a call
+        try:
+            yield storage
+        finally:
+            storage.close()
+    finally:
+        Control(port).tell("let_go")
+
+
+def _load(control: Control, way: str) -> None:
+    while True:
+        try:
+            control.tell("loading")
+            while way == "computes":
+                pass
+        except Exception:  # that is its fault
+            if way != "tries_again":
+                raise
+        except BaseException:
+            if way == "makes_an_error":
+                raise StorageOpenError("loading: something ended it") from None
+            if way != "swallows":
+                raise
+        return
+
+
 watched = Engine(summary="Tells a test of each call.", open=_watched)
 blocking = Engine(summary="The same, as one that blocks.", open=_blocking, blocking=True)
 slow = Engine(summary="Takes its time for each call.", open=_slow, blocking=True)
 picky = Engine(summary="Has options, and opens for nobody.", open=_picky, options=PickyOptions)
 shadowing = Engine(summary="Has taken a built-in name, and must never be opened.", open=_shadowing)
+loading = Engine(summary="Takes its time to be opened.", open=_loading, options=LoadingOptions)
 underived = Engine(summary="Opens what is no engine.", open=_underived)

@@ -25,6 +25,7 @@ from kvs.adapters.inbound.listener import Listener, bind
 from kvs.application.budget import ClientsBudget
 from kvs.domain.errors import LimitError, TimedOutError
 from kvs.ports.storage import Storage
+from kvs.signals import STOPPING, Signals
 
 MAX_REFUSED: Final = 8
 """Most clients at a time that are here only to be told that there are too many; more wait in the kernel's backlog."""
@@ -67,6 +68,8 @@ class Server:
         storage: The engine, for its ``sync``.
         limits: Bounds and timeouts.
         budget: Memory of all clients together.
+        signals: Where signals come from, those that stop it and others.
+        bound: Called with the port that is listened on, as soon as it is known.
         log: Bound logger.
 
     Attributes:
@@ -83,6 +86,8 @@ class Server:
         storage: Storage,
         limits: ServerLimits,
         budget: ClientsBudget,
+        signals: Signals,
+        bound: Callable[[int], None],
         log: FilteringBoundLogger,
     ) -> None:
         self.budget: Final = budget
@@ -94,6 +99,8 @@ class Server:
         self._storage = storage
         self._syncs = not storage.blocking
         self._limits = limits
+        self._signals = signals
+        self._bound = bound
         self._log = log
         self._clients = clients.connected
         self._refused = 0
@@ -120,8 +127,8 @@ class Server:
         self._empty = asyncio.Event()
         self._listener = Listener(bind(self._hosts, self._port), self._accept, self._log)
         try:
-            for signal_number in (signal.SIGINT, signal.SIGTERM):
-                self._loop.add_signal_handler(signal_number, self._signalled, signal_number)
+            self._bound(self._listener.addresses[0][1])
+            self._signals.deliver_to(self._receive_signal)
             self._transport.start(self)
             self._listener.resume()
             self._sweep()
@@ -138,6 +145,7 @@ class Server:
             await asyncio.sleep(0)  # asyncio reports the end of an aborted socket in the next turn
             await self._see_calls_end()
             self._transport.stop()
+            self._signals.deliver_to(None)
         self._log.info("stopped", exit_code=self._exit_code)
         return self._exit_code
 
@@ -316,7 +324,17 @@ class Server:
 
     # Going.
 
+    def _receive_signal(self, signal_number: signal.Signals) -> None:
+        """Have a signal dealt with by the loop: it may have come between any two instructions."""
+        self._loop.call_soon_threadsafe(self._signalled, signal_number)
+
     def _signalled(self, signal_number: signal.Signals) -> None:
+        if signal_number == signal.SIGHUP:
+            self._log.info("reloaded", changed=[], reason="no setting can change while the server runs")
+            return
+        if signal_number not in STOPPING:
+            self._log.info("signal_ignored", signal=signal_number.name)
+            return
         if self._draining:
             self._exit_code = 1
             self._empty.set()

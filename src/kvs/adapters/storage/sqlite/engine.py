@@ -123,9 +123,14 @@ def _read(
     for thread in threads:
         thread.start()
     try:
-        memory.restore(reader.rows())
-    except (CorruptionError, *DATABASE_ERRORS) as error:
-        failures.append(error)
+        try:
+            memory.restore(reader.rows())
+        except (CorruptionError, *DATABASE_ERRORS) as error:
+            failures.append(error)
+        threads[0].join()
+    except BaseException:  # a signal
+        other.interrupt()
+        raise
     finally:
         threads[0].join()
         done.set()

@@ -1,0 +1,108 @@
+"""The signals that a server meets, from before its engine is opened until after that has been closed.
+
+One handler for all of that time, so that none is lost between two: the kernel drops a signal that process 1 of a
+container has no handler for, and others would be ended by it in the middle of something.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final, TypeAlias
+
+STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
+
+HARMLESS: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""What ends a process by default, and is sent to servers by terminals that close, by log rotation, or by mistake."""
+
+Receiver: TypeAlias = Callable[[signal.Signals], None]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt, and end the process without a word before and afterwards."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    try:
+        if not ignored:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    finally:
+        if not ignored:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+class Stopped(BaseException):  # no error, as KeyboardInterrupt is none
+    """Raised in the main thread, wherever it is, by a signal that ends the opening of the engine."""
+
+
+class Signals:
+    """Takes signals for a server.
+
+    The first that stops it is remembered until the server is there to be told, or interrupts the opening of the engine.
+    A second one while nobody is there to be told ends the process at once.
+
+    Concurrency: for the main thread, where Python runs handlers, between any two of its instructions.
+
+    Attributes:
+        stopping: The first signal that is to stop the server.
+    """
+
+    def __init__(self) -> None:
+        self.stopping: signal.Signals | None = None
+        self._early: list[signal.Signals] = []
+        self._receiver: Receiver | None = None
+        self._interrupting = False
+
+    def install(self) -> None:
+        """Take the signals from now on; but what is ignored, as ``nohup`` does with SIGHUP, stays ignored."""
+        for number in STOPPING:
+            signal.signal(number, self._handle)
+        for number in HARMLESS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._handle)
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Have a signal that stops the server interrupt what is done meanwhile, even if it has come before.
+
+        Raises:
+            Stopped: It has.
+        """
+        self._interrupting = True
+        try:
+            if self.stopping is not None:
+                raise Stopped
+            yield
+        finally:
+            self._interrupting = False
+
+    def deliver_to(self, receiver: Receiver | None) -> None:
+        """Have somebody told of each signal, and of those that have come before; None: nobody is there any more."""
+        self._receiver = receiver
+        if receiver is not None:
+            early, self._early = self._early, []
+            for number in early:
+                receiver(number)
+
+    def finish(self) -> None:
+        """Take no more signals: all is done, and what is left is the interpreter's to do."""
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_DFL)
+        for number in HARMLESS:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        received = signal.Signals(number)
+        second = received in STOPPING and self.stopping is not None
+        if received in STOPPING and self.stopping is None:
+            self.stopping = received
+        if self._receiver is not None:
+            self._receiver(received)
+        elif second:
+            os._exit(1)
+        else:
+            self._early.append(received)
+            if self._interrupting and received in STOPPING:
+                self._interrupting = False
+                raise Stopped
