@@ -39,6 +39,14 @@ from kvs.ports.inbound import Session, Unfinished
 
 TLS_HANDSHAKE: Final = b"\x16"
 
+TYPED_BYTES: Final = 4096
+"""The longest line that Linux's terminals pass on, with its LF. Of a longer one they drop the rest without a word."""
+
+MAY_BE_CUT: Final = (
+    b'{"status": "Ok", "mesg": "The line has 4,095 bytes, the most that a terminal passes on; if you typed or pasted '
+    b'it, it may have been cut there."}\n'
+)
+
 DROPPED: Final = b"\n"
 """Stands for a line that was not kept, for want of memory; no line has a line feed in it."""
 
@@ -56,6 +64,7 @@ class LineConnection(Conversation):
     """See :class:`kvs.adapters.inbound.connection.Connection`."""
 
     __slots__ = (
+        "_cut",
         "_dropping",
         "_ended",
         "_greeted",
@@ -81,6 +90,7 @@ class LineConnection(Conversation):
         self._opened = False  # a first byte has come
         self._greeted = False  # a first line has come and was no HTTP
         self._ended = False  # no more input is taken: it has ended, or a line was overlong
+        self._cut = False  # what is being run may be part of what was typed
         self._odd = True  # input needs more thought than whole lines behind whole lines that have been run
 
     # Input.
@@ -97,6 +107,11 @@ class LineConnection(Conversation):
     def receive(self, data: bytes) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         self._share = self._limits.max_tick_requests
+        if len(data) == TYPED_BYTES and self._may_be_cut(data):
+            self._cut = True
+            self._receive_odd(data)
+            self._tell_of_cut()
+            return
         if self._odd or len(data) > self._limits.max_line_bytes:
             self._receive_odd(data)
             return
@@ -121,6 +136,8 @@ class LineConnection(Conversation):
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         self._share = self._limits.max_tick_requests
         self._run_waiting()
+        if self._cut:
+            self._tell_of_cut()
 
     def _run_waiting(self) -> None:
         if self._lines:
@@ -152,9 +169,26 @@ class LineConnection(Conversation):
         waiting = self.backlog
         self._frame(data)
         if waiting:
+            self._cut = False  # nobody types that fast
             self._settle()  # this tick's share has been used up
         else:
             self._run_waiting()
+
+    def _may_be_cut(self, data: bytes) -> bool:
+        """Return whether input of that length is one PUT, by itself, as a terminal cuts it."""
+        return (
+            data.find(b"\n") == TYPED_BYTES - 1
+            and not (self.backlog or self.unfinished)
+            and data.lstrip(BLANKS)[:4].upper() == b"PUT "
+        )
+
+    def _tell_of_cut(self) -> None:
+        """Put a warning into the reply to that PUT, if it has one by now and has succeeded."""
+        if not self.backlog:
+            self._cut = False
+            if self._out and self._out[-1] == json_line.OK:
+                self._out[-1] = MAY_BE_CUT
+                self._out_bytes += len(MAY_BE_CUT) - len(json_line.OK)
 
     def _settle(self) -> None:
         """Find out whether what comes next may be taken for ordinary, and tell the budget what is held."""
