@@ -49,7 +49,7 @@ def expand_home(path: str) -> str:
         ValueError: It is not known where that is.
     """
     expanded = os.path.expanduser(path)  # noqa: PTH111  # Path raises RuntimeError, and takes "" for "."
-    if expanded.startswith("~"):
+    if expanded.startswith("~") or (path.startswith("~") and os.environ.get("HOME") == ""):
         raise ValueError(f"there is no home directory for {path!r}; ./~ is a file of that name")
     return expanded
 

@@ -65,7 +65,7 @@ class Setting(msgspec.Struct, frozen=True):
     @property
     def is_time(self) -> bool:
         """Whether it is a number of seconds."""
-        return self.kind is float and self.name.endswith("_s")
+        return self.kind in (int, float) and self.name.endswith("_s")
 
     @property
     def is_path(self) -> bool:
@@ -91,17 +91,23 @@ class Setting(msgspec.Struct, frozen=True):
         if self.is_path:
             return expand_home(text)
         if self.kind is str:
-            return text.strip(_BLANKS)
+            return text
         stripped = text.strip(_BLANKS)
-        value: object = None
+        value: Any = None
         if self.choices:
             value = next((choice for choice in self.choices if str(choice).lower() == stripped.lower()), None)
         elif self.kind is bool:
             value = _BOOLEANS.get(stripped.lower())
+        elif self.is_size:
+            value = parse_size(stripped)
+        elif self.is_time:
+            value = parse_time(stripped)
+            if self.kind is int and value is not None and value.is_integer():
+                value = int(value)
         elif self.kind is int:
-            value = parse_size(stripped) if self.is_size else parse_whole(stripped)
+            value = parse_whole(stripped)
         elif self.kind is float:
-            value = parse_time(stripped) if self.is_time else parse_number(stripped)
+            value = parse_number(stripped)
         return text if value is None else value
 
     @property

@@ -342,6 +342,7 @@ class Options(msgspec.Struct, frozen=True):
     mode: Annotated[Literal["Loud", "quiet"], Meta(description="a choice")] = "quiet"
     cache_bytes: Annotated[int, Meta(ge=0, description="a size")] = 0
     wait_s: Annotated[float, Meta(ge=0, description="a time")] = 0.0
+    retry_s: Annotated[int, Meta(ge=0, description="a time in whole seconds")] = 0
     ratio: Annotated[float, Meta(ge=0, description="a number")] = 0.0
     key_file: Annotated[str, Meta(description="a file")] = ""
     servers: Annotated[tuple[str, ...], Meta(description="names")] = ()
@@ -357,6 +358,7 @@ class Options(msgspec.Struct, frozen=True):
         ("mode", "QUIET", "quiet"),
         ("cache_bytes", "16M", 16 << 20),
         ("wait_s", "5m", 300.0),
+        ("retry_s", "5m", 300),
         ("ratio", "0.5", 0.5),
         ("key_file", "~/key", "/home/somebody/key"),
         ("servers", "a, b", ("a", "b")),
@@ -373,7 +375,8 @@ def test_options_of_engines_are_read_as_settings_are(
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("careful", "maybe"), ("careful", "2"), ("ratio", "5m"), ("ratio", "nan"), ("most", "x")]
+    ("name", "text"),
+    [("careful", "maybe"), ("careful", "2"), ("ratio", "5m"), ("retry_s", "1.5s"), ("ratio", "nan"), ("most", "x")],
 )
 def test_bad_options_of_engines(name: str, text: str) -> None:
     """Nothing is guessed at."""
@@ -397,6 +400,8 @@ def test_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert load({"data_dir": "a/~"}, {}).settings.data_dir == "a/~"
     for flags in ({"data_dir": "~nobody-of-that-name/x"}, {"config": "~nobody-of-that-name/x"}):
         assert "no home directory" in refusal(dict(flags), {})
+    monkeypatch.setenv("HOME", "")  # or ~/data would be /data
+    assert "no home directory" in refusal({"data_dir": "~/data"}, {})
 
 
 @pytest.mark.parametrize(

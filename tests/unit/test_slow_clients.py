@@ -198,6 +198,39 @@ def test_the_last_reply_is_waited_for(transport: Transport) -> None:
 
 
 @both_transports
+def test_the_drain_waits_for_who_takes_a_little(transport: Transport) -> None:
+    """For as long as the drain may last; then the server has stopped in order."""
+
+    async def script(scene: Scene) -> None:
+        client = scene.connect()
+        await scene.send(client, b"GET big\n")
+        taken = await scene.sip(client, TIMEOUT_S)
+        scene.stop()
+        await scene.pass_time(0.0)  # what comes from now on is not answered
+        taken += await scene.sip(client, float("inf"), meanwhile=b"PING\n")
+        assert taken == GOT_VALUE
+        assert not scene.events("drain_cut_short")
+
+    play(transport, script, output_timeout_s=TIMEOUT_S, drain_timeout_s=10 * LONG_S)
+
+
+@both_transports
+@pytest.mark.parametrize("request_", [b"PUT a 1\n", b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n"], ids=["line", "resp"])
+def test_who_sends_a_byte_now_and_then_finishes_the_request(transport: Transport, request_: bytes) -> None:
+    """A pause is one in which nothing comes at all."""
+
+    async def script(scene: Scene) -> None:
+        client = scene.connect()
+        for at in range(len(request_)):
+            await scene.send(client, request_[at : at + 1])
+            for _ in range(int(TIMEOUT_S) - 5):
+                await scene.pass_time(1.0)
+        assert await scene.take(client, 3) in (b"+OK", OK[:3])
+
+    play(transport, script, input_timeout_s=TIMEOUT_S)
+
+
+@both_transports
 def test_the_last_reply_outlives_any_amount_of_input_behind_it(transport: Transport) -> None:
     """A client that sends all it has before it reads gets what it is owed."""
 
