@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from .conftest import StartServer
 from .engine_control import EngineControl
-from .harness import Server, polling
+from .harness import TIMEOUT_S, Server, polling
 
 WAYS = ["waits", "computes", "tries_again", "makes_an_error", "swallows", "leaves_a_thread"]
 both_signals = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
@@ -173,3 +174,20 @@ def test_stopped_and_continued(start_server: StartServer) -> None:
     client.send("GET a")
     server.send_signal(signal.SIGCONT)
     assert client.reply()["result"] == "1"
+
+
+@both_signals
+def test_a_command_as_process_1(namespace: tuple[str, ...], tmp_path: Path, number: signal.Signals) -> None:
+    """It ends by a signal as anywhere else, from the moment on when the first module of kvs runs."""
+    command = [*namespace, sys.executable, "-m", "kvs", "load", "--data-dir", str(tmp_path / "data")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            child = child_of(process.pid)
+            for _ in polling("it has a handler"):
+                status = Path(f"/proc/{child}/status").read_text(encoding="ascii")
+                if int(status.partition("SigCgt:")[2].split()[0], 16) >> (signal.SIGTERM - 1) & 1:
+                    break
+            os.kill(child, number)
+            assert process.wait(TIMEOUT_S) in (128 + number, 1)  # 1: it was interrupted where it can say so
+        finally:
+            process.kill()

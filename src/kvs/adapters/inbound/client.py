@@ -86,6 +86,7 @@ class Client(ABC):
         self._taken_bytes = 0  # ... and has taken, when that was last looked at
         self._taken_s = now_s
         self._taking = False  # it had not taken everything then
+        self._looked_s = now_s
         self._lingering_bytes = 0  # that it had not taken when the linger last looked
 
     # What a transport provides.
@@ -231,13 +232,14 @@ class Client(ABC):
         """
         unsent = self.unsent_bytes()
         self._charge(unsent)
+        last_look_s, self._looked_s = self._looked_s, now_s
         if self._taken_bytes == self._output_bytes and not self._leaving:
             self._taken_s = now_s
             return 0.0
         taken = self._output_bytes - unsent - self.kernel_unsent_bytes()
         if taken > self._taken_bytes or not self._taking:
-            if self._taking:
-                self.last_input_s = now_s  # whoever is still reading is not idle
+            if self._taking:  # so it is not idle; if it has everything now, it may have had it since that look
+                self.last_input_s = max(self.last_input_s, now_s if unsent else last_look_s)
             self._taken_bytes = taken
             self._taken_s = now_s
             self._taking = taken < self._output_bytes
