@@ -61,12 +61,13 @@ Scenario = Callable[[Stage], list[Any]]
 
 @dataclass(frozen=True)
 class Played:
-    """How a scenario is played: the flags of its server."""
+    """How a scenario is played: the flags of its server, and where its engine is held up when it is opened."""
 
     play: Scenario
     flags: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     engine: str = ""
+    held: str = ""
     open_files: tuple[str, ...] = ()
     expect: tuple[str, ...] = ()
 
@@ -95,6 +96,9 @@ def everyday(stage: Stage) -> list[Any]:
     seen.append([staying.ask(f"GET {key}") for key in ("a", "b", "tick", "evil", "/x")])
     staying.send("START", "PUT a 9")
     staying.replies(2)
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        server.send_signal(number)
+        seen.append(staying.ask("PING"))
     server.send_signal(signal.SIGTERM)
     seen.append(staying.rest())
     staying.close()
@@ -241,6 +245,13 @@ def out_of_descriptors(stage: Stage) -> list[Any]:
     return [leaving, waiting.reply(), server.stop()]
 
 
+def stopped_while_opening(stage: Stage) -> list[Any]:
+    """A signal comes before it listens."""
+    assert stage.engine is not None
+    stage.engine.wait_held()
+    return [stage.server.stop()]
+
+
 def beyond_loopback(stage: Stage) -> list[Any]:
     """It listens on all addresses."""
     return [stage.server.connect().ask("PING"), stage.server.stop()]
@@ -250,7 +261,7 @@ SCENARIOS: Final = {
     "everyday": Played(
         everyday,
         flags=("--max-clients", "2", "--storage", "memory", "--data-dir", "unused"),
-        env=(("KVS_NO_SUCH_SETTING", "1"),),
+        env=(("KVS_NO_SUCH_SETTING", "1"), ("KVS_PORT", "tcp://10.0.0.1:4000")),
     ),
     "crowd": Played(crowd),
     "dropping": Played(dropping, flags=("--output-timeout-s", "0.3")),
@@ -266,6 +277,7 @@ SCENARIOS: Final = {
         hanging_engine, flags=("--drain-timeout-s", "0.1"), engine="blocking", expect=("engine_hangs",)
     ),
     "out of descriptors": Played(out_of_descriptors, open_files=("-n", "100"), expect=("accept_failed",)),
+    "stopped while opening": Played(stopped_while_opening, engine="loading", held="loading"),
     "beyond loopback": Played(beyond_loopback, flags=("--host", "0.0.0.0")),
 }
 
@@ -339,10 +351,16 @@ def play(
     with ExitStack() as stack:
         if played.engine:
             stage.engine = stack.enter_context(EngineControl(ENGINES, os.environ.get("PYTHONPATH"), played.engine))
+            stage.engine.hold(played.held)
             arguments += stage.engine.flags
             env |= stage.engine.env
         server = stage.server = Server(
-            *arguments, env=env, open_files=played.open_files, expect=played.expect, stderr=stderr
+            *arguments,
+            env=env,
+            open_files=played.open_files,
+            expect=played.expect,
+            listens=not played.held,
+            stderr=stderr,
         )
         stack.enter_context(server)
         return played.play(stage), server

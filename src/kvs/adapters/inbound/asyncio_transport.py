@@ -4,7 +4,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, cast
 
-from kvs.adapters.inbound.client import Client, kernel_input_bytes, kernel_output_bytes
+from kvs.adapters.inbound.client import Client, kernel_input_bytes
 from kvs.adapters.inbound.connection import Connection
 
 if TYPE_CHECKING:
@@ -43,22 +43,14 @@ class AsyncioClient(Client):
         """See :class:`Client`."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
-    def kernel_unsent_bytes(self) -> int:
+    def fd(self) -> int:
         """See :class:`Client`."""
-        fd = self._fd()
-        return kernel_output_bytes(fd) if fd >= 0 else 0
+        return -1 if self._transport is None else int(self._transport.get_extra_info("socket").fileno())
 
     def waiting_bytes(self) -> int:
         """See :class:`Client`."""
-        fd = self._fd()
+        fd = self.fd()
         return kernel_input_bytes(fd) if fd >= 0 else 0
-
-    def _fd(self) -> int:
-        """Return the socket's descriptor, -1 if there is none any more."""
-        if self._transport is None:
-            return -1
-        fd: int = self._transport.get_extra_info("socket").fileno()
-        return fd
 
     def pause_reading(self) -> None:
         """See :class:`Client`."""

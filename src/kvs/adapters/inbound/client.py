@@ -104,8 +104,8 @@ class Client(ABC):
         """Return how much has been kept."""
 
     @abstractmethod
-    def kernel_unsent_bytes(self) -> int:
-        """Return how much the kernel holds that the client has not taken; 0 if that cannot be known."""
+    def fd(self) -> int:
+        """Return the descriptor of the socket, or -1 if it has none any more."""
 
     @abstractmethod
     def waiting_bytes(self) -> int:
@@ -236,7 +236,7 @@ class Client(ABC):
         if self._taken_bytes == self._output_bytes and not self._leaving:
             self._taken_s = now_s
             return 0.0
-        taken = self._output_bytes - unsent - self.kernel_unsent_bytes()
+        taken = self._output_bytes - self._untaken_bytes()
         if taken > self._taken_bytes or not self._taking:
             if self._taking:  # so it is not idle; if it has everything now, it may have had it since that look
                 self.last_input_s = max(self.last_input_s, now_s if unsent else last_look_s)
@@ -295,4 +295,5 @@ class Client(ABC):
             self.abort()
 
     def _untaken_bytes(self) -> int:
-        return self.unsent_bytes() + self.kernel_unsent_bytes()
+        fd = self.fd()
+        return self.unsent_bytes() + (kernel_output_bytes(fd) if fd >= 0 else 0)

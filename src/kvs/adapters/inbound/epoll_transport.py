@@ -13,7 +13,7 @@ import select
 import socket
 from typing import TYPE_CHECKING, Final, final
 
-from kvs.adapters.inbound.client import Client, kernel_input_bytes, kernel_output_bytes
+from kvs.adapters.inbound.client import Client, kernel_input_bytes
 from kvs.adapters.inbound.connection import Connection
 
 if TYPE_CHECKING:
@@ -153,9 +153,9 @@ class EpollClient(Client):
         """See :class:`Client`."""
         return len(self._unsent)
 
-    def kernel_unsent_bytes(self) -> int:
+    def fd(self) -> int:
         """See :class:`Client`."""
-        return kernel_output_bytes(self._fd) if self._open else 0
+        return self._fd if self._open else -1
 
     def waiting_bytes(self) -> int:
         """See :class:`Client`."""
