@@ -17,7 +17,8 @@ import click
 from bench.__main__ import parser as bench_parser
 
 from kvs.cli import commands
-from kvs.config import BUILD_VARIABLE, CONFIG_FILE_VARIABLE, ENVIRONMENT_PREFIX, SETTINGS
+from kvs.config import BUILD_VARIABLE, CONFIG_FILE_VARIABLE, SETTINGS
+from kvs.environment import PREFIX
 from tests.documents.markdown import ROOT
 from tests.integration.harness import TIMEOUT_S
 
@@ -111,7 +112,7 @@ def check_pytest(where: str, words: Sequence[str]) -> None:
     for path in paths:
         assert (ROOT / path).exists(), f"{where}: there is no {path}"
     for option in (word for word in words if word.startswith("-")):
-        assert re.search(rf"(?<![\w-]){option}(?![\w-])", _help_of_pytest()), f"{where}: pytest has no option {option}"
+        assert re.search(rf"(?<![\w-]){option}(?![\w-])", help_of_pytest()), f"{where}: pytest has no option {option}"
     if "-k" in words:
         expression = words[words.index("-k") + 1]
         names = _names_in(tuple(paths or ["tests"]))
@@ -121,7 +122,8 @@ def check_pytest(where: str, words: Sequence[str]) -> None:
 
 
 @cache
-def _help_of_pytest() -> str:
+def help_of_pytest() -> str:
+    """Return what pytest says of its options."""
     command = [sys.executable, "-m", "pytest", "--help"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout
 
@@ -212,7 +214,7 @@ def without_assignments(where: str, words: Sequence[str]) -> Sequence[str]:
 
 def check_variable(where: str, name: str) -> None:
     """Check that an environment variable means something."""
-    if name.startswith(ENVIRONMENT_PREFIX):
+    if name.startswith(PREFIX):
         known = {setting.variable for setting in SETTINGS.values()} | {CONFIG_FILE_VARIABLE, BUILD_VARIABLE}
         assert name in known or name.startswith("KVS_STORAGE_"), f"{where}: there is no setting {name}"
     else:

@@ -14,6 +14,7 @@ from tests.documents.commands import (
     check_kvs,
     check_make,
     check_variable,
+    help_of_pytest,
     without_assignments,
 )
 from tests.documents.markdown import LINKED, REPLAYED, ROOT, Document, Span, document
@@ -69,7 +70,7 @@ def test_commands_in_the_text_exist(path: str) -> None:
 
 @pytest.mark.parametrize("path", REPLAYED)
 def test_options_in_the_text_exist(path: str) -> None:
-    """Of kvs, or in the benchmark's manual of that."""
+    """Of kvs or of pytest, or in the benchmark's manual of that."""
     known = {"--help", "--version"} | {
         option
         for command in kvs_commands.commands.values()
@@ -83,7 +84,8 @@ def test_options_in_the_text_exist(path: str) -> None:
         if path == "bench/README.md":
             check_bench(where, ["quick", option, "1"] if option != "--help" else [])
         else:
-            assert option in known, f"{where}: no command of kvs has an option {option}"
+            found = option in known or re.search(rf"(?<![\w-]){option}(?![\w-])", help_of_pytest())
+            assert found, f"{where}: neither a command of kvs nor pytest has an option {option}"
 
 
 @pytest.mark.parametrize("path", REPLAYED)

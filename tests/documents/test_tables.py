@@ -10,8 +10,9 @@ import pytest
 from kvs.adapters.inbound.line_commands import COMMANDS as LINE_COMMANDS
 from kvs.adapters.storage import engines
 from kvs.adapters.storage.sqlite.engine import SqliteOptions
-from kvs.config import SETTINGS, Setting, settings_of
+from kvs.config import SETTINGS
 from kvs.domain import errors
+from kvs.setting import Setting, settings_of
 from kvs_wholefile import WholeFileOptions
 from tests.clients.wire import Reply, Typed, Wire
 from tests.contract.broken_engines import FAULTS
