@@ -15,6 +15,8 @@ from kvs.cli import commands
 
 from .harness import TIMEOUT_S, run_to_end
 
+pytestmark = pytest.mark.one_build
+
 PRINTING: Final[dict[str, tuple[str, ...]]] = {
     "config": (),
     "engines": (),

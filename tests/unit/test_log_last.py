@@ -13,6 +13,8 @@ import pytest
 
 import kvs
 
+pytestmark = pytest.mark.one_build
+
 ROOT = Path(kvs.__file__).parent
 PARTS = ("adapters", "application")
 LEVELS = ("debug", "info", "warning", "error", "critical")

@@ -14,6 +14,8 @@ from kvs.logs import make_logger
 from kvs.standard_streams import BackgroundStream, open_stderr, stderr_replaced
 from tests.integration.harness import TIMEOUT_S, polling
 
+pytestmark = pytest.mark.one_build
+
 PIPE_BYTES = 1 << 20
 
 
