@@ -13,11 +13,11 @@ from tests.seeds import SEED
 
 MOST_WORKERS = 16
 
-# ``fixed`` tries the same examples every time: what fails in CI fails for everybody, and the other way round.
+# The same examples in every run: what fails in CI fails for everybody, and the other way round.
 settings.register_profile(
-    "fixed", max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "ci", max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-# ``random`` looks for what no run has met yet: ``make fuzz``.
+# What no run has met yet: ``make fuzz``.
 settings.register_profile(
     "random",
     max_examples=int(os.environ.get("TEST_EXAMPLES", "1000")),
@@ -25,7 +25,7 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # A shell ignores Ctrl-C for what it starts in the background, and whoever is started by that would ignore it, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
