@@ -131,7 +131,7 @@ class Environment:
         if pip.returncode and was_whole and pip.returncode > 0 and not self._pip("check").returncode:
             self._whole.write_text(self._identity)  # nothing was changed yet, and what there is can still be used
         if pip.returncode and NETWORK.search(pip.stderr):
-            fail("no network, or no package index there: pip could not download what is needed. Run this again then.")
+            fail("no network, or no package index there: pip could not download what is needed. Run this again later.")
         if pip.returncode:
             fail(f"pip could not install {' '.join(what)}", pip.stdout + pip.stderr)
         self._whole.write_text(self._identity)
