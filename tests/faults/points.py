@@ -138,8 +138,8 @@ class Stage:
         with ServerProcess(directory, before=before) as server, ExitStack() as stack:
             listened = server.wait_for("listening")
             if listened and plays:
-                other = server.other_thread()
-                thread = server.pid if point.part == "loop" else other
+                folding = server.folding_thread()
+                thread = server.pid if point.part == "loop" else folding
                 stack.enter_context(strace.attached(fault, directory, thread))
                 with Players(server, progress) as players:
                     answered = players.play(SCRIPT)

@@ -127,12 +127,12 @@ class ServerProcess:
         with self._changed:
             return list(self._other_lines)
 
-    def other_thread(self) -> int:
-        """Return the number of its one thread but the first. Those of the start may take a moment to be gone."""
-        for _ in polling("the server has two threads"):
-            others = {int(task.name) for task in Path(f"/proc/{self.pid}/task").iterdir()} - {self.pid}
-            if len(others) == 1:
-                return others.pop()
+    def folding_thread(self) -> int:
+        """Return the number of the thread that folds. Those of the start may take a moment to be gone."""
+        for _ in polling("the server has three threads"):
+            threads = [*Path(f"/proc/{self.pid}/task").iterdir()]  # the oldest first: the loop, the log, the folding
+            if len(threads) == 3:
+                return int(threads[-1].name)
         raise AssertionError
 
     def _read_log(self) -> None:
