@@ -242,7 +242,8 @@ def verify(directory: str) -> None:
 @commands.command()
 @click.argument("directory", callback=_at_home)
 @click.argument("destination", callback=_at_home)
-def backup(directory: str, destination: str) -> None:
+@click.option("--incomplete", is_flag=True, help="Accept that commits are missing that had been acknowledged.")
+def backup(directory: str, destination: str, *, incomplete: bool) -> None:
     """Copy a data directory of the sqlite engine into a new one, as it is at one moment, and verify the copy.
 
     The server that is using it goes on meanwhile.
@@ -251,7 +252,7 @@ def backup(directory: str, destination: str) -> None:
     from kvs.care.progress import Progress  # noqa: PLC0415
 
     with Progress("Copying", 1, unit="pages") as progress:
-        sound = back_up(Path(directory), Path(destination), progress.reach)
+        sound = back_up(Path(directory), Path(destination), progress.reach, incomplete=incomplete)
     _echo_soundness(destination, sound)
 
 

@@ -13,7 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Final, TypeAlias
+from uuid import uuid4
 
+import msgspec
+
+from kvs.adapters.storage.sqlite.file import NAME
+from kvs.adapters.storage.sqlite.mark import mark_path, read_mark
 from tests.faults.recording import Create, Event, MakeDirectory, Remove, SyncBegun, SyncEnded, Truncate, Write
 
 KEEP_CHANCES: Final = (0.1, 0.5, 0.9)
@@ -143,9 +148,17 @@ def _apply(contents: bytearray, change: Write | Truncate) -> None:
 
 
 def lay_out(image: Image, directory: Path) -> None:
-    """Make a directory of an image. What is shared memory between processes does not outlast the machine."""
+    """Make a directory of an image, as another boot finds it: shared memory does not outlast the machine."""
     if image is not None:
         directory.mkdir()
         for name, contents in image.items():
             if not name.endswith("-shm"):
                 (directory / name).write_bytes(contents)
+        boot_anew(directory)
+
+
+def boot_anew(directory: Path) -> None:
+    """Have the mark of a data directory be one of an earlier boot of the machine."""
+    mark = read_mark(directory / NAME)
+    if mark is not None:
+        mark_path(directory / NAME).write_bytes(msgspec.structs.replace(mark, boot=uuid4().bytes).encoded())

@@ -39,7 +39,7 @@ CALLS: Final = (
 SENDS: Final = ("sendto", "sendmsg")
 """Besides ``write``, what replies can be sent with."""
 
-FILES: Final = ("kvs.db", "kvs.db-wal", "kvs.db-shm", "kvs.db-journal", "lock")
+FILES: Final = ("kvs.db", "kvs.db-wal", "kvs.db-shm", "kvs.db-journal", "kvs.db-mark", "lock")
 LONGEST_BYTES: Final = 1 << 24
 TIMEOUT_S: Final = 40.0
 

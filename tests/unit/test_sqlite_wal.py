@@ -87,6 +87,13 @@ def test_damage_to_the_head_of_the_log_is_found(log: Path) -> None:
         flip(log, at)
 
 
+@pytest.mark.parametrize("size", [HEADER_BYTES, 512, 4096, HEADER_BYTES + 2 * FRAME_BYTES])
+def test_a_beginning_of_zeros_before_anything_else_is_damage(log: Path, size: int) -> None:
+    """For SQLite syncs the head of a log before it writes what follows."""
+    log.write_bytes(bytes(size) + log.read_bytes()[size:])
+    assert find_damage(log) == 0
+
+
 def test_the_last_commit_may_have_been_torn(log: Path) -> None:
     """Nothing tells whether it had been finished."""
     before, end = ends_of_commits(log)[-2:]

@@ -14,9 +14,11 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.memory import MemoryStorage
-from kvs.adapters.storage.sqlite.data_dir import locked_data_dir
-from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, NAME, Durability, connect, described, open_database
+from kvs.adapters.storage.sqlite.data_dir import LOCK_NAME, locked_data_dir, require_writable, tighten
+from kvs.adapters.storage.sqlite.database import Database
+from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, FILE_ENDS, Durability, database_in, described
 from kvs.adapters.storage.sqlite.folding import Folding
+from kvs.adapters.storage.sqlite.inspection import inspected
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
 from kvs.adapters.storage.sqlite.reading import CorruptionError, Reader, check_structure
 from kvs.adapters.storage.sqlite.wal import cut_log
@@ -57,27 +59,37 @@ class SqliteOptions(msgspec.Struct, frozen=True):
 def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger) -> Iterator[Storage]:
     if not settings.data_dir:
         raise ConfigError("data_dir: the sqlite engine needs a directory for its files; give one: --data-dir DIR")
-    with locked_data_dir(settings.data_dir) as directory:
-        path = directory / NAME
+    _check_sizes(settings)
+    with locked_data_dir(settings.data_dir) as lock:
+        path = database_in(lock.path)
+        memory = MemoryStorage(settings.max_data_bytes, settings.max_history_bytes)
+        loaded = _load(memory, path, options.durability, log)
+        files = [lock.path / LOCK_NAME, *(path.with_name(path.name + end) for end in FILE_ENDS)]
+        require_writable(lock.path, *files)
+        lock.accept()
+        tighten(files)
         if options.durability == "full":
-            cut_log(path)
-        with (
-            closing(open_database(path, options.durability)) as connection,
-            closing(connect(path, options.durability)) as background,
-        ):
-            _check_sizes(settings, connection)
-            memory = MemoryStorage(settings.max_data_bytes, settings.max_history_bytes)
-            reader = Reader(connection)
-            _read(memory, reader, background, path, log)
+            cut_log(path, loaded.log_end)
+        with closing(Database(path, lock.path, options.durability, loaded.last_seq)) as database:
             journal = SqliteJournal(
-                connection,
+                database.connection,
                 path,
-                last_seq=reader.last_seq,
-                rows=reader.journal_rows,
-                row_bytes=reader.journal_bytes,
+                last_seq=loaded.last_seq,
+                rows=loaded.journal_rows,
+                row_bytes=loaded.journal_bytes,
                 max_bytes=options.max_journal_bytes,
+                durability=options.durability,
+                mark=database.mark,
             )
-            folding = Folding(background, path, journal, options.durability, options.max_journal_bytes, log)
+            folding = Folding(
+                database.background,
+                path,
+                journal,
+                options.durability,
+                options.max_journal_bytes,
+                log,
+                database.watch,
+            )
             storage = JournaledStorage(memory, journal)
             folding.start()
             try:
@@ -85,6 +97,8 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
             finally:
                 folding.stop()
                 storage.close()
+                if not journal.failed:
+                    database.end()
 
 
 SQLITE: Final = Engine(
@@ -95,17 +109,67 @@ SQLITE: Final = Engine(
 )
 
 
-def _check_sizes(settings: Settings, connection: sqlite3.Connection) -> None:
-    most = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - ROW_ROOM_BYTES - settings.max_key_bytes
+def _check_sizes(settings: Settings) -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        most = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - ROW_ROOM_BYTES - settings.max_key_bytes
     if settings.max_value_bytes > most:
         raise ConfigError(f"max_value_bytes: the sqlite engine stores no more than {most} bytes in a value")
 
 
+class _Loaded(msgspec.Struct, frozen=True):
+    """What was found in the files, as :class:`Reader` tells it; all zero if there were none.
+
+    Attributes:
+        log_end: Where the last commit in the log ends.
+    """
+
+    entries: int = 0
+    journal_rows: int = 0
+    journal_bytes: int = 0
+    read_bytes: int = 0
+    last_seq: int = 0
+    log_end: int = 0
+
+
+def _load(memory: MemoryStorage, path: Path, durability: Durability, log: FilteringBoundLogger) -> _Loaded:
+    """Fill the memory engine from files that nobody uses, and change nothing.
+
+    Raises:
+        StorageOpenError: They are damaged, not ours, or not complete.
+    """
+    started_s = time.monotonic()
+    loaded = _Loaded()
+    try:
+        with inspected(path, synced=durability == "full") as inspection:
+            if inspection is not None:
+                reader = Reader(inspection.connection)
+                with closing(inspection.connect()) as other:
+                    _read(memory, reader, other, path, inspection.name, log, started_s)
+                inspection.require_all(reader.last_seq)
+                loaded = _Loaded(
+                    reader.entries,
+                    reader.journal_rows,
+                    reader.journal_bytes,
+                    reader.read_bytes,
+                    reader.last_seq,
+                    inspection.log_end,
+                )
+    except (OSError, *DATABASE_ERRORS) as error:
+        raise StorageOpenError(f"{path}: cannot be opened: {described(error)}; nothing was changed") from None
+    _tell(log, "loaded", loaded, started_s)
+    return loaded
+
+
 def _read(
-    memory: MemoryStorage, reader: Reader, other: sqlite3.Connection, path: Path, log: FilteringBoundLogger
+    memory: MemoryStorage,
+    reader: Reader,
+    other: sqlite3.Connection,
+    path: Path,
+    name: str,
+    log: FilteringBoundLogger,
+    started_s: float,
 ) -> None:
     """Fill the memory engine from the file, while another thread checks how the file hangs together."""
-    started_s = time.monotonic()
     failures: list[Exception] = []
     done = Event()
 
@@ -137,13 +201,12 @@ def _read(
         threads[1].join()
     if failures:
         raise StorageOpenError(
-            f"{path}: is damaged: {described(failures[0])}; nothing was changed. Restore a backup, or see what is left "
+            f"{name}: is damaged: {described(failures[0])}; nothing was changed. Restore a backup, or see what is left "
             f"with: kvs verify {path.parent}"
         )
-    _tell(log, "loaded", reader, started_s)
 
 
-def _tell(log: FilteringBoundLogger, event: str, reader: Reader, started_s: float) -> None:
+def _tell(log: FilteringBoundLogger, event: str, reader: Reader | _Loaded, started_s: float) -> None:
     seconds = time.monotonic() - started_s
     rows = reader.entries + reader.journal_rows
     log.info(

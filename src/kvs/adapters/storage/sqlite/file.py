@@ -1,17 +1,23 @@
 """The database file: where it is, what it looks like, and how it is opened."""
 
+import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from zlib import crc32
 
-from kvs.adapters.storage.sqlite.data_dir import sync_path
+from kvs.adapters.storage.sqlite import instance
+from kvs.adapters.storage.sqlite.data_dir import FILE_MODE, sync_path
 from kvs.domain.values import Key, Value
 from kvs.engine import StorageOpenError
 
 Durability: TypeAlias = Literal["full", "normal", "off"]
 
 NAME: Final = "kvs.db"
+FILE_ENDS: Final = ("", "-wal", "-shm", "-journal", "-mark")
+"""Behind the name of the database, these make the names of all its files."""
+
 APPLICATION_ID: Final = 0x6B767321  # "kvs!", which file(1) can show
 FORMAT: Final = 1
 
@@ -36,6 +42,7 @@ CREATE VIEW data AS
   SELECT key, value FROM entries WHERE key NOT IN (SELECT key FROM journal)
   UNION ALL
   SELECT key, value FROM journal WHERE seq IN (SELECT max(seq) FROM journal GROUP BY key) AND value IS NOT NULL;
+{instance.SCHEMA}
 COMMIT;
 """  # noqa: S608  # made of constants
 """``folded``: up to which row of the journal all is in ``entries``, how many those are, and the sum of their checksums.
@@ -46,6 +53,12 @@ def checksum_of(key: Key, value: Value | None) -> int:
     """Return the checksum of a row: CRC-32 of key and value, inverted for a delete."""
     checksum = crc32(key)
     return checksum ^ 0xFFFFFFFF if value is None else crc32(value, checksum)
+
+
+def database_in(directory: Path) -> Path:
+    """Return where the database of a data directory is: all its files are beside it, also if the name is a link."""
+    path = directory / NAME
+    return path.resolve() if path.is_symlink() else path
 
 
 def described(error: Exception) -> str:
@@ -67,14 +80,15 @@ def open_database(path: Path, durability: Durability) -> sqlite3.Connection:
     Raises:
         StorageOpenError: It cannot be opened, or is not ours.
     """
+    with suppress(OSError):  # SQLite will say what is wrong; it would let others read what it makes
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
     connection = connect(path, durability)
     try:
-        version = _version(connection)
-        if version is None:
+        if not check_format(connection, path):
+            connection.execute("PRAGMA synchronous = FULL")
             connection.executescript(SCHEMA)
+            connection.execute(f"PRAGMA synchronous = {durability.upper()}")
             sync_path(path.parent)  # or the file's name might not outlast a power cut
-        elif version != FORMAT:
-            raise StorageOpenError(f"{path}: has format {version}; this version of kvs knows format {FORMAT}")
     except (*DATABASE_ERRORS, OSError) as error:
         connection.close()
         raise StorageOpenError(f"{path}: cannot be opened: {described(error)}") from None
@@ -130,16 +144,27 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
         try:
-            version = _version(connection)
+            if not check_format(connection, path):
+                raise StorageOpenError(f"{path}: is empty")
         except BaseException:
             connection.close()
             raise
     except DATABASE_ERRORS as error:
         raise StorageOpenError(f"{path}: cannot be read: {described(error)}") from None
-    if version != FORMAT:
-        connection.close()
-        raise StorageOpenError(f"{path}: has format {version}; this version of kvs knows format {FORMAT}")
     return connection
+
+
+def check_format(connection: sqlite3.Connection, path: Path) -> bool:
+    """Return whether a database is one of ours; false if it is empty.
+
+    Raises:
+        StorageOpenError: It has another format.
+        sqlite3.DatabaseError: It is the database of another program.
+    """
+    version = _version(connection)
+    if version not in (None, FORMAT):
+        raise StorageOpenError(f"{path}: has format {version}; this version of kvs knows format {FORMAT}")
+    return version is not None
 
 
 def _version(connection: sqlite3.Connection) -> int | None:

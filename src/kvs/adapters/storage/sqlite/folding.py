@@ -22,7 +22,9 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.sqlite.data_dir import sync_path
 from kvs.adapters.storage.sqlite.file import BUSY_TIMEOUT_S, Durability, described
-from kvs.adapters.storage.sqlite.journal import ROW_OVERHEAD_BYTES, SqliteJournal
+from kvs.adapters.storage.sqlite.journal import ROW_OVERHEAD_BYTES, JournalError, SqliteJournal
+from kvs.adapters.storage.sqlite.wal import log_path
+from kvs.adapters.storage.sqlite.watch import FileWatch
 
 SLICE_BYTES: Final = 256 << 10
 """What is folded in one transaction: about 2 ms."""
@@ -56,6 +58,9 @@ WAKE_S: Final = 0.1
 SYNC_S: Final = 0.5
 """How often what was committed is synced, if commits do not wait for that. A power cut may take this, and what the sync
 itself takes: about a second."""
+
+WATCH_S: Final = 0.5
+"""How often the files are looked at, whether they are still there."""
 
 SLICES_BETWEEN_CHECKPOINTS: Final = 32
 """How many slices may be folded before the log is copied: keys far apart dirty a page each, 25 MiB in all."""
@@ -96,6 +101,7 @@ class Folding:
         durability: Of the database.
         max_journal_bytes: How much may wait to be folded.
         log: For what takes long and what fails.
+        watch: Notices when the files are not the right ones any more.
     """
 
     def __init__(
@@ -106,16 +112,18 @@ class Folding:
         durability: Durability,
         max_journal_bytes: int,
         log: FilteringBoundLogger,
+        watch: FileWatch | None = None,
     ) -> None:
         self._connection = connection
-        self._log_path = path.with_name(path.name + "-wal")
+        self._log_path = log_path(path)
         self._journal = journal
         self._syncs = durability == "normal"
         self._portion_bytes = max_journal_bytes // PORTIONS
         self._log = log
         self._stopping = Event()
-        self._synced_seq = journal.last_seq
+        self._watch = watch
         self._sync_due_s = 0.0
+        self._watch_due_s = 0.0
         self._thread = Thread(target=self._run, name="kvs-folding", daemon=True)
 
     def start(self) -> None:
@@ -138,12 +146,13 @@ class Folding:
                     self.fold()
                 if journal.log_bytes >= self._portion_bytes:
                     self.checkpoint()
-                self._sync_now_and_then()
+                self._look_now_and_then()
             except Exception as error:  # noqa: BLE001  # whatever it is, nothing may be acknowledged after it
                 with journal.turn:
                     journal.fail(error)
                     journal.turn.notify_all()
-                self._log.error("folding_failed", reason=described(error), exc_info=error)
+                if not isinstance(error, JournalError):  # else it is told of as what it is, when the server stops
+                    self._log.error("folding_failed", reason=described(error), exc_info=error)
                 return
 
     def fold(self) -> None:
@@ -200,7 +209,7 @@ class Folding:
             took_s = time.monotonic() - started_s
         if self._journal.waiting_bytes < URGENT * self._portion_bytes:
             self._stopping.wait(took_s)
-        self._sync_now_and_then()
+        self._look_now_and_then()
 
     def _fold_slice(self, first: int, last: int) -> None:
         """Bring the entries of neighbouring keys up to date."""
@@ -227,9 +236,16 @@ class Folding:
         journal.turn.notify_all()
         return int(rows)
 
-    def _sync_now_and_then(self) -> None:
-        seq, now_s = self._journal.last_seq, time.monotonic()
-        if self._syncs and seq != self._synced_seq and now_s >= self._sync_due_s:
+    def _look_now_and_then(self) -> None:
+        """Look at the files, and sync what was committed, each when it is due."""
+        journal, now_s = self._journal, time.monotonic()
+        if self._watch is not None and now_s >= self._watch_due_s:
+            with journal.turn:
+                self._watch.check()
+            self._watch_due_s = now_s + WATCH_S
+        seq = journal.last_seq
+        if self._syncs and seq != journal.synced_seq and now_s >= self._sync_due_s:
             sync_path(self._log_path)
-            self._synced_seq = seq
+            with journal.turn:
+                journal.note_synced(seq)
             self._sync_due_s = now_s + SYNC_S

@@ -7,7 +7,8 @@ from threading import Condition
 from typing import Final, final
 
 from kvs.adapters.storage.journaled import Row
-from kvs.adapters.storage.sqlite.file import checksum_of, described
+from kvs.adapters.storage.sqlite.file import Durability, checksum_of, described
+from kvs.adapters.storage.sqlite.mark import MarkFile
 
 ROW_OVERHEAD_BYTES: Final = 32
 COMMIT_OVERHEAD_BYTES: Final = 8192
@@ -29,27 +30,41 @@ class SqliteJournal:
         rows: How many rows there are.
         row_bytes: What those hold.
         max_bytes: How much may wait to be folded before commits wait for the folding.
+        durability: Of the database.
+        mark: Is told how far the journal has come.
 
     Attributes:
         turn: To be held by whoever writes to the database. What waits there for room is told when there is some.
         work: Called, without waiting for anything, after each commit; the folding listens.
         last_seq: Number of the last row that was committed.
+        synced_seq: Number of the last row that was synced.
         waiting_rows: How many rows have not been folded.
         waiting_bytes: What they hold.
         log_bytes: About what has gone into the write-ahead log since its last checkpoint.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, path: Path, last_seq: int, rows: int, row_bytes: int, max_bytes: int
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        last_seq: int,
+        rows: int,
+        row_bytes: int,
+        max_bytes: int,
+        durability: Durability = "full",
+        mark: MarkFile | None = None,
     ) -> None:
         self.turn = Condition()
         self.last_seq = last_seq
+        self.synced_seq = last_seq
         self.waiting_rows = rows
         self.waiting_bytes = row_bytes + rows * ROW_OVERHEAD_BYTES
         self.log_bytes = 0
         self._connection = connection
         self._path = path
         self._max_bytes = max_bytes
+        self._syncs = durability == "full"
+        self._mark = mark
         self._failure: str = ""
 
     def append(self, batch: list[Row]) -> None:
@@ -68,6 +83,8 @@ class SqliteJournal:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.executemany("INSERT INTO journal VALUES (?, ?, ?, ?)", rows)
                 self._connection.execute("COMMIT")
+                self.last_seq += len(rows)
+                self.note_synced(self.last_seq if self._syncs else self.synced_seq)
             except Exception as error:
                 self.fail(error)
                 raise JournalError(self._failure) from error
@@ -76,10 +93,19 @@ class SqliteJournal:
                 size += len(key) + ROW_OVERHEAD_BYTES
                 if value is not None:
                     size += len(value)
-            self.last_seq += len(rows)
             self.waiting_rows += len(rows)
             self.waiting_bytes += size
             self.log_bytes += size + COMMIT_OVERHEAD_BYTES
+
+    def note_synced(self, seq: int) -> None:
+        """Note up to which row everything was synced, and tell the mark how far the journal has come.
+
+        Raises:
+            OSError: The mark cannot be written.
+        """
+        self.synced_seq = seq
+        if self._mark is not None:
+            self._mark.write(self.last_seq, seq)
 
     def check(self) -> None:
         """See :class:`kvs.adapters.storage.journaled.Journal`.
@@ -92,7 +118,12 @@ class SqliteJournal:
 
     def fail(self, error: Exception) -> None:
         """Let nothing be written any more; the first failure is the one that is told."""
+        if isinstance(error, JournalError):  # the files are not ours any more
+            self._failure = self._failure or str(error)
+            return
         self._failure = self._failure or f"{self._path}: cannot be written: {described(error)}"
+        if self._mark is not None:
+            self._mark.give_back()
 
     @property
     def failed(self) -> bool:

@@ -7,11 +7,13 @@ by SQLite's own ``quick_check``.
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from typing import final
 from zlib import crc32
 
 from kvs.adapters.storage.journaled import Row
-from kvs.adapters.storage.sqlite.file import checksum_of
+from kvs.adapters.storage.sqlite.file import SCHEMA, checksum_of
+from kvs.adapters.storage.sqlite.instance import TABLE as INSTANCE
 
 
 class CorruptionError(Exception):
@@ -45,6 +47,7 @@ class Reader:
             CorruptionError: A row is damaged or missing.
             sqlite3.Error: The file is damaged otherwise, or cannot be read.
         """
+        check_schema(self._connection)
         rows = self._connection.execute("SELECT through_seq, entries, checksums FROM folded").fetchall()
         if len(rows) != 1 or not all(type(figure) is int for figure in rows[0]):
             raise CorruptionError("table folded does not have its one row")
@@ -91,6 +94,23 @@ class Reader:
             self.read_bytes += size
             yield key, value
         self.last_seq = through_seq if expected is None else max(expected - 1, through_seq)
+
+
+def check_schema(connection: sqlite3.Connection) -> None:
+    """Check that tables and views are as they were made; there may be others.
+
+    Raises:
+        CorruptionError: They are not.
+        sqlite3.Error: The file is damaged otherwise, or cannot be read.
+    """
+    query = "SELECT name, type, sql FROM sqlite_schema"
+    with closing(sqlite3.connect(":memory:")) as made:
+        made.executescript(SCHEMA)
+        expected = made.execute(query).fetchall()
+    found = {name: rest for name, *rest in connection.execute(query)}
+    for name, *rest in expected:
+        if found.get(name) != rest and not (name == INSTANCE and name not in found):  # version 0.1.0 does not make that
+            raise CorruptionError(f"{rest[0]} {name} is missing or damaged")
 
 
 def check_structure(connection: sqlite3.Connection) -> None:

@@ -2,13 +2,46 @@
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 from kvs.adapters.storage.sqlite.wal_scan import scan_log
 from kvs.engine import StorageOpenError
 
 
+def log_path(path: Path) -> Path:
+    """Return where the write-ahead log of a database is."""
+    return path.with_name(path.name + "-wal")
+
+
+def read_log(path: Path) -> tuple[int | None, int]:
+    """Return where the log is damaged, if it is, and where its last commit ends.
+
+    No connection may have the database open.
+
+    Raises:
+        StorageOpenError: It cannot be read.
+    """
+    try:
+        return scan_log(log_path(path))
+    except OSError as error:
+        raise StorageOpenError(f"{log_path(path)}: cannot be read: {error.strerror or error}") from None
+
+
+def refuse_log(path: Path, damage: int) -> NoReturn:
+    """Refuse a log whose every commit was synced.
+
+    Raises:
+        StorageOpenError: It is damaged at that byte.
+    """
+    raise StorageOpenError(
+        f"{log_path(path)}: is damaged at byte {damage}, before commits that had been acknowledged; nothing was "
+        "changed. Restore a backup; or, if the machine lost power while durability was not full, start with that "
+        "durability"
+    )
+
+
 def check_log(path: Path) -> int:
-    """Check the write-ahead log of a database that no connection has open, and whose every commit was synced.
+    """Check the log of a database that no connection has open, and whose every commit was synced.
 
     Returns:
         Where its last commit ends, in bytes from its beginning.
@@ -16,40 +49,31 @@ def check_log(path: Path) -> int:
     Raises:
         StorageOpenError: It is damaged, or cannot be read.
     """
-    log_path = _log_of(path)
-    try:
-        damage, end = scan_log(log_path)
-    except OSError as error:
-        raise StorageOpenError(f"{log_path}: cannot be read: {error.strerror or error}") from None
+    damage, end = read_log(path)
     if damage is not None:
-        raise StorageOpenError(
-            f"{log_path}: is damaged at byte {damage}, before commits that had been acknowledged; nothing was changed. "
-            "Restore a backup; or, if the machine lost power while durability was not full, start with that durability"
-        )
+        refuse_log(path, damage)
     return end
 
 
-def cut_log(path: Path) -> None:
-    """Check a log likewise, and cut off what is behind its last commit: what there is of one that never finished.
+def cut_log(path: Path, end: int) -> None:
+    """Cut off what is behind the last commit of a log: what there is of one that never finished.
 
     The next commits would be written over it. If one of them did not finish either, the rest of the first would seem to
     follow it, as if it had.
 
+    Args:
+        path: Of the database.
+        end: Where the last commit ends.
+
     Raises:
-        StorageOpenError: It is damaged, or cannot be read or written to.
+        StorageOpenError: It cannot be written to.
     """
-    end = check_log(path)
-    log_path = _log_of(path)
     try:
-        with log_path.open("r+b") as file:
+        with log_path(path).open("r+b") as file:
             if file.seek(0, os.SEEK_END) > end:
                 file.truncate(end)
                 os.fsync(file.fileno())
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise StorageOpenError(f"{log_path}: cannot be written to: {error.strerror or error}") from None
-
-
-def _log_of(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
+        raise StorageOpenError(f"{log_path(path)}: cannot be written to: {error.strerror or error}") from None

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
 
 _HEADER: Final = struct.Struct(">8I")
+HEADER_BYTES: Final = _HEADER.size
 _FRAME: Final = struct.Struct(">6I")
 _SALTS_AT: Final = 8
 SECTOR_BYTES: Final = 512
 """What a disk writes whole or not at all."""
+
+_CHUNK_BYTES: Final = 1 << 20
 
 _MAGIC: Final = 0x377F0682  # the lowest bit says in which byte order checksums read their input
 
@@ -42,7 +45,7 @@ def scan_log(path: Path) -> tuple[int | None, int]:
     with file:
         header = file.read(_HEADER.size)
         if not header.strip(b"\0"):
-            return None, 0  # nothing has reached the disk since it was made
+            return (None, 0) if _is_blank(file) else (0, 0)  # the head is synced before anything follows it
         if len(header) < _HEADER.size:
             return 0, 0
         magic, _, page_bytes, _, salt1, salt2, *checksum = _HEADER.unpack(header)
@@ -78,6 +81,14 @@ def _scan_frames(
         elif size_after_commit and current and not torn:
             finished = True
         checksum = (expected[0], expected[1])
+
+
+def _is_blank(file: BinaryIO) -> bool:
+    """Return whether the rest of a file is zeros, as when nothing has reached the disk since it was made."""
+    while chunk := file.read(_CHUNK_BYTES):
+        if chunk.strip(b"\0"):
+            return False
+    return True
 
 
 def _checksum(data: bytes, start: tuple[int, int], *, swap: bool) -> tuple[int, int]:

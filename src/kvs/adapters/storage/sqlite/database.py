@@ -1,0 +1,77 @@
+"""A database that a server has in use: its connections, its mark, and the watch over its files."""
+
+import sqlite3
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import Final, final
+
+from kvs.adapters.storage.sqlite.file import (
+    DATABASE_ERRORS,
+    Durability,
+    connect,
+    connect_to_read,
+    described,
+    open_database,
+)
+from kvs.adapters.storage.sqlite.instance import begin_session, end_session
+from kvs.adapters.storage.sqlite.journal import JournalError
+from kvs.adapters.storage.sqlite.watch import FileWatch
+from kvs.engine import StorageOpenError
+
+
+@final
+class Database:
+    """The database, accepted and taken into use; it is made if there is none.
+
+    Args:
+        path: Where it is.
+        directory: The data directory.
+        durability: How commits are synced.
+        last_seq: Number of the journal's last row, as it was when it was accepted.
+
+    Attributes:
+        connection: For commits.
+        background: For folding and checkpoints.
+        mark: Is to be told of every commit.
+        watch: Notices when the files are not the right ones any more.
+
+    Raises:
+        StorageOpenError: It cannot be opened, or not be written to.
+    """
+
+    def __init__(self, path: Path, directory: Path, durability: Durability, last_seq: int) -> None:
+        with ExitStack() as stack:
+            self.watch: Final = stack.enter_context(closing(FileWatch(path, directory)))
+            self._keeper = stack.enter_context(ExitStack())
+            self.connection: Final = stack.enter_context(closing(open_database(path, durability)))
+            # The last connection to be closed copies the log and deletes it, unless it can only read: so this one makes
+            # sure that after a failure everything stays as it is.
+            self._keeper.enter_context(closing(connect_to_read(path)))
+            self.background: Final = stack.enter_context(closing(connect(path, durability)))
+            try:
+                _require_unchanged(self.connection, path, last_seq)
+                self.mark: Final = stack.enter_context(closing(begin_session(self.connection, path, last_seq)))
+                self.connection.execute(f"PRAGMA synchronous = {durability.upper()}")
+                self.watch.begin(self.connection)
+            except (OSError, *DATABASE_ERRORS) as error:
+                raise StorageOpenError(f"{path}: cannot be taken into use: {described(error)}") from None
+            self._stack = stack.pop_all()
+
+    def end(self) -> None:
+        """End in an orderly way: leave a database that says so, and no log. What fails is left to the next start."""
+        with suppress(JournalError, OSError, *DATABASE_ERRORS):
+            self.watch.check()
+            end_session(self.connection)
+            self._keeper.close()
+
+    def close(self) -> None:
+        """Release everything."""
+        self._stack.close()
+
+
+def _require_unchanged(connection: sqlite3.Connection, path: Path, last_seq: int) -> None:
+    """Refuse a database that is not what was read before it was opened for writing."""
+    query = "SELECT max(through_seq, (SELECT coalesce(max(seq), 0) FROM journal)) FROM folded"
+    ((found,),) = connection.execute(query).fetchall()
+    if found != last_seq:
+        raise StorageOpenError(f"{path}: was changed by another program while it was read; start again")
