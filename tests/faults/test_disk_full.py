@@ -1,21 +1,28 @@
 """A disk that is really full: a small file system of its own, filled under load, then made larger."""
 
+import json
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from tests.faults.ledger import Progress
 from tests.faults.points import HISTORY, SCRIPT
 from tests.faults.recovery import recover
-from tests.faults.server import Players, ServerProcess
+from tests.faults.server import TIMEOUT_S, Players, ServerProcess
+from tests.integration.harness import polling
 
 FULL: Final = "database or disk is full"
 SIZES: Final = ("512k", "1m", "1500k")
 """With the smallest the first commits do not fit, with the largest the database, its log and some of what is folded do;
 all of the script would take more than twice as much."""
+
+BLOCK_BYTES: Final = 4096
 
 
 @pytest.fixture
@@ -58,3 +65,50 @@ def test_filled_under_load(small_disk: Path) -> None:
         assert server.wait_for("listening"), server.other_lines
         assert server.stop() == 0
     assert HISTORY.objection(recover(directory, use=True), progress.acknowledged) is None
+
+
+@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+def test_data_and_log_on_one_full_disk(small_disk: Path) -> None:
+    """With no byte left for the log either, the reason is logged, and the exit code is 1."""
+    directory, log = small_disk / "data", small_disk / "log"
+    command = [sys.executable, "-m", "kvs", "--port", "0", "--log-format", "json", "--storage", "sqlite"]
+    with log.open("ab") as output:
+        server = subprocess.Popen([*command, "--data-dir", str(directory)], stdin=subprocess.DEVNULL, stderr=output)
+    try:
+        for _ in polling("the server listens"):
+            listening = [event for event in events_of(log) if event["event"] == "listening"]
+            if listening:
+                break
+        with (
+            socket.create_connection(("127.0.0.1", listening[0]["port"]), TIMEOUT_S) as sock,
+            sock.makefile("rb") as replies,
+        ):
+            sock.sendall(b"PUT before value\n")
+            assert replies.readline() == b'{"status": "Ok"}\n'
+            fill(small_disk, log)
+            sock.sendall(b"PUT after %b\n" % (b"value" * 20_000))
+            assert replies.readline() == b""
+        assert server.wait(TIMEOUT_S) == 1
+    finally:
+        server.kill()
+        server.wait()
+    (failure,) = [event for event in events_of(log) if event["event"] == "sync_failed"]
+    assert str(directory / "kvs.db") in failure["reason"]
+    assert FULL in failure["reason"]
+    (small_disk / "filler").unlink()
+    assert recover(directory) == {b"before": b"value"}
+
+
+def events_of(log: Path) -> list[dict[str, Any]]:
+    """Return the events in a file so far."""
+    lines = log.read_text().split("\n")[:-1]
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def fill(disk: Path, log: Path) -> None:
+    """Leave no room on a disk, and none in the last block of a log."""
+    with log.open("ab") as file:
+        file.write(b"\n" * (-log.stat().st_size % BLOCK_BYTES))
+    with (disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(BLOCK_BYTES))
