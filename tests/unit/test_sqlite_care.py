@@ -163,6 +163,25 @@ def test_commits_that_are_missing_can_be_done_without(tmp_path: Path) -> None:
     assert stored(tmp_path / "copy") == {b"k": b"1"}
 
 
+def test_commits_behind_damage_can_be_done_without(tmp_path: Path) -> None:
+    """What the log has before it is copied, if that is asked for."""
+    with opened(tmp_path / "data") as storage:
+        for number in range(20):
+            storage.put(b"k%02d" % number, b"v" * 100)
+            storage.sync()
+        shutil.copytree(tmp_path / "data", tmp_path / "left")
+    log = tmp_path / "left" / f"{NAME}-wal"
+    damaged = bytearray(log.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    log.write_bytes(damaged)
+    with pytest.raises(StorageOpenError, match=r"is damaged at byte .*kvs backup --incomplete"):
+        back_up(tmp_path / "left", tmp_path / "copy", lambda *_: None)
+    back_up(tmp_path / "left", tmp_path / "copy", lambda *_: None, incomplete=True)
+    found = sorted(stored(tmp_path / "copy"))
+    assert 0 < len(found) < 20
+    assert found == [b"k%02d" % number for number in range(len(found))]
+
+
 @pytest.mark.parametrize("mode", [0o755, 0o777])
 def test_nobody_else_can_read_a_file(tmp_path: Path, mode: int) -> None:
     """Neither in a directory that others may enter, nor in a backup there, whatever the umask; nor what was once."""

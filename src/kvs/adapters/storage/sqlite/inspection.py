@@ -15,11 +15,9 @@ from typing import Final, final
 from kvs.adapters.storage.sqlite.file import check_format
 from kvs.adapters.storage.sqlite.instance import Instance, read_instance
 from kvs.adapters.storage.sqlite.mark import Mark, mark_path, read_mark
-from kvs.adapters.storage.sqlite.wal import log_path, read_log, refuse_log
+from kvs.adapters.storage.sqlite.wal import ADVICE, log_path, read_log, refuse_log
 from kvs.adapters.storage.sqlite.wal_scan import HEADER_BYTES
 from kvs.engine import StorageOpenError
-
-ADVICE: Final = "Restore a backup; or copy what there is into a new directory: kvs backup --incomplete DIR NEW"
 
 _DATABASE_MAGIC: Final = b"SQLite format 3\0"
 _JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")

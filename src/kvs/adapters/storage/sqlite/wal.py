@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from kvs.adapters.storage.sqlite.wal_scan import scan_log
 from kvs.engine import StorageOpenError
+
+ADVICE: Final = "Restore a backup; or copy what there is into a new directory: kvs backup --incomplete DIR NEW"
 
 
 def log_path(path: Path) -> Path:
@@ -35,8 +37,7 @@ def refuse_log(path: Path, damage: int) -> NoReturn:
     """
     raise StorageOpenError(
         f"{log_path(path)}: is damaged at byte {damage}, before commits that had been acknowledged; nothing was "
-        "changed. Restore a backup; or, if the machine lost power while durability was not full, start with that "
-        "durability"
+        f"changed. {ADVICE}. If the machine lost power while durability was not full, start with that durability"
     )
 
 
