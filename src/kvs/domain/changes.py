@@ -8,7 +8,6 @@ for the one it would be given.)
 Numbers are stored as text, as Redis stores them, and errors have its wording, for its clients know them by that.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -28,6 +27,9 @@ Updated: TypeAlias = tuple[Value | None, Value | None]
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**63 - 1
 
+SMALL_MIN: Final = -(2**31)
+SMALL_MAX: Final = 2**31 - 1
+
 _REGISTER: Final = 2**62 - 1
 """Largest whole number that the compiler keeps in a register: to compare beyond it takes ten times as long."""
 
@@ -35,17 +37,6 @@ _INTEGER_BYTES: Final = 20
 """Longest number of 64 bits. What is longer is not even tried: the time to read a number grows as its square."""
 
 _ZERO: Final = 48
-
-_FLOAT_DIGITS: Final = 17
-"""Digits behind the point, as in Redis."""
-
-_FLOAT_EXPONENT: Final = 308
-"""Largest power of ten, that of a double, and smallest but for the sign. Every zero of it is stored."""
-
-_FLOAT_BYTES: Final = _FLOAT_EXPONENT + _FLOAT_DIGITS + 3
-"""Longest number: what a sum can be as text, with its sign, its first digit and its point."""
-
-_FLOAT: Final = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
 
 
 def integer(text: bytes) -> int:
@@ -74,6 +65,18 @@ def integer(text: bytes) -> int:
             if INTEGER_MIN <= number <= INTEGER_MAX and b"%d" % number == text:
                 return number
     raise UsageError("value is not an integer or out of range")
+
+
+def small_integer(text: bytes) -> int:
+    """Return a whole number of 32 bits.
+
+    Raises:
+        UsageError: The text is none.
+    """
+    number = integer(text)
+    if not SMALL_MIN <= number <= SMALL_MAX:
+        raise UsageError(f"value is out of range, value must between {SMALL_MIN} and {SMALL_MAX}")
+    return number
 
 
 def section(value: Value, first: int, last: int) -> Value:
@@ -203,9 +206,7 @@ class Add:
 
 @dataclass(init=False)
 class AddFloat:
-    """Add to a decimal number; an absent key counts as 0.
-
-    The sum is exact to 17 digits behind the point, and written without an exponent.
+    """Add to a decimal number, as Redis does, in floating point of 80 bits; an absent key counts as 0.
 
     Attributes:
         amount: The number as text.
@@ -218,28 +219,9 @@ class AddFloat:
 
     def __call__(self, old: Value | None) -> Pending | None:
         """See :data:`Change`."""
-        from decimal import ROUND_HALF_EVEN, Context, Decimal  # noqa: PLC0415  # of use to few
+        from kvs.domain.floats import total  # noqa: PLC0415  # of use to few
 
-        numbers = [Decimal(_float_text(text)) for text in (b"0" if old is None else old, self.amount)]
-        if any(number and abs(number.adjusted()) > _FLOAT_EXPONENT for number in numbers):
-            raise _not_a_float()
-        exact = Context(prec=2 * (_FLOAT_EXPONENT + _FLOAT_BYTES), rounding=ROUND_HALF_EVEN)
-        total = exact.add(numbers[0], numbers[1]).quantize(Decimal(1).scaleb(-_FLOAT_DIGITS), context=exact)
-        if total.adjusted() > _FLOAT_EXPONENT:
-            raise UsageError("increment would produce NaN or Infinity")
-        text = f"{total:f}".rstrip("0").rstrip(".")
-        return b"0" if text == "-0" else text.encode()
-
-
-def _float_text(text: bytes) -> str:
-    """Return a number as text that is safe to read."""
-    if len(text) > _FLOAT_BYTES or not _FLOAT.fullmatch(text):
-        raise _not_a_float()
-    return text.decode()
-
-
-def _not_a_float() -> UsageError:
-    return UsageError("value is not a valid float")
+        return total(b"0" if old is None else old, self.amount)
 
 
 def _check_length(length: int, max_bytes: int) -> None:
