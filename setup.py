@@ -34,10 +34,14 @@ HOT_MODULES = [
     "adapters/storage/key_tree",
     "adapters/storage/memory",
     "adapters/storage/sqlite/wal_scan",  # reads every byte of a log
+    "adapters/inbound/resp/catalogue",
+    "adapters/inbound/resp/client_line",
     "adapters/inbound/resp/clients",
+    "adapters/inbound/resp/connecting",
     "adapters/inbound/resp/connection",
     "adapters/inbound/resp/containers",
     "adapters/inbound/resp/cursors",
+    "adapters/inbound/resp/figures",
     "adapters/inbound/resp/keyspace",
     "adapters/inbound/resp/limits",
     "adapters/inbound/resp/parser",
@@ -48,6 +52,7 @@ HOT_MODULES = [
     "adapters/inbound/resp/strings",
     "adapters/inbound/resp/table",
     "adapters/inbound/resp/transactions",
+    "adapters/inbound/resp/wording",
     "adapters/inbound/asyncio_transport",  # only because its clients are of a compiled class
     "adapters/inbound/client",
     "adapters/inbound/clients",

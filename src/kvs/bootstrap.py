@@ -35,6 +35,7 @@ from kvs.application.workers import Post, Task, WorkerSessions, WorkerThreads
 from kvs.build import BUILD
 from kvs.config import ConfigError, Given, Settings, read_options
 from kvs.logs import make_logger
+from kvs.parameters import parameters
 from kvs.ports.inbound import SessionFactory
 from kvs.ports.storage import Storage
 from kvs.signals import Signals, Stopped
@@ -101,18 +102,10 @@ def _dropped_events(stderr: BackgroundStream) -> Callable[[], int]:
     return lambda: stderr.dropped
 
 
-def _parameters(settings: Settings) -> dict[bytes, bytes]:
-    """Return what CONFIG GET tells: what Redis's own tools ask for, by the names that Redis has for it."""
-    return {
-        b"appendonly": b"yes" if engines.find(settings.storage).durable else b"no",
-        b"databases": b"1",
-        b"maxclients": b"%d" % settings.max_clients,
-        b"maxmemory": b"%d" % settings.max_data_bytes,
-        b"port": b"%d" % settings.port,
-        b"proto-max-bulk-len": b"%d" % settings.max_value_bytes,
-        b"save": b"",
-        b"timeout": b"%d" % settings.idle_timeout_s,
-    }
+def _parameters(settings: Settings, options: Mapping[str, Given]) -> dict[bytes, bytes]:
+    given = options.get("durability")
+    durability = "full" if given is None else str(given.value)
+    return parameters(settings, durable=engines.find(settings.storage).durable, durability=durability)
 
 
 def _bound(parameters: dict[bytes, bytes]) -> Callable[[int], None]:
@@ -179,7 +172,7 @@ class Container(containers.DeclarativeContainer):
     sessions = providers.Resource(_open_sessions, storage, engine_sessions, settings.provided.worker_threads)
 
     clients = providers.Singleton(Clients)
-    parameters = providers.Singleton(_parameters, settings)
+    parameters = providers.Singleton(_parameters, settings, options)
 
     line = providers.Singleton(
         LineProtocol,

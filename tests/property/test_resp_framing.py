@@ -13,7 +13,7 @@ from kvs.adapters.inbound.conversation import CHARGE_STEP_BYTES
 from kvs.adapters.inbound.resp import connection
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
-from kvs.adapters.inbound.resp.parser import RequestParser
+from kvs.adapters.inbound.resp.parser import HEADER_BYTES, MAX_LINE_BYTES, RequestParser
 from kvs.adapters.inbound.resp.peer import Shared
 from kvs.adapters.storage.memory import MemoryStorage
 from kvs.domain.errors import ProtocolViolationError
@@ -24,8 +24,6 @@ MAX_KEY_BYTES: Final = 16
 MAX_VALUE_BYTES: Final = 32
 MAX_ARGUMENTS: Final = 8
 MAX_BULK_BYTES: Final = MAX_VALUE_BYTES + SLACK_BYTES
-HEADER_BYTES: Final = 16
-"""More than the longest header that may be one yet."""
 
 REFUSAL: Final = b"-LIMIT The clients together hold max_clients_bytes"
 
@@ -162,6 +160,9 @@ FRAGMENTS: Final = st.sampled_from(
             b"*3\r\n$3\r\nset\r\n$1\r\nk\r\n$1\r\nv\r\n",
             b"$1057\r\n",
             b"$-1\r\n",
+            b"*" + b"1" * 33,
+            b"$" + b"0" * 40,
+            b"\n\n",
         ),
     ]
 )
@@ -186,6 +187,9 @@ BYTES: Final = st.one_of(mutated(), st.lists(FRAGMENTS, max_size=20).map(b"".joi
     b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\nvv\r\n*2\r\n$3\r\nGET\r\n$1\r\n", [7], 1, 1
 )
 @example(encoded([b"MGET", *[b"k" * 1000] * 4]), [2000, 3000], 1, 1)
+@example(b"*" + b"1" * 40 + b"\r\n" + encoded([b"PING"]), [1, 33, 41], 1, 1)
+@example(b"*2\r\n$3\r\nGET\r\n$" + b"9" * 33 + b"\r", [20, 47], 1, 1)
+@example(b"*1\r\n$4\r\nPING\r\n*-9223372036854775808\r\n\n\n" + encoded([b"PING"]), [30], 1, 1)
 def test_any_bytes_in_any_pieces(data: bytes, cuts: list[int], share: int, room: int) -> None:
     """They have the same replies, by either way of reading them, however they are cut into packets and ticks."""
     with scanning(on=False):
@@ -226,6 +230,40 @@ def test_what_is_complete_is_run_and_nothing_else(
         cut_short = Wire().feed([part]).end()
         assert cut_short.connection.requests == 0
         assert (b"was not complete" in cut_short.output) == (part != b"")
+
+
+@pytest.mark.parametrize("scans", [False, True])
+@given(requests=st.lists(FITTING, max_size=8), lines=st.lists(st.sampled_from([b"", b"\n", b"\r\n"])), cuts=CUTS)
+def test_empty_lines_are_skipped(scans: bool, requests: list[list[bytes]], lines: list[bytes], cuts: list[int]) -> None:
+    """Between requests and behind the last, in whatever packets they come; a CR alone is half of one."""
+    spread = [*lines[: len(requests)], *[b"\n"] * (len(requests) - len(lines))]
+    with scanning(scans):
+        plain = Wire().feed([b"".join(map(encoded, requests))])
+        data = b"".join(encoded(one) + line for one, line in zip(requests, spread, strict=True)) + b"".join(lines)
+        spaced = Wire().feed(pieces(data, cuts))
+    assert spaced.output == plain.output
+    assert spaced.connection.requests == len(requests)
+    assert not spaced.connection.unfinished
+    assert b"was not complete" not in spaced.end().output
+
+
+@pytest.mark.parametrize("begun", [b"*", b"*-", b"*1\r\n$"])
+@pytest.mark.parametrize("digit", [b"1", b"0", b"x"])
+@pytest.mark.parametrize("size", [13, 1000, MAX_LINE_BYTES])
+def test_a_header_that_does_not_end_is_not_kept(begun: bytes, digit: bytes, size: int) -> None:
+    """However much of it comes, in pieces of any size; it is refused where a line of Redis would be too long."""
+    wire = Wire().feed([begun])
+    come = len(begun) - (begun.rfind(b"$") if b"$" in begun else 0)
+    while come < MAX_LINE_BYTES:
+        step = min(size, MAX_LINE_BYTES - come)
+        wire.feed([digit * step])
+        come += step
+        assert len(wire.connection._parser._part) <= HEADER_BYTES
+        assert wire.connection.unfinished
+        assert wire.output == b""
+    what = b"bulk" if b"$" in begun else b"mbulk"
+    assert wire.feed([digit]).output == b"-ERR Protocol error: too big %b count string\r\n" % what
+    wire.end()
 
 
 @given(requests=st.lists(st.lists(st.binary(max_size=80), min_size=1, max_size=MAX_ARGUMENTS), max_size=8), cuts=CUTS)

@@ -3,8 +3,9 @@
 import pytest
 
 from kvs.adapters.inbound.resp.connection import RespConnection
+from kvs.adapters.inbound.resp.peer import SLOW_COST
 from kvs.adapters.storage.memory import MemoryStorage
-from tests.clients.wire import NULL_ARRAY, OK, PONG, QUEUED, Typed, request
+from tests.clients.wire import NULL, NULL_ARRAY, OK, PONG, QUEUED, Typed, request
 from tests.unit.resp import RespServer, answer, ask
 
 SHARE = 10
@@ -138,7 +139,7 @@ def test_what_is_under_way_may_lose_its_snapshot(words: tuple[bytes, ...]) -> No
     server = RespServer(max_tick_requests=SHARE, storage=MemoryStorage(0, 1))
     for number in range(10_000):
         server.bench.storage.put(b"%05d" % number, b"")
-    queue = [(b"INCR", b"n")] * (2 * SHARE)
+    queue = [(b"HELLO", b"3"), *[(b"INCR", b"n")] * (2 * SHARE)]
     connection = queued(server, *queue) if words == (b"EXEC",) else server.connect()
     begun(connection, *words)
     other = server.connect()
@@ -150,5 +151,66 @@ def test_what_is_under_way_may_lose_its_snapshot(words: tuple[bytes, ...]) -> No
     assert isinstance(reply, Typed)
     assert str(reply).startswith("-b'UNAVAILABLE ")
     assert ask(connection, b"EXISTS", b"n") == 0
+    assert ask(connection, b"GET", b"n") == NULL  # in the version of before
     assert not connection.closing
+    server.assert_nothing_is_left()
+
+
+def test_commands_about_connections_are_run_behind_a_queue_in_shares() -> None:
+    """The transaction is applied before, and others see it; each has its reply in its place."""
+    server = RespServer(max_tick_requests=2 * SLOW_COST)
+    connection, other = queued(server, (b"INCR", b"n"), *[(b"CLIENT", b"LIST")] * 5, (b"INCR", b"n")), server.connect()
+    begun(connection, b"EXEC")
+    assert ask(other, b"GET", b"n") == b"2"
+    connection.resume()
+    assert connection.take_output() == b""
+    assert ask(other, b"INCR", b"n") == 3
+    assert answer(connection) == [1, *[b""] * 5, 2]
+    assert ask(connection, b"GET", b"n") == b"3"
+    server.assert_nothing_is_left()
+
+
+def test_what_is_run_behind_a_queue_has_no_more_room_than_is_left() -> None:
+    """Beyond, it is not run, and has an error for a reply; what was applied stays so."""
+    server = RespServer(max_reply_bytes=700, max_key_bytes=700)
+    connection = queued(server, (b"INCR", b"n"), *[(b"CLIENT", b"HELP")] * 2, *[(b"CLIENT", b"TRACKINGINFO")] * 12)
+    assert ask(connection, b"CLIENT", b"SETNAME", b"me") == QUEUED
+    reply = ask(connection, b"EXEC")
+    assert isinstance(reply, Typed)
+    assert ask(connection, b"EXISTS", b"n") == 0  # the first of it is part of the queue, which is refused as a whole
+    connection = queued(server, (b"INCR", b"n"), *[(b"CLIENT", b"TRACKINGINFO")] * 12, (b"CLIENT", b"SETNAME", b"me"))
+    reply = ask(connection, b"EXEC")
+    assert isinstance(reply, list)
+    assert reply[0] == 1
+    errors = [isinstance(one, Typed) and one.kind == "-" for one in reply]
+    assert errors == sorted(errors)
+    assert 1 < sum(errors) < len(errors) - 1
+    assert ask(connection, b"CLIENT", b"GETNAME") == NULL
+
+
+def test_what_is_run_behind_a_queue_is_not_run_if_that_is_not_applied() -> None:
+    """As when something watched has changed."""
+    server = RespServer()
+    connection, other = server.connect(), server.connect()
+    assert ask(connection, b"WATCH", b"w") == OK
+    assert ask(other, b"SET", b"w", b"") == OK
+    assert ask(connection, b"MULTI") == OK
+    assert ask(connection, b"CLIENT", b"SETNAME", b"me") == QUEUED
+    assert ask(connection, b"HELLO", b"3", b"SETNAME", b"me") == QUEUED
+    assert ask(connection, b"EXEC") == NULL_ARRAY
+    assert ask(connection, b"CLIENT", b"GETNAME") == NULL
+
+
+def test_a_queue_that_is_run_again_begins_in_the_version_it_began_in() -> None:
+    """Whatever version a HELLO in it chose the first time."""
+    server = RespServer(max_tick_requests=SHARE)
+    commands = [(b"GET", b"no"), (b"HELLO", b"3"), (b"GET", b"no"), *[(b"INCR", b"n")] * SHARE]
+    connection, other = queued(server, *commands), server.connect()
+    begun(connection, b"EXEC")
+    assert ask(other, b"INCRBY", b"n", b"100") == 100
+    reply = answer(connection)
+    assert isinstance(reply, list)
+    assert (reply[0], reply[2]) == (NULL, Typed("_", None))
+    assert reply[3:] == list(range(101, 101 + SHARE))
+    assert ask(connection, b"GET", b"no") == Typed("_", None)
     server.assert_nothing_is_left()

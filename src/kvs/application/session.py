@@ -93,6 +93,11 @@ class EngineSession(Session):
             return True
 
     @property
+    def held_bytes(self) -> int:
+        """See :class:`kvs.ports.inbound.Session`."""
+        return self.retained_bytes + (0 if self._watches is None else self._watches.held_bytes)
+
+    @property
     def retained_bytes(self) -> int:
         """What the open transaction holds in memory."""
         return self._stack.retained_bytes

@@ -164,6 +164,11 @@ class WorkerSession(Session):
         return self._inner.depth
 
     @property
+    def held_bytes(self) -> int:
+        """See :class:`kvs.ports.inbound.Session`."""
+        return self._inner.held_bytes
+
+    @property
     def expired(self) -> bool:
         """See :class:`kvs.ports.inbound.Session`. Not while a call is in flight: a worker has the snapshot then."""
         return not self._in_flight and self._inner.expired

@@ -79,6 +79,11 @@ class Session(ABC):
 
     @property
     @abstractmethod
+    def held_bytes(self) -> int:
+        """What its transaction, and what it watches, hold in memory."""
+
+    @property
+    @abstractmethod
     def expired(self) -> bool:
         """Whether the engine had to give up the snapshot of the open transaction."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from kvs.adapters.inbound.client import Client, kernel_input_bytes
 from kvs.adapters.inbound.connection import Connection
+from kvs.adapters.inbound.listener import local_address_of
 
 if TYPE_CHECKING:
     from kvs.adapters.inbound.server import Server
@@ -46,6 +47,10 @@ class AsyncioClient(Client):
     def fd(self) -> int:
         """See :class:`Client`."""
         return -1 if self._transport is None else int(self._transport.get_extra_info("socket").fileno())
+
+    def find_local_address(self) -> str:
+        """See :class:`Client`."""
+        return "" if self._transport is None else local_address_of(self._transport.get_extra_info("socket"))
 
     def waiting_bytes(self) -> int:
         """See :class:`Client`."""

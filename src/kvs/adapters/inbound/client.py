@@ -73,6 +73,7 @@ class Client(ABC):
         self.refused = False
         self.touched = False
         self._server: Final = server
+        self._local_address = ""  # asked for by few
         self._told = False  # which protocol it speaks
         self._reading = True
         self._input_ended = False
@@ -106,6 +107,10 @@ class Client(ABC):
     @abstractmethod
     def fd(self) -> int:
         """Return the descriptor of the socket, or -1 if it has none any more."""
+
+    @abstractmethod
+    def find_local_address(self) -> str:
+        """Return the address that the client has connected to; nothing if the socket is gone."""
 
     @abstractmethod
     def waiting_bytes(self) -> int:
@@ -219,6 +224,16 @@ class Client(ABC):
         if self._owed_bytes == 0:
             self.connection.end_of_input()
             self._server.touch(self)
+
+    def local_address(self) -> str:
+        """Return the address that the client has connected to."""
+        if not self._local_address:
+            self._local_address = self.find_local_address()
+        return self._local_address
+
+    def events(self) -> str:
+        """Return what is waited for: ``r`` for input, ``w`` for the client to take output."""
+        return ("r" if self._reading else "") + ("w" if self.unsent_bytes() else "")
 
     def idle_s(self, now_s: float) -> float:
         """Return for how long the client has neither sent nor taken anything, 0 while it is not its turn to send."""

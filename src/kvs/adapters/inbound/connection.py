@@ -2,10 +2,56 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, final
 
 from kvs.domain.errors import KvsError
 from kvs.ports.inbound import Session
+
+
+@final
+class Facts:
+    """What a list of clients says of one, as far as its protocol knows it.
+
+    Attributes:
+        input_bytes: Held of requests that have not been run, as they came.
+        output_bytes: Held of replies that have not been taken.
+        arguments_bytes: Held of a request that is not complete.
+        queue_length: Number of commands in the queue; -1: there is none.
+        queue_bytes: What they hold.
+        flags: A letter for each state it is in; nothing if it is in none.
+        name: Of the client.
+        last_command: Name of the last command.
+        version: Of the protocol; 0: the line protocol.
+        library: Of the client.
+        library_version: Likewise.
+    """
+
+    __slots__ = (
+        "arguments_bytes",
+        "flags",
+        "input_bytes",
+        "last_command",
+        "library",
+        "library_version",
+        "name",
+        "output_bytes",
+        "queue_bytes",
+        "queue_length",
+        "version",
+    )
+
+    def __init__(self, input_bytes: int, output_bytes: int) -> None:
+        self.input_bytes = input_bytes
+        self.output_bytes = output_bytes
+        self.arguments_bytes = 0
+        self.queue_length = -1
+        self.queue_bytes = 0
+        self.flags = ""
+        self.name = ""
+        self.last_command = "NULL"
+        self.version = 0
+        self.library = ""
+        self.library_version = ""
 
 
 class Connection(ABC):
@@ -42,7 +88,11 @@ class Connection(ABC):
         return self
 
     @abstractmethod
-    def facts(self) -> dict[str, object]:
+    def held_bytes(self) -> int:
+        """Return what is held of requests that have not been run, and of replies that have not been taken."""
+
+    @abstractmethod
+    def facts(self) -> Facts:
         """Return what this protocol knows of its client, for a list of clients."""
 
     @abstractmethod

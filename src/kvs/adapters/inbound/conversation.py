@@ -5,7 +5,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from kvs.adapters.inbound.connection import Connection
+from kvs.adapters.inbound.connection import Connection, Facts
 from kvs.application.budget import ClientsBudget
 from kvs.domain.errors import KvsError, LimitError
 from kvs.ports.inbound import Session
@@ -44,6 +44,14 @@ class Conversation(Connection):
         """Let go of all that."""
 
     # What it gets.
+
+    def held_bytes(self) -> int:
+        """See :class:`kvs.adapters.inbound.connection.Connection`."""
+        return self._input_held_bytes() + self._out_bytes
+
+    def facts(self) -> Facts:
+        """See :class:`kvs.adapters.inbound.connection.Connection`."""
+        return Facts(self._input_held_bytes(), self._out_bytes)
 
     def take_output(self) -> bytes:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.client import Client, kernel_input_bytes
 from kvs.adapters.inbound.connection import Connection
+from kvs.adapters.inbound.listener import local_address_of
 
 if TYPE_CHECKING:
     from kvs.adapters.inbound.server import Server
@@ -156,6 +157,10 @@ class EpollClient(Client):
     def fd(self) -> int:
         """See :class:`Client`."""
         return self._fd if self._open else -1
+
+    def find_local_address(self) -> str:
+        """See :class:`Client`."""
+        return local_address_of(self._socket) if self._open else ""
 
     def waiting_bytes(self) -> int:
         """See :class:`Client`."""

@@ -100,10 +100,6 @@ class LineConnection(Conversation):
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         return len(self._tail) > 0 or self._dropping
 
-    def facts(self) -> dict[str, object]:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        return {}
-
     def receive(self, data: bytes) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         self._share = self._limits.max_tick_requests

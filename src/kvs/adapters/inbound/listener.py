@@ -94,6 +94,15 @@ def shown_host(address: Address) -> str:
         return f"{host}%{address[3]}"
 
 
+def local_address_of(sock: socket.socket) -> str:
+    """Return the address at this end of a connection; nothing if it has been closed."""
+    try:
+        name = sock.getsockname()
+    except OSError:
+        return ""
+    return shown_address(name)
+
+
 def _bind(family: socket.AddressFamily, address: Address, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:

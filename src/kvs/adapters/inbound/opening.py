@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
-from kvs.adapters.inbound.connection import Connection
+from kvs.adapters.inbound.connection import Connection, Facts
 from kvs.domain.errors import KvsError
 from kvs.ports.inbound import Session, SessionFactory
 
@@ -29,9 +29,13 @@ class Opening(Connection):
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         return False
 
-    def facts(self) -> dict[str, object]:
+    def held_bytes(self) -> int:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        return {}
+        return self._line.held_bytes()
+
+    def facts(self) -> Facts:
+        """See :class:`kvs.adapters.inbound.connection.Connection`."""
+        return self._line.facts()
 
     def told_by(self, data: bytes) -> Connection:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""

@@ -102,6 +102,7 @@ class Server:
         self._signals = signals
         self._bound = bound
         self._log = log
+        self._tally = clients
         self._clients = clients.connected
         self._refused = 0
         self._touched: list[Client] = []
@@ -196,6 +197,7 @@ class Server:
     def left(self, client: Client) -> None:
         """Forget a client, whose session has ended."""
         del self._clients[client]
+        self._tally.ended_requests += client.connection.requests
         if client.refused:
             self._refused -= 1
         if self._draining:
@@ -277,11 +279,13 @@ class Server:
         self._clients[client] = None
         if client.refused:
             self._refused += 1
+            self._tally.refused += 1
             connection.fail(LimitError(f"There are max_clients = {self._limits.max_clients} clients already."))
             if self._refused >= MAX_REFUSED:
                 self._listener.pause()
             self._log.warning("client_refused", peer=peer, max_clients=self._limits.max_clients)
         else:
+            self._tally.arrived += 1
             self._log.info("client_connected", peer=peer, session=connection.session.id)
 
     # Staying too long.

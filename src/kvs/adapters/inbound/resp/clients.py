@@ -1,93 +1,29 @@
-"""Commands about this connection, and about the others."""
+"""CLIENT: what a client tells of itself, what it is told of others, and their end."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.client_line import described
+from kvs.adapters.inbound.resp.connecting import checked_name
 from kvs.adapters.inbound.resp.containers import container
-from kvs.adapters.inbound.resp.keyspace import NO_KEYS
-from kvs.adapters.inbound.resp.peer import AT_ONCE, REFUSED, SLOW_COST, Command, Peer
-from kvs.adapters.inbound.resp.replies import RESP2, RESP3
+from kvs.adapters.inbound.resp.peer import (
+    BEHIND,
+    REFUSED,
+    REPLIES_OFF,
+    REPLIES_ON,
+    SKIP_NEXT_REPLY,
+    SLOW_COST,
+    Command,
+    Handler,
+    Peer,
+)
+from kvs.adapters.inbound.resp.wording import NAME_BYTES, c_string, shown
 from kvs.domain.changes import INTEGER_MIN, integer
-from kvs.domain.errors import TooLargeError, UsageError
+from kvs.domain.errors import UsageError
 from kvs.ports.inbound import Session
 
 if TYPE_CHECKING:
     from kvs.adapters.inbound.client import Client
-
-REDIS_VERSION: Final = b"7.0.0"
-"""The version of Redis whose replies these are: programs turn features on and off by it."""
-
-MAX_NAME_BYTES: Final = 512
-"""Longest name of a client, or of its library."""
-
-
-def _ping(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
-    if len(arguments) > 2:
-        raise UsageError("wrong number of arguments for 'ping' command")
-    return replies.bulk(arguments[1]) if len(arguments) == 2 else replies.PONG
-
-
-def _echo(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
-    return replies.bulk(arguments[1])
-
-
-def _quit(_: Session, peer: Peer, __: list[bytes]) -> bytes:
-    peer.closing = True
-    return replies.OK
-
-
-def _reset(session: Session, peer: Peer, _: list[bytes]) -> bytes:
-    session.reset()
-    peer.end_queue()
-    peer.dialect = RESP2
-    peer.name = b""
-    return replies.RESET
-
-
-def _select(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
-    if integer(arguments[1]) != 0:
-        raise UsageError("DB index is out of range")
-    return replies.OK
-
-
-def _hello(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    dialect, name = peer.dialect, peer.name
-    if len(arguments) > 1:
-        try:
-            version = integer(arguments[1])
-        except UsageError:
-            raise UsageError("Protocol version is not an integer or out of range") from None
-        if version not in (2, 3):
-            return replies.failure("NOPROTO", b"unsupported protocol version")
-        dialect = RESP2 if version == 2 else RESP3
-    at = 2
-    while at < len(arguments):
-        option = arguments[at].upper()
-        if option == b"AUTH" and at + 2 < len(arguments):
-            if arguments[at + 1] != b"default":  # who has no password, as in Redis before one is set
-                return replies.failure("WRONGPASS", b"invalid username-password pair or user is disabled.")
-            at += 3
-        elif option == b"SETNAME" and at + 1 < len(arguments):
-            name = _name(arguments[at + 1])
-            at += 2
-        else:
-            raise UsageError(f"Syntax error in HELLO option '{arguments[at].decode(errors='backslashreplace')[:64]}'")
-    peer.dialect, peer.name = dialect, name
-    return dialect.mapping(
-        [
-            (replies.bulk(b"server"), replies.bulk(b"kvs")),
-            (replies.bulk(b"version"), replies.bulk(REDIS_VERSION)),
-            (replies.bulk(b"proto"), replies.number(dialect.version)),
-            (replies.bulk(b"id"), replies.number(session.id)),
-            (replies.bulk(b"mode"), replies.bulk(b"standalone")),
-            (replies.bulk(b"role"), replies.bulk(b"master")),
-            (replies.bulk(b"modules"), replies.EMPTY_ARRAY),
-        ]
-    )
-
-
-# CLIENT.
 
 
 def _id(session: Session, _: Peer, __: list[bytes]) -> bytes:
@@ -99,86 +35,193 @@ def _getname(_: Session, peer: Peer, __: list[bytes]) -> bytes:
 
 
 def _setname(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    peer.name = _name(arguments[2])
+    peer.name = checked_name(arguments[2])
     return replies.OK
 
 
 def _setinfo(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     option = arguments[2].lower()
     if option == b"lib-name":
-        peer.library = _name(arguments[3], b"lib-name")
+        peer.library = checked_name(arguments[3], "lib-name")
     elif option == b"lib-ver":
-        peer.library_version = _name(arguments[3], b"lib-ver")
+        peer.library_version = checked_name(arguments[3], "lib-ver")
     else:
-        raise UsageError(f"Unrecognized option '{arguments[2].decode(errors='backslashreplace')[:64]}'")
+        raise UsageError(f"Unrecognized option '{shown(arguments[2])}'")
     return replies.OK
 
 
-def _on_or_off(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
-    if arguments[2].upper() not in (b"ON", b"OFF"):
+def _reply(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    mode = arguments[2].lower()
+    if mode == b"on":
+        peer.reply_mode = REPLIES_ON
+        return replies.OK
+    if mode == b"off":
+        peer.reply_mode = REPLIES_OFF
+    elif mode != b"skip":
         raise UsageError("syntax error")
-    return replies.OK  # nothing is ever evicted, and no key has a time of its last use
+    elif peer.reply_mode != REPLIES_OFF:
+        peer.reply_mode = SKIP_NEXT_REPLY
+    return b""
+
+
+def _no_evict(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    peer.no_evict = _on_or_off(arguments[2])
+    return replies.OK
+
+
+def _no_touch(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+    _on_or_off(arguments[2])
+    return replies.OK  # no key has a time of its last use
+
+
+def _on_or_off(word: bytes) -> bool:
+    if word.lower() not in (b"on", b"off"):
+        raise UsageError("syntax error")
+    return word.lower() == b"on"
+
+
+# What kvs does not do, and can say so.
+
+
+def _pause(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+    if len(arguments) > 4:
+        raise _syntax_of(arguments)
+    if len(arguments) == 4 and arguments[3].lower() not in (b"write", b"all"):
+        raise UsageError("CLIENT PAUSE mode must be WRITE or ALL")
+    try:
+        timeout_ms = integer(arguments[2])
+    except UsageError:
+        raise UsageError("timeout is not an integer or out of range") from None
+    if timeout_ms < 0:
+        raise UsageError("timeout is negative")
+    raise UsageError("CLIENT PAUSE is not supported")
+
+
+def _unpause(_: Session, __: Peer, ___: list[bytes]) -> bytes:
+    return replies.OK
+
+
+def _unblock(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+    if len(arguments) > 4:
+        raise _syntax_of(arguments)
+    if len(arguments) == 4 and arguments[3].lower() not in (b"timeout", b"error"):
+        raise UsageError("CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+    integer(arguments[2])
+    return replies.ZERO
+
+
+def _tracking(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+    mode = arguments[2].lower()
+    if mode not in (b"on", b"off"):
+        raise UsageError("syntax error")
+    if mode == b"off" and len(arguments) == 3:
+        return replies.OK
+    raise UsageError("CLIENT TRACKING is not supported")
+
+
+def _caching(_: Session, __: Peer, ___: list[bytes]) -> bytes:
+    raise UsageError(
+        "CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+    )
+
+
+def _getredir(_: Session, __: Peer, ___: list[bytes]) -> bytes:
+    return replies.number(-1)
+
+
+def _trackinginfo(_: Session, peer: Peer, __: list[bytes]) -> bytes:
+    return peer.dialect.mapping(
+        [
+            (replies.bulk(b"flags"), peer.dialect.unordered([replies.bulk(b"off")])),
+            (replies.bulk(b"redirect"), replies.number(-1)),
+            (replies.bulk(b"prefixes"), replies.EMPTY_ARRAY),
+        ]
+    )
+
+
+def _syntax_of(arguments: list[bytes]) -> UsageError:
+    return UsageError(
+        f"unknown subcommand or wrong number of arguments for '{shown(arguments[1], NAME_BYTES)}'. Try CLIENT HELP."
+    )
+
+
+# All of them.
 
 
 def _info(session: Session, peer: Peer, _: list[bytes]) -> bytes:
     for client in peer.shared.clients.connected:
         if client.connection.session is session:
-            return peer.dialect.text(_described(client, peer.shared.uptime_clock()))
+            return peer.dialect.text(described(client, peer.shared.uptime_clock()))
     return peer.dialect.text(b"")
 
 
 def _list(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    wanted: set[int] | None = None
-    at = 2
-    while at < len(arguments):
-        option = arguments[at].upper()
-        if option == b"TYPE" and at + 2 == len(arguments):
-            if not _normal(arguments[at + 1]):
-                wanted = set()
-            at += 2
-        elif option == b"ID" and at + 1 < len(arguments):
-            wanted = {_client_id(word, "Invalid client ID", INTEGER_MIN) for word in arguments[at + 1 :]}
-            at = len(arguments)
-        else:
-            raise UsageError("syntax error")
+    listed = [client for client in peer.shared.clients.connected if not client.refused]
+    option = arguments[2].lower() if len(arguments) > 3 else b""
+    if option == b"id":
+        by_id = {client.connection.session.id: client for client in listed}
+        wanted = [_client_id(word, "Invalid client ID", INTEGER_MIN) for word in arguments[3:]]
+        listed = [by_id[number] for number in wanted if number in by_id]
+    elif option == b"type" and len(arguments) == 4:
+        listed = listed if _normal(arguments[3]) else []
+    elif len(arguments) > 2:
+        raise UsageError("syntax error")
     now_s = peer.shared.uptime_clock()
-    lines = [
-        _described(client, now_s)
-        for client in peer.shared.clients.connected
-        if not client.refused and (wanted is None or client.connection.session.id in wanted)
-    ]
-    return peer.dialect.text(b"".join(lines))
+    return peer.dialect.text(b"".join([described(client, now_s) for client in listed]))
 
 
 def _kill(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    by_address = len(arguments) == 3
-    skips_me = not by_address
-    wanted = list(peer.shared.clients.connected)
-    if by_address:
-        address = arguments[2].decode(errors="replace")
-        wanted = [client for client in wanted if client.peer == address]
-        if not wanted:
+    if len(arguments) == 3:
+        named = [one for one in _all(peer) if one.peer.encode() == c_string(arguments[2])]
+        if not _killed(session, peer, named, skips_me=False):
             raise UsageError("No such client")
-    elif len(arguments) % 2:
-        raise UsageError("syntax error")
-    for option, word in _pairs(arguments[2:] if not by_address else []):
-        if option == b"ID":
+        return replies.OK
+    number = 0
+    address: bytes | None = None
+    local_address: bytes | None = None
+    oldest_s = 0
+    normal, skips_me = True, True
+    for at in range(2, len(arguments), 2):
+        option = arguments[at].lower()
+        word = arguments[at + 1] if at + 1 < len(arguments) else None
+        if word is None:
+            raise UsageError("syntax error")
+        if option == b"id":
             number = _client_id(word, "client-id should be greater than 0")
-            wanted = [client for client in wanted if client.connection.session.id == number]
-        elif option == b"ADDR":
-            wanted = [client for client in wanted if client.peer.encode() == word]
-        elif option == b"TYPE":
-            wanted = wanted if _normal(word) else []
-        elif option == b"USER":
+        elif option == b"type":
+            normal = _normal(word)
+        elif option == b"addr":
+            address = c_string(word)
+        elif option == b"laddr":
+            local_address = c_string(word)
+        elif option == b"user":
             if word != b"default":
-                raise UsageError(f"No such user '{word.decode(errors='backslashreplace')[:64]}'")
-        elif option == b"SKIPME" and word.lower() in (b"yes", b"no"):
+                raise UsageError(f"No such user '{shown(word)}'")
+        elif option == b"skipme" and word.lower() in (b"yes", b"no"):
             skips_me = word.lower() == b"yes"
-        elif option == b"MAXAGE":
-            oldest_s = peer.shared.uptime_clock() - integer(word)
-            wanted = [client for client in wanted if client.connected_s <= oldest_s]
+        elif option == b"maxage":
+            oldest_s = integer(word)
         else:
             raise UsageError("syntax error")
+    connected_s = peer.shared.uptime_clock() - oldest_s
+    wanted = [
+        client
+        for client in _all(peer)
+        if normal
+        and (not number or client.connection.session.id == number)
+        and (address is None or client.peer.encode() == address)
+        and (local_address is None or client.local_address().encode() == local_address)
+        and (not oldest_s or client.connected_s <= connected_s)
+    ]
+    return replies.number(_killed(session, peer, wanted, skips_me=skips_me))
+
+
+def _all(peer: Peer) -> "list[Client]":
+    return list(peer.shared.clients.connected)
+
+
+def _killed(session: Session, peer: Peer, wanted: "list[Client]", *, skips_me: bool) -> int:
+    """End clients; return how many."""
     killed = 0
     for client in wanted:
         if client.connection.session is not session:
@@ -188,35 +231,14 @@ def _kill(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
         else:
             peer.closing = True
         killed += 1
-    return replies.OK if by_address else replies.number(killed)
-
-
-def _pairs(words: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    for at in range(0, len(words), 2):
-        yield words[at].upper(), words[at + 1]
-
-
-def _described(client: "Client", now_s: float) -> bytes:
-    """Return a line of CLIENT LIST."""
-    session = client.connection.session
-    facts = {
-        "id": session.id,
-        "addr": client.peer,
-        "age": int(now_s - client.connected_s),
-        "idle": int(now_s - client.last_input_s),
-        "db": 0,
-        "depth": session.depth,
-        "tot-cmds": client.connection.requests,
-        **client.connection.facts(),
-    }
-    return " ".join([f"{name}={value}" for name, value in facts.items()]).encode() + b"\n"
+    return killed
 
 
 def _normal(kind: bytes) -> bool:
     """Return whether clients of that kind are those there are."""
-    if kind.lower() not in (b"normal", b"master", b"replica", b"slave", b"pubsub"):
-        raise UsageError(f"Unknown client type '{kind.decode(errors='backslashreplace')[:64]}'")
-    return kind.lower() == b"normal"
+    if c_string(kind).lower() not in (b"normal", b"master", b"replica", b"slave", b"pubsub"):
+        raise UsageError(f"Unknown client type '{shown(kind)}'")
+    return c_string(kind).lower() == b"normal"
 
 
 def _client_id(word: bytes, message: str, least: int = 1) -> int:
@@ -229,43 +251,28 @@ def _client_id(word: bytes, message: str, least: int = 1) -> int:
     return number
 
 
-def _name(name: bytes, of: bytes = b"") -> bytes:
-    if len(name) > MAX_NAME_BYTES:
-        raise TooLargeError(f"The name has {len(name)} bytes; {MAX_NAME_BYTES} are allowed.")
-    if not all(0x21 <= code <= 0x7E for code in name):
-        what = f"{of.decode()} cannot" if of else "Client names cannot"
-        raise UsageError(f"{what} contain spaces, newlines or special characters.")
-    return name
+def _subcommand(name: str, run: Handler, cost: int = 1, in_queue: int = BEHIND) -> Command:
+    return Command(f"client|{name}", run, cost=cost, in_queue=in_queue, runs_always=True)
 
 
-GROUP: Final = "connection"
-
-CLIENT: Final[list[Command]] = [
-    Command("id", _id, 2, "fast", NO_KEYS, GROUP, "Returns the number of this connection."),
-    Command("getname", _getname, 2, "fast", NO_KEYS, GROUP, "Returns the name that was set."),
-    Command("setname", _setname, 3, "fast", NO_KEYS, GROUP, "Names this connection, for CLIENT LIST."),
-    Command("setinfo", _setinfo, 4, "fast", NO_KEYS, GROUP, "Tells of the client's library, for CLIENT LIST."),
-    Command("info", _info, 2, "", NO_KEYS, GROUP, "Describes this connection."),
-    Command("list", _list, -2, "admin", NO_KEYS, GROUP, "Describes all connections."),
-    Command("kill", _kill, -3, "admin", NO_KEYS, GROUP, "Closes connections."),
-    Command("no-evict", _on_or_off, 3, "admin", NO_KEYS, GROUP, "Does nothing, for nobody is evicted."),
-    Command("no-touch", _on_or_off, 3, "fast", NO_KEYS, GROUP, "Does nothing, for no use is noted."),
+SUBCOMMANDS: Final[list[Command]] = [
+    _subcommand("id", _id),
+    _subcommand("getname", _getname),
+    _subcommand("setname", _setname),
+    _subcommand("setinfo", _setinfo),
+    _subcommand("info", _info, cost=SLOW_COST),
+    _subcommand("list", _list, cost=SLOW_COST),
+    _subcommand("kill", _kill, cost=SLOW_COST),
+    _subcommand("reply", _reply, in_queue=REFUSED),
+    _subcommand("no-evict", _no_evict),
+    _subcommand("no-touch", _no_touch),
+    _subcommand("pause", _pause),
+    _subcommand("unpause", _unpause),
+    _subcommand("unblock", _unblock),
+    _subcommand("tracking", _tracking),
+    _subcommand("trackinginfo", _trackinginfo),
+    _subcommand("caching", _caching),
+    _subcommand("getredir", _getredir),
 ]
 
-COMMANDS: Final[list[Command]] = [
-    Command("ping", _ping, -1, "fast", NO_KEYS, GROUP, "Returns PONG, or what is given.", runs_always=True),
-    Command("echo", _echo, 2, "fast", NO_KEYS, GROUP, "Returns what is given."),
-    Command("quit", _quit, -1, "fast", NO_KEYS, GROUP, "Ends the connection.", in_queue=AT_ONCE, runs_always=True),
-    Command("reset", _reset, 1, "fast", NO_KEYS, GROUP, "Begins anew.", in_queue=AT_ONCE, runs_always=True),
-    Command("select", _select, 2, "fast", NO_KEYS, GROUP, "Chooses a database; there is one, 0."),
-    Command("hello", _hello, -1, "fast", NO_KEYS, GROUP, "Chooses the version of the protocol.", in_queue=REFUSED),
-    container(
-        "client",
-        CLIENT,
-        GROUP,
-        "Tells of connections, and closes them.",
-        cost=SLOW_COST,
-        in_queue=REFUSED,
-        runs_always=True,
-    ),
-]
+COMMANDS: Final[list[Command]] = [container("client", SUBCOMMANDS)]

@@ -4,15 +4,17 @@ from typing import TYPE_CHECKING, Final, final
 
 from structlog.typing import FilteringBoundLogger
 
-from kvs.adapters.inbound.connection import Connection
+from kvs.adapters.inbound.connection import Connection, Facts
 from kvs.adapters.inbound.conversation import CHARGE_STEP_BYTES, Conversation
 from kvs.adapters.inbound.messages import ends_conversation
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
 from kvs.adapters.inbound.resp.parser import DROPPED, RequestParser
-from kvs.adapters.inbound.resp.peer import AT_ONCE, REFUSED, Command, Peer, Shared
+from kvs.adapters.inbound.resp.peer import AT_ONCE, REFUSED, REPLIES_ON, Command, Peer, Shared
 from kvs.adapters.inbound.resp.scan import may_be_ordinary, scan
 from kvs.adapters.inbound.resp.table import command_of
+from kvs.adapters.inbound.resp.transactions import abort
+from kvs.adapters.inbound.resp.wording import as_bytes
 from kvs.application.budget import ClientsBudget
 from kvs.build import BUILD
 from kvs.domain.errors import KvsError, LimitError, ProtocolViolationError, TooLargeError, UsageError
@@ -53,16 +55,20 @@ class RespConnection(Conversation):
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
         return self._parser.unfinished
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> Facts:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
-        peer = self._peer
-        return {
-            "name": peer.name.decode(),
-            "resp": peer.dialect.version,
-            "multi": -1 if peer.queue is None else len(peer.queue),
-            "lib-name": peer.library.decode(),
-            "lib-ver": peer.library_version.decode(),
-        }
+        peer, parser = self._peer, self._parser
+        facts = Facts(parser.waiting_bytes + parser.part_bytes, self._out_bytes)
+        facts.arguments_bytes = parser.held_bytes - parser.part_bytes
+        facts.queue_length = -1 if peer.queue is None else len(peer.queue)
+        facts.queue_bytes = peer.queue_bytes
+        facts.flags = "x" * (peer.queue is not None) + "c" * self.closing + "e" * peer.no_evict
+        facts.name = peer.name.decode()
+        facts.last_command = peer.last_command.decode()
+        facts.version = peer.dialect.version
+        facts.library = peer.library.decode()
+        facts.library_version = peer.library_version.decode()
+        return facts
 
     def receive(self, data: bytes) -> None:
         """See :class:`kvs.adapters.inbound.connection.Connection`."""
@@ -95,7 +101,7 @@ class RespConnection(Conversation):
         elif self._input_ended and not self.backlog:
             self._finish()
         else:
-            self._ordinary = SCANS and not (self.backlog or self._parser.unfinished or self._peer.queue is not None)
+            self._ordinary = SCANS and not (self.backlog or self._parser.unfinished) and self._peer.is_plain()
             self._charge()
 
     def end_of_input(self) -> None:
@@ -107,7 +113,7 @@ class RespConnection(Conversation):
     # What all conversations have.
 
     def _error_reply(self, error: KvsError) -> bytes:
-        return replies.error(error)
+        return replies.error(error) if self._peer.reply_mode == REPLIES_ON else b""
 
     def _input_held_bytes(self) -> int:
         parser = self._parser
@@ -129,7 +135,7 @@ class RespConnection(Conversation):
                 if (
                     SCANS
                     and may_be_ordinary(parser.data, parser.at)
-                    and self._peer.queue is None
+                    and self._peer.is_plain()
                     and not parser.unfinished
                     and not self._budget.exhausted()
                 ):
@@ -140,7 +146,7 @@ class RespConnection(Conversation):
                     arguments = parser.next()
                 except ProtocolViolationError as violation:
                     self.fail(violation)
-                    self._log.warning("protocol_refused", session=self.session.id, reason=str(violation))
+                    self._log_refusal(violation)
                     return
                 if arguments is None:
                     if parser.held_bytes > SLACK_BYTES and self._budget.exhausted():
@@ -149,19 +155,31 @@ class RespConnection(Conversation):
             self._held_back = None
             self._share -= 1
             try:
-                self._reply(self._answer(arguments))
+                reply = self._answer(arguments)
             except Unfinished:
                 self._held_back = arguments
                 break
+            except ProtocolViolationError as violation:
+                self.closing = True
+                self._log_refusal(violation)
+                break
             except KvsError as error:
-                self._reply(replies.error(error))
+                reply = replies.error(error)
                 self.closing = self.closing or ends_conversation(error)
+            if self._peer.reply_mode == REPLIES_ON:
+                self._reply(reply)
+            else:
+                self._peer.withhold()
             self.requests += 1
         self.backlog = self._held_back is not None or parser.waiting
 
+    def _log_refusal(self, violation: ProtocolViolationError) -> None:
+        reason = as_bytes(str(violation)).decode("latin-1").encode("unicode_escape").decode()
+        self._log.warning("protocol_refused", session=self.session.id, reason=reason)
+
     def _scan(self, data: bytes, start: "i64") -> "i64":
         """Run the ordinary requests that come next; return where they end."""
-        at, requests, out_bytes, closing = scan(
+        at, requests, out_bytes, closing, got = scan(
             data,
             start,
             self.session,
@@ -171,6 +189,8 @@ class RespConnection(Conversation):
             self._share,
             self._limits.max_tick_output_bytes - self._out_bytes,
         )
+        if requests:
+            self._peer.last_command = b"get" if got else b"set"
         self._share -= requests
         self.requests += requests
         self._out_bytes += out_bytes
@@ -184,9 +204,11 @@ class RespConnection(Conversation):
             if arguments is DROPPED:
                 raise self._refusal()
             command = command_of(arguments)
+            peer.last_command = command.name
             queues = peer.queue is not None and command.in_queue != AT_ONCE
             if queues and command.in_queue == REFUSED:
-                raise UsageError(f"{command.name.decode().upper()} is not allowed between MULTI and EXEC")
+                name = command.name.decode().upper().replace("|", " ")
+                raise UsageError(f"{name} is not allowed between MULTI and EXEC")
             if not command.runs_always and self._budget.exhausted() and not session.unanswered:
                 raise self._refusal()  # unless it has been done already, and only its answer is to be fetched
             if command.first_key:
@@ -196,7 +218,9 @@ class RespConnection(Conversation):
                     at += command.key_step
             if queues:
                 return self._queue(command, arguments)
-        except KvsError:
+        except KvsError as error:
+            if arguments is not DROPPED and arguments[0].lower() == b"exec":
+                return abort(session, peer, error)
             peer.spoiled = peer.queue is not None
             raise
         self._share -= command.cost_of(arguments) - 1

@@ -4,17 +4,19 @@ from typing import Final
 
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.peer import SLOW_COST, Command, Peer
-from kvs.adapters.inbound.resp.strings import ONE_KEY
+from kvs.adapters.inbound.resp.wording import c_string
 from kvs.application.units import Copy, CountPresent, DeleteMany, FindKeys, RandomKey, Rename
-from kvs.domain.changes import integer
+from kvs.domain.changes import integer, small_integer
 from kvs.domain.errors import TooLargeError, UsageError
 from kvs.domain.globs import Glob
-from kvs.domain.values import Key
 from kvs.ports.inbound import Session
 
 SCAN_COUNT: Final = 10
 MAX_SCAN_COUNT: Final = 10_000
 """Most keys that one SCAN looks at; COUNT is a hint, here as in Redis."""
+
+CURSOR_DIGITS: Final = 20
+"""Of the largest cursor, a number of 64 bits."""
 
 MAX_PATTERNS_BYTES: Final = 1024
 """Longest pattern, or all those of one request together. To read one takes up to 50 us for each byte."""
@@ -45,7 +47,7 @@ def _keys(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
 
 
 def _scan(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    cursor = _cursor(arguments[1])
+    cursor = _cursor(c_string(arguments[1]))
     glob: Glob | None = None
     count = SCAN_COUNT
     typed = True
@@ -108,8 +110,7 @@ def _copy(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
             replace = True
         elif option == b"DB" and at + 1 < len(arguments):
             at += 1
-            if integer(arguments[at]) != 0:
-                raise UsageError("DB index is out of range")
+            check_database(arguments[at])
         else:
             raise UsageError("syntax error")
         at += 1
@@ -146,28 +147,39 @@ def check_patterns(patterns: list[bytes]) -> None:
         raise TooLargeError(f"The patterns have {size} bytes; {MAX_PATTERNS_BYTES} are allowed.")
 
 
-def _cursor(text: Key) -> int:
-    if text.isdigit() and len(text) <= 20:
-        return int(text)
+def check_database(number: bytes) -> None:
+    """Refuse any database but the one there is.
+
+    Raises:
+        UsageError: It is another, or none.
+    """
+    if small_integer(number) != 0:
+        raise UsageError("DB index is out of range")
+
+
+def _cursor(text: bytes) -> int:
+    """Return a cursor as Redis reads it, with strtoul(): nothing is 0, and -1 the largest number of 64 bits."""
+    digits = text[1:] if text[:1] in (b"+", b"-") else text
+    significant = digits.lstrip(b"0")
+    if len(significant) <= CURSOR_DIGITS and (digits.isdigit() or not text):
+        number = int(significant or b"0")
+        if number < 1 << 64:
+            return (1 << 64) - number if text[:1] == b"-" and number else number
     raise UsageError("invalid cursor")
 
 
-MANY_KEYS: Final = (1, -1, 1)
-TWO_KEYS: Final = (1, 2, 1)
-NO_KEYS: Final = (0, 0, 0)
-
 COMMANDS: Final[list[Command]] = [
-    Command("exists", _exists, -2, "readonly fast", MANY_KEYS, "generic", "Counts those keys that are there."),
-    Command("del", _del, -2, "write", MANY_KEYS, "generic", "Deletes keys, all of them at once."),
-    Command("unlink", _del, -2, "write fast", MANY_KEYS, "generic", "The same as DEL."),
-    Command("type", _type, 2, "readonly fast", ONE_KEY, "generic", "Returns string, or none."),
-    Command("keys", _keys, 2, "readonly", NO_KEYS, "generic", "Lists the keys that match a pattern.", cost=SLOW_COST),
-    Command("scan", _scan, -2, "readonly", NO_KEYS, "generic", "Lists keys, some at a time.", cost=SLOW_COST),
-    Command("randomkey", _randomkey, 1, "readonly", NO_KEYS, "generic", "Returns any key.", cost=4 * SLOW_COST),
-    Command("rename", _rename, 3, "write", TWO_KEYS, "generic", "Gives a value another key."),
-    Command("renamenx", _renamenx, 3, "write fast", TWO_KEYS, "generic", "The same, if that key is not there."),
-    Command("copy", _copy, -3, "write denyoom", TWO_KEYS, "generic", "Stores a value under another key as well."),
-    Command("dbsize", _dbsize, 1, "readonly fast", NO_KEYS, "server", "Returns the number of keys."),
-    Command("flushdb", _flush, -1, "write", NO_KEYS, "server", "Deletes every key.", cost=SLOW_COST),
-    Command("flushall", _flush, -1, "write", NO_KEYS, "server", "Deletes every key.", cost=SLOW_COST),
+    Command("exists", _exists),
+    Command("del", _del),
+    Command("unlink", _del),
+    Command("type", _type),
+    Command("keys", _keys, cost=SLOW_COST),
+    Command("scan", _scan, cost=SLOW_COST),
+    Command("randomkey", _randomkey, cost=4 * SLOW_COST),
+    Command("rename", _rename),
+    Command("renamenx", _renamenx),
+    Command("copy", _copy),
+    Command("dbsize", _dbsize),
+    Command("flushdb", _flush, cost=SLOW_COST),
+    Command("flushall", _flush, cost=SLOW_COST),
 ]

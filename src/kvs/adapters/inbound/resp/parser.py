@@ -7,7 +7,9 @@ twice, however small the pieces, or a client could make it take time that grows 
 from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, RespLimits
-from kvs.domain.errors import ProtocolViolationError
+from kvs.adapters.inbound.resp.wording import as_text
+from kvs.domain.changes import integer
+from kvs.domain.errors import ProtocolViolationError, UsageError
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
@@ -16,15 +18,22 @@ ARRAY: Final = 42
 BULK: Final = 36
 CR: Final = 13
 LF: Final = 10
-MINUS: Final = 45
 ZERO: Final = 48
 NINE: Final = 57
 
-MAX_DIGITS: Final = 10
-"""Longest number in a header: more than any limit, and less than overflows."""
+MAX_DIGITS: Final = 18
+"""Longest number that is read in a register: more than any limit, and less than overflows."""
+
+HEADER_BYTES: Final = 32
+"""A header that is longer announces nothing, and is not kept, but as in Redis it is refused only where it ends."""
+
+MAX_LINE_BYTES: Final = 1 << 16
+"""Or where it is longer than a line of Redis may be."""
 
 INCOMPLETE: Final = -2
 NEGATIVE: Final = -1
+NONE: Final = (1 << 62) - 1
+"""More than any limit allows."""
 
 DROPPED: Final[list[bytes]] = []
 """Stands for a request that was not kept, for want of memory; no request is empty."""
@@ -44,6 +53,7 @@ class RequestParser:
         "_arguments",
         "_bulk",
         "_dropping",
+        "_line_bytes",
         "_max_arguments",
         "_max_bulk_bytes",
         "_max_request_bytes",
@@ -51,6 +61,7 @@ class RequestParser:
         "_part",
         "_request_bytes",
         "_skip",
+        "_violation",
         "at",
         "data",
         "held_bytes",
@@ -69,12 +80,19 @@ class RequestParser:
         self._request_bytes: i64 = 0  # announced by the request so far
         self._dropping = False
         self._skip: i64 = 0  # bytes of a bulk string, with its CRLF, that will not be kept
+        self._violation: ProtocolViolationError | None = None  # what is wrong with a header that has not ended
+        self._line_bytes: i64 = 0  # how much of it has come, and has not been kept
         self.held_bytes = 0
 
     @property
     def unfinished(self) -> bool:
         """Whether part of a request has come and the rest has not."""
-        return self._missing > 0 or len(self._part) > 0
+        return self._missing > 0 or len(self._part) > 0 or self._violation is not None
+
+    @property
+    def part_bytes(self) -> int:
+        """How much is kept of a header or a bulk string that is not complete."""
+        return len(self._part)
 
     @property
     def waiting(self) -> bool:
@@ -130,6 +148,7 @@ class RequestParser:
         self._bulk = -1
         self._skip = 0
         self._dropping = False
+        self._violation = None
         self.held_bytes = 0
 
     def next(self) -> list[bytes] | None:
@@ -140,6 +159,9 @@ class RequestParser:
         """
         if self._dropping and self._missing == 0:
             return self._complete()  # its end has been skipped
+        if self._violation is not None:
+            self._look_for_end(self._violation)
+            return None
         # What changes with every argument is kept in registers, and put back where this ends.
         data, arguments, keeps = self.data, self._arguments, not self._dropping
         size: i64 = len(data)
@@ -152,17 +174,22 @@ class RequestParser:
         end: i64
         while at < size:
             if missing == 0:
+                if data[at] == LF:  # an empty line, as redis-cli --pipe sends before its last request
+                    at += 1
+                    continue
                 if data[at] == CR and (at + 1 == size or data[at + 1] == LF):
                     if at + 1 == size:
                         break
-                    at += 2  # redis-cli --pipe sends an empty line before its last request
+                    at += 2
                     continue
                 if data[at] != ARRAY:
                     raise _unexpected("*", data, at)
                 number, end = _header(data, at + 1)
                 if number == INCOMPLETE:
+                    if size - at > HEADER_BYTES:
+                        self._refuse_line("invalid multibulk length")
                     break
-                if number > self._max_arguments or number < NEGATIVE:
+                if number > self._max_arguments:
                     raise ProtocolViolationError("Protocol error: invalid multibulk length")
                 at = end
                 if number > 0:  # Redis answers nothing to an empty request, and neither does anybody expect it
@@ -174,6 +201,8 @@ class RequestParser:
                     raise _unexpected("$", data, at)
                 number, end = _header(data, at + 1)
                 if number == INCOMPLETE:
+                    if size - at > HEADER_BYTES:
+                        self._refuse_line("invalid bulk length")
                     break
                 if number < 0 or number > self._max_bulk_bytes:
                     raise ProtocolViolationError("Protocol error: invalid bulk length")
@@ -208,6 +237,27 @@ class RequestParser:
         self._keep_part()
         return None
 
+    def _refuse_line(self, reason: str) -> None:
+        """Keep no more of a header."""
+        self._violation = ProtocolViolationError(f"Protocol error: {reason}")
+        self._line_bytes = 0
+
+    def _look_for_end(self, violation: ProtocolViolationError) -> None:
+        """Skip a wrong header, up to its end.
+
+        Raises:
+            ProtocolViolationError: Here it is; or it is too long.
+        """
+        end = self.data.find(b"\r", self.at)
+        if end >= 0 and self._line_bytes + end - self.at <= MAX_LINE_BYTES:
+            raise violation
+        self._line_bytes += len(self.data) - self.at
+        self.data = b""
+        self.at = 0
+        if self._line_bytes > MAX_LINE_BYTES:
+            what = "mbulk" if self._missing == 0 else "bulk"
+            raise ProtocolViolationError(f"Protocol error: too big {what} count string")
+
     def _complete(self) -> list[bytes]:
         arguments, self._arguments = self._arguments, []
         self.held_bytes = 0
@@ -218,6 +268,9 @@ class RequestParser:
 
     def _keep_part(self) -> None:
         """Keep what is not complete apart, and let go of the rest."""
+        if self._violation is not None:
+            self._look_for_end(self._violation)
+            return
         if self.at < len(self.data):
             rest = self.data[self.at :]
             if self._dropping and self._bulk >= 0:
@@ -233,8 +286,7 @@ class RequestParser:
 def _header(data: bytes, at: "i64") -> "tuple[i64, i64]":
     """Return the number that a header announces, and where its line ends.
 
-    The number is ``INCOMPLETE`` if there is more to come, ``NEGATIVE`` if it is below zero, and one that no limit
-    allows if it is none.
+    The number is ``INCOMPLETE`` if there is more to come, ``NEGATIVE`` if it is below zero, and ``NONE`` if it is none.
     """
     size: i64 = len(data)
     if at + 2 < size and data[at + 1] == CR and data[at + 2] == LF and ZERO <= data[at] <= NINE:
@@ -242,26 +294,39 @@ def _header(data: bytes, at: "i64") -> "tuple[i64, i64]":
     first: i64 = at
     number: i64 = 0
     byte: i64 = 0
-    if at < size and data[at] == MINUS:
-        at += 1
-        first = at
-    while at < size:
+    while at < size and at - first < MAX_DIGITS:
         byte = data[at]
-        if byte > NINE or byte < ZERO or at - first == MAX_DIGITS:
+        if byte > NINE or byte < ZERO:
             break
         number = number * 10 + byte - ZERO
         at += 1
-    if at == size:
+    if byte != CR or at == first or (data[first] == ZERO and at - first > 1):
+        return _odd_header(data, first)
+    if at + 1 == size:
         return INCOMPLETE, at
-    negative = data[first - 1] == MINUS
-    wrong = at == first or byte != CR or (data[first] == ZERO and (negative or at - first > 1))
-    if not wrong and at + 1 == size:
+    if data[at + 1] != LF:
+        return NONE, at
+    return number, at + 2
+
+
+def _odd_header(data: bytes, at: "i64") -> "tuple[i64, i64]":
+    """Return the same of a header that is below zero, or long, or wrong, or not complete."""
+    end = data.find(b"\r", at, at + HEADER_BYTES)
+    if end < 0 or end + 1 == len(data):
+        # Of lines that end in LF alone, Redis would wait for the end.
+        if data.find(b"\n", at, at + HEADER_BYTES) >= 0:
+            return NONE, at
         return INCOMPLETE, at
-    if wrong or data[at + 1] != LF:
-        return 1 << 62, at
-    return NEGATIVE if negative else number, at + 2
+    try:
+        number = integer(data[at:end])
+    except UsageError:
+        return NONE, end
+    if data[end + 1] != LF:
+        return NONE, end
+    return NEGATIVE if number < 0 else min(number, NONE), end + 2
 
 
 def _unexpected(wanted: str, data: bytes, at: "i64") -> ProtocolViolationError:
-    got = chr(data[at]) if 0x20 <= data[at] < 0x7F else f"\\x{data[at]:02x}"
-    return ProtocolViolationError(f"Protocol error: expected '{wanted}', got '{got}'")
+    # Redis ends the message at a zero byte.
+    got = f"{as_text(data[at : at + 1])}'" if data[at] else ""
+    return ProtocolViolationError(f"Protocol error: expected '{wanted}', got '{got}")

@@ -1,9 +1,11 @@
 """What a command in RESP is, and what it is run with: the session, and what the conversation knows besides."""
 
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias, final
 
 from kvs.adapters.inbound.clients import Clients
+from kvs.adapters.inbound.resp.catalogue import ABOUT
 from kvs.adapters.inbound.resp.cursors import Cursors
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.replies import RESP2, Dialect
@@ -20,8 +22,23 @@ COPIED_BYTES_PER_COST: Final = 1 << 14
 """So many bytes that are copied count for another."""
 
 QUEUED: Final = 0
+"""After MULTI, a command is queued, and is part of the transaction that EXEC runs."""
+
 AT_ONCE: Final = 1
+"""It is run at once."""
+
 REFUSED: Final = 2
+"""It is refused, and spoils the queue."""
+
+BEHIND: Final = 3
+"""It is queued, but run only when the transaction has been applied: it is about connections, which belong to the thread
+that serves them, and a transaction may be run by another, and more than once."""
+
+REPLIES_ON: Final = 0
+REPLIES_OFF: Final = 1
+SKIP_NEXT_REPLY: Final = 2
+SKIP_THIS_REPLY: Final = 3
+"""What CLIENT REPLY has made of the replies: the next one is this one as soon as its command has come."""
 
 
 @final
@@ -33,10 +50,11 @@ class Shared:
         cursors: Of SCAN.
         parameters: What CONFIG GET tells, by name.
         clock: Seconds since 1970, for TIME.
+        run_id: Of this server, from its start to its end.
         uptime_clock: Monotonic seconds, the clock of the clients.
     """
 
-    __slots__ = ("clients", "clock", "cursors", "parameters", "uptime_clock")
+    __slots__ = ("clients", "clock", "cursors", "parameters", "run_id", "uptime_clock")
 
     def __init__(
         self,
@@ -50,6 +68,7 @@ class Shared:
         self.parameters = parameters
         self.clock = clock
         self.uptime_clock = uptime_clock
+        self.run_id = secrets.token_hex(20)
 
 
 @final
@@ -64,23 +83,33 @@ class Peer:
         name: Given by the client to itself.
         library: Likewise: what it is built with.
         library_version: Likewise.
+        no_evict: Whether the client has asked not to be evicted. Nobody ever is.
+        reply_mode: What becomes of replies.
+        last_command: Name of the last command that was run or queued.
         queue: The commands since MULTI, with their arguments; None outside.
         queue_bytes: What they hold.
+        queue_dialect: The version of the protocol when it began.
         spoiled: One was refused, and EXEC will refuse all.
+        answered: Replies to a queue that has been applied, while what is run behind it has not been.
         closing: The conversation is over, behind the reply to this command.
         scanning: The cursor that was looked up for a SCAN that is not answered, or was given last; and its key.
     """
 
     __slots__ = (
+        "answered",
         "closing",
         "dialect",
         "extra_cost",
+        "last_command",
         "library",
         "library_version",
         "limits",
         "name",
+        "no_evict",
         "queue",
         "queue_bytes",
+        "queue_dialect",
+        "reply_mode",
         "scanning",
         "shared",
         "spoiled",
@@ -93,9 +122,14 @@ class Peer:
         self.name = b""
         self.library = b""
         self.library_version = b""
+        self.no_evict = False
+        self.reply_mode = REPLIES_ON
+        self.last_command = b"NULL"
         self.queue: list[tuple[Command, list[bytes]]] | None = None
         self.queue_bytes = 0
+        self.queue_dialect: Dialect = RESP2
         self.spoiled = False
+        self.answered: list[bytes] | None = None
         self.closing = False
         self.extra_cost = 0
         self.scanning: tuple[int, Key] | None = None
@@ -105,11 +139,23 @@ class Peer:
         cost, self.extra_cost = self.extra_cost, 0
         return cost
 
+    def is_plain(self) -> bool:
+        """Return whether a command is run and answered as soon as it has come."""
+        return self.queue is None and self.reply_mode == REPLIES_ON
+
+    def withhold(self) -> None:
+        """Drop a reply that is not wanted."""
+        if self.reply_mode == SKIP_NEXT_REPLY:
+            self.reply_mode = SKIP_THIS_REPLY
+        elif self.reply_mode == SKIP_THIS_REPLY:
+            self.reply_mode = REPLIES_ON
+
     def end_queue(self) -> None:
         """Leave what MULTI began."""
         self.queue = None
         self.queue_bytes = 0
         self.spoiled = False
+        self.answered = None
 
 
 Handler: TypeAlias = Callable[[Session, Peer, list[bytes]], bytes]
@@ -122,64 +168,59 @@ changes behind that.
 
 @final
 class Command:
-    """A command.
+    """A command that is run; what else is known of it is in the catalogue.
 
     Attributes:
-        name: In small letters.
+        name: In small letters; that of a subcommand has the name of its container before it: ``client|list``.
+        about: What the catalogue says.
         run: Runs it.
         arity: Number of arguments, its name among them; negative: so many or more.
-        flags: As COMMAND tells them.
         first_key: Place of its first key; 0: it has none.
         last_key: Place of its last key; negative: counted from the end.
         key_step: From one key to the next.
-        group: As COMMAND DOCS tells it.
-        summary: Likewise.
         cost: What it counts for against ``max_tick_requests``.
-        in_queue: Whether, after MULTI, it is ``QUEUED``, run ``AT_ONCE``, or ``REFUSED``.
+        in_queue: What becomes of it after MULTI: ``QUEUED``, ``AT_ONCE``, ``REFUSED`` or ``BEHIND``.
         runs_always: Whether it runs even when the clients hold all the memory they may: to free some, or tell of it.
+        subcommands: By their names alone; None: it is no container.
     """
 
     __slots__ = (
+        "about",
         "arity",
         "cost",
         "first_key",
-        "flags",
-        "group",
         "in_queue",
         "key_step",
         "last_key",
         "name",
         "run",
         "runs_always",
-        "summary",
+        "subcommands",
     )
 
     def __init__(
         self,
         name: str,
         run: Handler,
-        arity: int,
-        flags: str,
-        keys: tuple[int, int, int],
-        group: str,
-        summary: str,
         *,
         cost: int = 1,
         in_queue: int = QUEUED,
         runs_always: bool = False,
+        subcommands: "dict[bytes, Command] | None" = None,
     ) -> None:
+        about = ABOUT[name]
+        keys = about.key_range
         self.name: Final = name.encode()
+        self.about: Final = about
         self.run: Final = run
-        self.arity: Final = arity
-        self.flags: Final = flags.encode().split()
+        self.arity: Final = about.arity
         self.first_key: Final = keys[0]
         self.last_key: Final = keys[1]
         self.key_step: Final = keys[2]
-        self.group: Final = group.encode()
-        self.summary: Final = summary.encode()
         self.cost: Final = cost
         self.in_queue: Final = in_queue
         self.runs_always: Final = runs_always
+        self.subcommands: Final = subcommands
 
     def takes(self, number: int) -> bool:
         """Return whether so many arguments are right, its name among them."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, final
 
+from kvs.adapters.inbound.resp.wording import as_bytes
 from kvs.domain.errors import (
     EncodingError,
     KvsError,
@@ -116,4 +117,4 @@ def error(error: KvsError) -> bytes:
     mistake = isinstance(
         error, UsageError | UnknownCommandError | EncodingError | TooLargeError | ProtocolViolationError
     )
-    return failure("ERR" if mistake else error.code.upper(), str(error).encode(errors="backslashreplace"))
+    return failure("ERR" if mistake else error.code.upper(), as_bytes(str(error)))

@@ -47,7 +47,7 @@ def scan(
     out: list[bytes],
     max_requests: int,
     max_out_bytes: int,
-) -> "tuple[i64, i64, i64, bool]":
+) -> "tuple[i64, i64, i64, bool, bool]":
     """Run GET, and SET without options, up to the first request that is anything else.
 
     Args:
@@ -61,8 +61,8 @@ def scan(
         max_out_bytes: Stop when there are replies of so many bytes.
 
     Returns:
-        Where it stopped, how many requests were run, how long their replies are, and whether the last of them ended the
-        conversation.
+        Where it stopped, how many requests were run, how long their replies are, whether the last of them ended the
+        conversation, and whether that was a GET.
     """
     out_bytes: i64 = 0
     room: i64 = max_out_bytes
@@ -74,6 +74,7 @@ def scan(
     max_value: i64 = limits.max_value_bytes
     byte: i64 = 0
     closing = False
+    got = False
     while size - at >= SHORTEST_BYTES and done < share and out_bytes < room and not closing:
         if not (
             data[at] == ARRAY
@@ -155,4 +156,5 @@ def scan(
             closing = ends_conversation(error)
         at = end + 2
         done += 1
-    return at, done, out_bytes, closing
+        got = getting
+    return at, done, out_bytes, closing, got

@@ -1,22 +1,20 @@
 """Every command of RESP by its name, and the command that tells of them: COMMAND."""
 
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from kvs.adapters.inbound.resp import clients, keyspace, replies, server, strings, transactions
+from kvs.adapters.inbound.resp import clients, connecting, figures, keyspace, replies, server, strings, transactions
+from kvs.adapters.inbound.resp.catalogue import DEPRECATED, NOTES, Keys
 from kvs.adapters.inbound.resp.containers import container
-from kvs.adapters.inbound.resp.keyspace import NO_KEYS, check_patterns
-from kvs.adapters.inbound.resp.peer import QUEUED, SLOW_COST, Command, Peer
-from kvs.domain.errors import UnknownCommandError, UsageError
+from kvs.adapters.inbound.resp.keyspace import check_patterns
+from kvs.adapters.inbound.resp.peer import SLOW_COST, Command, Handler, Peer
+from kvs.adapters.inbound.resp.wording import NAME_BYTES, as_bytes, c_string, shown
+from kvs.domain.errors import ProtocolViolationError, UnknownCommandError, UsageError
 from kvs.domain.globs import Glob
 from kvs.ports.inbound import Session
 
-SHOWN_BYTES: Final = 128
-"""Most of a name, and of all arguments together, that is repeated in a message."""
-
-GROUP: Final = "server"
-
-CATEGORIES: Final = (b"readonly", b"write", b"fast", b"admin")
-"""Flags that are categories as well."""
+HTTP_WORDS: Final = (b"post", b"host:")
+"""What Redis takes for an attack, and ends the connection without a word."""
 
 
 def command_of(arguments: list[bytes]) -> Command:
@@ -24,32 +22,42 @@ def command_of(arguments: list[bytes]) -> Command:
 
     Raises:
         UnknownCommandError: There is none of that name.
-        UsageError: It takes another number of arguments.
+        UsageError: It takes another number of arguments, or has no such subcommand.
+        ProtocolViolationError: This is a word of HTTP: a browser may have been made to send it.
     """
     name = arguments[0]
     command = BY_NAME.get(name)
     if command is None:
         command = BY_NAME.get(name.lower())
         if command is None:
+            if c_string(name).lower() in HTTP_WORDS:
+                raise ProtocolViolationError("This looks like HTTP, and this port does not speak HTTP.")
             raise _unknown(arguments)
+    if command.subcommands is not None and len(arguments) > 1:
+        subcommand = command.subcommands.get(arguments[1].lower())
+        if subcommand is None:
+            raise UsageError(
+                f"unknown subcommand '{shown(arguments[1], NAME_BYTES)}'. Try {command.name.decode().upper()} HELP."
+            )
+        command = subcommand
     if not command.takes(len(arguments)):
         raise UsageError(f"wrong number of arguments for '{command.name.decode()}' command")
     return command
 
 
 def _unknown(arguments: list[bytes]) -> UnknownCommandError:
-    shown = ""
+    rest = ""
+    room_bytes = NAME_BYTES
     for argument in arguments[1:]:
-        if len(shown) >= SHOWN_BYTES:
+        if room_bytes <= 0:
             break
-        shown += f"'{_text(argument[: SHOWN_BYTES - len(shown)])}' "
-    return UnknownCommandError(
-        f"unknown command '{_text(arguments[0][:SHOWN_BYTES])}', with args beginning with: {shown}"
-    )
+        part = f"'{shown(argument, room_bytes)}' "
+        rest += part
+        room_bytes -= len(as_bytes(part))
+    return UnknownCommandError(f"unknown command '{shown(arguments[0], NAME_BYTES)}', with args beginning with: {rest}")
 
 
-def _text(text: bytes) -> str:
-    return text.decode(errors="backslashreplace")
+# COMMAND.
 
 
 def _all(_: Session, peer: Peer, __: list[bytes]) -> bytes:
@@ -61,86 +69,189 @@ def _count(_: Session, __: Peer, ___: list[bytes]) -> bytes:
 
 
 def _list(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
-    if len(arguments) == 2:
-        return replies.bulks([command.name for command in COMMANDS])
-    if len(arguments) == 5 and arguments[2].upper() == b"FILTERBY" and arguments[3].upper() == b"PATTERN":
-        check_patterns(arguments[4:])
-        glob = Glob(arguments[4].lower())
-        return replies.bulks([command.name for command in COMMANDS if glob(command.name)])
+    names = [command.name for command in _with_subcommands()]
+    if len(arguments) > 2:
+        names = _filtered(arguments)
+    return replies.bulks(names)
+
+
+def _filtered(arguments: list[bytes]) -> list[bytes]:
+    if len(arguments) != 5 or arguments[2].lower() != b"filterby":
+        raise UsageError("syntax error")
+    by, word = arguments[3].lower(), c_string(arguments[4]).lower()
+    if by == b"module":
+        return []
+    if by == b"aclcat":
+        category = word.decode(errors="replace")
+        return [command.name for command in _with_subcommands() if category in command.about.categories]
+    if by == b"pattern":
+        check_patterns([word])
+        glob = Glob(word)
+        return [command.name for command in _with_subcommands() if glob(command.name)]
     raise UsageError("syntax error")
 
 
 def _info(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     if len(arguments) == 2:
         return _all(session, peer, arguments)
-    found = [BY_NAME.get(name.lower()) for name in arguments[2:]]
+    found = map(_found, arguments[2:])
     return replies.array([peer.dialect.null if command is None else _described(peer, command) for command in found])
 
 
 def _docs(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    wanted = [name.lower() for name in arguments[2:]]
-    chosen = [command for command in COMMANDS if not wanted or command.name in wanted]
-    return peer.dialect.mapping([(replies.bulk(command.name), _documented(peer, command)) for command in chosen])
+    chosen: Sequence[Command | None] = COMMANDS if len(arguments) == 2 else [*map(_found, arguments[2:])]
+    return _documented(peer, [command for command in chosen if command is not None])
 
 
 def _getkeys(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
-    command = BY_NAME.get(arguments[2].lower())
+    command = _with_keys(arguments[2:])
+    return replies.bulks(command.keys(arguments[2:]))
+
+
+def _getkeysandflags(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    words = arguments[2:]
+    found = []
+    for keys in _with_keys(words).about.keys:
+        end = (keys.first + keys.last if keys.last >= 0 else len(words) + keys.last) + 1
+        flags = _flags(peer, _flags_of_set(words) if "variable_flags" in keys.flags else keys.flags)
+        found += [replies.array([replies.bulk(key), flags]) for key in words[keys.first : end : keys.step]]
+    return replies.array(found)
+
+
+def _flags_of_set(words: list[bytes]) -> tuple[str, ...]:
+    """Return what becomes of the key of a SET, which with GET is read as well."""
+    reads = any(word.lower() == b"get" for word in words[3:])
+    return ("RW", "access", "update") if reads else ("OW", "update")
+
+
+def _with_keys(words: list[bytes]) -> Command:
+    """Return the command that is given in full, which has keys."""
+    command = BY_NAME.get(words[0].lower())
+    if command is not None and command.subcommands is not None and len(words) > 1:
+        command = command.subcommands.get(words[1].lower())
     if command is None:
         raise UsageError("Invalid command specified")
     if not command.first_key:
         raise UsageError("The command has no key arguments")
-    if not command.takes(len(arguments) - 2):
+    if not command.takes(len(words)):
         raise UsageError("Invalid number of arguments specified for command")
-    return replies.bulks(command.keys(arguments[2:]))
+    return command
+
+
+def _found(name: bytes) -> Command | None:
+    """Return a command, or a subcommand by both names with a bar between them."""
+    container_name, bar, rest = name.lower().partition(b"|")
+    command = BY_NAME.get(container_name)
+    if command is None or not bar:
+        return command
+    return None if command.subcommands is None else command.subcommands.get(rest)
+
+
+def _with_subcommands() -> Iterator[Command]:
+    for command in COMMANDS:
+        yield command
+        yield from _subcommands_of(command)
+
+
+def _subcommands_of(command: Command) -> list[Command]:
+    return [] if command.subcommands is None else list(command.subcommands.values())
 
 
 def _described(peer: Peer, command: Command) -> bytes:
     """Return what COMMAND INFO tells of a command."""
-    categories = [b"@" + command.group.replace(b"generic", b"keyspace").replace(b"transactions", b"transaction")]
-    categories += [b"@" + flag.replace(b"readonly", b"read") for flag in command.flags if flag in CATEGORIES]
-    if b"fast" not in command.flags:
-        categories.append(b"@slow")
+    about = command.about
+    note = NOTES.get(command.name.decode(), "")
+    subcommands = [_described(peer, subcommand) for subcommand in _subcommands_of(command)]
     return replies.array(
         [
             replies.bulk(command.name),
             replies.number(command.arity),
-            peer.dialect.unordered([replies.simple(flag) for flag in command.flags]),
+            _flags(peer, about.flags),
             replies.number(command.first_key),
             replies.number(command.last_key),
             replies.number(command.key_step),
-            peer.dialect.unordered([replies.simple(category) for category in categories]),
-            replies.EMPTY_ARRAY,
-            replies.EMPTY_ARRAY,
-            replies.EMPTY_ARRAY,
+            _flags(peer, [f"@{category}" for category in about.categories]),
+            peer.dialect.unordered([_text(tip) for tip in about.tips]),
+            peer.dialect.unordered([_key_specification(peer, keys, note) for keys in about.keys]),
+            replies.array(subcommands) if subcommands else peer.dialect.unordered([]),  # as Redis has it
         ]
     )
 
 
-def _documented(peer: Peer, command: Command) -> bytes:
-    return peer.dialect.mapping(
+def _key_specification(peer: Peer, keys: Keys, note: str) -> bytes:
+    """Return where the keys are: from a place on, so many steps."""
+    mapping = peer.dialect.mapping
+    begin = mapping([(_text("index"), replies.number(keys.first))])
+    find = mapping(
         [
-            (replies.bulk(b"summary"), replies.bulk(command.summary)),
-            (replies.bulk(b"since"), replies.bulk(b"1.0.0")),
-            (replies.bulk(b"group"), replies.bulk(command.group)),
+            (_text("lastkey"), replies.number(keys.last)),
+            (_text("keystep"), replies.number(keys.step)),
+            (_text("limit"), replies.number(0)),
         ]
     )
+    pairs = [(_text("notes"), _text(note))] if note else []
+    pairs += [
+        (_text("flags"), _flags(peer, keys.flags)),
+        (_text("begin_search"), mapping([(_text("type"), _text("index")), (_text("spec"), begin)])),
+        (_text("find_keys"), mapping([(_text("type"), _text("range")), (_text("spec"), find)])),
+    ]
+    return mapping(pairs)
+
+
+def _documented(peer: Peer, commands: Sequence[Command]) -> bytes:
+    """Return what COMMAND DOCS tells of commands, by their names."""
+    pairs = []
+    for command in commands:
+        about = command.about
+        facts = [
+            (_text("summary"), _text(about.summary)),
+            (_text("since"), _text(about.since)),
+            (_text("group"), _text(about.group)),
+        ]
+        since, instead = DEPRECATED.get(command.name.decode(), ("", ""))
+        if since:
+            facts += [
+                (_text("doc_flags"), _flags(peer, ["deprecated"])),
+                (_text("deprecated_since"), _text(since)),
+                (_text("replaced_by"), _text(instead)),
+            ]
+        subcommands = _subcommands_of(command)
+        if subcommands:
+            facts.append((_text("subcommands"), _documented(peer, subcommands)))
+        pairs.append((replies.bulk(command.name), peer.dialect.mapping(facts)))
+    return peer.dialect.mapping(pairs)
+
+
+def _text(text: str) -> bytes:
+    return replies.bulk(text.encode())
+
+
+def _flags(peer: Peer, flags: Sequence[str]) -> bytes:
+    return peer.dialect.unordered([replies.simple(flag.encode()) for flag in flags])
+
+
+def _subcommand(name: str, run: Handler) -> Command:
+    return Command(f"command|{name}", run, cost=SLOW_COST)
 
 
 SUBCOMMANDS: Final[list[Command]] = [
-    Command("count", _count, 2, "", NO_KEYS, GROUP, "Returns the number of commands."),
-    Command("list", _list, -2, "", NO_KEYS, GROUP, "Lists their names."),
-    Command("info", _info, -2, "", NO_KEYS, GROUP, "Describes commands to programs."),
-    Command("docs", _docs, -2, "", NO_KEYS, GROUP, "Describes commands to people."),
-    Command("getkeys", _getkeys, -4, "", NO_KEYS, GROUP, "Returns the keys of a command that is given in full."),
+    _subcommand("count", _count),
+    _subcommand("list", _list),
+    _subcommand("info", _info),
+    _subcommand("docs", _docs),
+    _subcommand("getkeys", _getkeys),
+    _subcommand("getkeysandflags", _getkeysandflags),
 ]
 
 COMMANDS: Final[list[Command]] = [
     *strings.COMMANDS,
     *keyspace.COMMANDS,
     *transactions.COMMANDS,
+    *connecting.COMMANDS,
     *clients.COMMANDS,
     *server.COMMANDS,
-    container("command", SUBCOMMANDS, GROUP, "Tells of commands.", bare=_all, cost=SLOW_COST, in_queue=QUEUED),
+    *figures.COMMANDS,
+    container("command", SUBCOMMANDS, bare=_all),
 ]
 
 BY_NAME: Final[dict[bytes, Command]] = {

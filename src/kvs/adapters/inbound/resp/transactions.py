@@ -8,12 +8,15 @@ from typing import Final, final
 
 from kvs.adapters.inbound.messages import conflict_message
 from kvs.adapters.inbound.resp import replies
-from kvs.adapters.inbound.resp.keyspace import MANY_KEYS, NO_KEYS
-from kvs.adapters.inbound.resp.peer import AT_ONCE, REFUSED, Command, Peer
+from kvs.adapters.inbound.resp.peer import AT_ONCE, BEHIND, REFUSED, Command, Peer
+from kvs.adapters.inbound.resp.wording import as_bytes
 from kvs.application.units import reply_too_large
 from kvs.domain.errors import KvsError, UsageError
 from kvs.domain.transaction import Committed, Conflict
 from kvs.ports.inbound import Session, Unfinished
+
+LATER: Final = b"later"
+"""Stands for the reply of a command that is run behind the transaction."""
 
 EXECABORT: Final = b"-EXECABORT Transaction discarded because of previous errors.\r\n"
 
@@ -26,11 +29,14 @@ class QueuedCommands:
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
-        self._begin()
-
-    def _begin(self) -> None:
         self._answered: list[bytes] = []
+        self._room_bytes = peer.limits.max_reply_bytes
+
+    def _end(self) -> None:
+        """Be as at the beginning: this may be run again."""
+        self._answered = []
         self._room_bytes = self._peer.limits.max_reply_bytes
+        self._peer.dialect = self._peer.queue_dialect
 
     def __eq__(self, other: object) -> bool:
         """Compare whose queue it is: a client has one at a time."""
@@ -51,9 +57,9 @@ class QueuedCommands:
         try:
             answered = self._answer_all(session)
         except KvsError:
-            self._begin()
+            self._end()
             raise
-        self._begin()
+        self._end()
         return answered
 
     def _answer_all(self, session: Session) -> list[bytes]:
@@ -65,17 +71,31 @@ class QueuedCommands:
                 raise Unfinished
             command, arguments = queue[at]
             try:
-                reply = command.run(session, peer, arguments)
+                reply = self._answer(session, command, arguments)
             except KvsError as error:
                 if not session.depth:
                     raise
                 reply = replies.error(error)
-            share -= command.cost_of(arguments) + peer.take_extra_cost()
+            share -= 1 if reply == LATER else command.cost_of(arguments) + peer.take_extra_cost()
             self._answered.append(reply)
             self._room_bytes -= len(reply)
             if self._room_bytes < 0:
                 raise reply_too_large(peer.limits.max_reply_bytes)
         return self._answered
+
+    def _answer(self, session: Session, command: Command, arguments: list[bytes]) -> bytes:
+        peer = self._peer
+        if command.in_queue != BEHIND:
+            return command.run(session, peer, arguments)
+        if command.name == b"hello":  # for what follows is answered in its version of the protocol
+            name = peer.name
+            try:
+                command.run(session, peer, arguments)
+            except KvsError:  # which it will raise again
+                pass
+            finally:
+                peer.name = name
+        return LATER
 
 
 def _multi(session: Session, peer: Peer, _: list[bytes]) -> bytes:
@@ -84,6 +104,7 @@ def _multi(session: Session, peer: Peer, _: list[bytes]) -> bytes:
     if session.depth:
         raise UsageError("MULTI inside a transaction that START opened; COMMIT or ROLLBACK ends it.")
     peer.queue = []
+    peer.queue_dialect = peer.dialect
     return replies.OK
 
 
@@ -94,13 +115,52 @@ def _exec(session: Session, peer: Peer, _: list[bytes]) -> bytes:
         session.unwatch()
         peer.end_queue()
         return EXECABORT
-    try:
-        answer = session.execute(QueuedCommands(peer))
-    except KvsError:
-        peer.end_queue()
-        raise
+    if peer.answered is None:
+        try:
+            answer = session.execute(QueuedCommands(peer))
+        except KvsError:
+            peer.dialect = peer.queue_dialect
+            peer.end_queue()
+            raise
+        peer.dialect = peer.queue_dialect  # a HELLO in the queue has its turn now
+        if isinstance(answer, Conflict):
+            peer.end_queue()
+            return peer.dialect.null_array
+        peer.answered = answer
+    answered = peer.answered
+    _run_behind(session, peer, answered)
     peer.end_queue()
-    return peer.dialect.null_array if isinstance(answer, Conflict) else replies.array(answer)
+    return replies.array(answered)
+
+
+def _run_behind(session: Session, peer: Peer, answered: list[bytes]) -> None:
+    """Run what is queued and no part of the transaction, which has been applied.
+
+    Raises:
+        Unfinished: It has done a share.
+    """
+    room_bytes = peer.limits.max_reply_bytes - sum([len(reply) for reply in answered])
+    share = peer.limits.max_tick_requests
+    for at, (command, arguments) in enumerate(peer.queue or []):
+        if answered[at] != LATER:
+            continue
+        if share <= 0:
+            raise Unfinished
+        share -= command.cost_of(arguments)
+        try:
+            reply = command.run(session, peer, arguments) if room_bytes > 0 else b""
+        except KvsError as error:
+            reply = replies.error(error)
+        room_bytes -= len(reply)
+        answered[at] = reply if room_bytes > 0 else replies.error(reply_too_large(peer.limits.max_reply_bytes))
+
+
+def abort(session: Session, peer: Peer, error: KvsError) -> bytes:
+    """Return the reply to an EXEC that is not one, as with an argument; it ends the queue and what is watched."""
+    if not session.depth:
+        session.unwatch()
+    peer.end_queue()
+    return replies.failure("EXECABORT", as_bytes(f"Transaction discarded because of: {error}"))
 
 
 def _discard(session: Session, peer: Peer, _: list[bytes]) -> bytes:
@@ -143,73 +203,13 @@ def _rollback(session: Session, _: Peer, __: list[bytes]) -> bytes:
     return replies.OK
 
 
-GROUP: Final = "transactions"
-
 COMMANDS: Final[list[Command]] = [
-    Command("multi", _multi, 1, "noscript fast", NO_KEYS, GROUP, "Begins a queue of commands.", in_queue=AT_ONCE),
-    Command(
-        "exec",
-        _exec,
-        1,
-        "noscript",
-        NO_KEYS,
-        GROUP,
-        "Runs the queue as one transaction, if nothing watched has changed.",
-        in_queue=AT_ONCE,
-        runs_always=True,
-    ),
-    Command(
-        "discard",
-        _discard,
-        1,
-        "noscript fast",
-        NO_KEYS,
-        GROUP,
-        "Drops the queue.",
-        in_queue=AT_ONCE,
-        runs_always=True,
-    ),
-    Command(
-        "watch",
-        _watch,
-        -2,
-        "noscript fast",
-        MANY_KEYS,
-        GROUP,
-        "Makes the next EXEC depend on keys.",
-        in_queue=AT_ONCE,
-    ),
-    Command("unwatch", _unwatch, 1, "noscript fast", NO_KEYS, GROUP, "Forgets what is watched.", runs_always=True),
-    Command(
-        "start",
-        _start,
-        -1,
-        "noscript fast",
-        NO_KEYS,
-        GROUP,
-        "Opens a transaction, or one nested in it; READONLY: to read in.",
-        in_queue=REFUSED,
-    ),
-    Command(
-        "commit",
-        _commit,
-        1,
-        "noscript",
-        NO_KEYS,
-        GROUP,
-        "Keeps the innermost; the outermost is applied, or answers CONFLICT.",
-        in_queue=REFUSED,
-        runs_always=True,
-    ),
-    Command(
-        "rollback",
-        _rollback,
-        1,
-        "noscript fast",
-        NO_KEYS,
-        GROUP,
-        "Undoes the innermost.",
-        in_queue=REFUSED,
-        runs_always=True,
-    ),
+    Command("multi", _multi, in_queue=AT_ONCE),
+    Command("exec", _exec, in_queue=AT_ONCE, runs_always=True),
+    Command("discard", _discard, in_queue=AT_ONCE, runs_always=True),
+    Command("watch", _watch, in_queue=AT_ONCE),
+    Command("unwatch", _unwatch, runs_always=True),
+    Command("start", _start, in_queue=REFUSED),
+    Command("commit", _commit, in_queue=REFUSED, runs_always=True),
+    Command("rollback", _rollback, in_queue=REFUSED, runs_always=True),
 ]
