@@ -15,9 +15,10 @@ CONVERSATIONS: Final[dict[str, str]] = {
         FOO | foo bar baz | FOO "\r\n" | "" | "" "" | "get " a | FOO "" "" | FOO a "" b
         FOO aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeee aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeee xxxx
         LONG
-        FOO LONG
-        FOO "a'b" | "F'O" x
-    """.replace("LONG", "f" * 160),
+        FOO LONG | FOO "WIDE" x yyyy | FOO "x" "WIDE" z | "WIDE" "WIDE" "WIDE"
+        FOO "a'b" | "F'O" x | "\xff\xfe" "\xff" | "F\x00O" "a\x00b" c | "\x00" "\x00" "" | FOO "\xc3\xa9" | "\xc3\xa9"
+        CLIENT "\xff\x00x" | CLIENT "a\r\nb" | CONFIG LONG | COMMAND "" | HELLO 2 "\xff\x00x"
+    """.replace("LONG", "f" * 160).replace("WIDE", r"\xc3\xa9" * 62),
     "get and set": r"""
         GET | get a | GET a b | SET a | SET a 1 | GET a | gEt a | SET a "" | GET a | SET a "\x00\xff" | GET a
         SET a 2 NX | SET b 2 NX GET | GET b | SET b 3 NX GET | SET a 3 XX GET | SET c 3 XX GET | SET c 3 XX | GET c
@@ -51,6 +52,14 @@ CONVERSATIONS: Final[dict[str, str]] = {
         INCRBYFLOAT z -0 | INCRBYFLOAT z -0.0 | INCRBYFLOAT z 0.00000000000000001 | SET z 1 | INCRBYFLOAT z -1 | GET z
         SET i 3 | INCRBYFLOAT i 1 | INCR i | INCRBYFLOAT i 0.5 | INCR i | SET e "" | INCRBYFLOAT e 1 | SET e " 1"
         INCRBYFLOAT e 1 | SET e "1\x00" | INCRBYFLOAT e 1 | INCRBYFLOAT i 1,5 | INCRBYFLOAT i --1 | INCRBYFLOAT i 1_0
+        SET f 1 | INCRBYFLOAT f inf | INCRBYFLOAT f -Infinity | INCRBYFLOAT f NaN | INCRBYFLOAT f 0x1p3
+        INCRBYFLOAT f 0X.8
+        INCRBYFLOAT f 1e-400 | INCRBYFLOAT f 1e-4950 | INCRBYFLOAT f 1e-5000 | INCRBYFLOAT f 1e308 | INCRBYFLOAT f 1e308
+        INCRBYFLOAT f 1e4932 | INCRBYFLOAT f 1e4932 | INCRBYFLOAT f 1.1e4932 | INCRBYFLOAT f 1e5000
+        INCRBYFLOAT f -1e4932
+        SET f inf | INCRBYFLOAT f 1 | INCRBYFLOAT f -inf | INCRBYFLOAT f x | SET f 0x10 | INCRBYFLOAT f 1 | SET f "\t1"
+        INCRBYFLOAT f 1 | SET f 18446744073709551617.5 | INCRBYFLOAT f 0.25 | SET f 123456789012345678901234567890
+        INCRBYFLOAT f 1 | SET f 0.1 | INCRBYFLOAT f 1000000000000000000
     """,
     "parts of values": r"""
         APPEND ap hi | APPEND ap there | APPEND ap "" | APPEND ap | APPEND new "" | EXISTS new | APPEND ap a b
@@ -80,7 +89,8 @@ CONVERSATIONS: Final[dict[str, str]] = {
         COPY nope c1 REPLACE
         COPY c1 c2 DB 0 | COPY c1 c2 DB | COPY c1 c2 DB 77 | COPY c1 c2 DB x | COPY c1 c2 FOO | COPY c1 | COPY
         COPY c1 c3 REPLACE REPLACE | COPY c1 c3 REPLACE DB 0 | COPY s c3 db 0 replace | GET c3 | COPY c1 c1 REPLACE
-        COPY c1 c1 FOO | COPY c1 c1 DB 0
+        COPY c1 c1 FOO | COPY c1 c1 DB 0 | COPY c1 c4 DB 2147483647 | COPY c1 c4 DB 2147483648 | COPY c1 c4 DB -1
+        COPY c1 c4 DB -2147483649 | COPY c1 c4 DB "" | COPY c1 c4 DB " 0" | COPY c1 c4 DB 0 DB 1 | COPY c1 c4 DB 0 DB 0
     """,
     "listings": r"""
         DBSIZE | DBSIZE x | KEYS * | MSET c1 1 c2 1 "c*" 1 d[x] 1 "\xff" 1 "d\\" 1 ab 1 a-b 1 ^ 1 | DBSIZE
@@ -94,7 +104,12 @@ CONVERSATIONS: Final[dict[str, str]] = {
         SCAN | SCAN x | SCAN 0 COUNT 0 | SCAN 0 COUNT -1 | SCAN 0 COUNT x | SCAN 0 FOO | SCAN 0 FOO 1
         SCAN 0 MATCH | SCAN 0 COUNT | SCAN 0 TYPE | SCAN 99999999999999999999999 | SCAN 1x | SCAN " 0"
         SCAN 0 COUNT 1000 x
-        SELECT 0 | SELECT 99 | SELECT -1 | SELECT x | SELECT | SELECT 0 0 | SELECT ""
+        SCAN "" COUNT 1000 | SCAN -0 COUNT 1000 | SCAN +0 COUNT 1000 | SCAN 000000000000000000000000 COUNT 1000 | SCAN -
+        SCAN 18446744073709551616 | SCAN -18446744073709551616 | SCAN 0x0 | SCAN "0 " | SCAN "\t0" | SCAN +-0 | SCAN 0_0
+        SELECT 0 | SELECT 99 | SELECT -1 | SELECT x | SELECT | SELECT 0 0 | SELECT "" | SELECT 2147483647
+        SELECT 4294967296
+        SELECT 2147483648 | SELECT -2147483648 | SELECT -2147483649 | SELECT 9223372036854775808 | SELECT " 0"
+        SELECT 00
         FLUSHALL FOO | FLUSHALL SYNC x | FLUSHALL SYNC | FLUSHDB ASYNC | FLUSHDB x | FLUSHDB | FLUSHALL async | DBSIZE
         RANDOMKEY | RANDOMKEY x | SET r 1 | RANDOMKEY
     """,
@@ -117,6 +132,25 @@ CONVERSATIONS: Final[dict[str, str]] = {
         MULTI | DECRBY a -9223372036854775808 | MSET a 1 b | SETRANGE a -1 x | COPY a a | SELECT 99 | EXEC | GET a
         MULTI | WATCH | EXEC | MULTI | DISCARD x | EXEC | MULTI | MULTI x | EXEC
         MULTI | WATCH a | SET a 7 | EXEC | GET a
+    """,
+    "a queue that EXEC refuses": r"""
+        EXEC x | MULTI | SET a 1 | EXEC x | EXEC | GET a | MULTI | FOO | EXEC x y | EXEC | MULTI | DISCARD x | SET a 1
+        EXEC
+        WATCH w | EXEC x | B: SET w 1 | MULTI | PING | EXEC | WATCH w | MULTI | EXEC x | B: SET w 2 | MULTI | PING
+        EXEC
+        MULTI | CLIENT FOO | EXEC | MULTI | CLIENT GETNAME x | EXEC | MULTI | CONFIG | EXEC | MULTI | COMMAND FOO | EXEC
+        MULTI | CLIENT HELP x | EXEC | MULTI | CLIENT KILL | EXEC | MULTI | SELECT | EXEC | MULTI | exec 1 2 3 | exec
+    """,
+    "a queue of commands about connections": r"""
+        MULTI | CLIENT SETNAME me | CLIENT GETNAME | GET nope | EXEC | CLIENT GETNAME
+        MULTI | CLIENT GETNAME | HELLO 3 SETNAME you | GET nope | CLIENT GETNAME | EXEC | GET nope | CLIENT GETNAME
+        MULTI | GET nope | HELLO 2 | GET nope | HELLO x | HELLO 2 FOO | HELLO 4 | GET nope | EXEC | GET nope
+        MULTI | HELLO 3 | DISCARD | GET nope | WATCH a | B: SET a 1 | MULTI | HELLO 3 SETNAME x | EXEC | CLIENT GETNAME
+        MULTI | CLIENT KILL ID 99999 | CLIENT KILL ID x | CLIENT LIST TYPE foo | CLIENT LIST ID 99999 | INFO nope
+        SET a 1 | EXEC
+        MULTI | CONFIG GET save | COMMAND GETKEYS GET a | COMMAND INFO nope | CLIENT NO-EVICT ON | CLIENT NO-EVICT x
+        EXEC
+        MULTI | ECHO x | PING | SELECT 0 | SELECT 1 | CLIENT TRACKINGINFO | CLIENT GETREDIR | CLIENT UNPAUSE | EXEC
     """,
     "watching": r"""
         WATCH | WATCH w | SET w 1 | MULTI | GET w | EXEC | MULTI | GET w | EXEC | WATCH w x | B: SET x 1 | MULTI
@@ -150,11 +184,26 @@ CONVERSATIONS: Final[dict[str, str]] = {
         CLIENT KILL ADDR a ID 1 TYPE
         CLIENT LIST TYPE foo | CLIENT LIST TYPE pubsub | CLIENT LIST TYPE | CLIENT LIST ID 99999 | CLIENT LIST ID x
         CLIENT LIST ID | CLIENT LIST FOO | CLIENT LIST ID 0 | CLIENT LIST TYPE normal x
-        CLIENT INFO x | CLIENT list ID 99999 99998
+        CLIENT INFO x | CLIENT list ID 99999 99998 | CLIENT LIST ID x 1 | CLIENT LIST TYPE | CLIENT LIST x y z
+        CLIENT KILL ID x ADDR | CLIENT KILL ADDR 1.1.1.1:1 LADDR 1.1.1.1:1 | CLIENT KILL LADDR
+        CLIENT KILL LADDR 1.1.1.1:1
+        CLIENT KILL LADDR a SKIPME yes ID 5 ID 99999 | CLIENT KILL USER default ADDR 1.1.1.1:1
+        CLIENT KILL TYPE "\xff" ID 1
+        CLIENT GETREDIR | CLIENT GETREDIR x | CLIENT TRACKINGINFO | CLIENT TRACKING | CLIENT TRACKING OFF
+        CLIENT TRACKING x | CLIENT CACHING YES | CLIENT CACHING x | CLIENT CACHING | CLIENT UNPAUSE | CLIENT UNPAUSE x
+        CLIENT UNBLOCK 99999 | CLIENT UNBLOCK x | CLIENT UNBLOCK 1 TIMEOUT | CLIENT UNBLOCK 1 error | CLIENT UNBLOCK 1 x
+        CLIENT UNBLOCK | CLIENT UNBLOCK 1 ERROR x | CLIENT PAUSE | CLIENT PAUSE x | CLIENT PAUSE -1 | CLIENT PAUSE 1 x
+        CLIENT PAUSE x FOO | CLIENT PAUSE 1 ALL x | CLIENT REPLY | CLIENT REPLY x | CLIENT REPLY ON | CLIENT REPLY ON x
+        CLIENT HELP x | CLIENT help 1
     """,
     "the server": r"""
         CONFIG GET save | CONFIG GET databases | CONFIG GET nope | CONFIG GET SAVE | CONFIG GET sav[e] database?
         CONFIG | CONFIG GET | CONFIG FOO | CONFIG get save save | TIME x | INFO nope | INFO nope nope2
+        CONFIG GET SAVE save | CONFIG GET sav? SAVE | CONFIG GET "save\x00x" | CONFIG GET [ | CONFIG GET sav\\e
+        CONFIG GET maxmemory-policy requirepass slaveof replicaof masterauth logfile pidfile unixsocketperm tls-port
+        CONFIG GET cluster-enabled daemonize syslog-enabled io-threads notify-keyspace-events activedefrag
+        CONFIG SET foo 1 | CONFIG SET foo | CONFIG SET | CONFIG SET foo 1 bar | CONFIG SET "\xff\r" 1 | CONFIG REWRITE
+        CONFIG SET databases 2 | CONFIG SET databases 2 foo 1 | CONFIG REWRITE x | CONFIG RESETSTAT x | CONFIG HELP x
         COMMAND GETKEYS MSET a 1 b 2 | COMMAND GETKEYS GET | COMMAND GETKEYS PING | COMMAND GETKEYS FOO
         COMMAND GETKEYS GET a | COMMAND GETKEYS get a b | COMMAND GETKEYS DEL a b c | COMMAND GETKEYS MSET a
         COMMAND GETKEYS
@@ -164,7 +213,12 @@ CONVERSATIONS: Final[dict[str, str]] = {
         COMMAND FOO | COMMAND COUNT x | COMMAND INFO nope | COMMAND INFO nope nope2 | COMMAND DOCS nope
         COMMAND LIST FOO | COMMAND LIST FILTERBY PATTERN mset* | COMMAND LIST FILTERBY FOO x
         COMMAND LIST FILTERBY PATTERN
-        COMMAND LIST FILTERBY PATTERN NOPE
+        COMMAND LIST FILTERBY PATTERN NOPE | COMMAND LIST FILTERBY MODULE x | COMMAND LIST FILTERBY ACLCAT nope
+        COMMAND LIST FILTERBY ACLCAT | COMMAND LIST FILTERBY
+        COMMAND LIST FILTERBY ACLCAT string x | COMMAND LIST FILTERBY PATTERN a FILTERBY PATTERN b | COMMAND HELP x
+        COMMAND INFO get client|list GET|x | COMMAND GETKEYSANDFLAGS MSET a 1 b 2 | COMMAND GETKEYSANDFLAGS PING
+        COMMAND GETKEYSANDFLAGS SET a 1 GET | COMMAND GETKEYSANDFLAGS SET a 1 | COMMAND GETKEYSANDFLAGS FOO
+        COMMAND GETKEYSANDFLAGS RENAME a b | COMMAND GETKEYSANDFLAGS | COMMAND GETKEYS CLIENT LIST
     """,
     "versions of the protocol": r"""
         HELLO x | HELLO 4 | HELLO 1 | HELLO -1 | HELLO 2 FOO | HELLO 3 FOO | HELLO 2 SETNAME | HELLO 2 SETNAME "a b"

@@ -115,6 +115,16 @@ def test_mass_insertion(address: Address, count: int) -> None:
     assert out.splitlines()[-1] == f"errors: 1, replies: {count + 1}"
 
 
+@pytest.mark.parametrize("line", [b"\n", b"\r\n", b"\n\n\r\n"])
+def test_mass_insertion_with_empty_lines(address: tuple[str, int], line: bytes) -> None:
+    """Between requests, and behind the last, as an editor leaves them."""
+    count = 1000
+    data = b"".join(request("SET", f"k:{number}", number) + line for number in range(count))
+    out = cli(address, "--pipe", stdin=data)
+    assert out.splitlines()[-1] == f"errors: 0, replies: {count}"
+    assert cli(address, "DBSIZE") == f"{count}\n"
+
+
 @pytest.mark.parametrize("options", [(), ("-P", "16"), ("-P", "16", "-3"), ("--threads", "2")])
 def test_benchmark(address: Address, options: tuple[str, ...]) -> None:
     """It runs to its end, and has done what it says."""
