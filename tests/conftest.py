@@ -27,9 +27,12 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-# A shell ignores Ctrl-C for what it starts in the background, and whoever is started by that would ignore it, too.
+# A shell ignores Ctrl-C for what it starts in the background, as nohup ignores the end of a terminal, and whoever is
+# started by that would ignore it, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 pytest_plugins = ["pytester"]
 

@@ -76,7 +76,7 @@ class BackgroundStream(io.TextIOBase):
         """Have text written, or drop all of it. O(length); waits for nothing."""
         data = text.encode(errors="backslashreplace")
         with self._changed:
-            if self._descriptor is None:
+            if self._descriptor is None or self.closed:
                 self._drop(CLOSED)
             elif self._waiting_bytes + len(data) > self._max_buffer_bytes:
                 self._drop(f"the buffer of {self._max_buffer_bytes} bytes was full")
@@ -100,6 +100,12 @@ class BackgroundStream(io.TextIOBase):
                 if left_s <= 0 or not self._changed.wait(left_s):
                     return
 
+    def close(self) -> None:
+        """Take no more, and end the thread when all of it has been written or dropped."""
+        with self._changed:
+            super().close()
+            self._changed.notify_all()
+
     def _drop(self, reason: str) -> None:
         self.dropped += 1
         self._reason = reason
@@ -121,6 +127,8 @@ class BackgroundStream(io.TextIOBase):
         while True:
             with self._changed:
                 while not self._waiting:
+                    if self.closed:
+                        return
                     self._changed.wait()
                 data = self._waiting.popleft()
             self._write_line(data)

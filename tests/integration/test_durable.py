@@ -82,7 +82,7 @@ def test_the_directory_may_be_set_in_the_file(start_server: StartServer, tmp_pat
 
 def test_a_directory_that_is_not_used_is_warned_of(start_server: StartServer, tmp_path: Path) -> None:
     """Who gives one expects that something is kept."""
-    server = start_server("--data-dir", str(tmp_path / "data"))
+    server = start_server("--storage", "memory", "--data-dir", str(tmp_path / "data"))
     assert server.wait_for("data_dir_unused")["engine"] == "memory"
     assert not (tmp_path / "data").exists()
 

@@ -45,9 +45,31 @@ def fill(writing: int) -> int:
         return filled
 
 
-def with_notice(descriptor: int | None, max_buffer_bytes: int = PIPE_BYTES) -> BackgroundStream:
-    """Return a stream that reports what it has dropped in a line of its own."""
+MADE: list[BackgroundStream] = []
+
+
+@pytest.fixture(autouse=True)
+def closed_streams() -> Iterator[None]:
+    """Close what a test has made, and wait until its threads have ended."""
+    yield
+    for stream in MADE:
+        stream.close()
+        if stream._thread is not None:
+            stream._thread.join(TIMEOUT_S)
+            assert not stream._thread.is_alive()
+    MADE.clear()
+
+
+def stream_to(descriptor: int | None, max_buffer_bytes: int = PIPE_BYTES) -> BackgroundStream:
+    """Return a stream that is closed at the end of the test."""
     stream = BackgroundStream(descriptor, max_buffer_bytes)
+    MADE.append(stream)
+    return stream
+
+
+def with_notice(descriptor: int | None, max_buffer_bytes: int = PIPE_BYTES) -> BackgroundStream:
+    """Return one that reports what it has dropped in a line of its own."""
+    stream = stream_to(descriptor, max_buffer_bytes)
     stream.notice = lambda count, reason: f"<{count} dropped: {reason}>\n"
     return stream
 
@@ -190,7 +212,7 @@ def test_a_stream_that_fails(make: object, reason: str) -> None:
     """Each write is counted with the reason, and none raises."""
     assert callable(make)
     descriptor = make()
-    stream = BackgroundStream(descriptor)
+    stream = stream_to(descriptor)
     reasons: list[str] = []
     stream.notice = lambda _, reason: reasons.append(reason) or ""  # type: ignore[func-returns-value]
     for _ in range(5):
@@ -202,7 +224,7 @@ def test_a_stream_that_fails(make: object, reason: str) -> None:
 
 def test_nowhere_to_write() -> None:
     """Without a descriptor everything is dropped, and no thread is started."""
-    stream = BackgroundStream(None)
+    stream = stream_to(None)
     stream.write("lost\n")
     stream.drain(TIMEOUT_S)
     assert stream.dropped == 1
@@ -229,7 +251,7 @@ def test_an_event_that_cannot_be_rendered_is_dropped() -> None:
             raise RuntimeError("no words for it")
 
     with pipe() as (reading, writing):
-        stream = BackgroundStream(writing)
+        stream = stream_to(writing)
         log = make_logger("info", "json", stream)
         log.info("first", what=Unprintable())
         assert stream.dropped == 1
@@ -244,7 +266,7 @@ def test_an_event_that_cannot_be_rendered_is_dropped() -> None:
 def test_dropped_events_are_an_event(form: str) -> None:
     """In the format of all others."""
     with pipe() as (reading, writing):
-        stream = BackgroundStream(writing)
+        stream = stream_to(writing)
         log = make_logger("info", form, stream)
         stream.drop("a reason")
         log.info("next")
@@ -257,7 +279,7 @@ def test_what_python_reports_goes_the_same_way() -> None:
     """The end of a thread by an exception is written to a stream that is standard error for a while."""
     with pipe() as (reading, writing):
         original = sys.stderr
-        with stderr_replaced(BackgroundStream(writing)):
+        with stderr_replaced(stream_to(writing)):
             print("by hand", file=sys.stderr)  # noqa: T201
         assert sys.stderr is original
         assert read_lines(reading, b"by hand\n") == [b"by hand"]
@@ -270,6 +292,17 @@ def test_standard_error_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None
     with Path(os.devnull).open("w", encoding="utf-8") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
         assert open_stderr().fileno() == stream.fileno()
+
+
+def test_a_closed_stream_writes_what_it_has_and_takes_no_more() -> None:
+    """What comes later is dropped."""
+    with pipe() as (reading, writing):
+        stream = with_notice(writing)
+        stream.write("first\n")
+        stream.close()
+        stream.write("late\n")
+        assert read_lines(reading, b"first\n")[0] == b"first"
+        assert stream.dropped == 1
 
 
 def test_drain_waits_no_longer_than_it_may() -> None:
