@@ -69,4 +69,4 @@ def parameters(settings: Settings, *, durable: bool, durability: str) -> dict[by
     }
     with suppress(OSError):
         values["tcp-keepalive"] = KEEPALIVE_PATH.read_text(encoding="ascii").strip()
-    return {name.encode(): value.encode() for name, value in sorted(values.items())}
+    return {name.encode(): value.encode(errors="surrogateescape") for name, value in sorted(values.items())}

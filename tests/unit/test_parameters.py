@@ -1,5 +1,7 @@
 """What CONFIG GET tells of settings."""
 
+import os
+
 import pytest
 
 from kvs.config import Settings
@@ -15,6 +17,13 @@ def test_durability(durability: str, syncs: bytes) -> None:
     assert (told[b"appendonly"], told[b"appendfsync"]) == (b"yes", syncs)
     told = parameters(Settings(), durable=False, durability=durability)
     assert (told[b"appendonly"], told[b"appendfsync"], told[b"dir"]) == (b"no", b"no", b"")
+
+
+def test_names_in_no_encoding() -> None:
+    """A directory may be called by any bytes; they are told as they are."""
+    settings = Settings(host=(os.fsdecode(b"\xff"),), data_dir=os.fsdecode(b"/data/\xff"))
+    told = parameters(settings, durable=True, durability="full")
+    assert (told[b"dir"], told[b"bind"]) == (b"/data/\xff", b"\xff")
 
 
 def test_settings() -> None:
