@@ -173,7 +173,7 @@ class BackgroundStream(io.TextIOBase):
                 poll.poll()
                 continue
             except OSError:
-                self._torn = len(view) < len(data)
+                self._torn = self._torn or len(view) < len(data)
                 raise
             view = view[written:]
         self._torn = False

@@ -176,6 +176,29 @@ def test_a_line_that_was_torn_does_not_tear_the_next(tmp_path: Path, room_bytes:
     assert "".join(lines[:-2]) == "a long line\n"[:room_bytes]
 
 
+def test_a_line_that_was_torn_is_remembered_while_the_disk_is_full(tmp_path: Path) -> None:
+    """Lines that fail whole are no reason to go on behind the part of another."""
+    resource = pytest.importorskip("resource")
+    signal = pytest.importorskip("signal")
+    path = tmp_path / "log"
+    with path.open("ab", buffering=0) as file:
+        stream = with_notice(file.fileno())
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (5, hard))
+            for line in ("torn in two\n", "lost\n", "lost too\n"):
+                stream.write(line)
+            stream.drain(TIMEOUT_S)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, handler)
+        stream.write("the next\n")
+        stream.drain(TIMEOUT_S)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines == ["torn ", "<3 dropped: File too large>", "the next"]
+
+
 def broken_pipe() -> int:
     """Return the end of a pipe whose other end is closed."""
     reading, writing = os.pipe()
