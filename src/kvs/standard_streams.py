@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from kvs.errors import CommandError
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 DRAIN_TIMEOUT_S: Final = 1.0
 """How long the end of a process waits for what is still to be written."""
@@ -167,10 +167,8 @@ class BackgroundStream(io.TextIOBase):
         while view:
             try:
                 written = os.write(self.fileno(), view)
-            except BlockingIOError:  # another process that shares it has made it non-blocking
-                poll = select.poll()
-                poll.register(self.fileno(), select.POLLOUT)
-                poll.poll()
+            except BlockingIOError:
+                _wait(self.fileno(), select.POLLOUT)
                 continue
             except OSError:
                 self._torn = self._torn or len(view) < len(data)
@@ -200,7 +198,24 @@ def stderr_replaced(stream: BackgroundStream) -> Iterator[None]:
         stream.drain()
 
 
-class _Stdout(io.FileIO):
+def _wait(descriptor: int, event: int) -> None:
+    """Wait for a stream that another process, which shares it, has made non-blocking."""
+    poll = select.poll()
+    poll.register(descriptor, event)
+    poll.poll()
+
+
+class Stdin(io.FileIO):
+    """Standard input of a command, of which nothing yet is not the end."""
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """See :class:`io.RawIOBase`."""
+        while (count := super().readinto(buffer)) is None:
+            _wait(self.fileno(), select.POLLIN)
+        return count
+
+
+class Stdout(io.FileIO):
     """Standard output of a command: the first write that fails ends the command, and all that follow are dropped.
 
     The interpreter flushes its streams at its end, and would report the failure a second time.
@@ -209,15 +224,18 @@ class _Stdout(io.FileIO):
     _failed = False
 
     def write(self, data: "ReadableBuffer", /) -> int:
+        """See :class:`io.RawIOBase`."""
         if self._failed:
             return memoryview(data).nbytes
         try:
-            return super().write(data)
+            while (count := super().write(data)) is None:
+                _wait(self.fileno(), select.POLLOUT)
         except BrokenPipeError:
             raise
         except OSError as error:
             self._failed = True
             raise CommandError(f"standard output cannot be written: {reason_of(error)}") from None
+        return count
 
 
 def prepare_streams() -> None:
@@ -233,8 +251,11 @@ def prepare_streams() -> None:
             os.open(os.devnull, os.O_RDONLY if descriptor else os.O_WRONLY)
         if getattr(sys, name) is None:
             setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
+    errors = sys.stdout.errors
+    if errors == "strict":  # what somebody has called a directory may be in no encoding
+        errors = "backslashreplace"
     sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(_Stdout(1, "w", closefd=False)), sys.stdout.encoding, sys.stdout.errors, line_buffering=True
+        io.BufferedWriter(Stdout(1, "w", closefd=False)), sys.stdout.encoding, errors, line_buffering=True
     )
 
 

@@ -97,6 +97,14 @@ def test_output_that_nobody_reads(run_name: str, data_dir: Path, tmp_path: Path)
     assert (ran.returncode, ran.stderr) == (1, b"")
 
 
+def test_names_in_no_encoding(tmp_path: Path) -> None:
+    """A directory may be called by any bytes; what cannot be written as it is, is escaped."""
+    env = {"PYTHONIOENCODING": "utf-8:strict", "KVS_DATA_DIR": str(tmp_path / os.fsdecode(b"\xff"))}
+    ran = run_to_end("config", env=env)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert f"{tmp_path}/\\udcff" in ran.stdout
+
+
 @every_run
 @pytest.mark.parametrize("redirected", ["2>/dev/full", "2>&-", "<&- 2>&-"])
 def test_errors_that_cannot_be_written(run_name: str, redirected: str, data_dir: Path, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_disk_that_is_full(server: Server) -> None:
     """It is told, once."""
     with Path("/dev/full").open("wb") as full, running_kvs("dump", *at(server), stdout=full) as process:
         assert process.wait(TIMEOUT_S) == 1
-        assert pipe_of(process.stderr).read() == b"kvs: -: cannot be written: No space left on device\n"
+        assert pipe_of(process.stderr).read() == b"kvs: standard output cannot be written: No space left on device\n"
 
 
 def test_whoever_reads_a_dump_may_stop(server: Server) -> None:

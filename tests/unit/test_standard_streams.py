@@ -1,20 +1,25 @@
 """The stream behind the log: writing neither raises nor waits, and what is lost is counted and reported."""
 
+import io
 import os
 import pty
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from kvs.logs import make_logger
-from kvs.standard_streams import BackgroundStream, open_stderr, stderr_replaced
+from kvs.standard_streams import BackgroundStream, Stdin, Stdout, open_stderr, stderr_replaced
 from tests.integration.harness import TIMEOUT_S, polling
 
 pytestmark = pytest.mark.one_build
+
+T = TypeVar("T")
 
 PIPE_BYTES = 1 << 20
 
@@ -342,3 +347,56 @@ def test_drain_waits_no_longer_than_it_may() -> None:
         os.read(reading, 1 << 20)
         stream.drain(TIMEOUT_S)
         assert stream._waiting_bytes == 0
+
+
+def in_thread(work: Callable[[], T], waits: threading.Event) -> Future[T]:
+    """Have something done by a thread, up to where it waits or has ended; return what will come of it."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # it is raised where the result is asked for
+            future.set_exception(error)
+        waits.set()
+
+    threading.Thread(target=run).start()
+    assert waits.wait(TIMEOUT_S)
+    return future
+
+
+def test_output_of_a_command_into_a_pipe_that_another_process_made_non_blocking() -> None:
+    """It waits until there is room."""
+    waits = threading.Event()
+
+    class Watched(Stdout):
+        def fileno(self) -> int:
+            waits.set()
+            return super().fileno()
+
+    with pipe() as (reading, writing):
+        filled = fill(writing)
+        os.set_blocking(writing, False)
+        stream = io.BufferedWriter(Watched(writing, "w", closefd=False))
+        stream.write(b"last\n")
+        flushed = in_thread(stream.flush, waits)
+        received = read_lines(reading, b"last\n")
+        flushed.result(TIMEOUT_S)
+        assert b"".join(received)[filled:] == b"last"
+
+
+def test_input_of_a_command_from_a_pipe_that_another_process_made_non_blocking() -> None:
+    """Nothing yet is not its end."""
+    waits = threading.Event()
+
+    class Watched(Stdin):
+        def fileno(self) -> int:
+            waits.set()
+            return super().fileno()
+
+    with pipe() as (reading, writing):
+        os.set_blocking(reading, False)
+        stream = io.BufferedReader(Watched(reading, "r", closefd=False))
+        read = in_thread(stream.readline, waits)
+        os.write(writing, b"late\n")
+        assert read.result(TIMEOUT_S) == b"late\n"

@@ -1,5 +1,6 @@
 """The files of dumps: opened so that a dump is never seen half written under its final name."""
 
+import io
 import os
 import stat
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from kvs.care.errors import CareError, shown
-from kvs.standard_streams import reason_of
+from kvs.standard_streams import Stdin, Stdout, reason_of
 
 STANDARD_STREAM: Final = "-"
 BUFFER_BYTES: Final = 1 << 18
@@ -24,8 +25,8 @@ def reading(name: str) -> Iterator[BinaryIO]:
     """
     standard = name == STANDARD_STREAM
     try:
-        source = sys.stdin.fileno() if standard else name
-        stream = open(source, "rb", BUFFER_BYTES, closefd=not standard)  # noqa: SIM115  # only this is to be caught
+        raw = Stdin(sys.stdin.fileno(), "r", closefd=False) if standard else io.FileIO(name, "r")
+        stream = io.BufferedReader(raw, BUFFER_BYTES)
     except OSError as error:
         raise CareError(f"{shown(name)}: cannot be read: {reason_of(error)}") from None
     with stream:
@@ -42,7 +43,7 @@ def writing(name: str) -> Iterator[BinaryIO]:
     """
     try:
         if name == STANDARD_STREAM:
-            with open(sys.stdout.fileno(), "wb", BUFFER_BYTES, closefd=False) as stream:
+            with io.BufferedWriter(Stdout(sys.stdout.fileno(), "w", closefd=False), BUFFER_BYTES) as stream:
                 yield stream
             return
         path = Path(name).resolve()  # so that a symbolic link stays one
