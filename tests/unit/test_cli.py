@@ -151,6 +151,14 @@ def test_a_data_directory_implies_its_engine(tmp_path: Path) -> None:
     assert rows["storage"].endswith("implied by data_dir")
 
 
+def test_a_working_directory_that_has_been_deleted(tmp_path: Path) -> None:
+    """A relative path cannot be used there, and that is said in one line."""
+    script = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
+    command = ["/bin/sh", "-c", script, "sh", sys.executable, "-m", "kvs", "--data-dir", "data", "--port", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert_refused_in_one_line(done, 1, "cannot use data: No such file or directory")
+
+
 def test_paths_may_begin_in_the_home_directory(tmp_path: Path) -> None:
     """In options and in arguments, which a shell does not always expand, and nobody else does."""
     (tmp_path / "dump").write_text('{"key": "a", "value": "1"}')

@@ -54,8 +54,9 @@ def locked_data_dir(name: str) -> Iterator[DirectoryLock]:
     Raises:
         StorageOpenError: It cannot be made or written to, or another process holds it.
     """
-    directory = Path(name).absolute()
+    directory = Path(name)
     try:
+        directory = directory.absolute()  # which fails where the working directory has been deleted
         make_directory(directory)
         lock = _lock(directory)
     except OSError as error:
