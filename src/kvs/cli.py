@@ -23,7 +23,7 @@ from kvs.config import load as load_configuration
 from kvs.environment import expand_home
 from kvs.errors import CommandError
 from kvs.setting import settings_of
-from kvs.signals import Signals, interruptible
+from kvs.signals import Signals, Stopped, interruptible
 from kvs.standard_streams import prepare_streams, report
 
 if TYPE_CHECKING:
@@ -114,7 +114,11 @@ def serve(**given: Any) -> None:  # one argument per setting
     """
     signals = Signals()
     signals.install()
-    configuration = _load(given)
+    try:
+        with signals.interrupting():  # the file may be a pipe into which nobody writes
+            configuration = _load(given)
+    except Stopped:
+        sys.exit(0)
     from kvs.bootstrap import Container  # noqa: PLC0415
     from kvs.bootstrap import serve as run  # noqa: PLC0415
 

@@ -30,6 +30,7 @@ DATA_DIR_ENGINE: Final = "sqlite"
 """What is meant by a data directory where no engine is named."""
 
 IMPLIED: Final = "implied by data_dir"
+MAX_FILE_BYTES: Final = 1 << 20
 SHOWN_CHARACTERS: Final = 100
 """Most of a value that an error repeats."""
 
@@ -278,9 +279,12 @@ def _read(path: str) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415  # 5 ms that only a file needs
 
     try:
-        contents = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            contents = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"config: cannot read {path}: {error.strerror or error}") from None
+    if len(contents) > MAX_FILE_BYTES:  # some other file, or a device that never ends
+        raise ConfigError(f"config: {path} is not TOML: it has more than {MAX_FILE_BYTES} bytes")
     if contents.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ConfigError(f"config: {path} is not TOML: it is UTF-16; save it as UTF-8")
     try:
@@ -321,7 +325,7 @@ def _items(value: object, *, addresses: bool) -> object:
     items = [item.strip() if isinstance(item, str) else item for item in value]
     if addresses:
         items = [_bare_address(item) if isinstance(item, str) else item for item in items]
-    return items if all(items) else None
+    return items if all(items) and not any(isinstance(item, str) and "\0" in item for item in items) else None
 
 
 def _bare_address(text: str) -> str:

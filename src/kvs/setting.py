@@ -86,8 +86,10 @@ class Setting(msgspec.Struct, frozen=True):
         """Return what a text stands for; the text itself if it stands for nothing, to be refused.
 
         Raises:
-            ValueError: It is a path, and there is no such home directory.
+            ValueError: It is a path, and there is no such home directory; or it has a NUL in it.
         """
+        if "\0" in text:
+            raise ValueError("there is a NUL in it")
         if self.is_path:
             return expand_home(text)
         if self.kind is str:

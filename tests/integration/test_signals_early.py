@@ -116,6 +116,23 @@ def loading_server(start_server: StartServer, engine: EngineControl) -> Iterator
     assert server.stop() == 0
 
 
+@both_signals
+def test_a_signal_ends_the_reading_of_the_settings(tmp_path: Path, number: signal.Signals) -> None:
+    """They may come through a pipe into which nobody writes."""
+    path = tmp_path / "kvs.toml"
+    os.mkfifo(path)
+    command = [sys.executable, "-m", "kvs", "--config", str(path), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        try:
+            with path.open("wb"):  # waits until it is opened to be read
+                process.send_signal(number)
+                assert process.wait(TIMEOUT_S) == 0
+        finally:
+            process.kill()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
 HARMLESS = [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE]
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from kvs.config import SETTINGS, ConfigError, Configuration, Given, Settings, load, read_options
+from kvs.config import MAX_FILE_BYTES, SETTINGS, ConfigError, Configuration, Given, Settings, load, read_options
 from kvs.quantities import parse_size, parse_time, shown_size, shown_time
 
 pytestmark = pytest.mark.one_build
@@ -595,6 +595,13 @@ def test_a_bad_host_is_refused(value: str) -> None:
     assert "--host" in message
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_nul_is_refused(tmp_path: Path, name: str) -> None:
+    """Only a file can have one; no path and no name can."""
+    for value in ('"a\\u0000b"', '["a\\u0000b"]'):
+        assert refusal({"config": written(tmp_path, f"{name} = {value}")}, {}).startswith(f"{name}: ")
+
+
 @pytest.mark.parametrize(
     "name", [name for name, setting in SETTINGS.items() if name not in ("host", "storage", "data_dir")]
 )
@@ -633,6 +640,22 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> N
     message = refusal({"config": str(path)}, {})
     assert message.startswith("config: ")
     assert str(path) in message
+
+
+@pytest.mark.parametrize("size", [MAX_FILE_BYTES, MAX_FILE_BYTES + 1])
+def test_a_file_that_is_far_too_large_is_refused(tmp_path: Path, size: int) -> None:
+    """It is not read to its end, which a device does not have."""
+    path = written(tmp_path, "port = 1001\n".ljust(size, "#"))
+    if size <= MAX_FILE_BYTES:
+        assert load({"config": path}, {}).settings.port == 1001
+    else:
+        assert f"{path} is not TOML: it has more than" in refusal({"config": path}, {})
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no such device")
+def test_a_file_that_never_ends_is_refused() -> None:
+    """As the one of above."""
+    assert "/dev/zero is not TOML: it has more than" in refusal({"config": "/dev/zero"}, {})
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
