@@ -11,7 +11,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Final, NoReturn
 
 from dependency_injector import containers, providers
@@ -245,7 +245,9 @@ def serve(container: Container) -> int:
     """
     signals = container.signals()
     signals.install()
-    with stderr_replaced(container.stderr()):
+    with ExitStack() as ending:
+        ending.callback(signals.finish)
+        ending.enter_context(stderr_replaced(container.stderr()))
         try:
             if not _open_unless_stopped(container, signals):
                 return _leave_unopened(container)
@@ -263,7 +265,7 @@ def serve(container: Container) -> int:
                     _end_process(container, 1)
         finally:
             shut_down(container)
-            signals.finish()
+            signals.ignore()
 
 
 def _open_unless_stopped(container: Container, signals: Signals) -> bool:
@@ -294,6 +296,7 @@ def _leave_unopened(container: Container) -> NoReturn:
 
 
 def _end_process(container: Container, code: int) -> NoReturn:
+    container.signals().ignore()
     container.stderr().drain()
     os._exit(code)
 

@@ -85,8 +85,13 @@ class Signals:
             for number in early:
                 receiver(number)
 
+    def ignore(self) -> None:
+        """Take no more signals: all is done but the log, which is waited for no longer than it may take."""
+        for number in (*STOPPING, *HARMLESS):
+            signal.signal(number, signal.SIG_IGN)
+
     def finish(self) -> None:
-        """Take no more signals: all is done, and what is left is the interpreter's to do."""
+        """Let signals that stop end the process: what is left is the interpreter's to do."""
         for number in STOPPING:
             signal.signal(number, signal.SIG_DFL)
         for number in HARMLESS:

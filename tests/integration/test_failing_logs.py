@@ -458,3 +458,16 @@ def test_a_log_that_works_again(tmp_path: Path) -> None:
                 received += data
         os.close(reading)
         assert b'"stopped"' in received
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_second_signal_while_the_log_is_waited_for(number: signal.Signals) -> None:
+    """The server has stopped, and its exit code is known; with a log that works it would be gone."""
+    with unread_pipe() as writing, Server(stderr=writing) as server:
+        server.send_signal(number)
+        for _ in polling("its handlers are gone, or it is"):
+            status = Path(f"/proc/{server.pid}/status").read_text(encoding="ascii")
+            caught = status.partition("SigCgt:")[2].split()
+            if not caught or not int(caught[0], 16) >> (number - 1) & 1:
+                break
+        assert server.stop(number) == 0
