@@ -131,7 +131,11 @@ class BackgroundStream(io.TextIOBase):
                         return
                     self._changed.wait()
                 data = self._waiting.popleft()
-            self._write_line(data)
+            try:
+                self._write_line(data)
+            except Exception as error:  # noqa: BLE001  # want of memory, above all; without its thread the log would end
+                self._failed = True
+                self.drop(type(error).__name__)
             with self._changed:
                 self._waiting_bytes -= len(data)
                 self._changed.notify_all()

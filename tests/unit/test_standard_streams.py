@@ -322,6 +322,24 @@ def test_standard_error_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None
         assert open_stderr().fileno() == stream.fileno()
 
 
+def test_a_report_that_cannot_be_made_does_not_end_the_log() -> None:
+    """As for want of memory: the next line is written."""
+
+    def fail(_count: int, _reason: str) -> str:
+        raise MemoryError
+
+    with pipe() as (reading, writing):
+        stream = stream_to(writing)
+        stream.drop("a reason")
+        stream.notice = fail
+        stream.write("first\n")
+        assert read_lines(reading, b"first\n") == [b"first"]
+        stream.drain(TIMEOUT_S)
+        stream.notice = lambda _count, _reason: ""
+        stream.write("second\n")
+        assert read_lines(reading, b"second\n") == [b"second"]
+
+
 def test_a_closed_stream_writes_what_it_has_and_takes_no_more() -> None:
     """What comes later is dropped."""
     with pipe() as (reading, writing):
