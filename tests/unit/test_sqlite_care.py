@@ -79,8 +79,10 @@ def test_a_backup_overwrites_nothing_but_its_own_beginnings(tmp_path: Path) -> N
     with pytest.raises(StorageOpenError, match=f"{full}: is not empty"):
         back_up(tmp_path / "data", full, lambda *_: None)
     begun.mkdir()
-    (begun / f"{NAME}.part").write_text("half")
+    for end in ("", "-journal", "-wal", "-shm"):
+        (begun / f"{NAME}.part{end}").write_text("half")
     back_up(tmp_path / "data", begun, lambda *_: None)
+    assert [path.name for path in begun.iterdir()] == [NAME]
     assert stored(begun) == {b"k": b"v"}
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageOpenError, match="the backup failed: "):

@@ -10,7 +10,14 @@ from typing import Final
 import msgspec
 
 from kvs.adapters.storage.sqlite.data_dir import FILE_MODE, make_directory, reading_data_dir, sync_path
-from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, NAME, connect_to_read, database_in, described
+from kvs.adapters.storage.sqlite.file import (
+    DATABASE_ERRORS,
+    FILE_ENDS,
+    NAME,
+    connect_to_read,
+    database_in,
+    described,
+)
 from kvs.adapters.storage.sqlite.inspection import inspected, require_all, require_same
 from kvs.adapters.storage.sqlite.instance import become_another, read_instance
 from kvs.adapters.storage.sqlite.mark import read_mark
@@ -63,7 +70,7 @@ def back_up(directory: Path, destination: Path, progress: Progress, *, incomplet
     with _source(directory, incomplete=incomplete) as source:
         try:
             make_directory(destination.absolute())
-            if any(entry.name != part.name for entry in destination.iterdir()):
+            if not {entry.name for entry in destination.iterdir()} <= {each.name for each in _parts(part)}:
                 raise StorageOpenError(f"{destination}: is not empty; a backup goes into a directory of its own")
             _copy(source.connection, part, progress)
             try:
@@ -137,7 +144,8 @@ def _opened_alone(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _copy(source: sqlite3.Connection, part: Path, progress: Progress) -> None:
-    part.unlink(missing_ok=True)
+    for left in _parts(part):
+        left.unlink(missing_ok=True)
     os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
     with closing(sqlite3.connect(part, isolation_level=None)) as target:
         target.execute("PRAGMA synchronous = OFF")  # all of it is synced at the end
@@ -147,6 +155,11 @@ def _copy(source: sqlite3.Connection, part: Path, progress: Progress) -> None:
         become_another(target)
         target.execute("PRAGMA journal_mode = DELETE")  # a single file, until a server opens it
     sync_path(part)
+
+
+def _parts(part: Path) -> list[Path]:
+    """Return what an attempt that was killed may have left: the copy, and what SQLite had beside it."""
+    return [part.with_name(part.name + end) for end in FILE_ENDS]
 
 
 def _check(name: str, connection: sqlite3.Connection) -> tuple[Soundness, int]:
