@@ -127,3 +127,16 @@ def test_the_directory_is_deleted(tmp_path: Path) -> None:
         (failure,) = server.events("sync_failed")
         assert f"{data}: was deleted" in failure["reason"]
     assert not data.exists()
+
+
+def test_a_file_is_deleted_just_before_the_end(tmp_path: Path) -> None:
+    """What the last half second has hidden is found by the end, which so is none in good order."""
+    with ServerProcess(tmp_path) as server:
+        assert server.wait_for("listening")
+        store(server, DATA)
+        log = tmp_path / f"{NAME}-wal"
+        log.unlink()
+        assert server.stop() == 1
+        told = [*server.other_lines, *(event["reason"] for event in server.events("sync_failed"))]
+        assert any(f"{log}: was deleted" in line for line in told)
+    assert not log.exists()

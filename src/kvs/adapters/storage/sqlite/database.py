@@ -1,7 +1,7 @@
 """A database that a server has in use: its connections, its mark, and the watch over its files."""
 
 import sqlite3
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final, final
 
@@ -17,6 +17,7 @@ from kvs.adapters.storage.sqlite.instance import begin_session, end_session
 from kvs.adapters.storage.sqlite.journal import JournalError
 from kvs.adapters.storage.sqlite.watch import FileWatch
 from kvs.engine import StorageOpenError
+from kvs.errors import CommandError
 
 
 @final
@@ -58,11 +59,19 @@ class Database:
             self._stack = stack.pop_all()
 
     def end(self) -> None:
-        """End in an orderly way: leave a database that says so, and no log. What fails is left to the next start."""
-        with suppress(JournalError, OSError, *DATABASE_ERRORS):
+        """End in an orderly way: leave a database that says so, and no log. What fails is left to the next start.
+
+        Raises:
+            CommandError: The files are not ours any more, so that the next start will not find what was committed.
+        """
+        try:
             self.watch.check()
             end_session(self.connection)
             self._keeper.close()
+        except JournalError as error:
+            raise CommandError(str(error)) from None
+        except (OSError, *DATABASE_ERRORS):
+            pass
 
     def close(self) -> None:
         """Release everything."""
