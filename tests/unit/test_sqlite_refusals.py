@@ -62,6 +62,15 @@ def test_what_is_not_ours_stays_as_it_is(tmp_path: Path, make: Callable[[Path], 
         assert {path.name: path.is_dir() or path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_link_that_leads_to_itself(tmp_path: Path) -> None:
+    """Is refused as what is no file is; nothing is made."""
+    (tmp_path / NAME).symlink_to(NAME)
+    for act in (stored, verify):
+        with pytest.raises(StorageOpenError, match=NAME):
+            act(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
 def test_settings_that_are_refused_make_nothing(tmp_path: Path) -> None:
     """No directory, and no file in one."""
     settings = Settings(storage="sqlite", data_dir=str(tmp_path / "data"), max_value_bytes=1 << 30)

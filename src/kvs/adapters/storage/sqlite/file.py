@@ -58,7 +58,7 @@ def checksum_of(key: Key, value: Value | None) -> int:
 def database_in(directory: Path) -> Path:
     """Return where the database of a data directory is: all its files are beside it, also if the name is a link."""
     path = directory / NAME
-    return path.resolve() if path.is_symlink() else path
+    return Path(os.path.realpath(path)) if path.is_symlink() else path  # no error of a loop: opening has one
 
 
 def described(error: Exception) -> str:

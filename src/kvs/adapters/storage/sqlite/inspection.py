@@ -26,6 +26,9 @@ _HEAD_BYTES: Final = 20
 _WRITE_VERSION_AT: Final = 18
 _WITH_LOG: Final = 2
 
+_LOST: Final = "nothing was changed. Put it back, or restore a backup"
+"""What becomes of a directory without a database: nothing is left there that could be copied."""
+
 
 @final
 class Inspection:
@@ -117,7 +120,7 @@ def inspected(path: Path, *, synced: bool | None = None, incomplete: bool = Fals
         if there and not incomplete:
             require_same(path, mark, read_instance(connection), copied=not _has_log(path))
         elif not there and mark is not None:
-            raise StorageOpenError(f"{path}: is empty, and {mark_path(path)} says that it was not; {_refusal()}")
+            raise StorageOpenError(f"{path}: is empty, and {mark_path(path)} says that it was not; {_LOST}")
         yield inspection if there else None
 
 
@@ -176,7 +179,7 @@ def _is_there(path: Path, *, touched: bool) -> bool:
         StorageOpenError: There was one, or there is something else.
     """
     try:
-        if not path.exists():
+        if not path.exists() and not path.is_symlink():  # else a link that leads to itself
             told = "is missing"
         elif not path.is_file():
             raise StorageOpenError(f"{path}: cannot be opened: unable to open what is no file")
@@ -187,7 +190,7 @@ def _is_there(path: Path, *, touched: bool) -> bool:
     except OSError as error:
         raise StorageOpenError(f"{path}: cannot be opened: {error.strerror or error}") from None
     if touched:
-        raise StorageOpenError(f"{path}: {told}, and {_witnesses(path)} says that there was a database; {_refusal()}")
+        raise StorageOpenError(f"{path}: {told}, and {_witnesses(path)} says that there was a database; {_LOST}")
     return False
 
 
