@@ -99,6 +99,30 @@ def test_data_and_log_on_one_full_disk(small_disk: Path) -> None:
     assert recover(directory) == {b"before": b"value"}
 
 
+@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+def test_a_start_on_a_full_disk_has_the_reserve(small_disk: Path) -> None:
+    """Of a server that was killed; so what was acknowledged can be read before anybody makes room."""
+    directory, value = small_disk / "data", b"value" * 8_000
+    with ServerProcess(directory) as server:
+        assert server.wait_for("listening")
+        ask(server, b"PUT key %b" % value)  # more than the log held before, so that no room is left in it
+    fill(small_disk, small_disk / "log")
+    with ServerProcess(directory) as server:
+        assert server.wait_for("listening"), server.other_lines
+        assert value in ask(server, b"GET key")
+    (small_disk / "filler").unlink()
+    assert recover(directory) == {b"key": value}
+
+
+def ask(server: ServerProcess, line: bytes) -> bytes:
+    """Return the reply to a line."""
+    with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_S) as sock, sock.makefile("rb") as replies:
+        sock.sendall(line + b"\n")
+        reply = replies.readline()
+        assert b'"Ok"' in reply
+        return reply
+
+
 def events_of(log: Path) -> list[dict[str, Any]]:
     """Return the events in a file so far."""
     lines = log.read_text().split("\n")[:-1]

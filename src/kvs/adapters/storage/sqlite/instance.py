@@ -74,12 +74,14 @@ def begin_session(connection: sqlite3.Connection, path: Path, last_seq: int) -> 
     before = read_mark(path)
     mark = MarkFile(path, identity)
     try:
+        mark.give_back()  # on a full disk, this start and the log of its failure come before the next one's
         mark.write(last_seq, before.synced_seq if before else 0)
         mark.sync()
         sync_path(path.parent)
         connection.execute("UPDATE instance SET session = randomblob(16)")
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         mark.write(last_seq, last_seq)
+        mark.reserve()
     except BaseException:
         mark.close()
         raise

@@ -127,15 +127,17 @@ class MarkFile:
             raise OSError(None, "the mark was written in part")
 
     def sync(self) -> None:
-        """Make it last, with a reserve if there is room for one.
+        """Make it last.
 
         Raises:
             OSError: It cannot be synced.
         """
-        if os.fstat(self._descriptor).st_size < RESERVE_AT + RESERVE_BYTES:
-            with suppress(OSError):
-                os.pwrite(self._descriptor, bytes(RESERVE_BYTES), RESERVE_AT)
         os.fsync(self._descriptor)
+
+    def reserve(self) -> None:
+        """Take a reserve, if there is room for one."""
+        with suppress(OSError):
+            os.pwrite(self._descriptor, bytes(RESERVE_BYTES), RESERVE_AT)
 
     def give_back(self) -> None:
         """Give the reserve back."""
