@@ -7,16 +7,18 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from kvs.adapters.storage.sqlite.care import verify
 from kvs.adapters.storage.sqlite.file import NAME, checksum_of
 from kvs.adapters.storage.sqlite.mark import boot_identity, mark_path, read_mark
+from kvs.adapters.storage.sqlite.wal import read_log
 from kvs.bootstrap import open_storage
 from kvs.config import ConfigError, Given, Settings
 from kvs.engine import StorageOpenError
 
 from .test_sqlite_care import files_of
-from .test_sqlite_engine import LOG, database, opened, stored
+from .test_sqlite_engine import LOG, contents, database, opened, stored
 
 LOG_NAME = f"{NAME}-wal"
 MARK_NAME = f"{NAME}-mark"
@@ -113,6 +115,47 @@ def test_the_mark_tells_how_far_the_journal_came(tmp_path: Path) -> None:
             assert mark is not None
             assert (mark.seq, mark.synced_seq) == (number * (number + 1) / 2,) * 2
             assert mark.boot == boot_identity()
+
+
+def power_cut(directory: Path, durability: str) -> None:
+    """Leave a directory as a power cut does that took the second of three commits, and the mark since the first."""
+    work = directory.with_name("work")
+    with opened(work, {"durability": Given(durability, "test")}) as storage:
+        for number in range(1, 4):
+            storage.put(b"k%d" % number, b"v")
+            storage.sync()
+            if number == 1:
+                _, first_end = read_log(work / NAME)
+                mark = read_mark(work / NAME)
+        shutil.copytree(work, directory)
+    shutil.rmtree(work)
+    assert mark is not None
+    of_first = structs.replace(mark, seq=1, synced_seq=1, boot=bytes(15) + b"\1")
+    mark_path(directory / NAME).write_bytes(of_first.encoded())
+    with (directory / LOG_NAME).open("r+b") as log:
+        log.seek(first_end + 100)
+        log.write(b"damage")
+
+
+@pytest.mark.parametrize("durability", ["normal", "off"])
+def test_a_power_cut_may_take_what_was_not_synced(tmp_path: Path, durability: str) -> None:
+    """From the middle of the log, too: verify, and a start with whatever durability, accept what is left."""
+    directory = tmp_path / "data"
+    power_cut(directory, durability)
+    assert verify(directory).keys == 1
+    shutil.copytree(directory, tmp_path / "other")
+    assert stored(directory) == {b"k1": b"v"}
+    with opened(tmp_path / "other", {"durability": Given("normal", "test")}) as storage:
+        assert contents(storage) == {b"k1": b"v"}
+
+
+def test_no_power_cut_takes_what_was_synced(tmp_path: Path) -> None:
+    """In the middle of a log whose every commit was synced, it is damage."""
+    directory = tmp_path / "data"
+    power_cut(directory, "full")
+    for act in (verify, stored):
+        with pytest.raises(StorageOpenError, match="before commits that had been acknowledged"):
+            act(directory)
 
 
 def test_an_earlier_version_left_no_mark(tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ class Database:
             self.background: Final = stack.enter_context(closing(connect(path, durability)))
             try:
                 _require_unchanged(self.connection, path, last_seq)
-                self.mark: Final = stack.enter_context(closing(begin_session(self.connection, path, last_seq)))
+                mark = begin_session(self.connection, path, last_seq, syncs=durability == "full")
+                self.mark: Final = stack.enter_context(closing(mark))
                 self.connection.execute(f"PRAGMA synchronous = {durability.upper()}")
                 self.watch.begin(self.connection)
             except (OSError, *DATABASE_ERRORS) as error:

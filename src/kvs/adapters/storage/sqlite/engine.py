@@ -140,7 +140,7 @@ def _load(memory: MemoryStorage, path: Path, durability: Durability, log: Filter
     started_s = time.monotonic()
     loaded = _Loaded()
     try:
-        with inspected(path, synced=durability == "full") as inspection:
+        with inspected(path, synced=None if durability == "full" else False) as inspection:
             if inspection is not None:
                 reader = Reader(inspection.connection)
                 with closing(inspection.connect()) as other:

@@ -109,7 +109,7 @@ def inspected(path: Path, *, synced: bool | None = None, incomplete: bool = Fals
         return
     if damage is not None and not incomplete:
         if synced is None:
-            synced = mark is None or mark.of_this_boot or mark.synced_seq == mark.seq
+            synced = mark is None or mark.of_this_boot or mark.all_synced
         if synced:
             refuse_log(path, damage)
     if not _head_of(path).startswith(_DATABASE_MAGIC):  # SQLite takes zeros for an empty database

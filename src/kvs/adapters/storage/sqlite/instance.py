@@ -52,7 +52,7 @@ def read_instance(connection: sqlite3.Connection) -> Instance | None:
     raise sqlite3.DatabaseError("table instance does not have its one row")
 
 
-def begin_session(connection: sqlite3.Connection, path: Path, last_seq: int) -> MarkFile:
+def begin_session(connection: sqlite3.Connection, path: Path, last_seq: int, *, syncs: bool) -> MarkFile:
     """Take a database into use that has been found complete; return its mark.
 
     Each step is on the disk before the next begins: the identity, the mark that has it, the session that wants a mark.
@@ -62,6 +62,7 @@ def begin_session(connection: sqlite3.Connection, path: Path, last_seq: int) -> 
         connection: To write with; afterwards it waits for the disk at every commit.
         path: Of the database.
         last_seq: Number of the journal's last row.
+        syncs: Whether each commit will be synced before the next one.
 
     Raises:
         sqlite3.Error: The database cannot be written.
@@ -75,11 +76,13 @@ def begin_session(connection: sqlite3.Connection, path: Path, last_seq: int) -> 
     mark = MarkFile(path, identity)
     try:
         mark.give_back()  # on a full disk, this start and the log of its failure come before the next one's
+        mark.all_synced = syncs and (before is None or before.all_synced)
         mark.write(last_seq, before.synced_seq if before else 0)
         mark.sync()
         sync_path(path.parent)
         connection.execute("UPDATE instance SET session = randomblob(16)")
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        mark.all_synced = syncs  # the commit of the session was, and with it all that the log had
         mark.write(last_seq, last_seq)
         mark.reserve()
     except BaseException:

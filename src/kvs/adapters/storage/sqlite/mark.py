@@ -25,7 +25,7 @@ import msgspec
 from kvs.engine import StorageOpenError
 
 _MAGIC: Final = b"kvs-mark"
-_FIELDS: Final = Struct(">8s16sQQ16s")
+_FIELDS: Final = Struct(">8s16sQQ16s?")
 _CHECKSUM: Final = Struct(">I")
 _BYTES: Final = _FIELDS.size + _CHECKSUM.size
 """Less than a sector, which a disk writes whole or not at all."""
@@ -44,16 +44,19 @@ class Mark(msgspec.Struct, frozen=True):
         seq: Number of the last row of the journal that was committed.
         synced_seq: Number of the last row that was synced.
         boot: Identity of the machine's boot during which it was written.
+        all_synced: Whether each commit in the log was synced before the next one, so that no power cut can have damaged
+            what the log has before its last commit.
     """
 
     instance: bytes
     seq: int
     synced_seq: int
     boot: bytes
+    all_synced: bool
 
     def encoded(self) -> bytes:
         """Return what the file holds."""
-        fields = _FIELDS.pack(_MAGIC, self.instance, self.seq, self.synced_seq, self.boot)
+        fields = _FIELDS.pack(_MAGIC, self.instance, self.seq, self.synced_seq, self.boot, self.all_synced)
         return fields + _CHECKSUM.pack(crc32(fields))
 
     @property
@@ -90,9 +93,9 @@ def read_mark(path: Path) -> Mark | None:
         return None
     fields, checksum = data[: _FIELDS.size], data[_FIELDS.size :]
     if len(data) == _BYTES and _CHECKSUM.unpack(checksum)[0] == crc32(fields):
-        magic, instance, seq, synced_seq, boot = _FIELDS.unpack(fields)
+        magic, instance, seq, synced_seq, boot, all_synced = _FIELDS.unpack(fields)
         if magic == _MAGIC:
-            return Mark(instance, seq, synced_seq, boot)
+            return Mark(instance, seq, synced_seq, boot, all_synced)
     raise StorageOpenError(
         f"{where}: is damaged, so it is not known whether acknowledged commits are missing; nothing was changed. "
         "Without it a database is accepted that was closed in an orderly way: move it away, or restore a backup"
@@ -107,11 +110,15 @@ class MarkFile:
         path: Of the database.
         instance: Identity of the database.
 
+    Attributes:
+        all_synced: What is said of the log; see :class:`Mark`.
+
     Raises:
         OSError: It cannot be made.
     """
 
     def __init__(self, path: Path, instance: bytes) -> None:
+        self.all_synced = False
         self._instance = instance
         self._boot = boot_identity()
         self._descriptor = os.open(mark_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -122,7 +129,7 @@ class MarkFile:
         Raises:
             OSError: It cannot be written.
         """
-        data = Mark(self._instance, seq, synced_seq, self._boot).encoded()
+        data = Mark(self._instance, seq, synced_seq, self._boot, self.all_synced).encoded()
         if os.pwrite(self._descriptor, data, 0) != len(data):
             raise OSError(None, "the mark was written in part")
 
