@@ -24,6 +24,7 @@ from kvs.domain.changes import (
     section,
 )
 from kvs.domain.errors import TooLargeError, UsageError
+from kvs.domain.floats import _NUMBER
 from kvs.domain.values import TOMBSTONE, Pending, Value
 
 numbers = st.one_of(st.integers(INTEGER_MIN, INTEGER_MAX), st.sampled_from([INTEGER_MIN, -1, 0, 1, INTEGER_MAX]))
@@ -245,6 +246,13 @@ def test_what_is_no_float_is_refused(text: bytes) -> None:
     for value, amount in ((text, b"1"), (b"1", text)):
         with pytest.raises(UsageError, match="value is not a valid float"):
             AddFloat(amount)(value)
+
+
+@pytest.mark.parametrize("prefix", [b"", b"-", b".", b"1.", b"0x", b"0x.", b"1e", b"0x1p"])
+@pytest.mark.parametrize("suffix", [b"x", b"-", b"p", b".."])
+def test_digits_are_looked_at_once(prefix: bytes, suffix: bytes) -> None:
+    """A number that is wrong at its end takes time in proportion to its length; with its square, this takes hours."""
+    assert _NUMBER.fullmatch(prefix + b"1" * 1_000_000 + suffix) is None
 
 
 @pytest.mark.parametrize("infinite", [b"inf", b"-INF", b"+Infinity"])
