@@ -77,7 +77,7 @@ def test_commands_by_category(speakers: Mapping[str, Speaker], category: str) ->
     assert names_of(ours) - set(OURS) == names_of(theirs) & COMMON
 
 
-@pytest.mark.parametrize("pattern", ["*", "client|*", "CONF*", "*|help", "g?t", "[gs]et", "nope", ""])
+@pytest.mark.parametrize("pattern", ["*", "client|*", "CONF*", "*|help", "g?t", "[gs]et", "get\0", "nope", ""])
 def test_commands_by_pattern(speakers: Mapping[str, Speaker], pattern: str) -> None:
     """Subcommands are listed by both names, and letters may be small or not."""
     ours, theirs = speakers["A"].say(b"COMMAND", b"LIST", b"FILTERBY", b"PATTERN", pattern.encode())

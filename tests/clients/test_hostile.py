@@ -174,6 +174,29 @@ def test_many_patterns_cost_no_more(address: tuple[str, int], witness: Wire) -> 
         assert wire.ask("CONFIG", "GET", *["none"] * 256) == []
 
 
+def test_of_several_patterns_one_is_read(address: tuple[str, int], witness: Wire) -> None:
+    """The last one of SCAN counts; thousands of others would stop the server as one that is too long."""
+    with Wire(address) as wire:
+        assert wire.ask("SCAN", 0, "MATCH", b"*[a-z]" * MIB, "MATCH", "none") == [b"0", []]
+
+
+@pytest.mark.parametrize("line", ["COMMAND INFO client", "COMMAND DOCS client", "CLIENT LIST ID {}"])
+def test_what_is_asked_for_many_times(line: str) -> None:
+    """A few bytes stand for a long description, and thousands of them for no longer a reply than others may be."""
+    with (
+        Server("--max-key-bytes=100", "--max-value-bytes=100", "--max-reply-bytes=20000") as server,
+        Wire((server.host, server.port)) as wire,
+    ):
+        *head, word = line.format(wire.ask("CLIENT", "ID")).split()
+        once, twice = wire.ask(*head, word), wire.ask(*head, word, word)
+        assert not isinstance(once, Typed | int)
+        assert not isinstance(twice, Typed | int)
+        assert len(twice) == 2 * len(once)
+        refused = Typed("-", b"LIMIT The reply would hold more than max_reply_bytes = 20000.")
+        assert wire.ask(*head, *[word] * 100) == refused
+        assert wire.ask("PING") == PONG
+
+
 # Memory.
 
 

@@ -16,6 +16,7 @@ from kvs.adapters.inbound.resp.peer import (
     Command,
     Handler,
     Peer,
+    check_reply,
 )
 from kvs.adapters.inbound.resp.wording import NAME_BYTES, c_string, shown
 from kvs.domain.changes import INTEGER_MIN, integer
@@ -167,7 +168,13 @@ def _list(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     elif len(arguments) > 2:
         raise UsageError("syntax error")
     now_s = peer.shared.uptime_clock()
-    return peer.dialect.text(b"".join([described(client, now_s) for client in listed]))
+    known: dict[Client, bytes] = {}
+    for client in listed:  # which may be the same, many times
+        if client not in known:
+            known[client] = described(client, now_s)
+    lines = [known[client] for client in listed]
+    check_reply(peer, lines)
+    return peer.dialect.text(b"".join(lines))
 
 
 def _kill(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:

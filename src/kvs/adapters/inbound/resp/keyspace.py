@@ -48,7 +48,7 @@ def _keys(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
 
 def _scan(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     cursor = _cursor(c_string(arguments[1]))
-    glob: Glob | None = None
+    pattern: bytes | None = None
     count = SCAN_COUNT
     typed = True
     at = 2
@@ -58,7 +58,7 @@ def _scan(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
             raise UsageError("syntax error")
         word = arguments[at + 1]
         if option == b"MATCH":
-            glob = _glob(word)
+            pattern = word
         elif option == b"COUNT":
             count = integer(word)
             if count < 1:
@@ -68,6 +68,7 @@ def _scan(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
         else:
             raise UsageError("syntax error")
         at += 2
+    glob = None if pattern is None else _glob(pattern)  # the last one counts, and only that is read
     known = peer.scanning
     after = known[1] if known is not None and known[0] == cursor else peer.shared.cursors.find(cursor)
     peer.scanning = cursor, after  # for the same again, if there is no answer yet

@@ -1,7 +1,7 @@
 """What a command in RESP is, and what it is run with: the session, and what the conversation knows besides."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias, final
 
 from kvs.adapters.inbound.clients import Clients
@@ -9,6 +9,7 @@ from kvs.adapters.inbound.resp.catalogue import ABOUT
 from kvs.adapters.inbound.resp.cursors import Cursors
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.replies import RESP2, Dialect
+from kvs.application.units import reply_too_large
 from kvs.domain.values import Key
 from kvs.ports.inbound import Session
 
@@ -156,6 +157,16 @@ class Peer:
         self.queue_bytes = 0
         self.spoiled = False
         self.answered = None
+
+
+def check_reply(peer: Peer, parts: Sequence[bytes]) -> None:
+    """Refuse a reply that is longer than one may be, before its parts, which may be the same many times, are joined.
+
+    Raises:
+        LimitError: It is.
+    """
+    if sum([len(part) for part in parts]) > peer.limits.max_reply_bytes:
+        raise reply_too_large(peer.limits.max_reply_bytes)
 
 
 Handler: TypeAlias = Callable[[Session, Peer, list[bytes]], bytes]

@@ -24,7 +24,7 @@ def _get(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     parameters = peer.shared.parameters
     found: dict[bytes, bytes] = {}  # by the name that was asked for, as in Redis, but each parameter once
     met: set[bytes] = set()
-    for pattern in arguments[2:]:
+    for pattern in dict.fromkeys(arguments[2:]):
         name = pattern.lower()
         if name.translate(None, WILDCARDS) != name:
             glob = Glob(c_string(name))

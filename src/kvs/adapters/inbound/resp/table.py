@@ -7,7 +7,7 @@ from kvs.adapters.inbound.resp import clients, connecting, figures, keyspace, re
 from kvs.adapters.inbound.resp.catalogue import DEPRECATED, NOTES, Keys
 from kvs.adapters.inbound.resp.containers import container
 from kvs.adapters.inbound.resp.keyspace import check_patterns
-from kvs.adapters.inbound.resp.peer import SLOW_COST, Command, Handler, Peer
+from kvs.adapters.inbound.resp.peer import SLOW_COST, Command, Handler, Peer, check_reply
 from kvs.adapters.inbound.resp.wording import NAME_BYTES, as_bytes, c_string, shown
 from kvs.domain.errors import ProtocolViolationError, UnknownCommandError, UsageError
 from kvs.domain.globs import Glob
@@ -85,8 +85,9 @@ def _filtered(arguments: list[bytes]) -> list[bytes]:
         category = word.decode(errors="replace")
         return [command.name for command in _with_subcommands() if category in command.about.categories]
     if by == b"pattern":
-        check_patterns([word])
-        glob = Glob(word)
+        pattern = arguments[4].lower()  # where a zero byte does not end it, as in Redis
+        check_patterns([pattern])
+        glob = Glob(pattern)
         return [command.name for command in _with_subcommands() if glob(command.name)]
     raise UsageError("syntax error")
 
@@ -94,8 +95,14 @@ def _filtered(arguments: list[bytes]) -> list[bytes]:
 def _info(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     if len(arguments) == 2:
         return _all(session, peer, arguments)
-    found = map(_found, arguments[2:])
-    return replies.array([peer.dialect.null if command is None else _described(peer, command) for command in found])
+    known: dict[Command | None, bytes] = {None: peer.dialect.null}
+    described = []
+    for command in map(_found, arguments[2:]):
+        if command is not None and command not in known:
+            known[command] = _described(peer, command)
+        described.append(known[command])
+    check_reply(peer, described)
+    return replies.array(described)
 
 
 def _docs(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
@@ -200,26 +207,33 @@ def _key_specification(peer: Peer, keys: Keys, note: str) -> bytes:
 
 def _documented(peer: Peer, commands: Sequence[Command]) -> bytes:
     """Return what COMMAND DOCS tells of commands, by their names."""
-    pairs = []
+    known: dict[Command, bytes] = {}
     for command in commands:
-        about = command.about
-        facts = [
-            (_text("summary"), _text(about.summary)),
-            (_text("since"), _text(about.since)),
-            (_text("group"), _text(about.group)),
+        if command not in known:
+            known[command] = _facts(peer, command)
+    check_reply(peer, [known[command] for command in commands])
+    return peer.dialect.mapping([(replies.bulk(command.name), known[command]) for command in commands])
+
+
+def _facts(peer: Peer, command: Command) -> bytes:
+    """Return what COMMAND DOCS tells of one."""
+    about = command.about
+    facts = [
+        (_text("summary"), _text(about.summary)),
+        (_text("since"), _text(about.since)),
+        (_text("group"), _text(about.group)),
+    ]
+    since, instead = DEPRECATED.get(command.name.decode(), ("", ""))
+    if since:
+        facts += [
+            (_text("doc_flags"), _flags(peer, ["deprecated"])),
+            (_text("deprecated_since"), _text(since)),
+            (_text("replaced_by"), _text(instead)),
         ]
-        since, instead = DEPRECATED.get(command.name.decode(), ("", ""))
-        if since:
-            facts += [
-                (_text("doc_flags"), _flags(peer, ["deprecated"])),
-                (_text("deprecated_since"), _text(since)),
-                (_text("replaced_by"), _text(instead)),
-            ]
-        subcommands = _subcommands_of(command)
-        if subcommands:
-            facts.append((_text("subcommands"), _documented(peer, subcommands)))
-        pairs.append((replies.bulk(command.name), peer.dialect.mapping(facts)))
-    return peer.dialect.mapping(pairs)
+    subcommands = _subcommands_of(command)
+    if subcommands:
+        facts.append((_text("subcommands"), _documented(peer, subcommands)))
+    return peer.dialect.mapping(facts)
 
 
 def _text(text: str) -> bytes:
