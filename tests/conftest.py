@@ -37,6 +37,7 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 pytest_plugins = ["pytester"]
 
 
+@pytest.hookimpl(optionalhook=True)  # with ``-p no:xdist`` nobody asks
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Return how many workers ``-n auto`` means: none for what is looked at one by one, as --pdb is in any case.
 

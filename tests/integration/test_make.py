@@ -316,3 +316,10 @@ def test_it_is_installed_again_when_something_has_changed(whole: Tree) -> None:
     (whole.path / "src" / "more.py").unlink()
     assert builds() == 2
     assert [builds("KVS_BUILD=pure"), builds("KVS_BUILD=pure"), builds()] == [3, 3, 4]
+
+
+def test_tests_need_no_xdist() -> None:
+    """For those who say ``-p no:xdist``, or run them in an environment of their own."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider", "--collect-only", "-q"]
+    run = subprocess.run([*command, "tests/unit/test_globs.py"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
