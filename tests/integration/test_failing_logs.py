@@ -12,7 +12,7 @@ import resource
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -179,14 +179,12 @@ def folding(stage: Stage) -> list[Any]:
     path = stage.directory / "kvs.db"
     seen: list[Any] = [client.ask(f"PUT k{number} " + "v" * 4000) for number in range(300)]
     for _ in polling("the journal is folded"):
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection:
             if connection.execute("SELECT count(*) FROM entries").fetchone()[0]:
                 break
-        connection.close()
-    with sqlite3.connect(path, isolation_level=None) as connection:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA busy_timeout = 10000")
         connection.execute("DROP TABLE entries")
-    connection.close()
     with suppress(OSError, AssertionError):  # it may give up at any of these
         for number in range(3000):
             client.ask(f"PUT k{number} " + "v" * 4000)
