@@ -5,6 +5,7 @@ that it takes seconds and no network.
 """
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,7 @@ INSTALLED: Final = ".venv/.installed"
 MINUTES_S: Final = 600
 NO_NETWORK: Final = {"PIP_INDEX_URL": "http://127.0.0.1:1/", "PIP_NO_INDEX": "0", "PIP_RETRIES": "0"}
 READY: Final = "ready"
+PYTHON: Final = shlex.quote(sys.executable)  # for a shell: there may be blanks in its path
 
 PYPROJECT: Final = """
 [build-system]
@@ -106,7 +108,10 @@ class Tree:
 
     def start(self, target: str, *variables: str, env: Mapping[str, str]) -> subprocess.Popen[str]:
         """Start make, in a group of processes of its own."""
-        variables = (*variables, *([] if any("PYTHON=" in one for one in variables) else [f"PYTHON={sys.executable}"]))
+        variables = (
+            *variables,
+            *([] if any("PYTHON=" in one for one in variables) else [f"PYTHON={PYTHON}"]),
+        )
         return subprocess.Popen(
             ["make", target, "ARGS=", *variables],
             cwd=self.path,
@@ -203,7 +208,7 @@ def test_an_interpreter_that_is_too_old(tree: Tree) -> None:
     """Likewise; that it is younger than it says is of no matter."""
     old = tree.path / "old-python"
     old.write_text(
-        f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.version_info = (3, 10, 13); exec(sys.argv[1])' \"$2\"\n"
+        f"#!/bin/sh\nexec {PYTHON} -c 'import sys; sys.version_info = (3, 10, 13); exec(sys.argv[1])' \"$2\"\n"
     )
     old.chmod(0o755)
     code, (line,) = tree.make("run", f"PYTHON={old}")
