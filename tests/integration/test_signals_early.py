@@ -61,6 +61,14 @@ def assert_orderly(server: Server, number: signal.Signals) -> None:
     assert server.events("stopped")[0]["exit_code"] == 0
 
 
+def wait_asleep(server: Server) -> None:
+    """Wait until the server is in its call: a signal just before it would be seen by Python only behind it."""
+    status = Path(f"/proc/{server.pid}/stat")
+    for _ in polling("the server waits"):
+        if not status.exists() or status.read_text(encoding="ascii").rpartition(")")[2].split()[0] == "S":
+            return
+
+
 @both_signals
 @pytest.mark.parametrize("way", WAYS)
 def test_a_signal_ends_the_opening_of_any_engine(
@@ -72,6 +80,7 @@ def test_a_signal_ends_the_opening_of_any_engine(
     server = start_server(*engine.flags, "--storage-option", f"way={way}", env=engine.env, listens=False)
     if way != "computes":
         engine.wait_held()
+        wait_asleep(server)
     else:
         engine.wait_for("loading")
     server.send_signal(number)
