@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kvs.adapters.storage.sqlite.file import NAME, open_database
+from kvs.adapters.storage.sqlite.inspection import inspected
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
-from kvs.adapters.storage.sqlite.wal import check_log
 from kvs.adapters.storage.sqlite.wal_scan import scan_log
 from kvs.engine import StorageOpenError
 
@@ -119,8 +119,9 @@ def test_a_start_refuses_a_damaged_log_and_changes_nothing(tmp_path: Path, log: 
     flip(log, ends_of_commits(log)[2] + 1000)
     log.rename(wal)
     damaged = wal.read_bytes()
-    with pytest.raises(StorageOpenError, match=rf"{NAME}-wal: is damaged at byte {ends_of_commits(wal)[2]}"):
-        check_log(tmp_path / NAME)
+    refusal = pytest.raises(StorageOpenError, match=rf"{NAME}-wal: is damaged at byte {ends_of_commits(wal)[2]}")
+    with refusal, inspected(tmp_path / NAME):
+        pass
     assert wal.read_bytes() == damaged
     with closing(sqlite3.connect(tmp_path / NAME)) as connection:
         (rows,) = connection.execute("SELECT count(*) FROM journal").fetchone()

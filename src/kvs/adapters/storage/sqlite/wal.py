@@ -41,21 +41,6 @@ def refuse_log(path: Path, damage: int) -> NoReturn:
     )
 
 
-def check_log(path: Path) -> int:
-    """Check the log of a database that no connection has open, and whose every commit was synced.
-
-    Returns:
-        Where its last commit ends, in bytes from its beginning.
-
-    Raises:
-        StorageOpenError: It is damaged, or cannot be read.
-    """
-    damage, end = read_log(path)
-    if damage is not None:
-        refuse_log(path, damage)
-    return end
-
-
 def cut_log(path: Path, end: int) -> None:
     """Cut off what is behind the last commit of a log: what there is of one that never finished.
 
