@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from kvs.build import BUILD
-from tests import needs
 from tests.faults.scale import FULL_SCALE
-from tests.seeds import SEED
+from tests.support import needs
+from tests.support.seeds import SEED
 
 MOST_WORKERS = 16
 

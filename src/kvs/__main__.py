@@ -12,7 +12,7 @@ def main() -> None:
     if os.getpid() == 1:  # for whom the kernel drops what has no handler
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _end)
-    from kvs.cli import main as run  # noqa: PLC0415
+    from kvs.cli.main import main as run  # noqa: PLC0415
 
     run()
 

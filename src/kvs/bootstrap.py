@@ -18,25 +18,25 @@ from dependency_injector import containers, providers
 from structlog.typing import FilteringBoundLogger
 
 import kvs
-from kvs.adapters.inbound.asyncio_transport import AsyncioTransport
-from kvs.adapters.inbound.clients import Clients
-from kvs.adapters.inbound.limits import ServerLimits, clients_allowed
-from kvs.adapters.inbound.line import LineProtocol
-from kvs.adapters.inbound.line_commands import LineLimits
-from kvs.adapters.inbound.opening import Protocols
+from kvs import engines
+from kvs.adapters.inbound.line.commands import LineLimits
+from kvs.adapters.inbound.line.connection import LineProtocol
+from kvs.adapters.inbound.net.asyncio_backend import AsyncioTransport
+from kvs.adapters.inbound.net.registry import Clients
+from kvs.adapters.inbound.net.server import Server, Transport
+from kvs.adapters.inbound.net.timeouts import ServerLimits, clients_allowed
+from kvs.adapters.inbound.protocol.detection import Protocols
 from kvs.adapters.inbound.resp.connection import RespProtocol
+from kvs.adapters.inbound.resp.context import Shared
 from kvs.adapters.inbound.resp.limits import RespLimits
-from kvs.adapters.inbound.resp.peer import Shared
-from kvs.adapters.inbound.server import Server, Transport
-from kvs.adapters.storage import engines
-from kvs.application.budget import ClientsBudget
-from kvs.application.sessions import EngineSessions, SessionLimits
-from kvs.application.workers import Post, Task, WorkerSessions, WorkerThreads
+from kvs.application.executor import Post, Task, WorkerSessions, WorkerThreads
+from kvs.application.memory_budget import ClientsBudget
+from kvs.application.registry import EngineSessions, SessionLimits
 from kvs.build import BUILD
 from kvs.config import ConfigError, Given, Settings, read_options
 from kvs.logs import make_logger
 from kvs.parameters import parameters
-from kvs.ports.inbound import SessionFactory
+from kvs.ports.session import SessionFactory
 from kvs.ports.storage import Storage
 from kvs.signals import Signals, Stopped
 from kvs.standard_streams import BackgroundStream, open_stderr, stderr_replaced
@@ -137,7 +137,7 @@ def _transport(settings: Settings) -> Transport:
         return AsyncioTransport(settings.max_output_bytes)
     if not hasattr(select, "epoll"):
         raise ConfigError("transport: 'epoll' is not allowed: this system has no epoll; allowed: auto, asyncio")
-    from kvs.adapters.inbound.epoll_transport import EpollTransport  # noqa: PLC0415  # Linux only
+    from kvs.adapters.inbound.net.epoll import EpollTransport  # noqa: PLC0415  # Linux only
 
     return EpollTransport(settings.max_output_bytes)
 

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from kvs.adapters.inbound.listener import BACKLOG
+from kvs.adapters.inbound.net.listener import BACKLOG
 from kvs.config import Settings
 
 LOG_LEVELS: Final = {"debug": "debug", "info": "notice"}

@@ -24,8 +24,8 @@ from tests.contract.broken_engines import FAULTS, Fault, changes, commits, reads
 from tests.contract.broken_engines.commits import LimitedStorage
 from tests.contract.broken_engines.durability import DurableStorage
 from tests.faults.scale import FULL_SCALE
-from tests.naive_storage import LockedStorage, NaiveStorage
-from tests.seeds import SEED
+from tests.support.naive_storage import LockedStorage, NaiveStorage
+from tests.support.seeds import SEED
 
 pytestmark = pytest.mark.one_build
 

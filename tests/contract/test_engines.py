@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
-from kvs.adapters.storage.memory import MemoryStorage
+from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.adapters.storage.sqlite.engine import SQLITE
 from kvs.domain.values import Key, Pending
 from kvs.ports.storage import Storage
 from kvs.testing import DurableStorageContract, StorageContract, open_engine
-from tests.naive_storage import LockedStorage, NaiveStorage
+from tests.support.naive_storage import LockedStorage, NaiveStorage
 
 
 class TestMemory(StorageContract):

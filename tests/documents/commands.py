@@ -16,11 +16,11 @@ from typing import Any, Final, NamedTuple
 import click
 from bench.__main__ import parser as bench_parser
 
-from kvs.cli import commands
+from kvs.cli.main import commands
 from kvs.config import BUILD_VARIABLE, CONFIG_FILE_VARIABLE, SETTINGS
 from kvs.environment import PREFIX
 from tests.documents.markdown import ROOT
-from tests.integration.harness import TIMEOUT_S
+from tests.support.harness import TIMEOUT_S
 
 ASSIGNMENT: Final = re.compile(r"([A-Z_]+)=(.*)")
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from tests.documents.agreement import agree
 from tests.documents.markdown import Block
-from tests.integration.harness import Client, Server
+from tests.support.harness import Client, Server
 
 REQUEST: Final = re.compile(r"([A-Z]?)>(?: (.*))?")
 LEAVES: Final = "(disconnects)"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from kvs.adapters.storage.memory import MemoryStorage
+from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain.transaction import CommitRequest, Conflict, Validation
 from tests.documents.conversations import Step, conversation, is_conversation
 from tests.documents.markdown import BLOCKS, ROOT, Block

@@ -16,12 +16,12 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from tests.clients.conftest import missing, program
 from tests.documents.agreement import agree
 from tests.documents.commands import OF_OTHERS, RUN, check_make, not_run, programs, without_assignments
 from tests.documents.conversations import prepare
 from tests.documents.markdown import ROOT, Block
-from tests.integration.harness import TIMEOUT_S, Server
+from tests.interop.conftest import missing, program
+from tests.support.harness import TIMEOUT_S, Server
 
 PORTS: Final = ("4000", "4001")
 """The ports that documents have for a server, and for another one."""

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from kvs.cli import commands as kvs_commands
+from kvs.cli.main import commands as kvs_commands
 from kvs.config import SETTINGS
 from tests.documents.commands import (
     check_bench,

@@ -6,10 +6,10 @@ from typing import Final
 
 import pytest
 
-from tests.clients.wire import Typed, Wire, request
 from tests.documents.agreement import agree
 from tests.documents.markdown import REPLAYED, Span, codes, document
-from tests.integration.harness import Server
+from tests.support.harness import Server
+from tests.support.resp_wire import Typed, Wire, request
 
 FLAGS: Final = ("--max-arguments", "3", "--max-value-bytes", "8", "--max-key-bytes", "8", "--max-request-bytes", "50")
 PROVOKED_BY: Final[Mapping[str, bytes]] = {

@@ -7,18 +7,18 @@ from typing import Final
 import msgspec
 import pytest
 
-from kvs.adapters.inbound.line_commands import COMMANDS as LINE_COMMANDS
-from kvs.adapters.storage import engines
+from kvs import engines
+from kvs.adapters.inbound.line.commands import COMMANDS as LINE_COMMANDS
 from kvs.adapters.storage.sqlite.engine import SqliteOptions
 from kvs.config import SETTINGS
 from kvs.domain import errors
 from kvs.setting import Setting, settings_of
 from kvs_wholefile import WholeFileOptions
-from tests.clients.wire import Reply, Typed, Wire
 from tests.contract.broken_engines import FAULTS
 from tests.documents.events import logged_events
 from tests.documents.markdown import ROOT, Row, codes, document
-from tests.integration.harness import Server, run_to_end
+from tests.support.harness import Server, run_to_end
+from tests.support.resp_wire import Reply, Typed, Wire
 
 pytestmark = pytest.mark.one_build
 

@@ -9,7 +9,7 @@ import pytest
 from tests.faults.points import Point, Stage, sampled, scratch_directory
 from tests.faults.scale import FULL_SCALE
 from tests.faults.strace import why_unusable
-from tests.seeds import SEED
+from tests.support.seeds import SEED
 
 SAMPLE: Final = 32
 """Points that are tried in an ordinary run."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Final, TypeAlias
 
-from kvs.adapters.storage.sqlite.care import back_up, verify
+from kvs.adapters.storage.sqlite.backup import back_up, verify
 from kvs.adapters.storage.sqlite.file import NAME
 from kvs.engine import StorageOpenError
 from tests.faults.recovery import recover

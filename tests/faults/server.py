@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from tests.faults.ledger import Progress
 from tests.faults.recovery import FORKING
 from tests.faults.workload import CONNECTIONS, Phase, Round
-from tests.integration.harness import polling
+from tests.support.harness import polling
 
 TIMEOUT_S: Final = float(os.environ.get("TEST_TIMEOUT_S", "40"))
 """How long to wait for what should happen before it counts as a hang."""

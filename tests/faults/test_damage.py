@@ -11,15 +11,15 @@ from typing import Final
 
 import pytest
 
+from kvs.adapters.storage.sqlite.compaction import Folding
 from kvs.adapters.storage.sqlite.file import NAME, connect, open_database
-from kvs.adapters.storage.sqlite.folding import Folding
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
 from kvs.adapters.storage.sqlite.wal_scan import SECTOR_BYTES
 from kvs.engine import StorageOpenError
 from tests.faults.points import scratch_directory
 from tests.faults.recovery import LOG, recover
 from tests.faults.scale import FULL_SCALE, full_scale_has_time
-from tests.seeds import SEED
+from tests.support.seeds import SEED
 
 pytestmark = [pytest.mark.draws, full_scale_has_time]
 

@@ -18,7 +18,7 @@ from tests.faults.disk import boot_anew
 from tests.faults.points import scratch_directory
 from tests.faults.scale import FULL_SCALE, full_scale_has_time
 from tests.faults.server import TIMEOUT_S, ServerProcess
-from tests.seeds import SEED
+from tests.support.seeds import SEED
 
 pytestmark = full_scale_has_time
 

@@ -15,7 +15,7 @@ from tests.faults.ledger import Progress
 from tests.faults.points import HISTORY, SCRIPT
 from tests.faults.recovery import recover
 from tests.faults.server import TIMEOUT_S, Players, ServerProcess
-from tests.integration.harness import polling
+from tests.support.harness import polling
 
 FULL: Final = "database or disk is full"
 SIZES: Final = ("512k", "1m", "1500k")

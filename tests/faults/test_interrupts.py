@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.faults.scale import FULL_SCALE
-from tests.seeds import SEED
+from tests.support.seeds import SEED
 
 SAMPLE: Final = 12
 TIMEOUT_S: Final = 60.0

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.scale import KILLS, full_scale_has_time
 from tests.faults.server import TIMEOUT_S, ServerProcess
-from tests.seeds import SEED
+from tests.support.seeds import SEED
 
 pytestmark = [pytest.mark.draws, full_scale_has_time]
 

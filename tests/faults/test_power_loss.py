@@ -11,7 +11,7 @@ import pytest
 from tests.faults.points import HISTORY, SCRIPT, scratch_directory
 from tests.faults.power_loss import Recording, Verdict, cases_of, record, verdicts
 from tests.faults.scale import FULL_SCALE, full_scale_has_time
-from tests.seeds import SEED
+from tests.support.seeds import SEED
 
 pytestmark = [pytest.mark.draws, pytest.mark.usefixtures("strace"), full_scale_has_time]
 

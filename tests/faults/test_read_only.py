@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kvs.adapters.storage.sqlite.care import back_up, verify
+from kvs.adapters.storage.sqlite.backup import back_up, verify
 from kvs.adapters.storage.sqlite.file import NAME
 from kvs.bootstrap import open_storage
 from kvs.config import Settings

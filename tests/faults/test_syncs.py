@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import polling
+from tests.support.harness import polling
 
 OPEN_AND_WAIT = """
 import sys

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kvs.adapters.inbound.clients import Clients
-from kvs.adapters.inbound.conversation import CHARGE_STEP_BYTES
+from kvs.adapters.inbound.net.registry import Clients
+from kvs.adapters.inbound.protocol.buffered import CHARGE_STEP_BYTES
 from kvs.adapters.inbound.resp import connection
 from kvs.adapters.inbound.resp.connection import RespConnection
+from kvs.adapters.inbound.resp.context import Shared
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
 from kvs.adapters.inbound.resp.parser import HEADER_BYTES, MAX_LINE_BYTES, RequestParser
-from kvs.adapters.inbound.resp.peer import Shared
-from kvs.adapters.storage.memory import MemoryStorage
+from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain.errors import ProtocolViolationError
 from kvs.logs import make_logger
-from tests.unit.sessions import UNLIMITED, Bench
+from tests.support.sessions import UNLIMITED, Bench
 
 MAX_KEY_BYTES: Final = 16
 MAX_VALUE_BYTES: Final = 32

@@ -5,14 +5,14 @@ from contextlib import closing
 
 import pytest
 
-from kvs.adapters.storage.memory import MemoryStorage
+from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.ports.storage import Storage
 from kvs.testing.drivers import InProcessDriver
 from kvs.testing.machine import random_walk, run_machine
-from tests.drivers import SocketDriver, server_process
-from tests.integration.harness import slow_engine
-from tests.naive_storage import NaiveStorage
-from tests.seeds import seeds
+from tests.support.drivers import SocketDriver, server_process
+from tests.support.harness import slow_engine
+from tests.support.naive_storage import NaiveStorage
+from tests.support.seeds import seeds
 
 NO_LIMIT = 1 << 40
 

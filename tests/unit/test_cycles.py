@@ -14,12 +14,12 @@ from collections.abc import Callable
 import pytest
 from dependency_injector import providers
 
-from kvs.adapters.storage.memory import MemoryStorage
+from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.bootstrap import Container, _spare_the_collector
 from kvs.config import Settings
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
-from tests.gated_storage import GatedStorage
+from tests.support.gated_storage import GatedStorage
 
 CLIENTS = 100
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kvs.adapters.storage import engines
-from kvs.adapters.storage.memory import MemoryStorage
+from kvs import engines
+from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.bootstrap import open_storage
 from kvs.config import ConfigError, Settings
 from kvs.domain.errors import LimitError

@@ -66,7 +66,9 @@ def test_adapters_know_neither_the_composition_root_nor_the_command_line() -> No
     """They are given what they need."""
     for path in modules_of("adapters"):
         for name in imports(path):
-            assert not within(name, ("kvs.bootstrap", "kvs.cli", "kvs.__main__", "dependency_injector", "click")), path
+            assert not within(
+                name, ("kvs.bootstrap", "kvs.cli.main", "kvs.__main__", "dependency_injector", "click")
+            ), path
 
 
 def test_inbound_and_storage_adapters_do_not_know_each_other() -> None:
@@ -77,6 +79,20 @@ def test_inbound_and_storage_adapters_do_not_know_each_other() -> None:
             assert not any(within(name, (f"kvs.adapters.{other}",)) for name in imports(path)), path
 
 
+@pytest.mark.parametrize(
+    ("room", "unknown"),
+    [("net", ("line", "resp")), ("protocol", ("net", "line", "resp")), ("line", ("resp",)), ("resp", ("line",))],
+)
+def test_rooms_of_what_comes_in_know_only_those_beneath_them(room: str, unknown: tuple[str, ...]) -> None:
+    """Sockets know no protocol, what protocols share knows no socket, and protocols do not know each other."""
+    assert len(modules_of("adapters", "inbound", room)) > 1
+    for path in modules_of("adapters", "inbound", room):
+        for name in imports(path):
+            assert not within(name, tuple(f"kvs.adapters.inbound.{other}" for other in unknown)), (
+                f"{path} imports {name}"
+            )
+
+
 def test_nothing_but_itself_knows_the_suite_for_engines() -> None:
     """What serves does not need pytest."""
     assert len(modules_of("testing")) > 1
@@ -84,16 +100,16 @@ def test_nothing_but_itself_knows_the_suite_for_engines() -> None:
         assert not any(within(name, ("kvs.testing", "pytest", "hypothesis")) for name in imports(path)), path
 
 
-def test_care_knows_the_storage_port_and_no_adapter() -> None:
+def test_dump_knows_the_storage_port_and_no_adapter() -> None:
     """But for its own composition root, which opens what the command line names, and imports that when it is needed."""
-    allowed = ("kvs.care", "kvs.ports", "kvs.domain", "kvs.errors", "kvs.standard_streams", "msgspec", "click")
-    assert len(modules_of("care")) > 1
-    for path in modules_of("care"):
-        if path.name != "place.py":
+    allowed = ("kvs.dump", "kvs.ports", "kvs.domain", "kvs.errors", "kvs.standard_streams", "msgspec", "click")
+    assert len(modules_of("dump")) > 1
+    for path in modules_of("dump"):
+        if path.name != "endpoints.py":
             for name in imports(path):
                 standard = name.partition(".")[0] in sys.stdlib_module_names
                 assert standard or within(name, allowed), f"{path} imports {name}"
-    tree = ast.parse((ROOT / "care" / "place.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "dump" / "endpoints.py").read_text(encoding="utf-8"))
     at_the_top = {str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom)}
     assert not any(within(name, ("kvs.bootstrap", "kvs.adapters", "kvs.engine", "kvs.logs")) for name in at_the_top)
 
@@ -106,7 +122,7 @@ def test_only_the_composition_root_knows_the_container_library() -> None:
 
 def test_the_command_line_imports_what_it_runs_when_it_runs() -> None:
     """``kvs --version`` must not have to load a server."""
-    tree = ast.parse((ROOT / "cli.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "cli" / "main.py").read_text(encoding="utf-8"))
     at_the_top = {str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom)}
     at_the_top |= {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
     assert "kvs.config" in at_the_top
@@ -114,7 +130,7 @@ def test_the_command_line_imports_what_it_runs_when_it_runs() -> None:
         "kvs.bootstrap",
         "kvs.adapters",
         "kvs.application",
-        "kvs.care",
+        "kvs.dump",
         "kvs.logs",
         "asyncio",
         "dependency_injector",

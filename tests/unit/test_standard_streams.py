@@ -15,7 +15,7 @@ import pytest
 
 from kvs.logs import make_logger
 from kvs.standard_streams import BackgroundStream, Stdin, Stdout, open_stderr, stderr_replaced
-from tests.integration.harness import TIMEOUT_S, polling
+from tests.support.harness import TIMEOUT_S, polling
 
 pytestmark = pytest.mark.one_build
 

@@ -6,7 +6,7 @@ builds alike, and is met like an engine that failed.
 
 from collections.abc import Mapping
 
-from kvs.domain.changes import Updated
+from kvs.domain.updates import Updated
 from kvs.domain.values import Key, Value
 
 

@@ -13,7 +13,7 @@ from typing import Final, TypeVar, final
 
 from kvs.application import answers
 from kvs.domain.values import TOMBSTONE, Key, Pending
-from kvs.ports.inbound import Session, Unfinished
+from kvs.ports.session import Session, Unfinished
 from kvs.ports.storage import PAGE_KEYS, Snapshot
 
 T = TypeVar("T")

@@ -11,11 +11,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar, cast, final
 
 from kvs.application import answers
-from kvs.application.budget import ClientsBudget
 from kvs.application.listing import Count, Page, every_key
-from kvs.application.units import AtOnce
-from kvs.application.watches import Watches, baseline_bytes
-from kvs.domain.changes import Change, Updated
+from kvs.application.memory_budget import ClientsBudget
+from kvs.application.operations import AtOnce
+from kvs.application.watch import Watches, baseline_bytes
 from kvs.domain.errors import (
     InternalError,
     KvsError,
@@ -36,12 +35,13 @@ from kvs.domain.transaction import (
     TransactionStack,
     Validation,
 )
+from kvs.domain.updates import Change, Updated
 from kvs.domain.values import TOMBSTONE, Key, Value
-from kvs.ports.inbound import Session, Totals, Unfinished
+from kvs.ports.session import Session, Totals, Unfinished
 from kvs.ports.storage import MAX_ATTEMPTS, Snapshot, Storage, crowded_out
 
 if TYPE_CHECKING:
-    from kvs.application.sessions import EngineSessions
+    from kvs.application.registry import EngineSessions
 
 T = TypeVar("T")
 
@@ -78,12 +78,12 @@ class EngineSession(Session):
 
     @property
     def depth(self) -> int:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         return self._stack.depth
 
     @property
     def expired(self) -> bool:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         if self._snapshot is None or self._execution is not None or (self._unit is not None and self._unit.alone):
             return False  # there is no transaction that the client knows of
         try:
@@ -94,7 +94,7 @@ class EngineSession(Session):
 
     @property
     def held_bytes(self) -> int:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         return self.retained_bytes + (0 if self._watches is None else self._watches.held_bytes)
 
     @property
@@ -104,12 +104,12 @@ class EngineSession(Session):
 
     @property
     def unanswered(self) -> bool:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         return self._job is not None or self._unit is not None or self._execution is not None
 
     @property
     def watching(self) -> bool:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         return self._watches is not None
 
     def has_pending(self, key: Key) -> bool:
@@ -117,7 +117,7 @@ class EngineSession(Session):
         return self._stack.pending(key) is not None
 
     def get(self, key: Key) -> Value | None:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         snapshot = self._snapshot
         try:
             if snapshot is None:
@@ -134,7 +134,7 @@ class EngineSession(Session):
         return value
 
     def put(self, key: Key, value: Value) -> None:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         if self._snapshot is not None:
             self._replace(self._grown(self._stack.put(key, value)))
             return
@@ -144,7 +144,7 @@ class EngineSession(Session):
             raise self._failed(error, writing=True) from None
 
     def delete(self, key: Key) -> bool:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         if self._snapshot is None:
             try:
                 return answers.flag(self._storage.delete(key))
@@ -168,7 +168,7 @@ class EngineSession(Session):
         return True
 
     def keys(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         snapshot = self._snapshot
         try:
             if snapshot is None:
@@ -189,7 +189,7 @@ class EngineSession(Session):
         return page
 
     def count(self, prefix: Key) -> int:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         snapshot = self._snapshot
         try:
             if snapshot is None:
@@ -210,7 +210,7 @@ class EngineSession(Session):
         return count
 
     def update(self, key: Key, change: Change) -> Updated:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         if self._snapshot is None:
             try:
                 return answers.updated(self._storage.update(key, change))
@@ -234,7 +234,7 @@ class EngineSession(Session):
         return old, pending if isinstance(pending, bytes) else None
 
     def put_all(self, entries: Mapping[Key, Value]) -> None:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         if self._snapshot is None:
             if isinstance(self._commit(CommitRequest((), entries)), Conflict):
                 raise self._failed(TypeError("a conflict was answered to what depends on nothing"), writing=True)
@@ -245,7 +245,7 @@ class EngineSession(Session):
         self._replace(stack)
 
     def clear(self) -> None:
-        """See :class:`kvs.ports.inbound.Session`. O(number of keys)."""
+        """See :class:`kvs.ports.session.Session`. O(number of keys)."""
         if self._snapshot is not None:
             self._stack.check_may_write()
             self._in_frame(_delete_all)
@@ -256,7 +256,7 @@ class EngineSession(Session):
             raise self._failed(error, writing=True) from None
 
     def atomically(self, unit: Callable[[Session], T], *, read_only: bool = False) -> T:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         if not read_only:
             if self._snapshot is not None:
                 return self._in_frame(unit)
@@ -291,7 +291,7 @@ class EngineSession(Session):
                 self._end()
 
     def watch(self, keys: Collection[Key]) -> None:
-        """See :class:`kvs.ports.inbound.Session`. O(keys)."""
+        """See :class:`kvs.ports.session.Session`. O(keys)."""
         if self._snapshot is not None:
             raise UsageError("WATCH inside a transaction that START opened; it validates all that it reads anyhow.")
         watches = Watches() if self._watches is None else self._watches
@@ -309,7 +309,7 @@ class EngineSession(Session):
         self._watches = watches
 
     def unwatch(self) -> None:
-        """See :class:`kvs.ports.inbound.Session`. O(number of WATCHes)."""
+        """See :class:`kvs.ports.session.Session`. O(number of WATCHes)."""
         watches, self._watches = self._watches, None
         if watches is not None:
             self._budget.used_bytes -= watches.held_bytes
@@ -317,7 +317,7 @@ class EngineSession(Session):
                 self._close(snapshot)
 
     def execute(self, unit: Callable[[Session], T]) -> T | Conflict:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         execution, self._execution = self._execution, None
         if execution is None:
             if self._snapshot is not None:
@@ -345,7 +345,7 @@ class EngineSession(Session):
         return cast("T", answer)
 
     def start(self, *, read_only: bool = False) -> None:
-        """See :class:`kvs.ports.inbound.Session`. O(1)."""
+        """See :class:`kvs.ports.session.Session`. O(1)."""
         if self._watches is not None:
             raise UsageError("START while keys are watched; UNWATCH first: a transaction validates all that it reads.")
         if self._snapshot is not None:
@@ -359,7 +359,7 @@ class EngineSession(Session):
             self._begin(read_only=read_only)
 
     def commit(self) -> Committed | Conflict:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         stack, request = self._stack.commit()
         if request is None:
             self._replace(stack)
@@ -373,7 +373,7 @@ class EngineSession(Session):
         return answer
 
     def rollback(self) -> None:
-        """See :class:`kvs.ports.inbound.Session`. O(1)."""
+        """See :class:`kvs.ports.session.Session`. O(1)."""
         stack = self._stack.rollback()
         if stack is IDLE:
             self._end()
@@ -381,12 +381,12 @@ class EngineSession(Session):
             self._replace(stack)
 
     def reset(self) -> None:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         self.unwatch()
         self._end()
 
     def info(self) -> dict[str, dict[str, object]]:
-        """See :class:`kvs.ports.inbound.Session`. O(number of sessions)."""
+        """See :class:`kvs.ports.session.Session`. O(number of sessions)."""
         return self.info_with(self.engine_figures())
 
     def engine_figures(self) -> dict[str, int]:
@@ -406,7 +406,7 @@ class EngineSession(Session):
         return {"session": about, "server": {**self._sessions.info(), **figures}}
 
     def close(self) -> None:
-        """See :class:`kvs.ports.inbound.Session`."""
+        """See :class:`kvs.ports.session.Session`."""
         self.abort()
         self._sessions.closed(self)
 

@@ -50,9 +50,9 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from kvs.domain.changes import Change, Updated
 from kvs.domain.errors import StorageUnavailableError
 from kvs.domain.transaction import CommitRequest, Committed, Conflict, Validation
+from kvs.domain.updates import Change, Updated
 from kvs.domain.values import TOMBSTONE, Key, Value
 
 MAX_ATTEMPTS: Final = 1000

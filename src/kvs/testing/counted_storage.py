@@ -4,8 +4,8 @@ import threading
 from collections.abc import Mapping
 from typing import cast
 
-from kvs.domain.changes import Change, Updated
 from kvs.domain.transaction import CommitRequest, Committed, Conflict, Validation
+from kvs.domain.updates import Change, Updated
 from kvs.domain.values import Key, Value
 from kvs.ports.storage import Snapshot, Storage
 

@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager, ExitStack
 from queue import SimpleQueue
 from typing import Final, Protocol
 
-from kvs.adapters.inbound.line import LineConnection
-from kvs.adapters.inbound.line_commands import LineLimits
-from kvs.application.budget import ClientsBudget
-from kvs.application.sessions import EngineSessions, SessionLimits
-from kvs.application.workers import Task, WorkerSessions, WorkerThreads
+from kvs.adapters.inbound.line.commands import LineLimits
+from kvs.adapters.inbound.line.connection import LineConnection
+from kvs.application.executor import Task, WorkerSessions, WorkerThreads
+from kvs.application.memory_budget import ClientsBudget
+from kvs.application.registry import EngineSessions, SessionLimits
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 from kvs.testing.counted_storage import CountedStorage

@@ -16,8 +16,8 @@ from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Final
 
-from kvs.domain.changes import Remove, Replace
 from kvs.domain.transaction import CommitRequest
+from kvs.domain.updates import Remove, Replace
 from kvs.domain.values import TOMBSTONE, Key, Value
 from kvs.ports.storage import Storage
 from kvs.testing.cases.base import ODD_KEYS, ODD_VALUES, settle

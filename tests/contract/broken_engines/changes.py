@@ -6,7 +6,7 @@ from typing import TypeAlias, cast
 from kvs.domain.transaction import CommitRequest, Committed, Conflict, Validation
 from kvs.domain.values import Key, Pending
 from tests.contract.broken_engines.faults import breaks
-from tests.naive_storage import NaiveSnapshot, NaiveStorage, under
+from tests.support.naive_storage import NaiveSnapshot, NaiveStorage, under
 
 Observed: TypeAlias = Callable[[Validation], Collection[Key]]
 

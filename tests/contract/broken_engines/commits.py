@@ -6,7 +6,7 @@ from kvs.domain.errors import LimitError
 from kvs.domain.transaction import COMMITTED, CommitRequest, Committed, Conflict
 from kvs.domain.values import Key, Pending
 from tests.contract.broken_engines.faults import breaks
-from tests.naive_storage import NaiveStorage
+from tests.support.naive_storage import NaiveStorage
 
 
 @breaks(

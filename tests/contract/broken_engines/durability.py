@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from kvs.domain.changes import Change, Updated
 from kvs.domain.transaction import CommitRequest, Committed, Conflict
+from kvs.domain.updates import Change, Updated
 from kvs.domain.values import Key
 from kvs.engine import StorageOpenError
 from kvs.ports.storage import Storage

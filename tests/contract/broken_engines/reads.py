@@ -5,7 +5,7 @@ from typing import cast
 
 from kvs.domain.values import Key, Value
 from tests.contract.broken_engines.faults import breaks
-from tests.naive_storage import NaiveStorage, under
+from tests.support.naive_storage import NaiveStorage, under
 
 
 @breaks("a_delete_tells_whether_the_key_was_there", "a_clear_deletes_every_key", "an_engine_starts_empty")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from kvs.domain.values import Key, Value
 from tests.contract.broken_engines.faults import breaks
-from tests.naive_storage import NaiveSnapshot, NaiveStorage, under
+from tests.support.naive_storage import NaiveSnapshot, NaiveStorage, under
 
 
 @breaks(

@@ -3,10 +3,10 @@
 import threading
 from contextlib import nullcontext
 
-from kvs.domain.changes import Change, Updated
+from kvs.domain.updates import Change, Updated
 from kvs.domain.values import Key, Value
 from tests.contract.broken_engines.faults import breaks
-from tests.naive_storage import LockedStorage, NaiveSnapshot, NaiveStorage
+from tests.support.naive_storage import LockedStorage, NaiveSnapshot, NaiveStorage
 
 
 @breaks("no_update_of_a_thread_is_lost")

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import cast
 
-from kvs.domain.changes import Change, Updated
 from kvs.domain.transaction import CommitRequest, Committed, Conflict
+from kvs.domain.updates import Change, Updated
 from kvs.domain.values import TOMBSTONE, Key, Pending
 from kvs.ports.storage import PAGE_KEYS
 from tests.contract.broken_engines.commits import LimitedStorage
 from tests.contract.broken_engines.faults import breaks
-from tests.naive_storage import NaiveSnapshot, NaiveStorage
+from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
 
 
 @breaks("an_update_returns_the_value_before_and_after", "a_conditional_put_depends_on_what_there_is")

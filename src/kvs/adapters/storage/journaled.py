@@ -7,9 +7,9 @@ fails. So one wait for the disk serves every client of a tick.
 from collections.abc import Mapping
 from typing import Protocol, TypeAlias, final
 
-from kvs.adapters.storage.memory import MemorySnapshot, MemoryStorage
-from kvs.domain.changes import Change, Updated
+from kvs.adapters.storage.memory.storage import MemorySnapshot, MemoryStorage
 from kvs.domain.transaction import CommitRequest, Committed, Conflict
+from kvs.domain.updates import Change, Updated
 from kvs.domain.values import Key, Value
 from kvs.ports.storage import Storage
 

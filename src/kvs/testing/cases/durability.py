@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import pytest
 
-from kvs.domain.changes import PutIfAbsent, Remove, Replace
 from kvs.domain.transaction import CommitRequest, Committed, Conflict
+from kvs.domain.updates import PutIfAbsent, Remove, Replace
 from kvs.domain.values import TOMBSTONE
 from kvs.engine import StorageOpenError
 from kvs.ports.storage import Storage

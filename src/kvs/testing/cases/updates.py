@@ -2,9 +2,9 @@
 
 import pytest
 
-from kvs.domain.changes import Change, PutIfAbsent, PutIfPresent, Remove, Replace
 from kvs.domain.errors import KvsError, TooLargeError, UsageError
 from kvs.domain.transaction import Committed, Conflict
+from kvs.domain.updates import Change, PutIfAbsent, PutIfPresent, Remove, Replace
 from kvs.domain.values import TOMBSTONE, Key, Pending, Value
 from kvs.ports.storage import Storage
 from kvs.testing.cases.base import ODD_KEYS, StorageCases, commit, contents, put_all, settle
@@ -36,7 +36,7 @@ class Says:
         self._pending = pending
 
     def __call__(self, old: Value | None) -> Pending | None:
-        """See :data:`kvs.domain.changes.Change`."""
+        """See :data:`kvs.domain.updates.Change`."""
         self.asked.append(old)
         return self._pending
 

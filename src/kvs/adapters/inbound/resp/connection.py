@@ -4,22 +4,22 @@ from typing import TYPE_CHECKING, Final, final
 
 from structlog.typing import FilteringBoundLogger
 
-from kvs.adapters.inbound.connection import Connection, Facts
-from kvs.adapters.inbound.conversation import CHARGE_STEP_BYTES, Conversation
-from kvs.adapters.inbound.messages import ends_conversation
+from kvs.adapters.inbound.protocol.buffered import CHARGE_STEP_BYTES, Conversation
+from kvs.adapters.inbound.protocol.connection import Connection, Facts
+from kvs.adapters.inbound.protocol.messages import ends_conversation
 from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.commands.registry import command_of
+from kvs.adapters.inbound.resp.commands.transactions import abort
+from kvs.adapters.inbound.resp.context import AT_ONCE, REFUSED, REPLIES_ON, Command, Peer, Shared
+from kvs.adapters.inbound.resp.fast_path import may_be_ordinary, scan
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
 from kvs.adapters.inbound.resp.parser import DROPPED, RequestParser
-from kvs.adapters.inbound.resp.peer import AT_ONCE, REFUSED, REPLIES_ON, Command, Peer, Shared
-from kvs.adapters.inbound.resp.scan import may_be_ordinary, scan
-from kvs.adapters.inbound.resp.table import command_of
-from kvs.adapters.inbound.resp.transactions import abort
 from kvs.adapters.inbound.resp.wording import as_bytes
-from kvs.application.budget import ClientsBudget
+from kvs.application.memory_budget import ClientsBudget
 from kvs.build import BUILD
 from kvs.domain.errors import KvsError, LimitError, ProtocolViolationError, TooLargeError, UsageError
 from kvs.domain.values import Key
-from kvs.ports.inbound import Session, Unfinished
+from kvs.ports.session import Session, Unfinished
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
@@ -30,7 +30,7 @@ SCANS: Final = BUILD == "compiled"
 
 @final
 class RespConnection(Conversation):
-    """See :class:`kvs.adapters.inbound.connection.Connection`."""
+    """See :class:`kvs.adapters.inbound.protocol.connection.Connection`."""
 
     __slots__ = (
         "_held_back",
@@ -52,11 +52,11 @@ class RespConnection(Conversation):
 
     @property
     def unfinished(self) -> bool:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
+        """See :class:`kvs.adapters.inbound.protocol.connection.Connection`."""
         return self._parser.unfinished
 
     def facts(self) -> Facts:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
+        """See :class:`kvs.adapters.inbound.protocol.connection.Connection`."""
         peer, parser = self._peer, self._parser
         facts = Facts(parser.waiting_bytes + parser.part_bytes, self._out_bytes)
         facts.arguments_bytes = parser.held_bytes - parser.part_bytes
@@ -71,7 +71,7 @@ class RespConnection(Conversation):
         return facts
 
     def receive(self, data: bytes) -> None:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
+        """See :class:`kvs.adapters.inbound.protocol.connection.Connection`."""
         if self.closing or self._input_ended:
             return
         if self.backlog:
@@ -90,7 +90,7 @@ class RespConnection(Conversation):
         self._run_waiting()
 
     def resume(self) -> None:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
+        """See :class:`kvs.adapters.inbound.protocol.connection.Connection`."""
         self._share = self._limits.max_tick_requests
         self._run_waiting()
 
@@ -105,7 +105,7 @@ class RespConnection(Conversation):
             self._charge()
 
     def end_of_input(self) -> None:
-        """See :class:`kvs.adapters.inbound.connection.Connection`."""
+        """See :class:`kvs.adapters.inbound.protocol.connection.Connection`."""
         if not (self._input_ended or self.closing):
             self._input_ended = True
             self.resume()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, RespLimits
 from kvs.adapters.inbound.resp.wording import as_text
-from kvs.domain.changes import integer
 from kvs.domain.errors import ProtocolViolationError, UsageError
+from kvs.domain.updates import integer
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler

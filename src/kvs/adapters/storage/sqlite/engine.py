@@ -13,14 +13,14 @@ from msgspec import Meta
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.journaled import JournaledStorage
-from kvs.adapters.storage.memory import MemoryStorage
+from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.adapters.storage.sqlite.compaction import Folding
 from kvs.adapters.storage.sqlite.data_dir import LOCK_NAME, locked_data_dir, require_writable, tighten
 from kvs.adapters.storage.sqlite.database import Database
 from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, FILE_ENDS, Durability, database_in, described
-from kvs.adapters.storage.sqlite.folding import Folding
 from kvs.adapters.storage.sqlite.inspection import inspected
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
-from kvs.adapters.storage.sqlite.reading import CorruptionError, Reader, check_structure
+from kvs.adapters.storage.sqlite.loader import CorruptionError, Reader, check_structure
 from kvs.adapters.storage.sqlite.wal import cut_log
 from kvs.config import MAX_BYTES, ConfigError, Settings
 from kvs.engine import Engine, StorageOpenError

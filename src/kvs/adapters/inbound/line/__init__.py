@@ -1,0 +1,1 @@
+"""The line protocol: one request a line, one line of JSON back."""

@@ -1,0 +1,106 @@
+"""The short way of ordinary requests in the compiled build: run straight from the input, byte by byte.
+
+No line and no list of words is made, which takes 70 ns of 260 off a request. It is the way of plain GET, PUT and bare
+lines, and stops at the first line that is anything else. What they do is in :mod:`kvs.adapters.inbound.line.commands`,
+as for everybody.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from kvs.adapters.inbound.line import replies
+from kvs.adapters.inbound.line.commands import LONGEST_BARE_LINE_BYTES, LineLimits, bare, get, put
+from kvs.adapters.inbound.line.replies import is_utf8
+from kvs.adapters.inbound.protocol.messages import ends_conversation
+from kvs.domain.errors import KvsError
+from kvs.ports.session import Session, Unfinished
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int in a register, to the compiler
+
+SCANNED_BYTES: Final = 128
+"""How far the end of a value is looked for byte by byte, 1 ns each; beyond that it is quicker to call ``find``."""
+
+LF: Final = 10
+CR: Final = 13
+SPACE: Final = 32
+NO_ASCII: Final = 128
+E: Final = 69
+G: Final = 71
+P: Final = 80
+T: Final = 84
+U: Final = 85
+
+
+def scan(
+    data: bytes, session: Session, limits: LineLimits, out: list[bytes], max_requests: int, max_out_bytes: int
+) -> tuple[int, int, int, bool]:
+    """Run GET, PUT and bare lines, up to the first that is anything else, or not plain, or has no answer yet.
+
+    Args:
+        data: Whole lines, behind a first one that was no HTTP.
+        session: Whom to ask.
+        limits: Bounds of keys and values.
+        out: Where replies are appended.
+        max_requests: Most to run.
+        max_out_bytes: Stop when there are replies of so many bytes.
+
+    Returns:
+        Where it stopped, at the beginning of a line or the end; how many requests were run; how long their replies are;
+        and whether the last of them ended the conversation.
+    """
+    out_bytes = 0
+    closing = False
+    share: i64 = max_requests
+    done: i64 = 0
+    size: i64 = len(data)
+    at: i64 = 0
+    byte: i64 = 0
+    while at < size and done < share and out_bytes < max_out_bytes and not closing:
+        verb: i64 = data[at]
+        stop: i64 = at + 4
+        try:
+            if verb == G and data[at + 1] == E and data[at + 2] == T and data[at + 3] == SPACE:
+                byte = data[stop]
+                while SPACE < byte < NO_ASCII:  # the last of all bytes is LF
+                    stop += 1
+                    byte = data[stop]
+                if byte != LF:
+                    break
+                reply = get(session, limits, data[at + 4 : stop])
+            elif verb == P and data[at + 1] == U and data[at + 2] == T and data[at + 3] == SPACE:
+                byte = data[stop]
+                while SPACE < byte < NO_ASCII:
+                    stop += 1
+                    byte = data[stop]
+                if byte != SPACE:
+                    break
+                key = data[at + 4 : stop]
+                begin: i64 = stop + 1
+                far: i64 = begin + SCANNED_BYTES
+                while byte != LF and byte < NO_ASCII and stop < far:
+                    stop += 1
+                    byte = data[stop]
+                if byte != LF:  # long, or not ASCII
+                    stop = data.find(b"\n", stop)
+                value = data[begin:stop]
+                if data[stop - 1] == CR or not (byte == LF or is_utf8(value)):
+                    break
+                reply = put(session, limits, key, value)
+            else:
+                stop = at
+                while data[stop] != LF and stop - at <= LONGEST_BARE_LINE_BYTES:
+                    stop += 1
+                answer = bare(session, data[at:stop])
+                if answer is None:
+                    break
+                reply = answer
+        except Unfinished:
+            break
+        except KvsError as error:
+            reply = replies.error(error.code, str(error))
+            closing = ends_conversation(error)
+        out.append(reply)
+        out_bytes += len(reply)
+        at = stop + 1
+        done += 1
+    return at, done, out_bytes, closing

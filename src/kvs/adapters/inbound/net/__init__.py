@@ -1,0 +1,1 @@
+"""Sockets and the event loop. Nothing here knows a protocol."""

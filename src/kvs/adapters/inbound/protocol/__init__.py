@@ -1,0 +1,1 @@
+"""What every protocol shares. Nothing here knows a socket."""

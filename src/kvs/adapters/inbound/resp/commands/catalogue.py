@@ -1,0 +1,270 @@
+"""What is known of every command by its name: the one table that checks arguments, finds keys, and answers COMMAND.
+
+It is that of Redis 7.0, for the commands that Redis has, and ``tests/interop/test_commands.py`` holds it to that. The
+summaries are those of kvs.
+"""
+
+from typing import Final, NamedTuple
+
+CATEGORIES: Final = (
+    *("keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo"),
+    *("stream", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection", "transaction", "scripting"),
+)
+"""Those that Redis has, in its order."""
+
+OF_FLAGS: Final = {
+    "readonly": ("read",),
+    "write": ("write",),
+    "admin": ("admin", "dangerous"),
+    "fast": ("fast",),
+}
+"""Categories that follow from flags; what is not fast is slow."""
+
+
+class Keys(NamedTuple):
+    """Arguments that are keys.
+
+    Attributes:
+        flags: What becomes of them, in the words of Redis.
+        first: Place of the first.
+        last: How far the last is behind the first; negative: counted from the end.
+        step: From one to the next.
+    """
+
+    flags: tuple[str, ...]
+    first: int
+    last: int
+    step: int
+
+
+class About(NamedTuple):
+    """What is known of a command.
+
+    Attributes:
+        arity: Number of arguments, its name among them; negative: so many or more.
+        since: The version of Redis, or of kvs, that had it first.
+        group: As COMMAND DOCS tells it.
+        flags: As COMMAND INFO tells them.
+        categories: Likewise, and in the order of :data:`CATEGORIES`.
+        keys: Where its keys are.
+        summary: A sentence for people.
+        tips: As COMMAND INFO tells them.
+    """
+
+    arity: int
+    since: str
+    group: str
+    flags: tuple[str, ...]
+    categories: tuple[str, ...]
+    keys: tuple[Keys, ...]
+    summary: str
+    tips: tuple[str, ...]
+
+    @property
+    def key_range(self) -> tuple[int, int, int]:
+        """Place of the first key, or 0; place of the last, negative if counted from the end; and the step."""
+        if not self.keys:
+            return 0, 0, 0
+        first, last = self.keys[0], self.keys[-1]
+        return first.first, last.last if last.last < 0 else last.first + last.last, first.step
+
+
+TABLE: Final = """
+get | 2 | 1.0.0 | string | readonly fast | string | RO access 1 0 1
+    Returns the value of a key.
+set | -3 | 1.0.0 | string | write denyoom | string | RW access update variable_flags 1 0 1
+    Stores a value, if NX or XX hold; may return the old.
+setnx | 3 | 1.0.0 | string | write denyoom fast | string | OW insert 1 0 1
+    Stores a value where there is none.
+getset | 3 | 1.0.0 | string | write denyoom fast | string | RW access update 1 0 1
+    Stores a value and returns the old one.
+getdel | 2 | 6.2.0 | string | write fast | string | RW access delete 1 0 1
+    Returns the value of a key and deletes it.
+append | 3 | 2.0.0 | string | write denyoom fast | string | RW insert 1 0 1
+    Adds bytes behind a value.
+strlen | 2 | 2.2.0 | string | readonly fast | string | RO 1 0 1
+    Returns the length of a value in bytes.
+getrange | 4 | 2.4.0 | string | readonly | string | RO access 1 0 1
+    Returns part of a value.
+setrange | 4 | 2.2.0 | string | write denyoom | string | RW update 1 0 1
+    Overwrites part of a value.
+incr | 2 | 1.0.0 | string | write denyoom fast | string | RW access update 1 0 1
+    Adds one to a number.
+decr | 2 | 1.0.0 | string | write denyoom fast | string | RW access update 1 0 1
+    Takes one off a number.
+incrby | 3 | 1.0.0 | string | write denyoom fast | string | RW access update 1 0 1
+    Adds to a number.
+decrby | 3 | 1.0.0 | string | write denyoom fast | string | RW access update 1 0 1
+    Takes off a number.
+incrbyfloat | 3 | 2.6.0 | string | write denyoom fast | string | RW access update 1 0 1
+    Adds to a decimal number.
+mget | -2 | 1.0.0 | string | readonly fast | string | RO access 1 -1 1
+    Returns the values of keys, at one moment. | request_policy:multi_shard
+mset | -3 | 1.0.1 | string | write denyoom | string | OW update 1 -1 2
+    Stores values, all of them at once. | request_policy:multi_shard response_policy:all_succeeded
+msetnx | -3 | 1.0.1 | string | write denyoom | string | OW insert 1 -1 2
+    Stores values if none of the keys is there. | request_policy:multi_shard response_policy:agg_min
+exists | -2 | 1.0.0 | generic | readonly fast | keyspace | RO 1 -1 1
+    Counts those keys that are there. | request_policy:multi_shard response_policy:agg_sum
+del | -2 | 1.0.0 | generic | write | keyspace | RM delete 1 -1 1
+    Deletes keys, all of them at once. | request_policy:multi_shard response_policy:agg_sum
+unlink | -2 | 4.0.0 | generic | write fast | keyspace | RM delete 1 -1 1
+    The same as DEL. | request_policy:multi_shard response_policy:agg_sum
+type | 2 | 1.0.0 | generic | readonly fast | keyspace | RO 1 0 1
+    Returns string, or none.
+keys | 2 | 1.0.0 | generic | readonly | keyspace dangerous |
+    Lists the keys that match a pattern. | request_policy:all_shards nondeterministic_output_order
+scan | -2 | 2.8.0 | generic | readonly | keyspace |
+    Lists keys, some at a time. | nondeterministic_output request_policy:special
+randomkey | 1 | 1.0.0 | generic | readonly | keyspace |
+    Returns any key. | request_policy:all_shards nondeterministic_output
+rename | 3 | 1.0.0 | generic | write | keyspace | RW access delete 1 0 1; OW update 2 0 1
+    Gives a value another key.
+renamenx | 3 | 1.0.0 | generic | write fast | keyspace | RW access delete 1 0 1; OW insert 2 0 1
+    The same, if that key is not there.
+copy | -3 | 6.2.0 | generic | write denyoom | keyspace | RO access 1 0 1; OW update 2 0 1
+    Stores a value under another key as well.
+dbsize | 1 | 1.0.0 | server | readonly fast | keyspace |
+    Returns the number of keys. | request_policy:all_shards response_policy:agg_sum
+flushdb | -1 | 1.0.0 | server | write | keyspace dangerous |
+    Deletes every key. | request_policy:all_shards response_policy:all_succeeded
+flushall | -1 | 1.0.0 | server | write | keyspace dangerous |
+    Deletes every key. | request_policy:all_shards response_policy:all_succeeded
+multi | 1 | 1.2.0 | transactions | noscript loading stale fast allow_busy | transaction |
+    Begins a queue of commands.
+exec | 1 | 1.2.0 | transactions | noscript loading stale skip_slowlog | transaction |
+    Runs the queue as one transaction, if nothing watched has changed.
+discard | 1 | 2.0.0 | transactions | noscript loading stale fast allow_busy | transaction |
+    Drops the queue.
+watch | -2 | 2.2.0 | transactions | noscript loading stale fast allow_busy | transaction | RO 1 -1 1
+    Makes the next EXEC depend on keys.
+unwatch | 1 | 2.2.0 | transactions | noscript loading stale fast allow_busy | transaction |
+    Forgets what is watched.
+start | -1 | 0.1.0 | transactions | noscript fast | transaction |
+    Opens a transaction, or one nested in it; READONLY: to read in.
+commit | 1 | 0.1.0 | transactions | noscript | transaction |
+    Keeps the innermost; the outermost is applied, or answers CONFLICT.
+rollback | 1 | 0.1.0 | transactions | noscript fast | transaction |
+    Undoes the innermost.
+ping | -1 | 1.0.0 | connection | fast | connection |
+    Returns PONG, or what is given. | request_policy:all_shards response_policy:all_succeeded
+echo | 2 | 1.0.0 | connection | loading stale fast | connection |
+    Returns what is given.
+quit | -1 | 1.0.0 | connection | noscript loading stale fast no_auth allow_busy | connection |
+    Ends the connection.
+reset | 1 | 6.2.0 | connection | noscript loading stale fast no_auth allow_busy | connection |
+    Begins anew.
+select | 2 | 1.0.0 | connection | loading stale fast | connection |
+    Chooses a database; there is one, 0.
+hello | -1 | 6.0.0 | connection | noscript loading stale fast no_auth allow_busy | connection |
+    Chooses the version of the protocol.
+client | -2 | 2.4.0 | connection |  |  |
+    Tells of connections, and closes them.
+client|caching | 3 | 6.0.0 | connection | noscript loading stale | connection |
+    Is refused: nothing is tracked.
+client|getname | 2 | 2.6.9 | connection | noscript loading stale | connection |
+    Returns the name that was set.
+client|getredir | 2 | 6.0.0 | connection | noscript loading stale | connection |
+    Returns -1, for nothing is tracked.
+client|help | 2 | 5.0.0 | connection | loading stale | connection |
+    Lists the subcommands.
+client|id | 2 | 5.0.0 | connection | noscript loading stale | connection |
+    Returns the number of this connection.
+client|info | 2 | 6.2.0 | connection | noscript loading stale | connection |
+    Describes this connection. | nondeterministic_output
+client|kill | -3 | 2.4.0 | connection | admin noscript loading stale | connection |
+    Closes connections.
+client|list | -2 | 2.4.0 | connection | admin noscript loading stale | connection |
+    Describes all connections. | nondeterministic_output
+client|no-evict | 3 | 7.0.0 | connection | admin noscript loading stale | connection |
+    Does nothing, for nobody is evicted.
+client|pause | -3 | 2.9.50 | connection | admin noscript loading stale | connection |
+    Is refused: clients cannot be paused.
+client|reply | 3 | 3.2.0 | connection | noscript loading stale | connection |
+    Turns replies to this connection off and on.
+client|setname | 3 | 2.6.9 | connection | noscript loading stale | connection |
+    Names this connection, for CLIENT LIST.
+client|tracking | -3 | 6.0.0 | connection | noscript loading stale | connection |
+    Turns invalidation messages off; they cannot be turned on.
+client|trackinginfo | 2 | 6.2.0 | connection | noscript loading stale | connection |
+    Tells that nothing is tracked.
+client|unblock | -3 | 5.0.0 | connection | admin noscript loading stale | connection |
+    Returns 0, for no command blocks.
+client|unpause | 2 | 6.2.0 | connection | admin noscript loading stale | connection |
+    Does nothing, for nobody is paused.
+client|setinfo | 4 | 7.2.0 | connection | noscript loading stale | connection |
+    Tells of the client's library, for CLIENT LIST.
+client|no-touch | 3 | 7.2.0 | connection | noscript loading stale | connection |
+    Does nothing, for no use is noted.
+time | 1 | 2.6.0 | server | loading stale fast |  |
+    Returns seconds since 1970, and microseconds. | nondeterministic_output
+info | -1 | 1.0.0 | server | loading stale | dangerous |
+    Returns figures for people. | nondeterministic_output request_policy:all_shards response_policy:special
+config | -2 | 2.0.0 | server |  |  |
+    Tells of parameters.
+config|get | -3 | 2.0.0 | server | admin noscript loading stale |  |
+    Returns parameters by the names that Redis has for them.
+config|help | 2 | 5.0.0 | server | loading stale |  |
+    Lists the subcommands.
+config|resetstat | 2 | 2.0.0 | server | admin noscript loading stale |  |
+    Is refused: figures are counted from the start.
+config|rewrite | 2 | 2.8.0 | server | admin noscript loading stale |  |
+    Is refused: there is no file to be written.
+config|set | -4 | 2.0.0 | server | admin noscript loading stale |  |
+    Is refused: settings are given at the start. | request_policy:all_nodes response_policy:all_succeeded
+command | -1 | 2.8.13 | server | loading stale | connection |
+    Tells of commands. | nondeterministic_output_order
+command|count | 2 | 2.8.13 | server | loading stale | connection |
+    Returns the number of commands.
+command|docs | -2 | 7.0.0 | server | loading stale | connection |
+    Describes commands to people. | nondeterministic_output_order
+command|getkeys | -4 | 2.8.13 | server | loading stale | connection |
+    Returns the keys of a command that is given in full.
+command|getkeysandflags | -4 | 7.0.0 | server | loading stale | connection |
+    Returns the keys of a command that is given in full, and what becomes of each.
+command|help | 2 | 5.0.0 | server | loading stale | connection |
+    Lists the subcommands.
+command|info | -2 | 2.8.13 | server | loading stale | connection |
+    Describes commands to programs. | nondeterministic_output_order
+command|list | -2 | 7.0.0 | server | loading stale | connection |
+    Lists their names. | nondeterministic_output_order
+"""
+"""Two lines for each: name, arity, since, group, flags, categories that do not follow from flags, and keys, each with
+their flags, first, last and step; then its summary, and tips."""
+
+DEPRECATED: Final = {"getset": ("6.2.0", "`SET` with the `!GET` argument")}
+"""Since when, and what to use instead."""
+
+NOTES: Final = {"set": "RW and ACCESS due to the optional `GET` argument"}
+"""On keys."""
+
+
+def _read(table: str) -> dict[str, About]:
+    lines = table.strip().splitlines()
+    return dict(map(_about, lines[::2], lines[1::2]))
+
+
+def _about(row: str, description: str) -> tuple[str, About]:
+    name, arity, since, group, flags, categories, keys = row.split(" |")  # in the name of a subcommand is a bar, too
+    summary, _, tips = description.strip().partition(" | ")
+    named = {category for flag in flags.split() for category in OF_FLAGS.get(flag, ())} | set(categories.split())
+    named |= set() if "fast" in named else {"slow"}
+    about = About(
+        arity=int(arity),
+        since=since.strip(),
+        group=group.strip(),
+        flags=tuple(flags.split()),
+        categories=tuple(category for category in CATEGORIES if category in named),
+        keys=tuple(_keys(part.split()) for part in keys.split(";") if part.strip()),
+        summary=summary,
+        tips=tuple(tips.split()),
+    )
+    return name, about
+
+
+def _keys(words: list[str]) -> Keys:
+    *flags, first, last, step = words
+    return Keys(tuple(flags), int(first), int(last), int(step))
+
+
+ABOUT: Final = _read(TABLE)

@@ -1,0 +1,285 @@
+"""CLIENT: what a client tells of itself, what it is told of others, and their end."""
+
+from typing import TYPE_CHECKING, Final
+
+from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.commands.client_line import described
+from kvs.adapters.inbound.resp.commands.connection import checked_name
+from kvs.adapters.inbound.resp.commands.subcommands import container
+from kvs.adapters.inbound.resp.context import (
+    BEHIND,
+    REFUSED,
+    REPLIES_OFF,
+    REPLIES_ON,
+    SKIP_NEXT_REPLY,
+    SLOW_COST,
+    Command,
+    Handler,
+    Peer,
+    check_reply,
+)
+from kvs.adapters.inbound.resp.wording import NAME_BYTES, c_string, shown
+from kvs.domain.errors import UsageError
+from kvs.domain.updates import INTEGER_MIN, integer
+from kvs.ports.session import Session
+
+if TYPE_CHECKING:
+    from kvs.adapters.inbound.net.channel import Client
+
+
+def _id(session: Session, _: Peer, __: list[bytes]) -> bytes:
+    return replies.number(session.id)
+
+
+def _getname(_: Session, peer: Peer, __: list[bytes]) -> bytes:
+    return replies.bulk(peer.name) if peer.name else peer.dialect.null
+
+
+def _setname(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    peer.name = checked_name(arguments[2])
+    return replies.OK
+
+
+def _setinfo(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    option = arguments[2].lower()
+    if option == b"lib-name":
+        peer.library = checked_name(arguments[3], "lib-name")
+    elif option == b"lib-ver":
+        peer.library_version = checked_name(arguments[3], "lib-ver")
+    else:
+        raise UsageError(f"Unrecognized option '{shown(arguments[2])}'")
+    return replies.OK
+
+
+def _reply(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    mode = arguments[2].lower()
+    if mode == b"on":
+        peer.reply_mode = REPLIES_ON
+        return replies.OK
+    if mode == b"off":
+        peer.reply_mode = REPLIES_OFF
+    elif mode != b"skip":
+        raise UsageError("syntax error")
+    elif peer.reply_mode != REPLIES_OFF:
+        peer.reply_mode = SKIP_NEXT_REPLY
+    return b""
+
+
+def _no_evict(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    peer.no_evict = _on_or_off(arguments[2])
+    return replies.OK
+
+
+def _no_touch(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+    _on_or_off(arguments[2])
+    return replies.OK  # no key has a time of its last use
+
+
+def _on_or_off(word: bytes) -> bool:
+    if word.lower() not in (b"on", b"off"):
+        raise UsageError("syntax error")
+    return word.lower() == b"on"
+
+
+# What kvs does not do, and can say so.
+
+
+def _pause(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+    if len(arguments) > 4:
+        raise _syntax_of(arguments)
+    if len(arguments) == 4 and arguments[3].lower() not in (b"write", b"all"):
+        raise UsageError("CLIENT PAUSE mode must be WRITE or ALL")
+    try:
+        timeout_ms = integer(arguments[2])
+    except UsageError:
+        raise UsageError("timeout is not an integer or out of range") from None
+    if timeout_ms < 0:
+        raise UsageError("timeout is negative")
+    raise UsageError("CLIENT PAUSE is not supported")
+
+
+def _unpause(_: Session, __: Peer, ___: list[bytes]) -> bytes:
+    return replies.OK
+
+
+def _unblock(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+    if len(arguments) > 4:
+        raise _syntax_of(arguments)
+    if len(arguments) == 4 and arguments[3].lower() not in (b"timeout", b"error"):
+        raise UsageError("CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+    integer(arguments[2])
+    return replies.ZERO
+
+
+def _tracking(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+    mode = arguments[2].lower()
+    if mode not in (b"on", b"off"):
+        raise UsageError("syntax error")
+    if mode == b"off" and len(arguments) == 3:
+        return replies.OK
+    raise UsageError("CLIENT TRACKING is not supported")
+
+
+def _caching(_: Session, __: Peer, ___: list[bytes]) -> bytes:
+    raise UsageError(
+        "CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+    )
+
+
+def _getredir(_: Session, __: Peer, ___: list[bytes]) -> bytes:
+    return replies.number(-1)
+
+
+def _trackinginfo(_: Session, peer: Peer, __: list[bytes]) -> bytes:
+    return peer.dialect.mapping(
+        [
+            (replies.bulk(b"flags"), peer.dialect.unordered([replies.bulk(b"off")])),
+            (replies.bulk(b"redirect"), replies.number(-1)),
+            (replies.bulk(b"prefixes"), replies.EMPTY_ARRAY),
+        ]
+    )
+
+
+def _syntax_of(arguments: list[bytes]) -> UsageError:
+    return UsageError(
+        f"unknown subcommand or wrong number of arguments for '{shown(arguments[1], NAME_BYTES)}'. Try CLIENT HELP."
+    )
+
+
+# All of them.
+
+
+def _info(session: Session, peer: Peer, _: list[bytes]) -> bytes:
+    for client in peer.shared.clients.connected:
+        if client.connection.session is session:
+            return peer.dialect.text(described(client, peer.shared.uptime_clock()))
+    return peer.dialect.text(b"")
+
+
+def _list(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    listed = [client for client in peer.shared.clients.connected if not client.refused]
+    option = arguments[2].lower() if len(arguments) > 3 else b""
+    if option == b"id":
+        by_id = {client.connection.session.id: client for client in listed}
+        wanted = [_client_id(word, "Invalid client ID", INTEGER_MIN) for word in arguments[3:]]
+        listed = [by_id[number] for number in wanted if number in by_id]
+    elif option == b"type" and len(arguments) == 4:
+        listed = listed if _normal(arguments[3]) else []
+    elif len(arguments) > 2:
+        raise UsageError("syntax error")
+    now_s = peer.shared.uptime_clock()
+    known: dict[Client, bytes] = {}
+    for client in listed:  # which may be the same, many times
+        if client not in known:
+            known[client] = described(client, now_s)
+    lines = [known[client] for client in listed]
+    check_reply(peer, lines)
+    return peer.dialect.text(b"".join(lines))
+
+
+def _kill(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    if len(arguments) == 3:
+        named = [one for one in _all(peer) if one.peer.encode() == c_string(arguments[2])]
+        if not _killed(session, peer, named, skips_me=False):
+            raise UsageError("No such client")
+        return replies.OK
+    number = 0
+    address: bytes | None = None
+    local_address: bytes | None = None
+    oldest_s = 0
+    normal, skips_me = True, True
+    for at in range(2, len(arguments), 2):
+        option = arguments[at].lower()
+        word = arguments[at + 1] if at + 1 < len(arguments) else None
+        if word is None:
+            raise UsageError("syntax error")
+        if option == b"id":
+            number = _client_id(word, "client-id should be greater than 0")
+        elif option == b"type":
+            normal = _normal(word)
+        elif option == b"addr":
+            address = c_string(word)
+        elif option == b"laddr":
+            local_address = c_string(word)
+        elif option == b"user":
+            if word != b"default":
+                raise UsageError(f"No such user '{shown(word)}'")
+        elif option == b"skipme" and word.lower() in (b"yes", b"no"):
+            skips_me = word.lower() == b"yes"
+        elif option == b"maxage":
+            oldest_s = integer(word)
+        else:
+            raise UsageError("syntax error")
+    connected_s = peer.shared.uptime_clock() - oldest_s
+    wanted = [
+        client
+        for client in _all(peer)
+        if normal
+        and (not number or client.connection.session.id == number)
+        and (address is None or client.peer.encode() == address)
+        and (local_address is None or client.local_address().encode() == local_address)
+        and (not oldest_s or client.connected_s <= connected_s)
+    ]
+    return replies.number(_killed(session, peer, wanted, skips_me=skips_me))
+
+
+def _all(peer: Peer) -> "list[Client]":
+    return list(peer.shared.clients.connected)
+
+
+def _killed(session: Session, peer: Peer, wanted: "list[Client]", *, skips_me: bool) -> int:
+    """End clients; return how many."""
+    killed = 0
+    for client in wanted:
+        if client.connection.session is not session:
+            client.abort()
+        elif skips_me:
+            continue
+        else:
+            peer.closing = True
+        killed += 1
+    return killed
+
+
+def _normal(kind: bytes) -> bool:
+    """Return whether clients of that kind are those there are."""
+    if c_string(kind).lower() not in (b"normal", b"master", b"replica", b"slave", b"pubsub"):
+        raise UsageError(f"Unknown client type '{shown(kind)}'")
+    return c_string(kind).lower() == b"normal"
+
+
+def _client_id(word: bytes, message: str, least: int = 1) -> int:
+    try:
+        number = integer(word)
+    except UsageError:
+        raise UsageError(message) from None
+    if number < least:
+        raise UsageError(message)
+    return number
+
+
+def _subcommand(name: str, run: Handler, cost: int = 1, in_queue: int = BEHIND) -> Command:
+    return Command(f"client|{name}", run, cost=cost, in_queue=in_queue, runs_always=True)
+
+
+SUBCOMMANDS: Final[list[Command]] = [
+    _subcommand("id", _id),
+    _subcommand("getname", _getname),
+    _subcommand("setname", _setname),
+    _subcommand("setinfo", _setinfo),
+    _subcommand("info", _info, cost=SLOW_COST),
+    _subcommand("list", _list, cost=SLOW_COST),
+    _subcommand("kill", _kill, cost=SLOW_COST),
+    _subcommand("reply", _reply, in_queue=REFUSED),
+    _subcommand("no-evict", _no_evict),
+    _subcommand("no-touch", _no_touch),
+    _subcommand("pause", _pause),
+    _subcommand("unpause", _unpause),
+    _subcommand("unblock", _unblock),
+    _subcommand("tracking", _tracking),
+    _subcommand("trackinginfo", _trackinginfo),
+    _subcommand("caching", _caching),
+    _subcommand("getredir", _getredir),
+]
+
+COMMANDS: Final[list[Command]] = [container("client", SUBCOMMANDS)]

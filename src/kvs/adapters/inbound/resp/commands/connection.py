@@ -1,0 +1,108 @@
+"""Commands about this connection: what it speaks, and its end."""
+
+from typing import Final
+
+from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.commands.keys import check_database
+from kvs.adapters.inbound.resp.context import AT_ONCE, BEHIND, REPLIES_ON, SKIP_THIS_REPLY, Command, Peer
+from kvs.adapters.inbound.resp.replies import RESP2, RESP3
+from kvs.adapters.inbound.resp.wording import shown
+from kvs.domain.errors import TooLargeError, UsageError
+from kvs.domain.updates import integer
+from kvs.ports.session import Session
+
+REDIS_VERSION: Final = b"7.0.0"
+"""The version of Redis whose replies these are: programs turn features on and off by it."""
+
+MAX_NAME_BYTES: Final = 512
+"""Longest name of a client, or of its library."""
+
+
+def _ping(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+    if len(arguments) > 2:
+        raise UsageError("wrong number of arguments for 'ping' command")
+    return replies.bulk(arguments[1]) if len(arguments) == 2 else replies.PONG
+
+
+def _echo(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+    return replies.bulk(arguments[1])
+
+
+def _quit(_: Session, peer: Peer, __: list[bytes]) -> bytes:
+    peer.closing = True
+    return replies.OK
+
+
+def _reset(session: Session, peer: Peer, _: list[bytes]) -> bytes:
+    session.reset()
+    peer.end_queue()
+    peer.dialect = RESP2
+    if peer.reply_mode != SKIP_THIS_REPLY:  # which goes on to be true of this one
+        peer.reply_mode = REPLIES_ON
+    peer.name = b""
+    return replies.RESET
+
+
+def _select(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+    check_database(arguments[1])
+    return replies.OK
+
+
+def _hello(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    dialect = peer.dialect
+    if len(arguments) > 1:
+        try:
+            version = integer(arguments[1])
+        except UsageError:
+            raise UsageError("Protocol version is not an integer or out of range") from None
+        if version not in (2, 3):
+            return replies.failure("NOPROTO", b"unsupported protocol version")
+        dialect = RESP2 if version == 2 else RESP3
+    at = 2
+    while at < len(arguments):
+        option = arguments[at].upper()
+        if option == b"AUTH" and at + 2 < len(arguments):
+            if arguments[at + 1] != b"default":  # who has no password, as in Redis before one is set
+                return replies.failure("WRONGPASS", b"invalid username-password pair or user is disabled.")
+            at += 3
+        elif option == b"SETNAME" and at + 1 < len(arguments):
+            peer.name = checked_name(arguments[at + 1])  # at once, whatever follows, as in Redis
+            at += 2
+        else:
+            raise UsageError(f"Syntax error in HELLO option '{shown(arguments[at])}'")
+    peer.dialect = dialect
+    return dialect.mapping(
+        [
+            (replies.bulk(b"server"), replies.bulk(b"kvs")),
+            (replies.bulk(b"version"), replies.bulk(REDIS_VERSION)),
+            (replies.bulk(b"proto"), replies.number(dialect.version)),
+            (replies.bulk(b"id"), replies.number(session.id)),
+            (replies.bulk(b"mode"), replies.bulk(b"standalone")),
+            (replies.bulk(b"role"), replies.bulk(b"master")),
+            (replies.bulk(b"modules"), replies.EMPTY_ARRAY),
+        ]
+    )
+
+
+def checked_name(name: bytes, of: str = "") -> bytes:
+    """Return a name that a client may have, or its library.
+
+    Raises:
+        TooLargeError: It is too long.
+        UsageError: It has blanks in it, or what cannot be seen.
+    """
+    if len(name) > MAX_NAME_BYTES:
+        raise TooLargeError(f"The name has {len(name)} bytes; {MAX_NAME_BYTES} are allowed.")
+    if not all(0x21 <= code <= 0x7E for code in name):
+        raise UsageError(f"{of or 'Client names'} cannot contain spaces, newlines or special characters.")
+    return name
+
+
+COMMANDS: Final[list[Command]] = [
+    Command("ping", _ping, runs_always=True),
+    Command("echo", _echo),
+    Command("quit", _quit, in_queue=AT_ONCE, runs_always=True),
+    Command("reset", _reset, in_queue=AT_ONCE, runs_always=True),
+    Command("select", _select),
+    Command("hello", _hello, in_queue=BEHIND),
+]

@@ -1,0 +1,197 @@
+"""INFO: figures for people and for programs, by section, under the names of Redis where they mean the same.
+
+Nothing is made up: a figure of Redis that kvs does not know is left out, and one that is always 0 counts what never
+happens here.
+"""
+
+import os
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from kvs.adapters.inbound.resp.commands.connection import REDIS_VERSION
+from kvs.adapters.inbound.resp.context import BEHIND, SLOW_COST, Command, Peer
+from kvs.ports.session import Session
+
+Figures: TypeAlias = dict[str, object]
+Section: TypeAlias = Callable[[Peer, Figures], Figures]
+"""Returns the figures of a section, given those of the server, of which it takes its own out."""
+
+DEFAULT_WORDS: Final = frozenset({b"default", b"all", b"everything"})
+SECONDS_PER_DAY: Final = 86_400
+MAX_RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024
+"""In which getrusage() counts memory: bytes or KiB."""
+
+
+def _info(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    info = session.info()
+    server = dict(info["server"])
+    keys = server.get("keys", 0)
+    wanted = {word.lower() for word in arguments[1:]}
+    everything = not wanted or wanted & DEFAULT_WORDS
+    sections = [(name, section(peer, server)) for name, section in SECTIONS.items()]
+    sections.append(("Keyspace", {"db0": f"keys={keys},expires=0,avg_ttl=0"} if keys else {}))
+    sections += [("Engine", server), ("Session", info["session"])]
+    parts = [
+        f"# {name}\r\n" + "".join([f"{figure}:{value}\r\n" for figure, value in figures.items()])
+        for name, figures in sections
+        if everything or name.lower().encode() in wanted
+    ]
+    return peer.dialect.text("\r\n".join(parts).encode())
+
+
+def _server(peer: Peer, server: Figures) -> Figures:
+    shared = peer.shared
+    uptime_s = server.pop("uptime_s", 0.0)
+    whole_s = int(uptime_s) if isinstance(uptime_s, float) else 0
+    name, _, release, _, machine = os.uname()
+    return {
+        "redis_version": REDIS_VERSION.decode(),
+        "redis_mode": "standalone",
+        "os": f"{name} {release} {machine}",
+        "arch_bits": 64 if sys.maxsize > 1 << 32 else 32,
+        "process_id": os.getpid(),
+        "run_id": shared.run_id,
+        "tcp_port": _parameter(peer, b"port"),
+        "server_time_usec": int(shared.clock() * 1_000_000),
+        "uptime_in_seconds": whole_s,
+        "uptime_in_days": whole_s // SECONDS_PER_DAY,
+        "kvs_version": server.pop("version", ""),
+        "build": server.pop("build", ""),
+        "engine": server.pop("engine", ""),
+        "uptime_s": uptime_s,
+    }
+
+
+def _clients(peer: Peer, server: Figures) -> Figures:
+    return {
+        "connected_clients": server.pop("clients", 0),
+        "cluster_connections": 0,
+        "maxclients": _parameter(peer, b"maxclients"),
+        "blocked_clients": 0,
+        "tracking_clients": 0,
+        "clients_in_timeout_table": 0,
+        "clients_bytes": server.get("clients_bytes", 0),
+        "open_transactions": server.pop("open_transactions", 0),
+        "oldest_snapshot_s": server.pop("oldest_snapshot_s", 0),
+    }
+
+
+def _memory(peer: Peer, server: Figures) -> Figures:
+    resident_bytes = _resident_bytes()
+    peak_bytes = max(resident_bytes, _max_resident_bytes())
+    system_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    max_bytes = int(_parameter(peer, b"maxmemory") or 0)
+    return {
+        **_bytes("used_memory", resident_bytes),  # all that the process has: Python knows no other figure
+        **_bytes("used_memory_rss", resident_bytes),
+        **_bytes("used_memory_peak", peak_bytes),
+        **_bytes("total_system_memory", system_bytes),
+        **_bytes("maxmemory", max_bytes),
+        "maxmemory_policy": _parameter(peer, b"maxmemory-policy"),
+        "mem_clients_normal": server.pop("clients_bytes", 0),
+    }
+
+
+def _persistence(peer: Peer, _: Figures) -> Figures:
+    return {
+        "loading": 0,
+        "async_loading": 0,
+        "rdb_bgsave_in_progress": 0,
+        "aof_enabled": int(_parameter(peer, b"appendonly") == "yes"),
+        "aof_rewrite_in_progress": 0,
+        "aof_rewrite_scheduled": 0,
+    }
+
+
+def _stats(peer: Peer, server: Figures) -> Figures:
+    clients = peer.shared.clients
+    return {
+        "total_connections_received": clients.arrived,
+        "total_commands_processed": clients.requests(),
+        "rejected_connections": clients.refused,
+        "expired_keys": 0,
+        "evicted_keys": 0,
+        "evicted_clients": 0,
+        "pubsub_channels": 0,
+        "pubsub_patterns": 0,
+        "pubsubshard_channels": 0,
+        "tracking_total_keys": 0,
+        "commits": server.pop("commits", 0),
+        "conflicts": server.pop("conflicts", 0),
+        "aborts": server.pop("aborts", 0),
+        "log_events_dropped": server.pop("log_events_dropped", 0),
+    }
+
+
+def _replication(_: Peer, __: Figures) -> Figures:
+    return {"role": "master", "connected_slaves": 0}
+
+
+def _cpu(_: Peer, __: Figures) -> Figures:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "used_cpu_sys": f"{own.ru_stime:.6f}",
+        "used_cpu_user": f"{own.ru_utime:.6f}",
+        "used_cpu_sys_children": f"{children.ru_stime:.6f}",
+        "used_cpu_user_children": f"{children.ru_utime:.6f}",
+    }
+
+
+def _modules(_: Peer, __: Figures) -> Figures:
+    return {}
+
+
+def _cluster(_: Peer, __: Figures) -> Figures:
+    return {"cluster_enabled": 0}
+
+
+SECTIONS: Final[dict[str, Section]] = {
+    "Server": _server,
+    "Clients": _clients,
+    "Memory": _memory,
+    "Persistence": _persistence,
+    "Stats": _stats,
+    "Replication": _replication,
+    "CPU": _cpu,
+    "Modules": _modules,
+    "Cluster": _cluster,
+}
+"""In the order of Redis. Keyspace is the next; and what is left over of the server's figures is the engine's."""
+
+
+def _parameter(peer: Peer, name: bytes) -> str:
+    return peer.shared.parameters.get(name, b"").decode()
+
+
+def _bytes(name: str, size: int) -> Figures:
+    """Return a figure in bytes, and as people read it."""
+    return {name: size, f"{name}_human": human(size)}
+
+
+def human(size: int) -> str:
+    """Return a number of bytes as Redis writes it for people: ``1.50M``."""
+    if size < 1 << 10:
+        return f"{size}B"
+    for power, unit in enumerate("KMGTP", 1):
+        if size < 1 << 10 * (power + 1):
+            return f"{size / (1 << 10 * power):.2f}{unit}"
+    return f"{size}B"
+
+
+def _resident_bytes() -> int:
+    """Return what the process has in memory; its peak, where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
+    except OSError:
+        return _max_resident_bytes()
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _max_resident_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAX_RSS_UNIT
+
+
+COMMANDS: Final[list[Command]] = [Command("info", _info, cost=SLOW_COST, in_queue=BEHIND, runs_always=True)]

@@ -1,0 +1,63 @@
+"""Commands about the server: TIME and CONFIG."""
+
+from typing import Final
+
+from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.commands.keys import check_patterns
+from kvs.adapters.inbound.resp.commands.subcommands import container
+from kvs.adapters.inbound.resp.context import SLOW_COST, Command, Peer
+from kvs.adapters.inbound.resp.glob import Glob
+from kvs.adapters.inbound.resp.wording import c_string, shown
+from kvs.domain.errors import UsageError
+from kvs.ports.session import Session
+
+WILDCARDS: Final = b"*[?"
+
+
+def _time(_: Session, peer: Peer, __: list[bytes]) -> bytes:
+    microseconds = int(peer.shared.clock() * 1_000_000)
+    return replies.bulks([b"%d" % (microseconds // 1_000_000), b"%d" % (microseconds % 1_000_000)])
+
+
+def _get(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    check_patterns(arguments[2:])
+    parameters = peer.shared.parameters
+    found: dict[bytes, bytes] = {}  # by the name that was asked for, as in Redis, but each parameter once
+    met: set[bytes] = set()
+    for pattern in dict.fromkeys(arguments[2:]):
+        name = pattern.lower()
+        if name.translate(None, WILDCARDS) != name:
+            glob = Glob(c_string(name))
+            matching = {name: name for name in parameters if glob(name)}
+        else:
+            matching = {name: pattern} if name in parameters else {}
+        found.update({asked: parameters[name] for name, asked in matching.items() if name not in met})
+        met.update(matching)
+    return peer.dialect.mapping([(replies.bulk(name), replies.bulk(value)) for name, value in found.items()])
+
+
+def _set(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+    if len(arguments) % 2:
+        raise UsageError("syntax error")
+    name = shown(arguments[2])
+    if arguments[2].lower() not in peer.shared.parameters:
+        raise UsageError(f"Unknown option or number of arguments for CONFIG SET - '{name}'")
+    raise UsageError(f"CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config")
+
+
+def _resetstat(_: Session, __: Peer, ___: list[bytes]) -> bytes:
+    raise UsageError("CONFIG RESETSTAT is not supported: figures are counted from the start of the server")
+
+
+def _rewrite(_: Session, __: Peer, ___: list[bytes]) -> bytes:
+    raise UsageError("The server is running without a config file")
+
+
+SUBCOMMANDS: Final[list[Command]] = [
+    Command("config|get", _get, cost=SLOW_COST),
+    Command("config|set", _set),
+    Command("config|resetstat", _resetstat),
+    Command("config|rewrite", _rewrite),
+]
+
+COMMANDS: Final[list[Command]] = [Command("time", _time), container("config", SUBCOMMANDS)]

@@ -1,0 +1,160 @@
+"""The short way of ordinary requests in the compiled build: GET and SET run straight from the input, byte by byte.
+
+It stops at the first request that is anything else, or is not complete, or has no answer yet, at its first byte.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from kvs.adapters.inbound.protocol.messages import ends_conversation
+from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.limits import RespLimits
+from kvs.adapters.inbound.resp.replies import BULK_HEADERS, CRLF, SHORT
+from kvs.domain.errors import KvsError
+from kvs.ports.session import Session, Unfinished
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int in a register, to the compiler
+
+SHORTEST_BYTES: Final = 20
+"""GET of a key of one byte."""
+
+CR: Final = 13
+LF: Final = 10
+ARRAY: Final = 42
+BULK: Final = 36
+ZERO: Final = 48
+TWO: Final = 50
+THREE: Final = 51
+NINE: Final = 57
+SMALL: Final = 32  # makes a letter of ASCII small
+E: Final = 101
+G: Final = 103
+S: Final = 115
+T: Final = 116
+
+
+def may_be_ordinary(data: bytes, at: "i64") -> bool:
+    """Return whether it is worth trying: the name of the command has three letters."""
+    return len(data) - at >= SHORTEST_BYTES and data[at + 5] == THREE
+
+
+def scan(
+    data: bytes,
+    start: "i64",
+    session: Session,
+    limits: RespLimits,
+    null: bytes,
+    out: list[bytes],
+    max_requests: int,
+    max_out_bytes: int,
+) -> "tuple[i64, i64, i64, bool, bool]":
+    """Run GET, and SET without options, up to the first request that is anything else.
+
+    Args:
+        data: Input that has a request begin at ``start``, or nothing behind it.
+        start: Where to begin.
+        session: Whom to ask.
+        limits: Bounds of keys and values.
+        null: The reply to GET of an absent key.
+        out: Where replies are appended, in any number of pieces.
+        max_requests: Most to run.
+        max_out_bytes: Stop when there are replies of so many bytes.
+
+    Returns:
+        Where it stopped, how many requests were run, how long their replies are, whether the last of them ended the
+        conversation, and whether that was a GET.
+    """
+    out_bytes: i64 = 0
+    room: i64 = max_out_bytes
+    share: i64 = max_requests
+    done: i64 = 0
+    size: i64 = len(data)
+    at: i64 = start
+    max_key: i64 = limits.max_key_bytes
+    max_value: i64 = limits.max_value_bytes
+    byte: i64 = 0
+    closing = False
+    got = False
+    while size - at >= SHORTEST_BYTES and done < share and out_bytes < room and not closing:
+        if not (
+            data[at] == ARRAY
+            and data[at + 2] == CR
+            and data[at + 3] == LF
+            and data[at + 4] == BULK
+            and data[at + 5] == THREE
+            and data[at + 6] == CR
+            and data[at + 7] == LF
+            and data[at + 9] | SMALL == E
+            and data[at + 10] | SMALL == T
+            and data[at + 11] == CR
+            and data[at + 12] == LF
+            and data[at + 13] == BULK
+        ):
+            break
+        getting = data[at + 1] == TWO and data[at + 8] | SMALL == G
+        if not (getting or (data[at + 1] == THREE and data[at + 8] | SMALL == S)):
+            break
+        # The last byte of input, which is where any of this may end, is never behind a length that was announced.
+        begin: i64 = at + 14
+        length: i64 = 0
+        byte = data[begin]
+        while ZERO <= byte <= NINE and length <= max_key and begin < size - 1:
+            length = length * 10 + byte - ZERO
+            begin += 1
+            byte = data[begin]
+        end: i64 = begin + 2 + length
+        if byte != CR or not 0 < length <= max_key or data[at + 14] == ZERO or end + 2 > size:
+            break
+        if data[begin + 1] != LF or data[end] != CR or data[end + 1] != LF:
+            break
+        key = data[begin + 2 : end]
+        try:
+            if getting:
+                value = session.get(key)
+                if value is None:
+                    out.append(null)
+                    out_bytes += len(null)
+                else:
+                    length = len(value)
+                    if length < SHORT:
+                        out.append(b"%b%b\r\n" % (BULK_HEADERS[length], value))
+                    else:  # in pieces, since it is copied once more when replies are joined
+                        out.append(b"$%d\r\n" % length)
+                        out.append(value)
+                        out.append(CRLF)
+                    out_bytes += length + 8
+            else:
+                begin = end + 2
+                if begin >= size or data[begin] != BULK:
+                    break
+                length = 0
+                begin += 1
+                first: i64 = begin
+                if begin >= size:
+                    break
+                byte = data[begin]
+                while ZERO <= byte <= NINE and length <= max_value and begin < size - 1:
+                    length = length * 10 + byte - ZERO
+                    begin += 1
+                    byte = data[begin]
+                end = begin + 2 + length
+                if byte != CR or begin == first or length > max_value or end + 2 > size:
+                    break
+                if data[first] == ZERO and begin - first > 1:
+                    break
+                if data[begin + 1] != LF or data[end] != CR or data[end + 1] != LF:
+                    break
+                session.put(key, data[begin + 2 : end])
+                out.append(replies.OK)
+                out_bytes += 5
+        except Unfinished:
+            break
+        except KvsError as error:
+            reply = replies.error(error)
+            out.append(reply)
+            out_bytes += len(reply)
+            closing = ends_conversation(error)
+        at = end + 2
+        done += 1
+        got = getting
+    return at, done, out_bytes, closing, got

@@ -1,0 +1,189 @@
+"""Care of a data directory from outside the server: is it sound, and a copy of it while it is in use."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from kvs.adapters.storage.sqlite.data_dir import FILE_MODE, make_directory, reading_data_dir, sync_path
+from kvs.adapters.storage.sqlite.file import (
+    DATABASE_ERRORS,
+    FILE_ENDS,
+    NAME,
+    connect_to_read,
+    database_in,
+    described,
+)
+from kvs.adapters.storage.sqlite.inspection import inspected, require_all, require_same
+from kvs.adapters.storage.sqlite.instance import become_another, read_instance
+from kvs.adapters.storage.sqlite.loader import CorruptionError, Reader, check_structure
+from kvs.adapters.storage.sqlite.mark import read_mark
+from kvs.engine import StorageOpenError
+
+STEP_PAGES: Final = 2048
+"""Pages copied between two reports of progress."""
+
+Progress = Callable[[int, int], None]
+"""Told how much is done, and of how much."""
+
+
+class Soundness(msgspec.Struct, frozen=True):
+    """What was found in a sound data directory."""
+
+    keys: int
+    bytes: int
+    journal_rows: int
+
+
+def verify(directory: Path) -> Soundness:
+    """Read everything and check it, as it is now; a server may be using it meanwhile. Changes nothing.
+
+    Raises:
+        StorageOpenError: It is damaged or not complete, or no data directory of this engine, or cannot be read.
+    """
+    with _source(directory, incomplete=False) as source:
+        sound, last_seq = _check(source.name, source.connection)
+        source.require_all(last_seq)
+    return sound
+
+
+def back_up(directory: Path, destination: Path, progress: Progress, *, incomplete: bool = False) -> Soundness:
+    """Copy a data directory as it is at one moment, and verify the copy; a server may be using it meanwhile.
+
+    The copy is complete once the database has its name; before that it has another, and a new attempt replaces it.
+
+    Args:
+        directory: The data directory.
+        destination: The new one: a directory that is empty, or is not there yet.
+        progress: Told how far it has come, in pages.
+        incomplete: Whether acknowledged commits may be missing.
+
+    Raises:
+        StorageOpenError: The one is damaged or cannot be read, the other is not empty or cannot be written to.
+    """
+    _require_apart(directory, destination)
+    part = destination / (NAME + ".part")
+    with _source(directory, incomplete=incomplete) as source:
+        try:
+            make_directory(destination.absolute())
+            if not {entry.name for entry in destination.iterdir()} <= {each.name for each in _parts(part)}:
+                raise StorageOpenError(f"{destination}: is not empty; a backup goes into a directory of its own")
+            _copy(source.connection, part, progress)
+            try:
+                with _opened_alone(part) as copy:
+                    sound, last_seq = _check(f"{source.name}, copied to {part}", copy)
+                source.require_all(last_seq)
+            except StorageOpenError:
+                part.unlink()
+                raise
+            part.rename(destination / NAME)
+            sync_path(destination)
+        except (OSError, *DATABASE_ERRORS) as error:
+            raise StorageOpenError(f"{destination}: the backup failed: {described(error)}") from None
+    return sound
+
+
+class _Source(msgspec.Struct):
+    """A data directory to be read.
+
+    Attributes:
+        name: What is read, for messages.
+        connection: To read one state of it.
+        require_all: Refuses it, told the number of the journal's last row, if acknowledged commits are missing.
+    """
+
+    name: str
+    connection: sqlite3.Connection
+    require_all: Callable[[int], None]
+
+
+@contextmanager
+def _source(directory: Path, *, incomplete: bool) -> Iterator[_Source]:
+    path = database_in(directory)
+    with reading_data_dir(directory) as in_use:
+        if in_use:
+            with _shared_source(path, incomplete=incomplete) as source:
+                yield source
+            return
+        try:
+            with inspected(path, incomplete=incomplete) as inspection:
+                if inspection is None:
+                    raise StorageOpenError(
+                        f"{path}: there is no such file, so this is no data directory of the sqlite engine"
+                    )
+                yield _Source(inspection.name, inspection.connection, inspection.require_all)
+        except (OSError, *DATABASE_ERRORS) as error:
+            raise StorageOpenError(f"{path}: cannot be read: {described(error)}") from None
+
+
+@contextmanager
+def _shared_source(path: Path, *, incomplete: bool) -> Iterator[_Source]:
+    """Read from a database that a server uses; what is committed meanwhile goes into the write-ahead log."""
+    mark = None if incomplete else read_mark(path)  # before the state that is read, which so comes as far at least
+    with closing(connect_to_read(path)) as connection:
+        try:
+            connection.execute("BEGIN")
+            instance = read_instance(connection)  # it is the first read that fixes the state
+        except DATABASE_ERRORS as error:
+            raise StorageOpenError(f"{path}: cannot be read: {described(error)}") from None
+        if mark is not None:
+            require_same(path, mark, instance, copied=False)
+        yield _Source(f"{path}", connection, lambda last_seq: require_all(path, mark, last_seq))
+
+
+@contextmanager
+def _opened_alone(path: Path) -> Iterator[sqlite3.Connection]:
+    with inspected(path) as inspection:
+        if inspection is None:
+            raise StorageOpenError(f"{path}: is empty")
+        yield inspection.connection
+
+
+def _copy(source: sqlite3.Connection, part: Path, progress: Progress) -> None:
+    for left in _parts(part):
+        left.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+    with closing(sqlite3.connect(part, isolation_level=None)) as target:
+        target.execute("PRAGMA synchronous = OFF")  # all of it is synced at the end
+        source.backup(
+            target, pages=STEP_PAGES, progress=lambda _, remaining, total: progress(total - remaining, total), sleep=0
+        )
+        become_another(target)
+        target.execute("PRAGMA journal_mode = DELETE")  # a single file, until a server opens it
+    sync_path(part)
+
+
+def _parts(part: Path) -> list[Path]:
+    """Return what an attempt that was killed may have left: the copy, and what SQLite had beside it."""
+    return [part.with_name(part.name + end) for end in FILE_ENDS]
+
+
+def _check(name: str, connection: sqlite3.Connection) -> tuple[Soundness, int]:
+    """Check everything; return what was found, and the number of the journal's last row."""
+    reader = Reader(connection)
+    try:
+        for _ in reader.rows():
+            pass
+        check_structure(connection)
+        (keys,) = connection.execute("SELECT count(*) FROM data").fetchone()
+        (size,) = connection.execute("SELECT coalesce(sum(length(key) + length(value)), 0) FROM data").fetchone()
+    except (CorruptionError, *DATABASE_ERRORS) as error:
+        raise StorageOpenError(f"{name}: is damaged: {described(error)}") from None
+    return Soundness(keys=keys, bytes=size, journal_rows=reader.journal_rows), reader.last_seq
+
+
+def _require_apart(directory: Path, destination: Path) -> None:
+    """Refuse a destination that is the source or lies in it, whatever the way there is called."""
+    try:
+        resolved = destination.resolve()
+        inside = any(each.exists() and each.samefile(directory) for each in (resolved, *resolved.parents))
+    except (OSError, RuntimeError) as error:
+        raise StorageOpenError(f"{destination}: the backup failed: {error}") from None
+    if inside:
+        raise StorageOpenError(
+            f"{destination}: lies in {directory}, which is to be copied; a backup goes into a directory of its own"
+        )

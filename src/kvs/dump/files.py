@@ -1,0 +1,81 @@
+"""The files of dumps: opened so that a dump is never seen half written under its final name."""
+
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from kvs.dump.errors import CareError, shown
+from kvs.standard_streams import Stdin, Stdout, reason_of
+
+STANDARD_STREAM: Final = "-"
+BUFFER_BYTES: Final = 1 << 18
+
+
+@contextmanager
+def reading(name: str) -> Iterator[BinaryIO]:
+    """Open a file, or standard input, to read.
+
+    Raises:
+        CareError: It cannot be opened.
+    """
+    standard = name == STANDARD_STREAM
+    try:
+        raw = Stdin(sys.stdin.fileno(), "r", closefd=False) if standard else io.FileIO(name, "r")
+        stream = io.BufferedReader(raw, BUFFER_BYTES)
+    except OSError as error:
+        raise CareError(f"{shown(name)}: cannot be read: {reason_of(error)}") from None
+    with stream:
+        yield stream
+
+
+@contextmanager
+def writing(name: str) -> Iterator[BinaryIO]:
+    """Open a file, or standard output, to write. A file appears under its name when all of it has reached the disk.
+
+    Raises:
+        BrokenPipeError: Nobody reads standard output any more.
+        CareError: It cannot be written.
+    """
+    try:
+        if name == STANDARD_STREAM:
+            with io.BufferedWriter(Stdout(sys.stdout.fileno(), "w", closefd=False), BUFFER_BYTES) as stream:
+                yield stream
+            return
+        path = Path(name).resolve()  # so that a symbolic link stays one
+        if path.exists() and not path.is_file():  # a device, a pipe: nothing to put another file in place of
+            with path.open("wb", BUFFER_BYTES) as stream:
+                yield stream
+            return
+        with _replacing(path) as stream:
+            yield stream
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CareError(f"{shown(name)}: cannot be written: {reason_of(error)}") from None
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    stream = partial.open("xb", BUFFER_BYTES)
+    try:
+        with stream:
+            if path.exists():
+                os.fchmod(stream.fileno(), stat.S_IMODE(path.stat().st_mode))  # as secret as what it replaces
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # or the name might not outlast a power cut
+    finally:
+        os.close(directory)

@@ -1,0 +1,147 @@
+r"""The format of a dump: JSON lines, one entry each, text wherever the bytes are UTF-8.
+
+::
+
+    {"kvs_dump":1}
+    {"key":"user/1","value":"Ann"}
+    {"key_base64":"/wA=","value":"a key that is not UTF-8"}
+    {"entries":2}
+
+The first and the last line are the header and the trailer, which tell a whole dump from one that was cut off. Lines of
+entries alone are a dump made by hand.
+"""
+
+import json
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from kvs.domain.values import Key, Value
+from kvs.dump.errors import shown
+
+VERSION: Final = 1
+
+Entry: TypeAlias = tuple[Key, Value]
+
+
+class BadLineError(Exception):
+    """Raised when a line is not of this format; the message says why."""
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The first line of a dump, with the version of its format."""
+
+    kvs_dump: int = VERSION
+
+
+class Trailer(msgspec.Struct, frozen=True):
+    """The last line of a dump, with the number of its entries."""
+
+    entries: int
+
+
+class _TextEntry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Nearly every line."""
+
+    key: str
+    value: str
+
+
+class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """Any line. Bytes are base64, of the usual alphabet and with padding."""
+
+    key: str | UnsetType = UNSET
+    key_base64: bytes | UnsetType = UNSET
+    value: str | UnsetType = UNSET
+    value_base64: bytes | UnsetType = UNSET
+    kvs_dump: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    entries: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode_text_entry: Final = msgspec.json.Decoder(_TextEntry).decode
+_decode_line: Final = msgspec.json.Decoder(_Line).decode
+
+HEADER: Final = _encode(Header()) + b"\n"
+
+
+def entry_line(key: Key, value: Value) -> bytes:
+    """Return the line of an entry."""
+    try:
+        return _encode(_TextEntry(key.decode(), value.decode())) + b"\n"
+    except UnicodeDecodeError:
+        line = _Line()
+        line.key, line.key_base64 = _text_or_bytes(key)
+        line.value, line.value_base64 = _text_or_bytes(value)
+        return _encode(line) + b"\n"
+
+
+def trailer_line(entries: int) -> bytes:
+    """Return the last line."""
+    return _encode(Trailer(entries)) + b"\n"
+
+
+def parse(line: bytes) -> Entry | Header | Trailer:
+    """Return what a line says.
+
+    Args:
+        line: Without its end.
+
+    Raises:
+        BadLineError: It says nothing of this format, or two things at once.
+    """
+    try:
+        entry = _decode_text_entry(line)
+        if entry.key and _encode(entry) == line:  # just as dump writes it, so there is nothing else in it
+            return entry.key.encode(), entry.value.encode()
+    except (msgspec.MsgspecError, ValueError):
+        pass
+    return _parse_any(line)
+
+
+def _parse_any(line: bytes) -> Entry | Header | Trailer:
+    try:
+        parsed = _decode_line(line)
+    except (msgspec.MsgspecError, ValueError) as error:  # ValueError: what is not UTF-8, and some numbers
+        raise BadLineError(f"this is no line of a dump: {shown(str(error)) if line else 'it is empty'}") from None
+    json.loads(line.decode(), object_pairs_hook=_check_no_field_twice)
+    if parsed.kvs_dump is not UNSET or parsed.entries is not UNSET:
+        return _mark(parsed)
+    key = _field("key", parsed.key, parsed.key_base64)
+    if not key:
+        raise BadLineError("the key is empty")
+    return key, _field("value", parsed.value, parsed.value_base64)
+
+
+def _text_or_bytes(data: bytes) -> tuple[str | UnsetType, bytes | UnsetType]:
+    try:
+        return data.decode(), UNSET
+    except UnicodeDecodeError:
+        return UNSET, data
+
+
+def _field(name: str, text: str | UnsetType, raw: bytes | UnsetType) -> bytes:
+    if text is not UNSET:
+        if raw is not UNSET:
+            raise BadLineError(f"there are both {name} and {name}_base64")
+        return text.encode()
+    if raw is UNSET:
+        raise BadLineError(f"there is neither {name} nor {name}_base64")
+    return raw
+
+
+def _mark(parsed: _Line) -> Header | Trailer:
+    header, trailer = parsed.kvs_dump, parsed.entries
+    if header is not UNSET and parsed == _Line(kvs_dump=header):
+        return Header(header)
+    if trailer is not UNSET and parsed == _Line(entries=trailer):
+        return Trailer(trailer)
+    raise BadLineError("this is an entry and the first or last line of a dump in one")
+
+
+def _check_no_field_twice(fields: list[tuple[str, object]]) -> None:
+    names = [name for name, _ in fields]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadLineError(f"there are two of {twice}")

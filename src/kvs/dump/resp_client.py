@@ -1,0 +1,293 @@
+"""A client in RESP: requests go out while the replies to earlier ones come in.
+
+What comes from the other side is not believed: it may be another server, and nothing is taken that is longer, or nested
+deeper, than any reply of kvs.
+"""
+
+import re
+import reprlib
+import socket
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Final, Self, TypeAlias
+
+import msgspec
+
+from kvs.dump.errors import SHOWN_CHARACTERS, CareError, shown
+
+CONNECT_TIMEOUT_S: Final = 10.0
+REPLY_TIMEOUT_S: Final = 60.0
+
+WINDOW_BYTES: Final = 32 << 10
+"""Most that is sent before its replies are read, unless it is a single request. A server stops reading from a client
+that does not read; so much fits between the two all the same, and nobody waits for the other in a circle."""
+
+BATCHES: Final = 2
+"""In how many parts that is sent, so that one is served while the other is made."""
+
+BATCH_BYTES: Final = WINDOW_BYTES // BATCHES
+
+MAX_LINE_BYTES: Final = 4096
+"""Longest line: a header, or an error."""
+
+MAX_DEPTH: Final = 3
+"""How deep arrays may be nested in one another, strings counted."""
+
+ITEM_BYTES: Final = 1100
+"""What an item of an array is taken to hold, as far as a reply may not hold more than so much: short strings are not
+counted one by one."""
+
+SHORT_BYTES: Final = 1024
+
+_SHORT: Final = {b"$%d\r\n" % length: length + 2 for length in range(SHORT_BYTES)}
+"""How much follows the header of a bulk string, most of which are short: to look it up takes a third of the time that
+it takes to read a number."""
+
+_NUMBER: Final = re.compile(rb"-?[0-9]{1,19}")
+
+OK: Final = "OK"
+_OK_LINE: Final = b"+OK\r\n"
+
+CLOSED: Final = "the server has closed it"
+
+
+class ServerError(CareError):
+    """Raised when the server answers with an error.
+
+    Attributes:
+        code: Its code, in small letters.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(shown(message) if code == "err" else f"{shown(code)}: {shown(message)}")
+        self.code = code
+
+
+Reply: TypeAlias = "bytes | str | int | list[Reply] | ServerError | None"
+"""A bulk string, a simple string, a number, an array, an error, or nothing."""
+
+
+class _JsonError(msgspec.Struct):
+    """How kvs speaks to a client that it does not let in, before it knows its protocol."""
+
+    code: str
+    mesg: str
+
+
+_decode_json_error: Final = msgspec.json.Decoder(_JsonError).decode
+
+
+def encode(*words: bytes) -> bytes:
+    """Return a request as it is sent."""
+    return b"".join([b"*%d\r\n" % len(words), *(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)])
+
+
+class RespClient:
+    """A connection to a server.
+
+    Args:
+        host: Address or name.
+        port: Where it listens.
+        max_reply_bytes: Most that a reply may hold.
+
+    Raises:
+        CareError: There is no kvs server, here and in every method.
+    """
+
+    def __init__(self, host: str, port: int, max_reply_bytes: int) -> None:
+        self._name = shown(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        self._max_reply_bytes = max_reply_bytes
+        self._room_bytes = 0  # in the reply that is read
+        try:
+            self._socket = socket.create_connection((host, port), CONNECT_TIMEOUT_S)
+        except (OSError, ValueError) as error:  # ValueError: a name that cannot be one
+            raise CareError(f"cannot connect to {self._name}: {_reason(error)}; does the server run there?") from None
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._stream = self._socket.makefile("rb", 1 << 18)
+        try:
+            self._greet()
+        except BaseException:
+            self.close()
+            raise
+        self._socket.settimeout(REPLY_TIMEOUT_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave."""
+        self._stream.close()
+        self._socket.close()
+
+    def ask(self, *words: bytes) -> Reply:
+        """Send one request, and return its reply.
+
+        Raises:
+            ServerError: It tells of an error.
+        """
+        (reply,) = self.pipelined([encode(*words)])
+        if isinstance(reply, ServerError):
+            raise reply
+        return reply
+
+    def pipelined(self, requests: Iterable[bytes], window_bytes: int = WINDOW_BYTES) -> Iterator[Reply]:
+        """Send requests, and yield the reply to each, in order. Requests are drawn ahead of the replies.
+
+        The window may be wider than usual if the replies are so short that all of them fit into what the server keeps
+        for a client.
+        """
+        return self.exchange(_batches(requests, window_bytes // BATCHES), window_bytes)
+
+    def exchange(self, batches: Iterable[tuple[int, bytes]], window_bytes: int = WINDOW_BYTES) -> Iterator[Reply]:
+        """Do the same for requests that have been put together.
+
+        Args:
+            batches: How many requests, and their bytes: no more than ``BATCH_BYTES``, unless it is a single one.
+            window_bytes: See above.
+        """
+        in_flight: deque[tuple[int, int]] = deque()
+        in_flight_bytes = 0
+        for count, batch in batches:
+            while in_flight and in_flight_bytes + len(batch) > window_bytes:
+                due, size = in_flight.popleft()
+                yield from self._replies(due)
+                in_flight_bytes -= size
+            # That the server has gone is found out by reading: it may have said why.
+            with suppress(OSError):
+                self._socket.sendall(batch)
+            in_flight.append((count, len(batch)))
+            in_flight_bytes += len(batch)
+        for due, _ in in_flight:
+            yield from self._replies(due)
+
+    def unexpected(self, reply: Reply) -> CareError:
+        """Return what to raise for a reply that kvs would not have given."""
+        return self._no_kvs(_text(reply) if isinstance(reply, bytes) else reprlib.repr(reply))
+
+    def _greet(self) -> None:
+        """Make sure that this is kvs: another server would take what is to be loaded, or have other data to dump."""
+        try:
+            reply = self.ask(b"HELLO", b"2")
+        except ServerError as error:
+            if error.code == "err":
+                raise self._no_kvs(str(error)) from None
+            if error.code == "unknown_command":
+                raise CareError(f"{self._name} is an older kvs, which does not speak RESP") from None
+            raise
+        match reply:
+            case [b"server", b"kvs", *_]:
+                return
+            case [b"server", bytes(kind), *_]:
+                raise CareError(f"{self._name} is another kind of server: {shown(kind.decode(errors='replace'))}")
+            case _:
+                raise self.unexpected(reply)
+
+    # Replies.
+
+    def _replies(self, count: int, depth: int = MAX_DEPTH) -> Iterator[Reply]:
+        """Yield the next replies, or the next items of one, in which arrays may be nested so deep."""
+        read_line, read, size_of = self._stream.readline, self._stream.read, _SHORT.get
+        try:
+            for _ in range(count):
+                line = read_line(MAX_LINE_BYTES)
+                size = size_of(line)
+                if size is None:
+                    yield self._parse(line, depth)
+                    continue
+                bulk = read(size)
+                if len(bulk) != size or bulk[-2:] != b"\r\n":
+                    raise self._bad_bulk(bulk, size)
+                yield bulk[:-2]
+        except OSError as error:
+            raise self._lost(_reason(error)) from None
+
+    def _parse(self, line: bytes, depth: int) -> Reply:
+        """Return the reply that a line begins, unless it is a short string."""
+        if line == _OK_LINE:
+            return OK
+        if depth == MAX_DEPTH:
+            self._room_bytes = self._max_reply_bytes
+        if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
+            raise self._lost(CLOSED)
+        if line.endswith(b"\r\n"):
+            text = line[1:-2]
+            match line[:1]:
+                case b"+":
+                    return text.decode(errors="replace")
+                case b"-":
+                    code, _, message = text.decode(errors="replace").partition(" ")
+                    return ServerError(code.lower(), message)
+                case b":" if _NUMBER.fullmatch(text):
+                    return int(text)
+                case b"$" | b"*" if text == b"-1":
+                    return None
+                case b"$" if text.isdigit():
+                    return self._long_bulk(int(text))
+                case b"*" if text.isdigit() and depth > 1:
+                    self._take_room(ITEM_BYTES * int(text))
+                    return list(self._replies(int(text), depth - 1))
+        if line.startswith(b"{"):
+            return self._json_error(line)
+        raise self._no_kvs(_text(line))
+
+    def _long_bulk(self, length: int) -> bytes:
+        self._take_room(length)
+        bulk: bytes = self._stream.read(length + 2)
+        if len(bulk) != length + 2 or bulk[-2:] != b"\r\n":
+            raise self._bad_bulk(bulk, length + 2)
+        return bulk[:-2]
+
+    def _take_room(self, size: int) -> None:
+        self._room_bytes -= size
+        if self._room_bytes < 0:
+            raise CareError(
+                f"{self._name} sends a reply of more than {self._max_reply_bytes} bytes; if its max_key_bytes or "
+                "max_value_bytes are not the usual ones, say so here, too"
+            )
+
+    def _json_error(self, line: bytes) -> ServerError:
+        try:
+            error = _decode_json_error(line)
+        except (msgspec.MsgspecError, ValueError):
+            raise self._no_kvs(_text(line)) from None
+        return ServerError(error.code, error.mesg)
+
+    # Failures.
+
+    def _lost(self, reason: str) -> CareError:
+        return CareError(f"the connection to {self._name} is lost: {reason}")
+
+    def _no_kvs(self, said: str) -> CareError:
+        return CareError(f"{self._name} does not answer as kvs does: {shown(said)}")
+
+    def _bad_bulk(self, bulk: bytes, size: int) -> CareError:
+        return self._lost(CLOSED) if len(bulk) < size else self._no_kvs(_text(bulk[-100:]))
+
+
+def _batches(requests: Iterable[bytes], most_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """Yield requests put together, and how many they are."""
+    batch: list[bytes] = []
+    size = 0
+    for request in requests:
+        if batch and size + len(request) > most_bytes:
+            yield len(batch), b"".join(batch)
+            batch = []
+            size = 0
+        batch.append(request)
+        size += len(request)
+    if batch:
+        yield len(batch), b"".join(batch)
+
+
+def _text(data: bytes) -> str:
+    return data[:SHOWN_CHARACTERS].decode(errors="replace")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -1,0 +1,174 @@
+"""A running server, to dump and to load, over RESP, which carries any bytes."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Final
+
+from kvs.domain.values import Key, Value
+from kvs.dump.errors import CareError, LineError, shown
+from kvs.dump.format import Entry
+from kvs.dump.loader import longest_line_bytes
+from kvs.dump.reader import NumberedEntry
+from kvs.dump.resp_client import BATCH_BYTES, ITEM_BYTES, OK, Reply, RespClient, ServerError, encode
+
+STORE_WINDOW_BYTES: Final = 64 << 10
+"""What is sent to be stored before the replies, which are short, are read. A durable server syncs once for all that it
+reads at a time: half of this takes a tenth longer, twice as much is no faster."""
+
+PAGE_KEYS: Final = 1000
+"""Keys to list at a time."""
+
+BEGINNING: Final = b"0"
+"""The cursor of SCAN where a listing begins, and where it has ended."""
+
+GET_OVERHEAD_BYTES: Final = 32
+"""What a GET is longer than its key, at most."""
+
+REPLY_OVERHEAD_BYTES: Final = 4096
+"""What a reply may hold beyond keys and values: the cursor, and what the server says of itself."""
+
+
+def longest_reply_bytes(max_key_bytes: int, max_value_bytes: int) -> int:
+    """Return what a reply may hold: a page of keys, or any value that could be loaded again."""
+    page_bytes = PAGE_KEYS * (max_key_bytes + ITEM_BYTES)
+    return max(page_bytes, longest_line_bytes(max_key_bytes, max_value_bytes)) + REPLY_OVERHEAD_BYTES
+
+
+class RemoteSource:
+    """The data of a server as of one moment, in a read-only transaction.
+
+    Args:
+        client: Connected, and used by nobody else.
+
+    Attributes:
+        total: Number of entries.
+
+    Raises:
+        CareError: The server does not answer, or not as it should, here and while reading; it may end the transaction.
+    """
+
+    def __init__(self, client: RespClient) -> None:
+        self._client = client
+        try:
+            self._expect_ok(client.ask(b"START", b"READONLY"))
+        except ServerError as error:
+            raise CareError(f"the server opens no read-only transaction: {error}") from None
+        total = client.ask(b"DBSIZE")
+        if not isinstance(total, int):
+            raise client.unexpected(total)
+        self.total = total
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every entry, in the order of keys. Two pages of keys and one value are held at a time."""
+        client = self._client
+        keys: list[Key] = []
+        listing = [_scan(BEGINNING)]
+        while listing or keys:
+            # The next page is asked for first, so that it is there when these values are.
+            replies = client.exchange(chain([(1, request) for request in listing], _gets(keys)))
+            following: list[Key] = []
+            if listing:
+                cursor, following = self._page(next(replies))
+                listing = [] if cursor == BEGINNING else [_scan(cursor)]
+            for key, value in zip(keys, replies, strict=True):
+                if type(value) is not bytes:
+                    raise self._no_value(key, value)
+                yield key, value
+            keys = following
+        self._expect_ok(client.ask(b"COMMIT"))
+
+    def _page(self, reply: Reply) -> tuple[bytes, list[Key]]:
+        match reply:
+            case [bytes(cursor), list(listed)]:
+                keys = [key for key in listed if isinstance(key, bytes)]
+                if len(keys) == len(listed):
+                    return cursor, keys
+            case ServerError():
+                raise CareError(f"the keys cannot be listed: {reply}")
+        raise self._client.unexpected(reply)
+
+    def _no_value(self, key: Key, reply: Reply) -> CareError:
+        if isinstance(reply, ServerError):
+            return CareError(f"key {shown(key.decode(errors='backslashreplace'))}: {reply}")
+        return self._client.unexpected(reply)
+
+    def _expect_ok(self, reply: Reply) -> None:
+        if reply != OK:
+            raise self._client.unexpected(reply)
+
+
+class RemoteSink:
+    """A server, to put entries into, each in a transaction of its own.
+
+    Args:
+        client: Connected, and used by nobody else.
+
+    Attributes:
+        stored: How many entries the server has acknowledged.
+
+    Raises:
+        CareError: The server does not answer, or not as it should.
+    """
+
+    def __init__(self, client: RespClient) -> None:
+        self._client = client
+        self.stored = 0
+        match client.ask(b"CONFIG", b"GET", b"proto-max-bulk-len"):
+            case [_, bytes(limit)] if limit.isdigit():
+                self._max_value_bytes = int(limit)
+            case reply:
+                raise client.unexpected(reply)
+
+    def objection(self, _: Key, value: Value) -> str:
+        """Return why the server would refuse a value, or even close the connection; nothing if it would not."""
+        if len(value) > self._max_value_bytes:
+            return f"the value has {len(value)} bytes; max_value_bytes of the server is {self._max_value_bytes}"
+        return ""
+
+    def store(self, entries: Iterable[NumberedEntry]) -> None:
+        """Put entries. After the first that fails no more are sent, but all that have been sent are waited for.
+
+        Raises:
+            CareError: An entry was refused, or could not be read; or the server is lost.
+        """
+        sent: deque[int] = deque()
+        failure: CareError | None = None
+
+        def requests() -> Iterator[bytes]:
+            nonlocal failure
+            try:
+                for number, key, value in entries:
+                    sent.append(number)
+                    yield b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(value), value)
+                    if failure is not None:
+                        return
+            except CareError as error:
+                failure = failure or error
+
+        try:
+            for reply in self._client.pipelined(requests(), STORE_WINDOW_BYTES):
+                number = sent.popleft()
+                if reply == OK:
+                    self.stored += 1
+                elif isinstance(reply, ServerError):
+                    failure = failure or LineError(number, str(reply))
+                else:
+                    raise self._client.unexpected(reply)
+        except CareError as error:
+            failure = failure or error
+        if failure is not None:
+            raise failure
+
+
+def _gets(keys: list[Key]) -> Iterator[tuple[int, bytes]]:
+    """Yield the requests for the values of a page of keys, put together: one by one, it would take twice as long."""
+    longest_bytes = max(map(len, keys), default=0) + GET_OVERHEAD_BYTES
+    size = max(1, BATCH_BYTES // longest_bytes)
+    for at in range(0, len(keys), size):
+        part = keys[at : at + size]
+        yield len(part), b"".join([b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key) for key in part])
+
+
+def _scan(cursor: bytes) -> bytes:
+    return encode(b"SCAN", cursor, b"COUNT", b"%d" % PAGE_KEYS)

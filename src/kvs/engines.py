@@ -1,0 +1,82 @@
+"""Engines by name: built-in ones from a table that cannot be shadowed, others from the entry points ``kvs.storage``."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+from structlog.typing import FilteringBoundLogger
+
+from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.config import ConfigError, Settings
+from kvs.engine import Engine, NoOptions
+from kvs.ports.storage import Storage
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+ENTRY_POINTS: Final = "kvs.storage"
+BUILT_IN: Final = {
+    "memory": "kvs.engines:MEMORY",
+    "sqlite": "kvs.adapters.storage.sqlite.engine:SQLITE",
+}
+
+
+@contextmanager
+def _memory(settings: Settings, _options: NoOptions, _log: FilteringBoundLogger) -> Iterator[Storage]:
+    storage = MemoryStorage(settings.max_data_bytes, settings.max_history_bytes)
+    try:
+        yield storage
+    finally:
+        storage.close()
+
+
+MEMORY: Final = Engine(summary="Everything in memory, nothing on disk; the fastest.", open=_memory)
+
+
+def names() -> list[str]:
+    """Return the names of all engines there are, built-in ones first."""
+    return [*BUILT_IN, *sorted(_installed().keys() - BUILT_IN.keys())]
+
+
+def find(name: str) -> Engine:
+    """Return the engine of a name; only the one that is asked for is imported.
+
+    Raises:
+        ConfigError: There is none of that name, or it cannot be imported, or what is there is no engine.
+    """
+    target = BUILT_IN.get(name)
+    if target is not None:
+        module, _, attribute = target.partition(":")
+        try:
+            engine = getattr(import_module(module), attribute)
+        except ImportError as error:
+            raise ConfigError(
+                f"storage: engine {name!r} cannot be used: {error}; this Python was built without what it needs"
+            ) from None
+    else:
+        point = _installed().get(name)
+        if point is None:
+            raise ConfigError(
+                f"storage: there is no engine {name!r}; there are: {', '.join(names())}; "
+                "others are packages to install beside kvs"
+            )
+        package = point.dist.name if point.dist else point.module
+        try:
+            engine = point.load()
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"storage: engine {name!r} cannot be imported: there is no module {error.name!r}; install it, or "
+                f"package {package} again from where it came from, with all that it needs"
+            ) from None
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"storage: engine {name!r} of package {package} cannot be imported: {error}") from None
+    if not isinstance(engine, Engine):
+        raise ConfigError(f"storage: engine {name!r} is a {type(engine).__name__}, not a kvs.engine.Engine")
+    return engine
+
+
+def _installed() -> "dict[str, EntryPoint]":
+    from importlib.metadata import entry_points  # noqa: PLC0415  # 20 ms that only a foreign engine needs
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}

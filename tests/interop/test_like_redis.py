@@ -1,0 +1,334 @@
+"""The same is said to Redis and to kvs, and the replies are the same, but for the differences that are listed here."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kvs.adapters.inbound.resp.commands.registry import COMMANDS
+from tests.interop.conversations import CONVERSATIONS, requests
+from tests.support.harness import Server
+from tests.support.resp_wire import NULL, OK, Address, Reply, Typed, Wire, error, request, words
+from tests.system.conftest import TRANSPORTS_AND_ENGINES, Reused, flags_of
+
+NO_EXPIRY: Final = error("ERR expiry is not supported: there is no EX, PX, EXAT, PXAT or KEEPTTL")
+
+DIFFERENCES: Final[dict[str, Reply]] = {
+    # Keys do not expire. Whoever asks for it is told so, whatever else is wrong.
+    "SET a 3 EX": NO_EXPIRY,
+    "SET a 3 PX": NO_EXPIRY,
+    "SET a 3 EX EX": NO_EXPIRY,
+    "SET a 3 EX 10": NO_EXPIRY,
+    "SET a 3 PX 10 NX": NO_EXPIRY,
+    "SET a 3 KEEPTTL": NO_EXPIRY,
+    # No key is empty.
+    'SET "" 1': error("ERR a key cannot be empty"),
+    'GET ""': error("ERR a key cannot be empty"),
+    'MGET a ""': error("ERR a key cannot be empty"),
+    'EXISTS ""': error("ERR a key cannot be empty"),
+    # A cursor was given by this server, or it is none.
+    "SCAN -1": error("ERR invalid cursor: it was forgotten, or never given; begin again from 0"),
+    # Redis would leave replies out of the one that EXEC has.
+    "CLIENT REPLY OFF": error("ERR CLIENT REPLY is not allowed between MULTI and EXEC"),
+}
+"""Replies of kvs that Redis does not give, by request, each with its reason."""
+
+DIFFER: Final = r"""
+    SET a 3 EX | SET a 3 PX | SET a 3 EX EX | SET a 3 EX 10 | SET a 3 PX 10 NX | SET a 3 KEEPTTL
+    SET "" 1 | GET "" | MGET a "" | EXISTS "" | SCAN -1 | MULTI | CLIENT REPLY OFF | RESET
+"""
+"""Has every one of them, where that makes no difference to what comes later."""
+
+ABSENT: Final = (
+    *("EXPIRE a 1", "TTL a", "PERSIST a", "SETEX a 1 x", "GETEX a", "TOUCH a"),  # no expiry, no times of use
+    *("LPUSH a 1", "HSET a b c", "SADD a b", "ZADD a 1 b", "XLEN a", "PFADD a", "GETBIT a 0"),  # values are bytes
+    *("SUBSCRIBE a", "PUBLISH a b", "EVAL return 0", "FUNCTION LIST", "SCRIPT LOAD x"),  # no messages, no programs
+    *("SAVE", "BGSAVE", "REPLICAOF NO ONE", "CLUSTER INFO", "AUTH x", "ACL LIST", "DEBUG JMAP", "MONITOR", "SHUTDOWN"),
+    *("SWAPDB 0 1", "MOVE a 1", "OBJECT ENCODING a", "MEMORY USAGE a", "DUMP a", "SUBSTR a 0 1", "LCS a b", "WAIT 0 0"),
+)
+"""Commands of Redis that kvs has not, and says so, with the error that Redis has for those it does not know."""
+
+OURS: Final = (b"start", b"commit", b"rollback")
+"""Commands that Redis has not."""
+
+UNLIKE: Final = {
+    b"time": "tells the time",
+    b"info": "tells of this server",
+    b"client|id": "each server counts for itself",
+    b"client|info": "has a field for the depth of the transaction, and fewer than Redis besides",
+    b"client|setinfo": "is of Redis 7.2",
+    b"client|no-touch": "is of Redis 7.2",
+    b"command|count": "there are more in Redis",
+}
+"""Commands whose replies cannot be compared, with the reason."""
+
+UNORDERED: Final = (b"keys", b"scan", b"command", b"config", b"mget")
+"""Commands that list in no order that Redis promises."""
+
+
+class Pair:
+    """A connection to each of two servers, to which the same is said."""
+
+    def __init__(self, kvs: Address, redis: Address) -> None:
+        self.kvs = Wire(kvs)
+        self.redis = Wire(redis)
+
+    def ask(self, line: str) -> tuple[Reply, Reply]:
+        """Return the replies to a line, of kvs and of Redis."""
+        sent = request(*words(line))
+        self.kvs.send(sent)
+        self.redis.send(sent)
+        return self.kvs.reply(), self.redis.reply()
+
+    def close(self) -> None:
+        """Leave both."""
+        self.kvs.close()
+        self.redis.close()
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS_AND_ENGINES)
+def reused_server(request: pytest.FixtureRequest) -> Iterator[Reused]:
+    """Return what lends a server of every kind: what is said does not depend on that."""
+    reused = Reused(lambda: Server(*flags_of(request.param)))
+    yield reused
+    reused.end()
+
+
+@pytest.fixture
+def pairs(address: Address, redis_path: Path) -> Iterator[Mapping[str, Pair]]:
+    """Return connections to both servers by name; both servers are empty."""
+    with connected(address, redis_path) as pairs:
+        yield pairs
+
+
+@contextmanager
+def connected(kvs: Address, redis: Address) -> Iterator[Mapping[str, Pair]]:
+    """Connect to both servers, and empty them."""
+    with ExitStack() as stack:
+        pairs = {}
+        for name in "AB":
+            pairs[name] = Pair(kvs, redis)
+            stack.callback(pairs[name].close)
+        assert pairs["A"].ask("FLUSHALL") == (OK, OK)
+        yield pairs
+
+
+def sorted_in(reply: Reply) -> Reply:
+    """Return the same reply with all its arrays in one order."""
+    if isinstance(reply, Typed) and isinstance(reply.value, list):
+        return Typed(reply.kind, sorted([sorted_in(item) for item in reply.value], key=repr))
+    return sorted([sorted_in(item) for item in reply], key=repr) if isinstance(reply, list) else reply
+
+
+def anonymous(reply: Reply) -> Reply:
+    """Return a reply without what HELLO says of the server, wherever it is in it."""
+    items = reply.value if isinstance(reply, Typed) else reply
+    if not isinstance(items, list):
+        return reply
+    if items[:1] == [b"server"]:
+        return b"HELLO"
+    return Typed(reply.kind, [*map(anonymous, items)]) if isinstance(reply, Typed) else [*map(anonymous, items)]
+
+
+def speak(pairs: Mapping[str, Pair], version: int) -> None:
+    """Have all connections speak a version of the protocol."""
+    for pair in pairs.values():
+        for wire in (pair.kvs, pair.redis):
+            wire.ask("HELLO", version)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("about", CONVERSATIONS)
+def test_conversations(pairs: Mapping[str, Pair], about: str, version: int) -> None:
+    """Reply by reply, to the byte."""
+    speak(pairs, version)
+    lists_keys = False
+    for sender, line in requests(CONVERSATIONS[about]):
+        kvs, redis = pairs[sender].ask(line)
+        name = words(line)[0].lower()
+        lists_keys |= name in UNORDERED
+        if name in UNORDERED or (name == b"exec" and lists_keys):
+            kvs, redis = sorted_in(kvs), sorted_in(redis)
+        assert anonymous(kvs) == anonymous(redis), f"{sender}: {line}"
+
+
+def test_differences(pairs: Mapping[str, Pair]) -> None:
+    """Each is one still, and there are no others."""
+    met = set()
+    for _, line in requests(DIFFER):
+        kvs, redis = pairs["A"].ask(line)
+        assert (kvs == redis) == (line not in DIFFERENCES), line
+        assert kvs == DIFFERENCES.get(line, kvs)
+        met.add(line)
+    assert met > DIFFERENCES.keys()
+
+
+@pytest.mark.parametrize("line", ABSENT)
+def test_commands_that_are_absent(pairs: Mapping[str, Pair], line: str) -> None:
+    """They get the error of Redis for what it does not know, with other names in it; the connection lives."""
+    name, _, rest = line.partition(" ")
+    strange = "X" * len(name)
+    kvs = pairs["A"].kvs.asked(line)
+    redis = pairs["A"].redis.asked(f"{strange} {rest}")
+    assert isinstance(redis, Typed)
+    assert isinstance(redis.value, bytes)
+    assert redis.value.startswith(b"ERR unknown command")
+    assert kvs == error(redis.value.decode().replace(strange, name, 1))
+    assert pairs["A"].ask("PING") == (Typed("+", b"PONG"),) * 2
+
+
+def test_our_transactions_are_unknown_to_redis(pairs: Mapping[str, Pair]) -> None:
+    """And what Redis has besides does not mix with them."""
+    pair = pairs["A"]
+    for name in OURS:
+        reply = pair.redis.ask(name)
+        assert isinstance(reply, Typed)
+        assert reply.kind == "-"
+    assert pair.kvs.ask("START") == OK
+    assert pair.kvs.ask("MULTI") == error(
+        "ERR MULTI inside a transaction that START opened; COMMIT or ROLLBACK ends it."
+    )
+    assert pair.kvs.ask("ROLLBACK") == OK
+    assert pair.kvs.ask("MULTI") == OK
+    for name in OURS:
+        assert pair.kvs.ask(name) == error(f"ERR {name.decode().upper()} is not allowed between MULTI and EXEC")
+    assert pair.kvs.ask("EXEC") == error("EXECABORT Transaction discarded because of previous errors.")
+
+
+def test_every_command_is_compared() -> None:
+    """With arguments that are right, and some that are not, unless there is a reason not to."""
+    said = [words(line) for conversation in CONVERSATIONS.values() for _, line in requests(conversation)]
+    for command in COMMANDS:
+        if command.subcommands is not None:
+            lengths = {
+                sub.name: {
+                    len(line)
+                    for line in said
+                    if line[0].lower() == command.name and len(line) > 1 and line[1].lower() == word
+                }
+                for word, sub in command.subcommands.items()
+            }
+        else:
+            lengths = {command.name: {len(line) for line in said if line[0].lower() == command.name}}
+        for name, numbers in lengths.items():
+            assert (name in UNLIKE or name in OURS) or numbers, name
+
+
+def test_what_commands_are_told_to_be(pairs: Mapping[str, Pair]) -> None:
+    """COMMAND INFO tells the number of arguments and where keys are; the flags are some of those in Redis."""
+    names = [command.name.decode() for command in COMMANDS if command.name not in OURS]
+    kvs, redis = pairs["A"].ask("COMMAND INFO " + " ".join(names))
+    assert isinstance(kvs, list)
+    assert isinstance(redis, list)
+    for ours, theirs in zip(kvs, redis, strict=True):
+        assert isinstance(ours, list)
+        assert isinstance(theirs, list)
+        assert len(ours) == len(theirs)
+        assert (ours[:2], ours[3:6]) == (theirs[:2], theirs[3:6])
+        assert set(as_words(ours[2])) <= set(as_words(theirs[2])), ours[0]
+
+
+def as_words(reply: Reply) -> Sequence[Reply]:
+    """Return the items of an array."""
+    assert isinstance(reply, list)
+    return reply
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("TIME", "*"),
+        ("INFO", "="),
+        ("CLIENT ID", ":"),
+        ("CLIENT INFO", "="),
+        ("CLIENT LIST", "="),
+        ("COMMAND COUNT", ":"),
+        ("COMMAND DOCS get", "%"),
+        ("HELLO", "%"),
+    ],
+)
+def test_shapes_of_what_differs(pairs: Mapping[str, Pair], version: int, line: str, kind: str) -> None:
+    """Replies about the server itself are of the same type, at least."""
+    speak(pairs, version)
+    in_version_2 = {"=": "$", "%": "*"}
+    shapes = [shape(reply) for reply in pairs["A"].ask(line)]
+    assert shapes == [kind if version == 3 else in_version_2.get(kind, kind)] * 2
+
+
+def shape(reply: Reply) -> str:
+    """Return the first byte that a reply has on the wire."""
+    if isinstance(reply, Typed):
+        return reply.kind
+    return ":" if isinstance(reply, int) else "$" if isinstance(reply, bytes) else "*"
+
+
+# Anything that may be said.
+
+KEYS: Final = st.sampled_from(["a", "b", "c"])
+NUMBERS: Final = st.sampled_from(["0", "1", "-1", "2", "5", "9223372036854775807", "-9223372036854775808", "x", ""])
+PLACES: Final = st.sampled_from(["0", "1", "-1", "3", "-100", "100", "x"])
+VALUES: Final = st.sampled_from(["1", "7", "-3", "0.5", "1e3", "abc", "", r"\x00\xff\r\n", "9223372036854775806"])
+FLOAT_KEY: Final = st.just("f")  # of its own, for beside numbers of 64 bits Redis rounds fractions, and kvs does not
+FLOATS: Final = st.sampled_from(["0.5", "-0.25", "3.0e2", "1", "x", "-0"])
+OPTIONS: Final = st.sampled_from(["", "NX", "XX", "GET", "NX GET", "XX GET", "get get", "NX XX", "FOO"])
+PATTERNS: Final = st.sampled_from(["*", "a*", "?", "[ab]", "[^a]", "b", "[a-b]*", "*c"])
+
+
+def command(name: str, *parts: st.SearchStrategy[str], bare: bool = False) -> st.SearchStrategy[str]:
+    """Return requests of a name and arguments, each in quotes unless ``bare``."""
+    quoted = [part if bare else part.map('"{}"'.format) for part in parts]
+    return st.tuples(*quoted).map(lambda drawn: " ".join([name, *drawn]))
+
+
+DATA: Final = st.one_of(
+    *(command(name, KEYS) for name in ("GET", "GETDEL", "STRLEN", "INCR", "DECR", "TYPE", "DEL", "EXISTS")),
+    *(command(name, KEYS, VALUES) for name in ("SET", "SETNX", "GETSET", "APPEND", "MSET", "MSETNX")),
+    *(command(name, KEYS, NUMBERS) for name in ("INCRBY", "DECRBY")),
+    *(command(name, KEYS, KEYS) for name in ("MGET", "DEL", "UNLINK", "EXISTS", "RENAME", "RENAMENX", "COPY")),
+    *(command(name, KEYS, VALUES, KEYS, VALUES) for name in ("MSET", "MSETNX")),
+    st.builds('SET {} "{}" {}'.format, KEYS, VALUES, OPTIONS),
+    st.builds("COPY {} {} REPLACE".format, KEYS, KEYS),
+    command("INCRBYFLOAT", FLOAT_KEY, FLOATS),
+    command("SET", FLOAT_KEY, FLOATS),
+    command("GETRANGE", KEYS, PLACES, PLACES),
+    command("SETRANGE", KEYS, PLACES, VALUES),
+    command("KEYS", PATTERNS),
+    st.builds('SCAN 0 COUNT 100 MATCH "{}"'.format, PATTERNS),
+    st.sampled_from(["DBSIZE", "FLUSHALL", "GET", "SET a", "FOO", "INCR a b", "PING", "ECHO x"]),
+)
+TRANSACTIONS: Final = st.one_of(
+    st.sampled_from(["MULTI", "EXEC", "MULTI", "EXEC", "DISCARD", "UNWATCH"]), command("WATCH", KEYS)
+)
+SAID: Final = st.lists(st.tuples(st.sampled_from("AAB"), st.one_of(DATA, DATA, DATA, TRANSACTIONS)), max_size=40)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(said=SAID, version=st.sampled_from([2, 3]))
+def test_anything(pairs: Mapping[str, Pair], said: list[tuple[str, str]], version: int) -> None:
+    """Random commands over a few keys, by two connections, in queues and out of them, have the same replies."""
+    for pair in pairs.values():
+        assert pair.ask("RESET") == (Typed("+", b"RESET"),) * 2
+    assert pairs["A"].ask("FLUSHALL") == (OK, OK)
+    speak(pairs, version)
+    for sender, line in said:
+        kvs, redis = pairs[sender].ask(line)
+        # The order of a listing is nobody's promise, nor is that of one among the replies to a queue.
+        assert sorted_listings(kvs, line) == sorted_listings(redis, line), f"{sender}: {line}"
+    for key in "abc":
+        kvs, redis = pairs["A"].ask("DISCARD")
+        assert kvs == redis
+        kvs, redis = pairs["A"].ask(f"GET {key}")
+        assert kvs == redis
+        assert kvs != NULL or version == 2
+
+
+def sorted_listings(reply: Reply, line: str) -> Reply:
+    """Return a reply with the listings in it in one order; other arrays keep theirs."""
+    if line == "EXEC" and isinstance(reply, list):
+        return [sorted_in(item) for item in reply]
+    return sorted_in(reply) if line.startswith(("KEYS", "SCAN")) else reply

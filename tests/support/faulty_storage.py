@@ -1,0 +1,169 @@
+"""An engine that misbehaves where a test says so and else does what it should, and a session over it."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from kvs.application.session import EngineSession
+from kvs.domain.errors import KvsError
+from kvs.domain.transaction import CommitRequest, Committed, Conflict
+from kvs.domain.updates import Change, Updated
+from kvs.domain.values import Key, Value
+from kvs.ports.storage import Snapshot
+from tests.support.naive_storage import NaiveStorage
+from tests.support.sessions import Bench
+
+Behaviour = Callable[[], Any]
+Use = Callable[[EngineSession], object]
+
+
+def raising(error: Exception) -> Behaviour:
+    """Return a behaviour that raises."""
+
+    def behave() -> Any:
+        raise error
+
+    return behave
+
+
+def returning(value: object) -> Behaviour:
+    """Return a behaviour that returns something."""
+    return lambda: value
+
+
+class FaultySnapshot(Snapshot):
+    """Does what the test says where it says something, and else what it should."""
+
+    def __init__(self, inner: Snapshot, faults: dict[str, Behaviour]) -> None:
+        self.inner = inner
+        self.faults = faults
+        self.closed = 0
+
+    @property
+    def expired(self) -> bool:
+        """See :class:`kvs.ports.storage.Snapshot`."""
+        return self.faults["Snapshot.expired"]() if "Snapshot.expired" in self.faults else self.inner.expired
+
+    def get(self, key: Key) -> Value | None:
+        """See :class:`kvs.ports.storage.Snapshot`."""
+        return self.faults["Snapshot.get"]() if "Snapshot.get" in self.faults else self.inner.get(key)
+
+    def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
+        """See :class:`kvs.ports.storage.Snapshot`."""
+        return (
+            self.faults["Snapshot.scan"]() if "Snapshot.scan" in self.faults else self.inner.scan(prefix, after, limit)
+        )
+
+    def count(self, prefix: Key) -> int:
+        """See :class:`kvs.ports.storage.Snapshot`."""
+        return self.faults["Snapshot.count"]() if "Snapshot.count" in self.faults else self.inner.count(prefix)
+
+    def close(self) -> None:
+        """See :class:`kvs.ports.storage.Snapshot`."""
+        self.closed += 1
+        self.inner.close()
+        if "Snapshot.close" in self.faults:
+            self.faults["Snapshot.close"]()
+
+
+class FaultyStorage(NaiveStorage):
+    """Does what the test says where it says something, and else what it should.
+
+    Attributes:
+        faults: What to do instead, by the name of the method.
+        snapshots: All that were taken.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: dict[str, Behaviour] = {}
+        self.snapshots: list[FaultySnapshot] = []
+
+    def get(self, key: Key) -> Value | None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.faults["get"]() if "get" in self.faults else super().get(key)
+
+    def put(self, key: Key, value: Value) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        if "put" in self.faults:
+            self.faults["put"]()
+        super().put(key, value)
+
+    def delete(self, key: Key) -> bool:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.faults["delete"]() if "delete" in self.faults else super().delete(key)
+
+    def update(self, key: Key, change: Change) -> Updated:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.faults["update"]() if "update" in self.faults else super().update(key, change)
+
+    def clear(self) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        if "clear" in self.faults:
+            self.faults["clear"]()
+        super().clear()
+
+    def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.faults["scan"]() if "scan" in self.faults else super().scan(prefix, after, limit)
+
+    def count(self, prefix: Key) -> int:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.faults["count"]() if "count" in self.faults else super().count(prefix)
+
+    def snapshot(self) -> Any:
+        """See :class:`kvs.ports.storage.Storage`."""
+        if "snapshot" in self.faults:
+            return self.faults["snapshot"]()
+        self.snapshots.append(FaultySnapshot(super().snapshot(), self.faults))
+        return self.snapshots[-1]
+
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        """See :class:`kvs.ports.storage.Storage`."""
+        for validation in request.validations:
+            snapshot = validation.snapshot
+            assert isinstance(snapshot, FaultySnapshot)
+            validation.snapshot = snapshot.inner
+        return self.faults["commit"]() if "commit" in self.faults else super().commit(request)
+
+    def stats(self) -> Mapping[str, int]:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.faults["stats"]() if "stats" in self.faults else super().stats()
+
+
+class Setting:
+    """A session over an engine that has a key, and can be told to misbehave."""
+
+    def __init__(self) -> None:
+        self.engine = FaultyStorage()
+        self.bench = Bench(self.engine)
+        self.engine.put(b"k", b"old")
+        self.session = self.bench.open()
+
+    def fails(self, expected: type[KvsError], use: Use) -> None:
+        """Assert how a command fails, what the client is told, and what is logged."""
+        with pytest.raises(expected) as caught:
+            use(self.session)
+        assert type(caught.value) is expected
+        assert "secret value" not in str(caught.value)
+        assert caught.value.__cause__ is None
+        (event,) = (json.loads(line) for line in self.bench.log.getvalue().splitlines())
+        assert event["event"] == "engine_failed"
+        assert event["level"] == "error"
+        assert event["session"] == self.session.id
+
+    def is_usable(self) -> None:
+        """Assert that the session is outside any transaction, owes nothing, and works once the engine does."""
+        self.engine.faults.clear()
+        assert self.session.depth == 0
+        assert not self.session.expired
+        assert [snapshot.closed for snapshot in self.engine.snapshots] == [1] * len(self.engine.snapshots)
+        assert self.bench.budget.used_bytes == 0
+        self.session.start()
+        self.session.put(b"k", b"new")
+        assert isinstance(self.session.commit(), Committed)
+        assert self.session.get(b"k") == b"new"
+        self.session.close()
+        self.bench.assert_nothing_is_held()

@@ -1,0 +1,64 @@
+"""What tests of connections in RESP share: connections over one engine, in this process."""
+
+import io
+
+from kvs.adapters.inbound.net.registry import Clients
+from kvs.adapters.inbound.resp.connection import RespConnection
+from kvs.adapters.inbound.resp.context import Shared
+from kvs.adapters.inbound.resp.limits import RespLimits
+from kvs.logs import make_logger
+from kvs.ports.storage import Storage
+from tests.support.resp_wire import Reply, read_reply, request
+from tests.support.sessions import UNLIMITED, Bench
+
+
+class RespServer:
+    """Connections in RESP over one engine.
+
+    Args:
+        max_reply_bytes: See the setting.
+        max_key_bytes: See the setting.
+        max_tick_requests: See the setting.
+        storage: The engine.
+    """
+
+    def __init__(
+        self,
+        max_reply_bytes: int = UNLIMITED,
+        max_key_bytes: int = 100,
+        max_tick_requests: int = 100,
+        storage: Storage | None = None,
+    ) -> None:
+        self.bench = Bench(storage)
+        self._connections: list[RespConnection] = []
+        self.shared = Shared(Clients(), {}, self.bench.clock, self.bench.clock)
+        self.limits = RespLimits(
+            max_key_bytes, 0, 100, UNLIMITED, max_reply_bytes, UNLIMITED, max_tick_requests, UNLIMITED
+        )
+
+    def connect(self) -> RespConnection:
+        """Return a new connection."""
+        log = make_logger("info", "json", self.bench.log)
+        connection = RespConnection(self.bench.open(), self.limits, self.shared, self.bench.budget, log)
+        self._connections.append(connection)
+        return connection
+
+    def assert_nothing_is_left(self) -> None:
+        """Assert that no snapshot is open, and that who leaves is charged for nothing any more."""
+        assert self.bench.storage.open_snapshots == 0
+        for connection in self._connections:
+            connection.close()
+        self.bench.assert_nothing_is_held()
+
+
+def ask(connection: RespConnection, *words: bytes | int) -> Reply:
+    """Return the reply to a request, however many ticks it takes."""
+    connection.receive(request(*words))
+    return answer(connection)
+
+
+def answer(connection: RespConnection) -> Reply:
+    """Return the reply to what has been asked, however many ticks it takes."""
+    while connection.backlog:
+        connection.resume()
+    return read_reply(io.BytesIO(connection.take_output()))

@@ -1,0 +1,200 @@
+"""What a session executes: what is tried again, what makes way for others, and what an engine may give up meanwhile."""
+
+from collections.abc import Callable
+
+import pytest
+
+from kvs.adapters.inbound.resp.glob import Glob
+from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.application.operations import FindKeys
+from kvs.application.session import EngineSession
+from kvs.domain.errors import StorageUnavailableError, TimedOutError
+from kvs.domain.transaction import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict
+from kvs.domain.values import Key, Value
+from kvs.ports.session import Session, Unfinished
+from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
+from tests.support.sessions import UNLIMITED, Bench, Scripted, fail, filled, write
+
+Use = Callable[[EngineSession], object]
+Unit = Callable[[Session], object]
+
+MANY = [b"%05d" % number for number in range(10_000)]
+"""More than is looked at in two shares."""
+
+
+# What the unit itself reads.
+
+
+class Sneaking(NaiveStorage):
+    """An engine in which somebody writes a key just before the first commit."""
+
+    def __init__(self, key: Key) -> None:
+        super().__init__()
+        self.key: Key | None = key
+
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        """See :class:`kvs.ports.storage.Storage`."""
+        key, self.key = self.key, None
+        if key is not None:
+            self.put(key, b"5")
+        return super().commit(request)
+
+
+@pytest.mark.parametrize("sneaked", [b"read", b"watched", b"watched and read", b"other"])
+def test_a_unit_is_tried_again_unless_something_watched_has_changed(sneaked: Key) -> None:
+    """For only that is for the client to know; what the unit has read it reads again."""
+    bench = Bench(Sneaking(sneaked))
+    session = bench.open()
+    session.watch([b"watched", b"watched and read"])
+    ran: list[tuple[Value | None, Value | None]] = []
+
+    def unit(session: Session) -> str:
+        ran.append((session.get(b"read"), session.get(b"watched and read")))
+        return write(session)
+
+    answer = session.execute(unit)
+    if sneaked.startswith(b"watched"):
+        assert isinstance(answer, Conflict)
+        assert set(answer.keys) == {sneaked}
+        assert bench.storage.get(b"mine") is None
+    else:
+        assert answer == "done"
+        assert bench.storage.get(b"mine") == b""
+    assert ran == ([(None, None), (b"5", None)] if sneaked == b"read" else [(None, None)])
+    bench.assert_nothing_is_held()
+
+
+# A unit that makes way for others.
+
+
+def searching(search: FindKeys) -> Unit:
+    """Return a unit that takes several shares."""
+
+    def unit(session: Session) -> list[Key]:
+        session.put(b"mine", b"")
+        return session.atomically(search, read_only=True).keys
+
+    return unit
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_long_unit_makes_way_for_others_and_depends_on_its_baselines_all_the_while(changed: bool) -> None:
+    """What is no conflict with it is none; if what is watched has changed meanwhile, it was for nothing."""
+    bench = Bench(MemoryStorage(0, UNLIMITED))
+    session = filled(bench, dict.fromkeys(MANY, b""), inside=False)
+    session.watch([b"k"])
+    unit = searching(FindKeys(b"", b"", Glob(b"*99"), 5000, 100_000))
+    shares = 0
+    while True:
+        try:
+            answer = session.execute(unit)
+            break
+        except Unfinished:
+            shares += 1
+            assert session.unanswered
+            assert session.watching
+            bench.storage.put(MANY[99], b"overwritten, which is no other key")
+            if changed:
+                bench.storage.put(b"k", b"")
+    assert shares == 2
+    if changed:
+        assert isinstance(answer, Conflict)
+    else:
+        assert answer == MANY[99::100]
+    assert bench.storage.get(b"mine") == (None if changed else b"")
+    assert (session.unanswered, session.depth, session.watching) == (False, 0, False)
+    bench.assert_nothing_is_held()
+
+
+@pytest.mark.parametrize("end", [EngineSession.close, EngineSession.reset])
+def test_a_long_unit_that_nobody_waits_for_any_more_leaves_nothing_behind(end: Use) -> None:
+    """Nor does one in whose place another is asked for, which is a mistake."""
+    bench = Bench(MemoryStorage(0, UNLIMITED))
+    session = filled(bench, dict.fromkeys(MANY, b""), inside=False)
+    session.watch([b"k"])
+    with pytest.raises(Unfinished):
+        session.execute(searching(FindKeys(b"", b"", None, 10_000, 100_000)))
+    with pytest.raises(RuntimeError):
+        session.execute(write)
+    end(session)
+    assert (session.unanswered, session.depth, session.watching) == (False, 0, False)
+    assert bench.storage.get(b"mine") is None
+    bench.assert_nothing_is_held()
+
+
+# What an engine gives up.
+
+
+def test_a_baseline_that_was_given_up_is_a_conflict() -> None:
+    """Whether the key has changed cannot be told; the unit is not even run. A bounded number of keys is named."""
+    bench = Bench(MemoryStorage(0, 1000))
+    session = bench.open()
+    keys = [b"%d" % number for number in range(20)]
+    session.watch(keys)
+    for number in range(100):
+        bench.storage.put(b"k", b"%d" % number)
+        reader = bench.storage.snapshot()  # so that each value has to be kept
+        bench.storage.put(b"l%d" % number, bytes(100))
+        reader.close()
+    assert session.watching
+    answer = session.execute(fail)
+    assert isinstance(answer, Conflict)
+    assert len(answer.keys) == MAX_CONFLICTS_NAMED
+    assert set(answer.keys) < set(keys)
+    assert not session.watching
+    assert session.execute(write) == "done"
+    bench.assert_nothing_is_held()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_baseline_that_is_given_up_in_the_middle_is_a_conflict_as_well(lost: bool) -> None:
+    """An engine on worker threads may do so at any time; a transaction's own snapshot is something else."""
+
+    class Snapshot(NaiveSnapshot):
+        given_up = False
+
+        @property
+        def expired(self) -> bool:
+            return Snapshot.given_up
+
+    class GivingUp(Scripted):
+        def snapshot(self) -> NaiveSnapshot:
+            plain = super().snapshot()
+            return Snapshot(plain.data, plain.log_length)
+
+        def commit(self, request: CommitRequest) -> Committed | Conflict:
+            Snapshot.given_up = lost
+            return super().commit(request)
+
+    bench = Bench(GivingUp(TimedOutError("too old")))
+    session = bench.open()
+    session.watch([b"k"])
+    if lost:
+        answer = session.execute(write)
+        assert isinstance(answer, Conflict)
+        assert answer.keys == (b"k",)
+    else:
+        with pytest.raises(StorageUnavailableError):
+            session.execute(write)
+    assert not session.watching
+    bench.assert_nothing_is_held()
+
+
+def test_a_baseline_that_is_given_up_between_two_shares_ends_the_transaction() -> None:
+    """A long unit makes way for others, and what they write may be too much to be kept."""
+    bench = Bench(MemoryStorage(0, 100_000))
+    session = filled(bench, dict.fromkeys(MANY, b"") | {b"1": bytes(60_000), b"2": bytes(60_000)}, inside=False)
+    session.watch([b"k"])
+    bench.storage.put(b"1", b"")
+
+    unit = searching(FindKeys(b"", b"", Glob(b"*9"), 5000, 100_000))
+    with pytest.raises(Unfinished):
+        session.execute(unit)
+    assert session.depth == 1
+    for _ in range(10):
+        bench.storage.put(b"2", b"")  # which is too much together with what the baseline sees
+    assert bench.storage.stats()["snapshots"] == 1
+    assert isinstance(session.execute(unit), Conflict)
+    assert (session.depth, session.watching) == (0, False)
+    assert bench.storage.get(b"mine") is None
+    bench.assert_nothing_is_held()

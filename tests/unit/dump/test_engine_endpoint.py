@@ -1,0 +1,260 @@
+"""Dumps and loads of a storage engine, without a process around them."""
+
+import io
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.domain.errors import TimedOutError
+from kvs.domain.values import Key, Value, entry_bytes
+from kvs.dump.engine_endpoint import PAGE_KEYS, SYNC_BYTES, SYNC_ENTRIES, StorageSink, StorageSource
+from kvs.dump.errors import CareError
+from kvs.dump.format import HEADER, entry_line, trailer_line
+from kvs.dump.loader import MAX_PROBLEMS, load, longest_line_bytes
+from kvs.dump.writer import dump
+from kvs.ports.storage import Storage
+from kvs.testing.counted_storage import CountedStorage
+from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
+
+UNLIMITED = 1 << 40
+ENGINES: dict[str, Callable[[], Storage]] = {"memory": lambda: MemoryStorage(0, UNLIMITED), "naive": NaiveStorage}
+
+engines = pytest.mark.parametrize("open_engine", ENGINES.values(), ids=ENGINES)
+
+
+class Pipe(io.BytesIO):
+    """What cannot be read twice."""
+
+    def seekable(self) -> bool:
+        """Return that it cannot."""
+        return False
+
+
+def dumped(storage: Storage) -> bytes:
+    """Return a dump of an engine."""
+    counted = CountedStorage(storage)
+    output = io.BytesIO()
+    source = StorageSource(counted)
+    dump(source, output)
+    source.close()
+    assert counted.open_snapshots == 0
+    assert counted.misuses == []
+    return output.getvalue()
+
+
+def load_into(storage: Storage, stream: io.BytesIO, max_key_bytes: int = 100, max_value_bytes: int = 1000) -> int:
+    """Load a dump into an engine; return how many entries are said to be durable."""
+    sink = StorageSink(storage, max_key_bytes, max_value_bytes)
+    load(stream, sink, longest_line_bytes(max_key_bytes, max_value_bytes))
+    return sink.stored
+
+
+def filled(storage: Storage, data: dict[Key, Value]) -> Storage:
+    """Return an engine with data in it."""
+    for key, value in data.items():
+        storage.put(key, value)
+    storage.sync()
+    return storage
+
+
+def contents(storage: Storage) -> dict[Key, Value | None]:
+    """Return all the data."""
+    return {key: storage.get(key) for key in storage.scan(b"", b"", 1 << 30)}
+
+
+@engines
+@given(data=st.dictionaries(st.binary(min_size=1, max_size=100), st.binary(max_size=1000), max_size=20))
+def test_any_data_survives(open_engine: Callable[[], Storage], data: dict[Key, Value]) -> None:
+    """Through a file and through a pipe, and the dump of what was loaded is the very same."""
+    written = dumped(filled(open_engine(), data))
+    for kind in (io.BytesIO, Pipe):
+        copy = open_engine()
+        assert load_into(copy, kind(written)) == len(data)
+        assert contents(copy) == data
+        assert dumped(copy) == written
+
+
+@engines
+@pytest.mark.parametrize("count", [0, 1, PAGE_KEYS - 1, PAGE_KEYS, PAGE_KEYS + 1, 2 * PAGE_KEYS])
+def test_a_dump_has_every_key_once_and_in_order(open_engine: Callable[[], Storage], count: int) -> None:
+    """Whole pages, and a last one of any length."""
+    data = {b"%06d" % number: b"v" for number in range(count)}
+    expected = [HEADER, *(entry_line(key, value) for key, value in data.items()), trailer_line(count)]
+    assert dumped(filled(open_engine(), data)) == b"".join(expected)
+
+
+def test_a_load_overwrites_and_leaves_the_rest_alone() -> None:
+    """It merges; and of a key that is there twice, the later entry counts."""
+    storage = filled(NaiveStorage(), {b"a": b"old", b"b": b"old"})
+    assert load_into(storage, io.BytesIO(b"".join(entry_line(b"a", value) for value in (b"1", b"2")))) == 2
+    assert contents(storage) == {b"a": b"2", b"b": b"old"}
+
+
+def test_a_load_begins_where_the_file_is() -> None:
+    """As with a redirection that something else has read from before."""
+    storage = NaiveStorage()
+    stream = io.BytesIO(b"not for us\n" + entry_line(b"a", b"1"))
+    stream.readline()
+    assert load_into(storage, stream) == 1
+    assert contents(storage) == {b"a": b"1"}
+
+
+class Syncs(NaiveStorage):
+    """Notes how much was put before each sync; the one of that number fails."""
+
+    def __init__(self, failing: int = -1) -> None:
+        super().__init__()
+        self.failing = failing
+        self.synced: list[int] = []
+        self._waiting: list[int] = []
+
+    def put(self, key: Key, value: Value) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        super().put(key, value)
+        self._waiting.append(entry_bytes(key, value))
+
+    def sync(self) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        if len(self.synced) == self.failing:
+            raise RuntimeError("the disk is gone")
+        assert sum(self._waiting[:-1]) < SYNC_BYTES
+        self.synced.append(len(self._waiting))
+        self._waiting.clear()
+
+
+def test_a_load_makes_durable_little_by_little_and_all_in_the_end() -> None:
+    """Many small entries, and few large ones."""
+    storage = Syncs()
+    lines = [entry_line(b"%d" % number, b"") for number in range(2 * SYNC_ENTRIES + 5)]
+    assert load_into(storage, io.BytesIO(b"".join(lines))) == len(lines)
+    assert storage.synced == [SYNC_ENTRIES, SYNC_ENTRIES, 5]
+    storage = Syncs()
+    lines = [entry_line(b"%d" % number, bytes(SYNC_BYTES // 2)) for number in range(5)]
+    assert load_into(storage, Pipe(b"".join(lines)), max_value_bytes=SYNC_BYTES) == 5
+    assert storage.synced == [2, 2, 1]
+
+
+def test_what_is_not_durable_does_not_count_as_loaded() -> None:
+    """The message tells how many are."""
+    storage = Syncs(failing=1)
+    lines = [entry_line(b"%d" % number, b"") for number in range(2 * SYNC_ENTRIES)]
+    with pytest.raises(CareError, match=f"disk is gone.*at least {SYNC_ENTRIES} entries were loaded"):
+        load_into(storage, io.BytesIO(b"".join(lines)))
+
+
+def test_a_limit_of_the_engine_is_told_with_the_line_and_what_came_before_is_kept() -> None:
+    """And is durable."""
+    storage = MemoryStorage(2 * entry_bytes(b"a", b"1"), UNLIMITED)
+    lines = [HEADER, *(entry_line(key, b"1") for key in (b"a", b"b", b"c", b"d")), trailer_line(4)]
+    with pytest.raises(CareError, match=r"^line 4: limit: The data set is full.*[^.]; at least 2 entries were loaded$"):
+        load_into(storage, io.BytesIO(b"".join(lines)))
+    assert contents(storage) == {b"a": b"1", b"b": b"1"}
+
+
+class Bad(NaiveStorage):
+    """Takes no writes."""
+
+    def put(self, key: Key, value: Value) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        raise ZeroDivisionError(key, value)
+
+
+def test_an_engine_that_breaks_its_contract_ends_a_load() -> None:
+    """In one line."""
+    with pytest.raises(CareError, match=r"the storage engine failed: .*at least 0 entries"):
+        load_into(Bad(), io.BytesIO(entry_line(b"a", b"1")))
+
+
+GOOD = entry_line(b"a", b"1")
+LONG_KEY, LONG_VALUE = entry_line(b"k" * 101, b""), entry_line(b"k", b"v" * 1001)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (GOOD + LONG_KEY, "line 2: the key has 101 bytes; max_key_bytes is 100"),
+        (GOOD + LONG_VALUE, "line 2: the value has 1001 bytes; max_value_bytes is 1000"),
+        (GOOD + b"nonsense\n", "line 2: this is no line of a dump"),
+        (HEADER + GOOD, "cut off behind line 2"),
+        (b"", "empty"),
+    ],
+)
+def test_a_file_is_checked_whole_before_anything_is_stored(data: bytes, words: str) -> None:
+    """A pipe cannot be: what comes before the mistake is stored."""
+    storage = NaiveStorage()
+    with pytest.raises(CareError) as refused:
+        load_into(storage, io.BytesIO(data))
+    assert words in str(refused.value)
+    assert str(refused.value).endswith("; nothing was loaded")
+    assert contents(storage) == {}
+    stored = int(GOOD in data)
+    with pytest.raises(CareError) as refused:
+        load_into(storage, Pipe(data))
+    assert words in str(refused.value)
+    assert str(refused.value).endswith(f"; at least {stored} entries were loaded")
+    assert contents(storage) == ({b"a": b"1"} if stored else {})
+
+
+def test_longest_key_and_value_are_taken() -> None:
+    """Of control characters even, which are the longest to write."""
+    assert load_into(NaiveStorage(), io.BytesIO(entry_line(b"\x01" * 100, b"\x02" * 1000))) == 1
+
+
+@pytest.mark.parametrize("count", [2, MAX_PROBLEMS - 1, MAX_PROBLEMS, MAX_PROBLEMS + 1, 100 * MAX_PROBLEMS])
+def test_a_check_tells_of_several_mistakes_and_not_of_thousands(count: int) -> None:
+    """One line each."""
+    storage = NaiveStorage()
+    with pytest.raises(CareError) as refused:
+        load_into(storage, io.BytesIO(GOOD + b"nonsense\n" * count + GOOD))
+    first, *lines = str(refused.value).splitlines()
+    assert first == f"nothing was loaded; wrong{', among others' if count >= MAX_PROBLEMS else ''}:"
+    assert [line.split(":")[0] for line in lines] == [f"  line {at + 2}" for at in range(min(count, MAX_PROBLEMS))]
+    assert contents(storage) == {}
+
+
+class Torn(NaiveStorage):
+    """Fails the reader at some point."""
+
+    def snapshot(self) -> NaiveSnapshot:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return TornSnapshot({b"a": b"1", b"b": b"2"}, 0)
+
+
+class TornSnapshot(NaiveSnapshot):
+    """Its second key cannot be read."""
+
+    def get(self, key: Key) -> Value | None:
+        """See :class:`kvs.ports.storage.Snapshot`."""
+        if key == b"b":
+            raise TimedOutError("The snapshot was given up.")
+        return super().get(key)
+
+
+class Forgetful(NaiveStorage):
+    """Counts a key more than it lists."""
+
+    def snapshot(self) -> NaiveSnapshot:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return ForgetfulSnapshot({b"a": b"1"}, 0)
+
+
+class ForgetfulSnapshot(NaiveSnapshot):
+    """See above."""
+
+    def count(self, prefix: Key) -> int:
+        """See :class:`kvs.ports.storage.Snapshot`."""
+        return super().count(prefix) + 1
+
+
+@pytest.mark.parametrize(
+    ("storage", "words"), [(Torn(), "The snapshot was given up"), (Forgetful(), "2 keys to dump and 1 came")]
+)
+def test_a_dump_that_fails_has_no_last_line(storage: Storage, words: str) -> None:
+    """So that nobody takes it for a whole one."""
+    output = io.BytesIO()
+    with pytest.raises(CareError, match=words):
+        dump(StorageSource(storage), output)
+    assert output.getvalue() == HEADER + GOOD

@@ -1,0 +1,232 @@
+"""The format of a dump: any bytes there and back, and every line that is none."""
+
+import base64
+import io
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvs.dump.format import HEADER, BadLineError, Header, Trailer, entry_line, parse, trailer_line
+from kvs.dump.reader import NumberedEntry, read_entries
+
+if TYPE_CHECKING:
+    from kvs.dump.errors import CareError
+
+pytestmark = pytest.mark.one_build
+
+keys = st.one_of(st.binary(min_size=1), st.text(min_size=1).map(str.encode))
+values = st.one_of(st.binary(), st.text().map(str.encode))
+
+
+@given(keys, values)
+def test_any_bytes_survive(key: bytes, value: bytes) -> None:
+    """One line for each entry, whatever the bytes are."""
+    line = entry_line(key, value)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert parse(line[:-1]) == (key, value)
+
+
+@given(keys, values)
+def test_any_json_reader_understands_it(key: bytes, value: bytes) -> None:
+    """Text is a string of JSON, and base64 is used only for what is no text."""
+    fields = json.loads(entry_line(key, value))
+    assert len(fields) == 2
+    for name, data in (("key", key), ("value", value)):
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            assert base64.b64decode(fields[f"{name}_base64"], validate=True) == data
+        else:
+            assert fields[name] == text
+
+
+@given(keys, values, st.booleans(), st.booleans(), st.booleans())
+def test_what_other_writers_make_of_it_is_understood(
+    key: bytes, value: bytes, ascii_only: bool, spaces: bool, value_first: bool
+) -> None:
+    """Escapes, blanks, the order of the fields, and base64 without need are the writer's choice."""
+    try:
+        fields = {"key": key.decode(), "value": value.decode()}
+    except UnicodeDecodeError:
+        fields = {"key_base64": base64.b64encode(key).decode(), "value_base64": base64.b64encode(value).decode()}
+    if value_first:
+        fields = dict(reversed(fields.items()))
+    separators = (" , ", " : ") if spaces else (",", ":")
+    line = json.dumps(fields, ensure_ascii=ascii_only, separators=separators)
+    assert parse(line.encode() + b" \t\r" * spaces) == (key, value)
+
+
+def test_it_looks_as_documented() -> None:
+    """The very bytes."""
+    assert HEADER == b'{"kvs_dump":1}\n'
+    assert entry_line(b"user/1", 'Zoë "\\\n\x01\x7f/'.encode()) == (
+        b'{"key":"user/1","value":"Zo\xc3\xab \\"\\\\\\n\\u0001\x7f/"}\n'
+    )
+    assert entry_line(b"\xff\x00", b"v") == b'{"key_base64":"/wA=","value":"v"}\n'
+    assert entry_line(b"k", b"\xff") == b'{"key":"k","value_base64":"/w=="}\n'
+    assert trailer_line(2) == b'{"entries":2}\n'
+    assert parse(HEADER.strip()) == Header(1)
+    assert parse(trailer_line(0).strip()) == Trailer(0)
+
+
+BAD: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "empty"),
+    "blank": (b"  ", "no line of a dump"),
+    "no JSON": (b"PUT a 1", "no line of a dump"),
+    "binary": (bytes(range(256)), "no line of a dump"),
+    "cut": (b'{"key":"a","value":"', "no line of a dump"),
+    "two objects": (b'{"key":"a","value":"b"}{"key":"a","value":"b"}', "no line of a dump"),
+    "something behind": (b'{"key":"a","value":"b"},', "no line of a dump"),
+    "trailing comma": (b'{"key":"a","value":"b",}', "no line of a dump"),
+    "single quotes": (b"{'key':'a','value':'b'}", "no line of a dump"),
+    "BOM": (b'\xef\xbb\xbf{"key":"a","value":"b"}', "no line of a dump"),
+    "UTF-16": ('{"key":"a","value":"b"}'.encode("utf-16"), "no line of a dump"),
+    "null": (b"null", "no line of a dump"),
+    "number": (b"12", "no line of a dump"),
+    "array": (b'["a","b"]', "no line of a dump"),
+    "empty object": (b"{}", "neither key nor key_base64"),
+    "no key": (b'{"value":"b"}', "neither key nor key_base64"),
+    "no value": (b'{"key":"a"}', "neither value nor value_base64"),
+    "empty key": (b'{"key":"","value":"b"}', "the key is empty"),
+    "empty base64 key": (b'{"key_base64":"","value":"b"}', "the key is empty"),
+    "both keys": (b'{"key":"a","key_base64":"YQ==","value":"b"}', "both key and key_base64"),
+    "both values": (b'{"key":"a","value":"b","value_base64":"Yg=="}', "both value and value_base64"),
+    "unknown field": (b'{"key":"a","vlaue":"b"}', "vlaue"),
+    "one field more": (b'{"key":"a","value":"b","ttl":"1"}', "ttl"),
+    "key twice": (b'{"key":"a","key":"a","value":"b"}', "two of key"),
+    "value twice": (b'{"key":"a","value":"b","value":"c"}', "two of value"),
+    "value twice, once escaped": (b'{"key":"a","value":"b","v\\u0061lue":"c"}', "two of value"),
+    "header twice": (b'{"kvs_dump":1,"kvs_dump":1}', "two of kvs_dump"),
+    "number as value": (b'{"key":"a","value":1}', "no line of a dump"),
+    "null as value": (b'{"key":"a","value":null}', "no line of a dump"),
+    "object as key": (b'{"key":{},"value":"b"}', "no line of a dump"),
+    "bad base64": (b'{"key":"a","value_base64":"?"}', "no line of a dump"),
+    "base64 without padding": (b'{"key":"a","value_base64":"Yg"}', "no line of a dump"),
+    "base64 for URLs": (b'{"key":"a","value_base64":"_-8="}', "no line of a dump"),
+    "base64 with a line break": (b'{"key":"a","value_base64":"Yg==\\n"}', "no line of a dump"),
+    "half a surrogate": (b'{"key":"a","value":"\\ud800"}', "no line of a dump"),
+    "surrogates in disorder": (b'{"key":"a","value":"\\udc00\\ud800"}', "no line of a dump"),
+    "not UTF-8": (b'{"key":"a","value":"\xff"}', "no line of a dump"),
+    "surrogate in UTF-8": (b'{"key":"a","value":"\xed\xa0\x80"}', "no line of a dump"),
+    "raw control character": (b'{"key":"a","value":"\x01"}', "no line of a dump"),
+    "entry and header": (b'{"kvs_dump":1,"key":"a","value":"b"}', "in one"),
+    "entry and trailer": (b'{"key":"a","value":"b","entries":1}', "in one"),
+    "header and trailer": (b'{"kvs_dump":1,"entries":1}', "in one"),
+    "negative number": (b'{"entries":-1}', "no line of a dump"),
+    "fraction": (b'{"entries":1.5}', "no line of a dump"),
+    "true": (b'{"entries":true}', "no line of a dump"),
+    "text as number": (b'{"entries":"1"}', "no line of a dump"),
+    "number of many digits": (b'{"entries":%b}' % (b"9" * 100_000), ""),
+    "deep array": (b"[" * 1_000_000, "no line of a dump"),
+    "deep value": (b'{"key":"a","value":' + b"[" * 1_000_000, "no line of a dump"),
+    "deep object": (b'{"key":' * 500_000, "no line of a dump"),
+    "long name": (b'{"%b":1}' % (b"x" * 1_000_000), "no line of a dump"),
+    "terminal escapes": (b'{"\\u001b[2J\\r":1}', "no line of a dump"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_line_is_refused_with_one_short_printable_line(name: str) -> None:
+    """And nothing else is raised."""
+    line, words = BAD[name]
+    with pytest.raises(BadLineError) as refused:
+        parse(line)
+    assert words in str(refused.value)
+    assert len(str(refused.value)) < 300
+    assert str(refused.value).isprintable()
+
+
+@given(st.one_of(st.binary(), st.text().map(str.encode), st.from_regex(rb'\{("(key|value)(_base64)?":"\w*",?)*\}')))
+def test_any_line_is_either_refused_or_means_what_is_written_for_it(line: bytes) -> None:
+    """No line crashes the reader."""
+    try:
+        said = parse(line)
+    except BadLineError:
+        return
+    if isinstance(said, tuple):
+        assert parse(entry_line(*said)[:-1]) == said
+
+
+# Reading a whole dump.
+
+A, B = (b'{"key":"a","value":"1"}\n', b'{"key":"b","value":"2"}\n')
+END = trailer_line(2)
+MAX_LINE_BYTES = 64
+
+
+def read(data: bytes) -> tuple[list[NumberedEntry], list[str]]:
+    """Return the entries of a dump, and what is wrong with it."""
+    problems: list[CareError] = []
+    entries = list(read_entries(io.BytesIO(data), MAX_LINE_BYTES, problems.append))
+    return entries, [str(problem) for problem in problems]
+
+
+WHOLE: dict[str, bytes] = {
+    "dump": HEADER + A + B + END,
+    "without its first line": A + B + END,
+    "without its last line": A + B,
+    "whose last line has no end": HEADER + A + B + END.rstrip(b"\n"),
+    "by hand, whose last line has no end": A + B.rstrip(b"\n"),
+    "with CR LF": (HEADER + A + B + END).replace(b"\n", b"\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_dump_that_is_all_there(name: str) -> None:
+    """With its first and last line, or made by hand without either."""
+    shift = WHOLE[name].startswith(b'{"kvs')
+    assert read(WHOLE[name]) == ([(1 + shift, b"a", b"1"), (2 + shift, b"b", b"2")], [])
+
+
+def test_a_dump_of_nothing() -> None:
+    """Is all there."""
+    assert read(HEADER + trailer_line(0)) == ([], [])
+
+
+@pytest.mark.parametrize("size", range(len(HEADER + A + B + END) - 1))
+def test_a_dump_that_is_cut_off_anywhere_is_noticed(size: int) -> None:
+    """Whatever the last byte is, something is wrong, and what is whole before it comes all the same."""
+    whole = HEADER + A + B + END
+    entries, problems = read(whole[:size])
+    assert len(problems) == 1
+    assert "cut off" in problems[0] or (size == 0 and "empty" in problems[0])
+    assert [entry[0] for entry in entries] == [2, 3][: len(entries)]
+    assert len(entries) >= (size >= len(HEADER + A)) + (size >= len(HEADER + A + B))
+
+
+BROKEN: dict[str, tuple[bytes, list[str]]] = {
+    "too few": (HEADER + A + END, ["line 3: there should be 2 entries and there are 1"]),
+    "too many": (HEADER + A + A + B + END, ["line 5: there should be 2 entries and there are 3"]),
+    "by hand, too few": (A + END, ["line 2: there should be 2 entries and there are 1"]),
+    "more behind": (HEADER + A + B + END + A, ["line 5: there is more behind"]),
+    "two": (HEADER + A + B + END + HEADER, ["line 5: there is more behind"]),
+    "a first line in the middle": (A + HEADER + B, ["line 2: the first line of a dump is in the middle"]),
+    "another format": (HEADER.replace(b"1", b"2") + A + B + END, ["line 1: this dump has format 2"]),
+    "bad lines": (
+        HEADER + A + b"nonsense\n" + b"\n" + B + trailer_line(4),
+        ["line 3: this is no line", "line 4: this is no line"],
+    ),
+    "a bad line and a wrong number": (HEADER + A + b"nonsense\n" + END[:-2] + b"9}\n", ["line 3: ", "line 4: there s"]),
+    "a line that is too long": (A + b"x" * 200 + b"\n" + A, ["line 2: longer than 64 bytes"]),
+    "a line that never ends": (A + b"x" * 200, ["line 2: longer than 64 bytes"]),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_wrong_is_told_with_the_number_of_the_line(name: str) -> None:
+    """All of it, where the lines that follow still make sense."""
+    data, expected = BROKEN[name]
+    _, problems = read(data)
+    assert [problem[: len(words)] for problem, words in zip(problems, expected, strict=True)] == expected
+
+
+def test_the_longest_line_is_read() -> None:
+    """Its end counts."""
+    line = entry_line(b"k", b"v" * (MAX_LINE_BYTES - len(entry_line(b"k", b""))))
+    assert len(line) == MAX_LINE_BYTES
+    assert read(line)[1] == []
+    assert read(line.replace(b"vv", b"vvv", 1))[1] != []

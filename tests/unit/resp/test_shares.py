@@ -1,0 +1,216 @@
+"""What takes long in RESP is done in shares, with others served in between, and comes to the same."""
+
+import pytest
+
+from kvs.adapters.inbound.resp.connection import RespConnection
+from kvs.adapters.inbound.resp.context import SLOW_COST
+from kvs.adapters.storage.memory.storage import MemoryStorage
+from tests.support.resp_connection import RespServer, answer, ask
+from tests.support.resp_wire import NULL, NULL_ARRAY, OK, PONG, QUEUED, Typed, request
+
+SHARE = 10
+
+
+def queued(server: RespServer, *commands: tuple[bytes, ...]) -> RespConnection:
+    """Return a connection with commands in its queue."""
+    connection = server.connect()
+    assert ask(connection, b"MULTI") == OK
+    for command in commands:
+        assert ask(connection, *command) == QUEUED
+    return connection
+
+
+def begun(connection: RespConnection, *words: bytes) -> None:
+    """Ask what is not answered in one tick."""
+    connection.receive(request(*words))
+    assert connection.take_output() == b""
+    assert connection.backlog
+
+
+def test_a_tick_runs_so_many_requests() -> None:
+    """Of whatever kind; the rest waits for the next tick."""
+    server = RespServer(max_tick_requests=SHARE)
+    for words in ((b"PING",), (b"STRLEN", b"k"), (b"NOSUCH",), (b"GET",)):
+        connection = server.connect()
+        connection.receive(request(*words) * (2 * SHARE + 1))
+        replies = []
+        while connection.backlog:
+            replies.append(connection.take_output().count(b"\r\n"))
+            connection.resume()
+        assert [*replies, connection.take_output().count(b"\r\n")] == [SHARE, SHARE, 1]
+
+
+def test_a_long_queue_makes_way_for_others() -> None:
+    """They see nothing of it before all of it is there."""
+    server = RespServer(max_tick_requests=SHARE)
+    connection, other = queued(server, *[(b"INCR", b"n")] * (5 * SHARE)), server.connect()
+    begun(connection, b"EXEC")
+    assert ask(other, b"PING") == PONG
+    assert ask(other, b"EXISTS", b"n") == 0
+    assert answer(connection) == list(range(1, 5 * SHARE + 1))
+    assert ask(other, b"STRLEN", b"n") == 2
+    server.assert_nothing_is_left()
+
+
+def test_a_long_queue_that_others_came_before_is_run_again() -> None:
+    """From its beginning, against the data of that moment; and what it answers is of that run alone."""
+    server = RespServer(max_tick_requests=SHARE)
+    connection, other = queued(server, *[(b"INCR", b"n")] * (2 * SHARE)), server.connect()
+    begun(connection, b"EXEC")
+    assert ask(other, b"INCRBY", b"n", b"100") == 100
+    assert answer(connection) == list(range(101, 101 + 2 * SHARE))
+    server.assert_nothing_is_left()
+
+
+def test_what_is_watched_may_change_while_a_long_queue_is_run() -> None:
+    """Its commit validates that as well."""
+    server = RespServer(max_tick_requests=SHARE)
+    connection, other = server.connect(), server.connect()
+    assert ask(connection, b"WATCH", b"w") == OK
+    assert ask(connection, b"MULTI") == OK
+    for _ in range(2 * SHARE):
+        assert ask(connection, b"INCR", b"n") == QUEUED
+    begun(connection, b"EXEC")
+    assert ask(other, b"SET", b"w", b"") == OK
+    assert answer(connection) == NULL_ARRAY
+    assert ask(other, b"EXISTS", b"n") == 0
+    server.assert_nothing_is_left()
+
+
+def test_a_search_in_a_queue_makes_way_for_others() -> None:
+    """And goes on where it was, as of the moment of EXEC."""
+    server = RespServer()
+    for number in range(10_000):
+        server.bench.storage.put(b"%05d" % number, b"")
+    connection, other = queued(server, (b"KEYS", b"*9999"), (b"SET", b"k", b"")), server.connect()
+    begun(connection, b"EXEC")
+    assert ask(other, b"SET", b"x9999", b"") == OK
+    assert answer(connection) == [[b"09999", b"x9999"], OK]  # run again, for the set of keys has changed
+    server.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("words", [(b"KEYS", b"*"), (b"EXEC",)])
+def test_what_is_under_way_is_not_refused_for_want_of_memory(words: tuple[bytes, ...]) -> None:
+    """It would leave its snapshot open, and its question unanswered."""
+    server = RespServer(max_tick_requests=SHARE)
+    for number in range(10_000):
+        server.bench.storage.put(b"%05d" % number, b"")
+    connection = queued(server, *[(b"EXISTS", b"n")] * (2 * SHARE)) if words == (b"EXEC",) else server.connect()
+    begun(connection, *words)
+    server.bench.budget.limit_bytes = 0
+    reply = answer(connection)
+    assert isinstance(reply, list)
+    assert len(reply) == (10_000 if words == (b"KEYS", b"*") else 2 * SHARE)
+    assert connection.session.depth == 0
+    refused = ask(connection, b"KEYS", b"*")
+    assert isinstance(refused, Typed)
+    assert refused.kind == "-"
+    server.assert_nothing_is_left()
+
+
+def test_who_leaves_while_something_is_under_way_leaves_nothing_behind() -> None:
+    """Neither a snapshot nor a baseline."""
+    server = RespServer(max_tick_requests=SHARE)
+    for number in range(10_000):
+        server.bench.storage.put(b"%05d" % number, b"")
+    connection = server.connect()
+    assert ask(connection, b"WATCH", b"w") == OK
+    begun(connection, b"KEYS", b"*")
+    assert server.bench.storage.open_snapshots == 2
+    connection.close()
+    server.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("words", [(b"APPEND", b"k", b"x"), (b"SETRANGE", b"k", b"0", b"x")])
+def test_copying_long_values_counts(words: tuple[bytes, ...]) -> None:
+    """A tick copies so many bytes, however short the requests for it are."""
+    server = RespServer(max_tick_requests=SHARE)
+    server.limits.max_value_bytes = 1 << 20
+    server.bench.storage.put(b"k", bytes(SHARE << 14))
+    connection = server.connect()
+    connection.receive(request(*words) * 3)
+    assert connection.backlog
+    assert connection.take_output().count(b"\r\n") == 1
+
+
+@pytest.mark.parametrize("words", [(b"KEYS", b"*"), (b"EXEC",)])
+def test_what_is_under_way_may_lose_its_snapshot(words: tuple[bytes, ...]) -> None:
+    """The client knows of no transaction, so none of its is ended: it is told to try again."""
+    server = RespServer(max_tick_requests=SHARE, storage=MemoryStorage(0, 1))
+    for number in range(10_000):
+        server.bench.storage.put(b"%05d" % number, b"")
+    queue = [(b"HELLO", b"3"), *[(b"INCR", b"n")] * (2 * SHARE)]
+    connection = queued(server, *queue) if words == (b"EXEC",) else server.connect()
+    begun(connection, *words)
+    other = server.connect()
+    for number in range(100):
+        assert ask(other, b"SETNX", b"%05d" % number, b"") == 0
+        assert ask(other, b"SET", b"%05d" % number, b"") == OK
+    assert not connection.session.expired
+    reply = answer(connection)
+    assert isinstance(reply, Typed)
+    assert str(reply).startswith("-b'UNAVAILABLE ")
+    assert ask(connection, b"EXISTS", b"n") == 0
+    assert ask(connection, b"GET", b"n") == NULL  # in the version of before
+    assert not connection.closing
+    server.assert_nothing_is_left()
+
+
+def test_commands_about_connections_are_run_behind_a_queue_in_shares() -> None:
+    """The transaction is applied before, and others see it; each has its reply in its place."""
+    server = RespServer(max_tick_requests=2 * SLOW_COST)
+    connection, other = queued(server, (b"INCR", b"n"), *[(b"CLIENT", b"LIST")] * 5, (b"INCR", b"n")), server.connect()
+    begun(connection, b"EXEC")
+    assert ask(other, b"GET", b"n") == b"2"
+    connection.resume()
+    assert connection.take_output() == b""
+    assert ask(other, b"INCR", b"n") == 3
+    assert answer(connection) == [1, *[b""] * 5, 2]
+    assert ask(connection, b"GET", b"n") == b"3"
+    server.assert_nothing_is_left()
+
+
+def test_what_is_run_behind_a_queue_has_no_more_room_than_is_left() -> None:
+    """Beyond, it is not run, and has an error for a reply; what was applied stays so."""
+    server = RespServer(max_reply_bytes=700, max_key_bytes=700)
+    connection = queued(server, (b"INCR", b"n"), *[(b"CLIENT", b"HELP")] * 2, *[(b"CLIENT", b"TRACKINGINFO")] * 12)
+    assert ask(connection, b"CLIENT", b"SETNAME", b"me") == QUEUED
+    reply = ask(connection, b"EXEC")
+    assert isinstance(reply, Typed)
+    assert ask(connection, b"EXISTS", b"n") == 0  # the first of it is part of the queue, which is refused as a whole
+    connection = queued(server, (b"INCR", b"n"), *[(b"CLIENT", b"TRACKINGINFO")] * 12, (b"CLIENT", b"SETNAME", b"me"))
+    reply = ask(connection, b"EXEC")
+    assert isinstance(reply, list)
+    assert reply[0] == 1
+    errors = [isinstance(one, Typed) and one.kind == "-" for one in reply]
+    assert errors == sorted(errors)
+    assert 1 < sum(errors) < len(errors) - 1
+    assert ask(connection, b"CLIENT", b"GETNAME") == NULL
+
+
+def test_what_is_run_behind_a_queue_is_not_run_if_that_is_not_applied() -> None:
+    """As when something watched has changed."""
+    server = RespServer()
+    connection, other = server.connect(), server.connect()
+    assert ask(connection, b"WATCH", b"w") == OK
+    assert ask(other, b"SET", b"w", b"") == OK
+    assert ask(connection, b"MULTI") == OK
+    assert ask(connection, b"CLIENT", b"SETNAME", b"me") == QUEUED
+    assert ask(connection, b"HELLO", b"3", b"SETNAME", b"me") == QUEUED
+    assert ask(connection, b"EXEC") == NULL_ARRAY
+    assert ask(connection, b"CLIENT", b"GETNAME") == NULL
+
+
+def test_a_queue_that_is_run_again_begins_in_the_version_it_began_in() -> None:
+    """Whatever version a HELLO in it chose the first time."""
+    server = RespServer(max_tick_requests=SHARE)
+    commands = [(b"GET", b"no"), (b"HELLO", b"3"), (b"GET", b"no"), *[(b"INCR", b"n")] * SHARE]
+    connection, other = queued(server, *commands), server.connect()
+    begun(connection, b"EXEC")
+    assert ask(other, b"INCRBY", b"n", b"100") == 100
+    reply = answer(connection)
+    assert isinstance(reply, list)
+    assert (reply[0], reply[2]) == (NULL, Typed("_", None))
+    assert reply[3:] == list(range(101, 101 + SHARE))
+    assert ask(connection, b"GET", b"no") == Typed("_", None)
+    server.assert_nothing_is_left()

@@ -1,0 +1,361 @@
+"""The sqlite engine on real files: what lasts, what is folded, what is refused, and how it fails."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from kvs.adapters.storage.journaled import JournaledStorage
+from kvs.adapters.storage.sqlite.compaction import PORTIONS, Folding
+from kvs.adapters.storage.sqlite.file import NAME, connect, open_database
+from kvs.adapters.storage.sqlite.journal import JournalError, SqliteJournal
+from kvs.bootstrap import open_storage
+from kvs.config import ConfigError, Given, Settings
+from kvs.domain.transaction import CommitRequest
+from kvs.domain.values import TOMBSTONE
+from kvs.engine import StorageOpenError
+from kvs.logs import make_logger
+from kvs.ports.storage import Storage
+
+LOG = make_logger("critical", "json")
+SMALL_JOURNAL = {"max_journal_bytes": Given(1 << 20, "test")}
+MISUSED = "table folded|no such table|damaged|missing|old|begins|order|not a database"
+
+Contents = dict[bytes, bytes]
+
+
+def opened(directory: Path, options: dict[str, Given] | None = None) -> AbstractContextManager[Storage]:
+    """Open the engine."""
+    return open_storage(Settings(storage="sqlite", data_dir=str(directory)), options or {}, LOG)
+
+
+def contents(storage: Storage) -> Contents:
+    """Return everything that is stored."""
+    found = {key: storage.get(key) for key in storage.scan(b"", b"", 1 << 30)}
+    assert storage.count(b"") == len(found)
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def stored(directory: Path) -> Contents:
+    """Return what an engine that is opened there holds."""
+    with opened(directory) as storage:
+        return contents(storage)
+
+
+@contextmanager
+def database(directory: Path) -> Iterator[sqlite3.Connection]:
+    """Open the file as the sqlite3 tool does."""
+    with closing(sqlite3.connect(directory / NAME, isolation_level=None)) as connection:
+        yield connection
+
+
+def scribble(storage: Storage, random: Random, steps: int, value_bytes: int = 40) -> None:
+    """Put, delete and commit; keys come and go."""
+    for step in range(steps):
+        key = b"key%d" % random.randrange(steps // 2)
+        if step % 3:
+            storage.put(key, random.randbytes(random.randrange(value_bytes)))
+        elif step % 2:
+            storage.delete(key)
+        else:
+            storage.commit(CommitRequest((), {key: TOMBSTONE, key + b"x": b"", b"absent": TOMBSTONE}))
+        if step % 10 == 0:
+            storage.sync()
+    storage.sync()
+
+
+# What lasts.
+
+
+def test_what_was_synced_is_there_again(tmp_path: Path) -> None:
+    """Puts, deletes and commits, however often it is opened; what was never synced is not."""
+    with opened(tmp_path) as storage:
+        scribble(storage, Random(1), 1000)
+        expected = contents(storage)
+        storage.put(b"never synced", b"")
+    assert stored(tmp_path) == expected
+    with opened(tmp_path) as storage:
+        scribble(storage, Random(2), 1000)
+        expected = contents(storage)
+    assert stored(tmp_path) == expected
+
+
+def test_the_limit_on_data_counts_what_was_there_before(tmp_path: Path) -> None:
+    """And applies to growth only: what was accepted once is served."""
+    with opened(tmp_path) as storage:
+        storage.put(b"k", b"v" * 1000)
+        storage.sync()
+    settings = Settings(storage="sqlite", data_dir=str(tmp_path), max_data_bytes=500)
+    with open_storage(settings, {}, LOG) as storage:
+        assert storage.get(b"k") == b"v" * 1000
+        with pytest.raises(Exception, match="max_data_bytes"):
+            storage.put(b"n", b"")
+        assert storage.delete(b"k")
+        storage.put(b"n", b"")
+
+
+@pytest.mark.parametrize("durability", ["full", "normal", "off"])
+def test_the_file_is_as_durable_as_was_asked(tmp_path: Path, durability: str) -> None:
+    """SQLite is told so; in every case what was synced outlives the process."""
+    with opened(tmp_path, {"durability": Given(durability, "test")}) as storage:
+        storage.put(b"k", b"v")
+        storage.sync()
+        assert isinstance(storage, JournaledStorage)
+    with closing(connect(tmp_path / NAME, durability)) as connection:  # type: ignore[arg-type]  # parametrized
+        level = {"off": 0, "normal": 1, "full": 2}[durability]
+        assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert stored(tmp_path) == {b"k": b"v"}
+
+
+def test_the_file_can_be_read_by_the_sqlite3_tool_while_it_is_served(tmp_path: Path) -> None:
+    """View ``data`` has what was committed, folded or not."""
+    with opened(tmp_path, SMALL_JOURNAL) as storage:
+        scribble(storage, Random(3), 3000, 400)
+        with database(tmp_path) as connection:
+            assert dict(connection.execute("SELECT key, value FROM data")) == contents(storage)
+
+
+# Folding.
+
+
+@contextmanager
+def folding_by_hand(directory: Path, max_journal_bytes: int = 1 << 20) -> Iterator[tuple[SqliteJournal, Folding]]:
+    """Open a database whose folding runs when a test says so."""
+    path = directory / NAME
+    with closing(open_database(path, "full")) as connection, closing(connect(path, "full")) as background:
+        journal = SqliteJournal(connection, path, last_seq=0, rows=0, row_bytes=0, max_bytes=max_journal_bytes)
+        yield journal, Folding(background, path, journal, "full", max_journal_bytes, LOG)
+
+
+def rows_of(random: Random, count: int, keys: int) -> list[tuple[bytes, bytes | None]]:
+    """Return puts and deletes of some keys."""
+    return [
+        (b"key%d" % random.randrange(keys), None if random.random() < 0.3 else random.randbytes(random.randrange(300)))
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("keys", [1, 50, 100_000])
+def test_folding_changes_where_the_data_are_and_not_what_they_are(tmp_path: Path, keys: int) -> None:
+    """After any number of portions, entries and what is left of the journal tell the same as all of the journal."""
+    random = Random(keys)
+    expected: Contents = {}
+    with folding_by_hand(tmp_path) as (journal, folding):
+        for _ in range(6):
+            batch = rows_of(random, 700, keys)
+            journal.append(batch)
+            for key, value in batch:
+                expected.pop(key, None) if value is None else expected.update({key: value})
+            folding.fold()
+            with database(tmp_path) as connection:
+                assert dict(connection.execute("SELECT key, value FROM data")) == expected
+        assert 0 < journal.waiting_rows < 6 * 700
+        while journal.waiting_rows:
+            folding.fold()
+        assert journal.waiting_bytes == 0
+        with database(tmp_path) as connection:
+            assert dict(connection.execute("SELECT key, value FROM entries")) == expected
+            assert connection.execute("SELECT count(*) FROM journal").fetchone() == (0,)
+    assert stored(tmp_path) == expected
+
+
+def test_rows_are_numbered_on_when_all_have_been_folded(tmp_path: Path) -> None:
+    """The journal is empty, and the next row is not the first: else a lost journal could not be told from none."""
+    with folding_by_hand(tmp_path) as (journal, folding):
+        journal.append([(b"k", b"1"), (b"k", b"2")])
+        folding.fold()
+    with opened(tmp_path) as storage:
+        storage.put(b"k", b"3")
+        storage.sync()
+        with database(tmp_path) as connection:
+            assert connection.execute("SELECT seq FROM journal").fetchall() == [(3,)]
+    assert stored(tmp_path) == {b"k": b"3"}
+
+
+def test_the_log_is_started_anew_and_does_not_grow_on(tmp_path: Path) -> None:
+    """However much is written, with a checkpoint now and then the write-ahead log keeps its size."""
+    log = tmp_path / (NAME + "-wal")
+    sizes = []
+    with folding_by_hand(tmp_path, max_journal_bytes=1 << 22) as (journal, folding):
+        for _ in range(8):
+            for _ in range(10):
+                journal.append(rows_of(Random(1), 200, 1000))
+            while journal.waiting_bytes >= (1 << 22) // PORTIONS:
+                folding.fold()
+            folding.checkpoint()
+            sizes.append(log.stat().st_size)
+    assert max(sizes) < 2 * sizes[2]
+
+
+def test_a_reader_of_the_log_delays_nobody(tmp_path: Path) -> None:
+    """A backup may read for long: folding and checkpoints go on, and the log is started anew when it has ended."""
+    with folding_by_hand(tmp_path) as (journal, folding), database(tmp_path) as reader:
+        journal.append([(b"k", b"1")])
+        reader.execute("BEGIN")
+        before = reader.execute("SELECT * FROM data").fetchall()
+        for _ in range(20):
+            journal.append(rows_of(Random(2), 200, 1000))
+            folding.fold()
+            folding.checkpoint()
+        assert reader.execute("SELECT * FROM data").fetchall() == before
+
+
+def test_writes_wait_for_the_folding_when_too_much_waits_to_be_folded(tmp_path: Path) -> None:
+    """Many times as much as the journal may hold goes through, and it never holds more than that and one batch."""
+    value = b"v" * 10_000
+    with opened(tmp_path, SMALL_JOURNAL) as storage:
+        for number in range(800):
+            storage.put(b"%d" % number, value)
+            storage.sync()
+            assert storage.stats()["journal_bytes"] <= (1 << 20) + 11_000
+    assert stored(tmp_path) == {b"%d" % number: value for number in range(800)}
+
+
+# How it fails.
+
+
+def test_a_commit_that_cannot_be_written_is_the_last(tmp_path: Path) -> None:
+    """The disk is full: sync raises, and from then on always; what was synced before is there again."""
+    with opened(tmp_path) as storage:
+        storage.put(b"before", b"1")
+        storage.sync()
+        assert isinstance(storage, JournaledStorage)
+        _connection(storage).execute("PRAGMA max_page_count = 1")  # no page more than there are
+        storage.put(b"too much", b"v" * 100_000)
+        for _ in range(2):
+            with pytest.raises(JournalError, match=f"{NAME}: cannot be written: .*full.*SQLITE_FULL"):
+                storage.sync()
+        storage.put(b"after", b"1")
+        with pytest.raises(JournalError):
+            storage.sync()
+    assert stored(tmp_path) == {b"before": b"1"}
+
+
+def _connection(storage: JournaledStorage) -> sqlite3.Connection:
+    journal = storage._journal
+    assert isinstance(journal, SqliteJournal)
+    return journal._connection
+
+
+def test_a_failure_in_the_background_fails_the_next_sync(tmp_path: Path) -> None:
+    """Even one that has nothing to write, for reads are told of as well."""
+    with folding_by_hand(tmp_path) as (journal, folding):
+        journal.append([(b"%d" % number, b"v" * 1000) for number in range(200)])
+        with database(tmp_path) as connection:
+            connection.execute("ALTER TABLE entries RENAME TO elsewhere")
+        folding.start()
+        folding._thread.join()
+        with pytest.raises(JournalError, match="no such table"):
+            journal.check()
+
+
+# What is refused.
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    """A second opener is told who has it; the lock goes with its holder, and is no obstacle afterwards."""
+    code = (
+        "import sys; from tests.unit.storage.sqlite.test_engine import *\n"
+        "with opened(Path(sys.argv[1])): print('open', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"open\n"
+        with pytest.raises(StorageOpenError, match=f"data_dir: {tmp_path} is in use by process {other.pid}"):
+            stored(tmp_path)
+        other.kill()
+        other.wait()
+    assert stored(tmp_path) == {}
+
+
+def test_a_directory_is_needed_and_made(tmp_path: Path) -> None:
+    """With its parents, for this user alone; what is no directory is refused."""
+    with pytest.raises(ConfigError, match=r"data_dir: .*--data-dir"), open_storage(Settings(storage="sqlite"), {}, LOG):
+        pass
+    assert stored(tmp_path / "a" / "b") == {}
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageOpenError, match=f"data_dir: cannot use {tmp_path}/file"):
+        stored(tmp_path / "file")
+
+
+def test_values_that_sqlite_cannot_store_are_refused_at_the_start(tmp_path: Path) -> None:
+    """Not when the first one comes."""
+    settings = Settings(storage="sqlite", data_dir=str(tmp_path), max_value_bytes=1 << 30)
+    with pytest.raises(ConfigError, match=r"max_value_bytes: .* no more than 9999"), open_storage(settings, {}, LOG):
+        pass
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE entries SET value = x'00' WHERE key = CAST('key1' AS BLOB)",
+        "UPDATE entries SET value = CAST(value AS TEXT) WHERE key = CAST('key1' AS BLOB)",
+        "DELETE FROM entries WHERE key = CAST('key1' AS BLOB)",
+        "INSERT INTO entries SELECT x'00', value, checksum FROM entries LIMIT 1",
+        "DELETE FROM entries",
+        "UPDATE journal SET value = NULL WHERE seq = (SELECT max(seq) FROM journal)",
+        "UPDATE journal SET checksum = checksum + 1 WHERE seq = (SELECT min(seq) FROM journal)",
+        "DELETE FROM journal WHERE seq = (SELECT min(seq) FROM journal) + 1",
+        "DELETE FROM journal WHERE seq < (SELECT max(seq) FROM journal)",
+        "DELETE FROM folded",
+        "INSERT INTO folded VALUES (0, 0, 0)",
+        "UPDATE folded SET entries = entries + 1",
+        "UPDATE folded SET checksums = 'x'",
+        "UPDATE folded SET through_seq = through_seq - 9",
+        "DROP TABLE folded",
+        "DROP TABLE journal",
+        "PRAGMA application_id = 1",
+    ],
+)
+def test_what_is_not_as_it_was_written_is_refused(tmp_path: Path, statement: str) -> None:
+    """A row that is damaged, missing, too many or old: the file is named, nothing is served, and nothing changed."""
+    with folding_by_hand(tmp_path) as (journal, folding):
+        journal.append([(b"key%d" % number, b"%d" % number) for number in range(20)])
+        folding.fold()
+        journal.append([(b"more%d" % number, b"%d" % number) for number in range(20)])
+    assert len(stored(tmp_path)) == 40
+    with database(tmp_path) as connection:
+        connection.execute(statement)
+    before = (tmp_path / NAME).read_bytes()
+    with pytest.raises(StorageOpenError, match=f"{NAME}: .*({MISUSED})"):
+        stored(tmp_path)
+    assert (tmp_path / NAME).read_bytes() == before
+
+
+def create_foreign_database(path: Path) -> None:
+    """Create the database of another program."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (x)")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (lambda path: path.write_bytes(b"no database, but long enough to be looked at as one" * 100), "not a database"),
+        (lambda path: path.mkdir(), "unable to open"),
+        (create_foreign_database, "not a database of kvs"),
+    ],
+)
+def test_what_is_no_database_of_ours_is_refused(tmp_path: Path, prepare: Callable[[Path], object], reason: str) -> None:
+    """And left alone."""
+    prepare(tmp_path / NAME)
+    with pytest.raises(StorageOpenError, match=f"{NAME}: cannot be opened: .*{reason}"):
+        stored(tmp_path)
+
+
+def test_a_format_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    """A later version may have written it."""
+    stored(tmp_path)
+    with database(tmp_path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StorageOpenError, match="has format 99; this version of kvs knows format 1"):
+        stored(tmp_path)
