@@ -16,11 +16,13 @@ from setuptools import setup
 HOT_MODULES = [
     "domain/updates",
     "domain/errors",
+    "domain/commit",
     "adapters/inbound/resp/glob",
     "domain/transaction",
     "domain/values",
     "ports/session",
     "ports/storage",
+    "ports/autocommit",
     "application/answers",
     "application/memory_budget",
     "application/listing",

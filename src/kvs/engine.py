@@ -1,6 +1,6 @@
 """What a storage engine says of itself, so that it can be chosen by name.
 
-A package offers an engine by an entry point of the group ``kvs.storage`` that names an :class:`Engine`;
+A package offers an engine by an entry point of the group ``kvs.storage`` that names an :class:`EngineSpec`;
 ``docs/engines.md`` walks through one. The port that the engine itself implements is :mod:`kvs.ports.storage`.
 """
 
@@ -24,7 +24,7 @@ class NoOptions(msgspec.Struct, frozen=True):
     """The options of an engine that has none."""
 
 
-class Engine(msgspec.Struct, frozen=True, kw_only=True):
+class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """An engine that can be chosen by name.
 
     Attributes:

@@ -9,7 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.config import ConfigError, Settings
-from kvs.engine import Engine, NoOptions
+from kvs.engine import EngineSpec, NoOptions
 from kvs.ports.storage import Storage
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _memory(settings: Settings, _options: NoOptions, _log: FilteringBoundLogger)
         storage.close()
 
 
-MEMORY: Final = Engine(summary="Everything in memory, nothing on disk; the fastest.", open=_memory)
+MEMORY: Final = EngineSpec(summary="Everything in memory, nothing on disk; the fastest.", open=_memory)
 
 
 def names() -> list[str]:
@@ -39,7 +39,7 @@ def names() -> list[str]:
     return [*BUILT_IN, *sorted(_installed().keys() - BUILT_IN.keys())]
 
 
-def find(name: str) -> Engine:
+def find(name: str) -> EngineSpec:
     """Return the engine of a name; only the one that is asked for is imported.
 
     Raises:
@@ -71,7 +71,7 @@ def find(name: str) -> Engine:
             ) from None
         except (ImportError, AttributeError) as error:
             raise ConfigError(f"storage: engine {name!r} of package {package} cannot be imported: {error}") from None
-    if not isinstance(engine, Engine):
+    if not isinstance(engine, EngineSpec):
         raise ConfigError(f"storage: engine {name!r} is a {type(engine).__name__}, not a kvs.engine.Engine")
     return engine
 

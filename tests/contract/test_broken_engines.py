@@ -141,7 +141,7 @@ def test_the_state_machine_finds_a_broken_engine(engine: type[NaiveStorage]) -> 
         changes.TakesADeleteOfAnAbsentKeyForAChange,
         changes.ValidatesWhatIsWritten,
         changes.OverlooksPhantoms,
-        changes.TakesOverwritingForAChangeOfThePrefix,
+        changes.TakesOverwritingForAChangeOfTheRange,
     ],
 )
 def test_the_random_walk_finds_a_broken_engine(engine: type[NaiveStorage]) -> None:

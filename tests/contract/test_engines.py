@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.adapters.storage.sqlite.engine import SQLITE
-from kvs.domain.values import Key, Pending
+from kvs.domain.values import Key, Write
 from kvs.ports.storage import Storage
 from kvs.testing import DurableStorageContract, StorageContract, open_engine
 from tests.support.naive_storage import LockedStorage, NaiveStorage
@@ -21,7 +21,7 @@ class TestMemoryWithALimit(StorageContract):
     def open_storage(self) -> AbstractContextManager[Storage]:
         return closing(MemoryStorage(1 << 20, 1 << 40))
 
-    def refused_writes(self) -> Mapping[Key, Pending]:
+    def refused_writes(self) -> Mapping[Key, Write]:
         return {b"k": b"v" * (1 << 19), b"l": b"v" * (1 << 19)}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from kvs.adapters.storage.memory.storage import MemoryStorage
-from kvs.domain.transaction import CommitRequest, Conflict, Validation
+from kvs.domain.commit import CommitRequest, Conflict, ReadSet
 from tests.documents.conversations import Step, conversation, is_conversation
 from tests.documents.markdown import BLOCKS, ROOT, Block
 from tests.documents.shell import Shell
@@ -78,7 +78,7 @@ def check_history(block: Block, _: Shell) -> None:
             snapshots[commit] = storage.snapshot()
     for commit, value in seen.items():
         assert snapshots[commit].get(b"a") == value.encode(), f"{block.where}: the snapshot at commit {commit}"
-    answer = storage.commit(CommitRequest((Validation(snapshots[min(seen)], [b"a"], []),), {b"b": b""}))
+    answer = storage.commit(CommitRequest((ReadSet(snapshots[min(seen)], [b"a"], []),), {b"b": b""}))
     assert isinstance(answer, Conflict), f"{block.where}: no conflict for the snapshot at {min(seen)}"
 
 

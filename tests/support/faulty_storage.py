@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from kvs.application.session import EngineSession
+from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.errors import KvsError
-from kvs.domain.transaction import CommitRequest, Committed, Conflict
-from kvs.domain.updates import Change, Updated
+from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key, Value
 from kvs.ports.storage import Snapshot
 from tests.support.naive_storage import NaiveStorage
@@ -95,9 +95,9 @@ class FaultyStorage(NaiveStorage):
         """See :class:`kvs.ports.storage.Storage`."""
         return self.faults["delete"]() if "delete" in self.faults else super().delete(key)
 
-    def update(self, key: Key, change: Change) -> Updated:
+    def update(self, key: Key, update: Update) -> Updated:
         """See :class:`kvs.ports.storage.Storage`."""
-        return self.faults["update"]() if "update" in self.faults else super().update(key, change)
+        return self.faults["update"]() if "update" in self.faults else super().update(key, update)
 
     def clear(self) -> None:
         """See :class:`kvs.ports.storage.Storage`."""
@@ -122,10 +122,10 @@ class FaultyStorage(NaiveStorage):
 
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         """See :class:`kvs.ports.storage.Storage`."""
-        for validation in request.validations:
-            snapshot = validation.snapshot
+        for reads in request.reads:
+            snapshot = reads.snapshot
             assert isinstance(snapshot, FaultySnapshot)
-            validation.snapshot = snapshot.inner
+            reads.snapshot = snapshot.inner
         return self.faults["commit"]() if "commit" in self.faults else super().commit(request)
 
     def stats(self) -> Mapping[str, int]:

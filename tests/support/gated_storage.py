@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from kvs.domain.transaction import CommitRequest, Committed, Conflict, Validation
+from kvs.domain.commit import CommitRequest, Committed, Conflict, ReadSet
 from kvs.domain.values import Key, Value
 from kvs.ports.storage import Snapshot, Storage
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
@@ -145,13 +145,13 @@ class GatedStorage(Storage):
 
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         """See the port."""
-        validations = []
-        for validation in request.validations:
-            snapshot = validation.snapshot
+        inner = []
+        for reads in request.reads:
+            snapshot = reads.snapshot
             assert isinstance(snapshot, GatedSnapshot)
-            validations.append(Validation(snapshot.inner, validation.keys, validation.prefixes))
+            inner.append(ReadSet(snapshot.inner, reads.keys, reads.ranges))
         with self.gate.passed("commit"):
-            return self.inner.commit(CommitRequest(tuple(validations), request.writes))
+            return self.inner.commit(CommitRequest(tuple(inner), request.writes, request.clears))
 
     def sync(self) -> None:
         """See the port. Nobody has to call it."""

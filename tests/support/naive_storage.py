@@ -4,20 +4,19 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from threading import RLock
 
-from kvs.domain.transaction import (
-    COMMITTED,
-    MAX_CONFLICTS_NAMED,
-    CommitRequest,
-    Committed,
-    Conflict,
-)
-from kvs.domain.values import Key, Pending, Value
+from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, KeyRange
+from kvs.domain.values import Key, Value, Write
 from kvs.ports.storage import Snapshot, Storage
 
 
 def under(keys: Iterable[Key], prefix: Key) -> list[Key]:
     """Return the keys that begin with a prefix, in byte order."""
     return sorted(key for key in keys if key.startswith(prefix))
+
+
+def within(keys: Iterable[Key], wanted: KeyRange) -> list[Key]:
+    """Return the keys in a range, in byte order."""
+    return sorted(key for key in keys if wanted.holds(key))
 
 
 class NaiveSnapshot(Snapshot):
@@ -49,6 +48,7 @@ class NaiveStorage(Storage):
     def __init__(self) -> None:
         self._data: dict[Key, Value] = {}
         self._log: list[Key] = []
+        self._version = 0
 
     def get(self, key: Key) -> Value | None:
         """See :class:`kvs.ports.storage.Storage`."""
@@ -81,22 +81,20 @@ class NaiveStorage(Storage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         """See :class:`kvs.ports.storage.Storage`."""
         keys: list[Key] = []
-        prefixes: list[Key] = []
-        for validation in request.validations:
-            snapshot = validation.snapshot
+        ranges: list[KeyRange] = []
+        for reads in request.reads:
+            snapshot = reads.snapshot
             assert isinstance(snapshot, NaiveSnapshot)
             changed = set(self._log[snapshot.log_length :])
-            keys += [key for key in validation.keys if key in changed]
-            prefixes += [
-                prefix for prefix in validation.prefixes if under(self._data, prefix) != under(snapshot.data, prefix)
-            ]
-        if keys or prefixes:
-            return Conflict(tuple(keys[:MAX_CONFLICTS_NAMED]), tuple(prefixes[:MAX_CONFLICTS_NAMED]))
+            keys += [key for key in reads.keys if key in changed]
+            ranges += [each for each in reads.ranges if within(self._data, each) != within(snapshot.data, each)]
+        if keys or ranges:
+            return Conflict(tuple(keys[:MAX_CONFLICTS_NAMED]), tuple(ranges[:MAX_CONFLICTS_NAMED]))
+        if request.clears:
+            for key in list(self._data):
+                self.delete(key)
         self._apply(request.writes)
-        return COMMITTED
-
-    def sync(self) -> None:
-        """See :class:`kvs.ports.storage.Storage`."""
+        return Committed(self._next_version())
 
     def stats(self) -> Mapping[str, int]:
         """See :class:`kvs.ports.storage.Storage`."""
@@ -105,7 +103,11 @@ class NaiveStorage(Storage):
     def close(self) -> None:
         """See :class:`kvs.ports.storage.Storage`."""
 
-    def _apply(self, writes: Mapping[Key, Pending]) -> None:
+    def _next_version(self) -> int:
+        self._version += 1
+        return self._version
+
+    def _apply(self, writes: Mapping[Key, Write]) -> None:
         for key, pending in writes.items():
             if isinstance(pending, bytes):
                 self._data[key] = pending

@@ -7,8 +7,8 @@ from typing import ParamSpec, TypeVar
 from kvs.application.memory_budget import ClientsBudget
 from kvs.application.registry import EngineSessions, SessionLimits
 from kvs.application.session import EngineSession
+from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.errors import UsageError
-from kvs.domain.transaction import CommitRequest, Committed, Conflict
 from kvs.domain.values import Key, Value
 from kvs.logs import make_logger
 from kvs.ports.session import Session, Unfinished

@@ -22,8 +22,8 @@ LOG = make_logger("info", "json")
 def installed(tmp_path: Path) -> Iterator[Path]:
     """Install a distribution with entry points, as far as Python can tell."""
     (tmp_path / "some_engine.py").write_text(
-        "import contextlib\nfrom kvs.engine import Engine\n"
-        "memory = Engine(summary='Some.', open=contextlib.nullcontext)\nfunction = contextlib.nullcontext\n"
+        "import contextlib\nfrom kvs.engine import EngineSpec\n"
+        "memory = EngineSpec(summary='Some.', open=contextlib.nullcontext)\nfunction = contextlib.nullcontext\n"
     )
     info = tmp_path / "some_engine-1.0.dist-info"
     info.mkdir()

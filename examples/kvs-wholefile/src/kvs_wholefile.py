@@ -15,10 +15,10 @@ from msgspec import Meta
 from structlog.typing import FilteringBoundLogger
 
 from kvs.config import ConfigError, Settings
+from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, KeyRange, prefix_range
 from kvs.domain.errors import LimitError
-from kvs.domain.transaction import COMMITTED, MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict
-from kvs.domain.values import TOMBSTONE, Key, Pending, Value
-from kvs.engine import Engine, StorageOpenError
+from kvs.domain.values import TOMBSTONE, Key, Value, Write
+from kvs.engine import EngineSpec, StorageOpenError
 from kvs.ports.storage import Snapshot, Storage
 
 
@@ -35,10 +35,10 @@ class WholeFileSnapshot(Snapshot):
         return self.data.get(key)
 
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        return _under(self.data, prefix, after)[:limit]
+        return [key for key in _within(self.data, prefix_range(prefix)) if key > after][:limit]
 
     def count(self, prefix: Key) -> int:
-        return len(_under(self.data, prefix))
+        return len(_within(self.data, prefix_range(prefix)))
 
     def close(self) -> None:
         self._storage.snapshots.remove(self)
@@ -70,39 +70,27 @@ class WholeFileStorage(Storage):
         if path.exists():
             self.data = msgspec.msgpack.decode(path.read_bytes(), type=dict[bytes, bytes])
 
-    def get(self, key: Key) -> Value | None:
+    def get(self, key: Key) -> Value | None:  # the default would copy everything for it
         return self.data.get(key)
-
-    def put(self, key: Key, value: Value) -> None:
-        self._apply({key: value})
-
-    def delete(self, key: Key) -> bool:
-        present = key in self.data
-        if present:
-            self._apply({key: TOMBSTONE})
-        return present
-
-    def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        return _under(self.data, prefix, after)[:limit]
-
-    def count(self, prefix: Key) -> int:
-        return len(_under(self.data, prefix))
 
     def snapshot(self) -> WholeFileSnapshot:
         return WholeFileSnapshot(self)
 
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         keys: list[Key] = []
-        prefixes: list[Key] = []
-        for validation in request.validations:
-            then = validation.snapshot
+        ranges: list[KeyRange] = []
+        for reads in request.reads:
+            then = reads.snapshot
             assert isinstance(then, WholeFileSnapshot)
-            keys += [key for key in validation.keys if self._changed_at.get(key, 0) > then.commits]
-            prefixes += [p for p in validation.prefixes if _under(self.data, p) != _under(then.data, p)]
-        if keys or prefixes:
-            return Conflict(tuple(keys[:MAX_CONFLICTS_NAMED]), tuple(prefixes[:MAX_CONFLICTS_NAMED]))
-        self._apply(request.writes)
-        return COMMITTED
+            keys += [key for key in reads.keys if self._changed_at.get(key, 0) > then.commits]
+            ranges += [each for each in reads.ranges if _within(self.data, each) != _within(then.data, each)]
+        if keys or ranges:
+            return Conflict(tuple(keys[:MAX_CONFLICTS_NAMED]), tuple(ranges[:MAX_CONFLICTS_NAMED]))
+        if request.clears:
+            self._apply({**dict.fromkeys(self.data, TOMBSTONE), **request.writes})
+        elif request.writes:
+            self._apply(request.writes)
+        return Committed(self.commits)
 
     def sync(self) -> None:
         if self._saved == self.commits:
@@ -127,7 +115,7 @@ class WholeFileStorage(Storage):
         oldest = min((snapshot.commits for snapshot in self.snapshots), default=self.commits)
         self._changed_at = {key: commit for key, commit in self._changed_at.items() if commit > oldest}
 
-    def _apply(self, writes: Mapping[Key, Pending]) -> None:
+    def _apply(self, writes: Mapping[Key, Write]) -> None:
         """Apply writes as one commit, or refuse all of them."""
         keys = len(self.data)
         for key, pending in writes.items():
@@ -144,8 +132,8 @@ class WholeFileStorage(Storage):
                 self._changed_at[key] = self.commits
 
 
-def _under(data: Mapping[Key, Value], prefix: Key, after: Key = b"") -> list[Key]:
-    return sorted(key for key in data if key.startswith(prefix) and key > after)
+def _within(data: Mapping[Key, Value], keys: KeyRange) -> list[Key]:
+    return sorted(key for key in data if keys.holds(key))
 
 
 class WholeFileOptions(msgspec.Struct, frozen=True):
@@ -179,7 +167,7 @@ def locked(directory: Path) -> Iterator[int]:
 
 @contextmanager
 def open_wholefile(settings: Settings, options: WholeFileOptions, log: FilteringBoundLogger) -> Iterator[Storage]:
-    """Take the data directory and read the file in it; see :class:`kvs.engine.Engine`."""
+    """Take the data directory and read the file in it; see :class:`kvs.engine.EngineSpec`."""
     if not settings.data_dir:
         raise ConfigError("data_dir: the wholefile engine needs a directory for its file; give one: --data-dir DIR")
     path = Path(settings.data_dir, options.file_name)
@@ -197,7 +185,7 @@ def open_wholefile(settings: Settings, options: WholeFileOptions, log: Filtering
             storage.close()
 
 
-ENGINE: Final = Engine(
+ENGINE: Final = EngineSpec(
     summary="Everything in one file, written anew at every sync. For small data only.",
     open=open_wholefile,
     options=WholeFileOptions,

@@ -23,9 +23,9 @@ from typing import Any, TypeAlias, TypeVar, cast, final
 
 from kvs.application.memory_budget import ClientsBudget
 from kvs.application.registry import EngineSessions
+from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import KvsError
-from kvs.domain.transaction import Committed, Conflict
-from kvs.domain.updates import Change, Updated
+from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key, Value
 from kvs.ports.session import Session, Unfinished
 
@@ -193,7 +193,7 @@ class WorkerSession(Session):
         """See :class:`kvs.ports.session.Session`."""
         return self._ask(partial(self._inner.count, prefix), at_once=False)
 
-    def update(self, key: Key, change: Change) -> Updated:
+    def update(self, key: Key, change: Update) -> Updated:
         """See :class:`kvs.ports.session.Session`."""
         return self._ask(partial(self._inner.update, key, change), at_once=self._inner.has_pending(key))
 

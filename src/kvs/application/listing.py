@@ -6,15 +6,15 @@ the snapshot is fixed, the map of writes immutable, and the session waits for it
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from heapq import merge
 from itertools import islice
 from typing import Final, TypeVar, final
 
 from kvs.application import answers
-from kvs.domain.values import TOMBSTONE, Key, Pending
-from kvs.ports.session import Session, Unfinished
-from kvs.ports.storage import PAGE_KEYS, Snapshot
+from kvs.domain.values import TOMBSTONE, Key, Value, Write
+from kvs.override import override
+from kvs.ports.session import Unfinished
+from kvs.ports.storage import Snapshot
 
 T = TypeVar("T")
 
@@ -23,6 +23,30 @@ SHARE_WRITES: Final = 2000
 
 SHARE_PAGES: Final = 4
 """Pages of the snapshot read in one go: about 1 ms for pages of 1,000 keys that are all deleted."""
+
+
+@final
+class NoKeys(Snapshot):
+    """A view of nothing: what is left of a snapshot when its transaction has deleted every key."""
+
+    @override
+    def get(self, key: Key) -> Value | None:
+        return None
+
+    @override
+    def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
+        return []
+
+    @override
+    def count(self, prefix: Key) -> int:
+        return 0
+
+    @override
+    def close(self) -> None:
+        pass
+
+
+NO_KEYS: Final = NoKeys()
 
 
 @final
@@ -35,14 +59,14 @@ class Count:
 
     __slots__ = ("_pending", "_prefix", "_snapshot", "_writes", "result")
 
-    def __init__(self, snapshot: Snapshot, writes: Mapping[Key, Pending], prefix: Key) -> None:
+    def __init__(self, snapshot: Snapshot, writes: Mapping[Key, Write], prefix: Key) -> None:
         self._prefix = prefix
         self._writes = writes
         self.result = answers.number(snapshot.count(prefix))
         self._snapshot = snapshot
-        self._pending: Iterator[tuple[Key, Pending]] = iter(writes.items())
+        self._pending: Iterator[tuple[Key, Write]] = iter(writes.items())
 
-    def answers(self, writes: Mapping[Key, Pending], prefix: Key) -> bool:
+    def answers(self, writes: Mapping[Key, Write], prefix: Key) -> bool:
         """Return whether this is what is asked for."""
         return writes is self._writes and prefix == self._prefix
 
@@ -77,19 +101,19 @@ class Page:
         "result",
     )
 
-    def __init__(self, snapshot: Snapshot, writes: Mapping[Key, Pending], prefix: Key, after: Key, limit: int) -> None:
+    def __init__(self, snapshot: Snapshot, writes: Mapping[Key, Write], prefix: Key, after: Key, limit: int) -> None:
         self._prefix = prefix
         self._after = after
         self._limit = limit
         self.result: list[Key] = []
         self._snapshot = snapshot
         self._writes = writes
-        self._pending: Iterator[tuple[Key, Pending]] = iter(writes.items())
+        self._pending: Iterator[tuple[Key, Write]] = iter(writes.items())
         self._added: list[Key] = []  # of the pending writes: the lowest keys with a value, at most `limit`
         self._kept: list[Key] = []  # of the snapshot: the lowest keys without a pending write
         self._from = after
 
-    def answers(self, writes: Mapping[Key, Pending], prefix: Key, after: Key, limit: int) -> bool:
+    def answers(self, writes: Mapping[Key, Write], prefix: Key, after: Key, limit: int) -> bool:
         """Return whether this is what is asked for."""
         return writes is self._writes and (prefix, after, limit) == (self._prefix, self._after, self._limit)
 
@@ -125,14 +149,3 @@ def insist(question: Callable[[], T]) -> T:
             return question()
         except Unfinished:
             continue
-
-
-def every_key(session: Session, prefix: Key) -> Iterator[Key]:
-    """Yield the keys under a prefix, in byte order, without making way for anybody."""
-    after = b""
-    while True:
-        page = insist(partial(session.keys, prefix, after, PAGE_KEYS))
-        yield from page
-        if len(page) < PAGE_KEYS:
-            return
-        after = page[-1]

@@ -15,7 +15,9 @@ from kvs.application.listing import insist
 from kvs.domain.errors import LimitError, UsageError
 from kvs.domain.values import Key, Value
 from kvs.ports.session import Session, Unfinished
-from kvs.ports.storage import PAGE_KEYS
+
+PAGE_KEYS: Final = 1000
+"""Keys listed at a time."""
 
 LOOKED_AT: Final = PAGE_KEYS + 1
 """Keys looked at at a time: one more than is listed at a time, so that one look tells whether there are more."""

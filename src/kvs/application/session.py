@@ -11,10 +11,20 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar, cast, final
 
 from kvs.application import answers
-from kvs.application.listing import Count, Page, every_key
+from kvs.application.listing import NO_KEYS, Count, Page
 from kvs.application.memory_budget import ClientsBudget
 from kvs.application.operations import AtOnce
 from kvs.application.watch import Watches, baseline_bytes
+from kvs.domain.commit import (
+    COMMITTED,
+    MAX_CONFLICTS_NAMED,
+    CommitRequest,
+    Committed,
+    Conflict,
+    ReadSet,
+    page_range,
+    prefix_range,
+)
 from kvs.domain.errors import (
     InternalError,
     KvsError,
@@ -25,20 +35,12 @@ from kvs.domain.errors import (
     TooLargeError,
     UsageError,
 )
-from kvs.domain.transaction import (
-    COMMITTED,
-    IDLE,
-    MAX_CONFLICTS_NAMED,
-    CommitRequest,
-    Committed,
-    Conflict,
-    TransactionStack,
-    Validation,
-)
-from kvs.domain.updates import Change, Updated
+from kvs.domain.transaction import IDLE, TransactionStack
+from kvs.domain.updates import Update, Updated
 from kvs.domain.values import TOMBSTONE, Key, Value
+from kvs.ports.autocommit import MAX_RETRIES, contention_error
 from kvs.ports.session import Session, Totals, Unfinished
-from kvs.ports.storage import MAX_ATTEMPTS, Snapshot, Storage, crowded_out
+from kvs.ports.storage import Snapshot, Storage
 
 if TYPE_CHECKING:
     from kvs.application.registry import EngineSessions
@@ -124,7 +126,7 @@ class EngineSession(Session):
                 value = self._storage.get(key)
                 return value if type(value) is bytes else answers.value(value)
             pending = self._stack.pending(key)
-            if pending is not None:
+            if pending is not None or self._stack.cleared:
                 return pending if isinstance(pending, bytes) else None
             observed = self._grown(self._stack.observe(key))
             value = answers.value(snapshot.get(key))
@@ -153,7 +155,7 @@ class EngineSession(Session):
         stack = self._stack
         stack.check_may_write()
         pending = stack.pending(key)
-        if pending is TOMBSTONE:
+        if pending is TOMBSTONE or (pending is None and stack.cleared):
             return False
         if pending is None:
             stack = stack.observe(key)
@@ -173,7 +175,8 @@ class EngineSession(Session):
         try:
             if snapshot is None:
                 return answers.page(self._storage.scan(prefix, after, limit))
-            observed = self._grown(self._stack.observe_prefix(prefix))
+            if self._stack.cleared:
+                snapshot = NO_KEYS
             job, self._job = self._job, None
             writes = self._stack.writes
             if not (isinstance(job, Page) and job.answers(writes, prefix, after, limit)):
@@ -181,6 +184,8 @@ class EngineSession(Session):
             if not job.advance():
                 self._job = job
             page = job.result
+            low, high = page_range(prefix, after, page, limit)
+            observed = self._stack if self._job is not None else self._grown(self._stack.observe_range(low, high))
         except Exception as error:
             raise self._failed(error) from None
         if self._job is not None:
@@ -194,7 +199,10 @@ class EngineSession(Session):
         try:
             if snapshot is None:
                 return answers.number(self._storage.count(prefix))
-            observed = self._grown(self._stack.observe_prefix(prefix))
+            low, high = prefix_range(prefix)
+            observed = self._grown(self._stack.observe_range(low, high))
+            if self._stack.cleared:
+                snapshot = NO_KEYS
             job, self._job = self._job, None
             writes = self._stack.writes
             if not (isinstance(job, Count) and job.answers(writes, prefix)):
@@ -209,7 +217,7 @@ class EngineSession(Session):
         self._replace(observed)
         return count
 
-    def update(self, key: Key, change: Change) -> Updated:
+    def update(self, key: Key, change: Update) -> Updated:
         """See :class:`kvs.ports.session.Session`."""
         if self._snapshot is None:
             try:
@@ -245,10 +253,9 @@ class EngineSession(Session):
         self._replace(stack)
 
     def clear(self) -> None:
-        """See :class:`kvs.ports.session.Session`. O(number of keys)."""
+        """See :class:`kvs.ports.session.Session`. O(1) in a transaction."""
         if self._snapshot is not None:
-            self._stack.check_may_write()
-            self._in_frame(_delete_all)
+            self._replace(self._stack.clear())
             return
         try:
             self._storage.clear()
@@ -364,7 +371,9 @@ class EngineSession(Session):
         if request is None:
             self._replace(stack)
             return COMMITTED
-        answer = self._commit(request) if request.writes else COMMITTED  # a snapshot is consistent by itself
+        answer = (
+            self._commit(request) if request.writes or request.clears else COMMITTED
+        )  # a snapshot is consistent by itself
         self._end()
         if isinstance(answer, Committed):
             self.totals.committed += 1
@@ -436,20 +445,21 @@ class EngineSession(Session):
         self._replace(merged)
         return answer
 
-    def _alone(self, execution: "_Execution", baselines: tuple[Validation, ...]) -> object:
+    def _alone(self, execution: "_Execution", baselines: tuple[ReadSet, ...]) -> object:
         """Run a unit as a transaction, again and again until nobody came before; or go on with it.
 
         Returns:
             What came out of it, or a conflict: one of the baselines does not hold.
         """
-        while execution.attempts < MAX_ATTEMPTS:
+        while execution.attempts < MAX_RETRIES:
             if self._snapshot is None:
                 self._begin()
             unfinished = False
             try:
                 result = execution.unit(self)
                 stack = self._stack  # by itself, its snapshot is consistent: without writes only the baselines matter
-                request = stack.request(baselines) if stack.writes else CommitRequest(baselines, stack.writes)
+                writes = bool(stack.writes) or stack.cleared
+                request = stack.request(baselines) if writes else CommitRequest(baselines, stack.writes)
                 answer = self._commit(request)
             except Unfinished:
                 unfinished = True
@@ -462,7 +472,7 @@ class EngineSession(Session):
                 return result
             if any(key in baseline.keys for baseline in baselines for key in answer.keys):
                 return answer  # and not one that only what the unit itself has read is to blame for
-        raise crowded_out()
+        raise contention_error()
 
     def _depending(self, execution: "_Execution", watches: Watches) -> object:
         """Run a unit as a transaction that depends on baselines."""
@@ -547,11 +557,11 @@ class EngineSession(Session):
 
     def _commit(self, request: CommitRequest) -> Committed | Conflict:
         try:
-            if not (request.writes or request.validations):
+            if not (request.writes or request.reads or request.clears):
                 return COMMITTED
             answer = self._storage.commit(request)
             if isinstance(answer, Conflict):
-                answers.page([*answer.keys, *answer.prefixes])
+                answers.page([*answer.keys, *(each.low for each in answer.ranges)])
             elif not isinstance(answer, Committed):
                 raise TypeError(f"the engine returned {type(answer).__name__}, not Committed or Conflict")
         except Exception as error:
@@ -606,8 +616,3 @@ class _UnderWay:
     def __init__(self, unit: Callable[[Session], object], *, alone: bool) -> None:
         self.unit = unit
         self.alone = alone
-
-
-def _delete_all(session: Session) -> None:
-    for key in list(every_key(session, b"")):
-        session.delete(key)

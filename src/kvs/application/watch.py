@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final, final
 
-from kvs.domain.transaction import Validation
+from kvs.domain.commit import ReadSet
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, Key
 from kvs.ports.storage import Snapshot
 
@@ -25,7 +25,7 @@ class Watches:
     def __init__(self) -> None:
         self.snapshots: list[Snapshot] = []
         self.held_bytes = 0
-        self._validations: list[Validation] = []
+        self._validations: list[ReadSet] = []
         self._keys: set[Key] | None = None
 
     @property
@@ -44,11 +44,11 @@ class Watches:
         """Watch keys that are new, from a snapshot on; they hold what :func:`baseline_bytes` returns."""
         self.held_bytes += added_bytes
         self.snapshots.append(snapshot)
-        self._validations.append(Validation(snapshot, new, ()))
+        self._validations.append(ReadSet(snapshot, new, ()))
         if self._keys is not None:
             self._keys.update(new)
 
-    def validations(self) -> tuple[Validation, ...]:
+    def validations(self) -> tuple[ReadSet, ...]:
         """Return what must hold for a commit that depends on all of them."""
         return tuple(self._validations)
 

@@ -28,7 +28,7 @@ from kvs.standard_streams import prepare_streams, report
 
 if TYPE_CHECKING:
     from kvs.adapters.storage.sqlite.backup import Soundness
-    from kvs.engine import Engine
+    from kvs.engine import EngineSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -180,7 +180,7 @@ def engines(name: str | None) -> None:
         click.echo(f"  {OPTION_FLAG} {option.name}=..., {option_variable(name, option.name)}, [storage.{name}]")
 
 
-def _traits(engine: "Engine") -> dict[str, str]:
+def _traits(engine: "EngineSpec") -> dict[str, str]:
     traits = {"durable": engine.durable, "shared": engine.shared, "blocking": engine.blocking}
     return {name: "yes" if trait else "no" for name, trait in traits.items()}
 

@@ -1,6 +1,6 @@
 """One tree of errors, each with the stable code that a client program can rely on.
 
-A conflict is not here: it is one of the two answers to a commit (see :class:`kvs.domain.transaction.Conflict`).
+A conflict is not here: it is one of the two answers to a commit (see :class:`kvs.domain.commit.Conflict`).
 
 Unless its description says otherwise, an error leaves the data, the transaction and the connection as they were.
 """

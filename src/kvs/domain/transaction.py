@@ -14,13 +14,15 @@ function       outside a transaction (``IDLE``)     inside, at depth n
 ``nest``       ``NoTransactionError``               depth n + 1, same snapshot
 ``put``        ``NoTransactionError``               depth n, key pending [r]_
 ``delete``     ``NoTransactionError``               depth n, tombstone pending [r]_
+``clear``      ``NoTransactionError``               depth n, nothing pending, ``cleared`` [r]_
 ``observe*``   ``NoTransactionError``               depth n, read set grown [r]_
 ``commit``     ``NoTransactionError``               n > 1: merged into depth n - 1
                                                     n = 1: ``IDLE`` and a ``CommitRequest``
 ``rollback``   ``NoTransactionError``               n > 1: depth n - 1; n = 1: ``IDLE``
 =============  ===================================  =========================================
 
-.. [r] Of a read-only transaction, ``put`` and ``delete`` raise ``UsageError``, and ``observe*`` returns the same stack.
+.. [r] In a read-only transaction, ``put``, ``delete`` and ``clear`` raise ``UsageError``, and ``observe*`` returns the
+   same stack.
 
 *Frames.* A stack holds what its innermost frame sees, and the stack beneath, which is what a ROLLBACK goes back to.
 
@@ -31,8 +33,18 @@ entries it is a plain dict that nobody changes any more (see :func:`_with_entry`
 
 *Reads.* There is one read set for the whole stack, not one per frame: what was read in a frame that was rolled back
 has still been seen by the client, who may have acted on it. What is put into the read set decides the isolation, and
-that is decided here and in the session, never in an engine: the engine only tells whether an observed key or prefix has
-changed since the snapshot.
+that is decided here and in the session, never in an engine: the engine only finds out whether an observed key or range
+has changed since the snapshot.
+
+*Ranges.* A page of keys observes the range that it covers, so the read set has ranges in byte order. Those that touch
+or overlap are merged. There are at most :data:`MAX_RANGES`: beyond that, a new one is merged with its nearer neighbour
+across the gap between them. A key in that gap can then cause a conflict though nobody looked there, but no conflict is
+missed, and validation stays bounded.
+
+*Clear.* Deleting every key is one flag of the frame, a tombstone for the whole range of keys: pending writes are
+dropped, and every later read is answered by a later write or by nothing. Such a read depends on nothing that anybody
+else can change, so it is not observed. The flag belongs to the frame: a ROLLBACK undoes it, and an inner COMMIT hands
+it on with the writes.
 
 *Read-only.* A transaction that was started so has promised not to write, in any of its frames. Who does not write is
 never validated, so it has no read set, and holds the same however much it reads. Its read set says so, and so does that
@@ -50,13 +62,13 @@ Source of the scheme: H. T. Kung and J. T. Robinson, "On Optimistic Methods for 
 follow J. E. B. Moss, "Nested Transactions", 1981, without siblings running side by side.
 """
 
-from collections.abc import Collection, Mapping
 from typing import Final, TypeAlias, TypeVar, final
 
 from immutables import Map
 
+from kvs.domain.commit import CommitRequest, KeyRange, ReadSet
 from kvs.domain.errors import NoTransactionError, UsageError
-from kvs.domain.values import ENTRY_OVERHEAD_BYTES, TOMBSTONE, Key, Pending, Value, entry_bytes
+from kvs.domain.values import ENTRY_OVERHEAD_BYTES, TOMBSTONE, Key, Value, Write, entry_bytes
 
 FRAME_OVERHEAD_BYTES: Final = 256
 """Charged for a frame: its objects and the path of the persistent map it does not share. Measured with ``tracemalloc``
@@ -64,6 +76,12 @@ over 1,000 frames: 210 to 250 B."""
 
 FEW_ENTRIES: Final = 8
 """Most entries of a map that is copied whole for one more."""
+
+MAX_RANGES: Final = 1024
+"""Most ranges in a read set. Each costs the engine two look-ups in its index of keys when it validates."""
+
+RANGE_BYTES: Final = 8
+"""Charged to a frame for each range that was observed before it: the frame beneath keeps its own list of them."""
 
 V = TypeVar("V")
 
@@ -106,95 +124,100 @@ def _with_entry(entries: Entries[V], key: Key, value: V) -> Entries[V]:
     return Map(entries).set(key, value)
 
 
+Ranges: TypeAlias = tuple[KeyRange, ...]
+"""Ranges in byte order that neither touch nor overlap."""
+
+
+def _with_range(ranges: Ranges, new: KeyRange) -> Ranges:
+    """Return the ranges with one more. O(ranges), of which there are at most :data:`MAX_RANGES`."""
+    low, high = new
+    first, end = 0, len(ranges)
+    while first < end:  # find the first that ends where the new one begins, or behind that
+        middle = (first + end) // 2
+        upper = ranges[middle][1]
+        if upper is not None and upper < low:
+            first = middle + 1
+        else:
+            end = middle
+    last = first
+    while last < len(ranges) and (high is None or ranges[last][0] <= high):
+        lower, upper = ranges[last]
+        low = min(low, lower)
+        high = None if high is None or upper is None else max(high, upper)
+        last += 1
+    if last == first and len(ranges) >= MAX_RANGES:
+        if first == len(ranges) or (first > 0 and _is_nearer(ranges[first - 1], new, ranges[first])):
+            first -= 1
+            low = ranges[first][0]
+        else:
+            high = ranges[first][1]
+            last += 1
+    elif last == first + 1 and ranges[first] == (low, high):
+        return ranges
+    return (*ranges[:first], KeyRange(low, high), *ranges[last:])
+
+
+def _is_nearer(before: KeyRange, new: KeyRange, after: KeyRange) -> bool:
+    """Return whether the gap to the range before is the smaller one, as far as common prefixes tell."""
+    left = before[1] or b""  # neither is None: there is a range after each of the two
+    right = new[1] or b""
+    return _common_bytes(left, new[0]) >= _common_bytes(right, after[0])
+
+
+def _common_bytes(one: Key, other: Key) -> int:
+    length = min(len(one), len(other))
+    for at in range(length):
+        if one[at] != other[at]:
+            return at
+    return length
+
+
+def _range_bytes(ranges: Ranges) -> int:
+    size = 0
+    for low, high in ranges:
+        size += ENTRY_OVERHEAD_BYTES + len(low) + (0 if high is None else len(high))
+    return size
+
+
 class NestingError(Exception):
     """Raised when a stack that is already open is started on another snapshot: a mistake in the caller."""
 
 
-class Validation:
-    """What must not have changed since a snapshot, for a commit to succeed.
-
-    Attributes:
-        snapshot: The engine's own snapshot.
-        keys: Keys observed, present or absent.
-        prefixes: Prefixes whose set of keys was observed.
-    """
-
-    __slots__ = ("keys", "prefixes", "snapshot")
-
-    def __init__(self, snapshot: object, keys: Collection[Key], prefixes: Collection[Key]) -> None:
-        self.snapshot = snapshot
-        self.keys = keys
-        self.prefixes = prefixes
-
-
-@final
-class CommitRequest:
-    """What an engine is asked to apply, all of it or nothing.
-
-    Attributes:
-        validations: Each names a snapshot and what was observed in it. A transaction has one; there is room for several
-            because a client may fix a baseline per key.
-        writes: Pending values and tombstones by key. A tombstone for an absent key changes nothing.
-    """
-
-    __slots__ = ("validations", "writes")
-
-    def __init__(self, validations: tuple[Validation, ...], writes: Mapping[Key, Pending]) -> None:
-        self.validations = validations
-        self.writes = writes
-
-
-@final
-class Committed:
-    """The answer to a commit that was applied."""
-
-    __slots__ = ()
-
-
-@final
-class Conflict:
-    """The answer to a commit that was not applied, because something observed has changed since.
-
-    Attributes:
-        keys: Some of the keys that changed, at most :data:`MAX_CONFLICTS_NAMED`.
-        prefixes: Some of the prefixes under which keys appeared or went, likewise bounded.
-    """
-
-    __slots__ = ("keys", "prefixes")
-
-    def __init__(self, keys: tuple[Key, ...], prefixes: tuple[Key, ...]) -> None:
-        self.keys = keys
-        self.prefixes = prefixes
-
-
-COMMITTED: Final = Committed()
-MAX_CONFLICTS_NAMED: Final = 8
-
-_NO_WRITES: Final[dict[Key, Pending]] = {}
+_NO_WRITES: Final[dict[Key, Write]] = {}
 _NO_KEYS: Final[tuple[Key, ...]] = ()
+_NO_RANGES: Final[Ranges] = ()
 
 
 @final
-class _ReadSet(Validation):
-    """What has been observed: what is to be validated, as it grows. Replaced, never changed.
+class _Reads(ReadSet):
+    """What has been observed: the read set of the commit, as it grows. Replaced, never changed.
 
     Attributes:
         key_set: The keys.
-        prefix_set: The prefixes.
+        range_set: The ranges.
         held_bytes: What all of them hold.
-        counts: Whether it can ever be validated: there is a transaction, and it may write. If not, it stays empty.
+        ranges_bytes: What the ranges hold.
+        tracked: Whether it can ever be validated: there is a transaction, and it may write. If not, it stays empty.
     """
 
-    __slots__ = ("counts", "held_bytes", "key_set", "prefix_set")
+    __slots__ = ("held_bytes", "key_set", "range_set", "ranges_bytes", "tracked")
 
     def __init__(
-        self, snapshot: object, key_set: Keys, prefix_set: Keys, held_bytes: int, *, counts: bool = True
+        self,
+        snapshot: object,
+        key_set: Keys,
+        range_set: Ranges,
+        held_bytes: int,
+        ranges_bytes: int,
+        *,
+        tracked: bool = True,
     ) -> None:
-        super().__init__(snapshot, key_set, prefix_set)
+        super().__init__(snapshot, key_set, range_set)
         self.key_set = key_set
-        self.prefix_set = prefix_set
+        self.range_set = range_set
         self.held_bytes = held_bytes
-        self.counts = counts
+        self.ranges_bytes = ranges_bytes
+        self.tracked = tracked
 
 
 @final
@@ -203,6 +226,7 @@ class TransactionStack:
 
     Attributes:
         depth: Number of open frames; 0 when idle.
+        cleared: Whether the innermost frame has deleted every key, so that nothing of the snapshot is to be seen.
         writes: Everything pending, as the innermost frame sees it.
         retained_bytes: What the transaction holds: every frame's writes, shadowed ones included, and the read set.
     """
@@ -213,6 +237,7 @@ class TransactionStack:
         "_own_bytes",
         "_reads",
         "_visible_bytes",
+        "cleared",
         "depth",
         "retained_bytes",
         "writes",
@@ -222,11 +247,12 @@ class TransactionStack:
         self,
         beneath: "TransactionStack | None",
         depth: int,
-        reads: _ReadSet,
-        writes: Entries[Pending],
+        reads: _Reads,
+        writes: Entries[Write],
         own_bytes: int,
         visible_bytes: int,
         frames_bytes: int,
+        cleared: bool,  # noqa: FBT001  # by position, as the others: the compiler calls that faster
     ) -> None:
         """Make a stack.
 
@@ -238,11 +264,13 @@ class TransactionStack:
             own_bytes: Upper bound of what the innermost frame holds beyond the one beneath.
             visible_bytes: Exact size of all the entries in ``writes``.
             frames_bytes: What all the frames hold.
+            cleared: See the class.
         """
         self._beneath = beneath
         self.depth: Final = depth
         self._reads = reads
         self.writes: Final = writes
+        self.cleared: Final = cleared
         self._own_bytes = own_bytes
         self._visible_bytes = visible_bytes
         self._frames_bytes = frames_bytes
@@ -253,7 +281,7 @@ class TransactionStack:
         """The engine's snapshot, opaque here; None when idle."""
         return self._reads.snapshot
 
-    def pending(self, key: Key) -> Pending | None:
+    def pending(self, key: Key) -> Write | None:
         """Return the pending value or tombstone of a key, or None. One probe at any depth."""
         return _entry(self.writes, key)
 
@@ -269,8 +297,8 @@ class TransactionStack:
         """
         if self.depth:
             raise NestingError
-        reads = _ReadSet(snapshot, _NO_KEYS, _NO_KEYS, 0, counts=not read_only)
-        return TransactionStack(None, 1, reads, _NO_WRITES, 0, 0, FRAME_OVERHEAD_BYTES)
+        reads = _Reads(snapshot, _NO_KEYS, _NO_RANGES, 0, 0, tracked=not read_only)
+        return TransactionStack(None, 1, reads, _NO_WRITES, 0, 0, FRAME_OVERHEAD_BYTES, cleared=False)
 
     def nest(self, *, read_only: bool = False) -> "TransactionStack":
         """Push a frame, which is read-only if the one beneath is. O(1).
@@ -284,10 +312,12 @@ class TransactionStack:
                 for they decide whether the writes beneath may be applied.
         """
         self._check_open()
-        if read_only and self._reads.counts:
+        if read_only and self._reads.tracked:
             raise UsageError("START READONLY opens a transaction, and there is one that may write; START nests in it.")
-        frames_bytes = self._frames_bytes + FRAME_OVERHEAD_BYTES
-        return TransactionStack(self, self.depth + 1, self._reads, self.writes, 0, self._visible_bytes, frames_bytes)
+        frames_bytes = self._frames_bytes + FRAME_OVERHEAD_BYTES + RANGE_BYTES * len(self._reads.range_set)
+        return TransactionStack(
+            self, self.depth + 1, self._reads, self.writes, 0, self._visible_bytes, frames_bytes, self.cleared
+        )
 
     def put(self, key: Key, value: Value) -> "TransactionStack":
         """Make a value pending. Reads nothing, so the read set stays as it is. O(log n), flat in depth.
@@ -307,6 +337,17 @@ class TransactionStack:
         """
         return self._write(key, TOMBSTONE)
 
+    def clear(self) -> "TransactionStack":
+        """Delete every key. Reads nothing, and drops what is pending in the innermost frame. O(1).
+
+        Raises:
+            NoTransactionError: There is no transaction.
+            UsageError: It is read-only.
+        """
+        self.check_may_write()
+        frames_bytes = self._frames_bytes - self._own_bytes
+        return TransactionStack(self._beneath, self.depth, self._reads, _NO_WRITES, 0, 0, frames_bytes, cleared=True)
+
     def check_may_write(self) -> None:
         """Raise what a write would raise. For a DEL, which reads before it knows whether there is anything to write.
 
@@ -314,7 +355,7 @@ class TransactionStack:
             NoTransactionError: There is no transaction.
             UsageError: It is read-only.
         """
-        if not self._reads.counts:
+        if not self._reads.tracked:
             self._check_open()
             raise UsageError("START READONLY promised not to write; end this transaction first: COMMIT or ROLLBACK.")
 
@@ -325,30 +366,33 @@ class TransactionStack:
             NoTransactionError: There is no transaction.
         """
         reads = self._reads
-        if not reads.counts:
+        if not reads.tracked:
             self._check_open()
             return self  # read-only: there is nothing to note
-        if key in reads.key_set:
+        if self.cleared or key in reads.key_set:
             return self
         held_bytes = reads.held_bytes + len(key) + ENTRY_OVERHEAD_BYTES
         keys = _with_key(reads.key_set, key)
-        return self._reading(_ReadSet(reads.snapshot, keys, reads.prefix_set, held_bytes))
+        return self._reading(_Reads(reads.snapshot, keys, reads.range_set, held_bytes, reads.ranges_bytes))
 
-    def observe_prefix(self, prefix: Key) -> "TransactionStack":
-        """Put the set of keys under a prefix into the read set, so that a phantom is a conflict.
+    def observe_range(self, low: Key, high: Key | None) -> "TransactionStack":
+        """Put the set of keys in [low, high) into the read set, so that a phantom is a conflict; None: to the end.
 
         Raises:
             NoTransactionError: There is no transaction.
         """
         reads = self._reads
-        if not reads.counts:
+        if not reads.tracked:
             self._check_open()
             return self  # read-only: there is nothing to note
-        if prefix in reads.prefix_set:
+        if self.cleared or (high is not None and high <= low):
             return self
-        held_bytes = reads.held_bytes + len(prefix) + ENTRY_OVERHEAD_BYTES
-        prefixes = _with_key(reads.prefix_set, prefix)
-        return self._reading(_ReadSet(reads.snapshot, reads.key_set, prefixes, held_bytes))
+        ranges = _with_range(reads.range_set, KeyRange(low, high))
+        if ranges is reads.range_set:
+            return self
+        ranges_bytes = _range_bytes(ranges)
+        held_bytes = reads.held_bytes - reads.ranges_bytes + ranges_bytes
+        return self._reading(_Reads(reads.snapshot, reads.key_set, ranges, held_bytes, ranges_bytes))
 
     def commit(self) -> "tuple[TransactionStack, CommitRequest | None]":
         """Merge the innermost frame into its parent, or ask for the outermost to be applied. O(1).
@@ -366,18 +410,25 @@ class TransactionStack:
         own = min(parent._own_bytes + self._own_bytes, self._visible_bytes)
         frames_bytes = parent._frames_bytes - parent._own_bytes + own
         merged = TransactionStack(
-            parent._beneath, parent.depth, self._reads, self.writes, own, self._visible_bytes, frames_bytes
+            parent._beneath,
+            parent.depth,
+            self._reads,
+            self.writes,
+            own,
+            self._visible_bytes,
+            frames_bytes,
+            self.cleared,
         )
         return merged, None
 
-    def request(self, baselines: tuple[Validation, ...] = ()) -> CommitRequest:
-        """Return what an engine is asked to apply if everything is kept. O(baselines).
+    def request(self, watched: tuple[ReadSet, ...] = ()) -> CommitRequest:
+        """Return what an engine is asked to apply if everything is kept. O(watched).
 
         Args:
-            baselines: What is to be validated besides what was read.
+            watched: What is to be validated besides what was read.
         """
-        reads: tuple[Validation, ...] = (self._reads,)
-        return CommitRequest(baselines + reads if baselines else reads, self.writes)
+        reads: tuple[ReadSet, ...] = (self._reads,)
+        return CommitRequest(watched + reads if watched else reads, self.writes, self.cleared)
 
     def rollback(self) -> "TransactionStack":
         """Discard the innermost frame; its reads stay in the read set. O(1).
@@ -392,30 +443,41 @@ class TransactionStack:
         if not self.depth:
             raise NoTransactionError("There is no transaction; START opens one.")
 
-    def _reading(self, reads: _ReadSet) -> "TransactionStack":
+    def _reading(self, reads: _Reads) -> "TransactionStack":
         """Return this stack with another read set."""
         return TransactionStack(
-            self._beneath, self.depth, reads, self.writes, self._own_bytes, self._visible_bytes, self._frames_bytes
+            self._beneath,
+            self.depth,
+            reads,
+            self.writes,
+            self._own_bytes,
+            self._visible_bytes,
+            self._frames_bytes,
+            self.cleared,
         )
 
-    def _write(self, key: Key, pending: Pending) -> "TransactionStack":
+    def _write(self, key: Key, write: Write) -> "TransactionStack":
         """Return this stack with one more pending write in its innermost frame."""
         self.check_may_write()
         old = _entry(self.writes, key)
         inherited = None if self._beneath is None else _entry(self._beneath.writes, key)
-        size = entry_bytes(key, pending)
+        size = entry_bytes(key, write)
         own, visible = self._own_bytes, self._visible_bytes + size
         if old is not None:
             old_size = entry_bytes(key, old)
             visible -= old_size
             if old is not inherited:
                 own -= old_size
-        if pending is not inherited:  # the very same object, e.g. an interned b"", costs nothing more
+        if write is not inherited:  # the very same object, e.g. an interned b"", costs nothing more
             own += size
         frames_bytes = self._frames_bytes - self._own_bytes + own
-        writes = _with_entry(self.writes, key, pending)
-        return TransactionStack(self._beneath, self.depth, self._reads, writes, own, visible, frames_bytes)
+        writes = _with_entry(self.writes, key, write)
+        return TransactionStack(
+            self._beneath, self.depth, self._reads, writes, own, visible, frames_bytes, self.cleared
+        )
 
 
-IDLE: Final = TransactionStack(None, 0, _ReadSet(None, _NO_KEYS, _NO_KEYS, 0, counts=False), _NO_WRITES, 0, 0, 0)
+IDLE: Final = TransactionStack(
+    None, 0, _Reads(None, _NO_KEYS, _NO_RANGES, 0, 0, tracked=False), _NO_WRITES, 0, 0, 0, cleared=False
+)
 """No transaction. One shared constant, so that a session outside a transaction holds nothing."""

@@ -1,6 +1,6 @@
 """What can become of one key's value, as functions of the value it has.
 
-A :data:`Change` is given to whoever can read the value and write the next one with nobody in between. It knows nothing
+A :data:`Update` is given to whoever can read the value and write the next one with nobody in between. It knows nothing
 of where that is: an engine, or a transaction. It may be asked more than once, and what it is compares by value. (That
 is what the data classes are for. Each has a constructor written out, since the compiler takes 40 ns for that, and 500
 for the one it would be given.)
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from kvs.domain.errors import TooLargeError, UsageError
-from kvs.domain.values import TOMBSTONE, Pending, Value
+from kvs.domain.values import TOMBSTONE, Value, Write
 
-Change: TypeAlias = Callable[[Value | None], Pending | None]
+Update: TypeAlias = Callable[[Value | None], Write | None]
 """Returns the next value, a tombstone, or None to leave everything as it is, given the value or None if it is absent.
 
 It may raise ``UsageError`` or ``TooLargeError``; nothing is changed then.
@@ -79,7 +79,7 @@ def small_integer(text: bytes) -> int:
     return number
 
 
-def section(value: Value, first: int, last: int) -> Value:
+def byte_range(value: Value, first: int, last: int) -> Value:
     """Return the bytes from one place to another, both included; a negative one is counted from the end."""
     size = len(value)
     if first < 0 and last < 0 and first > last:
@@ -102,8 +102,8 @@ class Replace:
     def __init__(self, value: Value) -> None:
         self.value = value
 
-    def __call__(self, _: Value | None) -> Pending | None:
-        """See :data:`Change`."""
+    def __call__(self, _: Value | None) -> Write | None:
+        """See :data:`Update`."""
         return self.value
 
 
@@ -116,8 +116,8 @@ class PutIfAbsent:
     def __init__(self, value: Value) -> None:
         self.value = value
 
-    def __call__(self, old: Value | None) -> Pending | None:
-        """See :data:`Change`."""
+    def __call__(self, old: Value | None) -> Write | None:
+        """See :data:`Update`."""
         return self.value if old is None else None
 
 
@@ -130,8 +130,8 @@ class PutIfPresent:
     def __init__(self, value: Value) -> None:
         self.value = value
 
-    def __call__(self, old: Value | None) -> Pending | None:
-        """See :data:`Change`."""
+    def __call__(self, old: Value | None) -> Write | None:
+        """See :data:`Update`."""
         return None if old is None else self.value
 
 
@@ -139,8 +139,8 @@ class PutIfPresent:
 class Remove:
     """Delete the key."""
 
-    def __call__(self, old: Value | None) -> Pending | None:
-        """See :data:`Change`."""
+    def __call__(self, old: Value | None) -> Write | None:
+        """See :data:`Update`."""
         return None if old is None else TOMBSTONE
 
 
@@ -155,8 +155,8 @@ class Append:
         self.suffix = suffix
         self.max_bytes = max_bytes
 
-    def __call__(self, old: Value | None) -> Pending | None:
-        """See :data:`Change`. O(length)."""
+    def __call__(self, old: Value | None) -> Write | None:
+        """See :data:`Update`. O(length)."""
         value = self.suffix if old is None else old + self.suffix
         _check_length(len(value), self.max_bytes)
         return value
@@ -175,8 +175,8 @@ class Overwrite:
         self.part = part
         self.max_bytes = max_bytes
 
-    def __call__(self, old: Value | None) -> Pending | None:
-        """See :data:`Change`. O(length)."""
+    def __call__(self, old: Value | None) -> Write | None:
+        """See :data:`Update`. O(length)."""
         if not self.part:
             return None
         end = self.offset + len(self.part)
@@ -196,8 +196,8 @@ class Add:
     def __init__(self, amount: int) -> None:
         self.amount = amount
 
-    def __call__(self, old: Value | None) -> Pending | None:
-        """See :data:`Change`."""
+    def __call__(self, old: Value | None) -> Write | None:
+        """See :data:`Update`."""
         number = (0 if old is None else integer(old)) + self.amount
         if not (-_REGISTER <= number <= _REGISTER or INTEGER_MIN <= number <= INTEGER_MAX):
             raise UsageError("increment or decrement would overflow")
@@ -217,8 +217,8 @@ class AddFloat:
     def __init__(self, amount: bytes) -> None:
         self.amount = amount
 
-    def __call__(self, old: Value | None) -> Pending | None:
-        """See :data:`Change`."""
+    def __call__(self, old: Value | None) -> Write | None:
+        """See :data:`Update`."""
         from kvs.domain.floats import total  # noqa: PLC0415  # of use to few
 
         return total(b"0" if old is None else old, self.amount)

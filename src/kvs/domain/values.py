@@ -1,4 +1,4 @@
-"""What is stored, and what a stored thing is reckoned to cost.
+"""Key and value types, and how their memory is charged.
 
 Keys and values are plain ``bytes``; no key is empty. Every limit on memory in kvs counts an entry the same way, with
 :func:`entry_bytes`, so that the figures of one limit can be compared with those of another.
@@ -20,8 +20,8 @@ class Tombstone(Enum):
 TOMBSTONE: Final = Tombstone.TOMBSTONE
 """A pending delete in a write set; never a stored value."""
 
-Pending: TypeAlias = Value | Tombstone
-"""What a write set holds for a key."""
+Write: TypeAlias = Value | Tombstone
+"""What a write set holds for a key: a value to be stored, or a tombstone."""
 
 ENTRY_OVERHEAD_BYTES: Final = 160
 """Charged for an entry on top of its key and value: two ``bytes`` headers (33 B each, rounded up by the allocator) and
@@ -29,7 +29,7 @@ its share of the map that holds it. Measured with ``tracemalloc`` over 100,000 e
 ordered index, 140 to 190 B in a persistent map."""
 
 
-def entry_bytes(key: Key, value: Pending | None) -> int:
-    """Return what holding this entry is reckoned to cost, in bytes; a tombstone or nothing has no value to hold."""
+def entry_bytes(key: Key, write: Write | None) -> int:
+    """Return what an entry is charged for, in bytes; a tombstone or nothing has no value to hold."""
     size = ENTRY_OVERHEAD_BYTES + len(key)
-    return size + len(value) if isinstance(value, bytes) else size
+    return size + len(write) if isinstance(write, bytes) else size

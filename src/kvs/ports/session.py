@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol, TypeVar, final
 
-from kvs.domain.transaction import Committed, Conflict
-from kvs.domain.updates import Change, Updated
+from kvs.domain.commit import Committed, Conflict
+from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key, Value
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class Session(ABC):
         """Return the number of keys under the prefix."""
 
     @abstractmethod
-    def update(self, key: Key, change: Change) -> Updated:
+    def update(self, key: Key, change: Update) -> Updated:
         """Make a value what a function says that follows it, with nobody in between; return both.
 
         In a transaction that is a read and, unless everything is left as it is, a write.

@@ -4,8 +4,8 @@ import threading
 from collections.abc import Mapping
 from typing import cast
 
-from kvs.domain.transaction import CommitRequest, Committed, Conflict, Validation
-from kvs.domain.updates import Change, Updated
+from kvs.domain.commit import CommitRequest, Committed, Conflict, ReadSet
+from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key, Value
 from kvs.ports.storage import Snapshot, Storage
 
@@ -87,9 +87,9 @@ class CountedStorage(Storage):
         """See :class:`kvs.ports.storage.Storage`."""
         return self.inner.delete(key)
 
-    def update(self, key: Key, change: Change) -> Updated:
+    def update(self, key: Key, update: Update) -> Updated:
         """See :class:`kvs.ports.storage.Storage`."""
-        return self.inner.update(key, change)
+        return self.inner.update(key, update)
 
     def clear(self) -> None:
         """See :class:`kvs.ports.storage.Storage`."""
@@ -114,12 +114,12 @@ class CountedStorage(Storage):
 
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         """See :class:`kvs.ports.storage.Storage`."""
-        validations: list[Validation] = []
-        for validation in request.validations:
-            snapshot = validation.snapshot
+        inner: list[ReadSet] = []
+        for reads in request.reads:
+            snapshot = reads.snapshot
             assert isinstance(snapshot, CountedSnapshot)
-            validations.append(Validation(snapshot._open(), validation.keys, validation.prefixes))
-        return self.inner.commit(CommitRequest(tuple(validations), request.writes))
+            inner.append(ReadSet(snapshot._open(), reads.keys, reads.ranges))
+        return self.inner.commit(CommitRequest(tuple(inner), request.writes, request.clears))
 
     def sync(self) -> None:
         """See :class:`kvs.ports.storage.Storage`."""

@@ -5,12 +5,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from kvs.config import Settings
-from kvs.engine import Engine
+from kvs.engine import EngineSpec
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 
 
-def open_engine(engine: Engine, directory: Path | None = None, **options: object) -> AbstractContextManager[Storage]:
+def open_engine(
+    engine: EngineSpec, directory: Path | None = None, **options: object
+) -> AbstractContextManager[Storage]:
     """Open an engine with default settings.
 
     Args:

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Final
 
-from kvs.domain.transaction import CommitRequest
+from kvs.domain.commit import CommitRequest
 from kvs.domain.updates import Remove, Replace
 from kvs.domain.values import TOMBSTONE, Key, Value
 from kvs.ports.storage import Storage

@@ -3,33 +3,32 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import TypeAlias, cast
 
-from kvs.domain.transaction import CommitRequest, Committed, Conflict, Validation
-from kvs.domain.values import Key, Pending
+from kvs.domain.commit import CommitRequest, Committed, Conflict, KeyRange, ReadSet, prefix_range
+from kvs.domain.values import Key, Write
 from tests.contract.broken_engines.faults import breaks
-from tests.support.naive_storage import NaiveSnapshot, NaiveStorage, under
+from tests.support.naive_storage import NaiveSnapshot, NaiveStorage, within
 
-Observed: TypeAlias = Callable[[Validation], Collection[Key]]
+Keys: TypeAlias = Callable[[ReadSet], Collection[Key]]
+Ranges: TypeAlias = Callable[[ReadSet], Collection[KeyRange]]
 
 
 def observing(
-    request: CommitRequest, keys: Observed = lambda seen: seen.keys, prefixes: Observed = lambda seen: seen.prefixes
+    request: CommitRequest, keys: Keys = lambda seen: seen.keys, ranges: Ranges = lambda seen: seen.ranges
 ) -> CommitRequest:
-    """Return a request as if others than its keys and prefixes had been observed."""
-    validations = tuple(Validation(seen.snapshot, keys(seen), prefixes(seen)) for seen in request.validations)
-    return CommitRequest(validations, request.writes)
+    """Return a request as if others than its keys and ranges had been observed."""
+    reads = tuple(ReadSet(seen.snapshot, keys(seen), ranges(seen)) for seen in request.reads)
+    return CommitRequest(reads, request.writes, request.clears)
 
 
 def observed_in(request: CommitRequest, place: int) -> CommitRequest:
     """Return a request as if everything had been observed in one of its snapshots."""
-    validations = tuple(
-        Validation(request.validations[place].snapshot, seen.keys, seen.prefixes) for seen in request.validations
-    )
-    return CommitRequest(validations, request.writes)
+    reads = tuple(ReadSet(request.reads[place].snapshot, seen.keys, seen.ranges) for seen in request.reads)
+    return CommitRequest(reads, request.writes, request.clears)
 
 
 @breaks("a_put_of_equal_bytes_changes_a_key", "an_update_is_a_change_to_others")
 class TakesEqualBytesForNoChange(NaiveStorage):
-    def _apply(self, writes: Mapping[Key, Pending]) -> None:
+    def _apply(self, writes: Mapping[Key, Write]) -> None:
         super()._apply({key: pending for key, pending in writes.items() if self._data.get(key) != pending})
 
 
@@ -79,17 +78,17 @@ class TakesItsOwnWritesForThoseOfOthers(NaiveStorage):
 )
 class OverlooksPhantoms(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        return super().commit(observing(request, prefixes=lambda _: ()))
+        return super().commit(observing(request, ranges=lambda _: ()))
 
 
 @breaks("a_key_that_comes_or_goes_changes_a_prefix", "a_conflict_names_what_changed_and_nothing_else")
-class OnlyCountsUnderAPrefix(NaiveStorage):
+class OnlyCountsTheKeysOfARange(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        def differing(seen: Validation) -> list[Key]:
-            then = cast("NaiveSnapshot", seen.snapshot)
-            return [prefix for prefix in seen.prefixes if self.count(prefix) != then.count(prefix)]
+        def differing(seen: ReadSet) -> list[KeyRange]:
+            then = cast("NaiveSnapshot", seen.snapshot).data
+            return [each for each in seen.ranges if len(within(self._data, each)) != len(within(then, each))]
 
-        return super().commit(observing(request, prefixes=differing))
+        return super().commit(observing(request, ranges=differing))
 
 
 @breaks(
@@ -102,9 +101,9 @@ class OnlyCountsUnderAPrefix(NaiveStorage):
     "an_update_is_a_change_to_others",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
 )
-class TakesEveryKeyForOneUnderThePrefix(NaiveStorage):
+class TakesEveryKeyForOneOfTheRange(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        return super().commit(observing(request, prefixes=lambda seen: [b"" for _ in seen.prefixes]))
+        return super().commit(observing(request, ranges=lambda seen: [prefix_range(b"") for _ in seen.ranges]))
 
 
 @breaks(
@@ -117,12 +116,12 @@ class TakesEveryKeyForOneUnderThePrefix(NaiveStorage):
     "an_update_is_a_change_to_others",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
 )
-class TakesOverwritingForAChangeOfThePrefix(NaiveStorage):
+class TakesOverwritingForAChangeOfTheRange(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        for seen in request.validations:
+        for seen in request.reads:
             written = self._log[cast("NaiveSnapshot", seen.snapshot).log_length :]
-            if prefixes := tuple(prefix for prefix in seen.prefixes if under(written, prefix)):
-                return Conflict((), prefixes)
+            if ranges := tuple(each for each in seen.ranges if within(written, each)):
+                return Conflict((), ranges)
         return super().commit(request)
 
 
@@ -132,9 +131,9 @@ class TakesOverwritingForAChangeOfThePrefix(NaiveStorage):
     "a_change_since_any_baseline_is_a_conflict",
     "a_request_without_a_snapshot_is_a_blind_one",
 )
-class ChecksTheFirstValidationOnly(NaiveStorage):
+class ChecksTheFirstReadSetOnly(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        return super().commit(CommitRequest((request.validations[0],), request.writes))
+        return super().commit(CommitRequest((request.reads[0],), request.writes, request.clears))
 
 
 @breaks(
@@ -142,9 +141,9 @@ class ChecksTheFirstValidationOnly(NaiveStorage):
     "a_request_without_writes_changes_nothing",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
 )
-class ChecksTheLastValidationOnly(NaiveStorage):
+class ChecksTheLastReadSetOnly(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        return super().commit(CommitRequest(request.validations[-1:], request.writes))
+        return super().commit(CommitRequest(request.reads[-1:], request.writes, request.clears))
 
 
 @breaks(
@@ -170,7 +169,7 @@ class ForgetsWhatChangedBeforeAConflict(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         answer = super().commit(request)
         if isinstance(answer, Conflict):
-            for seen in request.validations:
+            for seen in request.reads:
                 cast("NaiveSnapshot", seen.snapshot).log_length = len(self._log)
         return answer
 
@@ -187,5 +186,5 @@ class NamesAllThatWasObserved(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         answer = super().commit(request)
         if isinstance(answer, Conflict):
-            answer = Conflict(tuple(request.validations[0].keys), tuple(request.validations[0].prefixes))
+            answer = Conflict(tuple(request.reads[0].keys), tuple(request.reads[0].ranges))
         return answer

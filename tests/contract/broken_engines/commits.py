@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
+from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict
 from kvs.domain.errors import LimitError
-from kvs.domain.transaction import COMMITTED, CommitRequest, Committed, Conflict
-from kvs.domain.values import Key, Pending
+from kvs.domain.values import Key, Write
 from tests.contract.broken_engines.faults import breaks
 from tests.support.naive_storage import NaiveStorage
 
@@ -55,7 +55,7 @@ class LosesUpdates(NaiveStorage):
     "write_skew_is_a_conflict",
 )
 class LosesTombstones(NaiveStorage):
-    def _apply(self, writes: Mapping[Key, Pending]) -> None:
+    def _apply(self, writes: Mapping[Key, Write]) -> None:
         super()._apply({key: pending for key, pending in writes.items() if isinstance(pending, bytes)})
 
 
@@ -91,7 +91,7 @@ class TakesWhatWasValidatedForAChange(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         answer = super().commit(request)
         if not request.writes:
-            for seen in request.validations:
+            for seen in request.reads:
                 self._log += seen.keys
         return answer
 
@@ -101,7 +101,7 @@ class LimitedStorage(NaiveStorage):
 
     MAX_VALUE_BYTES = 100_000
 
-    def _apply(self, writes: Mapping[Key, Pending]) -> None:
+    def _apply(self, writes: Mapping[Key, Write]) -> None:
         if any(len(pending) > self.MAX_VALUE_BYTES for pending in writes.values() if isinstance(pending, bytes)):
             raise LimitError("A value is too long.")
         super()._apply(writes)
@@ -113,7 +113,7 @@ class LimitedStorage(NaiveStorage):
     "a_refused_transaction_may_go_on",
 )
 class AppliesWhatComesBeforeItsLimit(LimitedStorage):
-    def _apply(self, writes: Mapping[Key, Pending]) -> None:
+    def _apply(self, writes: Mapping[Key, Write]) -> None:
         for key, pending in writes.items():
             super()._apply({key: pending})
 
@@ -126,6 +126,6 @@ class AppliesWhatComesBeforeItsLimit(LimitedStorage):
     "deleting_an_absent_key_changes_nothing",
 )
 class TakesWhatItRefusesForAChange(LimitedStorage):
-    def _apply(self, writes: Mapping[Key, Pending]) -> None:
+    def _apply(self, writes: Mapping[Key, Write]) -> None:
         self._log += writes
         super()._apply(writes)

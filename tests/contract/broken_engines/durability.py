@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from kvs.domain.transaction import CommitRequest, Committed, Conflict
-from kvs.domain.updates import Change, Updated
+from kvs.domain.commit import CommitRequest, Committed, Conflict
+from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key
 from kvs.engine import StorageOpenError
 from kvs.ports.storage import Storage
@@ -90,7 +90,7 @@ class WritesTheFirstTimeOnly(DurableStorage):
 
 @breaks("updates_last")
 class DoesNotWriteUpdates(DurableStorage):
-    def update(self, key: Key, change: Change) -> Updated:
+    def update(self, key: Key, change: Update) -> Updated:
         updated = super().update(key, change)
         self._saved = self.commits
         return updated

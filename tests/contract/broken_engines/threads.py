@@ -3,7 +3,7 @@
 import threading
 from contextlib import nullcontext
 
-from kvs.domain.updates import Change, Updated
+from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key, Value
 from tests.contract.broken_engines.faults import breaks
 from tests.support.naive_storage import LockedStorage, NaiveSnapshot, NaiveStorage
@@ -26,7 +26,7 @@ class LooksBeforeItLocks(LockedStorage):
 
 @breaks("updates_of_several_threads_all_count")
 class AsksBeforeItLocks(LockedStorage):
-    def update(self, key: Key, change: Change) -> Updated:
+    def update(self, key: Key, change: Update) -> Updated:
         old = self.get(key)
         pending = change(old)
         return super().update(key, lambda _: pending)
@@ -34,7 +34,7 @@ class AsksBeforeItLocks(LockedStorage):
 
 @breaks("a_put_where_there_is_nothing_is_done_by_one_thread_only")
 class LocksWhatIsThereOnly(LockedStorage):
-    def update(self, key: Key, change: Change) -> Updated:
+    def update(self, key: Key, change: Update) -> Updated:
         if self.get(key) is not None:
             return super().update(key, change)
         pending = change(None)

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import cast
 
-from kvs.domain.transaction import CommitRequest, Committed, Conflict
-from kvs.domain.updates import Change, Updated
-from kvs.domain.values import TOMBSTONE, Key, Pending
-from kvs.ports.storage import PAGE_KEYS
+from kvs.domain.commit import CommitRequest, Committed, Conflict
+from kvs.domain.updates import Update, Updated
+from kvs.domain.values import TOMBSTONE, Key, Write
 from tests.contract.broken_engines.commits import LimitedStorage
 from tests.contract.broken_engines.faults import breaks
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
@@ -14,8 +13,8 @@ from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
 
 @breaks("an_update_returns_the_value_before_and_after", "a_conditional_put_depends_on_what_there_is")
 class ReturnsNothingForWhatWasLeft(NaiveStorage):
-    def update(self, key: Key, change: Change) -> Updated:
-        old, pending = self._data.get(key), change(self._data.get(key))
+    def update(self, key: Key, update: Update) -> Updated:
+        old, pending = self._data.get(key), update(self._data.get(key))
         if pending is not None:
             self._apply({key: pending})
         return old, pending if isinstance(pending, bytes) else None
@@ -23,8 +22,8 @@ class ReturnsNothingForWhatWasLeft(NaiveStorage):
 
 @breaks("an_update_stores_what_the_change_says", "an_update_is_a_change_to_others")
 class DeletesWhatBecomesEmpty(NaiveStorage):
-    def update(self, key: Key, change: Change) -> Updated:
-        old, new = super().update(key, change)
+    def update(self, key: Key, update: Update) -> Updated:
+        old, new = super().update(key, update)
         if new == b"":
             self.delete(key)
         return old, new
@@ -32,15 +31,15 @@ class DeletesWhatBecomesEmpty(NaiveStorage):
 
 @breaks("a_conditional_put_depends_on_what_there_is", "an_update_returns_the_value_before_and_after")
 class TellsAChangeOfNoAbsence(NaiveStorage):
-    def update(self, key: Key, change: Change) -> Updated:
-        return super().update(key, lambda old: change(old or b""))
+    def update(self, key: Key, update: Update) -> Updated:
+        return super().update(key, lambda old: update(old or b""))
 
 
 @breaks("what_a_change_raises_comes_out_and_nothing_has_changed")
 class MakesRoomBeforeItAsks(NaiveStorage):
-    def update(self, key: Key, change: Change) -> Updated:
+    def update(self, key: Key, update: Update) -> Updated:
         old = self._data.pop(key, None)
-        pending = change(old)
+        pending = update(old)
         if old is not None:
             self._data[key] = old
         return super().update(key, lambda _: pending)
@@ -48,34 +47,34 @@ class MakesRoomBeforeItAsks(NaiveStorage):
 
 @breaks("what_a_change_raises_comes_out_and_nothing_has_changed")
 class WrapsWhatAChangeRaises(NaiveStorage):
-    def update(self, key: Key, change: Change) -> Updated:
+    def update(self, key: Key, update: Update) -> Updated:
         try:
-            return super().update(key, change)
+            return super().update(key, update)
         except Exception as error:
             raise RuntimeError("the change has failed") from error
 
 
 @breaks("an_update_is_a_change_to_others")
 class UpdatesBehindEverybodysBack(NaiveStorage):
-    def update(self, key: Key, change: Change) -> Updated:
+    def update(self, key: Key, update: Update) -> Updated:
         log_length = len(self._log)
-        updated = super().update(key, change)
+        updated = super().update(key, update)
         del self._log[log_length:]
         return updated
 
 
 @breaks("an_update_that_leaves_everything_as_it_is_is_no_change")
 class WritesWhatWasLeft(NaiveStorage):
-    def update(self, key: Key, change: Change) -> Updated:
-        old, new = super().update(key, change)
+    def update(self, key: Key, update: Update) -> Updated:
+        old, new = super().update(key, update)
         self._apply({key: TOMBSTONE if new is None else new})
         return old, new
 
 
 @breaks("a_refused_update_changes_nothing")
 class NotesAnUpdateBeforeItIsMade(LimitedStorage):
-    def update(self, key: Key, change: Change) -> Updated:
-        pending = change(self._data.get(key))
+    def update(self, key: Key, update: Update) -> Updated:
+        pending = update(self._data.get(key))
         if isinstance(pending, bytes):
             self._log.append(key)
         return super().update(key, lambda _: pending)
@@ -84,7 +83,7 @@ class NotesAnUpdateBeforeItIsMade(LimitedStorage):
 @breaks("a_clear_deletes_every_key", "a_snapshot_shows_what_there_was_before_a_clear")
 class ClearsOnePage(NaiveStorage):
     def clear(self) -> None:
-        for key in self.scan(b"", b"", PAGE_KEYS):
+        for key in self.scan(b"", b"", 1000):
             self.delete(key)
 
 
@@ -101,9 +100,9 @@ class TakesAClearForAChangeOfEverything(NaiveStorage):
         self._log.append(b"")  # no key: it stands for all of them
 
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        for seen in request.validations:
+        for seen in request.reads:
             if b"" in self._log[cast("NaiveSnapshot", seen.snapshot).log_length :]:
-                return Conflict(tuple(seen.keys), tuple(seen.prefixes))
+                return Conflict(tuple(seen.keys), tuple(seen.ranges))
         return super().commit(request)
 
 
@@ -113,7 +112,7 @@ class _CopiesWhatItWrites(NaiveStorage):
     def snapshot(self) -> NaiveSnapshot:
         return NaiveSnapshot(self._data, len(self._log))
 
-    def _apply(self, writes: Mapping[Key, Pending]) -> None:
+    def _apply(self, writes: Mapping[Key, Write]) -> None:
         self._data = dict(self._data)
         super()._apply(writes)
 
@@ -124,9 +123,9 @@ class _CopiesWhatItWrites(NaiveStorage):
 
 @breaks("a_snapshot_shows_no_later_update", "an_update_is_a_change_to_others")
 class UpdatesWhatSnapshotsShow(_CopiesWhatItWrites):
-    def update(self, key: Key, change: Change) -> Updated:
+    def update(self, key: Key, update: Update) -> Updated:
         shown = self._data
-        updated = super().update(key, change)
+        updated = super().update(key, update)
         if shown is not self._data:
             shown.clear()
             shown.update(self._data)

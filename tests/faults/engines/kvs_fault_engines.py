@@ -8,8 +8,8 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.sqlite.engine import SQLITE, SqliteOptions
 from kvs.config import Settings
-from kvs.domain.transaction import CommitRequest, Committed, Conflict
-from kvs.engine import Engine
+from kvs.domain.commit import CommitRequest, Committed, Conflict
+from kvs.engine import EngineSpec
 from kvs.ports.storage import Snapshot, Storage
 
 
@@ -69,4 +69,4 @@ def _late(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
         yield LateStorage(inner)
 
 
-late = Engine(summary="Acknowledges first and syncs then.", open=_late, options=SqliteOptions, durable=True)
+late = EngineSpec(summary="Acknowledges first and syncs then.", open=_late, options=SqliteOptions, durable=True)

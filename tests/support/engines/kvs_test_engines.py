@@ -21,9 +21,9 @@ from msgspec import Meta
 from structlog.typing import FilteringBoundLogger
 
 from kvs.config import ConfigError, Settings
+from kvs.domain.commit import CommitRequest, Committed, Conflict, KeyRange
 from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError
-from kvs.domain.transaction import COMMITTED, CommitRequest, Committed, Conflict
-from kvs.engine import Engine, NoOptions, StorageOpenError
+from kvs.engine import EngineSpec, NoOptions, StorageOpenError
 from kvs.ports.storage import Snapshot, Storage
 
 CONTROL_VARIABLE: Final = "TEST_ENGINE_CONTROL"
@@ -199,20 +199,20 @@ class TestedStorage(Storage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         """See the port."""
         with self.under_way("commit", request.writes) as nonsense, self._lock:
-            for validation in request.validations:
-                snapshot = validation.snapshot
+            for reads in request.reads:
+                snapshot = reads.snapshot
                 if not isinstance(snapshot, TestedSnapshot):
                     raise TypeError
-                keys = tuple(key for key in validation.keys if self._changed_at.get(key, 0) > snapshot.number)
-                prefixes = tuple(
-                    prefix
-                    for prefix in validation.prefixes
-                    if _under(self._data, prefix) != _under(snapshot.data, prefix)
+                keys = tuple(key for key in reads.keys if self._changed_at.get(key, 0) > snapshot.number)
+                ranges = tuple(
+                    each for each in reads.ranges if _within(self._data, each) != _within(snapshot.data, each)
                 )
-                if keys or prefixes:
-                    return Conflict(keys, prefixes)
+                if keys or ranges:
+                    return Conflict(keys, ranges)
+            if request.clears:
+                self._apply(dict.fromkeys(self._data))
             self._apply({key: value if isinstance(value, bytes) else None for key, value in request.writes.items()})
-            return nonsense or COMMITTED
+            return nonsense or Committed(self._number)
 
     def sync(self) -> None:
         """See the port."""
@@ -240,6 +240,10 @@ class TestedStorage(Storage):
 
 def _under(data: Mapping[bytes, bytes], prefix: bytes) -> set[bytes]:
     return {key for key in data if key.startswith(prefix)}
+
+
+def _within(data: Mapping[bytes, bytes], wanted: KeyRange) -> set[bytes]:
+    return {key for key in data if wanted.holds(key)}
 
 
 def _scan(data: Mapping[bytes, bytes], prefix: bytes, after: bytes, limit: int) -> list[bytes]:
@@ -342,10 +346,10 @@ def _load(control: Control, way: str) -> None:
         return
 
 
-watched = Engine(summary="Tells a test of each call.", open=_watched)
-blocking = Engine(summary="The same, as one that blocks.", open=_blocking, blocking=True)
-slow = Engine(summary="Takes its time for each call.", open=_slow, blocking=True)
-picky = Engine(summary="Has options, and opens for nobody.", open=_picky, options=PickyOptions)
-shadowing = Engine(summary="Has taken a built-in name, and must never be opened.", open=_shadowing)
-loading = Engine(summary="Takes its time to be opened.", open=_loading, options=LoadingOptions)
-underived = Engine(summary="Opens what is no engine.", open=_underived)
+watched = EngineSpec(summary="Tells a test of each call.", open=_watched)
+blocking = EngineSpec(summary="The same, as one that blocks.", open=_blocking, blocking=True)
+slow = EngineSpec(summary="Takes its time for each call.", open=_slow, blocking=True)
+picky = EngineSpec(summary="Has options, and opens for nobody.", open=_picky, options=PickyOptions)
+shadowing = EngineSpec(summary="Has taken a built-in name, and must never be opened.", open=_shadowing)
+loading = EngineSpec(summary="Takes its time to be opened.", open=_loading, options=LoadingOptions)
+underived = EngineSpec(summary="Opens what is no engine.", open=_underived)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from kvs.application.session import EngineSession
+from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import InternalError, OutcomeUnknownError, UsageError
-from kvs.domain.transaction import Committed, Conflict
 from kvs.domain.updates import Replace
 from tests.support.faulty_storage import Behaviour, Setting, Use, raising, returning
 from tests.support.sessions import asked

@@ -11,6 +11,7 @@ from time import monotonic
 import pytest
 
 from kvs.application.executor import Task, WorkerSession, WorkerThreads
+from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import (
     InternalError,
     KvsError,
@@ -19,7 +20,6 @@ from kvs.domain.errors import (
     OutcomeUnknownError,
     StorageUnavailableError,
 )
-from kvs.domain.transaction import Committed, Conflict
 from kvs.ports.session import Session, Unfinished
 from tests.support.executor import WorkerBench, worker_bench
 from tests.support.gated_storage import TIMEOUT_S
@@ -125,7 +125,7 @@ def test_answers_are_those_of_the_session_inside(bench: WorkerBench) -> None:
     bench.asked(other, other.put, b"k", b"3")
     conflict = bench.asked(session, session.commit)
     assert isinstance(conflict, Conflict)
-    assert (conflict.keys, conflict.prefixes) == ((b"k",), ())
+    assert (conflict.keys, conflict.ranges) == ((b"k",), ())
     assert session.depth == 0
     bench.asked(session, session.start)
     bench.asked(session, session.delete, b"k")

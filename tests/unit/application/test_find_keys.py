@@ -7,8 +7,8 @@ import pytest
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.application.operations import FindKeys, Found
 from kvs.application.session import EngineSession
+from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import LimitError, StorageUnavailableError
-from kvs.domain.transaction import Committed, Conflict
 from kvs.domain.values import Key
 from kvs.ports.session import Unfinished
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from kvs.application.listing import SHARE_WRITES
 from kvs.application.session import EngineSession
+from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import LimitError, StorageUnavailableError
-from kvs.domain.transaction import Committed, Conflict
 from kvs.domain.values import Key, Value
 from kvs.ports.session import Unfinished
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage

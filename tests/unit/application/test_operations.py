@@ -18,8 +18,9 @@ from kvs.application.operations import (
     Rename,
 )
 from kvs.application.session import EngineSession
+from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import LimitError, UsageError
-from kvs.domain.transaction import FRAME_OVERHEAD_BYTES, Committed, Conflict
+from kvs.domain.transaction import FRAME_OVERHEAD_BYTES
 from kvs.domain.values import Key, Value, entry_bytes
 from kvs.ports.session import Session
 from tests.support.sessions import UNLIMITED, Bench, filled, stored

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from kvs.application.session import EngineSession
+from kvs.domain.commit import CommitRequest, Committed, Conflict, prefix_range
 from kvs.domain.errors import (
     KvsError,
     LimitError,
@@ -14,7 +15,7 @@ from kvs.domain.errors import (
     TimedOutError,
     UsageError,
 )
-from kvs.domain.transaction import FRAME_OVERHEAD_BYTES, CommitRequest, Committed, Conflict
+from kvs.domain.transaction import FRAME_OVERHEAD_BYTES
 from kvs.domain.updates import PutIfPresent, Remove, Replace
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, Key, entry_bytes
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
@@ -34,8 +35,8 @@ GROWING: list[tuple[str, Use, int]] = [
     ("update", lambda session: session.update(b"k", Replace(b"value")), READ + WRITE),
     ("update that leaves things as they are", lambda session: session.update(b"k", PutIfPresent(b"value")), READ),
     ("update that deletes", lambda session: session.update(b"s", Remove()), READ + entry_bytes(b"s", None)),
-    ("keys", lambda session: session.keys(b"k", b"", 10), READ),
-    ("count", lambda session: session.count(b"k"), READ),
+    ("keys", lambda session: session.keys(b"k", b"", 10), READ + 1),
+    ("count", lambda session: session.count(b"k"), READ + 1),
 ]
 growing = pytest.mark.parametrize(("name", "use", "cost"), GROWING, ids=[name for name, _, _ in GROWING])
 
@@ -154,7 +155,7 @@ def test_what_was_read_absent_and_came_is_a_conflict() -> None:
     """GET of an absent key observes that it is absent."""
     conflict = conflicts_after(lambda session: session.get(b"k"), lambda other: other.put(b"k", b""))
     assert conflict is not None
-    assert (conflict.keys, conflict.prefixes) == ((b"k",), ())
+    assert (conflict.keys, conflict.ranges) == ((b"k",), ())
 
 
 def test_deleting_an_absent_key_observes_it() -> None:
@@ -198,7 +199,7 @@ def test_a_listing_observes_its_prefix_even_where_own_writes_answer_it() -> None
 
         conflict = conflicts_after(own, lambda other: other.put(b"k2", b"2"))
         assert conflict is not None
-        assert (conflict.keys, conflict.prefixes) == ((), (b"k",))
+        assert (conflict.keys, conflict.ranges) == ((), (prefix_range(b"k"),))
 
 
 def test_overwriting_a_listed_key_is_no_conflict() -> None:

@@ -8,8 +8,8 @@ from kvs.adapters.inbound.resp.glob import Glob
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.application.operations import FindKeys
 from kvs.application.session import EngineSession
+from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict
 from kvs.domain.errors import StorageUnavailableError, TimedOutError
-from kvs.domain.transaction import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict
 from kvs.domain.values import Key, Value
 from kvs.ports.session import Session, Unfinished
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage

@@ -7,12 +7,13 @@ import pytest
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.application.operations import DeleteMany, GetMany, PutManyIfAbsent, RandomKey
 from kvs.application.session import EngineSession
+from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError, UsageError
-from kvs.domain.transaction import FRAME_OVERHEAD_BYTES, CommitRequest, Committed, Conflict
-from kvs.domain.updates import Add, Change, PutIfAbsent, PutIfPresent, Remove
-from kvs.domain.values import TOMBSTONE, Key, Pending, Value, entry_bytes
+from kvs.domain.transaction import FRAME_OVERHEAD_BYTES
+from kvs.domain.updates import Add, PutIfAbsent, PutIfPresent, Remove, Update
+from kvs.domain.values import TOMBSTONE, Key, Value, Write, entry_bytes
+from kvs.ports.autocommit import MAX_RETRIES
 from kvs.ports.session import Session
-from kvs.ports.storage import MAX_ATTEMPTS
 from tests.support.naive_storage import NaiveStorage
 from tests.support.sessions import UNLIMITED, Bench, asked, filled, stored
 
@@ -102,9 +103,7 @@ def test_an_update_outside_a_transaction_is_the_engines() -> None:
     """Its own way of doing it, which may be one step."""
 
     class InOneStep(NoCommits):
-        def update(
-            self, key: Key, change: Callable[[Value | None], Pending | None]
-        ) -> tuple[Value | None, Value | None]:
+        def update(self, key: Key, change: Callable[[Value | None], Write | None]) -> tuple[Value | None, Value | None]:
             assert (key, change(b"1")) == (b"n", b"3")
             return b"1", b"3"
 
@@ -175,7 +174,7 @@ def test_an_update_in_a_transaction_reads(use: Use, observes: bool) -> None:
 
 
 @pytest.mark.parametrize("change", [PutIfPresent(b""), Remove(), lambda _: TOMBSTONE])
-def test_an_update_that_leaves_everything_as_it_is_writes_nothing(change: Change) -> None:
+def test_an_update_that_leaves_everything_as_it_is_writes_nothing(change: Update) -> None:
     """So a transaction of such alone never conflicts, and asks the engine nothing."""
     bench = Bench(NoCommits())
     session = filled(bench, {}, inside=True)
@@ -189,7 +188,7 @@ def test_a_read_only_transaction_refuses_updates_unasked() -> None:
     session = bench.open()
     session.start(read_only=True)
 
-    def change(old: Value | None) -> Pending | None:
+    def change(old: Value | None) -> Write | None:
         raise AssertionError(old)
 
     refused: list[Use] = [
@@ -226,29 +225,71 @@ def test_a_clear_in_a_transaction_deletes_what_is_seen() -> None:
 
 
 @pytest.mark.parametrize("change", [None, b"come", b"0001"])
-def test_a_clear_in_a_transaction_observes_everything(change: Key | None) -> None:
-    """A phantom is a conflict, for it would outlive the clear."""
+def test_a_clear_in_a_transaction_is_blind(change: Key | None) -> None:
+    """It deletes what is there at the COMMIT, whether the transaction has seen it or not."""
     bench = Bench(MemoryStorage(0, UNLIMITED))
     session = filled(bench, MANY, inside=True)
     session.clear()
+    session.put(b"mine", b"")
     if change is not None:
         bench.storage.put(change, b"")
-    assert isinstance(session.commit(), Committed if change is None else Conflict)
+    assert isinstance(session.commit(), Committed)
+    assert stored(bench) == {b"mine": b""}
     bench.assert_nothing_is_held()
 
 
-def test_a_clear_that_is_too_large_leaves_the_transaction_as_it_was() -> None:
-    """Nothing of it is pending, nor observed."""
-    bench = Bench(MemoryStorage(0, UNLIMITED), max_transaction_bytes=100_000)
+def test_what_is_read_after_a_clear_is_pending_or_absent_and_observes_nothing() -> None:
+    """GET, DEL, KEYS and COUNT see what was written since, and no change by others is a conflict."""
+    bench = Bench(MemoryStorage(0, UNLIMITED))
     session = filled(bench, MANY, inside=True)
-    session.put(b"mine", b"")
-    held = bench.budget.used_bytes
-    with pytest.raises(LimitError):
-        session.clear()
-    assert (session.depth, bench.budget.used_bytes) == (1, held)
-    bench.storage.put(b"come", b"")
+    session.clear()
+    session.put(b"mine", b"1")
+    session.put(b"gone", b"1")
+    assert session.delete(b"gone")
+    assert (session.get(b"0001"), session.get(b"mine"), session.get(b"gone")) == (None, b"1", None)
+    assert not session.delete(b"0001")
+    assert session.keys(b"", b"", 10) == [b"mine"]
+    assert (session.count(b""), session.count(b"0")) == (1, 0)
+    for key in (b"0001", b"mine", b"gone", b"come"):
+        bench.storage.put(key, b"others")
     assert isinstance(session.commit(), Committed)
-    assert stored(bench) == {**MANY, b"mine": b"", b"come": b""}
+    assert stored(bench) == {b"mine": b"1"}
+
+
+def test_what_was_read_before_a_clear_is_validated() -> None:
+    """The client has seen it, and may have acted on it."""
+    bench = Bench(MemoryStorage(0, UNLIMITED))
+    session = filled(bench, MANY, inside=True)
+    session.get(b"0001")
+    session.clear()
+    bench.storage.put(b"0001", b"others")
+    assert isinstance(session.commit(), Conflict)
+    assert bench.storage.get(b"0001") == b"others"
+
+
+def test_a_clear_in_a_frame_that_is_rolled_back_deletes_nothing() -> None:
+    """The frame beneath sees its snapshot again, and observes it."""
+    bench = Bench(MemoryStorage(0, UNLIMITED))
+    session = filled(bench, {b"k": b"1"}, inside=True)
+    session.start()
+    session.clear()
+    assert session.get(b"k") is None
+    session.rollback()
+    assert session.keys(b"", b"", 10) == [b"k"]
+    session.put(b"mine", b"")
+    bench.storage.put(b"come", b"")
+    assert isinstance(session.commit(), Conflict)
+
+
+def test_a_page_is_no_conflict_with_what_comes_behind_it() -> None:
+    """KEYS observes the page that it showed, and not the whole prefix."""
+    for key, conflicts in ((b"p2", True), (b"p3", True), (b"p31", False), (b"p9", False), (b"o", False)):
+        bench = Bench(MemoryStorage(0, UNLIMITED))
+        session = filled(bench, {b"p1": b"", b"p3": b"", b"p5": b""}, inside=True)
+        assert session.keys(b"p", b"", 2) == [b"p1", b"p3"]
+        session.put(b"mine", b"")
+        bench.storage.delete(key) if key == b"p3" else bench.storage.put(key, b"")
+        assert isinstance(session.commit(), Conflict if conflicts else Committed), key
 
 
 # Several calls as one.
@@ -355,7 +396,7 @@ def test_a_unit_that_others_come_before_every_time_is_given_up(
         session.watch([b"k"])
     with pytest.raises(StorageUnavailableError, match="nothing was applied"):
         way(session, lambda session: (session.put(b"mine", b""), session.update(b"n", Add(1))))
-    assert engine.commits == MAX_ATTEMPTS
+    assert engine.commits == MAX_RETRIES
     assert session.depth == 0
     session.unwatch()
     assert bench.storage.get(b"mine") is None
@@ -372,8 +413,8 @@ def test_the_default_of_an_update_is_tried_again_and_given_up_likewise() -> None
         engine.update(b"n", Add(10))
     engine = Crowded(b"come", 1)
     engine.put(b"k", b"")
-    engine.clear()
-    assert (engine.commits, engine.count(b"")) == (2, 0)
+    engine.clear()  # reads nothing, so others cannot come before
+    assert (engine.commits, engine.count(b"")) == (1, 0)
 
 
 @pytest.mark.parametrize("limit", [FRAME_OVERHEAD_BYTES - 1, FRAME_OVERHEAD_BYTES])

@@ -6,8 +6,8 @@ import pytest
 
 from kvs.application.session import EngineSession
 from kvs.application.watch import BASELINE_BYTES
+from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError, UsageError
-from kvs.domain.transaction import Committed, Conflict
 from kvs.domain.updates import Add, PutIfPresent, Replace
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES
 from kvs.ports.session import Session

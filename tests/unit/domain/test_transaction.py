@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvs.domain.commit import CommitRequest, KeyRange, prefix_range
 from kvs.domain.errors import NoTransactionError, UsageError
-from kvs.domain.transaction import FRAME_OVERHEAD_BYTES, IDLE, CommitRequest, NestingError, TransactionStack
-from kvs.domain.values import ENTRY_OVERHEAD_BYTES, TOMBSTONE, Key, Pending, entry_bytes
+from kvs.domain.transaction import FRAME_OVERHEAD_BYTES, IDLE, RANGE_BYTES, NestingError, TransactionStack
+from kvs.domain.values import ENTRY_OVERHEAD_BYTES, TOMBSTONE, Key, Write, entry_bytes
 
 SNAPSHOT = object()
 ONE = IDLE.start(SNAPSHOT)
+P = prefix_range(b"p")
 READ_ONLY = IDLE.start(SNAPSHOT, read_only=True)
 
-Observable = tuple[int, object, dict[Key, Pending], int, frozenset[Key], frozenset[Key]]
+Observable = tuple[int, object, dict[Key, Write], int, frozenset[Key], frozenset[KeyRange]]
 
 
 def request_of(stack: TransactionStack) -> CommitRequest:
@@ -28,11 +30,11 @@ def request_of(stack: TransactionStack) -> CommitRequest:
 def observable(stack: TransactionStack) -> Observable:
     """Return everything there is to see of a stack."""
     keys: frozenset[Key] = frozenset()
-    prefixes: frozenset[Key] = frozenset()
+    ranges: frozenset[KeyRange] = frozenset()
     if stack.depth:
-        (validation,) = request_of(stack).validations
-        keys, prefixes = frozenset(validation.keys), frozenset(validation.prefixes)
-    return stack.depth, stack.snapshot, dict(stack.writes), stack.retained_bytes, keys, prefixes
+        (reads,) = request_of(stack).reads
+        keys, ranges = frozenset(reads.keys), frozenset(reads.ranges)
+    return stack.depth, stack.snapshot, dict(stack.writes), stack.retained_bytes, keys, ranges
 
 
 # The table, row by row.
@@ -84,24 +86,27 @@ def test_put_after_delete_brings_the_key_back() -> None:
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_observe_grows_the_read_set_at_any_depth(depth: int) -> None:
-    """A key and a prefix that were read are validated, and nothing else has changed."""
-    after = nested_to(depth).observe(b"k").observe_prefix(b"p")
-    assert observable(after)[4:] == (frozenset({b"k"}), frozenset({b"p"}))
+    """A key and a range that were read are validated, and nothing else has changed."""
+    after = nested_to(depth).observe(b"k").observe_range(*P)
+    assert observable(after)[4:] == (frozenset({b"k"}), frozenset({P}))
     assert (after.depth, dict(after.writes)) == (depth, {})
 
 
 def test_observing_again_changes_nothing() -> None:
     """What is in the read set already costs nothing more."""
-    stack = ONE.observe(b"k").observe_prefix(b"p")
+    stack = ONE.observe(b"k").observe_range(*P)
     assert stack.observe(b"k") is stack
-    assert stack.observe_prefix(b"p") is stack
+    assert stack.observe_range(*P) is stack
 
 
-def test_a_key_and_a_prefix_of_the_same_bytes_are_two_things() -> None:
+def test_a_key_and_the_range_of_a_prefix_of_the_same_bytes_are_two_things() -> None:
     """Reading the key ``a`` is not listing what begins with ``a``, nor the other way round."""
     assert observable(ONE.observe(b"a"))[4:] == (frozenset({b"a"}), frozenset())
-    assert observable(ONE.observe_prefix(b"a"))[4:] == (frozenset(), frozenset({b"a"}))
-    assert observable(ONE.observe_prefix(b"a").observe(b"a"))[4:] == (frozenset({b"a"}), frozenset({b"a"}))
+    assert observable(ONE.observe_range(*prefix_range(b"a")))[4:] == (frozenset(), frozenset({prefix_range(b"a")}))
+    assert observable(ONE.observe_range(*prefix_range(b"a")).observe(b"a"))[4:] == (
+        frozenset({b"a"}),
+        frozenset({prefix_range(b"a")}),
+    )
 
 
 def test_inner_commit_merges_writes_and_tombstones_into_the_parent() -> None:
@@ -115,14 +120,14 @@ def test_inner_commit_merges_writes_and_tombstones_into_the_parent() -> None:
 
 def test_outermost_commit_asks_for_everything_and_leaves_idle() -> None:
     """COMMIT of the outermost frame names the snapshot, the read set and the writes."""
-    stack = ONE.observe(b"r").observe_prefix(b"p").put(b"a", b"1").delete(b"b")
+    stack = ONE.observe(b"r").observe_range(*P).put(b"a", b"1").delete(b"b")
     after, request = stack.commit()
     assert after is IDLE
     assert request is not None
-    (validation,) = request.validations
-    assert validation.snapshot is SNAPSHOT
-    assert set(validation.keys) == {b"r"}
-    assert set(validation.prefixes) == {b"p"}
+    (reads,) = request.reads
+    assert reads.snapshot is SNAPSHOT
+    assert set(reads.keys) == {b"r"}
+    assert set(reads.ranges) == {P}
     assert dict(request.writes) == {b"a": b"1", b"b": TOMBSTONE}
 
 
@@ -153,9 +158,9 @@ def test_outermost_rollback_leaves_idle() -> None:
 
 def test_reads_survive_the_rollback_of_their_frame() -> None:
     """The client has seen what it read, and may have acted on it."""
-    back = ONE.observe(b"a").nest().observe(b"b").observe_prefix(b"p").rollback()
-    assert observable(back)[4:] == (frozenset({b"a", b"b"}), frozenset({b"p"}))
-    assert back.retained_bytes == ONE.retained_bytes + 3 + 3 * ENTRY_OVERHEAD_BYTES
+    back = ONE.observe(b"a").nest().observe(b"b").observe_range(*P).rollback()
+    assert observable(back)[4:] == (frozenset({b"a", b"b"}), frozenset({P}))
+    assert back.retained_bytes == ONE.retained_bytes + 4 + 3 * ENTRY_OVERHEAD_BYTES
 
 
 def test_reads_survive_two_rollbacks_and_an_inner_commit() -> None:
@@ -172,7 +177,8 @@ ILLEGAL: list[tuple[str, Callable[[TransactionStack], object]]] = [
     ("delete", lambda stack: stack.delete(b"k")),
     ("check_may_write", lambda stack: stack.check_may_write()),
     ("observe", lambda stack: stack.observe(b"k")),
-    ("observe_prefix", lambda stack: stack.observe_prefix(b"k")),
+    ("observe_range", lambda stack: stack.observe_range(b"k", None)),
+    ("clear", lambda stack: stack.clear()),
     ("commit", lambda stack: stack.commit()),
     ("rollback", lambda stack: stack.rollback()),
 ]
@@ -193,7 +199,7 @@ def test_without_a_transaction_everything_but_start_is_refused(
 @pytest.mark.parametrize("depth", [1, 2])
 def test_start_is_refused_inside_a_transaction(depth: int) -> None:
     """A second snapshot in one transaction is a mistake in the caller, and changes nothing."""
-    stack = nested_to(depth).put(b"k", b"v").observe(b"r").observe_prefix(b"p")
+    stack = nested_to(depth).put(b"k", b"v").observe(b"r").observe_range(*P)
     before = observable(stack)
     with pytest.raises(NestingError):
         stack.start(object())
@@ -208,13 +214,14 @@ def test_a_read_only_transaction_notes_nothing_and_grows_by_nothing(frames: int)
     for _ in range(frames - 1):
         stack = stack.nest()
     assert stack.observe(b"k") is stack
-    assert stack.observe_prefix(b"p") is stack
+    assert stack.observe_range(*P) is stack
     assert observable(stack) == (frames, SNAPSHOT, {}, frames * FRAME_OVERHEAD_BYTES, frozenset(), frozenset())
 
 
 WRITES: list[tuple[str, Callable[[TransactionStack], object]]] = [
     ("put", lambda stack: stack.put(b"k", b"v")),
     ("delete", lambda stack: stack.delete(b"k")),
+    ("clear", lambda stack: stack.clear()),
     ("check_may_write", lambda stack: stack.check_may_write()),
 ]
 
@@ -270,7 +277,8 @@ def test_a_stack_never_changes_once_it_is_made() -> None:
     stack.put(b"a", b"x")
     stack.delete(b"b")
     stack.observe(b"s")
-    stack.observe_prefix(b"p")
+    stack.observe_range(*P)
+    stack.clear()
     stack.nest().put(b"c", b"3")
     stack.commit()
     stack.rollback()
@@ -309,17 +317,31 @@ class Frames:
     """The frames of a stack as plain dicts, and what they hold by looking at every entry."""
 
     def __init__(self) -> None:
-        self.frames: list[dict[Key, Pending]] = [{}]
-        self.read: set[tuple[str, Key]] = set()
+        self.frames: list[dict[Key, Write]] = [{}]
+        self.read: set[Key] = set()
+        self.ranges: list[KeyRange] = []
+        self.ranges_beneath: list[int] = []  # how many there were at each nested START
 
     def retained_bytes(self) -> int:
         """Sum up every entry that is not the parent's very own object."""
         total = FRAME_OVERHEAD_BYTES * len(self.frames)
-        below: dict[Key, Pending] = {}
+        below: dict[Key, Write] = {}
         for frame in self.frames:
             total += sum(entry_bytes(key, value) for key, value in frame.items() if below.get(key) is not value)
             below = frame
-        return total + sum(len(key) + ENTRY_OVERHEAD_BYTES for _, key in self.read)
+        total += RANGE_BYTES * sum(self.ranges_beneath)
+        total += sum(len(low) + len(high or b"") + ENTRY_OVERHEAD_BYTES for low, high in self.ranges)
+        return total + sum(len(key) + ENTRY_OVERHEAD_BYTES for key in self.read)
+
+    def observe_range(self, new: KeyRange) -> None:
+        """Keep the ranges in order, none of them touching the next."""
+        joined: list[KeyRange] = []
+        for each in sorted([*self.ranges, new]):
+            if joined and joined[-1].high is not None and each.low <= joined[-1].high and each.high is not None:
+                joined[-1] = KeyRange(joined[-1].low, max(joined[-1].high, each.high))
+            else:
+                joined.append(each)
+        self.ranges = joined
 
 
 def test_a_write_costs_its_entry_and_a_nested_start_one_frame() -> None:
@@ -379,7 +401,9 @@ def test_putting_an_interned_value_again_and_again_does_not_drift(value: bytes, 
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["put", "put", "put", "delete", "nest", "nest", "commit", "rollback", "observe", "prefix"]),
+            st.sampled_from(
+                ["put", "put", "put", "delete", "nest", "nest", "commit", "rollback", "observe", "list", "clear"]
+            ),
             st.sampled_from([b"a", b"b", b"long key"]),
             st.sampled_from([0, 1, 2, 50, 5000]),
         ),
@@ -401,23 +425,31 @@ def test_retained_bytes_are_exact_until_a_merge_and_never_too_small(steps: list[
         elif step == "nest":
             stack = stack.nest()
             frames.frames.append(dict(top))
+            frames.ranges_beneath.append(len(frames.ranges))
         elif step == "observe":
             stack = stack.observe(key)
-            frames.read.add(("key", key))
-        elif step == "prefix":
-            stack = stack.observe_prefix(key)
-            frames.read.add(("prefix", key))
+            if not stack.cleared:
+                frames.read.add(key)
+        elif step == "list":
+            if not stack.cleared:
+                frames.observe_range(prefix_range(key))
+            stack = stack.observe_range(*prefix_range(key))
+        elif step == "clear":
+            stack = stack.clear()
+            top.clear()
         elif stack.depth > 1 and step == "commit":
             stack, _ = stack.commit()
             frames.frames[-2:] = [top]
+            frames.ranges_beneath.pop()
             merged = True
         elif stack.depth > 1:
             stack = stack.rollback()
             frames.frames.pop()
+            frames.ranges_beneath.pop()
         assert dict(stack.writes) == frames.frames[-1]
         if merged:
             visible = sum(entry_bytes(key, value) for key, value in stack.writes.items())
             assert stack.retained_bytes >= frames.retained_bytes()
-            assert stack.depth > 1 or stack.retained_bytes <= ONE.observe(b"").retained_bytes * 7 + visible
+            assert stack.depth > 1 or stack.retained_bytes <= ONE.observe(b"").retained_bytes * 8 + visible
         else:
             assert stack.retained_bytes == frames.retained_bytes()

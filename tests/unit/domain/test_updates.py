@@ -16,16 +16,16 @@ from kvs.domain.updates import (
     Add,
     AddFloat,
     Append,
-    Change,
     Overwrite,
     PutIfAbsent,
     PutIfPresent,
     Remove,
     Replace,
+    Update,
+    byte_range,
     integer,
-    section,
 )
-from kvs.domain.values import TOMBSTONE, Pending, Value
+from kvs.domain.values import TOMBSTONE, Value, Write
 
 numbers = st.one_of(st.integers(INTEGER_MIN, INTEGER_MAX), st.sampled_from([INTEGER_MIN, -1, 0, 1, INTEGER_MAX]))
 
@@ -44,7 +44,7 @@ numbers = st.one_of(st.integers(INTEGER_MIN, INTEGER_MAX), st.sampled_from([INTE
     ],
     ids=repr,
 )
-def test_what_a_change_says(change: Change, of_absent: Pending | None, of_present: Pending | None) -> None:
+def test_what_a_change_says(change: Update, of_absent: Write | None, of_present: Write | None) -> None:
     """A value, a tombstone, or None for nothing at all; the same however often it is asked."""
     for _ in range(2):
         assert change(None) == of_absent
@@ -52,7 +52,7 @@ def test_what_a_change_says(change: Change, of_absent: Pending | None, of_presen
 
 
 @pytest.mark.parametrize("change", [PutIfAbsent(b"new"), PutIfPresent(b"new"), Remove()], ids=repr)
-def test_the_empty_value_is_a_value(change: Change) -> None:
+def test_the_empty_value_is_a_value(change: Update) -> None:
     """And no absence."""
     assert change(b"") == change(b"old")
 
@@ -61,7 +61,7 @@ def test_the_empty_value_is_a_value(change: Change) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda limit: Append(b"new", limit), lambda limit: Overwrite(3, b"new", limit)])
-def test_a_value_grows_to_its_limit(make: Callable[[int], Change]) -> None:
+def test_a_value_grows_to_its_limit(make: Callable[[int], Update]) -> None:
     """Just below it, at it, and not a byte above."""
     for limit in (7, 6):
         assert make(limit)(b"old") == b"oldnew"
@@ -92,10 +92,10 @@ def test_overwrite_agrees_with_a_bytearray(old: Value | None, offset: int, part:
 def test_a_section_is_those_bytes_whose_place_is_within_it(value: bytes, first: int, last: int) -> None:
     """A negative place is counted from the end, and is the first at the least; an end before its beginning is none."""
     if first < 0 and last < 0 and first > last:
-        assert section(value, first, last) == b""
+        assert byte_range(value, first, last) == b""
         return
     begin, end = (place if place >= 0 else max(0, place + len(value)) for place in (first, last))
-    assert section(value, first, last) == bytes(byte for place, byte in enumerate(value) if begin <= place <= end)
+    assert byte_range(value, first, last) == bytes(byte for place, byte in enumerate(value) if begin <= place <= end)
 
 
 # Whole numbers.

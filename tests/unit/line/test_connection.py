@@ -15,8 +15,8 @@ from kvs.adapters.inbound.line.fast_path import SCANNED_BYTES
 from kvs.adapters.inbound.line.keys import PAGE_KEYS
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain import errors
+from kvs.domain.commit import CommitRequest, Committed, Conflict, prefix_range
 from kvs.domain.errors import KvsError, OutcomeUnknownError, StorageUnavailableError, TimedOutError
-from kvs.domain.transaction import CommitRequest, Committed, Conflict
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 from kvs.testing.model import OK, Reply, agrees, error
@@ -285,7 +285,7 @@ CASES: list[Case] = [
 ENGINES: list[tuple[str, Callable[[], Storage], bytes, list[Reply]]] = [
     (
         "conflict",
-        lambda: Refusing(Conflict((b"r",), (b"p",))),
+        lambda: Refusing(Conflict((b"r",), (prefix_range(b"p"),))),
         TRANSACTION,
         [OK, OK, error("conflict"), absent("k"), error("no_transaction")],
     ),
@@ -525,7 +525,9 @@ def test_an_error_never_repeats_a_long_line(line: bytes) -> None:
 
 def test_a_conflict_names_what_changed() -> None:
     """The keys, and the prefixes under which keys came or went."""
-    wire = Wire(Refusing(Conflict((b"key", b"q\xff"), (b"pre", b"")))).feed([b"START\nPUT k 1\nCOMMIT\n"])
+    wire = Wire(Refusing(Conflict((b"key", b"q\xff"), (prefix_range(b"pre"), prefix_range(b""))))).feed(
+        [b"START\nPUT k 1\nCOMMIT\n"]
+    )
     message = wire.replies()[2]["mesg"]
     assert '"key"' in message
     assert '"pre"' in message

@@ -7,8 +7,8 @@ import pytest
 
 from kvs.adapters.storage.journaled import JournaledStorage, Row
 from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.domain.commit import CommitRequest, Conflict, ReadSet
 from kvs.domain.errors import UsageError
-from kvs.domain.transaction import CommitRequest, Conflict, Validation
 from kvs.domain.updates import Append, PutIfAbsent, Remove, Replace
 from kvs.domain.values import TOMBSTONE, Key, Value
 from tests.support.seeds import seeds
@@ -84,7 +84,7 @@ def test_what_changes_nothing_is_not_told() -> None:
     with pytest.raises(UsageError):
         storage.update(b"k", raises)
     storage.put(b"k", b"w")
-    answer = storage.commit(CommitRequest((Validation(snapshot, [b"k"], []),), {b"n": b""}))
+    answer = storage.commit(CommitRequest((ReadSet(snapshot, [b"k"], []),), {b"n": b""}))
     assert isinstance(answer, Conflict)
     storage.sync()
     assert (notes.rows, notes.data) == (2, {b"k": b"w"})

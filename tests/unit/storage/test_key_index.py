@@ -10,13 +10,13 @@ from kvs.adapters.storage.memory.key_index import (
     BRANCH_CHILDREN,
     LEAF_KEYS,
     Branch,
-    KeyTree,
+    KeyIndex,
     Root,
     count_prefix,
-    prefix_end,
-    same_keys,
+    same_keyset,
     scan_prefix,
 )
+from kvs.domain.commit import prefix_range
 from tests.support.seeds import seeds
 
 SPACE = 1 << 16
@@ -32,7 +32,7 @@ class Versions:
     """A tree, the set it should be, and the views kept of both."""
 
     def __init__(self) -> None:
-        self.tree = KeyTree()
+        self.tree = KeyIndex()
         self.keys: set[bytes] = set()
         self.views: list[tuple[int, Root, frozenset[bytes]]] = []
         self.now = 0
@@ -62,8 +62,8 @@ class Versions:
             assert scan_prefix(root, prefix, after, limit) == [key for key in under if key > after][:limit]
             for other, other_keys in ((self.tree.root, current[2]), (self.views[0][1:] if self.views else current[1:])):
                 same = under == sorted(key for key in other_keys if key.startswith(prefix))
-                assert same_keys(root, other, prefix) == same
-                assert same_keys(other, root, prefix) == same
+                assert same_keyset(root, other, *prefix_range(prefix)) == same
+                assert same_keyset(other, root, *prefix_range(prefix)) == same
 
 
 def check_shape(root: Root) -> None:
@@ -91,25 +91,6 @@ def _check_node(node: Root, low: bytes, high: bytes | None) -> int:
     return count
 
 
-@pytest.mark.parametrize(
-    ("prefix", "end"),
-    [
-        (b"", None),
-        (b"\xff", None),
-        (b"\xff\xff", None),
-        (b"a", b"b"),
-        (b"a\xff", b"b"),
-        (b"a\xff\xff", b"b"),
-        (b"\xfe\xff", b"\xff"),
-        (b"\0", b"\x01"),
-        (b"a\0", b"a\x01"),
-    ],
-)
-def test_the_end_of_a_prefix_is_the_lowest_key_above_it(prefix: bytes, end: bytes | None) -> None:
-    """Bytes of 0xff cannot be raised, so the one before them is."""
-    assert prefix_end(prefix) == end
-
-
 def test_an_empty_tree_has_nothing_under_any_prefix() -> None:
     """The first tree, and one that has become empty."""
     versions = Versions()
@@ -121,12 +102,12 @@ def test_an_empty_tree_has_nothing_under_any_prefix() -> None:
             versions.toggle(key_of(number))
     assert versions.keys == set()
     assert scan_prefix(versions.tree.root, b"", b"", 10) == []
-    assert same_keys(versions.tree.root, versions.views[0][1], b"")
+    assert same_keyset(versions.tree.root, versions.views[0][1], *prefix_range(b""))
 
 
 def test_a_limit_of_nothing_scans_nothing() -> None:
     """Zero keys are asked for, zero come."""
-    tree = KeyTree()
+    tree = KeyIndex()
     tree.add(b"a", 1, -1)
     assert scan_prefix(tree.root, b"", b"", 0) == []
     assert scan_prefix(tree.root, b"", b"", 1) == [b"a"]
@@ -139,9 +120,9 @@ def test_a_key_deleted_and_added_again_is_the_same_set() -> None:
         versions.toggle(key_of(number))
     versions.view()
     versions.toggle(key_of(300))
-    assert not same_keys(versions.views[0][1], versions.tree.root, b"")
+    assert not same_keyset(versions.views[0][1], versions.tree.root, *prefix_range(b""))
     versions.toggle(key_of(300))
-    assert same_keys(versions.views[0][1], versions.tree.root, b"")
+    assert same_keyset(versions.views[0][1], versions.tree.root, *prefix_range(b""))
     versions.check(b"", b"", 5000)
 
 
@@ -153,9 +134,9 @@ def test_one_key_swapped_for_another_is_not_the_same_set() -> None:
     versions.view()
     versions.toggle(key_of(300))
     versions.toggle(key_of(301))
-    assert not same_keys(versions.views[0][1], versions.tree.root, b"")
-    assert not same_keys(versions.views[0][1], versions.tree.root, b"\x01")
-    assert same_keys(versions.views[0][1], versions.tree.root, b"\x02")
+    assert not same_keyset(versions.views[0][1], versions.tree.root, *prefix_range(b""))
+    assert not same_keyset(versions.views[0][1], versions.tree.root, *prefix_range(b"\x01"))
+    assert same_keyset(versions.views[0][1], versions.tree.root, *prefix_range(b"\x02"))
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "random"])
@@ -265,7 +246,7 @@ def test_a_set_that_was_filled_at_once_is_as_any_other(count: int) -> None:
     random = Random(count)
     versions = Versions()
     versions.keys = {key_of(number) for number in random.sample(range(SPACE), count)}
-    versions.tree.fill(sorted(versions.keys))
+    versions.tree.bulk_load(sorted(versions.keys))
     versions.check(b"", b"", SPACE)
     for number in range(300):
         if number % 60 == 0:

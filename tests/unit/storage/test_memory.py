@@ -7,10 +7,10 @@ import pytest
 
 from kvs.adapters.storage.memory.key_index import NODE_OVERHEAD_BYTES
 from kvs.adapters.storage.memory.storage import MemorySnapshot, MemoryStorage
+from kvs.domain.commit import CommitRequest, Committed, Conflict, ReadSet
 from kvs.domain.errors import LimitError, TimedOutError
-from kvs.domain.transaction import COMMITTED, CommitRequest, Conflict, Validation
 from kvs.domain.updates import Append
-from kvs.domain.values import TOMBSTONE, Key, Pending, entry_bytes
+from kvs.domain.values import TOMBSTONE, Key, Write, entry_bytes
 from tests.support.seeds import seeds
 
 UNLIMITED = 1 << 40
@@ -30,9 +30,9 @@ def settle(storage: MemoryStorage) -> None:
             storage.put(b"settle", b"")
 
 
-def commit(storage: MemoryStorage, snapshot: MemorySnapshot, writes: dict[Key, Pending], *read: Key) -> object:
+def commit(storage: MemoryStorage, snapshot: MemorySnapshot, writes: dict[Key, Write], *read: Key) -> object:
     """Commit what a session would."""
-    return storage.commit(CommitRequest((Validation(snapshot, read, ()),), writes))
+    return storage.commit(CommitRequest((ReadSet(snapshot, read, ()),), writes))
 
 
 # Keeping and collecting history.
@@ -141,7 +141,7 @@ def test_a_commit_uses_its_own_snapshot_up() -> None:
     storage = MemoryStorage(0, UNLIMITED)
     storage.put(b"k", b"v")
     snapshot = storage.snapshot()
-    assert commit(storage, snapshot, {b"k": b"w", b"n": b"w"}, b"k") is COMMITTED
+    assert isinstance(commit(storage, snapshot, {b"k": b"w", b"n": b"w"}, b"k"), Committed)
     snapshot.close()
     assert storage.stats() == {"keys": 2, "snapshots": 0, "history_bytes": 0}
 
@@ -180,7 +180,7 @@ def test_snapshots_agree_with_copies_and_history_returns_to_nothing(seed: int) -
             kept.pop(random.randrange(len(kept)))[0].close()
         elif chance < 0.35:
             snapshot = storage.snapshot()
-            writes: dict[Key, Pending] = dict.fromkeys(random.sample(keys, 5), value)
+            writes: dict[Key, Write] = dict.fromkeys(random.sample(keys, 5), value)
             writes[key] = TOMBSTONE
             commit(storage, snapshot, writes)
             snapshot.close()
@@ -268,8 +268,8 @@ def test_a_large_commit_gives_up_those_it_outgrows() -> None:
     for number in range(100):
         storage.put(b"%03d" % number, b"v")
     reader, writer = storage.snapshot(), storage.snapshot()
-    writes: dict[Key, Pending] = {b"%03d" % number: b"w" for number in range(100)}
-    assert commit(storage, writer, writes) is COMMITTED
+    writes: dict[Key, Write] = {b"%03d" % number: b"w" for number in range(100)}
+    assert isinstance(commit(storage, writer, writes), Committed)
     assert reader.expired
     assert storage.get(b"099") == b"w"
     settle(storage)
@@ -341,7 +341,7 @@ def test_a_clear_of_what_is_clear_keeps_nothing() -> None:
     for _ in range(3):
         storage.clear()
     assert history_bytes(storage) == held
-    assert commit(storage, between, {b"k": b""}, b"000") is COMMITTED
+    assert isinstance(commit(storage, between, {b"k": b""}, b"000"), Committed)
     assert snapshot.count(b"") == 100
     snapshot.close()
     settle(storage)
@@ -415,7 +415,7 @@ def test_a_full_data_set_takes_deletes_and_values_that_are_no_longer() -> None:
 def test_a_commit_counts_what_it_deletes() -> None:
     """A key that goes makes room for one that comes, in the same commit."""
     storage = full_storage()
-    assert commit(storage, storage.snapshot(), {b"ke3": b"value", b"ke1": TOMBSTONE}) is COMMITTED
+    assert isinstance(commit(storage, storage.snapshot(), {b"ke3": b"value", b"ke1": TOMBSTONE}), Committed)
     assert storage.scan(b"", b"", 10) == [b"ke2", b"ke3"]
     with pytest.raises(LimitError):
         storage.put(b"ke4", b"")
@@ -424,15 +424,15 @@ def test_a_commit_counts_what_it_deletes() -> None:
 def test_a_commit_of_deletes_alone_is_never_refused() -> None:
     """Deletes need no room, those of absent keys included."""
     storage = full_storage()
-    assert commit(storage, storage.snapshot(), {b"ke1": TOMBSTONE, b"no": TOMBSTONE}) is COMMITTED
-    assert commit(storage, storage.snapshot(), {b"ke2": TOMBSTONE}) is COMMITTED
+    assert isinstance(commit(storage, storage.snapshot(), {b"ke1": TOMBSTONE, b"no": TOMBSTONE}), Committed)
+    assert isinstance(commit(storage, storage.snapshot(), {b"ke2": TOMBSTONE}), Committed)
     storage.put(b"ke1", b"value")
     storage.put(b"ke2", b"value")
     with pytest.raises(LimitError):
         storage.put(b"ke3", b"")
 
 
-REFUSED: dict[Key, Pending] = {b"ke1": b"VALUE", b"ke2": TOMBSTONE, b"ke3": b"value", b"ke4": b""}
+REFUSED: dict[Key, Write] = {b"ke1": b"VALUE", b"ke2": TOMBSTONE, b"ke3": b"value", b"ke4": b""}
 
 
 def test_a_refused_commit_leaves_everything_as_it_was() -> None:
@@ -462,7 +462,7 @@ def test_a_refused_commit_succeeds_once_there_is_room() -> None:
         commit(storage, snapshot, REFUSED, b"ke1")
     storage.delete(b"ke2")
     writes = {key: pending for key, pending in REFUSED.items() if key != b"ke4"}
-    assert commit(storage, snapshot, writes, b"ke1") is COMMITTED
+    assert isinstance(commit(storage, snapshot, writes, b"ke1"), Committed)
     assert storage.scan(b"", b"", 10) == [b"ke1", b"ke3"]
 
 
@@ -479,7 +479,7 @@ def test_the_account_of_the_data_set_never_drifts(seed: int) -> None:
         return sum(entry_bytes(key, value) for key, value in entries.items())
 
     for _ in range(3000):
-        writes: dict[Key, Pending] = {}
+        writes: dict[Key, Write] = {}
         for _ in range(random.choice([1, 1, 1, 4])):
             value = TOMBSTONE if random.random() < 0.3 else bytes(random.randrange(200))
             writes[b"%d" % random.randrange(30)] = value

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Protocol, TypeAlias, final
 
 from kvs.adapters.storage.memory.storage import MemorySnapshot, MemoryStorage
-from kvs.domain.transaction import CommitRequest, Committed, Conflict
-from kvs.domain.updates import Change, Updated
+from kvs.domain.commit import CommitRequest, Committed, Conflict
+from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key, Value
 from kvs.ports.storage import Storage
 
@@ -65,9 +65,9 @@ class JournaledStorage(Storage):
             self._batch.append((key, None))
         return present
 
-    def update(self, key: Key, change: Change) -> Updated:
+    def update(self, key: Key, update: Update) -> Updated:
         """See :class:`kvs.ports.storage.Storage`. As the put or the delete that comes of it."""
-        old, new = self._memory.update(key, change)
+        old, new = self._memory.update(key, update)
         if new is not old:
             self._batch.append((key, new))
         return old, new
@@ -93,8 +93,11 @@ class JournaledStorage(Storage):
 
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         """See :class:`kvs.ports.storage.Storage`."""
+        keys = self._memory.scan(b"", b"", self._memory.count(b"")) if request.clears else []
         answer = self._memory.commit(request)
         if isinstance(answer, Committed):
+            for key in keys:
+                self._batch.append((key, None))
             for key, pending in request.writes.items():
                 self._batch.append((key, pending if isinstance(pending, bytes) else None))
         return answer

@@ -7,8 +7,8 @@ from typing import Final
 
 import pytest
 
-from kvs.domain.transaction import CommitRequest, Committed, Conflict, Validation
-from kvs.domain.values import Key, Pending, Value
+from kvs.domain.commit import CommitRequest, Committed, Conflict, KeyRange, ReadSet, prefix_range
+from kvs.domain.values import Key, Value, Write
 from kvs.ports.storage import Snapshot, Storage
 
 ODD_KEYS: Final[list[Key]] = [
@@ -58,16 +58,21 @@ def put_all(storage: Storage, *keys: Key) -> None:
 def commit(
     storage: Storage,
     snapshot: Snapshot,
-    writes: Mapping[Key, Pending],
+    writes: Mapping[Key, Write],
     keys: Collection[Key] = (),
-    prefixes: Collection[Key] = (),
+    ranges: Collection[KeyRange] = (),
 ) -> Committed | Conflict:
     """Commit as a session does: the snapshot is closed afterwards, whatever came of it."""
     try:
-        return storage.commit(CommitRequest((Validation(snapshot, keys, prefixes),), writes))
+        return storage.commit(CommitRequest((ReadSet(snapshot, keys, ranges),), writes))
     finally:
         snapshot.close()
         settle(storage)
+
+
+def under(*prefixes: Key) -> list[KeyRange]:
+    """Return the ranges of all keys with these prefixes."""
+    return [prefix_range(prefix) for prefix in prefixes]
 
 
 def settle(storage: Storage) -> None:

@@ -4,12 +4,12 @@ from typing import TypeAlias
 
 import pytest
 
-from kvs.domain.transaction import Committed, Conflict
-from kvs.domain.values import TOMBSTONE, Key, Pending
+from kvs.domain.commit import Committed, Conflict
+from kvs.domain.values import TOMBSTONE, Key, Write
 from kvs.ports.storage import Storage
-from kvs.testing.cases.base import StorageCases, commit, put_all, settle
+from kvs.testing.cases.base import StorageCases, commit, put_all, settle, under
 
-Changes: TypeAlias = list[tuple[Key, Pending]]
+Changes: TypeAlias = list[tuple[Key, Write]]
 
 either_way = pytest.mark.parametrize("by_commit", [False, True], ids=["by put and delete", "by commit"])
 in_any_crowd = pytest.mark.parametrize("crowd", [0, 1000])
@@ -43,9 +43,9 @@ def prefix_has_changed(storage: Storage, changes: Changes, crowd: int, *, by_com
     put_all(storage, *(b"p0%d" % number for number in range(crowd)))
     snapshot = storage.snapshot()
     make(storage, changes, by_commit=by_commit)
-    answer = commit(storage, snapshot, {b"mine": b""}, [], [b"p"])
+    answer = commit(storage, snapshot, {b"mine": b""}, [], under(b"p"))
     if isinstance(answer, Conflict):
-        assert (answer.keys, answer.prefixes) == ((), (b"p",))
+        assert (answer.keys, answer.ranges) == ((), tuple(under(b"p")))
     return isinstance(answer, Conflict)
 
 
@@ -115,7 +115,7 @@ class ChangeCases(StorageCases):
         storage.put(b"n", b"before")
         storage.delete(b"n")
         snapshot = storage.snapshot()
-        assert isinstance(commit(storage, snapshot, {b"mine": b""}, [b"k", b"n"], [b""]), Committed)
+        assert isinstance(commit(storage, snapshot, {b"mine": b""}, [b"k", b"n"], under(b"")), Committed)
         assert isinstance(commit(storage, other, {b"mine": b""}, [b"k"]), Conflict)
 
     @pytest.mark.parametrize("changes_between", [1, 2])
@@ -202,4 +202,4 @@ class ChangeCases(StorageCases):
         """Prefixes may be empty, which means every key: whatever comes anywhere changes it."""
         snapshot = storage.snapshot()
         put_all(storage, b"\xff\xff")
-        assert isinstance(commit(storage, snapshot, {b"mine": b""}, [], [b""]), Conflict)
+        assert isinstance(commit(storage, snapshot, {b"mine": b""}, [], under(b"")), Conflict)

@@ -3,10 +3,10 @@
 import pytest
 from immutables import Map
 
-from kvs.domain.transaction import CommitRequest, Committed, Conflict, Validation
-from kvs.domain.values import TOMBSTONE, Key, Pending
+from kvs.domain.commit import CommitRequest, Committed, Conflict, ReadSet
+from kvs.domain.values import TOMBSTONE, Key, Write
 from kvs.ports.storage import Storage
-from kvs.testing.cases.base import StorageCases, commit, contents, put_all
+from kvs.testing.cases.base import StorageCases, commit, contents, put_all, under
 
 
 class CommitCases(StorageCases):
@@ -59,7 +59,7 @@ class CommitCases(StorageCases):
     def test_ones_own_writes_are_no_conflict(self, storage: Storage) -> None:
         """Commit: one that lists and reads where it writes conflicts with others only."""
         put_all(storage, b"p1")
-        answer = commit(storage, storage.snapshot(), {b"p1": TOMBSTONE, b"p2": b""}, [b"p1", b"p2"], [b"p", b""])
+        answer = commit(storage, storage.snapshot(), {b"p1": TOMBSTONE, b"p2": b""}, [b"p1", b"p2"], under(b"p", b""))
         assert isinstance(answer, Committed)
 
     def test_a_blind_commit_never_conflicts(self, storage: Storage) -> None:
@@ -78,7 +78,7 @@ class CommitCases(StorageCases):
 
     def test_a_commit_without_writes_is_validated_as_any_other(self, storage: Storage) -> None:
         """Commit: whether to ask at all is for the session to decide."""
-        assert isinstance(commit(storage, storage.snapshot(), {}, [b"k"], [b""]), Committed)
+        assert isinstance(commit(storage, storage.snapshot(), {}, [b"k"], under(b"")), Committed)
         snapshot = storage.snapshot()
         storage.put(b"k", b"")
         assert isinstance(commit(storage, snapshot, {}, [b"k"]), Conflict)
@@ -93,25 +93,25 @@ class CommitCases(StorageCases):
         if changed:
             storage.delete(b"a")
         before = contents(storage)
-        answer = storage.commit(CommitRequest((Validation(first, [b"a"], []), Validation(second, [b"b"], [b"b"])), {}))
+        answer = storage.commit(CommitRequest((ReadSet(first, [b"a"], []), ReadSet(second, [b"b"], under(b"b"))), {}))
         first.close()
         second.close()
         if changed:
             assert isinstance(answer, Conflict)
-            assert (answer.keys, answer.prefixes) == ((b"a",), ())
+            assert (answer.keys, answer.ranges) == ((b"a",), ())
         else:
             assert isinstance(answer, Committed)
-            assert isinstance(commit(storage, other, {b"mine": b""}, [b"a"], [b""]), Committed)
+            assert isinstance(commit(storage, other, {b"mine": b""}, [b"a"], under(b"")), Committed)
             before[b"mine"] = b""
         assert contents(storage) == before
 
     def test_a_request_of_several_snapshots_commits_when_none_has_changed(self, storage: Storage) -> None:
-        """Commit: each validation has a snapshot of its own; the writes are applied once."""
+        """Commit: each read set has a snapshot of its own; the writes are applied once."""
         put_all(storage, b"a", b"b")
         first = storage.snapshot()
         storage.put(b"c", b"")
         second = storage.snapshot()
-        request = CommitRequest((Validation(first, [b"a"], []), Validation(second, [b"c"], [b""])), {b"a": b"new"})
+        request = CommitRequest((ReadSet(first, [b"a"], []), ReadSet(second, [b"c"], under(b""))), {b"a": b"new"})
         assert isinstance(storage.commit(request), Committed)
         first.close()
         second.close()
@@ -121,9 +121,10 @@ class CommitCases(StorageCases):
         """``commit``: a transaction of many writes and reads comes in persistent maps, as the session holds them."""
         keys = [b"%02d" % number for number in range(20)]
         put_all(storage, *keys[::2])
-        writes: Map[Key, Pending] = Map({key: TOMBSTONE if at % 3 else b"new" for at, key in enumerate(keys)})
+        writes: Map[Key, Write] = Map({key: TOMBSTONE if at % 3 else b"new" for at, key in enumerate(keys)})
         reads = Map(dict.fromkeys(keys))
-        assert isinstance(commit(storage, storage.snapshot(), writes, reads, reads), Committed)
+        ranges = dict.fromkeys(under(*keys))
+        assert isinstance(commit(storage, storage.snapshot(), writes, reads, ranges), Committed)
         assert contents(storage) == dict.fromkeys(keys[::3], b"new")
         snapshot = storage.snapshot()
         storage.put(keys[19], b"later")

@@ -1,42 +1,43 @@
-"""Commit: what a conflict names, and that each validation of a request counts."""
+"""Commit: what a conflict names, and that each read set of a request counts."""
 
 import pytest
 
-from kvs.domain.transaction import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, Validation
+from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, ReadSet
 from kvs.domain.values import Key
 from kvs.ports.storage import Snapshot, Storage
-from kvs.testing.cases.base import StorageCases, commit, contents, put_all
+from kvs.testing.cases.base import StorageCases, commit, contents, put_all, under
 
 
 class ConflictCases(StorageCases):
     """What a conflict says."""
 
     def test_a_conflict_names_what_changed_and_nothing_else(self, storage: Storage) -> None:
-        """``commit``: a conflict names keys as keys and prefixes as prefixes, and none that did not change."""
+        """``commit``: a conflict names keys as keys and ranges as ranges, and none that did not change."""
         put_all(storage, b"a", b"b", b"c")
         snapshot = storage.snapshot()
         storage.put(b"a", b"")
         storage.delete(b"b")
         storage.put(b"n1", b"")
-        answer = commit(storage, snapshot, {b"m": b""}, [b"a", b"b", b"c", b"x"], [b"a", b"b", b"n", b"x", b""])
+        answer = commit(storage, snapshot, {b"m": b""}, [b"a", b"b", b"c", b"x"], under(b"a", b"b", b"n", b"x", b""))
         assert isinstance(answer, Conflict)
-        assert (set(answer.keys), set(answer.prefixes)) == ({b"a", b"b"}, {b"b", b"n", b""})
+        assert (set(answer.keys), set(answer.ranges)) == ({b"a", b"b"}, set(under(b"b", b"n", b"")))
 
     @pytest.mark.parametrize("changed", [MAX_CONFLICTS_NAMED - 1, MAX_CONFLICTS_NAMED, MAX_CONFLICTS_NAMED + 1, 100])
-    @pytest.mark.parametrize("validations", [1, 3])
-    def test_a_conflict_names_a_bounded_number(self, storage: Storage, changed: int, validations: int) -> None:
+    @pytest.mark.parametrize("read_sets", [1, 3])
+    def test_a_conflict_names_a_bounded_number(self, storage: Storage, changed: int, read_sets: int) -> None:
         """``commit``: a conflict names as many as there are up to the bound, however many snapshots are validated."""
         keys = [b"%03d" % number for number in range(changed)]
-        snapshots = [storage.snapshot() for _ in range(validations)]
+        snapshots = [storage.snapshot() for _ in range(read_sets)]
         put_all(storage, *keys)
-        request = CommitRequest(tuple(Validation(snapshot, keys, keys) for snapshot in snapshots), {b"mine": b""})
+        request = CommitRequest(tuple(ReadSet(snapshot, keys, under(*keys)) for snapshot in snapshots), {b"mine": b""})
         answer = storage.commit(request)
         for snapshot in snapshots:
             snapshot.close()
         assert isinstance(answer, Conflict)
-        for named in (answer.keys, answer.prefixes):
+        for named in (answer.keys, answer.ranges):
             assert min(changed, MAX_CONFLICTS_NAMED) <= len(named) <= MAX_CONFLICTS_NAMED
-            assert set(named) <= set(keys)
+        assert set(answer.keys) <= set(keys)
+        assert set(answer.ranges) <= set(under(*keys))
 
     @pytest.mark.parametrize(
         ("first_reads", "second_reads", "conflicts"),
@@ -45,19 +46,19 @@ class ConflictCases(StorageCases):
     def test_each_snapshot_of_a_request_validates_what_was_observed_in_it(
         self, storage: Storage, first_reads: Key, second_reads: Key, conflicts: tuple[Key, ...]
     ) -> None:
-        """Commit: it conflicts if what any validation names has changed since the snapshot of that validation."""
+        """Commit: it conflicts if what any read set names has changed since the snapshot of that read set."""
         put_all(storage, b"old", b"new")
         first = storage.snapshot()
         storage.put(b"new", b"changed")
         second = storage.snapshot()
         storage.put(b"other", b"")
-        validations = (Validation(first, [first_reads], [b"n"]), Validation(second, [second_reads], [b"o"]))
-        answer = storage.commit(CommitRequest(validations, {b"mine": b""}))
+        reads = (ReadSet(first, [first_reads], under(b"n")), ReadSet(second, [second_reads], under(b"o")))
+        answer = storage.commit(CommitRequest(reads, {b"mine": b""}))
         first.close()
         second.close()
         assert isinstance(answer, Conflict)
         assert answer.keys == conflicts
-        assert answer.prefixes == (b"o",)  # for it was listed in the second, and `other` came afterwards
+        assert answer.ranges == tuple(under(b"o"))  # for it was listed in the second, and `other` came afterwards
 
     @pytest.mark.parametrize("changed", [0, 1, 2, None])
     def test_a_change_since_any_baseline_is_a_conflict(self, storage: Storage, changed: int | None) -> None:
@@ -70,7 +71,7 @@ class ConflictCases(StorageCases):
         if changed is not None:
             storage.put(keys[changed], b"after its baseline")
         before = contents(storage)
-        baselines = tuple(Validation(snapshot, [key], []) for snapshot, key in zip(snapshots, keys, strict=True))
+        baselines = tuple(ReadSet(snapshot, [key], []) for snapshot, key in zip(snapshots, keys, strict=True))
         answer = storage.commit(CommitRequest(baselines, {b"mine": b""}))
         for snapshot in snapshots:
             snapshot.close()
@@ -79,7 +80,7 @@ class ConflictCases(StorageCases):
             assert storage.get(b"mine") == b""
         else:
             assert isinstance(answer, Conflict)
-            assert (answer.keys, answer.prefixes) == ((keys[changed],), ())
+            assert (answer.keys, answer.ranges) == ((keys[changed],), ())
             assert contents(storage) == before
 
     def test_a_baseline_outlives_a_conflict(self, storage: Storage) -> None:
@@ -87,7 +88,7 @@ class ConflictCases(StorageCases):
         put_all(storage, b"k", b"r")
         baseline, read = storage.snapshot(), storage.snapshot()
         storage.put(b"r", b"changed")
-        request = CommitRequest((Validation(baseline, [b"k"], []), Validation(read, [b"r"], [])), {b"mine": b""})
+        request = CommitRequest((ReadSet(baseline, [b"k"], []), ReadSet(read, [b"r"], [])), {b"mine": b""})
         for _ in range(2):
             answer = storage.commit(request)
             assert isinstance(answer, Conflict)
@@ -95,7 +96,7 @@ class ConflictCases(StorageCases):
         assert (baseline.get(b"r"), read.get(b"r")) == (b"value of r", b"value of r")
         read.close()
         read = storage.snapshot()
-        request = CommitRequest((Validation(baseline, [b"k"], []), Validation(read, [b"r"], [])), {b"mine": b""})
+        request = CommitRequest((ReadSet(baseline, [b"k"], []), ReadSet(read, [b"r"], [])), {b"mine": b""})
         assert isinstance(storage.commit(request), Committed)
         baseline.close()
         read.close()

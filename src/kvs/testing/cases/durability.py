@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import pytest
 
-from kvs.domain.transaction import CommitRequest, Committed, Conflict
+from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.updates import PutIfAbsent, Remove, Replace
 from kvs.domain.values import TOMBSTONE
 from kvs.engine import StorageOpenError
 from kvs.ports.storage import Storage
-from kvs.testing.cases.base import StorageCases, commit, contents, put_all, settle
+from kvs.testing.cases.base import StorageCases, commit, contents, put_all, settle, under
 from kvs.testing.cases.updates import MORE_THAN_A_PAGE, Says
 from kvs.testing.process import FILLED, count_up, fill, hold, running
 
@@ -125,7 +125,7 @@ class DurabilityCases(StorageCases):
             settle(storage)
         with self.open_storage_in(tmp_path) as storage:
             first, second = storage.snapshot(), storage.snapshot()
-            assert isinstance(commit(storage, first, {b"k": b"first"}, [b"k", b"other"], [b""]), Committed)
+            assert isinstance(commit(storage, first, {b"k": b"first"}, [b"k", b"other"], under(b"")), Committed)
             assert second.get(b"k") == b"value of k"
             assert isinstance(commit(storage, second, {b"k": b"second"}, [b"k"]), Conflict)
 

@@ -4,30 +4,30 @@ from collections.abc import Mapping
 
 import pytest
 
+from kvs.domain.commit import CommitRequest, Committed, ReadSet
 from kvs.domain.errors import LimitError
-from kvs.domain.transaction import CommitRequest, Committed, Validation
-from kvs.domain.values import TOMBSTONE, Key, Pending
+from kvs.domain.values import TOMBSTONE, Key, Write
 from kvs.ports.storage import Storage
-from kvs.testing.cases.base import StorageCases, commit, contents, put_all
+from kvs.testing.cases.base import StorageCases, commit, contents, put_all, under
 from kvs.testing.cases.updates import Says
 
 
 class RefusalCases(StorageCases):
     """What is left of a refused write. Skipped for an engine without a limit."""
 
-    def refused_writes(self) -> Mapping[Key, Pending]:
+    def refused_writes(self) -> Mapping[Key, Write]:
         """Return writes that together are beyond a limit of the engine. None by default: it has no limit."""
         return {}
 
     @pytest.fixture
-    def refused(self) -> Mapping[Key, Pending]:
+    def refused(self) -> Mapping[Key, Write]:
         """What ``refused_writes`` says."""
         writes = self.refused_writes()
         if not writes:
             pytest.skip("an engine without a limit of its own: refused_writes() names no writes")
         return writes
 
-    def test_a_refused_commit_applies_nothing(self, storage: Storage, refused: Mapping[Key, Pending]) -> None:
+    def test_a_refused_commit_applies_nothing(self, storage: Storage, refused: Mapping[Key, Write]) -> None:
         """Failure: ``LimitError`` means that nothing was applied, of the values nor of the tombstones."""
         put_all(storage, b"a", b"b")
         before = contents(storage)
@@ -35,25 +35,25 @@ class RefusalCases(StorageCases):
             commit(storage, storage.snapshot(), {b"a": TOMBSTONE, b"n": b"", **refused})
         assert contents(storage) == before
 
-    def test_a_refused_commit_is_no_change_to_others(self, storage: Storage, refused: Mapping[Key, Pending]) -> None:
+    def test_a_refused_commit_is_no_change_to_others(self, storage: Storage, refused: Mapping[Key, Write]) -> None:
         """Failure: ``LimitError`` means that nothing was applied, and so nothing that others observed has changed."""
         put_all(storage, b"a")
         other = storage.snapshot()
         with pytest.raises(LimitError):
             commit(storage, storage.snapshot(), {b"a": TOMBSTONE, b"n": b"", **refused})
-        assert isinstance(commit(storage, other, {b"mine": b""}, [b"a", b"n", *refused], [b""]), Committed)
+        assert isinstance(commit(storage, other, {b"mine": b""}, [b"a", b"n", *refused], under(b"")), Committed)
 
-    def test_a_refused_transaction_may_go_on(self, storage: Storage, refused: Mapping[Key, Pending]) -> None:
+    def test_a_refused_transaction_may_go_on(self, storage: Storage, refused: Mapping[Key, Write]) -> None:
         """Failure: after ``LimitError`` the transaction is still open: its snapshot serves and validates as before."""
         put_all(storage, b"a")
         snapshot = storage.snapshot()
         with pytest.raises(LimitError):
-            storage.commit(CommitRequest((Validation(snapshot, [b"a"], [b""]),), {b"a": b"mine", **refused}))
+            storage.commit(CommitRequest((ReadSet(snapshot, [b"a"], under(b"")),), {b"a": b"mine", **refused}))
         assert snapshot.get(b"a") == b"value of a"
-        assert isinstance(commit(storage, snapshot, {b"a": b"mine"}, [b"a"], [b""]), Committed)
+        assert isinstance(commit(storage, snapshot, {b"a": b"mine"}, [b"a"], under(b"")), Committed)
         assert storage.get(b"a") == b"mine"
 
-    def test_a_refused_update_changes_nothing(self, storage: Storage, refused: Mapping[Key, Pending]) -> None:
+    def test_a_refused_update_changes_nothing(self, storage: Storage, refused: Mapping[Key, Write]) -> None:
         """Failure: ``LimitError`` means that nothing was applied, by an update as by a commit."""
         put_all(storage, b"a")
         expected = contents(storage)
@@ -62,7 +62,7 @@ class RefusalCases(StorageCases):
             try:
                 _, after = storage.update(key, Says(pending))
             except LimitError:
-                assert isinstance(commit(storage, snapshot, {}, [key], [b""]), Committed)
+                assert isinstance(commit(storage, snapshot, {}, [key], under(b"")), Committed)
                 break
             snapshot.close()
             if after is not None:

@@ -1,9 +1,9 @@
 """Consistency: a snapshot shows the committed data exactly as it was when it was taken, whatever happens after."""
 
-from kvs.domain.transaction import Conflict
+from kvs.domain.commit import Conflict
 from kvs.domain.values import TOMBSTONE, Value
 from kvs.ports.storage import Snapshot, Storage
-from kvs.testing.cases.base import StorageCases, commit, put_all, settle
+from kvs.testing.cases.base import StorageCases, commit, put_all, settle, under
 
 
 class SnapshotCases(StorageCases):
@@ -83,6 +83,6 @@ class SnapshotCases(StorageCases):
             young.close()
         assert old.get(b"k") == b"value of k"
         assert old.scan(b"", b"", 10) == [b"k", b"untouched"]
-        answer = commit(storage, old, {b"mine": b""}, [b"k", b"untouched"], [b"", b"untouched"])
+        answer = commit(storage, old, {b"mine": b""}, [b"k", b"untouched"], under(b"", b"untouched"))
         assert isinstance(answer, Conflict)
-        assert (set(answer.keys), set(answer.prefixes)) == ({b"k"}, {b""})
+        assert (set(answer.keys), set(answer.ranges)) == ({b"k"}, set(under(b"")))

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from kvs.domain.transaction import Committed
+from kvs.domain.commit import Committed
 from kvs.domain.updates import Add, PutIfAbsent
 from kvs.ports.storage import Storage
 from kvs.testing.cases.base import StorageCases, commit

@@ -2,12 +2,12 @@
 
 import pytest
 
+from kvs.domain.commit import Committed, Conflict, KeyRange
 from kvs.domain.errors import KvsError, TooLargeError, UsageError
-from kvs.domain.transaction import Committed, Conflict
-from kvs.domain.updates import Change, PutIfAbsent, PutIfPresent, Remove, Replace
-from kvs.domain.values import TOMBSTONE, Key, Pending, Value
+from kvs.domain.updates import PutIfAbsent, PutIfPresent, Remove, Replace, Update
+from kvs.domain.values import TOMBSTONE, Key, Value, Write
 from kvs.ports.storage import Storage
-from kvs.testing.cases.base import ODD_KEYS, StorageCases, commit, contents, put_all, settle
+from kvs.testing.cases.base import ODD_KEYS, StorageCases, commit, contents, put_all, settle, under
 
 MORE_THAN_A_PAGE = [b"%04d" % number for number in range(2500)]
 
@@ -31,20 +31,20 @@ outcomes = pytest.mark.parametrize(
 class Says:
     """A change that says what it was made of; ``asked`` has the values it was asked with."""
 
-    def __init__(self, pending: Pending | None) -> None:
+    def __init__(self, pending: Write | None) -> None:
         self.asked: list[Value | None] = []
         self._pending = pending
 
-    def __call__(self, old: Value | None) -> Pending | None:
-        """See :data:`kvs.domain.updates.Change`."""
+    def __call__(self, old: Value | None) -> Write | None:
+        """See :data:`kvs.domain.updates.Update`."""
         self.asked.append(old)
         return self._pending
 
 
-def raising(error: KvsError) -> Change:
+def raising(error: KvsError) -> Update:
     """Return a change that raises."""
 
-    def change(_: Value | None) -> Pending | None:
+    def change(_: Value | None) -> Write | None:
         raise error
 
     return change
@@ -57,7 +57,7 @@ class UpdateCases(StorageCases):
 
     @outcomes
     def test_an_update_returns_the_value_before_and_after(
-        self, storage: Storage, before: Value | None, pending: Pending | None, after: Value | None
+        self, storage: Storage, before: Value | None, pending: Write | None, after: Value | None
     ) -> None:
         """``update``: both values, None for one that is absent; the change is asked with the first of them."""
         if before is not None:
@@ -68,7 +68,7 @@ class UpdateCases(StorageCases):
 
     @outcomes
     def test_an_update_stores_what_the_change_says(
-        self, storage: Storage, before: Value | None, pending: Pending | None, after: Value | None
+        self, storage: Storage, before: Value | None, pending: Write | None, after: Value | None
     ) -> None:
         """``update``: a value, a tombstone, or None to leave everything as it is; other keys are not touched."""
         put_all(storage, b"j", b"k\0")
@@ -104,7 +104,7 @@ class UpdateCases(StorageCases):
             storage.update(key, raising(error))
         assert caught.value is error
         assert contents(storage) == before
-        assert isinstance(commit(storage, snapshot, {b"mine": b""}, [key], [b""]), Committed)
+        assert isinstance(commit(storage, snapshot, {b"mine": b""}, [key], under(b"")), Committed)
 
     @pytest.mark.parametrize(
         ("key", "pending", "comes_or_goes"),
@@ -116,17 +116,17 @@ class UpdateCases(StorageCases):
         ],
     )
     def test_an_update_is_a_change_to_others(
-        self, storage: Storage, key: Key, pending: Pending, comes_or_goes: bool
+        self, storage: Storage, key: Key, pending: Write, comes_or_goes: bool
     ) -> None:
         """Commit: a key has changed if an update since put or deleted it, a prefix if a key of it came or went."""
         put_all(storage, b"k", b"other")
         by_key, by_prefix, by_another = storage.snapshot(), storage.snapshot(), storage.snapshot()
         storage.update(key, Says(pending))
-        assert isinstance(commit(storage, by_another, {}, [b"other"], [b"o"]), Committed)
+        assert isinstance(commit(storage, by_another, {}, [b"other"], under(b"o")), Committed)
         answer = commit(storage, by_key, {b"mine": b""}, [key])
         assert isinstance(answer, Conflict)
         assert answer.keys == (key,)
-        answer = commit(storage, by_prefix, {b"mine": b""}, [], [key[:1]])
+        answer = commit(storage, by_prefix, {b"mine": b""}, [], under(key[:1]))
         assert isinstance(answer, Conflict if comes_or_goes else Committed)
 
     @pytest.mark.parametrize(
@@ -138,14 +138,14 @@ class UpdateCases(StorageCases):
         ],
     )
     def test_an_update_that_leaves_everything_as_it_is_is_no_change(
-        self, storage: Storage, key: Key, pending: Pending | None
+        self, storage: Storage, key: Key, pending: Write | None
     ) -> None:
         """Commit: nothing was put, nor anything deleted that existed."""
         put_all(storage, b"k")
         snapshot = storage.snapshot()
         storage.update(key, Says(pending))
         settle(storage)
-        assert isinstance(commit(storage, snapshot, {b"mine": b""}, [key], [b""]), Committed)
+        assert isinstance(commit(storage, snapshot, {b"mine": b""}, [key], under(b"")), Committed)
 
     def test_a_snapshot_shows_no_later_update(self, storage: Storage) -> None:
         """Consistency: a snapshot shows what there was; an update sees what there is."""
@@ -184,7 +184,12 @@ class UpdateCases(StorageCases):
         storage.delete(b"x")
         snapshots = [storage.snapshot() for _ in range(4)]
         storage.clear()
-        seen: list[tuple[list[Key], list[Key]]] = [([b"k"], []), ([], [b"p"]), ([], [b""]), ([b"p", b"x"], [b"x"])]
+        seen: list[tuple[list[Key], list[KeyRange]]] = [
+            ([b"k"], []),
+            ([], under(b"p")),
+            ([], under(b"")),
+            ([b"p", b"x"], under(b"x")),
+        ]
         answers = [commit(storage, snapshot, {}, *seen) for snapshot, seen in zip(snapshots, seen, strict=True)]
         assert [type(answer) for answer in answers] == [Conflict, Conflict, Conflict, Committed]
         assert isinstance(commit(storage, older, {}, [b"x"]), Conflict)
@@ -196,7 +201,7 @@ class UpdateCases(StorageCases):
         storage.clear()
         settle(storage)
         assert contents(storage) == {}
-        assert isinstance(commit(storage, snapshot, {b"mine": b""}, [b"k"], [b""]), Committed)
+        assert isinstance(commit(storage, snapshot, {b"mine": b""}, [b"k"], under(b"")), Committed)
 
     @pytest.mark.parametrize("crowd", [0, len(MORE_THAN_A_PAGE)])
     def test_a_snapshot_shows_what_there_was_before_a_clear(self, storage: Storage, crowd: int) -> None:

@@ -16,7 +16,7 @@ from kvs.adapters.storage.sqlite.file import NAME, connect, open_database
 from kvs.adapters.storage.sqlite.journal import JournalError, SqliteJournal
 from kvs.bootstrap import open_storage
 from kvs.config import ConfigError, Given, Settings
-from kvs.domain.transaction import CommitRequest
+from kvs.domain.commit import CommitRequest
 from kvs.domain.values import TOMBSTONE
 from kvs.engine import StorageOpenError
 from kvs.logs import make_logger

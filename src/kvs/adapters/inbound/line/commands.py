@@ -11,13 +11,13 @@ from typing import Final, TypeAlias, final
 from kvs.adapters.inbound.line import replies
 from kvs.adapters.inbound.line.keys import BLANKS, KeysPage
 from kvs.adapters.inbound.protocol.messages import conflict_message, shown
+from kvs.domain.commit import Committed
 from kvs.domain.errors import (
     KvsError,
     TooLargeError,
     UnknownCommandError,
     UsageError,
 )
-from kvs.domain.transaction import Committed
 from kvs.ports.session import Session
 
 TAB: Final = b"\t"

@@ -3,8 +3,8 @@
 import json
 from typing import Final
 
+from kvs.domain.commit import Conflict
 from kvs.domain.errors import KvsError, ProtocolViolationError, TimedOutError
-from kvs.domain.transaction import Conflict
 
 SHOWN_BYTES: Final = 64
 """Most of a key or verb that is repeated in a message."""
@@ -19,7 +19,8 @@ def shown(text: bytes) -> str:
 def conflict_message(conflict: Conflict) -> str:
     """Return what to say of a COMMIT that was not applied."""
     changed = [shown(key) for key in conflict.keys]
-    changed += [f"the keys under {shown(prefix)}" if prefix else "the set of keys" for prefix in conflict.prefixes]
+    prefixes = dict.fromkeys(each.prefix for each in conflict.ranges)  # several pages may be of one
+    changed += [f"the keys under {shown(prefix)}" if prefix else "the set of keys" for prefix in prefixes]
     return f"Nothing was applied, for this changed since START: {', '.join(changed)}. Retry from START."
 
 

@@ -13,27 +13,29 @@ Source: D. Comer, "The Ubiquitous B-Tree", 1979; O. Rodeh, "B-trees, Shadowing, 
 from bisect import bisect_left, bisect_right
 from typing import Final, TypeAlias, final
 
+from kvs.domain.commit import prefix_end, prefix_range
+
 LEAF_KEYS: Final = 64
 """Most keys in a leaf. Half as many make the tree 20 % larger, twice as many make a copied leaf cost twice the time."""
 
 BRANCH_CHILDREN: Final = 64
 
-FILLED: Final = 48
+BULK_FILL: Final = 48
 """Keys or children of a node when many keys come at once: three quarters, so that the next one does not split it."""
 
 NODE_OVERHEAD_BYTES: Final = 160
 
 
 class Node:
-    """A leaf, or the base of a branch: ``count`` keys, last copied or made at commit number ``born``."""
+    """A leaf, or the base of a branch: ``count`` keys, last copied or made at commit number ``created_at``."""
 
-    __slots__ = ("born", "count", "height", "keys")
+    __slots__ = ("count", "created_at", "height", "keys")
 
-    def __init__(self, keys: list[bytes], count: int, height: int, born: int) -> None:
+    def __init__(self, keys: list[bytes], count: int, height: int, created_at: int) -> None:
         self.keys = keys
         self.count = count
         self.height = height
-        self.born = born
+        self.created_at = created_at
 
 
 @final
@@ -42,20 +44,14 @@ class Branch(Node):
 
     __slots__ = ("children",)
 
-    def __init__(self, keys: list[bytes], children: list[Node], count: int, height: int, born: int) -> None:
-        super().__init__(keys, count, height, born)
+    def __init__(self, keys: list[bytes], children: list[Node], count: int, height: int, created_at: int) -> None:
+        super().__init__(keys, count, height, created_at)
         self.children = children
 
 
 Root: TypeAlias = Node
 
 NO_KEYS: Final[Root] = Node([], 0, 0, 0)
-
-
-def prefix_end(prefix: bytes) -> bytes | None:
-    """Return the lowest key above all those under the prefix, or None if there is no such bound."""
-    stem = prefix.rstrip(b"\xff")
-    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None
 
 
 def tree_bytes(root: Root) -> int:
@@ -65,8 +61,13 @@ def tree_bytes(root: Root) -> int:
 
 def count_prefix(root: Root, prefix: bytes) -> int:
     """Return the number of keys under the prefix. O(log n)."""
-    end = prefix_end(prefix)
-    return (root.count if end is None else _rank(root, end)) - _rank(root, prefix)
+    low, high = prefix_range(prefix)
+    return count_range(root, low, high)
+
+
+def count_range(root: Root, low: bytes, high: bytes | None) -> int:
+    """Return the number of keys in [low, high). O(log n)."""
+    return (root.count if high is None else _rank(root, high)) - _rank(root, low)
 
 
 def scan_prefix(root: Root, prefix: bytes, after: bytes, limit: int) -> list[bytes]:
@@ -79,32 +80,31 @@ def scan_prefix(root: Root, prefix: bytes, after: bytes, limit: int) -> list[byt
     return found
 
 
-def same_keys(one: Root, other: Root, prefix: bytes) -> bool:
-    """Return whether two versions of a tree hold the same keys under the prefix.
+def same_keyset(one: Root, other: Root, low: bytes, high: bytes | None) -> bool:
+    """Return whether two versions of a tree hold the same keys in [low, high).
 
     Subtrees that both share hold the same keys, so they are left out on both sides, level by level; what remains of the
     one must equal what remains of the other.
 
-    Complexity: O(leaves under the prefix that were changed between the two).
+    Complexity: O(leaves of the range that were changed between the two).
     """
     if one is other:
         return True
-    if count_prefix(one, prefix) != count_prefix(other, prefix):
+    if count_range(one, low, high) != count_range(other, low, high):
         return False
-    end = prefix_end(prefix)
     left: list[Node] = [one]
     right: list[Node] = [other]
     for height in range(max(one.height, other.height), 0, -1):
-        left = _expand(left, height, prefix, end)
-        right = _expand(right, height, prefix, end)
+        left = _expand(left, height, low, high)
+        right = _expand(right, height, low, high)
         shared = {id(node) for node in left} & {id(node) for node in right}
         left = [node for node in left if id(node) not in shared]
         right = [node for node in right if id(node) not in shared]
-    return _within(left, prefix, end) == _within(right, prefix, end)
+    return _within(left, low, high) == _within(right, low, high)
 
 
 @final
-class KeyTree:
+class KeyIndex:
     """The current version of the set, and the only one that changes.
 
     Attributes:
@@ -118,41 +118,41 @@ class KeyTree:
         self.root: Root = Node([], 0, 0, 0)
         self.copied_bytes = 0
 
-    def fill(self, keys: list[bytes]) -> None:
+    def bulk_load(self, keys: list[bytes]) -> None:
         """Fill an empty set with keys that are in order, each once. O(n), and ten times faster than to add them."""
         nodes: list[Node] = []
         lowest: list[bytes] = []  # key beneath each of them
-        for at in range(0, len(keys), FILLED):
-            part = keys[at : at + FILLED]
+        for at in range(0, len(keys), BULK_FILL):
+            part = keys[at : at + BULK_FILL]
             nodes.append(Node(part, len(part), 0, 0))
             lowest.append(part[0])
         while len(nodes) > 1:
             parents: list[Node] = []
-            for at in range(0, len(nodes), FILLED):
-                children = nodes[at : at + FILLED]
+            for at in range(0, len(nodes), BULK_FILL):
+                children = nodes[at : at + BULK_FILL]
                 count = 0
                 for child in children:
                     count += child.count
-                parents.append(Branch(lowest[at + 1 : at + FILLED], children, count, children[0].height + 1, 0))
+                parents.append(Branch(lowest[at + 1 : at + BULK_FILL], children, count, children[0].height + 1, 0))
             nodes = parents
-            lowest = lowest[::FILLED]
+            lowest = lowest[::BULK_FILL]
         if nodes:
             self.root = nodes[0]
 
-    def add(self, key: bytes, now: int, seen: int) -> None:
+    def add(self, key: bytes, now: int, pinned_at: int) -> None:
         """Add a key that is not in the set. O(log n).
 
         Args:
             key: The key.
             now: Number of the commit this belongs to, above that of every view.
-            seen: Number of the newest view, which sees every node born no later; -1 if there is none.
+            pinned_at: Number of the newest view, which sees every node created no later; -1 if there is none.
         """
-        node = self.root = self._own(self.root, now, seen)
+        node = self.root = self._own(self.root, now, pinned_at)
         path: list[Branch] = []
         while isinstance(node, Branch):
             path.append(node)
             at = bisect_right(node.keys, key)
-            child = self._own(node.children[at], now, seen)
+            child = self._own(node.children[at], now, pinned_at)
             node.children[at] = child
             node.count += 1
             node = child
@@ -163,14 +163,14 @@ class KeyTree:
             # Keys that come in order leave full leaves behind.
             self._split(node, path, node.count - 1 if at == node.count - 1 else node.count // 2, now)
 
-    def discard(self, key: bytes, now: int, seen: int) -> None:
+    def discard(self, key: bytes, now: int, pinned_at: int) -> None:
         """Remove a key that is in the set. O(log n). Arguments as for :meth:`add`."""
-        node = self.root = self._own(self.root, now, seen)
+        node = self.root = self._own(self.root, now, pinned_at)
         path: list[Branch] = []
         while isinstance(node, Branch):
             path.append(node)
             at = bisect_right(node.keys, key)
-            child = self._own(node.children[at], now, seen)
+            child = self._own(node.children[at], now, pinned_at)
             node.children[at] = child
             node.count -= 1
             node = child
@@ -187,9 +187,9 @@ class KeyTree:
             root = root.children[0] if root.children else Node([], 0, 0, now)
         self.root = root
 
-    def _own(self, node: Node, now: int, seen: int) -> Node:
+    def _own(self, node: Node, now: int, pinned_at: int) -> Node:
         """Return the node, or a copy of it if a view can see it."""
-        if node.born > seen:
+        if node.created_at > pinned_at:
             return node
         if isinstance(node, Branch):
             self.copied_bytes += NODE_OVERHEAD_BYTES + 16 * len(node.children)
@@ -237,31 +237,31 @@ def _rank(root: Root, key: bytes) -> int:
     return rank + bisect_left(node.keys, key)
 
 
-def _collect(node: Node, low: bytes, end: bytes | None, limit: int, found: list[bytes]) -> bool:
-    """Append keys in [low, end) until there are ``limit``; return whether to go on to the next node."""
+def _collect(node: Node, low: bytes, high: bytes | None, limit: int, found: list[bytes]) -> bool:
+    """Append keys in [low, high) until there are ``limit``; return whether to go on to the next node."""
     if isinstance(node, Branch):
         for child in node.children[bisect_right(node.keys, low) :]:
-            if not _collect(child, low, end, limit, found):
+            if not _collect(child, low, high, limit, found):
                 return False
         return True
     at = bisect_left(node.keys, low)
-    stop = len(node.keys) if end is None else bisect_left(node.keys, end)
+    stop = len(node.keys) if high is None else bisect_left(node.keys, high)
     found.extend(node.keys[at : min(stop, at + limit - len(found))])
     return stop == len(node.keys) and len(found) < limit
 
 
-def _expand(nodes: list[Node], height: int, low: bytes, end: bytes | None) -> list[Node]:
-    """Replace the branches of a height by those of their children that may hold keys in [low, end)."""
+def _expand(nodes: list[Node], height: int, low: bytes, high: bytes | None) -> list[Node]:
+    """Replace the branches of a height by those of their children that may hold keys in [low, high)."""
     expanded: list[Node] = []
     for node in nodes:
         if isinstance(node, Branch) and node.height == height:
             first = bisect_right(node.keys, low)
-            last = len(node.keys) if end is None else bisect_left(node.keys, end)
+            last = len(node.keys) if high is None else bisect_left(node.keys, high)
             expanded.extend(node.children[first : last + 1])
         else:
             expanded.append(node)
     return expanded
 
 
-def _within(leaves: list[Node], low: bytes, end: bytes | None) -> list[bytes]:
-    return [key for leaf in leaves for key in leaf.keys if key >= low and (end is None or key < end)]
+def _within(leaves: list[Node], low: bytes, high: bytes | None) -> list[bytes]:
+    return [key for leaf in leaves for key in leaf.keys if key >= low and (high is None or key < high)]

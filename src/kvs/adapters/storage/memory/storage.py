@@ -8,12 +8,12 @@ beside the current ones (:mod:`kvs.adapters.storage.memory.versions`); which key
 from collections.abc import Iterable, Mapping
 from typing import final
 
-from kvs.adapters.storage.memory.key_index import KeyTree, count_prefix, same_keys, scan_prefix
+from kvs.adapters.storage.memory.key_index import KeyIndex, count_prefix, same_keyset, scan_prefix
 from kvs.adapters.storage.memory.versions import History, Point, Versions
+from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, KeyRange
 from kvs.domain.errors import LimitError, TimedOutError
-from kvs.domain.transaction import COMMITTED, MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict
-from kvs.domain.updates import Change, Updated
-from kvs.domain.values import TOMBSTONE, Key, Pending, Value, entry_bytes
+from kvs.domain.updates import Update, Updated
+from kvs.domain.values import TOMBSTONE, Key, Value, Write, entry_bytes
 from kvs.ports.storage import Snapshot, Storage
 
 
@@ -81,7 +81,7 @@ class MemoryStorage(Storage):
         self._data[b""] = Versions(b"", None)
         del self._data[b""]
         self._data_bytes = 0
-        self._tree = KeyTree()
+        self._tree = KeyIndex()
         self._commits = 0
         self.history = History(self._data, max_history_bytes)
 
@@ -96,7 +96,7 @@ class MemoryStorage(Storage):
                 data[key] = value
             else:
                 data.pop(key, None)
-        self._tree.fill(sorted(data))
+        self._tree.bulk_load(sorted(data))
         if self._max_data_bytes:
             for key in data:
                 self._data_bytes += entry_bytes(key, self.get(key))
@@ -129,10 +129,10 @@ class MemoryStorage(Storage):
             self.history.collect()
         return True
 
-    def update(self, key: Key, change: Change) -> Updated:
+    def update(self, key: Key, update: Update) -> Updated:
         """See :class:`kvs.ports.storage.Storage`. As the put or the delete that comes of it."""
         old = self.get(key)
-        pending = change(old)
+        pending = update(old)
         if isinstance(pending, bytes):
             self.put(key, pending)
             return old, pending
@@ -152,7 +152,7 @@ class MemoryStorage(Storage):
         if history.newest < 0:
             history.drop()
             self._data.clear()
-        self._tree = KeyTree()
+        self._tree = KeyIndex()
         self._data_bytes = 0
 
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
@@ -179,10 +179,12 @@ class MemoryStorage(Storage):
             if conflict is not None:
                 return conflict
         if self._max_data_bytes:
-            self._reserve(request.writes)
+            self._reserve(request.writes, clears=request.clears)
         # From here on nothing can fail, and the snapshots of this very request need no history.
-        for validation in request.validations:
-            _snapshot_of(validation.snapshot).close()
+        for reads in request.reads:
+            _snapshot_of(reads.snapshot).close()
+        if request.clears:
+            self.clear()
         self._begin_commit()
         writes = request.writes
         if isinstance(writes, dict):  # as nearly always; the compiler walks a dict four times faster than any mapping
@@ -191,7 +193,7 @@ class MemoryStorage(Storage):
         else:
             for key, pending in writes.items():
                 self._write(key, pending)
-        return COMMITTED
+        return Committed(self._commits)
 
     def sync(self) -> None:
         """See :class:`kvs.ports.storage.Storage`. Memory has nothing to make durable; a tick collects a little."""
@@ -218,7 +220,7 @@ class MemoryStorage(Storage):
         if not self.history.idle:
             self.history.leave_latest()
 
-    def _write(self, key: Key, pending: Pending) -> None:
+    def _write(self, key: Key, pending: Write) -> None:
         if isinstance(pending, bytes):
             self._put(key, pending)
         elif self.get(key) is not None:
@@ -283,12 +285,12 @@ class MemoryStorage(Storage):
         if tree.copied_bytes != copied_bytes:
             self.history.keep_nodes(tree.copied_bytes - copied_bytes)
 
-    def _reserve(self, writes: Mapping[Key, Pending]) -> None:
+    def _reserve(self, writes: Mapping[Key, Write], *, clears: bool = False) -> None:
         """Account for writes before they are made, or refuse them if the data set would grow beyond its limit."""
-        growth = 0
+        growth = -self._data_bytes if clears else 0
         released = 0
         for key, pending in writes.items():
-            old = self.get(key)
+            old = None if clears else self.get(key)
             if old is not None:
                 growth -= entry_bytes(key, old)
             if pending is not TOMBSTONE:
@@ -306,24 +308,24 @@ class MemoryStorage(Storage):
 
     def _is_behind(self, request: CommitRequest) -> bool:
         """Return whether there has been a commit since any snapshot of a request."""
-        for validation in request.validations:
-            if _snapshot_of(validation.snapshot).point() is not self.history.latest:
+        for reads in request.reads:
+            if _snapshot_of(reads.snapshot).point() is not self.history.latest:
                 return True
         return False
 
     def _changed(self, request: CommitRequest) -> Conflict | None:
         keys: list[Key] = []
-        prefixes: list[Key] = []
-        for validation in request.validations:
-            point = _snapshot_of(validation.snapshot).point()
-            for key in validation.keys:
+        ranges: list[KeyRange] = []
+        for reads in request.reads:
+            point = _snapshot_of(reads.snapshot).point()
+            for key in reads.keys:
                 value = self._data.get(key)
                 if isinstance(value, Versions) and value.changed > point.number and len(keys) < MAX_CONFLICTS_NAMED:
                     keys.append(key)
-            for prefix in validation.prefixes:
-                if len(prefixes) < MAX_CONFLICTS_NAMED and not same_keys(point.root, self._tree.root, prefix):
-                    prefixes.append(prefix)
-        return Conflict(tuple(keys), tuple(prefixes)) if keys or prefixes else None
+            for low, high in reads.ranges:
+                if len(ranges) < MAX_CONFLICTS_NAMED and not same_keyset(point.root, self._tree.root, low, high):
+                    ranges.append(KeyRange(low, high))
+        return Conflict(tuple(keys), tuple(ranges)) if keys or ranges else None
 
 
 def _snapshot_of(token: object) -> MemorySnapshot:

@@ -23,7 +23,7 @@ from kvs.adapters.storage.sqlite.journal import SqliteJournal
 from kvs.adapters.storage.sqlite.loader import CorruptionError, Reader, check_structure
 from kvs.adapters.storage.sqlite.wal import cut_log
 from kvs.config import MAX_BYTES, ConfigError, Settings
-from kvs.engine import Engine, StorageOpenError
+from kvs.engine import EngineSpec, StorageOpenError
 from kvs.ports.storage import Storage
 
 PROGRESS_S: Final = 1.0
@@ -101,7 +101,7 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
                     database.end()
 
 
-SQLITE: Final = Engine(
+SQLITE: Final = EngineSpec(
     summary="Served from memory, and every commit in an SQLite file before it is acknowledged.",
     open=_open,
     options=SqliteOptions,

@@ -11,14 +11,14 @@ from kvs.domain.updates import (
     Add,
     AddFloat,
     Append,
-    Change,
     Overwrite,
     PutIfAbsent,
     PutIfPresent,
     Remove,
     Replace,
+    Update,
+    byte_range,
     integer,
-    section,
 )
 from kvs.domain.values import Key, Value
 from kvs.ports.session import Session
@@ -58,7 +58,7 @@ def _set(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
             condition = option
         else:
             raise UsageError("syntax error")
-    change: Change
+    change: Update
     if condition == b"NX":
         change = PutIfAbsent(value)
     elif condition == b"XX":
@@ -96,7 +96,7 @@ def _strlen(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
 
 def _getrange(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
     first, last = integer(arguments[2]), integer(arguments[3])
-    return replies.bulk(section(session.get(arguments[1]) or b"", first, last))
+    return replies.bulk(byte_range(session.get(arguments[1]) or b"", first, last))
 
 
 def _setrange(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
@@ -151,7 +151,7 @@ def _msetnx(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     return replies.ONE if session.atomically(PutManyIfAbsent(_entries(peer, arguments))) else replies.ZERO
 
 
-def _copied(session: Session, peer: Peer, key: Key, change: Change) -> bytes:
+def _copied(session: Session, peer: Peer, key: Key, change: Update) -> bytes:
     """Make a change that copies the value, and return the length of the new one."""
     _, new = session.update(key, change)
     peer.extra_cost = len(new or b"") // COPIED_BYTES_PER_COST

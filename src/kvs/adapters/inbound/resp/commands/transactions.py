@@ -11,8 +11,8 @@ from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.context import AT_ONCE, BEHIND, REFUSED, Command, Peer
 from kvs.adapters.inbound.resp.wording import as_bytes
 from kvs.application.operations import reply_too_large
+from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import KvsError, UsageError
-from kvs.domain.transaction import Committed, Conflict
 from kvs.ports.session import Session, Unfinished
 
 LATER: Final = b"later"

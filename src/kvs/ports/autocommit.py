@@ -1,0 +1,88 @@
+"""Single commands as transactions of their own, over the snapshot and the commit of any engine.
+
+These are the defaults of :class:`kvs.ports.storage.Storage`. An engine that can do better overrides the method.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from kvs.domain.commit import CommitRequest, Committed, Conflict, ReadSet
+from kvs.domain.errors import StorageUnavailableError
+from kvs.domain.updates import Update, Updated
+from kvs.domain.values import TOMBSTONE, Key, Value, Write
+
+if TYPE_CHECKING:
+    from kvs.ports.storage import Storage
+
+MAX_RETRIES: Final = 1000
+"""How often a commit is tried that others may come before. Each conflict means that one of them has got through."""
+
+
+def get(storage: "Storage", key: Key) -> Value | None:
+    """Return the committed value of a key, or None."""
+    snapshot = storage.snapshot()
+    try:
+        return snapshot.get(key)
+    finally:
+        snapshot.close()
+
+
+def scan(storage: "Storage", prefix: Key, after: Key, limit: int) -> list[Key]:
+    """Return committed keys."""
+    snapshot = storage.snapshot()
+    try:
+        return snapshot.scan(prefix, after, limit)
+    finally:
+        snapshot.close()
+
+
+def count(storage: "Storage", prefix: Key) -> int:
+    """Return the number of committed keys."""
+    snapshot = storage.snapshot()
+    try:
+        return snapshot.count(prefix)
+    finally:
+        snapshot.close()
+
+
+def write(storage: "Storage", request: CommitRequest) -> None:
+    """Apply a request that has read nothing, and so cannot conflict."""
+    if not _is_committed(storage.commit(request)):
+        raise TypeError("the engine answered with a conflict to a commit that depends on nothing")
+
+
+def update(storage: "Storage", key: Key, update: Update) -> Updated:
+    """Atomically replace a value by what the function returns for it; return both. Retried if others come before."""
+    for _ in range(MAX_RETRIES):
+        snapshot = storage.snapshot()
+        try:
+            old = snapshot.get(key)
+            new = update(old)
+            if new is None or (old is None and not isinstance(new, bytes)):
+                return old, old
+            if _is_committed(storage.commit(CommitRequest((ReadSet(snapshot, (key,), ()),), {key: new}))):
+                return old, new if isinstance(new, bytes) else None
+        finally:
+            snapshot.close()
+    raise contention_error()
+
+
+def delete(storage: "Storage", key: Key) -> bool:
+    """Delete a key; return whether it was there."""
+    old, _ = update(storage, key, _tombstone)
+    return old is not None
+
+
+def contention_error() -> StorageUnavailableError:
+    """Return the error for a commit that kept conflicting."""
+    return StorageUnavailableError(f"The commit conflicted {MAX_RETRIES} times; nothing was applied. Retry.")
+
+
+def _tombstone(_: Value | None) -> Write | None:
+    return TOMBSTONE
+
+
+def _is_committed(answer: object) -> bool:
+    """Return whether a commit was applied. Anything but the two answers must not have it tried again."""
+    if isinstance(answer, Committed | Conflict):
+        return isinstance(answer, Committed)
+    raise TypeError(f"the engine returned {type(answer).__name__}, not Committed or Conflict")
