@@ -25,18 +25,19 @@ from kvs.adapters.inbound.net.asyncio_backend import AsyncioTransport
 from kvs.adapters.inbound.net.registry import Clients
 from kvs.adapters.inbound.net.server import Server, Transport
 from kvs.adapters.inbound.net.timeouts import ServerLimits, clients_allowed
-from kvs.adapters.inbound.protocol.detection import Protocols
+from kvs.adapters.inbound.protocol.detection import OpenSession, ProtocolDetector
 from kvs.adapters.inbound.resp.connection import RespProtocol
-from kvs.adapters.inbound.resp.context import Shared
+from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
-from kvs.application.executor import Post, Task, WorkerSessions, WorkerThreads
-from kvs.application.memory_budget import ClientsBudget
-from kvs.application.registry import EngineSessions, SessionLimits
+from kvs.application.executor import Job, Post, WorkerExecutor, WorkerThreads
+from kvs.application.memory_budget import MemoryBudget
+from kvs.application.registry import SessionRegistry
+from kvs.application.slot import SessionLimits
 from kvs.build import BUILD
 from kvs.config import ConfigError, Given, Settings, read_options
 from kvs.logs import make_logger
 from kvs.parameters import parameters
-from kvs.ports.session import SessionFactory
+from kvs.ports.session import Session
 from kvs.ports.storage import Storage
 from kvs.signals import Signals, Stopped
 from kvs.standard_streams import BackgroundStream, open_stderr, stderr_replaced
@@ -71,25 +72,32 @@ def _opened_storage(settings: Settings, options: Mapping[str, Given], log: Filte
         yield storage
 
 
-def _open_sessions(storage: Storage, sessions: EngineSessions, worker_threads: int) -> Iterator[SessionFactory]:
-    """Put workers before the sessions of a blocking engine, and nothing before those of any other."""
+def _open_sessions(
+    storage: Storage, sessions: SessionRegistry, budget: MemoryBudget, worker_threads: int
+) -> Iterator[OpenSession]:
+    """Give each session of a blocking engine an executor, and none to those of any other."""
     if not storage.blocking:
-        yield sessions
+        yield lambda: (sessions.open(), None)
         return
     try:
         threads = WorkerThreads(worker_threads)
     except RuntimeError as error:
         raise ConfigError(f"worker_threads: {worker_threads} are more than can be started here ({error})") from None
+
+    def open_session() -> tuple[Session, WorkerExecutor | None]:
+        executor = WorkerExecutor(threads, _this_loop(), budget)
+        return sessions.open(executor.budget), executor
+
     with closing(threads):
-        yield WorkerSessions(sessions, threads, _this_loop)
+        yield open_session
 
 
 def _this_loop() -> Post:
     loop = asyncio.get_running_loop()
 
-    def post(task: Task) -> None:
+    def post(job: Job) -> None:
         with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(task)
+            loop.call_soon_threadsafe(job)
 
     return post
 
@@ -152,12 +160,12 @@ class Container(containers.DeclarativeContainer):
     log = providers.Singleton(make_logger, settings.provided.log_level, settings.provided.log_format, stderr)
     clock = providers.Object(time.monotonic)
     signals = providers.Singleton(Signals)
-    budget = providers.Singleton(ClientsBudget, settings.provided.max_clients_bytes)
+    budget = providers.Singleton(MemoryBudget, settings.provided.max_clients_bytes)
 
     storage = providers.Resource(_opened_storage, settings, options, log)
 
-    engine_sessions = providers.Singleton(
-        EngineSessions,
+    registry = providers.Singleton(
+        SessionRegistry,
         storage=storage,
         limits=providers.Factory(
             SessionLimits, settings.provided.max_transaction_bytes, settings.provided.max_transaction_depth
@@ -169,7 +177,7 @@ class Container(containers.DeclarativeContainer):
         log=log,
     )
 
-    sessions = providers.Resource(_open_sessions, storage, engine_sessions, settings.provided.worker_threads)
+    sessions = providers.Resource(_open_sessions, storage, registry, budget, settings.provided.worker_threads)
 
     clients = providers.Singleton(Clients)
     parameters = providers.Singleton(_parameters, settings, options)
@@ -201,7 +209,7 @@ class Container(containers.DeclarativeContainer):
             max_tick_output_bytes=settings.provided.max_tick_output_bytes,
         ),
         shared=providers.Factory(
-            Shared,
+            ServerContext,
             clients=clients,
             parameters=parameters,
             clock=providers.Object(time.time),
@@ -211,8 +219,8 @@ class Container(containers.DeclarativeContainer):
         log=log,
     )
 
-    protocols = providers.Singleton(
-        Protocols, sessions=sessions, line=line.provided.converse, resp=resp.provided.converse
+    detector = providers.Singleton(
+        ProtocolDetector, open_session=sessions, line=line.provided.open, resp=resp.provided.open
     )
 
     transport = providers.Singleton(_transport, settings)
@@ -222,7 +230,7 @@ class Container(containers.DeclarativeContainer):
         hosts=settings.provided.host,
         port=settings.provided.port,
         transport=transport,
-        connect=protocols.provided.connect,
+        connect=detector.provided.connect,
         clients=clients,
         storage=storage,
         limits=providers.Factory(_server_limits, settings, log),

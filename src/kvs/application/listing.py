@@ -1,33 +1,35 @@
-"""Listing and counting what a transaction sees: its pending writes over its snapshot, a share of the work at a time.
+"""Listing and counting what a transaction sees: its pending writes over its snapshot, in shares of work.
 
-A transaction may have hundreds of thousands of pending writes, in no order. To look at all of them in one go would hold
-up everybody else, so both jobs can be asked to go on until they are done. Nothing they look at can change meanwhile:
-the snapshot is fixed, the map of writes immutable, and the session waits for its answer.
+A transaction may have a million pending writes, in no order. :class:`WriteIndex` puts them in order once, in shares,
+and then answers for any range without looking at all of them; it stays valid for as long as the map of writes, which
+is immutable, is the same.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping
 from heapq import merge
 from itertools import islice
-from typing import Final, TypeVar, final
+from typing import Final, final
 
 from kvs.application import answers
+from kvs.domain.commit import prefix_end
 from kvs.domain.values import TOMBSTONE, Key, Value, Write
 from kvs.override import override
-from kvs.ports.session import Unfinished
+from kvs.ports.session import Steps, Work
 from kvs.ports.storage import Snapshot
 
-T = TypeVar("T")
+RUN_KEYS: Final = 1000
+"""Pending keys looked at, sorted or merged between two looks at the work that is left: some 200 to 500 units."""
 
-SHARE_WRITES: Final = 2000
-"""Pending writes looked at in one go: about 1 ms in pure Python."""
-
-SHARE_PAGES: Final = 4
-"""Pages of the snapshot read in one go: about 1 ms for pages of 1,000 keys that are all deleted."""
+SORTED_KEYS_PER_UNIT: Final = 3
+LISTED_KEYS_PER_UNIT: Final = 8
+FEW_WRITES: Final = 64
+"""So few pending writes are put in order faster than an index is kept."""
 
 
 @final
 class NoKeys(Snapshot):
-    """A view of nothing: what is left of a snapshot when its transaction has deleted every key."""
+    """A view of nothing: what a transaction sees beneath its writes once it has deleted every key."""
 
     @override
     def get(self, key: Key) -> Value | None:
@@ -50,102 +52,107 @@ NO_KEYS: Final = NoKeys()
 
 
 @final
-class Count:
-    """Counts the keys under a prefix.
+class WriteIndex:
+    """The pending writes of a transaction in key order.
 
-    Complexity:
-        The snapshot's own count, and O(pending writes).
+    Attributes:
+        writes: The map this was made of.
+        keys: Its keys in byte order.
+        added: For each key: how many more keys there are than in the snapshot, up to and including this one.
     """
 
-    __slots__ = ("_pending", "_prefix", "_snapshot", "_writes", "result")
+    __slots__ = ("added", "keys", "writes")
 
-    def __init__(self, snapshot: Snapshot, writes: Mapping[Key, Write], prefix: Key) -> None:
-        self._prefix = prefix
-        self._writes = writes
-        self.result = answers.number(snapshot.count(prefix))
-        self._snapshot = snapshot
-        self._pending: Iterator[tuple[Key, Write]] = iter(writes.items())
+    def __init__(self, writes: Mapping[Key, Write]) -> None:
+        self.writes = writes
+        self.keys: list[Key] = []
+        self.added: list[int] | None = None
 
-    def answers(self, writes: Mapping[Key, Write], prefix: Key) -> bool:
-        """Return whether this is what is asked for."""
-        return writes is self._writes and prefix == self._prefix
+    def sort(self, work: Work) -> Steps[None]:
+        """Put the keys in order. O(w log w) in the pending writes."""
+        source = iter(self.writes)
+        runs: list[list[Key]] = []
+        while True:
+            run = sorted(islice(source, RUN_KEYS))
+            runs.append(run)
+            if len(run) < RUN_KEYS:
+                break
+            work.left -= RUN_KEYS // SORTED_KEYS_PER_UNIT
+            if work.left <= 0:
+                yield
+        if len(runs) == 1:
+            self.keys = runs[0]
+            return
+        merged: Iterator[Key] = merge(*runs)
+        while True:
+            part = list(islice(merged, RUN_KEYS))
+            self.keys += part
+            if len(part) < RUN_KEYS:
+                return
+            work.left -= RUN_KEYS
+            if work.left <= 0:
+                yield
 
-    def advance(self) -> bool:
-        """Do a share of the work; return whether it is done and ``result`` is the number."""
-        looked_at = 0
-        for key, pending in islice(self._pending, SHARE_WRITES):
-            looked_at += 1
-            if key.startswith(self._prefix):
-                self.result += (pending is not TOMBSTONE) - (answers.value(self._snapshot.get(key)) is not None)
-        return looked_at < SHARE_WRITES
+    def sum_up(self, snapshot: Snapshot, work: Work) -> Steps[list[int]]:
+        """Find out how many keys each write adds or takes away. O(w) look-ups in the snapshot."""
+        if self.added is not None:
+            return self.added
+        added: list[int] = []
+        total = 0
+        for key in self.keys:
+            total += (self.writes[key] is not TOMBSTONE) - (answers.value(snapshot.get(key)) is not None)
+            added.append(total)
+            work.left -= 1
+            if work.left <= 0:
+                yield
+        self.added = added
+        return added
+
+    def page(self, prefix: Key, after: Key, limit: int, work: Work) -> Steps[list[Key]]:
+        """Return the first written keys under a prefix and above another key."""
+        keys = self.keys
+        at = max(bisect_left(keys, prefix), bisect_right(keys, after) if after else 0)
+        page: list[Key] = []
+        while at < len(keys) and len(page) < limit and keys[at].startswith(prefix):
+            if self.writes[keys[at]] is not TOMBSTONE:
+                page.append(keys[at])
+            at += 1
+            if at % LISTED_KEYS_PER_UNIT == 0:
+                work.left -= 1
+                if work.left <= 0:
+                    yield
+        return page
 
 
-@final
-class Page:
-    """Lists the first keys under a prefix and above another key, in byte order.
+def list_page(
+    snapshot: Snapshot, index: WriteIndex, prefix: Key, after: Key, limit: int, work: Work
+) -> Steps[list[Key]]:
+    """Return the first keys under a prefix and above another key that a transaction sees, in byte order.
 
     Complexity:
-        O(limit + keys the transaction has deleted among them), and O(pending writes).
+        O(limit + keys that the transaction has deleted among them) once the index is there.
     """
-
-    __slots__ = (
-        "_added",
-        "_after",
-        "_from",
-        "_kept",
-        "_limit",
-        "_pending",
-        "_prefix",
-        "_snapshot",
-        "_writes",
-        "result",
-    )
-
-    def __init__(self, snapshot: Snapshot, writes: Mapping[Key, Write], prefix: Key, after: Key, limit: int) -> None:
-        self._prefix = prefix
-        self._after = after
-        self._limit = limit
-        self.result: list[Key] = []
-        self._snapshot = snapshot
-        self._writes = writes
-        self._pending: Iterator[tuple[Key, Write]] = iter(writes.items())
-        self._added: list[Key] = []  # of the pending writes: the lowest keys with a value, at most `limit`
-        self._kept: list[Key] = []  # of the snapshot: the lowest keys without a pending write
-        self._from = after
-
-    def answers(self, writes: Mapping[Key, Write], prefix: Key, after: Key, limit: int) -> bool:
-        """Return whether this is what is asked for."""
-        return writes is self._writes and (prefix, after, limit) == (self._prefix, self._after, self._limit)
-
-    def advance(self) -> bool:
-        """Do a share of the work; return whether it is done and ``result`` is the page."""
-        if not self._writes:
-            self.result = answers.page(self._snapshot.scan(self._prefix, self._after, self._limit))
-            return True
-        part = list(islice(self._pending, SHARE_WRITES))
-        added = [
-            key
-            for key, pending in part
-            if pending is not TOMBSTONE and key > self._after and key.startswith(self._prefix)
-        ]
-        if added:
-            self._added = sorted(self._added + added)[: self._limit]
-        if len(part) == SHARE_WRITES:
-            return False
-        for _ in range(SHARE_PAGES):
-            page = answers.page(self._snapshot.scan(self._prefix, self._from, self._limit))
-            self._kept += [key for key in page if key not in self._writes]
-            if len(page) < self._limit or len(self._kept) >= self._limit:
-                self.result = list(islice(merge(self._kept, self._added), self._limit))
-                return True
-            self._from = page[-1]
-        return False
-
-
-def insist(question: Callable[[], T]) -> T:
-    """Ask until there is an answer, without making way for anybody."""
+    written = yield from index.page(prefix, after, limit, work)
+    kept: list[Key] = []
     while True:
-        try:
-            return question()
-        except Unfinished:
-            continue
+        page = answers.page(snapshot.scan(prefix, after, limit))
+        kept += [key for key in page if key not in index.writes]
+        work.left -= len(page) // LISTED_KEYS_PER_UNIT + 1
+        if len(page) < limit or len(kept) >= limit:
+            return list(islice(merge(kept, written), limit)) if written else kept[:limit]
+        after = page[-1]
+        if work.left <= 0:
+            yield
+
+
+def count_keys(snapshot: Snapshot, index: WriteIndex, prefix: Key, work: Work) -> Steps[int]:
+    """Return how many keys under a prefix a transaction sees. O(log w) once the index is summed up."""
+    number = answers.number(snapshot.count(prefix))
+    keys = index.keys
+    low = bisect_left(keys, prefix)
+    if low == len(keys) or not keys[low].startswith(prefix):
+        return number
+    added = yield from index.sum_up(snapshot, work)
+    end = prefix_end(prefix)
+    high = len(keys) if end is None else bisect_left(keys, end, low)
+    return number + added[high - 1] - (added[low - 1] if low else 0)

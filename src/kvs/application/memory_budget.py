@@ -4,7 +4,7 @@ from typing import final
 
 
 @final
-class ClientsBudget:
+class MemoryBudget:
     """Bytes of input, output and transactions that all clients hold together, against ``max_clients_bytes``.
 
     Each holder adds and takes off what it holds as that changes. Nothing is reserved beforehand, so the limit can be
@@ -20,3 +20,8 @@ class ClientsBudget:
     def exhausted(self) -> bool:
         """Return whether only what gives memory back should run."""
         return self.used_bytes >= self.limit_bytes
+
+    def settle(self, other: "MemoryBudget") -> None:
+        """Take over what was charged to another budget, which is empty then."""
+        self.used_bytes += other.used_bytes
+        other.used_bytes = 0

@@ -1,113 +1,96 @@
-"""All sessions of a server: what each may hold, which are open, and what those that have ended did."""
+"""All sessions of a server: which are open, and what those that have ended did."""
 
 from collections.abc import Callable, Mapping
 from typing import final
 
 from structlog.typing import FilteringBoundLogger
 
-from kvs.application.memory_budget import ClientsBudget
+from kvs.application.memory_budget import MemoryBudget
 from kvs.application.session import EngineSession
-from kvs.ports.session import Totals
+from kvs.application.slot import SessionContext, SessionLimits
+from kvs.ports.session import Session, TransactionCounters
 from kvs.ports.storage import Storage
 
 
 @final
-class SessionLimits:
-    """What one session may hold; see the settings of the same names."""
-
-    __slots__ = ("max_transaction_bytes", "max_transaction_depth")
-
-    def __init__(self, max_transaction_bytes: int, max_transaction_depth: int) -> None:
-        self.max_transaction_bytes = max_transaction_bytes
-        self.max_transaction_depth = max_transaction_depth
-
-
-@final
-class EngineSessions:
+class SessionRegistry:
     """Opens sessions on one engine, and knows those that are open. Implements ``SessionFactory``.
 
     Args:
         storage: The engine.
-        limits: What one session may hold.
-        budget: What all clients together may hold.
+        limits: Limits of one session.
+        budget: Memory of all clients together.
         clock: Monotonic seconds.
-        about: What the server says of itself in INFO: version, build, engine.
+        about: The server's version, build and engine, for INFO.
         log: For engines that break their contract.
         log_events_dropped: Returns how many events could not be logged.
     """
 
     __slots__ = (
         "_about",
+        "_budget",
+        "_clock",
+        "_context",
         "_ended",
         "_log_events_dropped",
         "_next_id",
         "_open",
         "_opened_at_s",
-        "budget",
-        "clock",
-        "limits",
-        "log",
-        "storage",
     )
 
     def __init__(
         self,
         storage: Storage,
         limits: SessionLimits,
-        budget: ClientsBudget,
+        budget: MemoryBudget,
         clock: Callable[[], float],
         about: Mapping[str, str],
         log: FilteringBoundLogger,
         log_events_dropped: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.storage = storage
-        self.limits = limits
-        self.budget = budget
-        self.clock = clock
-        self.log = log
+        self._context = SessionContext(storage, limits, clock, log, self.info, self._closed)
+        self._budget = budget
+        self._clock = clock
         self._about = about
         self._log_events_dropped = log_events_dropped
         self._opened_at_s = clock()
         self._next_id = 1
-        self._open: dict[int, EngineSession] = {}
-        self._ended = Totals()
+        self._open: dict[int, Session] = {}
+        self._ended = TransactionCounters()
 
-    def open(self, budget: ClientsBudget | None = None) -> EngineSession:
+    def open(self, budget: MemoryBudget | None = None) -> EngineSession:
         """Open a session.
 
         Args:
-            budget: What to charge in place of the budget of all clients.
+            budget: Charged in place of the budget of all clients.
         """
-        session = EngineSession(self._next_id, self, self.budget if budget is None else budget)
+        session = EngineSession(self._next_id, self._context, self._budget if budget is None else budget)
         self._next_id += 1
         self._open[session.id] = session
         return session
 
-    def closed(self, session: EngineSession) -> None:
-        """Forget a session, but not what it did."""
-        if self._open.pop(session.id, None) is not None:
-            self._ended.committed += session.totals.committed
-            self._ended.conflicted += session.totals.conflicted
-            self._ended.aborted += session.totals.aborted
-
     def info(self) -> dict[str, object]:
-        """Return figures about the server, without those of the engine. O(number of sessions)."""
-        now_s = self.clock()
+        """Return figures about the server, without those of the engine. O(number of sessions).
+
+        A worker may call it while others use their sessions: each figure is one that there was.
+        """
+        now_s = self._clock()
         committed, conflicted, aborted = self._ended.committed, self._ended.conflicted, self._ended.aborted
         transactions = 0
         oldest_s = now_s
-        for session in self._open.values():
-            committed += session.totals.committed
-            conflicted += session.totals.conflicted
-            aborted += session.totals.aborted
+        sessions = list(self._open.values())
+        for session in sessions:
+            committed += session.counters.committed
+            conflicted += session.counters.conflicted
+            aborted += session.counters.aborted
             if session.depth:
                 transactions += 1
                 oldest_s = min(oldest_s, session.started_at_s)
         return {
             **self._about,
             "uptime_s": round(now_s - self._opened_at_s, 3),
-            "clients": len(self._open),
-            "clients_bytes": self.budget.used_bytes,
+            "clients": len(sessions),
+            "clients_bytes": self._budget.used_bytes,
             "open_transactions": transactions,
             "oldest_snapshot_s": round(now_s - oldest_s, 3),
             "commits": committed,
@@ -115,3 +98,10 @@ class EngineSessions:
             "aborts": aborted,
             "log_events_dropped": self._log_events_dropped(),
         }
+
+    def _closed(self, session: Session) -> None:
+        """Forget a session, but not what it did."""
+        if self._open.pop(session.id, None) is not None:
+            self._ended.committed += session.counters.committed
+            self._ended.conflicted += session.counters.conflicted
+            self._ended.aborted += session.counters.aborted

@@ -8,10 +8,12 @@ from queue import SimpleQueue
 from typing import Final, Protocol
 
 from kvs.adapters.inbound.line.commands import LineLimits
-from kvs.adapters.inbound.line.connection import LineConnection
-from kvs.application.executor import Task, WorkerSessions, WorkerThreads
-from kvs.application.memory_budget import ClientsBudget
-from kvs.application.registry import EngineSessions, SessionLimits
+from kvs.adapters.inbound.line.connection import LineProtocol
+from kvs.adapters.inbound.protocol.connection import Connection
+from kvs.application.executor import Job, WorkerExecutor, WorkerThreads
+from kvs.application.memory_budget import MemoryBudget
+from kvs.application.registry import SessionRegistry
+from kvs.application.slot import SessionLimits
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 from kvs.testing.counted_storage import CountedStorage
@@ -19,6 +21,7 @@ from kvs.testing.model import Reply
 
 TIMEOUT_S: Final = 20.0
 WORKER_THREADS: Final = 2
+QUOTA: Final = 1 << 20
 
 
 class Driver(Protocol):
@@ -49,12 +52,12 @@ class Clock:
 
 
 class Loop:
-    """Tasks that worker threads have posted, run by the test when it says so."""
+    """Jobs that worker threads have posted, run by the test when it says so."""
 
     def __init__(self) -> None:
-        self._tasks: SimpleQueue[Task] = SimpleQueue()
+        self._tasks: SimpleQueue[Job] = SimpleQueue()
 
-    def post(self, task: Task) -> None:
+    def post(self, task: Job) -> None:
         """Take a task. By any thread."""
         self._tasks.put(task)
 
@@ -80,31 +83,29 @@ class InProcessDriver:
     def __init__(self, opening: AbstractContextManager[Storage], *, by_workers: bool = False) -> None:
         self._opened = ExitStack()
         self.storage = CountedStorage(self._opened.enter_context(opening))
-        self.budget = ClientsBudget(1 << 40)
+        self.budget = MemoryBudget(1 << 40)
         self.log = io.StringIO()
         logger = make_logger("info", "json", self.log)
         about = {"version": "0", "build": "test", "engine": "test"}
-        sessions = EngineSessions(self.storage, SessionLimits(1 << 40, 1 << 20), self.budget, Clock(), about, logger)
+        sessions = SessionRegistry(self.storage, SessionLimits(1 << 40, 1 << 20), self.budget, Clock(), about, logger)
         self._loop = Loop()
-        self._sessions: EngineSessions | WorkerSessions = sessions
+        self._sessions = sessions
+        self._threads: WorkerThreads | None = None
         if by_workers or self.storage.blocking:
-            threads = WorkerThreads(WORKER_THREADS)
-            self._opened.callback(threads.close)
-            self._sessions = WorkerSessions(sessions, threads, lambda: self._loop.post)
-        self._limits = LineLimits(1 << 10, 1 << 20, 1 << 20, 1 << 30)
-        self._logger = logger
-        self._connections: dict[int, LineConnection] = {}
+            self._threads = WorkerThreads(WORKER_THREADS)
+            self._opened.callback(self._threads.close)
+        self._protocol = LineProtocol(LineLimits(1 << 10, 1 << 20, 1 << 20, 1 << 30), self.budget, logger)
+        self._connections: dict[int, Connection] = {}
 
     def execute(self, session: int, line: str) -> Reply:
         """See :class:`Driver`."""
         connection = self._connections.get(session)
         if connection is None:
-            connection = LineConnection(self._sessions.open(), self._limits, self.budget, self._logger)
-            self._connections[session] = connection
-        connection.receive(line.encode() + b"\n")
+            connection = self._connections[session] = self._connect()
+        connection.receive(line.encode() + b"\n", QUOTA)
         while connection.backlog:
-            self._see_call_end(connection)
-            connection.resume()
+            self._wait_for_worker(connection)
+            connection.resume(QUOTA)
         if not self.storage.blocking:
             self.storage.sync()
         output = connection.take_output()
@@ -118,10 +119,18 @@ class InProcessDriver:
         connection = self._connections.pop(session, None)
         if connection is not None:
             connection.close()
-            self._see_call_end(connection)
+            closed: list[bool] = []
+            connection.when_closed(lambda: closed.append(True))
+            self._loop.run_until(lambda: len(closed) > 0)
 
-    def _see_call_end(self, connection: LineConnection) -> None:
-        self._loop.run_until(lambda: not connection.session.in_flight)
+    def _connect(self) -> Connection:
+        if self._threads is None:
+            return self._protocol.open(self._sessions.open(), None)
+        executor = WorkerExecutor(self._threads, self._loop.post, self.budget)
+        return self._protocol.open(self._sessions.open(executor.budget), executor)
+
+    def _wait_for_worker(self, connection: Connection) -> None:
+        self._loop.run_until(lambda: not connection.busy)
 
     def check(self, open_transactions: int) -> None:
         """See :class:`Driver`."""

@@ -1,4 +1,4 @@
-"""The commands of the line protocol: each asks the session, and returns its reply.
+"""The commands of the line protocol.
 
 The grammar is ``VERB [KEY [VALUE]]``: one space ends the verb, one ends the key, and the value is everything after it,
 so ``line.split(b" ", 2)`` is the whole of parsing. Blanks behind a command that has no value are ignored.
@@ -9,27 +9,32 @@ from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
 from kvs.adapters.inbound.line import replies
-from kvs.adapters.inbound.line.keys import BLANKS, KeysPage
+from kvs.adapters.inbound.line.keys import list_keys
+from kvs.adapters.inbound.protocol.command import (
+    KEY,
+    OTHER,
+    PREFIX,
+    SLOW_COST,
+    VALUE,
+    Command,
+    Locality,
+    Reply,
+    everywhere,
+    in_frame,
+    in_transaction,
+    nowhere,
+    of_pending_key,
+)
 from kvs.adapters.inbound.protocol.messages import conflict_message, shown
 from kvs.domain.commit import Committed
-from kvs.domain.errors import (
-    KvsError,
-    TooLargeError,
-    UnknownCommandError,
-    UsageError,
-)
-from kvs.ports.session import Session
+from kvs.domain.errors import UnknownCommandError, UsageError
+from kvs.ports.session import Session, Steps
 
 TAB: Final = b"\t"
 
-SLOW_COST: Final = 50
-"""What a command that takes tens of microseconds counts for, in requests, against ``max_tick_requests``."""
-
 LINE_OVERHEAD_BYTES: Final = 1024
 """What a line may hold beyond the longest key and value: verb, blanks, and some bytes too many, so that a value that is
-a little too long is told so and only a line beyond all reason ends the connection."""
-
-PUT_USAGE: Final = "PUT takes a key and a value: PUT key value."
+a little too long gets an error of its own, and only a line that is much longer ends the connection."""
 
 READ_ONLY: Final = b"READONLY"
 
@@ -65,118 +70,127 @@ class LineLimits:
         self.max_line_bytes = max_key_bytes + max_value_bytes + LINE_OVERHEAD_BYTES
 
 
-Handler: TypeAlias = Callable[[Session, LineLimits, list[bytes]], bytes]
-"""Takes the session, the limits and the words of the line; returns the reply."""
+Handler: TypeAlias = Callable[[Session, LineLimits, list[bytes]], Reply]
+"""Takes the session, the limits and the words of the line; returns the reply, or a generator of it."""
 
 Bare: TypeAlias = Callable[[Session], bytes]
-"""Takes the session, as nothing may follow the verb; returns the reply."""
+"""A command without arguments: takes the session, returns the reply."""
 
 
 @final
-class Command:
-    """An entry of :data:`COMMANDS`.
+class LineCommand(Command):
+    """A command of the line protocol.
 
     Attributes:
-        run: What it does.
-        bare: The same, for a line that is nothing but the verb; None if there is no such line.
-        cost: What it counts for against ``max_tick_requests``.
-        closes: Whether the connection ends with it.
-        runs_always: Whether it runs even when the clients hold all the memory they may: to free some, or tell of it.
+        run: Runs it.
+        help: How it is used, and what it does.
+        closes: The connection ends with it.
+        takes_value: Blanks at the end of its line belong to its last argument.
     """
 
-    __slots__ = ("bare", "closes", "cost", "run", "runs_always")
+    __slots__ = ("closes", "help", "run", "takes_value")
 
     def __init__(
-        self, run: Handler, *, bare: Bare | None = None, cost: int = 1, closes: bool = False, runs_always: bool = False
+        self,
+        name: str,
+        run: Handler,
+        arity: int,
+        arguments: tuple[str, ...],
+        usage: str,
+        help_text: str,
+        *,
+        cost: int = 0,
+        is_local: Locality = nowhere,
+        runs_when_full: bool = False,
+        takes_value: bool = False,
+        closes: bool = False,
     ) -> None:
+        super().__init__(
+            name.encode(),
+            arity,
+            arguments,
+            0,
+            usage=usage,
+            empty_key=usage,
+            cost=cost,
+            is_local=is_local,
+            on_loop=False,
+            runs_when_full=runs_when_full,
+        )
         self.run: Final = run
-        self.bare: Final = bare
-        self.cost: Final = cost
+        self.help: Final = help_text
+        self.takes_value: Final = takes_value
         self.closes: Final = closes
-        self.runs_always: Final = runs_always
 
 
-def _bare_command(bare: Bare, *, cost: int = 1, closes: bool = False, runs_always: bool = False) -> Command:
-    def run(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
-        for word in words[1:]:
-            if word.strip(BLANKS):
-                raise UsageError(f"{shown_verb(words)} takes nothing after it.")
+def _without_arguments(
+    name: str,
+    bare: Bare,
+    help_text: str,
+    *,
+    cost: int = 0,
+    is_local: Locality = everywhere,
+    closes: bool = False,
+) -> LineCommand:
+    def run(session: Session, _: LineLimits, __: list[bytes]) -> bytes:
         return bare(session)
 
-    return Command(run, bare=bare, cost=cost, closes=closes, runs_always=runs_always)
+    return LineCommand(
+        name,
+        run,
+        1,
+        (),
+        f"{name} takes nothing after it.",
+        help_text,
+        cost=cost,
+        is_local=is_local,
+        runs_when_full=True,
+        closes=closes,
+    )
 
 
-def unknown_command(verb: bytes) -> UnknownCommandError:
-    """Return the error for a verb there is no command of, with the one that may have been meant."""
-    from difflib import get_close_matches  # noqa: PLC0415  # 3 ms of every start
-
-    close: list[str] = []
-    if len(verb) <= LONGEST_VERB_BYTES + 2:
-        close = get_close_matches(verb.upper().decode(), [name.decode() for name in COMMANDS], n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
-    return UnknownCommandError(f"There is no command {shown(verb)}.{hint} HELP lists the commands.")
-
-
-def put(session: Session, limits: LineLimits, key: bytes, value: bytes) -> bytes:
-    """Run PUT."""
-    if not 0 < len(key) <= limits.max_key_bytes:
-        raise _bad_key(key, limits, PUT_USAGE)
-    if len(value) > limits.max_value_bytes:
-        raise TooLargeError(f"The value has {len(value)} bytes; max_value_bytes is {limits.max_value_bytes}.")
-    session.put(key, value)
-    return replies.OK
-
-
-def get(session: Session, limits: LineLimits, key: bytes) -> bytes:
-    """Run GET."""
-    if not 0 < len(key) <= limits.max_key_bytes:
-        raise _bad_key(key, limits, "GET takes one key: GET key.")
+def get(session: Session, key: bytes) -> bytes:
+    """Run GET, of a value that is not much longer than a screen."""
     value = session.get(key)
     if value is None:
         return replies.result_json(b"null", key + b" was not found.")
     return replies.result(value)
 
 
-def _put(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
-    if len(words) != 3:
-        raise UsageError(PUT_USAGE)
-    if words[1].endswith(TAB):  # GET and DEL ignore blanks behind a key, so nothing could reach it
+def _put(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+    if words[1].endswith(TAB):  # GET and DEL ignore blanks after a key, so nothing could reach it
         raise UsageError("A key cannot end in a tab.")
-    return put(session, limits, words[1], words[2])
+    session.put(words[1], words[2])
+    return replies.OK
 
 
-def _get(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
-    return get(session, limits, _one_key(words, limits))
+def _get(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+    return get(session, words[1])
 
 
-def _del(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
-    return replies.TRUE if session.delete(_one_key(words, limits)) else replies.FALSE
+def _del(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+    return replies.TRUE if session.delete(words[1]) else replies.FALSE
 
 
-def _keys(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
-    after = words[2] if len(words) == 3 and words[2].strip(BLANKS) else b""
-    prefix = words[1] if after else _prefix(words)
-    if len(prefix) > limits.max_key_bytes:
-        raise _key_too_large(prefix, limits)
-    return session.atomically(KeysPage(prefix, after, limits.max_line_bytes), read_only=True)
+def _keys(session: Session, limits: LineLimits, words: list[bytes]) -> Reply:
+    prefix = words[1] if len(words) > 1 else b""
+    return list_keys(session, prefix, words[2] if len(words) > 2 else b"", limits.max_line_bytes)
 
 
-def _count(session: Session, limits: LineLimits, words: list[bytes]) -> bytes:
-    if len(words) == 3 and words[2].strip(BLANKS):
-        raise UsageError("COUNT takes at most a prefix: COUNT [prefix].")
-    prefix = _prefix(words)
-    if len(prefix) > limits.max_key_bytes:
-        raise _key_too_large(prefix, limits)
-    return replies.result_json(b"%d" % session.count(prefix))
+def _count(session: Session, _: LineLimits, words: list[bytes]) -> Steps[bytes]:
+    if len(words) > 2:
+        raise UsageError(COMMANDS[b"COUNT"].usage)
+    number = yield from session.count(words[1] if len(words) > 1 else b"")
+    return replies.result_json(b"%d" % number)
 
 
 def bare(session: Session, line: bytes) -> bytes | None:
-    """Run a line that is nothing but the verb of a command that takes nothing; return None if it is anything else."""
-    if line == b"START":  # told at once: to look it up would take the compiled build three times as long
+    """Run a line that is nothing but the verb of a command without arguments; return None if it is anything else."""
+    if line == b"START":  # compared, not looked up: a dict would take the compiled build three times as long
         return _start(session)
     if line == b"COMMIT":
         return _commit(session)
-    run = _BARE_LINES.get(line)
+    run = BARE_LINES.get(line)
     return None if run is None else run(session)
 
 
@@ -186,16 +200,17 @@ def _start(session: Session) -> bytes:
 
 
 def _start_with_words(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
-    option = _prefix(words).upper()
-    if option not in (b"", READ_ONLY) or (len(words) == 3 and words[2].strip(BLANKS)):
-        raise UsageError("START takes nothing after it but READONLY: START [READONLY].")
-    session.start(read_only=option == READ_ONLY)
+    if len(words) > 2 or (len(words) == 2 and words[1].upper() != READ_ONLY):
+        raise UsageError(COMMANDS[b"START"].usage)
+    session.start(read_only=len(words) == 2)
     return replies.OK
 
 
 def _commit(session: Session) -> bytes:
-    answer = session.commit()
-    return replies.OK if isinstance(answer, Committed) else replies.error("conflict", conflict_message(answer))
+    outcome = session.commit()
+    if isinstance(outcome, Committed):
+        return replies.OK
+    return replies.error("conflict", conflict_message(outcome))
 
 
 def _rollback(session: Session) -> bytes:
@@ -211,62 +226,142 @@ def _ping(_: Session) -> bytes:
     return replies.result(b"PONG")
 
 
-def _help(_: Session) -> bytes:
-    return replies.result(HELP)
+def _help(_: Session, __: LineLimits, words: list[bytes]) -> bytes:
+    if len(words) > 2:
+        raise UsageError(COMMANDS[b"HELP"].usage)
+    if len(words) == 1:
+        return replies.result(HELP)
+    command = COMMANDS.get(words[1].upper())
+    if command is None:
+        raise unknown_command(words[1])
+    return replies.result(command.help.encode())
 
 
 def _exit(_: Session) -> bytes:
     return replies.OK
 
 
-def _one_key(words: list[bytes], limits: LineLimits) -> bytes:
-    key = b"" if len(words) == 3 and words[2].strip(BLANKS) else _prefix(words)
-    if not 0 < len(key) <= limits.max_key_bytes:
-        verb = shown_verb(words)
-        raise _bad_key(key, limits, f"{verb} takes one key: {verb} key.")
-    return key
+def unknown_command(verb: bytes) -> UnknownCommandError:
+    """Return the error for an unknown verb, with the command that may have been meant."""
+    meant = MEANT.get(verb.upper(), "")
+    if not meant and len(verb) <= LONGEST_VERB_BYTES + 2:
+        from difflib import get_close_matches  # noqa: PLC0415  # 3 ms of every start
+
+        close = get_close_matches(verb.upper().decode(), [name.decode() for name in COMMANDS], n=1)
+        meant = close[0] if close else ""
+    hint = f" Did you mean {meant}?" if meant else ""
+    return UnknownCommandError(f"There is no command {shown(verb)}.{hint} HELP lists the commands.")
 
 
-def _prefix(words: list[bytes]) -> bytes:
-    return words[1].rstrip(BLANKS) if len(words) > 1 else b""
-
-
-def shown_verb(words: list[bytes]) -> str:
-    """Return the verb of a command as it is documented."""
-    return words[0].strip(BLANKS).decode().upper()
-
-
-def _bad_key(key: bytes, limits: LineLimits, usage: str) -> KvsError:
-    return _key_too_large(key, limits) if key else UsageError(usage)
-
-
-def _key_too_large(key: bytes, limits: LineLimits) -> TooLargeError:
-    return TooLargeError(f"The key has {len(key)} bytes; max_key_bytes is {limits.max_key_bytes}.")
-
-
-COMMANDS: Final[dict[bytes, Command]] = {
-    b"PUT": Command(_put),
-    b"GET": Command(_get),
-    b"DEL": Command(_del),
-    b"START": Command(_start_with_words, bare=_start),
-    b"COMMIT": _bare_command(_commit, runs_always=True),
-    b"ROLLBACK": _bare_command(_rollback, runs_always=True),
-    b"KEYS": Command(_keys, cost=SLOW_COST),
-    b"COUNT": Command(_count, cost=SLOW_COST),
-    b"INFO": _bare_command(_info, cost=SLOW_COST, runs_always=True),
-    b"PING": _bare_command(_ping, runs_always=True),
-    b"HELP": _bare_command(_help, runs_always=True),
-    b"EXIT": _bare_command(_exit, runs_always=True, closes=True),
-    b"QUIT": _bare_command(_exit, runs_always=True, closes=True),
+MEANT: Final[dict[bytes, str]] = {
+    b"SET": "PUT",
+    b"DELETE": "DEL",
+    b"REMOVE": "DEL",
+    b"LIST": "KEYS",
+    b"SCAN": "KEYS",
+    b"BEGIN": "START",
+    b"MULTI": "START",
+    b"EXEC": "COMMIT",
+    b"ABORT": "ROLLBACK",
+    b"DISCARD": "ROLLBACK",
+    b"UNDO": "ROLLBACK",
 }
+"""Verbs of other programs that mean a command of this one."""
+
+_TABLE: Final[list[LineCommand]] = [
+    LineCommand(
+        "PUT",
+        _put,
+        3,
+        (KEY, VALUE),
+        "PUT takes a key and a value: PUT key value.",
+        "PUT key value: store a value. The value is the rest of the line.",
+        is_local=in_transaction,
+        takes_value=True,
+    ),
+    LineCommand(
+        "GET",
+        _get,
+        2,
+        (KEY,),
+        "GET takes one key: GET key.",
+        "GET key: read a value; null if there is none.",
+        is_local=of_pending_key,
+    ),
+    LineCommand(
+        "DEL",
+        _del,
+        2,
+        (KEY,),
+        "DEL takes one key: DEL key.",
+        "DEL key: delete a key; true if it was there.",
+        is_local=of_pending_key,
+    ),
+    LineCommand(
+        "START",
+        _start_with_words,
+        -1,
+        (OTHER,),
+        "START takes nothing after it but READONLY: START [READONLY].",
+        "START: open a transaction, or a nested one inside it. START READONLY: open one to read in, which never "
+        "conflicts.",
+        is_local=in_transaction,
+    ),
+    _without_arguments(
+        "COMMIT",
+        _commit,
+        "COMMIT: keep the innermost transaction; the outermost is applied at once for all to see, or answers conflict "
+        "if something you read has changed: then retry from START.",
+        is_local=in_frame,
+    ),
+    _without_arguments("ROLLBACK", _rollback, "ROLLBACK: undo the innermost transaction.", is_local=in_frame),
+    LineCommand(
+        "KEYS",
+        _keys,
+        -1,
+        (PREFIX, OTHER),
+        "KEYS takes at most a prefix and a key: KEYS [prefix [after]].",
+        "KEYS [prefix [after]]: list up to 1000 keys that begin with the prefix, after a key. There are no patterns.",
+        cost=SLOW_COST,
+    ),
+    LineCommand(
+        "COUNT",
+        _count,
+        -1,
+        (PREFIX, OTHER),
+        "COUNT takes at most a prefix: COUNT [prefix].",
+        "COUNT [prefix]: count the keys that begin with the prefix.",
+        cost=SLOW_COST,
+    ),
+    _without_arguments(
+        "INFO", _info, "INFO: figures about this session and the server.", cost=SLOW_COST, is_local=nowhere
+    ),
+    _without_arguments("PING", _ping, "PING: answer PONG."),
+    LineCommand(
+        "HELP",
+        _help,
+        -1,
+        (OTHER,),
+        "HELP takes at most a command: HELP [command].",
+        "HELP [command]: how to use all commands, or one.",
+        is_local=everywhere,
+        runs_when_full=True,
+    ),
+    _without_arguments("EXIT", _exit, "EXIT: leave; an open transaction is undone.", closes=True),
+    _without_arguments("QUIT", _exit, "QUIT: leave, as EXIT does.", closes=True),
+]
+
+COMMANDS: Final[dict[bytes, LineCommand]] = {command.name: command for command in _TABLE}
 """Every command by its verb, in the order a newcomer meets them."""
 
 LONGEST_VERB_BYTES: Final = max(map(len, COMMANDS))
 
-_BARE_LINES: Final[dict[bytes, Bare]] = {
-    verb: command.bare
-    for verb, command in COMMANDS.items()
-    if command.bare is not None and command.cost == 1 and not command.closes
+BARE_LINES: Final[dict[bytes, Bare]] = {
+    b"START": _start,
+    b"COMMIT": _commit,
+    b"ROLLBACK": _rollback,
+    b"PING": _ping,
 }
+"""What the fast path runs by a look-up of the whole line."""
 
-LONGEST_BARE_LINE_BYTES: Final = max(map(len, _BARE_LINES))
+LONGEST_BARE_LINE_BYTES: Final = max(map(len, BARE_LINES))

@@ -5,13 +5,13 @@ whoever asks for the next page has to.
 """
 
 from functools import partial
-from typing import Final, final
+from typing import Final
 
 from kvs.adapters.inbound.line import replies
-from kvs.application.operations import AtOnce, FindKeys
+from kvs.application.operations import find_keys
 from kvs.domain.errors import EncodingError
 from kvs.domain.values import Key
-from kvs.ports.session import Session
+from kvs.ports.session import Session, Steps
 
 PAGE_KEYS: Final = 1000
 """Most keys that one KEYS lists."""
@@ -37,70 +37,49 @@ def can_end(room_bytes: int, key: Key) -> bool:
     return len(key) <= room_bytes and b"\n" not in key and not key.endswith(b"\r") and key.strip(BLANKS) != b""
 
 
-@final
-class KeysPage(AtOnce):
-    """The unit that makes the reply to KEYS.
+def list_keys(session: Session, prefix: Key, after: Key, max_line_bytes: int) -> Steps[bytes]:
+    """Return the reply to KEYS.
 
     Args:
-        prefix: What all keys of the page begin with.
+        session: Where to look.
+        prefix: All keys of the page begin with it.
         after: They come after this key.
         max_line_bytes: Longest line.
     """
-
-    __slots__ = ("_after", "_find", "_prefix", "_room_bytes")
-
-    def __init__(self, prefix: Key, after: Key, max_line_bytes: int) -> None:
-        self._prefix = prefix
-        self._after = after
-        self._room_bytes = max_line_bytes - len(prefix) - BARE_REQUEST_BYTES
-        self._find: FindKeys | None = None
-
-    def __eq__(self, other: object) -> bool:
-        """Compare what is asked, of the same server."""
-        return isinstance(other, KeysPage) and (self._prefix, self._after) == (other._prefix, other._after)
-
-    def __hash__(self) -> int:
-        """Follow ``__eq__``."""
-        return hash((self._prefix, self._after))
-
-    def at_once(self, session: Session) -> bytes | None:
-        """Return the reply, if there is nothing to pass over and the page ends where it is full."""
-        page = session.keys(self._prefix, self._after, PAGE_KEYS + 1)
-        message: bytes | None = None
-        if len(page) > PAGE_KEYS:
-            del page[PAGE_KEYS:]
-            if not can_end(self._room_bytes, page[-1]):
-                return None
-            message = self._next_page(page[-1])
+    room_bytes = max_line_bytes - len(prefix) - BARE_REQUEST_BYTES
+    page = yield from session.keys(prefix, after, PAGE_KEYS + 1)
+    message: bytes | None = None
+    more = len(page) > PAGE_KEYS
+    if more:
+        del page[PAGE_KEYS:]
+        message = _next_page(prefix, page[-1])
+    if not more or can_end(room_bytes, page[-1]):
         try:
             return _reply(page, message)
         except EncodingError:
-            return None
+            pass  # some keys cannot be shown
+    return (yield from session.view(partial(_list_shown, prefix, after, room_bytes)))
 
-    def __call__(self, session: Session) -> bytes:
-        """Return the reply.
 
-        Raises:
-            Unfinished: It has done a share, and goes on when it is called again.
-        """
-        if self._find is None:
-            ends = partial(can_end, self._room_bytes)
-            self._find = FindKeys(self._prefix, self._after, replies.is_utf8, PAGE_KEYS, MAX_PAGE_BYTES, ends)
-        found = self._find(session)
-        page = found.keys
-        messages: list[bytes] = []
-        if found.passed_over:
-            are = b"key is" if found.passed_over == 1 else b"keys are"
-            messages.append(b"%d %b not UTF-8 and cannot be shown." % (found.passed_over, are))
-        if found.more and found.end:
-            del page[found.end :]
-            messages.append(self._next_page(page[-1]))
-        elif found.more:
-            messages.append(NO_NEXT_PAGE)
-        return _reply(page, b" ".join(messages) if messages else None)
+def _list_shown(prefix: Key, after: Key, room_bytes: int, session: Session) -> Steps[bytes]:
+    """Return the reply if some keys cannot be shown, or the page cannot end where it is full."""
+    ends = partial(can_end, room_bytes)
+    found = yield from find_keys(prefix, after, replies.is_utf8, PAGE_KEYS, MAX_PAGE_BYTES, ends, session)
+    page = found.keys
+    messages: list[bytes] = []
+    if found.passed_over:
+        are = b"key is" if found.passed_over == 1 else b"keys are"
+        messages.append(b"%d %b not UTF-8 and cannot be shown." % (found.passed_over, are))
+    if found.more and found.end:
+        del page[found.end :]
+        messages.append(_next_page(prefix, page[-1]))
+    elif found.more:
+        messages.append(NO_NEXT_PAGE)
+    return _reply(page, b" ".join(messages) if messages else None)
 
-    def _next_page(self, last: Key) -> bytes:
-        return NEXT_PAGE + REQUEST % (self._prefix, last)
+
+def _next_page(prefix: Key, last: Key) -> bytes:
+    return NEXT_PAGE + REQUEST % (prefix, last)
 
 
 def _reply(page: list[Key], message: bytes | None) -> bytes:

@@ -22,6 +22,8 @@ from kvs.adapters.inbound.protocol.connection import Connection
 if TYPE_CHECKING:
     from kvs.adapters.inbound.net.server import Server
 
+QUOTA: Final = 1000
+
 LINGER_BYTES: Final = 16 << 20
 """Most input that is thrown away after the last reply, before the connection is closed hard. While the client has not
 taken that reply, there is no such limit: the kernel would throw the reply away with the connection."""
@@ -148,8 +150,9 @@ class Client(ABC):
         self.last_input_s = now_s
         if not self._told:
             self._told = True
-            self.connection = self.connection.told_by(data)
-        self.connection.receive(data)
+            self.connection = self.connection.detect(data)
+            self.connection.wake = self._woken
+        self.connection.receive(data, QUOTA)
         if self._owed_bytes >= 0:
             self._owed_bytes -= len(data)
             if self._owed_bytes <= 0:
@@ -186,7 +189,7 @@ class Client(ABC):
             self.connection.close()
             self._server.budget.used_bytes -= self._unsent_bytes
             self._unsent_bytes = 0
-            self.connection.session.when_ended(self._left)
+            self.connection.when_closed(self._left)
 
     # What the server asks.
 
@@ -215,7 +218,7 @@ class Client(ABC):
     def resume(self) -> None:
         """Run more of the backlog, unless the client is to read first."""
         if not (self._lost or self._output_full):
-            self.connection.resume()
+            self.connection.resume(QUOTA)
             self._server.touch(self)
 
     def drain(self) -> None:
@@ -262,14 +265,11 @@ class Client(ABC):
 
     def _continue(self) -> None:
         """Have more of the backlog run as soon as something can come of it."""
-        session = self.connection.session
-        if session.in_flight:
-            session.when_ended(self._woken)
-        else:
+        if not self.connection.busy:
             self._server.continue_next_tick(self)
 
     def _woken(self) -> None:
-        self._server.resume(self)
+        self._server.touch(self)
 
     def _left(self) -> None:
         self._server.left(self)

@@ -22,7 +22,7 @@ from kvs.adapters.inbound.net.listener import Listener, bind
 from kvs.adapters.inbound.net.registry import Clients
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import Connection, ConnectionFactory
-from kvs.application.memory_budget import ClientsBudget
+from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import LimitError, TimedOutError
 from kvs.ports.storage import Storage
 from kvs.signals import STOPPING, Signals
@@ -85,7 +85,7 @@ class Server:
         clients: Clients,
         storage: Storage,
         limits: ServerLimits,
-        budget: ClientsBudget,
+        budget: MemoryBudget,
         signals: Signals,
         bound: Callable[[int], None],
         log: FilteringBoundLogger,
@@ -212,9 +212,9 @@ class Server:
                 peer=client.peer,
                 session=session.id,
                 commands=client.connection.requests,
-                committed=session.totals.committed,
-                conflicted=session.totals.conflicted,
-                aborted=session.totals.aborted,
+                committed=session.counters.committed,
+                conflicted=session.counters.conflicted,
+                aborted=session.counters.aborted,
             )
 
     # The tick.
@@ -316,8 +316,7 @@ class Server:
         connection = client.connection
         if connection.closing:
             return
-        session = connection.session
-        if session.in_flight:
+        if connection.busy:
             return  # it may be committing; and as long as it lasts it is not the client's turn
         reason = limits.overdue(connection, client.idle_s(now_s), now_s)
         if reason and client.waiting_bytes():  # it has sent, and this process was stopped, or too busy to read

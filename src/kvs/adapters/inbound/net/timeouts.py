@@ -71,7 +71,7 @@ class ServerLimits:
                 "The transaction was ended: nothing came for "
                 f"transaction_idle_timeout_s = {self.transaction_idle_timeout_s:g}."
             )
-        if connection.unfinished and 0 < self.input_timeout_s <= idle_s:
+        if connection.mid_request and 0 < self.input_timeout_s <= idle_s:
             return f"The request was not finished: nothing came for input_timeout_s = {self.input_timeout_s:g}."
         if 0 < self.idle_timeout_s <= idle_s:
             return f"Nothing came for idle_timeout_s = {self.idle_timeout_s:g}."

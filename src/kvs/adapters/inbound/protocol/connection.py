@@ -1,24 +1,53 @@
-"""What a transport may ask of a protocol: a connection that is given bytes and gives bytes back, and does no I/O."""
+"""A connection: it is given bytes and gives bytes back, and does no I/O.
+
+The run loop
+    is the same for every protocol: parse a request, let it through the gate, run it, append its reply; until the input,
+    the quota of work or the room for output is used up. A command that takes longer is a generator, kept here and
+    advanced by one share at a time.
+
+Workers
+    If the engine's calls may wait, the first request that needs one moves the connection to a worker thread, which
+    runs that request and all complete ones behind it, and hands the connection back: one hop for each packet. While
+    the connection is *busy* the loop only collects input for it.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Final, TypeAlias, final
 
-from kvs.domain.errors import KvsError
-from kvs.ports.session import Session
+from structlog.typing import FilteringBoundLogger
+
+from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
+from kvs.adapters.inbound.protocol.command import Command, Reply
+from kvs.adapters.inbound.protocol.messages import is_fatal, printable
+from kvs.application.executor import WorkerExecutor
+from kvs.application.memory_budget import MemoryBudget
+from kvs.domain.errors import KvsError, ProtocolViolationError, UsageError
+from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps, Work
+
+CHARGE_STEP_BYTES: Final = 4096
+"""What a connection may hold more or less than the budget knows: telling it of every reply would cost 5 % of a GET."""
+
+# Where a suspended command has to go on, if the engine's calls may wait.
+ANY_THREAD: Final = 0
+LOOP: Final = 1
+WORKER: Final = 2
+
+Request: TypeAlias = list[bytes]
+"""The name of a command and its arguments."""
 
 
 @final
-class Facts:
-    """What a list of clients says of one, as far as its protocol knows it.
+class ClientInfo:
+    """What a list of clients shows of one, as far as its protocol knows it.
 
     Attributes:
-        input_bytes: Held of requests that have not been run, as they came.
-        output_bytes: Held of replies that have not been taken.
-        arguments_bytes: Held of a request that is not complete.
-        queue_length: Number of commands in the queue; -1: there is none.
+        input_bytes: Input that has not been run.
+        output_bytes: Replies that have not been taken.
+        arguments_bytes: Held by a request that is not complete.
+        queue_length: Number of queued commands; -1: there is no queue.
         queue_bytes: What they hold.
-        flags: A letter for each state it is in; nothing if it is in none.
+        flags: A letter for each state the client is in.
         name: Of the client.
         last_command: Name of the last command.
         version: Of the protocol; 0: the line protocol.
@@ -54,71 +83,453 @@ class Facts:
         self.library_version = ""
 
 
-class Connection(ABC):
-    """One client's conversation: its session, its unparsed input, its unsent replies.
+def _nothing() -> None:
+    """Do nothing: nobody waits for this connection yet."""
 
-    A connection runs at most a bounded amount of work per call, so that one client cannot hold up a tick. What is left
-    is its backlog: the transport stops reading from the client, and calls :meth:`resume` in the next tick, or, while
-    the session is ``in_flight``, when that has ended.
+
+class Connection(ABC):
+    """One client's session, unparsed input and unsent replies.
 
     A base class and not a protocol, as :class:`kvs.ports.session.Session` is, and for the same reason.
 
+    Args:
+        session: The client's session.
+        budget: Memory of all clients.
+        executor: Runs requests on worker threads; None if the engine's calls never wait.
+        room_bytes: How long the replies of one share may be before the next request waits.
+        log: For clients that do not speak the protocol.
+
     Attributes:
-        session: The session, for what the transport reports and for its timeouts.
+        session: The client's session.
         requests: Number of requests run so far.
-        closing: Whether the connection is over once its output has been sent. It runs nothing any more.
-        backlog: Whether complete requests are waiting for :meth:`resume`.
+        closing: The connection ends once its output has been sent. Nothing is run any more.
+        backlog: There is something to run in :meth:`resume`.
+        wake: Called on the loop when there is output or work that no input has asked for. Set by the channel.
+        detector: Returns the connection that goes on, given this one and the first bytes; None: this one.
+        executor: Runs requests on worker threads; None if the engine's calls never wait.
     """
 
-    __slots__ = ("backlog", "closing", "requests", "session")
+    __slots__ = (
+        "_arrived",
+        "_budget",
+        "_buffer",
+        "_charged_bytes",
+        "_closed",
+        "_closing_session",
+        "_failure",
+        "_input_ended",
+        "_log",
+        "_moved",
+        "_on_close",
+        "_on_worker",
+        "_out",
+        "_out_bytes",
+        "_pushed",
+        "_room_bytes",
+        "_steps",
+        "_violation",
+        "_work",
+        "backlog",
+        "closing",
+        "detector",
+        "executor",
+        "requests",
+        "session",
+        "wake",
+    )
 
-    def __init__(self, session: Session) -> None:
+    def __init__(
+        self,
+        session: Session,
+        budget: MemoryBudget,
+        executor: WorkerExecutor | None,
+        room_bytes: int,
+        log: FilteringBoundLogger,
+    ) -> None:
         self.session: Final = session
         self.requests = 0
         self.closing = False
         self.backlog = False
+        self.wake: Callable[[], None] = _nothing
+        self.detector: Detector | None = None
+        self.executor: Final = executor
+        self._work: Final[Work] = session.work
+        self._budget = budget
+        self._room_bytes = room_bytes
+        self._log = log
+        self._buffer = ReceiveBuffer()
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._charged_bytes = 0
+        self._input_ended = False
+        self._steps: Steps[bytes] | None = None  # a command that has used up its share
+        self._on_worker = False
+        self._moved: tuple[Command, Request] | None = None  # admitted, to be started by the other thread
+        self._arrived: list[bytes] = []  # input that came while a worker had the buffer
+        self._pushed: list[bytes] = []  # messages likewise
+        self._failure: BaseException | None = None  # of a worker
+        self._violation: ProtocolViolationError | None = None  # to be logged
+        self._closed = False
+        self._closing_session = False
+        self._on_close: Callable[[], None] | None = None
+
+    # What a protocol provides.
 
     @property
     @abstractmethod
-    def unfinished(self) -> bool:
+    def mid_request(self) -> bool:
         """Whether part of a request has come and the rest has not."""
 
-    def told_by(self, data: bytes) -> "Connection":  # noqa: ARG002  # it has been told already
-        """Return the connection that goes on, given the first bytes: by default, this one."""
-        return self
-
     @abstractmethod
-    def held_bytes(self) -> int:
-        """Return what is held of requests that have not been run, and of replies that have not been taken."""
-
-    @abstractmethod
-    def facts(self) -> Facts:
+    def client_info(self) -> ClientInfo:
         """Return what this protocol knows of its client, for a list of clients."""
 
     @abstractmethod
-    def receive(self, data: bytes) -> None:
-        """Take bytes from the client, and run the requests they complete."""
+    def _run_fast_path(self) -> bool:
+        """Run the most common requests straight from the buffer, if nothing needs a closer look.
+
+        Returns:
+            Whether all input is used up.
+        """
 
     @abstractmethod
-    def resume(self) -> None:
-        """Run more of the backlog."""
+    def _parse(self) -> Request | None:
+        """Return the next request, or None if it has not come as a whole."""
 
     @abstractmethod
+    def _admit(self, request: Request) -> Command:
+        """Return the command of a request.
+
+        Raises:
+            KvsError: There is no such command, or it may not run now.
+        """
+
+    @abstractmethod
+    def _start(self, command: Command, request: Request) -> Reply:
+        """Run a command that has been admitted."""
+
+    @abstractmethod
+    def _error_reply(self, error: KvsError) -> bytes:
+        """Return the reply that reports an error."""
+
+    @abstractmethod
+    def _parsed_bytes(self) -> int:
+        """Return what is held of requests outside of the buffer."""
+
+    @abstractmethod
+    def _forget_input(self) -> None:
+        """Release all that."""
+
+    @abstractmethod
+    def _incomplete_message(self) -> str:
+        """Return what to say of a last request that was cut short."""
+
+    # What the channel calls.
+
+    def detect(self, data: bytes) -> "Connection":
+        """Return the connection that goes on, given the first bytes, which tell the protocol."""
+        detector, self.detector = self.detector, None
+        return self if detector is None else detector(self, data)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a worker is running requests: :meth:`resume` is of no use before ``wake`` is called."""
+        return self._on_worker
+
+    def held_bytes(self) -> int:
+        """Return the size of requests that have not been run and of replies that have not been taken."""
+        return self._input_bytes() + self._out_bytes
+
+    def receive(self, data: bytes, quota: int) -> int:
+        """Take bytes from the client, and run the requests they complete.
+
+        Args:
+            data: The bytes.
+            quota: Units of work after which to stop.
+
+        Returns:
+            Units used.
+        """
+        if self.closing or self._input_ended:
+            return 0
+        if self._on_worker:
+            self._arrived.append(data)
+            return 0
+        complete = self._feed(data)
+        if complete and not self.backlog and quota > 0:
+            return self._run_share(quota)
+        self.backlog = self.backlog or complete
+        self._charge()
+        return 0
+
+    def resume(self, quota: int) -> int:
+        """Run more of the backlog; return the units used."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        return 0 if self._on_worker or self.closing else self._run_share(quota)
+
     def end_of_input(self) -> None:
-        """Learn that no more bytes will come. What is complete is still run; then the connection is closing."""
+        """Handle the end of input: what is complete is still run, then the connection is closing."""
+        if not (self._input_ended or self.closing):
+            self._input_ended = True
+            if not (self._on_worker or self.backlog):
+                self._settle()
 
-    @abstractmethod
     def fail(self, error: KvsError) -> None:
-        """End the conversation with an error: no request is run after it, and the session is closed."""
+        """End the connection with an error."""
+        if not self.closing:
+            self._append(self._error_reply(error))
+            self._stop()
 
-    @abstractmethod
+    def push(self, message: bytes) -> None:
+        """Send something that no request asked for."""
+        if self.closing:
+            return
+        if self._on_worker:
+            self._pushed.append(message)
+        else:
+            self._append(message)
+            self.wake()
+
     def take_output(self) -> bytes:
         """Return the replies there are, and forget them."""
+        out = self._out
+        if not out or self._on_worker:
+            return b""
+        self._out = []
+        self._out_bytes = 0
+        if self._charged_bytes:
+            self._charge()
+        return out[0] if len(out) == 1 else b"".join(out)
 
-    @abstractmethod
     def close(self) -> None:
-        """Let go of everything; an open transaction is aborted. Safe to call again."""
+        """Release everything; an open transaction is aborted. Safe to call again."""
+        self._closed = True
+        if not self._on_worker:
+            self._out.clear()
+            self._out_bytes = 0
+        self._stop()
 
+    def when_closed(self, callback: Callable[[], None]) -> None:
+        """Call back once the session has ended: after the call of the engine that is under way."""
+        self._on_close = callback
+        if self._closed and not (self._on_worker or self._closing_session):
+            callback()
+
+    # The run loop.
+
+    def _run_share(self, quota: int) -> int:
+        work = self._work
+        work.left = quota
+        self._run()
+        if self._moved is not None or (self._steps is not None and self._is_on_wrong_thread()):
+            self._move_to_worker()
+        else:
+            self._settle()
+        return quota - work.left
+
+    def _run(self) -> None:
+        """Run requests until input, quota or room for output is used up, or another thread has to go on."""
+        work = self._work
+        room_bytes = self._room_bytes
+        self.backlog = True
+        while work.left > 0 and self._out_bytes < room_bytes and not self.closing:
+            try:
+                if self._moved is not None:
+                    command, request = self._moved
+                    if command.on_loop and self._on_worker:
+                        return
+                    self._moved = None
+                    reply = self._run_command(command, request)
+                elif self._steps is not None:
+                    reply = self._advance(self._steps)
+                else:
+                    if self._run_fast_path():
+                        self.backlog = False
+                        return
+                    if work.left <= 0 or self._out_bytes >= room_bytes or self.closing:
+                        return
+                    parsed = self._parse()
+                    if parsed is None:
+                        self.backlog = False
+                        return
+                    work.left -= 1
+                    command = self._admit(parsed)
+                    if self.executor is not None and self._is_for_other_thread(command, parsed):
+                        self._moved = (command, parsed)
+                        return
+                    reply = self._run_command(command, parsed)
+            except KvsError as error:
+                self._steps = None
+                reply = self._error_reply(error)
+                if is_fatal(error):
+                    self.closing = True
+                    if isinstance(error, ProtocolViolationError):
+                        self._violation = error
+            if reply is not None:
+                self.requests += 1
+                self._emit(reply)
+                work.left -= len(reply) // COPIED_BYTES_PER_UNIT
+            elif self._is_on_wrong_thread():
+                return
+
+    def _run_command(self, command: Command, request: Request) -> bytes | None:
+        """Run a command; return its reply, or None if it is not finished."""
+        reply = self._start(command, request)
+        if isinstance(reply, bytes):
+            return reply
+        self._steps = reply
+        return self._advance(reply)
+
+    def _advance(self, steps: Generator[None, None, bytes]) -> bytes | None:
+        """Run a command by a share; return its reply, or None if it is not finished."""
+        try:
+            next(steps)
+        except StopIteration as end:
+            self._steps = None
+            reply: bytes = end.value
+            return reply
+        return None
+
+    def _wanted_thread(self) -> int:
+        """Return where the suspended command has to go on."""
+        return ANY_THREAD
+
+    def _is_on_wrong_thread(self) -> bool:
+        wanted = self._wanted_thread()
+        return wanted != ANY_THREAD and self.executor is not None and (wanted == LOOP) == self._on_worker
+
+    def _feed(self, data: bytes) -> bool:
+        """Take input; return whether it may have completed a request."""
+        self._buffer.feed(data)
+        return True
+
+    def _emit(self, reply: bytes) -> None:
+        """Take the reply to a request."""
+        self._append(reply)
+
+    def _append(self, reply: bytes) -> None:
+        self._out.append(reply)
+        self._out_bytes += len(reply)
+
+    def _settle(self) -> None:
+        """Decide how to go on after a share."""
+        if self.closing:
+            self._stop()
+            violation, self._violation = self._violation, None
+            if violation is not None:
+                self._log_violation(violation)
+        elif self._input_ended and not self.backlog:
+            if self.mid_request:
+                self.fail(UsageError(self._incomplete_message()))
+            else:
+                self._stop()
+        else:
+            self._charge()
+
+    def _log_violation(self, violation: ProtocolViolationError) -> None:
+        self._log.warning("protocol_refused", session=self.session.id, reason=printable(str(violation)))
+
+    # Workers.
+
+    def _is_for_other_thread(self, command: Command, request: Request) -> bool:
+        if self._on_worker:
+            return command.on_loop
+        return not (command.on_loop or command.is_local(self.session, request))
+
+    def _move_to_worker(self) -> None:
+        if self.executor is not None:
+            self._on_worker = True
+            self.executor.run(self._run_on_worker, self._back_from_worker)
+
+    def _run_on_worker(self) -> None:
+        """Run the request that was moved, and all that follow. By a worker, which has no others to make way for."""
+        try:
+            while True:
+                if self._work.left <= 0:
+                    self._work.left = 1
+                self._run()
+                if self._steps is None or self._is_on_wrong_thread():
+                    return
+        except BaseException as error:  # noqa: BLE001  # a fault of ours: it ends this client, and is reported by the loop
+            self._failure = error
+
+    def _back_from_worker(self) -> None:
+        """Take the connection back. By the loop."""
+        self._on_worker = False
+        for data in self._arrived:
+            self._buffer.feed(data)
+            self.backlog = True
+        self._arrived = []
+        for message in self._pushed:
+            self._append(message)
+        self._pushed = []
+        if self._moved is not None or self._steps is not None or self._failure is not None:
+            self.backlog = True
+        if self._closed:
+            self._out.clear()
+            self._out_bytes = 0
+            self._stop()
+        else:
+            self._settle()
+            self.wake()
+
+    # The end.
+
+    def _stop(self) -> None:
+        """Take no more input and forget what there is of it; replies that are due are still sent."""
+        self.closing = True
+        self.backlog = False
+        if self._on_worker:
+            return  # goes on when the worker is back
+        if self._steps is not None:
+            self._steps.close()
+            self._steps = None
+        self._moved = None
+        self._buffer.clear()
+        self._forget_input()
+        self._end_session()
+        self._charge()
+
+    def _end_session(self) -> None:
+        """Close the session; if that closes a snapshot of an engine that waits, on a worker."""
+        if self._closing_session:
+            return
+        if self.executor is None or not self.session.holds_snapshot:
+            self.session.close()
+            if self.executor is not None:
+                self.executor.settle()
+            self._report_closed()
+        else:
+            self._closing_session = True
+            self.executor.run(self.session.abort, self._session_aborted)
+
+    def _session_aborted(self) -> None:
+        self._closing_session = False
+        self.session.close()
+        self._report_closed()
+
+    def _report_closed(self) -> None:
+        callback, self._on_close = self._on_close, None
+        if callback is not None and self._closed:
+            callback()
+
+    # Memory.
+
+    def _input_bytes(self) -> int:
+        return self._buffer.held_bytes + self._parsed_bytes()
+
+    def _charge(self) -> None:
+        """Tell the budget what this connection holds now, when that has changed by enough to matter."""
+        held = self._input_bytes() + self._out_bytes
+        change = held - self._charged_bytes
+        if change > CHARGE_STEP_BYTES or change < -CHARGE_STEP_BYTES or self.closing:
+            self._budget.used_bytes += change
+            self._charged_bytes = held
+
+
+Detector: TypeAlias = Callable[[Connection, bytes], Connection]
 
 ConnectionFactory: TypeAlias = Callable[[], Connection]
 """Makes the connection of a new client."""

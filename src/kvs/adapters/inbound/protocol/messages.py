@@ -1,8 +1,9 @@
-"""What all protocols say alike."""
+"""Texts that all protocols share."""
 
 import json
 from typing import Final
 
+from kvs.adapters.inbound.protocol.errors import FramingLostError
 from kvs.domain.commit import Conflict
 from kvs.domain.errors import KvsError, ProtocolViolationError, TimedOutError
 
@@ -16,6 +17,11 @@ def shown(text: bytes) -> str:
     return json.dumps(cut + "..." if len(text) > SHOWN_BYTES else cut, ensure_ascii=False)
 
 
+def printable(text: str) -> str:
+    """Return text without what could move a terminal's cursor, for a log field."""
+    return text.encode("latin-1", "backslashreplace").decode("latin-1").encode("unicode_escape").decode()
+
+
 def conflict_message(conflict: Conflict) -> str:
     """Return what to say of a COMMIT that was not applied."""
     changed = [shown(key) for key in conflict.keys]
@@ -24,6 +30,6 @@ def conflict_message(conflict: Conflict) -> str:
     return f"Nothing was applied, for this changed since START: {', '.join(changed)}. Retry from START."
 
 
-def ends_conversation(error: KvsError) -> bool:
-    """Return whether the connection closes behind the reply that tells of an error."""
-    return isinstance(error, ProtocolViolationError | TimedOutError)
+def is_fatal(error: KvsError) -> bool:
+    """Return whether the connection closes after the reply that reports an error."""
+    return isinstance(error, ProtocolViolationError | TimedOutError | FramingLostError)

@@ -1,16 +1,16 @@
-"""The short way of ordinary requests in the compiled build: GET and SET run straight from the input, byte by byte.
+"""The fast path of the compiled build: GET and SET without options, run straight from the input, byte by byte.
 
-It stops at the first request that is anything else, or is not complete, or has no answer yet, at its first byte.
+It stops at the first byte of the first request that is anything else, or is not complete.
 """
 
 from typing import TYPE_CHECKING, Final
 
-from kvs.adapters.inbound.protocol.messages import ends_conversation
+from kvs.adapters.inbound.protocol.messages import is_fatal
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.replies import BULK_HEADERS, CRLF, SHORT
 from kvs.domain.errors import KvsError
-from kvs.ports.session import Session, Unfinished
+from kvs.ports.session import Session
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
@@ -33,12 +33,12 @@ S: Final = 115
 T: Final = 116
 
 
-def may_be_ordinary(data: bytes, at: "i64") -> bool:
+def may_apply(data: bytes, at: "i64") -> bool:
     """Return whether it is worth trying: the name of the command has three letters."""
     return len(data) - at >= SHORTEST_BYTES and data[at + 5] == THREE
 
 
-def scan(
+def run(
     data: bytes,
     start: "i64",
     session: Session,
@@ -53,8 +53,8 @@ def scan(
     Args:
         data: Input that has a request begin at ``start``, or nothing behind it.
         start: Where to begin.
-        session: Whom to ask.
-        limits: Bounds of keys and values.
+        session: The client's session.
+        limits: Limits of keys and values.
         null: The reply to GET of an absent key.
         out: Where replies are appended, in any number of pieces.
         max_requests: Most to run.
@@ -62,7 +62,7 @@ def scan(
 
     Returns:
         Where it stopped, how many requests were run, how long their replies are, whether the last of them ended the
-        conversation, and whether that was a GET.
+        connection, and whether that was a GET.
     """
     out_bytes: i64 = 0
     room: i64 = max_out_bytes
@@ -147,13 +147,11 @@ def scan(
                 session.put(key, data[begin + 2 : end])
                 out.append(replies.OK)
                 out_bytes += 5
-        except Unfinished:
-            break
         except KvsError as error:
             reply = replies.error(error)
             out.append(reply)
             out_bytes += len(reply)
-            closing = ends_conversation(error)
+            closing = is_fatal(error)
         at = end + 2
         done += 1
         got = getting

@@ -6,6 +6,7 @@ twice, however small the pieces, or a client could make it take time that grows 
 
 from typing import TYPE_CHECKING, Final, final
 
+from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, RespLimits
 from kvs.adapters.inbound.resp.wording import as_text
 from kvs.domain.errors import ProtocolViolationError, UsageError
@@ -36,21 +37,24 @@ NONE: Final = (1 << 62) - 1
 """More than any limit allows."""
 
 DROPPED: Final[list[bytes]] = []
-"""Stands for a request that was not kept, for want of memory; no request is empty."""
+"""Stands for a request that was not kept for want of memory; no request is empty."""
 
 
 @final
 class RequestParser:
-    """One client's input.
+    """Cuts requests out of one client's input.
+
+    Args:
+        buffer: The input.
+        limits: Limits of requests.
 
     Attributes:
-        data: Input.
-        at: How far it has been looked at.
-        held_bytes: What the request that is not complete holds, by the bytes that have come.
+        held_bytes: What the arguments of an incomplete request hold.
     """
 
     __slots__ = (
         "_arguments",
+        "_buffer",
         "_bulk",
         "_dropping",
         "_line_bytes",
@@ -58,22 +62,17 @@ class RequestParser:
         "_max_bulk_bytes",
         "_max_request_bytes",
         "_missing",
-        "_part",
         "_request_bytes",
         "_skip",
         "_violation",
-        "at",
-        "data",
         "held_bytes",
     )
 
-    def __init__(self, limits: RespLimits) -> None:
+    def __init__(self, buffer: ReceiveBuffer, limits: RespLimits) -> None:
+        self._buffer = buffer
         self._max_arguments: i64 = limits.max_arguments
         self._max_bulk_bytes: i64 = limits.max_bulk_bytes
         self._max_request_bytes: i64 = limits.max_request_bytes
-        self.data = b""
-        self.at: i64 = 0
-        self._part = bytearray()  # of a header or a bulk string, and nothing else
         self._arguments: list[bytes] = []
         self._missing: i64 = 0  # arguments of the request that have not come
         self._bulk: i64 = -1  # announced length of the one that comes next; -1: not announced
@@ -85,64 +84,36 @@ class RequestParser:
         self.held_bytes = 0
 
     @property
-    def unfinished(self) -> bool:
+    def mid_request(self) -> bool:
         """Whether part of a request has come and the rest has not."""
-        return self._missing > 0 or len(self._part) > 0 or self._violation is not None
+        return self._missing > 0 or self._buffer.held_bytes > 0 or self._violation is not None
 
     @property
-    def part_bytes(self) -> int:
-        """How much is kept of a header or a bulk string that is not complete."""
-        return len(self._part)
+    def between_requests(self) -> bool:
+        """Whether the buffer begins with a request."""
+        return self._missing == 0 and self._violation is None
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there is something that :meth:`next` has not looked at."""
-        return self.at < len(self.data) or (self._dropping and self._missing == 0)
-
-    @property
-    def waiting_bytes(self) -> int:
-        """How much has not been looked at."""
-        return len(self.data) - self.at
-
-    def feed(self, data: bytes) -> None:
-        """Take more input."""
-        if self.at < len(self.data):
-            self.data = self.data[self.at :] + data
-            self.at = 0
-            return
+    def feed(self, data: bytes) -> bool:
+        """Take input; return whether it may have completed a request."""
         if self._skip:
-            skipped = min(self._skip, len(data))
+            skipped: i64 = min(self._skip, len(data))
             self._skip -= skipped
-            data = data[skipped:]
             if self._skip:
-                return
+                return False
             self._missing -= 1
-        elif self._part:
-            self._part += data
-            self.held_bytes += len(data)
-            if len(self._part) < self._bulk + 2:  # a header has no announced length, and is looked at
-                return
-            data = bytes(self._part)
-            self.held_bytes -= len(data)
-            self._part = bytearray()
-        self.data = data
-        self.at = 0
+            data = data[skipped:]
+        self._buffer.feed(data)
+        return True
 
     def drop(self) -> None:
-        """Let go of the request that has not come as a whole; :meth:`next` will return :data:`DROPPED` for it."""
+        """Release the request that has not come as a whole; :meth:`next` will return :data:`DROPPED` for it."""
         self._dropping = True
         self._arguments = []
-        if self._bulk >= 0:
-            self._skip = self._bulk + 2 - len(self._part)
-            self._bulk = -1
-            self._part = bytearray()
-        self.held_bytes = len(self._part)
+        self.held_bytes = 0
+        self._skip_bulk()
 
     def clear(self) -> None:
         """Forget everything."""
-        self.data = b""
-        self.at = 0
-        self._part = bytearray()
         self._arguments = []
         self._missing = 0
         self._bulk = -1
@@ -155,17 +126,20 @@ class RequestParser:
         """Return the arguments of the next request, or None if it has not come as a whole.
 
         Raises:
-            ProtocolViolationError: This is no request. The framing is lost.
+            ProtocolViolationError: This is not a request. The framing is lost.
         """
+        buffer = self._buffer
         if self._dropping and self._missing == 0:
             return self._complete()  # its end has been skipped
+        if not buffer.ready():
+            return None
         if self._violation is not None:
             self._look_for_end(self._violation)
             return None
         # What changes with every argument is kept in registers, and put back where this ends.
-        data, arguments, keeps = self.data, self._arguments, not self._dropping
+        data, arguments, keeps = buffer.data, self._arguments, not self._dropping
         size: i64 = len(data)
-        at: i64 = self.at
+        at: i64 = buffer.at
         missing: i64 = self._missing
         bulk: i64 = self._bulk
         request_bytes: i64 = self._request_bytes
@@ -225,17 +199,29 @@ class RequestParser:
             bulk = -1
             missing -= 1
             if missing == 0:
-                self.at = at
+                buffer.at = at
                 self._missing = 0
                 self._bulk = -1
                 return self._complete()
-        self.at = at
+        buffer.at = at
         self._missing = missing
         self._bulk = bulk
         self._request_bytes = request_bytes
         self.held_bytes = held_bytes
-        self._keep_part()
+        if self._violation is not None:
+            self._look_for_end(self._violation)
+        elif self._dropping:
+            self._skip_bulk()
+        elif bulk >= 0:
+            buffer.need(bulk + 2)
         return None
+
+    def _skip_bulk(self) -> None:
+        """Keep nothing of an incomplete bulk string whose length is known."""
+        if self._bulk >= 0:
+            self._skip = self._bulk + 2 - self._buffer.held_bytes
+            self._bulk = -1
+            self._buffer.clear()
 
     def _refuse_line(self, reason: str) -> None:
         """Keep no more of a header."""
@@ -248,12 +234,12 @@ class RequestParser:
         Raises:
             ProtocolViolationError: Here it is; or it is too long.
         """
-        end = self.data.find(b"\r", self.at)
-        if end >= 0 and self._line_bytes + end - self.at <= MAX_LINE_BYTES:
+        data, at = self._buffer.data, self._buffer.at
+        end = data.find(b"\r", at)
+        if end >= 0 and self._line_bytes + end - at <= MAX_LINE_BYTES:
             raise violation
-        self._line_bytes += len(self.data) - self.at
-        self.data = b""
-        self.at = 0
+        self._line_bytes += len(data) - at
+        self._buffer.clear()
         if self._line_bytes > MAX_LINE_BYTES:
             what = "mbulk" if self._missing == 0 else "bulk"
             raise ProtocolViolationError(f"Protocol error: too big {what} count string")
@@ -265,22 +251,6 @@ class RequestParser:
             self._dropping = False
             return DROPPED
         return arguments
-
-    def _keep_part(self) -> None:
-        """Keep what is not complete apart, and let go of the rest."""
-        if self._violation is not None:
-            self._look_for_end(self._violation)
-            return
-        if self.at < len(self.data):
-            rest = self.data[self.at :]
-            if self._dropping and self._bulk >= 0:
-                self._skip = self._bulk + 2 - len(rest)
-                self._bulk = -1
-            else:
-                self._part += rest
-                self.held_bytes += len(rest)
-        self.data = b""
-        self.at = 0
 
 
 def _header(data: bytes, at: "i64") -> "tuple[i64, i64]":

@@ -1,4 +1,4 @@
-"""Replies in RESP, as bytes. What differs between its versions 2 and 3 is a :class:`Dialect`."""
+"""Replies in RESP, as bytes. What differs between its versions 2 and 3 is a :class:`RespVersion`."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final, final
@@ -36,7 +36,7 @@ _LINE_BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
 
 
 @final
-class Dialect:
+class RespVersion:
     """What a reply looks like in one version of the protocol.
 
     Attributes:
@@ -63,17 +63,17 @@ class Dialect:
             parts += (key, value)
         return b"".join(parts)
 
-    def unordered(self, items: Sequence[bytes]) -> bytes:
+    def set_of(self, items: Sequence[bytes]) -> bytes:
         """Return a set of replies; in RESP2 an array."""
         return b"%b%d\r\n%b" % (b"~" if self.version > 2 else b"*", len(items), b"".join(items))
 
-    def text(self, text: bytes) -> bytes:
+    def verbatim(self, text: bytes) -> bytes:
         """Return text for people."""
         return b"=%d\r\ntxt:%b\r\n" % (len(text) + 4, text) if self.version > 2 else bulk(text)
 
 
-RESP2: Final = Dialect(2, b"$-1\r\n", b"*-1\r\n")
-RESP3: Final = Dialect(3, b"_\r\n", b"_\r\n")
+RESP2: Final = RespVersion(2, b"$-1\r\n", b"*-1\r\n")
+RESP3: Final = RespVersion(3, b"_\r\n", b"_\r\n")
 
 
 def bulk(value: bytes) -> bytes:
@@ -103,7 +103,7 @@ def bulks(values: Iterable[bytes]) -> bytes:
     return array([bulk(value) for value in values])
 
 
-def failure(code: str, message: bytes) -> bytes:
+def error_line(code: str, message: bytes) -> bytes:
     """Return an error reply: a word for programs, and a sentence for people, in one line."""
     return b"-%b %b\r\n" % (code.encode(), message.translate(_LINE_BREAKS))
 
@@ -117,4 +117,4 @@ def error(error: KvsError) -> bytes:
     mistake = isinstance(
         error, UsageError | UnknownCommandError | EncodingError | TooLargeError | ProtocolViolationError
     )
-    return failure("ERR" if mistake else error.code.upper(), as_bytes(str(error)))
+    return error_line("ERR" if mistake else error.code.upper(), as_bytes(str(error)))

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 def described(client: "Client", now_s: float) -> bytes:
     """Return the line. What kvs has not, it has none of: no subscriptions, no buffers that are kept while empty."""
     connection = client.connection
-    session, facts = connection.session, connection.facts()
+    session, facts = connection.session, connection.client_info()
     unsent_bytes = client.unsent_bytes()
     held_bytes = connection.held_bytes() + session.held_bytes + unsent_bytes
     line = (  # in one piece, which takes a third of the time, and there may be 10,000

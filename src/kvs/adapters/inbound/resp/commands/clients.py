@@ -2,75 +2,69 @@
 
 from typing import TYPE_CHECKING, Final
 
+from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST
 from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.command import AFTER_EXEC, REFUSED, Handler, RespCommand
 from kvs.adapters.inbound.resp.commands.client_line import described
 from kvs.adapters.inbound.resp.commands.connection import checked_name
 from kvs.adapters.inbound.resp.commands.subcommands import container
-from kvs.adapters.inbound.resp.context import (
-    BEHIND,
-    REFUSED,
-    REPLIES_OFF,
-    REPLIES_ON,
-    SKIP_NEXT_REPLY,
-    SLOW_COST,
-    Command,
-    Handler,
-    Peer,
-    check_reply,
-)
+from kvs.adapters.inbound.resp.context import REPLIES_OFF, REPLIES_ON, SKIP_NEXT_REPLY, ClientContext, check_reply
 from kvs.adapters.inbound.resp.wording import NAME_BYTES, c_string, shown
 from kvs.domain.errors import UsageError
 from kvs.domain.updates import INTEGER_MIN, integer
-from kvs.ports.session import Session
+from kvs.ports.session import Session, Steps
 
 if TYPE_CHECKING:
     from kvs.adapters.inbound.net.channel import Client
 
+DESCRIPTION_COST: Final = 10
+"""Units of work to describe a client."""
 
-def _id(session: Session, _: Peer, __: list[bytes]) -> bytes:
+
+def _id(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
     return replies.number(session.id)
 
 
-def _getname(_: Session, peer: Peer, __: list[bytes]) -> bytes:
-    return replies.bulk(peer.name) if peer.name else peer.dialect.null
+def _getname(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
+    return replies.bulk(context.name) if context.name else context.protocol.null
 
 
-def _setname(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    peer.name = checked_name(arguments[2])
+def _setname(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+    context.name = checked_name(arguments[2])
     return replies.OK
 
 
-def _setinfo(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+def _setinfo(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     option = arguments[2].lower()
     if option == b"lib-name":
-        peer.library = checked_name(arguments[3], "lib-name")
+        context.library = checked_name(arguments[3], "lib-name")
     elif option == b"lib-ver":
-        peer.library_version = checked_name(arguments[3], "lib-ver")
+        context.library_version = checked_name(arguments[3], "lib-ver")
     else:
         raise UsageError(f"Unrecognized option '{shown(arguments[2])}'")
     return replies.OK
 
 
-def _reply(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+def _reply(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     mode = arguments[2].lower()
     if mode == b"on":
-        peer.reply_mode = REPLIES_ON
+        context.reply_mode = REPLIES_ON
         return replies.OK
     if mode == b"off":
-        peer.reply_mode = REPLIES_OFF
+        context.reply_mode = REPLIES_OFF
     elif mode != b"skip":
         raise UsageError("syntax error")
-    elif peer.reply_mode != REPLIES_OFF:
-        peer.reply_mode = SKIP_NEXT_REPLY
+    elif context.reply_mode != REPLIES_OFF:
+        context.reply_mode = SKIP_NEXT_REPLY
     return b""
 
 
-def _no_evict(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    peer.no_evict = _on_or_off(arguments[2])
+def _no_evict(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+    context.no_evict = _on_or_off(arguments[2])
     return replies.OK
 
 
-def _no_touch(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+def _no_touch(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
     _on_or_off(arguments[2])
     return replies.OK  # no key has a time of its last use
 
@@ -84,7 +78,7 @@ def _on_or_off(word: bytes) -> bool:
 # What kvs does not do, and can say so.
 
 
-def _pause(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+def _pause(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
     if len(arguments) > 4:
         raise _syntax_of(arguments)
     if len(arguments) == 4 and arguments[3].lower() not in (b"write", b"all"):
@@ -98,11 +92,11 @@ def _pause(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
     raise UsageError("CLIENT PAUSE is not supported")
 
 
-def _unpause(_: Session, __: Peer, ___: list[bytes]) -> bytes:
+def _unpause(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
     return replies.OK
 
 
-def _unblock(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+def _unblock(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
     if len(arguments) > 4:
         raise _syntax_of(arguments)
     if len(arguments) == 4 and arguments[3].lower() not in (b"timeout", b"error"):
@@ -111,7 +105,7 @@ def _unblock(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
     return replies.ZERO
 
 
-def _tracking(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+def _tracking(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
     mode = arguments[2].lower()
     if mode not in (b"on", b"off"):
         raise UsageError("syntax error")
@@ -120,20 +114,20 @@ def _tracking(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
     raise UsageError("CLIENT TRACKING is not supported")
 
 
-def _caching(_: Session, __: Peer, ___: list[bytes]) -> bytes:
+def _caching(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
     raise UsageError(
         "CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
     )
 
 
-def _getredir(_: Session, __: Peer, ___: list[bytes]) -> bytes:
+def _getredir(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
     return replies.number(-1)
 
 
-def _trackinginfo(_: Session, peer: Peer, __: list[bytes]) -> bytes:
-    return peer.dialect.mapping(
+def _trackinginfo(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
+    return context.protocol.mapping(
         [
-            (replies.bulk(b"flags"), peer.dialect.unordered([replies.bulk(b"off")])),
+            (replies.bulk(b"flags"), context.protocol.set_of([replies.bulk(b"off")])),
             (replies.bulk(b"redirect"), replies.number(-1)),
             (replies.bulk(b"prefixes"), replies.EMPTY_ARRAY),
         ]
@@ -149,15 +143,15 @@ def _syntax_of(arguments: list[bytes]) -> UsageError:
 # All of them.
 
 
-def _info(session: Session, peer: Peer, _: list[bytes]) -> bytes:
-    for client in peer.shared.clients.connected:
+def _info(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
+    for client in context.shared.clients.connected:
         if client.connection.session is session:
-            return peer.dialect.text(described(client, peer.shared.uptime_clock()))
-    return peer.dialect.text(b"")
+            return context.protocol.verbatim(described(client, context.shared.uptime_clock()))
+    return context.protocol.verbatim(b"")
 
 
-def _list(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    listed = [client for client in peer.shared.clients.connected if not client.refused]
+def _list(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
+    listed = [client for client in context.shared.clients.connected if not client.refused]
     option = arguments[2].lower() if len(arguments) > 3 else b""
     if option == b"id":
         by_id = {client.connection.session.id: client for client in listed}
@@ -167,20 +161,26 @@ def _list(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
         listed = listed if _normal(arguments[3]) else []
     elif len(arguments) > 2:
         raise UsageError("syntax error")
-    now_s = peer.shared.uptime_clock()
+    now_s = context.shared.uptime_clock()
     known: dict[Client, bytes] = {}
+    lines: list[bytes] = []
     for client in listed:  # which may be the same, many times
-        if client not in known:
-            known[client] = described(client, now_s)
-    lines = [known[client] for client in listed]
-    check_reply(peer, lines)
-    return peer.dialect.text(b"".join(lines))
+        line = known.get(client)
+        if line is None:
+            line = known[client] = described(client, now_s)
+            session.work.left -= DESCRIPTION_COST
+        lines.append(line)
+        session.work.left -= 1
+        if session.work.left <= 0:
+            yield
+    check_reply(context, lines)
+    return context.protocol.verbatim(b"".join(lines))
 
 
-def _kill(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+def _kill(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
     if len(arguments) == 3:
-        named = [one for one in _all(peer) if one.peer.encode() == c_string(arguments[2])]
-        if not _killed(session, peer, named, skips_me=False):
+        named = [one for one in _all(context) if one.peer.encode() == c_string(arguments[2])]
+        if not _killed(session, context, named, skips_me=False):
             raise UsageError("No such client")
         return replies.OK
     number = 0
@@ -189,6 +189,9 @@ def _kill(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
     oldest_s = 0
     normal, skips_me = True, True
     for at in range(2, len(arguments), 2):
+        session.work.left -= 1
+        if session.work.left <= 0:
+            yield
         option = arguments[at].lower()
         word = arguments[at + 1] if at + 1 < len(arguments) else None
         if word is None:
@@ -210,24 +213,24 @@ def _kill(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
             oldest_s = integer(word)
         else:
             raise UsageError("syntax error")
-    connected_s = peer.shared.uptime_clock() - oldest_s
+    connected_s = context.shared.uptime_clock() - oldest_s
     wanted = [
         client
-        for client in _all(peer)
+        for client in _all(context)
         if normal
         and (not number or client.connection.session.id == number)
         and (address is None or client.peer.encode() == address)
         and (local_address is None or client.local_address().encode() == local_address)
         and (not oldest_s or client.connected_s <= connected_s)
     ]
-    return replies.number(_killed(session, peer, wanted, skips_me=skips_me))
+    return replies.number(_killed(session, context, wanted, skips_me=skips_me))
 
 
-def _all(peer: Peer) -> "list[Client]":
-    return list(peer.shared.clients.connected)
+def _all(context: ClientContext) -> "list[Client]":
+    return list(context.shared.clients.connected)
 
 
-def _killed(session: Session, peer: Peer, wanted: "list[Client]", *, skips_me: bool) -> int:
+def _killed(session: Session, context: ClientContext, wanted: "list[Client]", *, skips_me: bool) -> int:
     """End clients; return how many."""
     killed = 0
     for client in wanted:
@@ -236,7 +239,7 @@ def _killed(session: Session, peer: Peer, wanted: "list[Client]", *, skips_me: b
         elif skips_me:
             continue
         else:
-            peer.closing = True
+            context.closing = True
         killed += 1
     return killed
 
@@ -258,11 +261,20 @@ def _client_id(word: bytes, message: str, least: int = 1) -> int:
     return number
 
 
-def _subcommand(name: str, run: Handler, cost: int = 1, in_queue: int = BEHIND) -> Command:
-    return Command(f"client|{name}", run, cost=cost, in_queue=in_queue, runs_always=True)
+def _subcommand(name: str, run: Handler, cost: int = 0, multi_policy: int = AFTER_EXEC) -> RespCommand:
+    return RespCommand(
+        f"client|{name}",
+        run,
+        (OTHER,),
+        1,
+        cost=cost,
+        multi_policy=multi_policy,
+        on_loop=True,
+        runs_when_full=True,
+    )
 
 
-SUBCOMMANDS: Final[list[Command]] = [
+SUBCOMMANDS: Final[list[RespCommand]] = [
     _subcommand("id", _id),
     _subcommand("getname", _getname),
     _subcommand("setname", _setname),
@@ -270,7 +282,7 @@ SUBCOMMANDS: Final[list[Command]] = [
     _subcommand("info", _info, cost=SLOW_COST),
     _subcommand("list", _list, cost=SLOW_COST),
     _subcommand("kill", _kill, cost=SLOW_COST),
-    _subcommand("reply", _reply, in_queue=REFUSED),
+    _subcommand("reply", _reply, multi_policy=REFUSED),
     _subcommand("no-evict", _no_evict),
     _subcommand("no-touch", _no_touch),
     _subcommand("pause", _pause),
@@ -282,4 +294,4 @@ SUBCOMMANDS: Final[list[Command]] = [
     _subcommand("getredir", _getredir),
 ]
 
-COMMANDS: Final[list[Command]] = [container("client", SUBCOMMANDS)]
+COMMANDS: Final[list[RespCommand]] = [container("client", SUBCOMMANDS)]

@@ -2,9 +2,11 @@
 
 from typing import Final
 
+from kvs.adapters.inbound.protocol.command import OTHER, SECRET, everywhere, without_snapshot
 from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.command import AFTER_EXEC, IMMEDIATE, RespCommand
 from kvs.adapters.inbound.resp.commands.keys import check_database
-from kvs.adapters.inbound.resp.context import AT_ONCE, BEHIND, REPLIES_ON, SKIP_THIS_REPLY, Command, Peer
+from kvs.adapters.inbound.resp.context import REPLIES_ON, SKIP_THIS_REPLY, ClientContext
 from kvs.adapters.inbound.resp.replies import RESP2, RESP3
 from kvs.adapters.inbound.resp.wording import shown
 from kvs.domain.errors import TooLargeError, UsageError
@@ -18,64 +20,64 @@ MAX_NAME_BYTES: Final = 512
 """Longest name of a client, or of its library."""
 
 
-def _ping(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+def _ping(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
     if len(arguments) > 2:
         raise UsageError("wrong number of arguments for 'ping' command")
     return replies.bulk(arguments[1]) if len(arguments) == 2 else replies.PONG
 
 
-def _echo(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+def _echo(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
     return replies.bulk(arguments[1])
 
 
-def _quit(_: Session, peer: Peer, __: list[bytes]) -> bytes:
-    peer.closing = True
+def _quit(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
+    context.closing = True
     return replies.OK
 
 
-def _reset(session: Session, peer: Peer, _: list[bytes]) -> bytes:
+def _reset(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
     session.reset()
-    peer.end_queue()
-    peer.dialect = RESP2
-    if peer.reply_mode != SKIP_THIS_REPLY:  # which goes on to be true of this one
-        peer.reply_mode = REPLIES_ON
-    peer.name = b""
+    context.discard()
+    context.protocol = RESP2
+    if context.reply_mode != SKIP_THIS_REPLY:  # which goes on to be true of this one
+        context.reply_mode = REPLIES_ON
+    context.name = b""
     return replies.RESET
 
 
-def _select(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+def _select(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
     check_database(arguments[1])
     return replies.OK
 
 
-def _hello(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    dialect = peer.dialect
+def _hello(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+    protocol = context.protocol
     if len(arguments) > 1:
         try:
             version = integer(arguments[1])
         except UsageError:
             raise UsageError("Protocol version is not an integer or out of range") from None
         if version not in (2, 3):
-            return replies.failure("NOPROTO", b"unsupported protocol version")
-        dialect = RESP2 if version == 2 else RESP3
+            return replies.error_line("NOPROTO", b"unsupported protocol version")
+        protocol = RESP2 if version == 2 else RESP3
     at = 2
     while at < len(arguments):
         option = arguments[at].upper()
         if option == b"AUTH" and at + 2 < len(arguments):
             if arguments[at + 1] != b"default":  # who has no password, as in Redis before one is set
-                return replies.failure("WRONGPASS", b"invalid username-password pair or user is disabled.")
+                return replies.error_line("WRONGPASS", b"invalid username-password pair or user is disabled.")
             at += 3
         elif option == b"SETNAME" and at + 1 < len(arguments):
-            peer.name = checked_name(arguments[at + 1])  # at once, whatever follows, as in Redis
+            context.name = checked_name(arguments[at + 1])  # at once, whatever follows, as in Redis
             at += 2
         else:
             raise UsageError(f"Syntax error in HELLO option '{shown(arguments[at])}'")
-    peer.dialect = dialect
-    return dialect.mapping(
+    context.protocol = protocol
+    return protocol.mapping(
         [
             (replies.bulk(b"server"), replies.bulk(b"kvs")),
             (replies.bulk(b"version"), replies.bulk(REDIS_VERSION)),
-            (replies.bulk(b"proto"), replies.number(dialect.version)),
+            (replies.bulk(b"proto"), replies.number(protocol.version)),
             (replies.bulk(b"id"), replies.number(session.id)),
             (replies.bulk(b"mode"), replies.bulk(b"standalone")),
             (replies.bulk(b"role"), replies.bulk(b"master")),
@@ -98,11 +100,11 @@ def checked_name(name: bytes, of: str = "") -> bytes:
     return name
 
 
-COMMANDS: Final[list[Command]] = [
-    Command("ping", _ping, runs_always=True),
-    Command("echo", _echo),
-    Command("quit", _quit, in_queue=AT_ONCE, runs_always=True),
-    Command("reset", _reset, in_queue=AT_ONCE, runs_always=True),
-    Command("select", _select),
-    Command("hello", _hello, in_queue=BEHIND),
+COMMANDS: Final[list[RespCommand]] = [
+    RespCommand("ping", _ping, (OTHER,), is_local=everywhere, runs_when_full=True),
+    RespCommand("echo", _echo, (OTHER,), is_local=everywhere),
+    RespCommand("quit", _quit, (OTHER,), 1, multi_policy=IMMEDIATE, is_local=everywhere, runs_when_full=True),
+    RespCommand("reset", _reset, multi_policy=IMMEDIATE, is_local=without_snapshot, runs_when_full=True),
+    RespCommand("select", _select, (OTHER,), is_local=everywhere),
+    RespCommand("hello", _hello, (OTHER, SECRET), 1, multi_policy=AFTER_EXEC, on_loop=True),
 ]

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST
+from kvs.adapters.inbound.resp.command import AFTER_EXEC, RespCommand
 from kvs.adapters.inbound.resp.commands.connection import REDIS_VERSION
-from kvs.adapters.inbound.resp.context import BEHIND, SLOW_COST, Command, Peer
+from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.ports.session import Session
 
 Figures: TypeAlias = dict[str, object]
-Section: TypeAlias = Callable[[Peer, Figures], Figures]
+Section: TypeAlias = Callable[[ClientContext, Figures], Figures]
 """Returns the figures of a section, given those of the server, of which it takes its own out."""
 
 DEFAULT_WORDS: Final = frozenset({b"default", b"all", b"everything"})
@@ -25,13 +27,13 @@ MAX_RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 """In which getrusage() counts memory: bytes or KiB."""
 
 
-def _info(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+def _info(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     info = session.info()
     server = dict(info["server"])
     keys = server.get("keys", 0)
     wanted = {word.lower() for word in arguments[1:]}
     everything = not wanted or wanted & DEFAULT_WORDS
-    sections = [(name, section(peer, server)) for name, section in SECTIONS.items()]
+    sections = [(name, section(context, server)) for name, section in SECTIONS.items()]
     sections.append(("Keyspace", {"db0": f"keys={keys},expires=0,avg_ttl=0"} if keys else {}))
     sections += [("Engine", server), ("Session", info["session"])]
     parts = [
@@ -39,11 +41,11 @@ def _info(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
         for name, figures in sections
         if everything or name.lower().encode() in wanted
     ]
-    return peer.dialect.text("\r\n".join(parts).encode())
+    return context.protocol.verbatim("\r\n".join(parts).encode())
 
 
-def _server(peer: Peer, server: Figures) -> Figures:
-    shared = peer.shared
+def _server(context: ClientContext, server: Figures) -> Figures:
+    shared = context.shared
     uptime_s = server.pop("uptime_s", 0.0)
     whole_s = int(uptime_s) if isinstance(uptime_s, float) else 0
     name, _, release, _, machine = os.uname()
@@ -54,7 +56,7 @@ def _server(peer: Peer, server: Figures) -> Figures:
         "arch_bits": 64 if sys.maxsize > 1 << 32 else 32,
         "process_id": os.getpid(),
         "run_id": shared.run_id,
-        "tcp_port": _parameter(peer, b"port"),
+        "tcp_port": _parameter(context, b"port"),
         "server_time_usec": int(shared.clock() * 1_000_000),
         "uptime_in_seconds": whole_s,
         "uptime_in_days": whole_s // SECONDS_PER_DAY,
@@ -65,11 +67,11 @@ def _server(peer: Peer, server: Figures) -> Figures:
     }
 
 
-def _clients(peer: Peer, server: Figures) -> Figures:
+def _clients(context: ClientContext, server: Figures) -> Figures:
     return {
         "connected_clients": server.pop("clients", 0),
         "cluster_connections": 0,
-        "maxclients": _parameter(peer, b"maxclients"),
+        "maxclients": _parameter(context, b"maxclients"),
         "blocked_clients": 0,
         "tracking_clients": 0,
         "clients_in_timeout_table": 0,
@@ -79,35 +81,35 @@ def _clients(peer: Peer, server: Figures) -> Figures:
     }
 
 
-def _memory(peer: Peer, server: Figures) -> Figures:
+def _memory(context: ClientContext, server: Figures) -> Figures:
     resident_bytes = _resident_bytes()
     peak_bytes = max(resident_bytes, _max_resident_bytes())
     system_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    max_bytes = int(_parameter(peer, b"maxmemory") or 0)
+    max_bytes = int(_parameter(context, b"maxmemory") or 0)
     return {
         **_bytes("used_memory", resident_bytes),  # all that the process has: Python knows no other figure
         **_bytes("used_memory_rss", resident_bytes),
         **_bytes("used_memory_peak", peak_bytes),
         **_bytes("total_system_memory", system_bytes),
         **_bytes("maxmemory", max_bytes),
-        "maxmemory_policy": _parameter(peer, b"maxmemory-policy"),
+        "maxmemory_policy": _parameter(context, b"maxmemory-policy"),
         "mem_clients_normal": server.pop("clients_bytes", 0),
     }
 
 
-def _persistence(peer: Peer, _: Figures) -> Figures:
+def _persistence(context: ClientContext, _: Figures) -> Figures:
     return {
         "loading": 0,
         "async_loading": 0,
         "rdb_bgsave_in_progress": 0,
-        "aof_enabled": int(_parameter(peer, b"appendonly") == "yes"),
+        "aof_enabled": int(_parameter(context, b"appendonly") == "yes"),
         "aof_rewrite_in_progress": 0,
         "aof_rewrite_scheduled": 0,
     }
 
 
-def _stats(peer: Peer, server: Figures) -> Figures:
-    clients = peer.shared.clients
+def _stats(context: ClientContext, server: Figures) -> Figures:
+    clients = context.shared.clients
     return {
         "total_connections_received": clients.arrived,
         "total_commands_processed": clients.requests(),
@@ -126,11 +128,11 @@ def _stats(peer: Peer, server: Figures) -> Figures:
     }
 
 
-def _replication(_: Peer, __: Figures) -> Figures:
+def _replication(_: ClientContext, __: Figures) -> Figures:
     return {"role": "master", "connected_slaves": 0}
 
 
-def _cpu(_: Peer, __: Figures) -> Figures:
+def _cpu(_: ClientContext, __: Figures) -> Figures:
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "used_cpu_sys": f"{own.ru_stime:.6f}",
@@ -140,11 +142,11 @@ def _cpu(_: Peer, __: Figures) -> Figures:
     }
 
 
-def _modules(_: Peer, __: Figures) -> Figures:
+def _modules(_: ClientContext, __: Figures) -> Figures:
     return {}
 
 
-def _cluster(_: Peer, __: Figures) -> Figures:
+def _cluster(_: ClientContext, __: Figures) -> Figures:
     return {"cluster_enabled": 0}
 
 
@@ -162,8 +164,8 @@ SECTIONS: Final[dict[str, Section]] = {
 """In the order of Redis. Keyspace is the next; and what is left over of the server's figures is the engine's."""
 
 
-def _parameter(peer: Peer, name: bytes) -> str:
-    return peer.shared.parameters.get(name, b"").decode()
+def _parameter(context: ClientContext, name: bytes) -> str:
+    return context.shared.parameters.get(name, b"").decode()
 
 
 def _bytes(name: str, size: int) -> Figures:
@@ -194,4 +196,6 @@ def _max_resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAX_RSS_UNIT
 
 
-COMMANDS: Final[list[Command]] = [Command("info", _info, cost=SLOW_COST, in_queue=BEHIND, runs_always=True)]
+COMMANDS: Final[list[RespCommand]] = [
+    RespCommand("info", _info, (OTHER,), 1, cost=SLOW_COST, multi_policy=AFTER_EXEC, runs_when_full=True)
+]

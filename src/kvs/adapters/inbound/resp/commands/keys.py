@@ -1,15 +1,19 @@
 """Commands about keys, whatever their values."""
 
+from functools import partial
 from typing import Final
 
+from kvs.adapters.inbound.protocol.command import KEY, OTHER, SLOW_COST, Reply, of_pending_key
 from kvs.adapters.inbound.resp import replies
-from kvs.adapters.inbound.resp.context import SLOW_COST, Command, Peer
+from kvs.adapters.inbound.resp.command import RespCommand
+from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.glob import Glob
 from kvs.adapters.inbound.resp.wording import c_string
-from kvs.application.operations import Copy, CountPresent, DeleteMany, FindKeys, RandomKey, Rename
+from kvs.application.operations import copy, count_present, delete_all, find_keys, random_key, rename
 from kvs.domain.errors import TooLargeError, UsageError
 from kvs.domain.updates import integer, small_integer
-from kvs.ports.session import Session
+from kvs.domain.values import Key
+from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 
 SCAN_COUNT: Final = 10
 MAX_SCAN_COUNT: Final = 10_000
@@ -18,35 +22,55 @@ MAX_SCAN_COUNT: Final = 10_000
 CURSOR_DIGITS: Final = 20
 """Of the largest cursor, a number of 64 bits."""
 
+PART_KEYS: Final = 1000
+BULKS_PER_UNIT: Final = 8
+"""Keys of a reply that are joined at a time, and how many of them make a unit of work."""
+
 MAX_PATTERNS_BYTES: Final = 1024
 """Longest pattern, or all those of one request together. To read one takes up to 50 us for each byte."""
 
 
-def _exists(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+def _exists(session: Session, _: ClientContext, arguments: list[bytes]) -> Reply:
     if len(arguments) == 2:
         return replies.ZERO if session.get(arguments[1]) is None else replies.ONE
-    return replies.number(session.atomically(CountPresent(tuple(arguments[1:])), read_only=True))
+    return _number(session.view(partial(count_present, arguments[1:])))
 
 
-def _del(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+def _del(session: Session, _: ClientContext, arguments: list[bytes]) -> Reply:
     if len(arguments) == 2:
         return replies.ONE if session.delete(arguments[1]) else replies.ZERO
-    return replies.number(session.atomically(DeleteMany(tuple(arguments[1:]))))
+    return _number(session.transact(partial(delete_all, arguments[1:])))
 
 
-def _type(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+def _number(steps: Steps[int]) -> Steps[bytes]:
+    return replies.number((yield from steps))
+
+
+def _type(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     return replies.simple(b"none" if session.get(arguments[1]) is None else b"string")
 
 
-def _keys(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+def _keys(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
     glob = _glob(arguments[1])
-    max_bytes = peer.limits.max_reply_bytes
+    max_bytes = context.limits.max_reply_bytes
     matches = None if glob.matches_all else glob
-    found = session.atomically(FindKeys(glob.prefix, b"", matches, 1 << 62, max_bytes), read_only=True)
-    return replies.bulks(found.keys)
+    found = yield from session.view(partial(find_keys, glob.prefix, b"", matches, 1 << 62, max_bytes, None))
+    return (yield from _bulks(session, found.keys))
 
 
-def _scan(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+def _bulks(session: Session, keys: list[Key]) -> Steps[bytes]:
+    """Return an array of any number of keys."""
+    parts = [b"*%d\r\n" % len(keys)]
+    for at in range(0, len(keys), PART_KEYS):
+        part = b"".join([replies.bulk(key) for key in keys[at : at + PART_KEYS]])
+        parts.append(part)
+        session.work.left -= PART_KEYS // BULKS_PER_UNIT + len(part) // COPIED_BYTES_PER_UNIT
+        if session.work.left <= 0:
+            yield
+    return b"".join(parts)
+
+
+def _scan(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
     cursor = _cursor(c_string(arguments[1]))
     pattern: bytes | None = None
     count = SCAN_COUNT
@@ -69,40 +93,46 @@ def _scan(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
             raise UsageError("syntax error")
         at += 2
     glob = None if pattern is None else _glob(pattern)  # the last one counts, and only that is read
-    known = peer.scanning
-    after = known[1] if known is not None and known[0] == cursor else peer.shared.cursors.find(cursor)
-    peer.scanning = cursor, after  # for the same again, if there is no answer yet
+    last = context.last_cursor
+    after = last[1] if last is not None and last[0] == cursor else context.shared.cursors.find(cursor)
     count = min(count, MAX_SCAN_COUNT)
-    page = session.keys(b"" if glob is None else glob.prefix, after, count)
+    page = yield from session.keys(b"" if glob is None else glob.prefix, after, count)
     more = len(page) == count
-    room_bytes = peer.limits.max_reply_bytes
+    room_bytes = context.limits.max_reply_bytes
+    keys: list[Key] = []
     for place, key in enumerate(page):
         room_bytes -= len(key)
         if room_bytes < 0:
             del page[place:]
             more = True
             break
-    following = peer.shared.cursors.issue(page[-1]) if more else 0
-    peer.scanning = (following, page[-1]) if more else None  # whatever cursors others are given until it goes on
-    keys = [key for key in page if typed and (glob is None or glob(key))]
+        if glob is not None:
+            session.work.left -= 1 + len(key) // COPIED_BYTES_PER_UNIT
+            if session.work.left <= 0:
+                yield
+        if typed and (glob is None or glob(key)):
+            keys.append(key)
+    following = context.shared.cursors.issue(page[-1]) if more else 0
+    context.last_cursor = (following, page[-1]) if more else None
     return replies.array([replies.bulk(b"%d" % following), replies.bulks(keys)])
 
 
-def _randomkey(session: Session, peer: Peer, _: list[bytes]) -> bytes:
-    return peer.dialect.value(session.atomically(RandomKey(), read_only=True))
+def _randomkey(session: Session, context: ClientContext, _: list[bytes]) -> Steps[bytes]:
+    key = yield from session.view(random_key)
+    return context.protocol.value(key)
 
 
-def _rename(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
-    session.atomically(Rename(arguments[1], arguments[2], replace=True))
+def _rename(session: Session, _: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
+    yield from session.transact(partial(rename, arguments[1], arguments[2], True))  # noqa: FBT003
     return replies.OK
 
 
-def _renamenx(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
-    done = session.atomically(Rename(arguments[1], arguments[2], replace=False))
+def _renamenx(session: Session, _: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
+    done = yield from session.transact(partial(rename, arguments[1], arguments[2], False))  # noqa: FBT003
     return replies.ONE if done else replies.ZERO
 
 
-def _copy(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+def _copy(session: Session, _: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
     replace = False
     at = 3
     while at < len(arguments):
@@ -117,19 +147,19 @@ def _copy(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
         at += 1
     if arguments[1] == arguments[2]:
         raise UsageError("source and destination objects are the same")
-    done = session.atomically(Copy(arguments[1], arguments[2], replace))
+    done = yield from session.transact(partial(copy, arguments[1], arguments[2], replace))
     return replies.ONE if done else replies.ZERO
 
 
-def _flush(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+def _flush(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     if len(arguments) > 2 or (len(arguments) == 2 and arguments[1].upper() not in (b"ASYNC", b"SYNC")):
         raise UsageError("syntax error")
     session.clear()
     return replies.OK
 
 
-def _dbsize(session: Session, _: Peer, __: list[bytes]) -> bytes:
-    return replies.number(session.count(b""))
+def _dbsize(session: Session, _: ClientContext, __: list[bytes]) -> Steps[bytes]:
+    return _number(session.count(b""))
 
 
 def _glob(pattern: bytes) -> Glob:
@@ -169,18 +199,18 @@ def _cursor(text: bytes) -> int:
     raise UsageError("invalid cursor")
 
 
-COMMANDS: Final[list[Command]] = [
-    Command("exists", _exists),
-    Command("del", _del),
-    Command("unlink", _del),
-    Command("type", _type),
-    Command("keys", _keys, cost=SLOW_COST),
-    Command("scan", _scan, cost=SLOW_COST),
-    Command("randomkey", _randomkey, cost=4 * SLOW_COST),
-    Command("rename", _rename),
-    Command("renamenx", _renamenx),
-    Command("copy", _copy),
-    Command("dbsize", _dbsize),
-    Command("flushdb", _flush, cost=SLOW_COST),
-    Command("flushall", _flush, cost=SLOW_COST),
+COMMANDS: Final[list[RespCommand]] = [
+    RespCommand("exists", _exists, (KEY,), 1),
+    RespCommand("del", _del, (KEY,), 1),
+    RespCommand("unlink", _del, (KEY,), 1),
+    RespCommand("type", _type, (KEY,), is_local=of_pending_key),
+    RespCommand("keys", _keys, (OTHER,), cost=SLOW_COST),
+    RespCommand("scan", _scan, (OTHER,), 1, cost=SLOW_COST),
+    RespCommand("randomkey", _randomkey, cost=4 * SLOW_COST),
+    RespCommand("rename", _rename, (KEY, KEY)),
+    RespCommand("renamenx", _renamenx, (KEY, KEY)),
+    RespCommand("copy", _copy, (KEY, KEY, OTHER), 1),
+    RespCommand("dbsize", _dbsize),
+    RespCommand("flushdb", _flush, (OTHER,), 1, cost=SLOW_COST),
+    RespCommand("flushall", _flush, (OTHER,), 1, cost=SLOW_COST),
 ]

@@ -3,28 +3,31 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST, everywhere
+from kvs.adapters.inbound.protocol.errors import HttpError
 from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.command import Handler, RespCommand
 from kvs.adapters.inbound.resp.commands import clients, connection, info, keys, server, strings, transactions
 from kvs.adapters.inbound.resp.commands.catalogue import DEPRECATED, NOTES, Keys
 from kvs.adapters.inbound.resp.commands.keys import check_patterns
 from kvs.adapters.inbound.resp.commands.subcommands import container
-from kvs.adapters.inbound.resp.context import SLOW_COST, Command, Handler, Peer, check_reply
+from kvs.adapters.inbound.resp.context import ClientContext, check_reply
 from kvs.adapters.inbound.resp.glob import Glob
 from kvs.adapters.inbound.resp.wording import NAME_BYTES, as_bytes, c_string, shown
-from kvs.domain.errors import ProtocolViolationError, UnknownCommandError, UsageError
-from kvs.ports.session import Session
+from kvs.domain.errors import UnknownCommandError, UsageError
+from kvs.ports.session import Session, Steps
 
 HTTP_WORDS: Final = (b"post", b"host:")
 """What Redis takes for an attack, and ends the connection without a word."""
 
 
-def command_of(arguments: list[bytes]) -> Command:
+def command_of(arguments: list[bytes]) -> RespCommand:
     """Return the command that is asked for.
 
     Raises:
         UnknownCommandError: There is none of that name.
-        UsageError: It takes another number of arguments, or has no such subcommand.
-        ProtocolViolationError: This is a word of HTTP: a browser may have been made to send it.
+        UsageError: It has no such subcommand.
+        HttpError: This is a word of HTTP: a browser may have been made to send it.
     """
     name = arguments[0]
     command = BY_NAME.get(name)
@@ -32,7 +35,7 @@ def command_of(arguments: list[bytes]) -> Command:
         command = BY_NAME.get(name.lower())
         if command is None:
             if c_string(name).lower() in HTTP_WORDS:
-                raise ProtocolViolationError("This looks like HTTP, and this port does not speak HTTP.")
+                raise HttpError("This looks like HTTP, and this port does not speak HTTP.")
             raise _unknown(arguments)
     if command.subcommands is not None and len(arguments) > 1:
         subcommand = command.subcommands.get(arguments[1].lower())
@@ -41,8 +44,6 @@ def command_of(arguments: list[bytes]) -> Command:
                 f"unknown subcommand '{shown(arguments[1], NAME_BYTES)}'. Try {command.name.decode().upper()} HELP."
             )
         command = subcommand
-    if not command.takes(len(arguments)):
-        raise UsageError(f"wrong number of arguments for '{command.name.decode()}' command")
     return command
 
 
@@ -61,15 +62,15 @@ def _unknown(arguments: list[bytes]) -> UnknownCommandError:
 # COMMAND.
 
 
-def _all(_: Session, peer: Peer, __: list[bytes]) -> bytes:
-    return replies.array([_described(peer, command) for command in COMMANDS])
+def _all(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
+    return replies.array([_described(context, command) for command in COMMANDS])
 
 
-def _count(_: Session, __: Peer, ___: list[bytes]) -> bytes:
+def _count(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
     return replies.number(len(COMMANDS))
 
 
-def _list(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+def _list(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
     names = [command.name for command in _with_subcommands()]
     if len(arguments) > 2:
         names = _filtered(arguments)
@@ -93,35 +94,39 @@ def _filtered(arguments: list[bytes]) -> list[bytes]:
     raise UsageError("syntax error")
 
 
-def _info(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+def _info(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
     if len(arguments) == 2:
-        return _all(session, peer, arguments)
-    known: dict[Command | None, bytes] = {None: peer.dialect.null}
+        return _all(session, context, arguments)
+    known: dict[RespCommand | None, bytes] = {None: context.protocol.null}
     described = []
-    for command in map(_found, arguments[2:]):
+    for name in arguments[2:]:
+        session.work.left -= 1
+        if session.work.left <= 0:
+            yield
+        command = _found(name)
         if command is not None and command not in known:
-            known[command] = _described(peer, command)
+            known[command] = _described(context, command)
         described.append(known[command])
-    check_reply(peer, described)
+    check_reply(context, described)
     return replies.array(described)
 
 
-def _docs(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    chosen: Sequence[Command | None] = COMMANDS if len(arguments) == 2 else [*map(_found, arguments[2:])]
-    return _documented(peer, [command for command in chosen if command is not None])
+def _docs(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+    chosen: Sequence[RespCommand | None] = COMMANDS if len(arguments) == 2 else [*map(_found, arguments[2:])]
+    return _documented(context, [command for command in chosen if command is not None])
 
 
-def _getkeys(_: Session, __: Peer, arguments: list[bytes]) -> bytes:
+def _getkeys(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
     command = _with_keys(arguments[2:])
     return replies.bulks(command.keys(arguments[2:]))
 
 
-def _getkeysandflags(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+def _getkeysandflags(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     words = arguments[2:]
     found = []
     for spec in _with_keys(words).about.keys:
         end = (spec.first + spec.last if spec.last >= 0 else len(words) + spec.last) + 1
-        flags = _flags(peer, _flags_of_set(words) if "variable_flags" in spec.flags else spec.flags)
+        flags = _flags(context, _flags_of_set(words) if "variable_flags" in spec.flags else spec.flags)
         found += [replies.array([replies.bulk(key), flags]) for key in words[spec.first : end : spec.step]]
     return replies.array(found)
 
@@ -132,7 +137,7 @@ def _flags_of_set(words: list[bytes]) -> tuple[str, ...]:
     return ("RW", "access", "update") if reads else ("OW", "update")
 
 
-def _with_keys(words: list[bytes]) -> Command:
+def _with_keys(words: list[bytes]) -> RespCommand:
     """Return the command that is given in full, which has keys."""
     command = BY_NAME.get(words[0].lower())
     if command is not None and command.subcommands is not None and len(words) > 1:
@@ -146,7 +151,7 @@ def _with_keys(words: list[bytes]) -> Command:
     return command
 
 
-def _found(name: bytes) -> Command | None:
+def _found(name: bytes) -> RespCommand | None:
     """Return a command, or a subcommand by both names with a bar between them."""
     container_name, bar, rest = name.lower().partition(b"|")
     command = BY_NAME.get(container_name)
@@ -155,40 +160,40 @@ def _found(name: bytes) -> Command | None:
     return None if command.subcommands is None else command.subcommands.get(rest)
 
 
-def _with_subcommands() -> Iterator[Command]:
+def _with_subcommands() -> Iterator[RespCommand]:
     for command in COMMANDS:
         yield command
         yield from _subcommands_of(command)
 
 
-def _subcommands_of(command: Command) -> list[Command]:
+def _subcommands_of(command: RespCommand) -> list[RespCommand]:
     return [] if command.subcommands is None else list(command.subcommands.values())
 
 
-def _described(peer: Peer, command: Command) -> bytes:
+def _described(context: ClientContext, command: RespCommand) -> bytes:
     """Return what COMMAND INFO tells of a command."""
     about = command.about
     note = NOTES.get(command.name.decode(), "")
-    subcommands = [_described(peer, subcommand) for subcommand in _subcommands_of(command)]
+    subcommands = [_described(context, subcommand) for subcommand in _subcommands_of(command)]
     return replies.array(
         [
             replies.bulk(command.name),
             replies.number(command.arity),
-            _flags(peer, about.flags),
+            _flags(context, about.flags),
             replies.number(command.first_key),
             replies.number(command.last_key),
             replies.number(command.key_step),
-            _flags(peer, [f"@{category}" for category in about.categories]),
-            peer.dialect.unordered([_text(tip) for tip in about.tips]),
-            peer.dialect.unordered([_key_specification(peer, keys, note) for keys in about.keys]),
-            replies.array(subcommands) if subcommands else peer.dialect.unordered([]),  # as Redis has it
+            _flags(context, [f"@{category}" for category in about.categories]),
+            context.protocol.set_of([_text(tip) for tip in about.tips]),
+            context.protocol.set_of([_key_specification(context, keys, note) for keys in about.keys]),
+            replies.array(subcommands) if subcommands else context.protocol.set_of([]),  # as Redis has it
         ]
     )
 
 
-def _key_specification(peer: Peer, keys: Keys, note: str) -> bytes:
+def _key_specification(context: ClientContext, keys: Keys, note: str) -> bytes:
     """Return where the keys are: from a place on, so many steps."""
-    mapping = peer.dialect.mapping
+    mapping = context.protocol.mapping
     begin = mapping([(_text("index"), replies.number(keys.first))])
     find = mapping(
         [
@@ -199,24 +204,24 @@ def _key_specification(peer: Peer, keys: Keys, note: str) -> bytes:
     )
     pairs = [(_text("notes"), _text(note))] if note else []
     pairs += [
-        (_text("flags"), _flags(peer, keys.flags)),
+        (_text("flags"), _flags(context, keys.flags)),
         (_text("begin_search"), mapping([(_text("type"), _text("index")), (_text("spec"), begin)])),
         (_text("find_keys"), mapping([(_text("type"), _text("range")), (_text("spec"), find)])),
     ]
     return mapping(pairs)
 
 
-def _documented(peer: Peer, commands: Sequence[Command]) -> bytes:
+def _documented(context: ClientContext, commands: Sequence[RespCommand]) -> bytes:
     """Return what COMMAND DOCS tells of commands, by their names."""
-    known: dict[Command, bytes] = {}
+    known: dict[RespCommand, bytes] = {}
     for command in commands:
         if command not in known:
-            known[command] = _facts(peer, command)
-    check_reply(peer, [known[command] for command in commands])
-    return peer.dialect.mapping([(replies.bulk(command.name), known[command]) for command in commands])
+            known[command] = _facts(context, command)
+    check_reply(context, [known[command] for command in commands])
+    return context.protocol.mapping([(replies.bulk(command.name), known[command]) for command in commands])
 
 
-def _facts(peer: Peer, command: Command) -> bytes:
+def _facts(context: ClientContext, command: RespCommand) -> bytes:
     """Return what COMMAND DOCS tells of one."""
     about = command.about
     facts = [
@@ -227,29 +232,29 @@ def _facts(peer: Peer, command: Command) -> bytes:
     since, instead = DEPRECATED.get(command.name.decode(), ("", ""))
     if since:
         facts += [
-            (_text("doc_flags"), _flags(peer, ["deprecated"])),
+            (_text("doc_flags"), _flags(context, ["deprecated"])),
             (_text("deprecated_since"), _text(since)),
             (_text("replaced_by"), _text(instead)),
         ]
     subcommands = _subcommands_of(command)
     if subcommands:
-        facts.append((_text("subcommands"), _documented(peer, subcommands)))
-    return peer.dialect.mapping(facts)
+        facts.append((_text("subcommands"), _documented(context, subcommands)))
+    return context.protocol.mapping(facts)
 
 
 def _text(text: str) -> bytes:
     return replies.bulk(text.encode())
 
 
-def _flags(peer: Peer, flags: Sequence[str]) -> bytes:
-    return peer.dialect.unordered([replies.simple(flag.encode()) for flag in flags])
+def _flags(context: ClientContext, flags: Sequence[str]) -> bytes:
+    return context.protocol.set_of([replies.simple(flag.encode()) for flag in flags])
 
 
-def _subcommand(name: str, run: Handler) -> Command:
-    return Command(f"command|{name}", run, cost=SLOW_COST)
+def _subcommand(name: str, run: Handler) -> RespCommand:
+    return RespCommand(f"command|{name}", run, (OTHER,), 1, cost=SLOW_COST, is_local=everywhere)
 
 
-SUBCOMMANDS: Final[list[Command]] = [
+SUBCOMMANDS: Final[list[RespCommand]] = [
     _subcommand("count", _count),
     _subcommand("list", _list),
     _subcommand("info", _info),
@@ -258,7 +263,7 @@ SUBCOMMANDS: Final[list[Command]] = [
     _subcommand("getkeysandflags", _getkeysandflags),
 ]
 
-COMMANDS: Final[list[Command]] = [
+COMMANDS: Final[list[RespCommand]] = [
     *strings.COMMANDS,
     *keys.COMMANDS,
     *transactions.COMMANDS,
@@ -269,7 +274,7 @@ COMMANDS: Final[list[Command]] = [
     container("command", SUBCOMMANDS, bare=_all),
 ]
 
-BY_NAME: Final[dict[bytes, Command]] = {
+BY_NAME: Final[dict[bytes, RespCommand]] = {
     name: command for command in COMMANDS for name in (command.name, command.name.upper())
 }
 """In small letters and in capitals, as nearly everybody writes them."""

@@ -2,10 +2,12 @@
 
 from typing import Final
 
+from kvs.adapters.inbound.protocol.command import OTHER, SECRET, SLOW_COST, everywhere
 from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.commands.keys import check_patterns
 from kvs.adapters.inbound.resp.commands.subcommands import container
-from kvs.adapters.inbound.resp.context import SLOW_COST, Command, Peer
+from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.glob import Glob
 from kvs.adapters.inbound.resp.wording import c_string, shown
 from kvs.domain.errors import UsageError
@@ -14,14 +16,14 @@ from kvs.ports.session import Session
 WILDCARDS: Final = b"*[?"
 
 
-def _time(_: Session, peer: Peer, __: list[bytes]) -> bytes:
-    microseconds = int(peer.shared.clock() * 1_000_000)
+def _time(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
+    microseconds = int(context.shared.clock() * 1_000_000)
     return replies.bulks([b"%d" % (microseconds // 1_000_000), b"%d" % (microseconds % 1_000_000)])
 
 
-def _get(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+def _get(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     check_patterns(arguments[2:])
-    parameters = peer.shared.parameters
+    parameters = context.shared.parameters
     found: dict[bytes, bytes] = {}  # by the name that was asked for, as in Redis, but each parameter once
     met: set[bytes] = set()
     for pattern in dict.fromkeys(arguments[2:]):
@@ -33,31 +35,31 @@ def _get(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
             matching = {name: pattern} if name in parameters else {}
         found.update({asked: parameters[name] for name, asked in matching.items() if name not in met})
         met.update(matching)
-    return peer.dialect.mapping([(replies.bulk(name), replies.bulk(value)) for name, value in found.items()])
+    return context.protocol.mapping([(replies.bulk(name), replies.bulk(value)) for name, value in found.items()])
 
 
-def _set(_: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+def _set(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     if len(arguments) % 2:
         raise UsageError("syntax error")
     name = shown(arguments[2])
-    if arguments[2].lower() not in peer.shared.parameters:
+    if arguments[2].lower() not in context.shared.parameters:
         raise UsageError(f"Unknown option or number of arguments for CONFIG SET - '{name}'")
     raise UsageError(f"CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config")
 
 
-def _resetstat(_: Session, __: Peer, ___: list[bytes]) -> bytes:
+def _resetstat(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
     raise UsageError("CONFIG RESETSTAT is not supported: figures are counted from the start of the server")
 
 
-def _rewrite(_: Session, __: Peer, ___: list[bytes]) -> bytes:
+def _rewrite(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
     raise UsageError("The server is running without a config file")
 
 
-SUBCOMMANDS: Final[list[Command]] = [
-    Command("config|get", _get, cost=SLOW_COST),
-    Command("config|set", _set),
-    Command("config|resetstat", _resetstat),
-    Command("config|rewrite", _rewrite),
+SUBCOMMANDS: Final[list[RespCommand]] = [
+    RespCommand("config|get", _get, (OTHER,), 1, cost=SLOW_COST, is_local=everywhere),
+    RespCommand("config|set", _set, (OTHER, OTHER, SECRET), 2, is_local=everywhere),
+    RespCommand("config|resetstat", _resetstat, (OTHER,), is_local=everywhere),
+    RespCommand("config|rewrite", _rewrite, (OTHER,), is_local=everywhere),
 ]
 
-COMMANDS: Final[list[Command]] = [Command("time", _time), container("config", SUBCOMMANDS)]
+COMMANDS: Final[list[RespCommand]] = [RespCommand("time", _time, is_local=everywhere), container("config", SUBCOMMANDS)]

@@ -1,11 +1,14 @@
 """Commands about one value, and about the values of several keys."""
 
+from functools import partial
 from typing import Final
 
+from kvs.adapters.inbound.protocol.command import KEY, OTHER, SLOW_COST, VALUE, in_transaction, of_pending_key
 from kvs.adapters.inbound.resp import replies
-from kvs.adapters.inbound.resp.context import COPIED_BYTES_PER_COST, SLOW_COST, Command, Peer
-from kvs.application.operations import GetMany, PutManyIfAbsent
-from kvs.domain.errors import TooLargeError, UsageError
+from kvs.adapters.inbound.resp.command import RespCommand
+from kvs.adapters.inbound.resp.context import ClientContext
+from kvs.application.operations import get_many, put_all_if_absent
+from kvs.domain.errors import UsageError
 from kvs.domain.updates import (
     INTEGER_MIN,
     Add,
@@ -21,7 +24,7 @@ from kvs.domain.updates import (
     integer,
 )
 from kvs.domain.values import Key, Value
-from kvs.ports.session import Session
+from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 
 SIMPLE_FLOAT_BYTES: Final = 64
 """Numbers with so many digits, and no exponent, take some 10 us to add."""
@@ -29,20 +32,12 @@ SIMPLE_FLOAT_BYTES: Final = 64
 EXPIRY_OPTIONS: Final = (b"EX", b"PX", b"EXAT", b"PXAT", b"KEEPTTL")
 
 
-def _value(peer: Peer, value: bytes) -> Value:
-    """Return a value that is not too long to be stored."""
-    limit = peer.limits.max_value_bytes
-    if len(value) > limit:
-        raise TooLargeError(f"The value has {len(value)} bytes; max_value_bytes is {limit}.")
-    return value
+def _get(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+    return context.protocol.value(session.get(arguments[1]))
 
 
-def _get(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    return peer.dialect.value(session.get(arguments[1]))
-
-
-def _set(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    value = _value(peer, arguments[2])
+def _set(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+    value = arguments[2]
     if len(arguments) == 3:
         session.put(arguments[1], value)
         return replies.OK
@@ -65,96 +60,96 @@ def _set(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
         change = PutIfPresent(value)
     else:
         change = Replace(value)
-    old, _ = session.update(arguments[1], change)
+    old = session.update(arguments[1], change)[0]
     if answers_old:
-        return peer.dialect.value(old)
+        return context.protocol.value(old)
     # Of several values that differ, the one before tells whether the condition held.
     held = condition != (b"NX" if old is not None else b"XX")
-    return replies.OK if held else peer.dialect.null
+    return replies.OK if held else context.protocol.null
 
 
-def _setnx(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    old, _ = session.update(arguments[1], PutIfAbsent(_value(peer, arguments[2])))
+def _setnx(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
+    old = session.update(arguments[1], PutIfAbsent(arguments[2]))[0]
     return replies.ONE if old is None else replies.ZERO
 
 
-def _getset(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    return peer.dialect.value(session.update(arguments[1], Replace(_value(peer, arguments[2])))[0])
+def _getset(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+    return context.protocol.value(session.update(arguments[1], Replace(arguments[2]))[0])
 
 
-def _getdel(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    return peer.dialect.value(session.update(arguments[1], Remove())[0])
+def _getdel(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+    return context.protocol.value(session.update(arguments[1], Remove())[0])
 
 
-def _append(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    return _copied(session, peer, arguments[1], Append(arguments[2], peer.limits.max_value_bytes))
+def _append(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+    return _copied(session, arguments[1], Append(arguments[2], context.limits.max_value_bytes))
 
 
-def _strlen(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+def _strlen(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     return _length(session.get(arguments[1]))
 
 
-def _getrange(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+def _getrange(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     first, last = integer(arguments[2]), integer(arguments[3])
     return replies.bulk(byte_range(session.get(arguments[1]) or b"", first, last))
 
 
-def _setrange(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
+def _setrange(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     offset = integer(arguments[2])
     if offset < 0:
         raise UsageError("offset is out of range")
-    return _copied(session, peer, arguments[1], Overwrite(offset, arguments[3], peer.limits.max_value_bytes))
+    return _copied(session, arguments[1], Overwrite(offset, arguments[3], context.limits.max_value_bytes))
 
 
-def _incr(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+def _incr(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     return _added(session, arguments[1], 1)
 
 
-def _decr(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+def _decr(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     return _added(session, arguments[1], -1)
 
 
-def _incrby(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+def _incrby(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     return _added(session, arguments[1], integer(arguments[2]))
 
 
-def _decrby(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+def _decrby(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     amount = integer(arguments[2])
     if amount == INTEGER_MIN:
         raise UsageError("decrement would overflow")
     return _added(session, arguments[1], -amount)
 
 
-def _incrbyfloat(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    peer.extra_cost = SLOW_COST  # unless all numbers are simple: one of 5,000 digits takes 600 us
+def _incrbyfloat(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     old, new = session.update(arguments[1], AddFloat(arguments[2]))
-    if _simple(arguments[2]) and _simple(old or b"") and _simple(new or b""):
-        peer.extra_cost = 0
-    return peer.dialect.value(new)
+    if not (_simple(arguments[2]) and _simple(old or b"") and _simple(new or b"")):
+        session.work.left -= SLOW_COST  # one of 5,000 digits takes 600 us
+    return context.protocol.value(new)
 
 
 def _simple(number: bytes) -> bool:
     return len(number) <= SIMPLE_FLOAT_BYTES and not number.translate(None, b"0123456789+-.")
 
 
-def _mget(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    values = session.atomically(GetMany(tuple(arguments[1:]), peer.limits.max_reply_bytes), read_only=True)
-    return replies.array([peer.dialect.value(value) for value in values])
+def _mget(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
+    values = yield from session.view(partial(get_many, arguments[1:], context.limits.max_reply_bytes))
+    return replies.array([context.protocol.value(value) for value in values])
 
 
-def _mset(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    session.put_all(_entries(peer, arguments))
+def _mset(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
+    session.put_all(_entries(arguments))
     return replies.OK
 
 
-def _msetnx(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    return replies.ONE if session.atomically(PutManyIfAbsent(_entries(peer, arguments))) else replies.ZERO
+def _msetnx(session: Session, _: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
+    stored = yield from session.transact(partial(put_all_if_absent, _entries(arguments)))
+    return replies.ONE if stored else replies.ZERO
 
 
-def _copied(session: Session, peer: Peer, key: Key, change: Update) -> bytes:
+def _copied(session: Session, key: Key, change: Update) -> bytes:
     """Make a change that copies the value, and return the length of the new one."""
     _, new = session.update(key, change)
-    peer.extra_cost = len(new or b"") // COPIED_BYTES_PER_COST
+    session.work.left -= len(new or b"") // COPIED_BYTES_PER_UNIT
     return _length(new)
 
 
@@ -166,28 +161,28 @@ def _added(session: Session, key: bytes, amount: int) -> bytes:
     return b":%b\r\n" % (session.update(key, Add(amount))[1] or b"0")
 
 
-def _entries(peer: Peer, arguments: list[bytes]) -> dict[Key, Value]:
+def _entries(arguments: list[bytes]) -> dict[Key, Value]:
     if len(arguments) % 2 == 0:
         raise UsageError(f"wrong number of arguments for '{arguments[0].decode().lower()}' command")
-    return {arguments[at]: _value(peer, arguments[at + 1]) for at in range(1, len(arguments), 2)}
+    return {arguments[at]: arguments[at + 1] for at in range(1, len(arguments), 2)}
 
 
-COMMANDS: Final[list[Command]] = [
-    Command("get", _get),
-    Command("set", _set),
-    Command("setnx", _setnx),
-    Command("getset", _getset),
-    Command("getdel", _getdel),
-    Command("append", _append),
-    Command("strlen", _strlen),
-    Command("getrange", _getrange),
-    Command("setrange", _setrange),
-    Command("incr", _incr),
-    Command("decr", _decr),
-    Command("incrby", _incrby),
-    Command("decrby", _decrby),
-    Command("incrbyfloat", _incrbyfloat),
-    Command("mget", _mget),
-    Command("mset", _mset),
-    Command("msetnx", _msetnx),
+COMMANDS: Final[list[RespCommand]] = [
+    RespCommand("get", _get, (KEY,), is_local=of_pending_key),
+    RespCommand("set", _set, (KEY, VALUE, OTHER), 1),
+    RespCommand("setnx", _setnx, (KEY, VALUE), is_local=of_pending_key),
+    RespCommand("getset", _getset, (KEY, VALUE), is_local=of_pending_key),
+    RespCommand("getdel", _getdel, (KEY,), is_local=of_pending_key),
+    RespCommand("append", _append, (KEY, VALUE), is_local=of_pending_key),
+    RespCommand("strlen", _strlen, (KEY,), is_local=of_pending_key),
+    RespCommand("getrange", _getrange, (KEY, OTHER, OTHER), is_local=of_pending_key),
+    RespCommand("setrange", _setrange, (KEY, OTHER, VALUE), is_local=of_pending_key),
+    RespCommand("incr", _incr, (KEY,), is_local=of_pending_key),
+    RespCommand("decr", _decr, (KEY,), is_local=of_pending_key),
+    RespCommand("incrby", _incrby, (KEY, OTHER), is_local=of_pending_key),
+    RespCommand("decrby", _decrby, (KEY, OTHER), is_local=of_pending_key),
+    RespCommand("incrbyfloat", _incrbyfloat, (KEY, OTHER), is_local=of_pending_key),
+    RespCommand("mget", _mget, (KEY,), 1),
+    RespCommand("mset", _mset, (KEY, VALUE), 2, is_local=in_transaction),
+    RespCommand("msetnx", _msetnx, (KEY, VALUE), 2),
 ]

@@ -1,215 +1,207 @@
-"""Transactions, both ways: those of Redis, which queue commands, and those of kvs, which are interactive and nest.
+"""Transactions, both kinds: those of Redis, which queue commands, and those of kvs, which are interactive and nest.
 
-What MULTI queues becomes one transaction at EXEC, which depends on the baselines of WATCH. The two ways do not mix:
-each refuses to begin inside the other.
+What MULTI queues becomes one transaction at EXEC, which depends on the keys of WATCH. The two kinds do not mix: neither
+begins inside the other.
 """
 
-from typing import Final, final
+from functools import partial
+from typing import Final, cast
 
+from kvs.adapters.inbound.protocol.command import (
+    KEY,
+    OTHER,
+    Command,
+    Reply,
+    everywhere,
+    in_frame,
+    in_transaction,
+    without_snapshot,
+)
+from kvs.adapters.inbound.protocol.connection import ANY_THREAD, LOOP, WORKER
 from kvs.adapters.inbound.protocol.messages import conflict_message
 from kvs.adapters.inbound.resp import replies
-from kvs.adapters.inbound.resp.context import AT_ONCE, BEHIND, REFUSED, Command, Peer
+from kvs.adapters.inbound.resp.command import AFTER_EXEC, IMMEDIATE, REFUSED, RespCommand
+from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.wording import as_bytes
 from kvs.application.operations import reply_too_large
 from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import KvsError, UsageError
-from kvs.ports.session import Session, Unfinished
+from kvs.ports.session import Session, Steps
 
 LATER: Final = b"later"
-"""Stands for the reply of a command that is run behind the transaction."""
+"""Stands for the reply of a command that is run after the transaction."""
 
 EXECABORT: Final = b"-EXECABORT Transaction discarded because of previous errors.\r\n"
 
 
-@final
-class QueuedCommands:
-    """The unit that EXEC runs: each command has a reply of its own, an error too, and the others go on."""
+def _multi(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
+    if context.queue is not None:
+        raise UsageError("MULTI calls can not be nested")
+    if session.depth:
+        raise UsageError("MULTI inside a transaction that START opened; COMMIT or ROLLBACK ends it.")
+    context.queue = []
+    context.queue_protocol = context.protocol
+    return replies.OK
 
-    __slots__ = ("_answered", "_peer", "_room_bytes")
 
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
-        self._answered: list[bytes] = []
-        self._room_bytes = peer.limits.max_reply_bytes
+def _exec(session: Session, context: ClientContext, _: list[bytes]) -> Reply:
+    if context.abort_reason is not None:
+        return _abort(session, context, context.abort_reason)
+    if context.queue is None:
+        raise UsageError("EXEC without MULTI")
+    if context.dirty:
+        session.unwatch()
+        context.discard()
+        return EXECABORT
+    return _execute(session, context, context.queue)
 
-    def _end(self) -> None:
-        """Be as at the beginning: this may be run again."""
-        self._answered = []
-        self._room_bytes = self._peer.limits.max_reply_bytes
-        self._peer.dialect = self._peer.queue_dialect
 
-    def __eq__(self, other: object) -> bool:
-        """Compare whose queue it is: a client has one at a time."""
-        return isinstance(other, QueuedCommands) and self._peer is other._peer
+def _execute(session: Session, context: ClientContext, queue: list[tuple[Command, list[bytes]]]) -> Steps[bytes]:
+    """Run the queue as one transaction."""
+    try:
+        answered = yield from session.execute(partial(_run_queue, context, queue))
+        if isinstance(answered, Conflict):
+            return context.protocol.null_array
+        if LATER in answered:
+            yield from _run_after(session, context, queue, answered)
+        return replies.array(answered)
+    finally:
+        context.wanted_thread = ANY_THREAD
+        context.discard()
 
-    def __hash__(self) -> int:
-        """Follow ``__eq__``."""
-        return id(self._peer)
 
-    def __call__(self, session: Session) -> list[bytes]:
-        """Return the replies.
+def _run_queue(
+    context: ClientContext, queue: list[tuple[Command, list[bytes]]], session: Session
+) -> Steps[list[bytes]]:
+    """Return the replies to the queue: each command has its own, an error too, and the others go on.
 
-        Raises:
-            KvsError: From the engine, which ended the transaction.
-            LimitError: The replies together are longer than one may be.
-            Unfinished: It has done a share.
-        """
-        try:
-            answered = self._answer_all(session)
-        except KvsError:
-            self._end()
-            raise
-        self._end()
-        return answered
-
-    def _answer_all(self, session: Session) -> list[bytes]:
-        peer = self._peer
-        queue = peer.queue or []
-        share = peer.limits.max_tick_requests
-        for at in range(len(self._answered), len(queue)):
-            if share <= 0:
-                raise Unfinished
-            command, arguments = queue[at]
+    Raises:
+        KvsError: From the engine, which ended the transaction.
+        LimitError: The replies together are longer than allowed.
+    """
+    work = session.work
+    room_bytes = context.limits.max_reply_bytes
+    answered: list[bytes] = []
+    try:
+        for queued, arguments in queue:
+            command = cast("RespCommand", queued)
+            work.left -= 1 + command.cost_of(arguments)
+            if work.left <= 0:
+                yield
             try:
-                reply = self._answer(session, command, arguments)
+                if command.multi_policy == AFTER_EXEC:
+                    reply = _postpone(session, context, command, arguments)
+                else:
+                    result = command.run(session, context, arguments)
+                    reply = result if isinstance(result, bytes) else (yield from result)
             except KvsError as error:
                 if not session.depth:
                     raise
                 reply = replies.error(error)
-            share -= 1 if reply == LATER else command.cost_of(arguments) + peer.take_extra_cost()
-            self._answered.append(reply)
-            self._room_bytes -= len(reply)
-            if self._room_bytes < 0:
-                raise reply_too_large(peer.limits.max_reply_bytes)
-        return self._answered
-
-    def _answer(self, session: Session, command: Command, arguments: list[bytes]) -> bytes:
-        peer = self._peer
-        if command.in_queue != BEHIND:
-            return command.run(session, peer, arguments)
-        if command.name == b"hello":  # for what follows is answered in its version of the protocol
-            name = peer.name
-            try:
-                command.run(session, peer, arguments)
-            except KvsError:  # which it will raise again
-                pass
-            finally:
-                peer.name = name
-        return LATER
+            answered.append(reply)
+            room_bytes -= len(reply)
+            if room_bytes < 0:
+                raise reply_too_large(context.limits.max_reply_bytes)
+        return answered
+    finally:
+        context.protocol = context.queue_protocol  # this may be run again; and a HELLO has its turn after EXEC
 
 
-def _multi(session: Session, peer: Peer, _: list[bytes]) -> bytes:
-    if peer.queue is not None:
-        raise UsageError("MULTI calls can not be nested")
-    if session.depth:
-        raise UsageError("MULTI inside a transaction that START opened; COMMIT or ROLLBACK ends it.")
-    peer.queue = []
-    peer.queue_dialect = peer.dialect
-    return replies.OK
-
-
-def _exec(session: Session, peer: Peer, _: list[bytes]) -> bytes:
-    if peer.queue is None:
-        raise UsageError("EXEC without MULTI")
-    if peer.spoiled:
-        session.unwatch()
-        peer.end_queue()
-        return EXECABORT
-    if peer.answered is None:
+def _postpone(session: Session, context: ClientContext, command: RespCommand, arguments: list[bytes]) -> bytes:
+    """Leave a command for the time after EXEC, except that what follows a HELLO is answered in its protocol."""
+    if command.name == b"hello":
+        name = context.name
         try:
-            answer = session.execute(QueuedCommands(peer))
-        except KvsError:
-            peer.dialect = peer.queue_dialect
-            peer.end_queue()
-            raise
-        peer.dialect = peer.queue_dialect  # a HELLO in the queue has its turn now
-        if isinstance(answer, Conflict):
-            peer.end_queue()
-            return peer.dialect.null_array
-        peer.answered = answer
-    answered = peer.answered
-    _run_behind(session, peer, answered)
-    peer.end_queue()
-    return replies.array(answered)
+            command.run(session, context, arguments)
+        except KvsError:  # which it will raise again
+            pass
+        finally:
+            context.name = name
+    return LATER
 
 
-def _run_behind(session: Session, peer: Peer, answered: list[bytes]) -> None:
-    """Run what is queued and no part of the transaction, which has been applied.
-
-    Raises:
-        Unfinished: It has done a share.
-    """
-    room_bytes = peer.limits.max_reply_bytes - sum([len(reply) for reply in answered])
-    share = peer.limits.max_tick_requests
-    for at, (command, arguments) in enumerate(peer.queue or []):
+def _run_after(
+    session: Session, context: ClientContext, queue: list[tuple[Command, list[bytes]]], answered: list[bytes]
+) -> Steps[None]:
+    """Run the commands of the queue that are no part of the transaction, which has been applied."""
+    work = session.work
+    room_bytes = context.limits.max_reply_bytes - sum([len(reply) for reply in answered])
+    for at, (queued, arguments) in enumerate(queue):
         if answered[at] != LATER:
             continue
-        if share <= 0:
-            raise Unfinished
-        share -= command.cost_of(arguments)
+        command = cast("RespCommand", queued)
+        work.left -= command.cost_of(arguments)
+        context.wanted_thread = LOOP if command.on_loop else WORKER
+        yield
+        reply = b""
         try:
-            reply = command.run(session, peer, arguments) if room_bytes > 0 else b""
+            if room_bytes > 0:
+                result = command.run(session, context, arguments)
+                reply = result if isinstance(result, bytes) else (yield from result)
         except KvsError as error:
             reply = replies.error(error)
         room_bytes -= len(reply)
-        answered[at] = reply if room_bytes > 0 else replies.error(reply_too_large(peer.limits.max_reply_bytes))
+        answered[at] = reply if room_bytes > 0 else replies.error(reply_too_large(context.limits.max_reply_bytes))
 
 
-def abort(session: Session, peer: Peer, error: KvsError) -> bytes:
-    """Return the reply to an EXEC that is not one, as with an argument; it ends the queue and what is watched."""
+def _abort(session: Session, context: ClientContext, error: KvsError) -> bytes:
+    """Return the reply to an EXEC that was not let through, as with an argument; the queue and the watches end."""
+    context.abort_reason = None
     if not session.depth:
         session.unwatch()
-    peer.end_queue()
-    return replies.failure("EXECABORT", as_bytes(f"Transaction discarded because of: {error}"))
+    context.discard()
+    return replies.error_line("EXECABORT", as_bytes(f"Transaction discarded because of: {error}"))
 
 
-def _discard(session: Session, peer: Peer, _: list[bytes]) -> bytes:
-    if peer.queue is None:
+def _discard(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
+    if context.queue is None:
         raise UsageError("DISCARD without MULTI")
     session.unwatch()
-    peer.end_queue()
+    context.discard()
     return replies.OK
 
 
-def _watch(session: Session, peer: Peer, arguments: list[bytes]) -> bytes:
-    if peer.queue is not None:
+def _watch(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+    if context.queue is not None:
         raise UsageError("WATCH inside MULTI is not allowed")
-    session.watch(tuple(arguments[1:]))
+    session.watch(arguments[1:])
     return replies.OK
 
 
-def _unwatch(session: Session, _: Peer, __: list[bytes]) -> bytes:
+def _unwatch(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
     if not session.depth:  # as when a queue is run, or there is nothing to forget
         session.unwatch()
     return replies.OK
 
 
-def _start(session: Session, _: Peer, arguments: list[bytes]) -> bytes:
+def _start(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     if len(arguments) > 2 or (len(arguments) == 2 and arguments[1].upper() != b"READONLY"):
         raise UsageError("START takes nothing after it but READONLY: START [READONLY].")
     session.start(read_only=len(arguments) == 2)
     return replies.OK
 
 
-def _commit(session: Session, _: Peer, __: list[bytes]) -> bytes:
+def _commit(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
     answer = session.commit()
     if isinstance(answer, Committed):
         return replies.OK
-    return replies.failure("CONFLICT", conflict_message(answer).encode())
+    return replies.error_line("CONFLICT", conflict_message(answer).encode())
 
 
-def _rollback(session: Session, _: Peer, __: list[bytes]) -> bytes:
+def _rollback(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
     session.rollback()
     return replies.OK
 
 
-COMMANDS: Final[list[Command]] = [
-    Command("multi", _multi, in_queue=AT_ONCE),
-    Command("exec", _exec, in_queue=AT_ONCE, runs_always=True),
-    Command("discard", _discard, in_queue=AT_ONCE, runs_always=True),
-    Command("watch", _watch, in_queue=AT_ONCE),
-    Command("unwatch", _unwatch, runs_always=True),
-    Command("start", _start, in_queue=REFUSED),
-    Command("commit", _commit, in_queue=REFUSED, runs_always=True),
-    Command("rollback", _rollback, in_queue=REFUSED, runs_always=True),
+EXEC: Final = RespCommand("exec", _exec, multi_policy=IMMEDIATE, runs_when_full=True)
+
+COMMANDS: Final[list[RespCommand]] = [
+    RespCommand("multi", _multi, multi_policy=IMMEDIATE, is_local=everywhere),
+    EXEC,
+    RespCommand("discard", _discard, multi_policy=IMMEDIATE, is_local=without_snapshot, runs_when_full=True),
+    RespCommand("watch", _watch, (KEY,), 1, multi_policy=IMMEDIATE),
+    RespCommand("unwatch", _unwatch, is_local=without_snapshot, runs_when_full=True),
+    RespCommand("start", _start, (OTHER,), 1, multi_policy=REFUSED, is_local=in_transaction),
+    RespCommand("commit", _commit, multi_policy=REFUSED, is_local=in_frame, runs_when_full=True),
+    RespCommand("rollback", _rollback, multi_policy=REFUSED, is_local=in_frame, runs_when_full=True),
 ]

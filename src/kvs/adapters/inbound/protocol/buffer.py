@@ -1,0 +1,69 @@
+"""The input of one connection that has not been parsed."""
+
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int in a register, to the compiler
+
+
+@final
+class ReceiveBuffer:
+    """Bytes in the order in which they came, and the place up to which they are parsed.
+
+    Pieces that come behind an incomplete request are kept apart until as many bytes are there as the parser needs, and
+    are then joined once: a large value is not copied with every piece of it.
+
+    Attributes:
+        data: Input. A parser reads it from ``at`` on, and moves ``at``.
+        at: How far it has been parsed.
+    """
+
+    __slots__ = ("_later", "_later_bytes", "_needed_bytes", "at", "data")
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.at: i64 = 0
+        self._later: list[bytes] = []
+        self._later_bytes = 0
+        self._needed_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """How much there is that has not been parsed."""
+        return len(self.data) - self.at + self._later_bytes
+
+    def feed(self, data: bytes) -> None:
+        """Take input."""
+        if self.at == len(self.data) and not self._later:
+            self.data = data
+            self.at = 0
+        else:
+            self._later.append(data)
+            self._later_bytes += len(data)
+
+    def need(self, size: "i64") -> None:
+        """Have :meth:`ready` return False until so many bytes are there beyond ``at``."""
+        self._needed_bytes = size
+
+    def ready(self) -> bool:
+        """Return whether a parser can go on; if so, all input is in ``data``."""
+        if self._later:
+            if self.held_bytes < self._needed_bytes:
+                return False
+            self._later.insert(0, self.data[self.at :] if self.at else self.data)
+            self.data = b"".join(self._later)
+            self.at = 0
+            self._later = []
+            self._later_bytes = 0
+        elif len(self.data) - self.at < self._needed_bytes:
+            return False
+        self._needed_bytes = 0
+        return True
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.data = b""
+        self.at = 0
+        self._later = []
+        self._later_bytes = 0
+        self._needed_bytes = 0

@@ -1,0 +1,121 @@
+"""What every protocol knows of a command, so that one gate and one run loop serve all of them."""
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from kvs.ports.session import Session, Steps
+
+Reply: TypeAlias = "bytes | Steps[bytes]"
+"""A handler returns its reply, or a generator that yields while there is more to do and returns it at the end."""
+
+Locality: TypeAlias = Callable[[Session, list[bytes]], bool]
+"""Returns whether a request takes no call of the engine, given the session and the arguments."""
+
+# What an argument is. Keys, prefixes and values have limits; values and secrets are not shown to others.
+KEY: Final = "key"
+PREFIX: Final = "prefix"
+VALUE: Final = "value"
+SECRET: Final = "secret"  # noqa: S105  # a kind of argument
+OTHER: Final = "other"
+
+SLOW_COST: Final = 50
+"""Units of work of a command that takes tens of microseconds."""
+
+
+def nowhere(_: Session, __: list[bytes]) -> bool:
+    """Return False: the command always calls the engine."""
+    return False
+
+
+def everywhere(_: Session, __: list[bytes]) -> bool:
+    """Return True: the command never calls the engine."""
+    return True
+
+
+def in_transaction(session: Session, _: list[bytes]) -> bool:
+    """Return whether a transaction is open: a blind write or a nested START touches only its stack."""
+    return session.depth > 0
+
+
+def in_frame(session: Session, _: list[bytes]) -> bool:
+    """Return whether COMMIT or ROLLBACK ends anything but the outermost frame."""
+    return session.depth != 1
+
+
+def of_pending_key(session: Session, arguments: list[bytes]) -> bool:
+    """Return whether the transaction's own writes decide about the first key."""
+    return len(arguments) > 1 and session.is_pending(arguments[1])
+
+
+def without_snapshot(session: Session, _: list[bytes]) -> bool:
+    """Return whether there is no snapshot to be closed."""
+    return not session.holds_snapshot
+
+
+class Command:
+    """An entry in a protocol's table of commands.
+
+    Attributes:
+        name: In the letters that the protocol documents.
+        arity: Number of arguments, the name included; negative: so many or more.
+        arguments: What each argument after the name is: ``KEY``, ``PREFIX``, ``VALUE``, ``SECRET`` or ``OTHER``.
+        repeated: How many of the last of ``arguments`` repeat, as the pairs of MSET do.
+        cost: Units of work, beyond what the handler itself charges.
+        is_local: Returns whether a request needs no call of the engine, and so no worker if the engine blocks.
+        on_loop: It is about connections, which belong to the loop: no worker may run it.
+        usage: Message for a wrong number of arguments.
+        empty_key: Message for an empty key.
+        runs_when_full: It runs even when all clients together hold ``max_clients_bytes``: it frees memory, or reports.
+    """
+
+    __slots__ = (
+        "arguments",
+        "arity",
+        "cost",
+        "empty_key",
+        "is_local",
+        "name",
+        "on_loop",
+        "repeated",
+        "runs_when_full",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        name: bytes,
+        arity: int,
+        arguments: tuple[str, ...],
+        repeated: int,
+        *,
+        usage: str,
+        empty_key: str,
+        cost: int,
+        is_local: Locality,
+        on_loop: bool,
+        runs_when_full: bool,
+    ) -> None:
+        self.name: Final = name
+        self.arity: Final = arity
+        self.arguments: Final = arguments
+        self.repeated: Final = repeated
+        self.usage: Final = usage
+        self.empty_key: Final = empty_key
+        self.cost: Final = cost
+        self.is_local: Final = is_local
+        self.on_loop: Final = on_loop
+        self.runs_when_full: Final = runs_when_full
+
+    def takes(self, number: int) -> bool:
+        """Return whether so many arguments are right, the name included."""
+        return number == self.arity if self.arity > 0 else number >= -self.arity
+
+    def kind_of(self, at: int) -> str:
+        """Return what the argument at a place after the name is, which begins with 1."""
+        arguments = self.arguments
+        if at <= len(arguments):
+            return arguments[at - 1]
+        if not self.repeated:
+            return OTHER
+        first = len(arguments) - self.repeated
+        return arguments[first + (at - 1 - first) % self.repeated]

@@ -1,0 +1,78 @@
+"""The gate: what every request passes before it runs, in any protocol.
+
+What must hold for all commands is checked here and nowhere else. Fast paths go around the gate, and are entered only
+while it would let everything pass (:meth:`Gate.is_open`); they check the lengths of keys and values themselves.
+"""
+
+from typing import final
+
+from kvs.adapters.inbound.protocol.command import KEY, PREFIX, VALUE, Command
+from kvs.application.memory_budget import MemoryBudget
+from kvs.domain.errors import KvsError, LimitError, TooLargeError, UsageError
+
+
+@final
+class Gate:
+    """Checks requests against the command's declaration and the limits.
+
+    Args:
+        max_key_bytes: Longest key.
+        max_value_bytes: Longest value.
+        budget: Memory of all clients.
+    """
+
+    __slots__ = ("_budget", "_max_key_bytes", "_max_short_bytes", "_max_value_bytes")
+
+    def __init__(self, max_key_bytes: int, max_value_bytes: int, budget: MemoryBudget) -> None:
+        self._max_key_bytes = max_key_bytes
+        self._max_value_bytes = max_value_bytes
+        self._max_short_bytes = min(max_key_bytes, max_value_bytes)
+        self._budget = budget
+
+    def is_open(self) -> bool:
+        """Return whether no request is refused but for its own arguments."""
+        return not self._budget.exhausted()
+
+    def check(self, command: Command, request: list[bytes]) -> None:
+        """Let a request pass.
+
+        Raises:
+            UsageError: It has the wrong number of arguments, or an empty key.
+            LimitError: The clients together hold too much memory.
+            TooLargeError: A key or a value is too long.
+        """
+        if not command.takes(len(request)):
+            raise UsageError(command.usage)
+        if not command.runs_when_full and self._budget.exhausted():
+            raise self.refusal()
+        if command.arguments:
+            short = self._max_short_bytes
+            for at, argument in enumerate(request):
+                if at and not 0 < len(argument) <= short:
+                    self._check_argument(command, at, argument)
+
+    def refusal(self) -> LimitError:
+        """Return the error for a request that is refused for want of memory."""
+        return LimitError(
+            f"The clients together hold max_clients_bytes = {self._budget.limit_bytes} or more; until that has gone "
+            "down only what gives some back or tells of it runs: COMMIT, ROLLBACK, INFO, PING and the like."
+        )
+
+    def key_error(self, key: bytes, empty: str) -> KvsError:
+        """Return the error for a key that is empty or too long."""
+        if not key:
+            return UsageError(empty)
+        return TooLargeError(f"The key has {len(key)} bytes; max_key_bytes is {self._max_key_bytes}.")
+
+    def value_error(self, value: bytes) -> TooLargeError:
+        """Return the error for a value that is too long."""
+        return TooLargeError(f"The value has {len(value)} bytes; max_value_bytes is {self._max_value_bytes}.")
+
+    def _check_argument(self, command: Command, at: int, argument: bytes) -> None:
+        kind = command.kind_of(at)
+        if kind is KEY and not 0 < len(argument) <= self._max_key_bytes:
+            raise self.key_error(argument, command.empty_key)
+        if kind is PREFIX and len(argument) > self._max_key_bytes:
+            raise self.key_error(argument, command.empty_key)
+        if kind is VALUE and len(argument) > self._max_value_bytes:
+            raise self.value_error(argument)

@@ -1,0 +1,94 @@
+"""What a command of RESP is."""
+
+from collections.abc import Callable
+from typing import Final, TypeAlias, final
+
+from kvs.adapters.inbound.protocol.command import Command, Locality, Reply, nowhere
+from kvs.adapters.inbound.resp.commands.catalogue import ABOUT
+from kvs.adapters.inbound.resp.context import ClientContext
+from kvs.domain.values import Key
+from kvs.ports.session import Session
+
+ARGUMENTS_PER_UNIT: Final = 4
+"""Arguments of one request per unit of work."""
+
+# What becomes of a command after MULTI.
+QUEUED: Final = 0
+"""It is queued, and is part of the transaction that EXEC runs."""
+
+IMMEDIATE: Final = 1
+"""It is run at once."""
+
+REFUSED: Final = 2
+"""It is refused, and EXEC will refuse the whole queue."""
+
+AFTER_EXEC: Final = 3
+"""It is queued, and run once the transaction has been applied: it is about connections, not about data, and a
+transaction may be run more than once."""
+
+Handler: TypeAlias = Callable[[Session, ClientContext, list[bytes]], Reply]
+"""Runs a command, given the arguments with its name first; returns the reply, or a generator of it."""
+
+
+@final
+class RespCommand(Command):
+    """A command of RESP; what else is known of it is in the catalogue.
+
+    Attributes:
+        about: The entry of the catalogue.
+        run: Runs it.
+        first_key: Place of its first key; 0: it has none.
+        last_key: Place of its last key; negative: counted from the end.
+        key_step: From one key to the next.
+        multi_policy: What becomes of it after MULTI.
+        subcommands: By their names alone; None: it has none.
+    """
+
+    __slots__ = ("about", "first_key", "key_step", "last_key", "multi_policy", "run", "subcommands")
+
+    def __init__(
+        self,
+        name: str,
+        run: Handler,
+        arguments: tuple[str, ...] = (),
+        repeated: int = 0,
+        *,
+        cost: int = 0,
+        multi_policy: int = QUEUED,
+        is_local: Locality = nowhere,
+        on_loop: bool = False,
+        runs_when_full: bool = False,
+        subcommands: "dict[bytes, RespCommand] | None" = None,
+    ) -> None:
+        about = ABOUT[name]
+        super().__init__(
+            name.encode(),
+            about.arity,
+            arguments,
+            repeated,
+            usage=f"wrong number of arguments for '{name}' command",
+            empty_key="a key cannot be empty",
+            cost=cost,
+            is_local=is_local,
+            on_loop=on_loop,
+            runs_when_full=runs_when_full,
+        )
+        keys = about.key_range
+        self.about: Final = about
+        self.run: Final = run
+        self.first_key: Final = keys[0]
+        self.last_key: Final = keys[1]
+        self.key_step: Final = keys[2]
+        self.multi_policy: Final = multi_policy
+        self.subcommands: Final = subcommands
+
+    def cost_of(self, arguments: list[bytes]) -> int:
+        """Return the units of work to charge for a request beforehand."""
+        return self.cost + len(arguments) // ARGUMENTS_PER_UNIT
+
+    def keys(self, arguments: list[bytes]) -> list[Key]:
+        """Return those of the arguments that are keys."""
+        if not self.first_key:
+            return []
+        last = self.last_key if self.last_key > 0 else len(arguments) + self.last_key
+        return arguments[self.first_key : last + 1 : self.key_step]
