@@ -27,7 +27,7 @@ BULKS_PER_UNIT: Final = 8
 """Keys of a reply that are joined at a time, and how many of them make a unit of work."""
 
 MAX_PATTERNS_BYTES: Final = 1024
-"""Longest pattern, or all those of one request together. To read one takes up to 50 us for each byte."""
+"""Longest pattern, or all those of one request together: more would cost more for every byte of every key."""
 
 
 def _exists(session: Session, _: ClientContext, arguments: list[bytes]) -> Reply:
