@@ -67,6 +67,7 @@ HOT_MODULES = [
     "adapters/inbound/line/commands",
     "adapters/inbound/line/keys",
     "adapters/inbound/line/fast_path",
+    "adapters/inbound/protocol/errors",
     "adapters/inbound/protocol/messages",
     "adapters/inbound/protocol/detection",
     "adapters/inbound/net/server",

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from kvs.adapters.inbound.net.registry import Clients
 from kvs.adapters.inbound.protocol.buffered import CHARGE_STEP_BYTES
+from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
 from kvs.adapters.inbound.resp import connection
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.inbound.resp.context import Shared
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
 from kvs.adapters.inbound.resp.parser import HEADER_BYTES, MAX_LINE_BYTES, RequestParser
 from kvs.adapters.storage.memory.storage import MemoryStorage
-from kvs.domain.errors import ProtocolViolationError
 from kvs.logs import make_logger
 from tests.support.sessions import UNLIMITED, Bench
 

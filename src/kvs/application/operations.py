@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias, final
 
-from kvs.domain.errors import LimitError, UsageError
+from kvs.domain.errors import ResultTooLargeError, UsageError
 from kvs.domain.values import Key, Value
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 
@@ -21,7 +21,7 @@ def get_many(keys: list[Key], max_bytes: int, session: Session) -> Steps[list[Va
     """Return the values of several keys, in order.
 
     Raises:
-        LimitError: They are more than ``max_bytes``.
+        ResultTooLargeError: They are more than ``max_bytes``.
     """
     work = session.work
     values: list[Value | None] = []
@@ -33,7 +33,7 @@ def get_many(keys: list[Key], max_bytes: int, session: Session) -> Steps[list[Va
             total += len(value)
             work.left -= len(value) // COPIED_BYTES_PER_UNIT
             if total > max_bytes:
-                raise reply_too_large(max_bytes)
+                raise ResultTooLargeError(max_bytes)
         values.append(value)
         if work.left <= 0:
             yield
@@ -192,7 +192,7 @@ def find_keys(
         session: Where to look.
 
     Raises:
-        LimitError: The keys are more than ``max_bytes``.
+        ResultTooLargeError: The keys are more than ``max_bytes``.
     """
     work = session.work
     found = Found()
@@ -219,7 +219,7 @@ def find_keys(
                 return found
             found.keys_bytes += len(key)
             if found.keys_bytes > max_bytes:
-                raise reply_too_large(max_bytes)
+                raise ResultTooLargeError(max_bytes)
             found.keys.append(key)
             found.passed_over += unmatched
             unmatched = 0
@@ -231,8 +231,3 @@ def find_keys(
         after = page[-1]
         if work.left <= 0:
             yield
-
-
-def reply_too_large(max_bytes: int) -> LimitError:
-    """Return the error for a reply that would be longer than allowed."""
-    return LimitError(f"The reply would hold more than max_reply_bytes = {max_bytes}.")

@@ -27,34 +27,28 @@ class UsageError(KvsError):
     code: ClassVar[str] = "usage"
 
 
-class UnknownCommandError(KvsError):
-    """Raised when there is no such command."""
-
-    code: ClassVar[str] = "unknown_command"
-
-
-class EncodingError(KvsError):
-    """Raised when text is not UTF-8 where the protocol can carry nothing else."""
-
-    code: ClassVar[str] = "encoding"
-
-
 class TooLargeError(KvsError):
     """Raised when a key, a value or a request is longer than its limit."""
 
     code: ClassVar[str] = "too_large"
 
 
+class NotANumberError(UsageError):
+    """Raised when a value that is to be added to is not a whole number of 64 bits."""
+
+
+class OutOfRangeError(UsageError):
+    """Raised when a sum has more than 64 bits."""
+
+
+class TooLongError(TooLargeError):
+    """Raised when an update would make a value longer than its limit."""
+
+
 class NoTransactionError(KvsError):
     """Raised when a command needs an open transaction and there is none."""
 
     code: ClassVar[str] = "no_transaction"
-
-
-class ProtocolViolationError(KvsError):
-    """Raised when the peer does not speak our protocol. The connection closes."""
-
-    code: ClassVar[str] = "protocol"
 
 
 # The server is at a bound; the same request can succeed later.
@@ -64,6 +58,18 @@ class LimitError(KvsError):
     """Raised when a request would exceed a limit. It alone is refused; an open transaction stays open."""
 
     code: ClassVar[str] = "limit"
+
+
+class ResultTooLargeError(LimitError):
+    """Raised when what is read does not fit into one reply.
+
+    Attributes:
+        max_bytes: What does.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"The result would hold more than {max_bytes} bytes.")
+        self.max_bytes = max_bytes
 
 
 class TimedOutError(KvsError):

@@ -5,14 +5,14 @@ of where that is: an engine, or a transaction. It may be asked more than once, a
 is what the data classes are for. Each has a constructor written out, since the compiler takes 40 ns for that, and 500
 for the one it would be given.)
 
-Numbers are stored as text, as Redis stores them, and errors have its wording, for its clients know them by that.
+Numbers are stored as text, as people write them.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from kvs.domain.errors import TooLargeError, UsageError
+from kvs.domain.errors import NotANumberError, OutOfRangeError, TooLongError
 from kvs.domain.values import TOMBSTONE, Value, Write
 
 Update: TypeAlias = Callable[[Value | None], Write | None]
@@ -27,9 +27,6 @@ Updated: TypeAlias = tuple[Value | None, Value | None]
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**63 - 1
 
-SMALL_MIN: Final = -(2**31)
-SMALL_MAX: Final = 2**31 - 1
-
 _REGISTER: Final = 2**62 - 1
 """Largest whole number that the compiler keeps in a register: to compare beyond it takes ten times as long."""
 
@@ -43,7 +40,7 @@ def integer(text: bytes) -> int:
     """Return a whole number of 64 bits.
 
     Raises:
-        UsageError: The text is none, or not as it would be written: ``+1``, ``01``, a blank.
+        NotANumberError: The text is none, or not as it would be written: ``+1``, ``01``, a blank.
     """
     size = len(text)
     if 0 < size < _INTEGER_BYTES - 1 and (text[0] != _ZERO or size == 1):  # as nearly always
@@ -64,19 +61,7 @@ def integer(text: bytes) -> int:
         else:
             if INTEGER_MIN <= number <= INTEGER_MAX and b"%d" % number == text:
                 return number
-    raise UsageError("value is not an integer or out of range")
-
-
-def small_integer(text: bytes) -> int:
-    """Return a whole number of 32 bits.
-
-    Raises:
-        UsageError: The text is none.
-    """
-    number = integer(text)
-    if not SMALL_MIN <= number <= SMALL_MAX:
-        raise UsageError(f"value is out of range, value must between {SMALL_MIN} and {SMALL_MAX}")
-    return number
+    raise NotANumberError("This is not a whole number of 64 bits.")
 
 
 def byte_range(value: Value, first: int, last: int) -> Value:
@@ -200,30 +185,10 @@ class Add:
         """See :data:`Update`."""
         number = (0 if old is None else integer(old)) + self.amount
         if not (-_REGISTER <= number <= _REGISTER or INTEGER_MIN <= number <= INTEGER_MAX):
-            raise UsageError("increment or decrement would overflow")
+            raise OutOfRangeError("The sum would have more than 64 bits.")
         return b"%d" % number
-
-
-@dataclass(init=False)
-class AddFloat:
-    """Add to a decimal number, as Redis does, in floating point of 80 bits; an absent key counts as 0.
-
-    Attributes:
-        amount: The number as text.
-    """
-
-    amount: bytes
-
-    def __init__(self, amount: bytes) -> None:
-        self.amount = amount
-
-    def __call__(self, old: Value | None) -> Write | None:
-        """See :data:`Update`."""
-        from kvs.domain.floats import total  # noqa: PLC0415  # of use to few
-
-        return total(b"0" if old is None else old, self.amount)
 
 
 def _check_length(length: int, max_bytes: int) -> None:
     if length > max_bytes:
-        raise TooLargeError("string exceeds maximum allowed size (proto-max-bulk-len)")
+        raise TooLongError(f"The value would have {length} bytes; {max_bytes} are allowed.")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kvs.adapters.inbound.line import replies
 from kvs.adapters.inbound.line.replies import LONG_BYTES, SLICE_BYTES, STEP_UNITS
-from kvs.domain.errors import EncodingError
+from kvs.adapters.inbound.protocol.errors import EncodingError
 
 characters = st.one_of(st.sampled_from('"\\\n\r\t\0\x1f\x7f /az\u00e9\u20ac\U0001f600'), st.characters(codec="utf-8"))
 texts = st.text(characters, max_size=20).map(str.encode)

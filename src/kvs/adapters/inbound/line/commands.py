@@ -25,9 +25,10 @@ from kvs.adapters.inbound.protocol.command import (
     nowhere,
     of_pending_key,
 )
+from kvs.adapters.inbound.protocol.errors import UnknownCommandError
 from kvs.adapters.inbound.protocol.messages import conflict_message, shown
 from kvs.domain.commit import Committed
-from kvs.domain.errors import UnknownCommandError, UsageError
+from kvs.domain.errors import UsageError
 from kvs.ports.session import Session, Steps
 
 TAB: Final = b"\t"

@@ -14,13 +14,13 @@ from kvs.adapters.inbound.line.commands import COMMANDS, LINE_OVERHEAD_BYTES, Li
 from kvs.adapters.inbound.line.keys import BLANKS
 from kvs.adapters.inbound.protocol.command import SLOW_COST, Command, Reply
 from kvs.adapters.inbound.protocol.connection import ClientInfo, Connection, Request
-from kvs.adapters.inbound.protocol.errors import FramingLostError
+from kvs.adapters.inbound.protocol.errors import EncodingError, FramingLostError, ProtocolViolationError
 from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.messages import shown
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
 from kvs.build import BUILD
-from kvs.domain.errors import EncodingError, KvsError, ProtocolViolationError, UsageError
+from kvs.domain.errors import KvsError, UsageError
 from kvs.override import override
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session
 

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Final
 
 from kvs.adapters.inbound.line import replies
+from kvs.adapters.inbound.protocol.errors import EncodingError
 from kvs.application.operations import find_keys
-from kvs.domain.errors import EncodingError
 from kvs.domain.values import Key
 from kvs.ports.session import Session, Steps
 

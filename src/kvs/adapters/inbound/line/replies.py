@@ -9,7 +9,7 @@ from collections.abc import Generator
 from io import BytesIO
 from typing import Final
 
-from kvs.domain.errors import EncodingError
+from kvs.adapters.inbound.protocol.errors import EncodingError
 
 OK: Final = b'{"status": "Ok"}\n'
 TRUE: Final = b'{"status": "Ok", "result": true}\n'

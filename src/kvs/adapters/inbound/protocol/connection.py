@@ -19,10 +19,11 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
 from kvs.adapters.inbound.protocol.command import Command, Reply
+from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
 from kvs.adapters.inbound.protocol.messages import is_fatal, printable
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
-from kvs.domain.errors import KvsError, ProtocolViolationError, UsageError
+from kvs.domain.errors import KvsError, UsageError
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps, Work
 
 CHARGE_STEP_BYTES: Final = 4096

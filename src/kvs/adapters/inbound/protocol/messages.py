@@ -3,9 +3,9 @@
 import json
 from typing import Final
 
-from kvs.adapters.inbound.protocol.errors import FramingLostError
+from kvs.adapters.inbound.protocol.errors import FramingLostError, ProtocolViolationError
 from kvs.domain.commit import Conflict
-from kvs.domain.errors import KvsError, ProtocolViolationError, TimedOutError
+from kvs.domain.errors import KvsError, TimedOutError
 
 SHOWN_BYTES: Final = 64
 """Most of a key or verb that is repeated in a message."""

@@ -9,7 +9,7 @@ from kvs.adapters.inbound.protocol.connection import ANY_THREAD
 from kvs.adapters.inbound.resp.cursors import Cursors
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.replies import RESP2, RespVersion
-from kvs.application.operations import reply_too_large
+from kvs.domain.errors import ResultTooLargeError
 
 if TYPE_CHECKING:
     from kvs.adapters.inbound.protocol.command import Command
@@ -141,4 +141,4 @@ def check_reply(context: ClientContext, parts: Sequence[bytes]) -> None:
         LimitError: It is.
     """
     if sum([len(part) for part in parts]) > context.limits.max_reply_bytes:
-        raise reply_too_large(context.limits.max_reply_bytes)
+        raise ResultTooLargeError(context.limits.max_reply_bytes)

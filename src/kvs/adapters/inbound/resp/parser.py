@@ -7,9 +7,10 @@ twice, however small the pieces, or a client could make it take time that grows 
 from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
+from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, RespLimits
 from kvs.adapters.inbound.resp.wording import as_text
-from kvs.domain.errors import ProtocolViolationError, UsageError
+from kvs.domain.errors import UsageError
 from kvs.domain.updates import integer
 
 if TYPE_CHECKING:

@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, final
 
+from kvs.adapters.inbound.protocol.errors import EncodingError, ProtocolViolationError, UnknownCommandError
 from kvs.adapters.inbound.resp.wording import as_bytes
 from kvs.domain.errors import (
-    EncodingError,
     KvsError,
-    ProtocolViolationError,
+    NotANumberError,
+    OutOfRangeError,
+    ResultTooLargeError,
     TooLargeError,
-    UnknownCommandError,
+    TooLongError,
     UsageError,
 )
 
@@ -109,12 +111,23 @@ def error_line(code: str, message: bytes) -> bytes:
 
 
 def error(error: KvsError) -> bytes:
-    """Return the reply that tells of an error.
+    """Return the reply that reports an error, in Redis's words where Redis has this error.
 
     Mistakes in a request have the code that Redis has for all of them, ``ERR``. All else has the word that it has in
     every protocol of kvs, in capitals.
     """
+    if isinstance(error, ResultTooLargeError):
+        message = b"The reply would hold more than max_reply_bytes = %d." % error.max_bytes
+    else:
+        message = _REDIS_MESSAGES.get(type(error)) or as_bytes(str(error))
     mistake = isinstance(
         error, UsageError | UnknownCommandError | EncodingError | TooLargeError | ProtocolViolationError
     )
-    return error_line("ERR" if mistake else error.code.upper(), as_bytes(str(error)))
+    return error_line("ERR" if mistake else error.code.upper(), message)
+
+
+_REDIS_MESSAGES: Final[dict[type[KvsError], bytes]] = {
+    NotANumberError: b"value is not an integer or out of range",
+    OutOfRangeError: b"increment or decrement would overflow",
+    TooLongError: b"string exceeds maximum allowed size (proto-max-bulk-len)",
+}

@@ -11,7 +11,7 @@ from kvs.adapters.inbound.resp.glob import Glob
 from kvs.adapters.inbound.resp.wording import c_string
 from kvs.application.operations import copy, count_present, delete_all, find_keys, random_key, rename
 from kvs.domain.errors import TooLargeError, UsageError
-from kvs.domain.updates import integer, small_integer
+from kvs.domain.updates import integer
 from kvs.domain.values import Key
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 
@@ -21,6 +21,10 @@ MAX_SCAN_COUNT: Final = 10_000
 
 CURSOR_DIGITS: Final = 20
 """Of the largest cursor, a number of 64 bits."""
+
+DATABASE_MIN: Final = -(2**31)
+DATABASE_MAX: Final = 2**31 - 1
+"""Numbers that Redis reads as one of a database, whether or not there is such a database."""
 
 PART_KEYS: Final = 1000
 BULKS_PER_UNIT: Final = 8
@@ -184,7 +188,10 @@ def check_database(number: bytes) -> None:
     Raises:
         UsageError: It is another, or none.
     """
-    if small_integer(number) != 0:
+    index = integer(number)
+    if not DATABASE_MIN <= index <= DATABASE_MAX:
+        raise UsageError(f"value is out of range, value must between {DATABASE_MIN} and {DATABASE_MAX}")
+    if index != 0:
         raise UsageError("DB index is out of range")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST, everywhere
-from kvs.adapters.inbound.protocol.errors import HttpError
+from kvs.adapters.inbound.protocol.errors import HttpError, UnknownCommandError
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import Handler, RespCommand
 from kvs.adapters.inbound.resp.commands import clients, connection, info, keys, server, strings, transactions
@@ -14,7 +14,7 @@ from kvs.adapters.inbound.resp.commands.subcommands import container
 from kvs.adapters.inbound.resp.context import ClientContext, check_reply
 from kvs.adapters.inbound.resp.glob import Glob
 from kvs.adapters.inbound.resp.wording import NAME_BYTES, as_bytes, c_string, shown
-from kvs.domain.errors import UnknownCommandError, UsageError
+from kvs.domain.errors import UsageError
 from kvs.ports.session import Session, Steps
 
 HTTP_WORDS: Final = (b"post", b"host:")

@@ -12,7 +12,6 @@ from kvs.domain.errors import UsageError
 from kvs.domain.updates import (
     INTEGER_MIN,
     Add,
-    AddFloat,
     Append,
     Overwrite,
     PutIfAbsent,
@@ -121,6 +120,8 @@ def _decrby(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes
 
 
 def _incrbyfloat(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+    from kvs.adapters.inbound.resp.floats import AddFloat  # noqa: PLC0415  # of use to few
+
     old, new = session.update(arguments[1], AddFloat(arguments[2]))
     if not (_simple(arguments[2]) and _simple(old or b"") and _simple(new or b"")):
         session.work.left -= SLOW_COST  # one of 5,000 digits takes 600 us

@@ -23,9 +23,8 @@ from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import AFTER_EXEC, IMMEDIATE, REFUSED, RespCommand
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.wording import as_bytes
-from kvs.application.operations import reply_too_large
 from kvs.domain.commit import Committed, Conflict
-from kvs.domain.errors import KvsError, UsageError
+from kvs.domain.errors import KvsError, ResultTooLargeError, UsageError
 from kvs.ports.session import Session, Steps
 
 LATER: Final = b"later"
@@ -101,7 +100,7 @@ def _run_queue(
             answered.append(reply)
             room_bytes -= len(reply)
             if room_bytes < 0:
-                raise reply_too_large(context.limits.max_reply_bytes)
+                raise ResultTooLargeError(context.limits.max_reply_bytes)
         return answered
     finally:
         context.protocol = context.queue_protocol  # this may be run again; and a HELLO has its turn after EXEC
@@ -141,7 +140,7 @@ def _run_after(
         except KvsError as error:
             reply = replies.error(error)
         room_bytes -= len(reply)
-        answered[at] = reply if room_bytes > 0 else replies.error(reply_too_large(context.limits.max_reply_bytes))
+        answered[at] = reply if room_bytes > 0 else replies.error(ResultTooLargeError(context.limits.max_reply_bytes))
 
 
 def _abort(session: Session, context: ClientContext, error: KvsError) -> bytes:

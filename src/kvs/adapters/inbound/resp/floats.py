@@ -7,10 +7,12 @@ whole numbers of any size, and with these it is exact: a float is kept as a numb
 """
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from kvs.domain.errors import UsageError
+from kvs.domain.values import Value, Write
 
 BITS: Final = 64
 MIN_EXPONENT: Final = -16445
@@ -33,6 +35,23 @@ _NUMBER: Final = re.compile(
     re.IGNORECASE,
 )
 """No digit is given back (``++``): to share them out between two groups in every way takes the square of the time."""
+
+
+@dataclass(init=False)
+class AddFloat:
+    """Add to a decimal number, as Redis does, in floating point of 80 bits; an absent key counts as 0.
+
+    Attributes:
+        amount: The number as text.
+    """
+
+    amount: bytes
+
+    def __init__(self, amount: bytes) -> None:
+        self.amount = amount
+
+    def __call__(self, old: Value | None) -> Write | None:  # noqa: D102
+        return total(b"0" if old is None else old, self.amount)
 
 
 def total(augend: bytes, addend: bytes) -> bytes:
