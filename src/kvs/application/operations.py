@@ -4,6 +4,7 @@ They charge the work they do, and yield when a share of it is used up.
 """
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias, final
 
@@ -14,7 +15,28 @@ from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 PAGE_KEYS: Final = 1000
 """Keys listed at a time."""
 
-Matches: TypeAlias = Callable[[Key], bool]
+MATCHED_UNITS: Final = 1000
+"""Work above which a key is matched in shares."""
+
+CanEnd: TypeAlias = Callable[[Key], bool]
+
+
+class Matcher(ABC):
+    """Decides which keys are listed."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def cost(self, size: int) -> int:
+        """Return the most units of work that it takes to match a key of that length."""
+
+    @abstractmethod
+    def match(self, key: Key) -> bool:
+        """Return whether a key matches."""
+
+    @abstractmethod
+    def steps(self, key: Key) -> Steps[bool]:
+        """Return the same, making way in between."""
 
 
 def get_many(keys: list[Key], max_bytes: int, session: Session) -> Steps[list[Value | None]]:
@@ -174,10 +196,10 @@ class Found:
 def find_keys(
     prefix: Key,
     after: Key,
-    matches: Matches | None,
+    matcher: Matcher | None,
     limit: int,
     max_bytes: int,
-    can_end: Matches | None,
+    can_end: CanEnd | None,
     session: Session,
 ) -> Steps[Found]:
     """List keys that match, in byte order.
@@ -185,7 +207,7 @@ def find_keys(
     Args:
         prefix: All of them begin with it.
         after: They come after this key.
-        matches: Returns whether a key matches; None: every key does.
+        matcher: Decides whether a key matches; None: every key does.
         limit: Most of them.
         max_bytes: Most bytes they may have together.
         can_end: Returns whether a page may end with a key, if there are more keys than the limit; None: with any.
@@ -201,11 +223,12 @@ def find_keys(
     while True:
         page = yield from session.keys(prefix, after, PAGE_KEYS + 1)
         for key in page:
-            if matches is not None:
-                work.left -= 1 + len(key) // COPIED_BYTES_PER_UNIT
+            if matcher is not None:
+                units = matcher.cost(len(key))
+                work.left -= units
                 if work.left <= 0:
                     yield
-                if not matches(key):
+                if not (matcher.match(key) if units <= MATCHED_UNITS else (yield from matcher.steps(key))):
                     unmatched += 1
                     continue
             if len(found.keys) == limit:

@@ -33,6 +33,9 @@ from kvs.ports.session import Session, Steps
 
 TAB: Final = b"\t"
 
+LONG_VALUE_BYTES: Final = 1 << 16
+"""Longest value whose reply is made in one go."""
+
 LINE_OVERHEAD_BYTES: Final = 1024
 """What a line may hold beyond the longest key and value: verb, blanks, and some bytes too many, so that a value that is
 a little too long gets an error of its own, and only a line that is much longer ends the connection."""
@@ -150,12 +153,27 @@ def _without_arguments(
     )
 
 
-def get(session: Session, key: bytes) -> bytes:
-    """Run GET, of a value that is not much longer than a screen."""
+def get(session: Session, key: bytes) -> Reply:
+    """Run GET. The reply to a long value is made in steps."""
     value = session.get(key)
     if value is None:
         return replies.result_json(b"null", key + b" was not found.")
+    if len(value) > LONG_VALUE_BYTES:
+        return _long_result(session, value)
     return replies.result(value)
+
+
+def _long_result(session: Session, value: bytes) -> Steps[bytes]:
+    steps = replies.result_steps(value)
+    while True:
+        session.work.left -= replies.STEP_UNITS
+        if session.work.left <= 0:
+            yield
+        try:
+            next(steps)
+        except StopIteration as end:
+            reply: bytes = end.value
+            return reply
 
 
 def _put(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
@@ -165,7 +183,7 @@ def _put(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
     return replies.OK
 
 
-def _get(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+def _get(session: Session, _: LineLimits, words: list[bytes]) -> Reply:
     return get(session, words[1])
 
 

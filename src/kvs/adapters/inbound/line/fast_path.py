@@ -76,7 +76,10 @@ def run(
                 key = data[at + 4 : stop]
                 if not 0 < len(key) <= limits.max_key_bytes:
                     break
-                reply = get(session, key)
+                got = get(session, key)
+                if not isinstance(got, bytes):  # in steps
+                    break
+                reply = got
             elif verb == P and data[at + 1] == U and data[at + 2] == T and data[at + 3] == SPACE:
                 byte = data[stop]
                 while SPACE < byte < NO_ASCII:

@@ -5,13 +5,14 @@ whoever asks for the next page has to.
 """
 
 from functools import partial
-from typing import Final
+from typing import Final, final
 
 from kvs.adapters.inbound.line import replies
 from kvs.adapters.inbound.protocol.errors import EncodingError
-from kvs.application.operations import find_keys
+from kvs.application.operations import Matcher, find_keys
 from kvs.domain.values import Key
-from kvs.ports.session import Session, Steps
+from kvs.override import override
+from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 
 PAGE_KEYS: Final = 1000
 """Most keys that one KEYS lists."""
@@ -35,6 +36,29 @@ BLANKS: Final = b" \t"
 def can_end(room_bytes: int, key: Key) -> bool:
     """Return whether a line, of which so many bytes are left, can ask for what follows a key."""
     return len(key) <= room_bytes and b"\n" not in key and not key.endswith(b"\r") and key.strip(BLANKS) != b""
+
+
+@final
+class Utf8Matcher(Matcher):
+    """Matches keys that a line can show."""
+
+    __slots__ = ()
+
+    @override
+    def cost(self, size: int) -> int:
+        return 1 + size // COPIED_BYTES_PER_UNIT
+
+    @override
+    def match(self, key: Key) -> bool:
+        return replies.is_utf8(key)
+
+    @override
+    def steps(self, key: Key) -> Steps[bool]:
+        return replies.is_utf8(key)
+        yield
+
+
+UTF8: Final = Utf8Matcher()
 
 
 def list_keys(session: Session, prefix: Key, after: Key, max_line_bytes: int) -> Steps[bytes]:
@@ -64,7 +88,7 @@ def list_keys(session: Session, prefix: Key, after: Key, max_line_bytes: int) ->
 def _list_shown(prefix: Key, after: Key, room_bytes: int, session: Session) -> Steps[bytes]:
     """Return the reply if some keys cannot be shown, or the page cannot end where it is full."""
     ends = partial(can_end, room_bytes)
-    found = yield from find_keys(prefix, after, replies.is_utf8, PAGE_KEYS, MAX_PAGE_BYTES, ends, session)
+    found = yield from find_keys(prefix, after, UTF8, PAGE_KEYS, MAX_PAGE_BYTES, ends, session)
     page = found.keys
     messages: list[bytes] = []
     if found.passed_over:

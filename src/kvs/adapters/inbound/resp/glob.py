@@ -16,6 +16,9 @@ import re
 from collections.abc import Generator
 from typing import Final, TypeAlias, final
 
+from kvs.application.operations import Matcher
+from kvs.override import override
+
 _STAR: Final = 42
 _QUESTION: Final = 63
 _OPEN: Final = 91
@@ -57,8 +60,8 @@ _Token: TypeAlias = int | _Set
 
 
 @final
-class Glob:
-    """A pattern. Two of the same text are equal.
+class Glob(Matcher):
+    """A pattern.
 
     Attributes:
         text: As it was written.
@@ -80,6 +83,7 @@ class Glob:
             self._regex = _whole_regex(parts)
         self._search: _Search | None = None
 
+    @override
     def match(self, key: bytes) -> bool:
         """Return whether a key matches, all of it.
 
@@ -93,12 +97,14 @@ class Glob:
             return self._regex.fullmatch(key) is not None
         return self._searched().match(key)
 
+    @override
     def steps(self, key: bytes) -> Generator[None, None, bool]:
         """Return whether a key matches; make way after each :data:`STEP_UNITS` of work."""
         if self.cost(len(key)) <= STEP_UNITS:
             return self.match(key)
         return (yield from self._searched().steps(key))
 
+    @override
     def cost(self, size: int) -> int:
         """Return how many units of work it is at most to match a key of so many bytes."""
         if self.matches_all:
@@ -111,18 +117,6 @@ class Glob:
         if self._search is None:
             self._search = _Search(self._parts)
         return self._search
-
-    def __call__(self, key: bytes) -> bool:
-        """Return whether a key matches."""
-        return self.match(key)
-
-    def __eq__(self, other: object) -> bool:
-        """Compare by text."""
-        return isinstance(other, Glob) and self.text == other.text
-
-    def __hash__(self) -> int:
-        """Follow ``__eq__``."""
-        return hash(self.text)
 
 
 @final

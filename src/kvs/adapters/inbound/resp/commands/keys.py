@@ -9,7 +9,7 @@ from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.glob import Glob
 from kvs.adapters.inbound.resp.wording import c_string
-from kvs.application.operations import copy, count_present, delete_all, find_keys, random_key, rename
+from kvs.application.operations import MATCHED_UNITS, copy, count_present, delete_all, find_keys, random_key, rename
 from kvs.domain.errors import TooLargeError, UsageError
 from kvs.domain.updates import integer
 from kvs.domain.values import Key
@@ -110,12 +110,16 @@ def _scan(session: Session, context: ClientContext, arguments: list[bytes]) -> S
             del page[place:]
             more = True
             break
+        if not typed:
+            continue
         if glob is not None:
-            session.work.left -= 1 + len(key) // COPIED_BYTES_PER_UNIT
+            units = glob.cost(len(key))
+            session.work.left -= units
             if session.work.left <= 0:
                 yield
-        if typed and (glob is None or glob(key)):
-            keys.append(key)
+            if not (glob.match(key) if units <= MATCHED_UNITS else (yield from glob.steps(key))):
+                continue
+        keys.append(key)
     following = context.shared.cursors.issue(page[-1]) if more else 0
     context.last_cursor = (following, page[-1]) if more else None
     return replies.array([replies.bulk(b"%d" % following), replies.bulks(keys)])

@@ -90,7 +90,7 @@ def _filtered(arguments: list[bytes]) -> list[bytes]:
         pattern = arguments[4].lower()  # where a zero byte does not end it, as in Redis
         check_patterns([pattern])
         glob = Glob(pattern)
-        return [command.name for command in _with_subcommands() if glob(command.name)]
+        return [command.name for command in _with_subcommands() if glob.match(command.name)]
     raise UsageError("syntax error")
 
 

@@ -30,7 +30,7 @@ def _get(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
         name = pattern.lower()
         if name.translate(None, WILDCARDS) != name:
             glob = Glob(c_string(name))
-            matching = {name: name for name in parameters if glob(name)}
+            matching = {name: name for name in parameters if glob.match(name)}
         else:
             matching = {name: pattern} if name in parameters else {}
         found.update({asked: parameters[name] for name, asked in matching.items() if name not in met})
