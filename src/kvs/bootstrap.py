@@ -5,14 +5,13 @@ test replaces any part by overriding its provider.
 """
 
 import asyncio
-import gc
 import os
 import select
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
-from typing import Final, NoReturn
+from pathlib import Path
+from typing import NoReturn
 
 from dependency_injector import containers, providers
 from structlog.typing import FilteringBoundLogger
@@ -21,10 +20,13 @@ import kvs
 from kvs import engines
 from kvs.adapters.inbound.line.commands import LineLimits
 from kvs.adapters.inbound.line.connection import LineProtocol
-from kvs.adapters.inbound.net.asyncio_backend import AsyncioTransport
-from kvs.adapters.inbound.net.registry import Clients
-from kvs.adapters.inbound.net.server import Server, Transport
-from kvs.adapters.inbound.net.timeouts import ServerLimits, clients_allowed
+from kvs.adapters.inbound.net.asyncio_backend import AsyncioBackend
+from kvs.adapters.inbound.net.backend import NetworkBackend
+from kvs.adapters.inbound.net.listener import Endpoint, TcpEndpoint
+from kvs.adapters.inbound.net.registry import ChannelRegistry
+from kvs.adapters.inbound.net.server import Server
+from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.adapters.inbound.protocol.detection import OpenSession, ProtocolDetector
 from kvs.adapters.inbound.resp.connection import RespProtocol
 from kvs.adapters.inbound.resp.context import ServerContext
@@ -35,16 +37,14 @@ from kvs.application.registry import SessionRegistry
 from kvs.application.slot import SessionLimits
 from kvs.build import BUILD
 from kvs.config import ConfigError, Given, Settings, read_options
+from kvs.limits import from_settings
 from kvs.logs import make_logger
 from kvs.parameters import parameters
 from kvs.ports.session import Session
 from kvs.ports.storage import Storage
+from kvs.process import raise_fd_limit, tune_gc, tune_thread_switching
 from kvs.signals import Signals, Stopped
 from kvs.standard_streams import BackgroundStream, open_stderr, stderr_replaced
-
-SWITCH_S: Final = 0.0005
-"""How long a worker that computes in Python keeps others, above all the loop, from running; Python's own default is ten
-times that. Beside 8 clients whose calls computed for some 10 ms, the median PING took 4 ms in place of 13."""
 
 
 @contextmanager
@@ -116,38 +116,35 @@ def _parameters(settings: Settings, options: Mapping[str, Given]) -> dict[bytes,
     return parameters(settings, durable=engines.find(settings.storage).durable, durability=durability)
 
 
-def _bound(parameters: dict[bytes, bytes]) -> Callable[[int], None]:
-    """Return what puts the real port in place of the one that was asked for, which may have been 0 for any."""
+def _about_listening(about: dict[str, str], settings: Settings) -> dict[str, str]:
+    durable = engines.find(settings.storage).durable
+    return about | ({"data_dir": str(Path(settings.data_dir).absolute())} if durable and settings.data_dir else {})
 
-    def bound(port: int) -> None:
+
+def _endpoints(settings: Settings, connect: ConnectionFactory, parameters: dict[bytes, bytes]) -> list[Endpoint]:
+    """Return where the server listens, and what is spoken there."""
+
+    def bound(port: int) -> None:  # which may have been 0, for any
         parameters[b"port"] = b"%d" % port
 
-    return bound
+    return [TcpEndpoint(settings.host, settings.port, connect, bound)]
 
 
 def _server_limits(settings: Settings, log: FilteringBoundLogger) -> ServerLimits:
-    return ServerLimits(
-        max_clients=clients_allowed(settings.max_clients, log),
-        idle_timeout_s=settings.idle_timeout_s,
-        input_timeout_s=settings.input_timeout_s,
-        output_timeout_s=settings.output_timeout_s,
-        transaction_idle_timeout_s=settings.transaction_idle_timeout_s,
-        transaction_timeout_s=settings.transaction_timeout_s,
-        drain_timeout_s=settings.drain_timeout_s,
-    )
+    return from_settings(ServerLimits, settings, max_clients=raise_fd_limit(settings.max_clients, log))
 
 
-def _transport(settings: Settings) -> Transport:
+def _backend(settings: Settings) -> NetworkBackend:
     name = settings.transport
     if name == "auto":
         name = "epoll" if hasattr(select, "epoll") else "asyncio"
     if name == "asyncio":
-        return AsyncioTransport(settings.max_output_bytes)
+        return AsyncioBackend(settings.max_output_bytes)
     if not hasattr(select, "epoll"):
         raise ConfigError("transport: 'epoll' is not allowed: this system has no epoll; allowed: auto, asyncio")
-    from kvs.adapters.inbound.net.epoll import EpollTransport  # noqa: PLC0415  # Linux only
+    from kvs.adapters.inbound.net.epoll import EpollBackend  # noqa: PLC0415  # Linux only
 
-    return EpollTransport(settings.max_output_bytes)
+    return EpollBackend(settings.max_output_bytes)
 
 
 class Container(containers.DeclarativeContainer):
@@ -164,6 +161,8 @@ class Container(containers.DeclarativeContainer):
 
     storage = providers.Resource(_opened_storage, settings, options, log)
 
+    about = providers.Singleton(_about, settings)
+
     registry = providers.Singleton(
         SessionRegistry,
         storage=storage,
@@ -172,14 +171,14 @@ class Container(containers.DeclarativeContainer):
         ),
         budget=budget,
         clock=clock,
-        about=providers.Factory(_about, settings),
+        about=about,
         log_events_dropped=providers.Factory(_dropped_events, stderr),
         log=log,
     )
 
     sessions = providers.Resource(_open_sessions, storage, registry, budget, settings.provided.worker_threads)
 
-    clients = providers.Singleton(Clients)
+    clients = providers.Singleton(ChannelRegistry)
     parameters = providers.Singleton(_parameters, settings, options)
 
     line = providers.Singleton(
@@ -223,20 +222,20 @@ class Container(containers.DeclarativeContainer):
         ProtocolDetector, open_session=sessions, line=line.provided.open, resp=resp.provided.open
     )
 
-    transport = providers.Singleton(_transport, settings)
+    backend = providers.Singleton(_backend, settings)
+
+    server_limits = providers.Factory(_server_limits, settings, log)
 
     server = providers.Singleton(
         Server,
-        hosts=settings.provided.host,
-        port=settings.provided.port,
-        transport=transport,
-        connect=detector.provided.connect,
-        clients=clients,
+        endpoints=providers.Factory(_endpoints, settings, detector.provided.connect, parameters),
+        backend=backend,
+        registry=clients,
         storage=storage,
-        limits=providers.Factory(_server_limits, settings, log),
+        limits=server_limits,
         budget=budget,
         signals=signals,
-        bound=providers.Factory(_bound, parameters),
+        about=providers.Factory(_about_listening, about, settings),
         log=log,
     )
 
@@ -260,14 +259,14 @@ def serve(container: Container) -> int:
             if not _open_unless_stopped(container, signals):
                 return _leave_unopened(container)
             server = container.server()
-            if not container.transport().leaves_cycles:
-                _spare_the_collector()
+            if not container.backend().needs_gc:
+                tune_gc()
             if container.storage().blocking:
-                sys.setswitchinterval(SWITCH_S)
+                tune_thread_switching()
             try:
                 return asyncio.run(server.run())
             finally:
-                if server.engine_hangs:
+                if server.engine_hung:
                     # Anything less would close the engine under its calls, as the interpreter does with what is left
                     # over, and might wait for threads of the engine's own.
                     _end_process(container, 1)
@@ -313,16 +312,3 @@ def shut_down(container: Container) -> None:
     """Close what has been opened: the workers first, for the engine is closed under none of their calls."""
     container.sessions.shutdown()  # the container itself keeps no order where a part has been replaced
     container.shutdown_resources()
-
-
-def _spare_the_collector() -> None:
-    """Keep the cyclic garbage collector to the youngest generation, and that small.
-
-    A full collection walks every list of the key index and every map of a transaction: 30 ms at a million keys, 180 ms
-    beside a transaction of 250,000 writes, with everybody waiting; one of the middle generation takes up to 60 ms while
-    a million keys get old versions. Both would find nothing, for what lives long here is in no cycle
-    (``tests/unit/test_cycles.py`` holds this), and reference counts free it. 2,000 young objects take about 1 ms.
-    Python 3.14 collects in steps by itself; to it the second threshold says how large they are.
-    """
-    gc.freeze()
-    gc.set_threshold(2_000, 2**31 - 1, 2**31 - 1)

@@ -363,5 +363,5 @@ def test_a_crowd_that_sends_half_a_header(open_files: None) -> None:
         for wire in crowd:
             with suppress(OSError):
                 wire.close()
-        server.wait_for("client_left", CROWD)
+        server.wait_for("client_disconnected", CROWD)
         assert served.ask("INCR", "seen") == 101

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kvs.adapters.inbound.net.registry import Clients
+from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.protocol.buffered import CHARGE_STEP_BYTES
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
 from kvs.adapters.inbound.resp import connection
@@ -51,7 +51,7 @@ class Wire:
     def __init__(self, limits: RespLimits = LIMITS) -> None:
         self.bench = Bench(MemoryStorage(0, UNLIMITED), max_transaction_depth=3)
         self.limits = limits
-        shared = Shared(Clients(), {b"save": b""}, self.bench.clock, self.bench.clock)
+        shared = Shared(ChannelRegistry(), {b"save": b""}, self.bench.clock, self.bench.clock)
         log = make_logger("info", "json", self.bench.log)
         self.connection = RespConnection(self.bench.open(), limits, shared, self.bench.budget, log)
         self.output = b""
@@ -76,7 +76,7 @@ class Wire:
         charged = self.bench.budget.used_bytes
         assert charged <= CHARGE_STEP_BYTES + self.limits.max_request_bytes + 2 * self.limits.max_queue_bytes
         if self.connection.closing:
-            assert not self.connection.unfinished
+            assert not self.connection.mid_request
             assert not self.connection.backlog
             self.bench.assert_nothing_is_held()
 
@@ -203,7 +203,7 @@ def test_any_bytes_in_any_pieces(data: bytes, cuts: list[int], share: int, room:
         assert wire.output == alone.output
         assert wire.connection.requests == alone.connection.requests
         assert wire.connection.closing == alone.connection.closing
-        assert wire.connection.unfinished == alone.connection.unfinished
+        assert wire.connection.mid_request == alone.connection.mid_request
     for wire in (alone, whole, cut, scanned, scanned_cut):
         wire.end()
         assert wire.output == scanned.end().output
@@ -221,10 +221,10 @@ def test_what_is_complete_is_run_and_nothing_else(
         wire = Wire().feed([b"".join(map(encoded, requests)) + part])
         assert not wire.connection.closing
         assert wire.connection.requests == len(requests)
-        assert wire.connection.unfinished == (part != b"")
+        assert wire.connection.mid_request == (part != b"")
         wire.feed([whole[len(part) :]])
         assert wire.connection.requests == len(requests) + 1
-        assert not wire.connection.unfinished
+        assert not wire.connection.mid_request
         wire.end()
         assert b"was not complete" not in wire.output
         cut_short = Wire().feed([part]).end()
@@ -243,7 +243,7 @@ def test_empty_lines_are_skipped(scans: bool, requests: list[list[bytes]], lines
         spaced = Wire().feed(pieces(data, cuts))
     assert spaced.output == plain.output
     assert spaced.connection.requests == len(requests)
-    assert not spaced.connection.unfinished
+    assert not spaced.connection.mid_request
     assert b"was not complete" not in spaced.end().output
 
 
@@ -259,7 +259,7 @@ def test_a_header_that_does_not_end_is_not_kept(begun: bytes, digit: bytes, size
         wire.feed([digit * step])
         come += step
         assert len(wire.connection._parser._part) <= HEADER_BYTES
-        assert wire.connection.unfinished
+        assert wire.connection.mid_request
         assert wire.output == b""
     what = b"bulk" if b"$" in begun else b"mbulk"
     assert wire.feed([digit]).output == b"-ERR Protocol error: too big %b count string\r\n" % what
@@ -336,7 +336,7 @@ def check_framing(requests: Sequence[Sequence[bytes]], chunks: Sequence[bytes], 
     wire.bench.budget.limit_bytes = UNLIMITED
     wire.feed([encoded([b"PING"])])
     assert not wire.connection.closing
-    assert not wire.connection.unfinished
+    assert not wire.connection.mid_request
     rest = wire.output
     for _, *values in requests:
         if rest.startswith(b"-"):

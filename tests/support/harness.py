@@ -468,7 +468,7 @@ class Server:
 
     def wait_left(self, client: Client) -> Event:
         """Wait until the server has seen a client leave; return that event."""
-        return self.wait_for("client_left", peer=client.name)
+        return self.wait_for("client_disconnected", peer=client.name)
 
     def show_log(self) -> None:
         """Print the end of the log, which is shown if the test fails."""

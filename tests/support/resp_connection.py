@@ -2,7 +2,7 @@
 
 import io
 
-from kvs.adapters.inbound.net.registry import Clients
+from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.inbound.resp.context import Shared
 from kvs.adapters.inbound.resp.limits import RespLimits
@@ -31,7 +31,7 @@ class RespServer:
     ) -> None:
         self.bench = Bench(storage)
         self._connections: list[RespConnection] = []
-        self.shared = Shared(Clients(), {}, self.bench.clock, self.bench.clock)
+        self.shared = Shared(ChannelRegistry(), {}, self.bench.clock, self.bench.clock)
         self.limits = RespLimits(
             max_key_bytes, 0, 100, UNLIMITED, max_reply_bytes, UNLIMITED, max_tick_requests, UNLIMITED
         )

@@ -39,7 +39,7 @@ for line in server.stderr:
     if event["event"] == "listening":
         listening.append(event["host"])
         port = str(event["port"])
-    elif event["event"] == "client_left":
+    elif event["event"] == "client_disconnected":
         break
     if len(listening) == 1 and event["event"] == "listening":
         loading = subprocess.Popen([*kvs, "load", "--host", sys.argv[2], "--port", port], stdin=subprocess.PIPE)

@@ -291,7 +291,7 @@ def test_client_gone_while_a_call_is_in_flight(watched: Watched, inside: bool, l
     engine.wait_held()
     LEAVE[leave](client)
     assert other.ask("PING") == PONG  # what the kernel knew of the client by then, the server knows now
-    assert not server.events("client_left", peer=client.name)
+    assert not server.events("client_disconnected", peer=client.name)
     engine.let_go()
     left = server.wait_left(client)
     committed = line == "COMMIT"
@@ -363,7 +363,7 @@ def test_exit_does_not_wait_for_the_snapshot(watched: Watched) -> None:
     client.close()
     engine.wait_held()
     assert other.ask("PING") == PONG
-    assert not server.events("client_left", peer=client.name)
+    assert not server.events("client_disconnected", peer=client.name)
     engine.let_go()
     assert server.wait_left(client)["aborted"] == 1
     assert engine.names().count("snapshot.close") == 1
@@ -443,7 +443,7 @@ def test_a_client_that_takes_no_replies_is_dropped_with_a_call_in_flight(
     engine.wait_held()
     server.wait_for("client_dropped", peer=client.name)
     assert other.ask("PING") == PONG
-    assert not server.events("client_left", peer=client.name)
+    assert not server.events("client_disconnected", peer=client.name)
     engine.let_go()
     assert server.wait_left(client)["aborted"] == 1
     assert other.info("server")["clients_bytes"] < 1 << 10

@@ -36,7 +36,7 @@ def test_a_call_in_flight_is_answered(watched: Watched) -> None:
     client.close()
     assert server.wait_exit() == 0
     engine.wait_closed()
-    assert not server.events("drain_cut_short")
+    assert not server.events("drain_interrupted")
 
 
 def test_a_call_in_flight_whose_client_has_left_ends_first(watched: Watched) -> None:
@@ -58,7 +58,7 @@ def test_a_call_in_flight_whose_client_has_left_ends_first(watched: Watched) -> 
     assert server.wait_exit() == 0
     engine.wait_closed()
     assert server.wait_left(client)["committed"] == 1
-    assert not server.events("drain_cut_short")
+    assert not server.events("drain_interrupted")
 
 
 def test_open_transactions_are_aborted_before_the_engine_is_closed(watched: Watched) -> None:
@@ -73,7 +73,7 @@ def test_open_transactions_are_aborted_before_the_engine_is_closed(watched: Watc
         client.close()
     assert server.wait_exit() == 0
     engine.wait_closed()
-    assert [event["aborted"] for event in server.events("client_left")[-20:]] == [1] * 20
+    assert [event["aborted"] for event in server.events("client_disconnected")[-20:]] == [1] * 20
 
 
 def test_a_call_that_ends_just_after_the_drain(start_server: StartServer, engine: EngineControl) -> None:
@@ -81,7 +81,7 @@ def test_a_call_that_ends_just_after_the_drain(start_server: StartServer, engine
     server = start_server("--drain-timeout-s", "0.1", *engine.flags, env=engine.env)
     client = hand_over(server, engine)
     server.send_signal(signal.SIGTERM)
-    server.wait_for("drain_cut_short")
+    server.wait_for("drain_interrupted")
     engine.let_go()
     client.wait_ended()
     assert server.wait_exit() == 0
@@ -91,12 +91,12 @@ def test_a_call_that_ends_just_after_the_drain(start_server: StartServer, engine
 @pytest.mark.parametrize("leaves", [False, True], ids=["its client is there", "its client has left"])
 def test_an_engine_that_hangs(start_server: StartServer, engine: EngineControl, leaves: bool) -> None:
     """The stop does not wait for ever, says why, fails, and does not close the engine under its call."""
-    server = start_server("--drain-timeout-s", "0.1", *engine.flags, env=engine.env, expect=("engine_hangs",))
+    server = start_server("--drain-timeout-s", "0.1", *engine.flags, env=engine.env, expect=("engine_hung",))
     client = hand_over(server, engine)
     if leaves:
         client.reset()
     assert server.stop() == 1
-    (event,) = server.events("engine_hangs")
+    (event,) = server.events("engine_hung")
     assert (event["level"], event["calls"]) == ("critical", 1)
     assert server.events("stopped")[0]["exit_code"] == 1
     assert "close" not in engine.names()
@@ -108,27 +108,27 @@ def test_calls_that_wait_behind_those_that_hang(start_server: StartServer, engin
         *("--drain-timeout-s", "0.1", "--worker-threads", "1"),
         *engine.flags,
         env=engine.env,
-        expect=("engine_hangs",),
+        expect=("engine_hung",),
     )
     hand_over(server, engine)
     for number in range(3):
         server.connect().send(f"PUT k{number} 1")
     assert server.connect().ask("PING") == PONG
     assert server.stop() == 1
-    assert server.events("engine_hangs")[0]["calls"] == 4
+    assert server.events("engine_hung")[0]["calls"] == 4
     assert engine.keys("put") == ["a"]
     assert "close" not in engine.names()
 
 
 def test_second_signal_does_not_wait_for_an_engine_that_hangs(start_server: StartServer, engine: EngineControl) -> None:
     """It ends the drain, with code 1."""
-    server = start_server("--drain-timeout-s", "1000", *engine.flags, env=engine.env, expect=("engine_hangs",))
+    server = start_server("--drain-timeout-s", "1000", *engine.flags, env=engine.env, expect=("engine_hung",))
     hand_over(server, engine)
     server.send_signal(signal.SIGTERM)
     server.wait_for("stopping")
     assert server.stop(signal.SIGINT) == 1
-    server.wait_for_one("stopping_at_once")
-    server.wait_for_one("engine_hangs")
+    server.wait_for_one("stopping_immediately")
+    server.wait_for_one("engine_hung")
     assert "close" not in engine.names()
 
 
@@ -142,9 +142,9 @@ def test_second_signal_leaves_an_engine_that_answers_time_to_close(
     server.send_signal(signal.SIGTERM)
     server.wait_for("stopping")
     server.send_signal(signal.SIGTERM)
-    server.wait_for("stopping_at_once")
+    server.wait_for("stopping_immediately")
     engine.let_go()
     client.wait_ended()
     assert server.wait_exit() == 1
     engine.wait_closed()
-    assert not server.events("engine_hangs")
+    assert not server.events("engine_hung")

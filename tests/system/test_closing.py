@@ -105,7 +105,7 @@ def test_connection_without_a_word(server: Server) -> None:
     assert server.wait_left(client)["commands"] == 0
     for _ in range(50):
         server.connect().close()
-    server.wait_for("client_left", 51)
+    server.wait_for("client_disconnected", 51)
     assert server.connect().info("server")["clients"] == 1
 
 

@@ -61,7 +61,7 @@ def test_clients_that_never_read(start_server: StartServer) -> None:
     assert workers[0].get("lost") == "1"
     for client in silent:
         client.reset()
-    server.wait_for("client_left", len(silent))
+    server.wait_for("client_disconnected", len(silent))
     assert workers[0].info("server")["clients_bytes"] < MIB
     work(workers, 3)
 
@@ -80,7 +80,7 @@ def test_memory_of_all_clients_is_bounded(start_server: StartServer) -> None:
     assert other.info("server")["clients_bytes"] < 4 * MIB + len(silent) * 2 * MIB
     for client in silent:
         client.close()
-    server.wait_for("client_left", len(silent))
+    server.wait_for("client_disconnected", len(silent))
     other.ok("PUT big 1")
 
 
@@ -111,7 +111,7 @@ def test_many_idle_and_some_busy(start_server: StartServer, crowd_size: tuple[in
     assert all(client.reply() == PONG for client in idle)
     for client in idle:
         client.close()
-    server.wait_for("client_left", idle_count)
+    server.wait_for("client_disconnected", idle_count)
     work(busy, 5)
 
 

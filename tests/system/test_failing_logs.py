@@ -272,7 +272,7 @@ SCENARIOS: Final = {
     ),
     "failing engine": Played(failing_engine, engine="watched", expect=("engine_failed", "sync_failed", "unexpected")),
     "hanging engine": Played(
-        hanging_engine, flags=("--drain-timeout-s", "0.1"), engine="blocking", expect=("engine_hangs",)
+        hanging_engine, flags=("--drain-timeout-s", "0.1"), engine="blocking", expect=("engine_hung",)
     ),
     "out of descriptors": Played(out_of_descriptors, open_files=("-n", "100"), expect=("accept_failed",)),
     "stopped while opening": Played(stopped_while_opening, engine="loading", held="loading"),

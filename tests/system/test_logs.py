@@ -41,7 +41,10 @@ def test_events_of_a_life(start_server: StartServer) -> None:
     server.wait_left(other)
     assert server.stop() == 0
     assert [event["event"] for event in server.events()] == [
-        *("listening", "client_connected", "client_connected", "client_left", "client_left", "stopping", "stopped")
+        "listening",
+        *["client_connected"] * 2,
+        *["client_disconnected"] * 2,
+        *["stopping", "stopped"],
     ]
     listening = server.events("listening")[0]
     assert (listening["host"], listening["port"]) == ("127.0.0.1", server.port)

@@ -69,7 +69,7 @@ def test_open_transaction_is_aborted(server: Server) -> None:
     assert client.rest() == []
     client.close()
     assert server.wait_exit() == 0
-    (left,) = server.events("client_left")
+    (left,) = server.events("client_disconnected")
     assert (left["committed"], left["aborted"]) == (0, 1)
 
 
@@ -102,7 +102,7 @@ def test_pipeline_already_sent_is_answered(
         assert client.rest() == [OK, *[PONG] * 5000, OK, OK, {"status": "Ok", "result": "1"}]
         client.close()
     assert server.wait_exit() == 0
-    assert sum(event["committed"] for event in server.events("client_left")) == 3
+    assert sum(event["committed"] for event in server.events("client_disconnected")) == 3
 
 
 def test_signal_while_a_pipeline_is_being_answered(start_server: StartServer) -> None:
@@ -135,7 +135,7 @@ def test_replies_are_fetched_during_the_drain(start_server: StartServer) -> None
     assert client.rest() == [OK]
     client.close()
     assert server.wait_exit() == 0
-    assert not server.events("drain_cut_short")
+    assert not server.events("drain_interrupted")
 
 
 def test_client_that_never_reads_does_not_hold_up_the_stop(start_server: StartServer) -> None:
@@ -143,8 +143,8 @@ def test_client_that_never_reads_does_not_hold_up_the_stop(start_server: StartSe
     server = start_server("--drain-timeout-s", "0.3")
     stalled = stall(server)
     assert server.stop() == 0
-    assert server.events("drain_cut_short")[0]["clients"] == 1
-    assert len(server.events("client_left", peer=stalled.name)) == 1
+    assert server.events("drain_interrupted")[0]["clients"] == 1
+    assert len(server.events("client_disconnected", peer=stalled.name)) == 1
 
 
 def test_client_that_never_stops_sending_does_not_hold_up_the_stop(server: Server) -> None:
@@ -201,7 +201,7 @@ def test_second_signal_ends_it_at_once(
     server.send_signal(number)
     server.wait_for("stopping")
     assert server.stop(second) == 1
-    assert server.events("stopping_at_once")[0]["signal"] == second.name
+    assert server.events("stopping_immediately")[0]["signal"] == second.name
     assert server.events("stopped")[0]["exit_code"] == 1
 
 
@@ -220,4 +220,4 @@ def test_reset_clients_during_the_drain(start_server: StartServer) -> None:
     for client in staying:
         client.close()
     assert server.wait_exit() == 0
-    assert not server.events("drain_cut_short")
+    assert not server.events("drain_interrupted")

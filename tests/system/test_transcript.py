@@ -89,7 +89,7 @@ def test_killed_nc_leaves_nothing_behind(server: Server, nc: str) -> None:
             assert parse_reply(stdout.readline()) == OK
         finally:
             process.send_signal(signal.SIGKILL)
-    assert server.wait_for("client_left")["aborted"] == 1
+    assert server.wait_for("client_disconnected")["aborted"] == 1
     assert server.connect().get("a") is None
 
 

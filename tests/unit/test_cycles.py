@@ -1,6 +1,6 @@
 """What the server leaves behind is freed by reference counts alone, and the collector does not stop it for long.
 
-See ``_spare_the_collector`` in the bootstrap.
+See ``tune_gc`` in :mod:`kvs.process`.
 """
 
 import asyncio
@@ -15,10 +15,11 @@ import pytest
 from dependency_injector import providers
 
 from kvs.adapters.storage.memory.storage import MemoryStorage
-from kvs.bootstrap import Container, _spare_the_collector
+from kvs.bootstrap import Container
 from kvs.config import Settings
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
+from kvs.process import tune_gc
 from tests.support.gated_storage import GatedStorage
 
 CLIENTS = 100
@@ -65,7 +66,7 @@ def test_clients_that_left_are_in_no_cycle(open_storage: Callable[[], Storage]) 
     finally:
         gc.enable()
         container.shutdown_resources()
-    assert log.getvalue().count("client_left") == 10 + CLIENTS
+    assert log.getvalue().count("client_disconnected") == 10 + CLIENTS
     assert found[1] < found[0] + CLIENTS // 2
 
 
@@ -84,7 +85,7 @@ def test_old_versions_of_many_keys_wake_the_collector_for_young_objects_only() -
     thresholds = gc.get_threshold()
     gc.callbacks.append(note)
     try:
-        _spare_the_collector()
+        tune_gc()
         snapshot = storage.snapshot()
         for key in keys:
             storage.put(key, b"new")

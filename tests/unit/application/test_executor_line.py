@@ -82,7 +82,7 @@ def test_a_line_waits_for_its_call_and_others_behind_it(bench: WorkerBench, gree
     wire.answers.clear()
     with in_flight(bench, wire, b"PUT a 1\nPING\nGET a\nPI"):
         assert wire.connection.backlog
-        assert wire.connection.unfinished
+        assert wire.connection.mid_request
         assert wire.receive(b"NG\nDEL a\n") == []
         assert wire.receive(b"GET a\n") == []
         wire.connection.resume()  # nothing comes of asking too early

@@ -346,7 +346,7 @@ def test_fed_with_a_tail(engine: Callable[[], Storage], data: bytes, replies: li
         wire = Wire(engine()).feed(chunks)
         check(wire, replies)
         if not wire.connection.closing:
-            assert wire.connection.unfinished
+            assert wire.connection.mid_request
             wire.end()
             check(wire, [*replies, usage])
         assert wire.connection.closing
@@ -788,12 +788,12 @@ def test_without_memory_a_long_unfinished_line_is_dropped_and_answered_once_it_e
     held = exhausted.budget.used_bytes
     for _ in range(1000):
         wire.feed([LONG])
-    assert connection.unfinished
+    assert connection.mid_request
     assert exhausted.budget.used_bytes == held
     check(wire, [])
     exhausted.free()
     check(wire.feed([b" and more\nGET k\n"]), [limit, result("1")])
-    assert not connection.unfinished
+    assert not connection.mid_request
 
 
 @pytest.mark.parametrize(("more", "dropped"), [(-1, False), (0, False), (1, True)])
@@ -866,7 +866,7 @@ def test_failing_sends_one_error_and_closes() -> None:
     wire.feed([b" 2\nPUT k 3\n"]).end()
     check(wire, [OK, OK, error("timeout")])
     assert wire.connection.closing
-    assert not wire.connection.unfinished
+    assert not wire.connection.mid_request
     wire.bench.assert_nothing_is_held()
 
 

@@ -178,7 +178,7 @@ def test_a_client_that_takes_nothing_is_dropped(transport: Transport, request_: 
         while not scene.events("client_dropped"):
             await scene.pass_time(1.0)
         assert scene.events("client_dropped")[0]["unread_output_s"] >= TIMEOUT_S
-        assert scene.events("client_left")
+        assert scene.events("client_disconnected")
 
     play(transport, script, output_timeout_s=TIMEOUT_S)
 
@@ -209,7 +209,7 @@ def test_the_drain_waits_for_who_takes_a_little(transport: Transport) -> None:
         await scene.pass_time(0.0)  # what comes from now on is not answered
         taken += await scene.sip(client, float("inf"), meanwhile=b"PING\n")
         assert taken == GOT_VALUE
-        assert not scene.events("drain_cut_short")
+        assert not scene.events("drain_interrupted")
 
     play(transport, script, output_timeout_s=TIMEOUT_S, drain_timeout_s=10 * LONG_S)
 

@@ -13,14 +13,14 @@ from kvs.adapters.inbound.line import fast_path, replies
 from kvs.adapters.inbound.line.commands import COMMANDS, LINE_OVERHEAD_BYTES, LineCommand, LineLimits, unknown_command
 from kvs.adapters.inbound.line.keys import BLANKS
 from kvs.adapters.inbound.protocol.command import SLOW_COST, Command, Reply
-from kvs.adapters.inbound.protocol.connection import ClientInfo, Connection, Request
+from kvs.adapters.inbound.protocol.connection import UNBOUNDED, ClientInfo, Connection, Request
 from kvs.adapters.inbound.protocol.errors import EncodingError, FramingLostError, ProtocolViolationError
 from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.messages import shown
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
 from kvs.build import BUILD
-from kvs.domain.errors import KvsError, UsageError
+from kvs.domain.errors import KvsError, TimedOutError, UsageError
 from kvs.override import override
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session
 
@@ -67,7 +67,7 @@ class LineConnection(Connection):
         executor: WorkerExecutor | None,
         log: FilteringBoundLogger,
     ) -> None:
-        super().__init__(session, budget, executor, limits.max_tick_output_bytes, log)
+        super().__init__(session, budget, executor, limits.max_tick_requests, limits.max_tick_output_bytes, log)
         self._limits = limits
         self._gate = gate
         self._partial = False  # the buffer begins with a line that is not complete
@@ -87,7 +87,7 @@ class LineConnection(Connection):
         return ClientInfo(self._input_bytes(), self._out_bytes)
 
     @override
-    def receive(self, data: bytes, quota: int) -> int:
+    def receive(self, data: bytes, quota: int = UNBOUNDED) -> int:
         if len(data) != TERMINAL_LINE_BYTES:
             return super().receive(data, quota)
         self._may_be_cut = (
@@ -100,7 +100,7 @@ class LineConnection(Connection):
         return used
 
     @override
-    def resume(self, quota: int) -> int:
+    def resume(self, quota: int = UNBOUNDED) -> int:
         used = super().resume(quota)
         if self._may_be_cut:
             self._warn_of_cut()
@@ -199,6 +199,7 @@ class LineConnection(Connection):
         work.left -= requests + (stop - at + out_bytes) // COPIED_BYTES_PER_UNIT
         if closing:
             self.closing = True
+            self.close_reason = TimedOutError.code
         return stop == len(data)
 
     def _fast_path_applies(self) -> bool:
@@ -232,6 +233,7 @@ class LineConnection(Connection):
         self._work.left -= command.cost
         if command.closes:
             self.closing = True
+            self.close_reason = command.name.decode()
         return command.run(self.session, self._limits, request)
 
     @override
@@ -257,8 +259,13 @@ class LineConnection(Connection):
 
     @override
     def _log_violation(self, violation: ProtocolViolationError) -> None:
-        received = shown(self._received)
-        self._log.warning("protocol_refused", session=self.session.id, reason=str(violation), received=received)
+        self._log.warning(
+            "protocol_refused",
+            peer=self.remote_address,
+            session=self.session.id,
+            reason=str(violation),
+            received=shown(self._received),
+        )
 
 
 def _strip_blanks(request: Request) -> None:

@@ -1,167 +1,141 @@
-"""The portable transport: asyncio's own sockets. It moves bytes and knows nothing of what they mean."""
+"""The portable backend: asyncio's own sockets."""
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from kvs.adapters.inbound.net.channel import Client, kernel_input_bytes
+from kvs.adapters.inbound.net.channel import Channel, ChannelContext
+from kvs.adapters.inbound.net.kernel import unread_input_bytes
 from kvs.adapters.inbound.net.listener import local_address_of
 from kvs.adapters.inbound.protocol.connection import Connection
-
-if TYPE_CHECKING:
-    from kvs.adapters.inbound.net.server import Server
+from kvs.override import override
 
 
-class AsyncioClient(Client):
-    """A client behind an asyncio socket transport."""
+class AsyncioChannel(Channel):
+    """A channel that is the protocol of an asyncio transport.
 
-    def __init__(self, server: "Server", connection: Connection, peer: str, now_s: float) -> None:
-        super().__init__(server, connection, peer, now_s)
+    asyncio takes a turn or two of the loop to make a transport of an accepted socket; until then there is none.
+    """
+
+    __slots__ = ("_drains", "_max_output_bytes", "_transport")
+
+    def __init__(
+        self, context: ChannelContext, connection: Connection, remote_address: str, max_output_bytes: int
+    ) -> None:
+        super().__init__(context, connection, remote_address)
+        self._max_output_bytes = max_output_bytes
         self._transport: asyncio.Transport | None = None
-        self._drains = False  # as soon as there is a socket
+        self._drains = False  # as soon as there is a transport
 
-    def attach(self, transport: asyncio.Transport | None) -> None:
-        """Take or, with None, let go of the socket."""
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport; a client that is being refused has its reply waiting."""
+        transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=self._max_output_bytes, low=self._max_output_bytes // 2)
         self._transport = transport
-        if transport is not None and self._drains:
+        if self._drains:
             super().drain()
+        self._tick.mark_dirty(self)
 
+    @override
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._transport = None
+
+    @override
+    def flush(self) -> None:
+        if self._transport is not None:
+            super().flush()
+
+    @override
     def drain(self) -> None:
-        """See :class:`Client`. asyncio takes a turn or two to hand over the socket, which may have input already."""
         if self._transport is None:
             self._drains = True
         else:
             super().drain()
 
-    def send(self, data: bytes) -> int:
-        """See :class:`Client`."""
-        if self._transport is None:
-            return 0
-        self._transport.write(data)
-        return self._transport.get_write_buffer_size()
+    @override
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
 
-    def unsent_bytes(self) -> int:
-        """See :class:`Client`."""
+    @override
+    def get_write_buffer_size(self) -> int:
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
-    def fd(self) -> int:
-        """See :class:`Client`."""
+    @override
+    def fileno(self) -> int:
         return -1 if self._transport is None else int(self._transport.get_extra_info("socket").fileno())
 
+    @override
     def find_local_address(self) -> str:
-        """See :class:`Client`."""
         return "" if self._transport is None else local_address_of(self._transport.get_extra_info("socket"))
 
-    def waiting_bytes(self) -> int:
-        """See :class:`Client`."""
-        fd = self.fd()
-        return kernel_input_bytes(fd) if fd >= 0 else 0
+    @override
+    def unread_bytes(self) -> int:
+        fd = self.fileno()
+        return unread_input_bytes(fd) if fd >= 0 else 0
 
+    @override
     def pause_reading(self) -> None:
-        """See :class:`Client`."""
         if self._transport is not None:
             self._transport.pause_reading()
 
+    @override
     def resume_reading(self) -> None:
-        """See :class:`Client`."""
         if self._transport is not None:
             self._transport.resume_reading()
 
-    def shut_down_writing(self) -> None:
-        """See :class:`Client`."""
+    @override
+    def write_eof(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             try:
                 self._transport.write_eof()
-            except OSError:  # the peer is gone, and asyncio has not been told yet
+            except OSError:  # the peer is gone, and asyncio has not noticed yet
                 self._transport.abort()
 
+    @override
     def close(self) -> None:
-        """See :class:`Client`."""
         if self._transport is not None:
             self._transport.close()
 
+    @override
     def abort(self) -> None:
-        """See :class:`Client`."""
         if self._transport is not None:
             self._transport.abort()
 
 
-class _Reports(asyncio.Protocol):
-    """Passes on what asyncio reports. Apart from the client, so that they are in no cycle once the socket is gone."""
-
-    def __init__(self, client: AsyncioClient, server: "Server", max_output_bytes: int) -> None:
-        self._client = client
-        self._server = server
-        self._max_output_bytes = max_output_bytes
-        self._time = asyncio.get_running_loop().time
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start; a client that is being refused has its reply waiting."""
-        transport = cast("asyncio.Transport", transport)
-        transport.set_write_buffer_limits(high=self._max_output_bytes, low=self._max_output_bytes // 2)
-        self._client.attach(transport)
-        self._server.touch(self._client)
-
-    def data_received(self, data: bytes) -> None:
-        """Pass input on."""
-        self._client.received(data, self._time())
-
-    def eof_received(self) -> bool:
-        """Keep the transport open: replies may still be due."""
-        self._client.input_ended()
-        return True
-
-    def pause_writing(self) -> None:
-        """Pass on that more than ``max_output_bytes`` is unsent."""
-        self._client.output_full()
-
-    def resume_writing(self) -> None:
-        """Pass on that half of that has been sent."""
-        self._client.output_drained()
-
-    def connection_lost(self, _: Exception | None) -> None:
-        """Pass on that the socket is gone."""
-        self._client.lost()
-        self._client.attach(None)
-
-
-class AsyncioTransport:
-    """Implements :class:`kvs.adapters.inbound.net.server.Transport`.
+class AsyncioBackend:
+    """Implements :class:`kvs.adapters.inbound.net.backend.NetworkBackend`.
 
     Args:
         max_output_bytes: Unread output above which nothing more is run for a client, until half of it is gone.
     """
 
+    needs_gc = True  # asyncio's transports hold callbacks that hold them
+
     def __init__(self, max_output_bytes: int) -> None:
         self._max_output_bytes = max_output_bytes
         self._opening: set[asyncio.Task[None]] = set()
 
-    @property
-    def leaves_cycles(self) -> bool:
-        """Return True: asyncio's transports hold callbacks that hold them."""
-        return True
+    def start(self, context: ChannelContext) -> None:
+        """See :class:`kvs.adapters.inbound.net.backend.NetworkBackend`."""
+        self._context = context
 
-    def start(self, server: "Server") -> None:
-        """See :class:`kvs.adapters.inbound.net.server.Transport`."""
-        self._server = server
-        self._loop = asyncio.get_running_loop()
-
-    def open(self, sock: socket.socket, peer: str, connection: Connection) -> Client:
-        """See :class:`kvs.adapters.inbound.net.server.Transport`."""
-        client = AsyncioClient(self._server, connection, peer, self._loop.time())
-        task = self._loop.create_task(self._attach(client, sock))
+    def open(self, sock: socket.socket, remote_address: str, connection: Connection) -> Channel:
+        """See :class:`kvs.adapters.inbound.net.backend.NetworkBackend`."""
+        channel = AsyncioChannel(self._context, connection, remote_address, self._max_output_bytes)
+        task = self._context.loop.create_task(self._attach(channel, sock))
         self._opening.add(task)  # the loop itself holds tasks by weak references only
         task.add_done_callback(self._opening.discard)
-        return client
+        return channel
 
     def stop(self) -> None:
-        """See :class:`kvs.adapters.inbound.net.server.Transport`. The sockets are asyncio's to close."""
+        """Do nothing: asyncio closes the sockets."""
 
-    async def _attach(self, client: AsyncioClient, sock: socket.socket) -> None:
+    async def _attach(self, channel: AsyncioChannel, sock: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(
-                lambda: _Reports(client, self._server, self._max_output_bytes), sock
-            )
-        except OSError:  # the peer went away meanwhile
+            # It has every method of an asyncio.Protocol, and cannot be compiled as a subclass of one.
+            await self._context.loop.connect_accepted_socket(lambda: cast("asyncio.Protocol", channel), sock)
+        except OSError as error:  # the peer went away meanwhile
             sock.close()
-            client.lost()
+            channel.connection_lost(error)

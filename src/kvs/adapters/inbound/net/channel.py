@@ -1,7 +1,7 @@
-"""One connected client, seen by the server: what every transport does alike.
+"""One client's socket: which input is taken, when replies leave, when reading stops, and how a connection ends.
 
-A transport subclasses :class:`Client` and moves bytes. Here is when it may: which input is taken, when replies leave,
-when reading stops, and how a connection ends without losing a reply that is due.
+The methods have asyncio's names. Those of a protocol (``data_received``, ``pause_writing``, ...) are here: a backend
+calls them. Those of a transport (``write``, ``abort``, ...) are what a backend's own subclass adds.
 
 Slow but honest
     A client that takes any of its replies, however little at a time, is neither stalled nor idle. What it has taken
@@ -9,113 +9,160 @@ Slow but honest
     taken a third of what the kernel holds, which may take it minutes. So the kernel is asked.
 """
 
-import fcntl
-import os
-import socket
-import sys
-import termios
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final
+import asyncio
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Final, final
 
-from kvs.adapters.inbound.protocol.connection import Connection
+from structlog.typing import FilteringBoundLogger
+
+from kvs.adapters.inbound.net.kernel import untaken_output_bytes
+from kvs.adapters.inbound.net.tick import Tick, TickMember
+from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.adapters.inbound.protocol.connection import Connection, no_wake
+from kvs.application.memory_budget import MemoryBudget
+from kvs.domain.errors import KvsError
+from kvs.override import override
 
 if TYPE_CHECKING:
-    from kvs.adapters.inbound.net.server import Server
-
-QUOTA: Final = 1000
+    from collections.abc import Callable
 
 LINGER_BYTES: Final = 16 << 20
 """Most input that is thrown away after the last reply, before the connection is closed hard. While the client has not
 taken that reply, there is no such limit: the kernel would throw the reply away with the connection."""
 
-LINGER_TIMEOUT_S: Final = 1.0
-"""Longest wait for the client to close after it has taken the last reply. A plain close with unread input makes the
-kernel reset the connection, and the last reply with it."""
+# Phases of a channel. In all but OPEN, input needs more than to be run.
+OPENING: Final = 0  # no byte has come, so the protocol is not known
+OPEN: Final = 1
+DRAINING: Final = 2  # what has come by now is run, and nothing after it
+LEAVING: Final = 3  # the last reply is on its way; input is discarded
+CLOSED: Final = 4
 
-SO_NWRITE: Final = 0x1024
-"""macOS's socket option for the bytes in the send buffer; Python has no name for it."""
-
-
-def kernel_input_bytes(fd: int) -> int:
-    """Return how much input the kernel holds for a socket."""
-    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
-
-
-def kernel_output_bytes(fd: int) -> int:
-    """Return how much output the kernel holds that the peer's kernel has not taken; 0 if the system does not tell."""
-    try:
-        if sys.platform == "linux":
-            return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-        if sys.platform == "darwin":
-            with socket.socket(fileno=os.dup(fd)) as sock:
-                return sock.getsockopt(socket.SOL_SOCKET, SO_NWRITE)
-    except OSError:  # the connection is over
-        pass
-    return 0
+CLOSED_BY_CLIENT: Final = "closed by client"
+CONNECTION_LOST: Final = "connection lost"
+INTERNAL_ERROR: Final = "internal error"
+KILLED: Final = "killed"
+SERVER_STOPPING: Final = "server stopping"
+TIMEOUT: Final = "timeout"
+TOO_SLOW: Final = "too slow"
 
 
-class Client(ABC):
-    """A client of any transport.
+@final
+class ChannelContext:
+    """What all channels of a server share.
 
     Attributes:
-        connection: Its conversation; another one from the first byte on, which tells its protocol.
-        peer: Its address, for the log.
-        connected_s: When it came, in seconds of the loop's clock.
-        last_input_s: When it last sent something, was read from again, or was seen to have taken some of a reply that
-            it had not taken whole; in seconds of the loop's clock.
-        refused: It is here only to be told that there are too many.
-        touched: It is on the server's list for the end of this tick.
+        loop: The running loop.
+        tick: Where they report work and output.
+        budget: Memory of all clients together; unsent output counts.
+        limits: For the linger.
+        closed: Called with a channel whose socket is closed and whose session has ended.
+        log: Bound logger.
     """
 
-    def __init__(self, server: "Server", connection: Connection, peer: str, now_s: float) -> None:
-        self.connection = connection
-        self.peer: Final = peer
+    __slots__ = ("budget", "closed", "limits", "log", "loop", "tick")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tick: Tick,
+        budget: MemoryBudget,
+        limits: ServerLimits,
+        closed: "Callable[[Channel], None]",
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.loop = loop
+        self.tick = tick
+        self.budget = budget
+        self.limits = limits
+        self.closed = closed
+        self.log = log
+
+
+class Channel(TickMember):
+    """A client's socket, whatever moves its bytes.
+
+    Attributes:
+        connection: Its conversation; another one from the first byte on, which decides the protocol.
+        remote_address: Address of the client, as people write it.
+        connected_s: When it was accepted, in seconds of the loop's clock.
+        last_input_s: When it last sent something, was read from again, or was seen to have taken some of a reply that
+            it had not taken whole; in seconds of the loop's clock.
+        refused: It is here only to be told that there are too many clients.
+        reason: Why it has ended, or is ending; empty before. The first reason stays.
+    """
+
+    __slots__ = (
+        "_context",
+        "_discarded_bytes",
+        "_input_ended",
+        "_lingering_bytes",
+        "_local_address",
+        "_looked_s",
+        "_output_bytes",
+        "_output_full",
+        "_owed_bytes",
+        "_phase",
+        "_reading",
+        "_taken_bytes",
+        "_taken_s",
+        "_taking",
+        "_tick",
+        "_unsent_bytes",
+        "connected_s",
+        "connection",
+        "last_input_s",
+        "reason",
+        "refused",
+        "remote_address",
+    )
+
+    def __init__(self, context: ChannelContext, connection: Connection, remote_address: str) -> None:
+        super().__init__()
+        now_s = context.loop.time()
+        self.remote_address: Final = remote_address
         self.connected_s: Final = now_s
         self.last_input_s = now_s
         self.refused = False
-        self.touched = False
-        self._server: Final = server
-        self._local_address = ""  # asked for by few
-        self._told = False  # which protocol it speaks
+        self.reason = ""
+        self._context: Final = context
+        self._tick: Final = context.tick
+        self._phase = OPENING
+        self._local_address = ""  # looked up when it is asked for, which is rare
         self._reading = True
         self._input_ended = False
         self._output_full = False
-        self._leaving = False
-        self._lost = False
         self._discarded_bytes = 0
         self._owed_bytes = -1  # input still to be read before the drain ends it; -1: no drain
-        self._unsent_bytes = 0  # as the budget was last told
+        self._unsent_bytes = 0  # as the budget knows it
         self._output_bytes = 0  # that it has been given in all
-        self._taken_bytes = 0  # ... and has taken, when that was last looked at
+        self._taken_bytes = 0  # ... and had taken at the last look
         self._taken_s = now_s
-        self._taking = False  # it had not taken everything then
+        self._taking = False  # it had not taken everything at the last look
         self._looked_s = now_s
-        self._lingering_bytes = 0  # that it had not taken when the linger last looked
+        self._lingering_bytes = 0  # that it had not taken at the linger's last look
+        self.connection = connection
+        self._adopt(connection)
 
-    # What a transport provides.
-
-    @abstractmethod
-    def send(self, data: bytes) -> int:
-        """Send, or keep what cannot be sent at once; call :meth:`output_full` and :meth:`output_drained` by turns.
-
-        Returns:
-            How many bytes are kept now.
-        """
+    # Of a transport: what a backend adds.
 
     @abstractmethod
-    def unsent_bytes(self) -> int:
-        """Return how much has been kept."""
+    def write(self, data: bytes) -> None:
+        """Send, or keep what cannot be sent at once; call :meth:`pause_writing` and :meth:`resume_writing` by turns."""
 
     @abstractmethod
-    def fd(self) -> int:
-        """Return the descriptor of the socket, or -1 if it has none any more."""
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes have been kept."""
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """Return the descriptor of the socket, or -1 if it is closed."""
 
     @abstractmethod
     def find_local_address(self) -> str:
-        """Return the address that the client has connected to; nothing if the socket is gone."""
+        """Return the address that the client has connected to; empty if the socket is closed."""
 
     @abstractmethod
-    def waiting_bytes(self) -> int:
+    def unread_bytes(self) -> int:
         """Return how much input the kernel holds."""
 
     @abstractmethod
@@ -127,106 +174,121 @@ class Client(ABC):
         """Read again."""
 
     @abstractmethod
-    def shut_down_writing(self) -> None:
-        """Tell the client, behind the last of the output, that there is no more."""
+    def write_eof(self) -> None:
+        """Shut down the sending side after the last of the output."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close behind the last of the output."""
+        """Close after the last of the output."""
 
     @abstractmethod
     def abort(self) -> None:
-        """Close now, unsent output or not."""
+        """Close now; output that has not been sent is lost."""
 
-    # What a transport reports.
+    # Of a protocol: what a backend calls.
 
-    def received(self, data: bytes, now_s: float) -> None:
+    def data_received(self, data: bytes) -> None:
         """Take input; run what it completes."""
-        if self._leaving:
-            self._discarded_bytes += len(data)
-            if self._discarded_bytes > LINGER_BYTES and not self._untaken_bytes():
-                self.abort()
+        quota = self._tick.packet_quota()
+        if self._phase != OPEN:
+            self._receive_out_of_order(data, quota)
             return
-        self.last_input_s = now_s
-        if not self._told:
-            self._told = True
-            self.connection = self.connection.detect(data)
-            self.connection.wake = self._woken
-        self.connection.receive(data, QUOTA)
-        if self._owed_bytes >= 0:
-            self._owed_bytes -= len(data)
-            if self._owed_bytes <= 0:
-                self.connection.end_of_input()
-        if not self.touched:
-            self._server.touch(self)
+        self.last_input_s = self._tick.now_s
+        self._tick.charge(self.connection.receive(data, quota))
+        self._tick.mark_dirty(self)
 
-    def input_ended(self) -> None:
-        """The client has shut down its side; it may still be reading."""
+    def eof_received(self) -> bool:
+        """Note that the client has shut down its side. It may still be reading, so the transport stays open."""
         self._input_ended = True
-        if self._leaving:
+        if self._phase == LEAVING:
             self.close()
         else:
-            self.connection.end_of_input()
-            self._server.touch(self)
+            self.reason = self.reason or CLOSED_BY_CLIENT
+            self._end_input()
+        return True
 
-    def output_full(self) -> None:
-        """The client does not read its replies: run nothing more for it, and read nothing."""
-        self._output_full = True
-        self._adjust_reading()
+    def pause_writing(self) -> None:
+        """Run nothing more for the client, and read nothing: it does not read its replies."""
+        self._output_full = True  # the flush that is under way does the rest
 
-    def output_drained(self) -> None:
-        """The client reads again."""
+    def resume_writing(self) -> None:
+        """Go on: the client has read half of them."""
         self._output_full = False
         if self.connection.backlog:
-            self._continue()
+            if not self.connection.busy:
+                self._tick.defer(self)
         else:
             self._adjust_reading()
 
-    def lost(self) -> None:
-        """The socket is gone."""
-        if not self._lost:
-            self._lost = True
-            self.connection.close()
-            self._server.budget.used_bytes -= self._unsent_bytes
-            self._unsent_bytes = 0
-            self.connection.when_closed(self._left)
+    def connection_lost(self, _: Exception | None) -> None:
+        """Abort the client's transaction: the socket is closed."""
+        if self._phase != CLOSED:
+            self._phase = CLOSED
+            self.reason = self.reason or CONNECTION_LOST
+            connection = self.connection
+            connection.close()
+            connection.wake = no_wake  # or it would hold this channel, which holds it
+            self._charge_memory(0)
+            connection.when_closed(self._session_closed)
 
-    # What the server asks.
+    # Of a member of the tick.
 
+    @override
+    def resume(self, quota: int) -> int:
+        connection, units = self.connection, 0
+        if self._phase != CLOSED:
+            if connection.backlog and not (self._output_full or connection.busy):
+                units = connection.resume(quota)
+            self._tick.mark_dirty(self)
+        return units
+
+    @override
     def flush(self) -> None:
-        """Send the replies of this tick, and decide how to go on."""
-        if self._lost:
+        if self._phase == CLOSED:
             return
         connection = self.connection
         output = connection.take_output()
         if output:
             self._output_bytes += len(output)
-            unsent = self.send(output)
-            if self._lost:
-                return
+            self.write(output)
+            unsent = self.get_write_buffer_size()
             if unsent or self._unsent_bytes:
-                self._charge(unsent)
+                self._charge_memory(unsent)
         if connection.closing:
             self._leave()
         elif connection.backlog:
-            if not self._output_full:
-                self._continue()
+            if not (self._output_full or connection.busy):
+                self._tick.defer(self)
         elif self._reading and not self._output_full:
-            return  # nothing out of the ordinary
+            return  # as nearly always
         self._adjust_reading()
 
-    def resume(self) -> None:
-        """Run more of the backlog, unless the client is to read first."""
-        if not (self._lost or self._output_full):
-            self.connection.resume(QUOTA)
-            self._server.touch(self)
+    @override
+    def crash(self, error: Exception) -> None:
+        self.end(INTERNAL_ERROR)
+        self._context.log.error("client_failed", peer=self.remote_address, exc_info=error)
+
+    # Of the server.
+
+    def end(self, reason: str) -> None:
+        """Close now, for a reason."""
+        self.reason = self.reason or reason
+        self.abort()
+
+    def fail(self, error: KvsError, reason: str) -> None:
+        """Close after the replies that are due and an error, for a reason."""
+        self.reason = self.reason or reason
+        self.connection.fail(error)
+        self._tick.mark_dirty(self)
 
     def drain(self) -> None:
-        """Run what the client has sent up to now, then end."""
-        self._owed_bytes = self.waiting_bytes()
+        """Run what the client has sent by now, then close."""
+        self.reason = self.reason or SERVER_STOPPING
+        self._owed_bytes = self.unread_bytes()
         if self._owed_bytes == 0:
-            self.connection.end_of_input()
-            self._server.touch(self)
+            self._end_input()
+        elif self._phase == OPEN:
+            self._phase = DRAINING
 
     def local_address(self) -> str:
         """Return the address that the client has connected to."""
@@ -235,23 +297,24 @@ class Client(ABC):
         return self._local_address
 
     def events(self) -> str:
-        """Return what is waited for: ``r`` for input, ``w`` for the client to take output."""
-        return ("r" if self._reading else "") + ("w" if self.unsent_bytes() else "")
+        """Return what is polled for: ``r`` for input, ``w`` for room for output."""
+        return ("r" if self._reading else "") + ("w" if self.get_write_buffer_size() else "")
 
     def idle_s(self, now_s: float) -> float:
-        """Return for how long the client has neither sent nor taken anything, 0 while it is not its turn to send."""
+        """Return how long the client has neither sent nor taken anything, 0 while it is not its turn to send."""
         return now_s - self.last_input_s if self._reading else 0.0
 
     def output_stalled_s(self, now_s: float) -> float:
-        """Return for how long the client has taken none of the output it is owed. To be asked now and then.
+        """Return how long the client has taken none of the output that it is owed. Call it periodically.
 
         What only the kernel holds does not count, unless it is all that the client is still here for: it costs us
         nothing, and the client may have better things to do than to read.
         """
-        unsent = self.unsent_bytes()
-        self._charge(unsent)
+        unsent = self.get_write_buffer_size()
+        self._charge_memory(unsent)
         last_look_s, self._looked_s = self._looked_s, now_s
-        if self._taken_bytes == self._output_bytes and not self._leaving:
+        leaving = self._phase == LEAVING
+        if self._taken_bytes == self._output_bytes and not leaving:
             self._taken_s = now_s
             return 0.0
         taken = self._output_bytes - self._untaken_bytes()
@@ -261,54 +324,80 @@ class Client(ABC):
             self._taken_bytes = taken
             self._taken_s = now_s
             self._taking = taken < self._output_bytes
-        return now_s - self._taken_s if unsent or self._leaving else 0.0
+        return now_s - self._taken_s if unsent or leaving else 0.0
 
-    def _continue(self) -> None:
-        """Have more of the backlog run as soon as something can come of it."""
-        if not self.connection.busy:
-            self._server.continue_next_tick(self)
+    # Input out of the usual order.
+
+    def _receive_out_of_order(self, data: bytes, quota: int) -> None:
+        if self._phase == LEAVING:
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > LINGER_BYTES and not self._untaken_bytes():
+                self.abort()
+            return
+        if self._phase == OPENING:
+            self._adopt(self.connection.detect(data))
+            self._phase = OPEN if self._owed_bytes < 0 else DRAINING
+        self.last_input_s = self._tick.now_s
+        self._tick.charge(self.connection.receive(data, quota))
+        if self._owed_bytes >= 0:
+            self._owed_bytes -= len(data)
+            if self._owed_bytes <= 0:
+                self.connection.end_of_input()
+        self._tick.mark_dirty(self)
+
+    def _adopt(self, connection: Connection) -> None:
+        connection.remote_address = self.remote_address
+        connection.wake = self._woken
+        self.connection = connection
 
     def _woken(self) -> None:
-        self._server.touch(self)
+        self._tick.wake(self)
 
-    def _left(self) -> None:
-        self._server.left(self)
-
-    def _charge(self, unsent: int) -> None:
-        self._server.budget.used_bytes += unsent - self._unsent_bytes
-        self._unsent_bytes = unsent
+    def _end_input(self) -> None:
+        self.connection.end_of_input()
+        self._tick.mark_dirty(self)
 
     def _adjust_reading(self) -> None:
-        wanted = self._leaving or not (self._output_full or self.connection.backlog)
-        if wanted != self._reading and not (self._lost or self._input_ended):
+        wanted = self._phase == LEAVING or not (self._output_full or self.connection.backlog)
+        if wanted != self._reading and not (self._input_ended or self._phase == CLOSED):
             self._reading = wanted
             if wanted:
-                self.last_input_s = self._server.now_s()  # only now it is the client's turn
+                self.last_input_s = self._context.loop.time()  # only now is it the client's turn
                 self.resume_reading()
             else:
                 self.pause_reading()
 
+    # The end.
+
     def _leave(self) -> None:
-        if self._leaving:
+        if self._phase >= LEAVING:
             return
-        self._leaving = True
+        self._phase = LEAVING
+        self.reason = self.reason or self.connection.close_reason
         if self._input_ended:
             self.close()
         else:
-            self.shut_down_writing()
+            self.write_eof()
             self._lingering_bytes = self._untaken_bytes()
-            self._server.call_later(LINGER_TIMEOUT_S, self._linger)
+            self._context.loop.call_later(self._context.limits.linger_timeout_s, self._linger)
 
     def _linger(self) -> None:
-        """Close, if the client had taken everything when this was last looked at, and yet has not closed."""
-        if self._lost:
+        """Close, if the client had taken everything at the last look, and yet has not closed."""
+        if self._phase == CLOSED:
             return
         untaken, self._lingering_bytes = self._lingering_bytes, self._untaken_bytes()
         if untaken or self._lingering_bytes:  # a client that never takes it is ended by output_timeout_s
-            self._server.call_later(LINGER_TIMEOUT_S, self._linger)
+            self._context.loop.call_later(self._context.limits.linger_timeout_s, self._linger)
         else:
             self.abort()
 
+    def _session_closed(self) -> None:
+        self._context.closed(self)
+
+    def _charge_memory(self, unsent: int) -> None:
+        self._context.budget.used_bytes += unsent - self._unsent_bytes
+        self._unsent_bytes = unsent
+
     def _untaken_bytes(self) -> int:
-        fd = self.fd()
-        return self.unsent_bytes() + (kernel_output_bytes(fd) if fd >= 0 else 0)
+        fd = self.fileno()
+        return self.get_write_buffer_size() + (untaken_output_bytes(fd) if fd >= 0 else 0)

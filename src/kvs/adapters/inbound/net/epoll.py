@@ -1,39 +1,42 @@
-"""The transport for Linux: all clients behind one epoll object, which asyncio sees as a single descriptor.
+"""The backend for Linux: all channels behind one epoll object, which asyncio sees as a single descriptor.
 
-A wake-up reads every client that is ready and executes what came, ends the tick, and so sends all the replies: one
-system call to learn who is ready, then one to read and one to send per client, and no callback, future or buffer in
+A wake-up reads every channel that is ready and runs what has come, then ends the tick, which sends all the replies: one
+system call to learn who is ready, then one to read and one to send per channel, and no callback, future or buffer in
 between. asyncio keeps what it is good at and what is not on the path of a request: signals, timers, accepting.
 
-Measured beside the asyncio transport: see ``docs/performance.md``.
+Measured beside the asyncio backend: see ``docs/performance.md``.
 """
 
-import asyncio
 import os
 import select
 import socket
-from typing import TYPE_CHECKING, Final, final
+from collections import deque
+from itertools import islice
+from typing import Final, final
 
-from kvs.adapters.inbound.net.channel import Client, kernel_input_bytes
+from kvs.adapters.inbound.net.channel import Channel, ChannelContext
+from kvs.adapters.inbound.net.kernel import unread_input_bytes
 from kvs.adapters.inbound.net.listener import local_address_of
+from kvs.adapters.inbound.net.tick import PACKETS_PER_TICK
 from kvs.adapters.inbound.protocol.connection import Connection
-
-if TYPE_CHECKING:
-    from kvs.adapters.inbound.net.server import Server
-
-READ_BYTES: Final = 1 << 16
-"""Most that is read from one client at once. A larger buffer would be mapped and unmapped by malloc every time."""
+from kvs.override import override
 
 SMALL_READ_BYTES: Final = 479
-"""What is read from a client that sent no more the last time: with their header, the largest bytes that come from
-Python's own allocator. To get 64 KiB from malloc and give most of it back takes 0.2 us, 2 % of a request by itself."""
+"""What is read from a client that sends little: with their header, the largest bytes that come from Python's own
+allocator. To get 64 KiB from malloc and give most of it back takes 0.2 us, 2 % of a request by itself."""
 
-CLIENTS_PER_TICK: Final = 128
-"""Most clients served in one tick. A thousand with deep pipelines would otherwise wait for each other for 0.2 s; the
-kernel hands out those that are ready in turn."""
+LARGE_READ_BYTES: Final = 1 << 16
+
+SMALL_READS: Final = 8
+"""After so many reads in a row that would have fitted, a client is taken for one that sends little."""
 
 # read() and write() do for a socket what its recv() and send() do, which take 0.15 us more to parse their arguments.
 read: Final = os.read
 write: Final = os.write
+writev: Final = os.writev
+
+PIECES_PER_WRITE: Final = 256
+"""Most pieces of unsent output in one system call."""
 
 READABLE: Final = select.EPOLLIN
 WRITABLE: Final = select.EPOLLOUT
@@ -46,57 +49,79 @@ CLOSE: Final = 2
 
 
 @final
-class EpollClient(Client):
-    """A client behind a socket of our own."""
+class EpollChannel(Channel):
+    """A channel that reads and writes its socket itself."""
+
+    __slots__ = (
+        "_backend",
+        "_ending",
+        "_fd",
+        "_interest",
+        "_open",
+        "_read_bytes",
+        "_small_reads",
+        "_socket",
+        "_unsent",
+        "_unsent_size",
+    )
 
     def __init__(
         self,
-        transport: "EpollTransport",
-        server: "Server",
+        backend: "EpollBackend",
+        context: ChannelContext,
         sock: socket.socket,
-        peer: str,
+        remote_address: str,
         connection: Connection,
-        now_s: float,
     ) -> None:
-        super().__init__(server, connection, peer, now_s)
-        self._transport = transport
+        super().__init__(context, connection, remote_address)
+        self._backend = backend
         self._socket = sock
         self._fd = sock.fileno()
         self._interest = READABLE
         self._read_bytes = SMALL_READ_BYTES
-        self._unsent = bytearray()
-        self._full = False
+        self._small_reads = 0
+        self._unsent: deque[memoryview] = deque()
+        self._unsent_size = 0
         self._ending = NOT_ENDING
         self._open = True
 
-    def ready(self, events: int, now_s: float) -> None:
+    def ready(self, events: int) -> None:
         """Read or send, as the kernel says."""
         if events != READABLE and not self._go_on(events):
             return
         try:
             data = read(self._fd, self._read_bytes)
-            if len(data) < SMALL_READ_BYTES:
-                self._read_bytes = SMALL_READ_BYTES
-            elif self._read_bytes == SMALL_READ_BYTES:
-                data += self._read_rest()
+            if self._read_bytes == SMALL_READ_BYTES:
+                if len(data) == SMALL_READ_BYTES:
+                    data = self._read_rest(data)
+            elif len(data) > SMALL_READ_BYTES:
+                self._small_reads = 0
+            else:
+                self._note_small_read()
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self.abort()
             return
         if data:
-            self.received(data, now_s)
+            self.data_received(data)
         else:
-            self._want(self._interest & ~READABLE)  # an end of input stays readable for ever
-            self.input_ended()
+            self._poll_for(self._interest & ~READABLE)  # an end of input stays readable for ever
+            self.eof_received()
 
-    def _read_rest(self) -> bytes:
-        """Read what has not gone into a small buffer."""
-        self._read_bytes = READ_BYTES
+    def _read_rest(self, data: bytes) -> bytes:
+        """Read what has not gone into a small buffer, and use a large one from now on."""
+        self._read_bytes = LARGE_READ_BYTES
+        self._small_reads = 0
         try:
-            return read(self._fd, READ_BYTES)
+            return data + read(self._fd, LARGE_READ_BYTES)
         except (BlockingIOError, InterruptedError):
-            return b""
+            return data
+
+    def _note_small_read(self) -> None:
+        self._small_reads += 1
+        if self._small_reads == SMALL_READS:
+            self._read_bytes = SMALL_READ_BYTES
 
     def _go_on(self, events: int) -> bool:
         """Do what the kernel says, but for reading; return whether to read."""
@@ -107,95 +132,95 @@ class EpollClient(Client):
         if self._interest & READABLE:
             return events & (READABLE | GONE) != 0
         if events & GONE:
-            self.abort()  # reported whether one wants to read or not, again and again
+            self.abort()  # reported whether one polls for it or not, again and again
         return False
 
-    # See Client.
-
-    def send(self, data: bytes) -> int:
-        """See :class:`Client`."""
+    @override
+    def write(self, data: bytes) -> None:
         sent = 0
-        if not self._unsent:
+        if not self._unsent_size:
             try:
                 sent = write(self._fd, data)
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError:  # the peer is gone
                 self.abort()
-                return 0
+                return
             if sent == len(data):
-                return 0
-        self._unsent += memoryview(data)[sent:]
-        self._want(self._interest | WRITABLE)
-        if not self._full and len(self._unsent) > self._transport.max_output_bytes:
-            self._full = True
-            self.output_full()
-        return len(self._unsent)
+                return
+        self._unsent.append(memoryview(data)[sent:])
+        self._unsent_size += len(data) - sent
+        self._poll_for(self._interest | WRITABLE)
+        if not self._output_full and self._unsent_size > self._backend.max_output_bytes:
+            self.pause_writing()
 
     def _send_unsent(self) -> None:
         unsent = self._unsent
         try:
-            with memoryview(unsent) as view:
-                sent = write(self._fd, view)
+            sent = writev(self._fd, list(islice(unsent, PIECES_PER_WRITE)))
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self.abort()
             return
-        del unsent[:sent]
+        self._unsent_size -= sent
+        while sent and sent >= len(unsent[0]):
+            sent -= len(unsent.popleft())
+        if sent:
+            unsent[0] = unsent[0][sent:]
         if not unsent:
-            self._want(self._interest & ~WRITABLE)
-            self._end()
-        if self._full and len(unsent) <= self._transport.max_output_bytes // 2:
-            self._full = False
-            self.output_drained()
+            self._poll_for(self._interest & ~WRITABLE)
+            self._end_if_sent()
+        if self._output_full and self._unsent_size <= self._backend.max_output_bytes // 2:
+            self.resume_writing()
 
-    def unsent_bytes(self) -> int:
-        """See :class:`Client`."""
-        return len(self._unsent)
+    @override
+    def get_write_buffer_size(self) -> int:
+        return self._unsent_size
 
-    def fd(self) -> int:
-        """See :class:`Client`."""
+    @override
+    def fileno(self) -> int:
         return self._fd if self._open else -1
 
+    @override
     def find_local_address(self) -> str:
-        """See :class:`Client`."""
         return local_address_of(self._socket) if self._open else ""
 
-    def waiting_bytes(self) -> int:
-        """See :class:`Client`."""
-        return kernel_input_bytes(self._fd) if self._open else 0
+    @override
+    def unread_bytes(self) -> int:
+        return unread_input_bytes(self._fd) if self._open else 0
 
+    @override
     def pause_reading(self) -> None:
-        """See :class:`Client`."""
-        self._want(self._interest & ~READABLE)
+        self._poll_for(self._interest & ~READABLE)
 
+    @override
     def resume_reading(self) -> None:
-        """See :class:`Client`."""
-        self._want(self._interest | READABLE)
+        self._poll_for(self._interest | READABLE)
 
-    def shut_down_writing(self) -> None:
-        """See :class:`Client`."""
+    @override
+    def write_eof(self) -> None:
         self._ending = SHUT_DOWN
-        self._end()
+        self._end_if_sent()
 
+    @override
     def close(self) -> None:
-        """See :class:`Client`."""
         self._ending = CLOSE
-        self._end()
+        self._end_if_sent()
 
+    @override
     def abort(self) -> None:
-        """See :class:`Client`."""
         if self._open:
             self._open = False
-            self._unsent = bytearray()
-            self._transport.forget(self._fd)
+            self._unsent.clear()
+            self._unsent_size = 0
+            self._backend.forget(self._fd)
             self._socket.close()
-            self.lost()
+            self.connection_lost(None)
 
-    def _end(self) -> None:
+    def _end_if_sent(self) -> None:
         """Do what is to follow the last of the output, if that has been sent."""
-        if self._unsent or not self._open:
+        if self._unsent_size or not self._open:
             return
         if self._ending == CLOSE:
             self.abort()
@@ -206,15 +231,15 @@ class EpollClient(Client):
             except OSError:
                 self.abort()
 
-    def _want(self, interest: int) -> None:
+    def _poll_for(self, interest: int) -> None:
         if interest != self._interest and self._open:
             self._interest = interest
-            self._transport.watch(self._fd, interest)
+            self._backend.epoll.modify(self._fd, interest)
 
 
 @final
-class EpollTransport:
-    """Implements :class:`kvs.adapters.inbound.net.server.Transport`.
+class EpollBackend:
+    """Implements :class:`kvs.adapters.inbound.net.backend.NetworkBackend`.
 
     Args:
         max_output_bytes: Unread output above which nothing more is run for a client, until half of it is gone.
@@ -222,55 +247,50 @@ class EpollTransport:
 
     def __init__(self, max_output_bytes: int) -> None:
         self.max_output_bytes: Final = max_output_bytes
-        self._clients: list[EpollClient | None] = []  # by descriptor, which the kernel keeps small
-        self._epoll = select.epoll()
+        self.epoll: Final = select.epoll()
+        self._channels: list[EpollChannel | None] = []  # by descriptor, which the kernel keeps small
 
     @property
-    def leaves_cycles(self) -> bool:
-        """See :class:`kvs.adapters.inbound.net.server.Transport`."""
+    def needs_gc(self) -> bool:
+        """See :class:`kvs.adapters.inbound.net.backend.NetworkBackend`."""
         return False
 
-    def start(self, server: "Server") -> None:
-        """See :class:`kvs.adapters.inbound.net.server.Transport`."""
-        self._server = server
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._epoll.fileno(), self._wake_up)
+    def start(self, context: ChannelContext) -> None:
+        """See :class:`kvs.adapters.inbound.net.backend.NetworkBackend`."""
+        self._context = context
+        self._tick = context.tick
+        context.loop.add_reader(self.epoll.fileno(), self._wake_up)
 
-    def open(self, sock: socket.socket, peer: str, connection: Connection) -> Client:
-        """See :class:`kvs.adapters.inbound.net.server.Transport`."""
-        client = EpollClient(self, self._server, sock, peer, connection, self._loop.time())
+    def open(self, sock: socket.socket, remote_address: str, connection: Connection) -> Channel:
+        """See :class:`kvs.adapters.inbound.net.backend.NetworkBackend`."""
+        channel = EpollChannel(self, self._context, sock, remote_address, connection)
         fd = sock.fileno()
-        while len(self._clients) <= fd:
-            self._clients.append(None)
-        self._clients[fd] = client
-        self._epoll.register(fd, READABLE)
-        self._server.touch(client)
-        return client
+        while len(self._channels) <= fd:
+            self._channels.append(None)
+        self._channels[fd] = channel
+        self.epoll.register(fd, READABLE)
+        self._tick.mark_dirty(channel)
+        return channel
 
     def stop(self) -> None:
-        """See :class:`kvs.adapters.inbound.net.server.Transport`."""
-        self._loop.remove_reader(self._epoll.fileno())
-        self._epoll.close()
-
-    def watch(self, fd: int, interest: int) -> None:
-        """Have a client woken for other events than before."""
-        self._epoll.modify(fd, interest)
+        """See :class:`kvs.adapters.inbound.net.backend.NetworkBackend`."""
+        self._context.loop.remove_reader(self.epoll.fileno())
+        self.epoll.close()
 
     def forget(self, fd: int) -> None:
-        """Have a client woken no more."""
-        self._clients[fd] = None
-        self._epoll.unregister(fd)
+        """Stop polling a descriptor."""
+        self._channels[fd] = None
+        self.epoll.unregister(fd)
 
     def _wake_up(self) -> None:
-        """Serve everybody who is ready, then end the tick."""
-        now_s = self._loop.time()
-        clients = self._clients
-        self._server.begin_tick()
-        for fd, events in self._epoll.poll(0, CLIENTS_PER_TICK):
-            client = clients[fd]  # None: ended by the service of another in this same turn
-            if client is not None:
+        """Serve every channel that is ready, then end the tick."""
+        channels = self._channels
+        self._tick.begin()
+        for fd, events in self.epoll.poll(0, PACKETS_PER_TICK):
+            channel = channels[fd]  # None: closed in this same turn, by the service of another
+            if channel is not None:
                 try:
-                    client.ready(events, now_s)
-                except Exception as error:
-                    self._server.drop(client, error)
-        self._server.end_tick()
+                    channel.ready(events)
+                except Exception as error:  # one client's trouble is not another's
+                    channel.crash(error)
+        self._tick.end()

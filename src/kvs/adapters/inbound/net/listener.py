@@ -1,4 +1,4 @@
-"""Listening sockets, and the loop that accepts clients from them, come what may.
+"""Endpoints, their listening sockets, and the loop that accepts clients.
 
 asyncio's own server would do, but for two things: it cannot tell a client that there is no room, and what its closing
 waits for differs between Python 3.11 and 3.13.
@@ -7,18 +7,19 @@ waits for differs between Python 3.11 and 3.13.
 import asyncio
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.errors import CommandError
 
 BACKLOG: Final = 4096
 ACCEPTED_PER_TURN: Final = 64
-"""Most clients accepted per wake-up, so that a storm of them does not hold up those who are here."""
+"""Most clients accepted per wake-up, so that a storm of them does not delay those that are connected."""
 
-RETRY_S: Final = 1.0
 LOG_AGAIN_S: Final = 60.0
 
 _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -31,20 +32,53 @@ _NOTHING_TO_ACCEPT: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EI
 Address: TypeAlias = tuple[Any, ...]
 """Of a socket: host and port, and for IPv6 the flow and the number of the interface."""
 
+Accepted: TypeAlias = Callable[[socket.socket, str, ConnectionFactory], None]
+
 
 class ListenError(CommandError):
     """Raised when an address cannot be listened on; the message names it."""
 
 
-def bind(hosts: tuple[str, ...], port: int) -> list[socket.socket]:
-    """Return bound sockets, one for each address of each host; with port 0 all of them share the port that was free.
+@dataclass(frozen=True)
+class TcpEndpoint:
+    """A port on which one kind of conversation is spoken.
 
-    Of a name with several addresses, those that this machine does not have are left out: ``localhost`` may have ``::1``
-    where there is no IPv6. An address that several hosts have, or that another covers, is bound once.
-
-    Raises:
-        ListenError: An address is unknown, taken or forbidden.
+    Attributes:
+        hosts: Names or addresses to listen on.
+        port: Port, 0 for any that is free.
+        connect: Opens the conversation of a client that has been accepted there.
+        bound: Called with the port as soon as it is bound.
     """
+
+    hosts: tuple[str, ...]
+    port: int
+    connect: ConnectionFactory
+    bound: Callable[[int], None]
+
+    def bind(self) -> list[socket.socket]:
+        """Return bound sockets, one for each address of each host; with port 0 all of them share one free port.
+
+        Of a name with several addresses, those that this machine does not have are left out: ``localhost`` may have
+        ``::1`` where there is no IPv6. An address that several hosts have, or that another covers, is bound once.
+
+        Raises:
+            ListenError: An address is unknown, taken or forbidden.
+        """
+        sockets = _bind_all(self.hosts, self.port)
+        self.bound(sockets[0].getsockname()[1])
+        return sockets
+
+    def set_up(self, sock: socket.socket) -> None:
+        """Set the options of a socket that has been accepted."""
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+Endpoint: TypeAlias = TcpEndpoint
+"""What a server can listen on."""
+
+
+def _bind_all(hosts: tuple[str, ...], port: int) -> list[socket.socket]:
     wanted: dict[tuple[socket.AddressFamily, Address], list[str]] = {}
     for host in hosts:
         for found in _resolve(host, port):
@@ -132,49 +166,57 @@ def _refusal(name: str, error: Exception) -> ListenError:
 
 
 class Listener:
-    """Accepts from bound sockets while it is not paused.
+    """Accepts clients of all endpoints while it is not paused.
 
     Args:
-        sockets: Bound and listening.
-        accepted: Called with each accepted socket and the address of its peer.
-        log: For running out of descriptors.
+        endpoints: Where to listen.
+        accepted: Called with each accepted socket, the address of its peer, and what opens its conversation.
+        retry_s: How long to wait when descriptors have run out.
+        log: Bound logger.
+
+    Raises:
+        ListenError: An address is unknown, taken or forbidden.
     """
 
     def __init__(
-        self,
-        sockets: list[socket.socket],
-        accepted: Callable[[socket.socket, str], None],
-        log: FilteringBoundLogger,
+        self, endpoints: Sequence[Endpoint], accepted: Accepted, retry_s: float, log: FilteringBoundLogger
     ) -> None:
-        self._sockets = sockets
-        self._accepted = accepted
-        self._log = log
         self._loop = asyncio.get_running_loop()
+        self._accepted = accepted
+        self._retry_s = retry_s
+        self._log = log
         self._accepting = False
         self._retry: asyncio.TimerHandle | None = None
         self._logged_at_s = -LOG_AGAIN_S
+        self._sockets: list[tuple[socket.socket, Endpoint]] = []
+        try:
+            for endpoint in endpoints:
+                self._sockets += [(sock, endpoint) for sock in endpoint.bind()]
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of each socket, as bound."""
-        addresses = [sock.getsockname() for sock in self._sockets]
+        addresses = [sock.getsockname() for sock, _ in self._sockets]
         return [(shown_host(address), address[1]) for address in addresses]
 
     def resume(self) -> None:
-        """Accept, if that is not what is being done."""
+        """Accept clients, if not yet."""
         if not self._accepting and self._sockets:
             self._accepting = True
             if self._retry is not None:
                 self._retry.cancel()
                 self._retry = None
-            for sock in self._sockets:
-                self._loop.add_reader(sock, self._accept, sock)
+            for sock, endpoint in self._sockets:
+                self._loop.add_reader(sock, self._accept, sock, endpoint)
 
     def pause(self) -> None:
         """Leave new clients in the kernel's backlog until :meth:`resume`."""
         if self._accepting:
             self._accepting = False
-            for sock in self._sockets:
+            for sock, _ in self._sockets:
                 self._loop.remove_reader(sock)
 
     def close(self) -> None:
@@ -183,11 +225,11 @@ class Listener:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        for sock in self._sockets:
+        for sock, _ in self._sockets:
             sock.close()
         self._sockets.clear()
 
-    def _accept(self, listening: socket.socket) -> None:
+    def _accept(self, listening: socket.socket, endpoint: Endpoint) -> None:
         for _ in range(ACCEPTED_PER_TURN):
             if not self._accepting:
                 return
@@ -201,18 +243,19 @@ class Listener:
                 return
             try:
                 sock.settimeout(0)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                endpoint.set_up(sock)
             except OSError:
                 sock.close()
                 continue
-            self._accepted(sock, shown_address(address))
+            self._accepted(sock, shown_address(address), endpoint.connect)
 
     def _wait(self, error: OSError) -> None:
         """Pause for a while: the socket stays readable, and trying at once would spin."""
         self.pause()
-        self._retry = self._loop.call_later(RETRY_S, self.resume)
+        self._retry = self._loop.call_later(self._retry_s, self.resume)
         now_s = self._loop.time()
         if now_s - self._logged_at_s >= LOG_AGAIN_S:
             self._logged_at_s = now_s
-            self._log.error("accept_failed", reason=error.strerror, retry_s=RETRY_S, logged_at_most_every_s=LOG_AGAIN_S)
+            self._log.error(
+                "accept_failed", reason=error.strerror, retry_s=self._retry_s, logged_at_most_every_s=LOG_AGAIN_S
+            )

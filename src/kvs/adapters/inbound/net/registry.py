@@ -1,30 +1,86 @@
-"""Who is connected: kept by the server, and looked at by commands about clients."""
+"""The channels of one server."""
 
-from typing import TYPE_CHECKING, final
+from typing import final
 
-if TYPE_CHECKING:
-    from kvs.adapters.inbound.net.channel import Client
+from kvs.adapters.inbound.net.channel import KILLED, Channel
+from kvs.adapters.inbound.protocol.clients import ClientDescription, ClientRegistry
+from kvs.override import override
 
 
 @final
-class Clients:
-    """The clients of one server.
+class ChannelRegistry(ClientRegistry):
+    """Every channel whose session has not ended, by the number of its session, in order of arrival.
 
     Attributes:
-        connected: All of them, in order of arrival.
-        arrived: How many there have been, but for those that were refused.
-        refused: How many have been, for there were too many.
-        ended_requests: Number of requests that those ran who have left.
+        channels: All of them, those of refused clients among them.
     """
 
-    __slots__ = ("arrived", "connected", "ended_requests", "refused")
+    __slots__ = ("_ended_requests", "_refused_now", "channels")
 
     def __init__(self) -> None:
-        self.connected: dict[Client, None] = {}
-        self.arrived = 0
-        self.refused = 0
-        self.ended_requests = 0
+        super().__init__()
+        self.channels: dict[int, Channel] = {}
+        self._ended_requests = 0
+        self._refused_now = 0
 
+    def __len__(self) -> int:
+        return len(self.channels)
+
+    @property
+    def admitted(self) -> int:
+        """Number of channels of clients that have not been refused."""
+        return len(self.channels) - self._refused_now
+
+    @property
+    def refused_now(self) -> int:
+        """Number of channels of clients that are here only to be told that there are too many."""
+        return self._refused_now
+
+    def add(self, channel: Channel) -> None:
+        """Add a channel."""
+        self.channels[channel.connection.session.id] = channel
+        if channel.refused:
+            self.refused += 1
+            self._refused_now += 1
+        else:
+            self.arrived += 1
+
+    def remove(self, channel: Channel) -> None:
+        """Remove a channel."""
+        del self.channels[channel.connection.session.id]
+        self._ended_requests += channel.connection.requests
+        if channel.refused:
+            self._refused_now -= 1
+
+    @override
+    def ids(self) -> list[int]:
+        return [session_id for session_id, channel in list(self.channels.items()) if not channel.refused]
+
+    @override
+    def describe(self, session_id: int) -> ClientDescription | None:
+        channel = self.channels.get(session_id)
+        if channel is None:
+            return None
+        return ClientDescription(
+            connection=channel.connection,
+            address=channel.remote_address,
+            local_address=channel.local_address(),
+            fd=channel.fileno(),
+            connected_s=channel.connected_s,
+            last_input_s=channel.last_input_s,
+            unsent_bytes=channel.get_write_buffer_size(),
+            events=channel.events(),
+        )
+
+    @override
+    def kill(self, session_id: int) -> bool:
+        channel = self.channels.get(session_id)
+        if channel is None:
+            return False
+        channel.end(KILLED)
+        return True
+
+    @override
     def requests(self) -> int:
-        """Return how many requests have been run. O(clients)."""
-        return self.ended_requests + sum([client.connection.requests for client in self.connected])
+        channels = list(self.channels.values())  # a worker may count them while others come and go
+        return self._ended_requests + sum([channel.connection.requests for channel in channels])

@@ -26,6 +26,8 @@ from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError, UsageError
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps, Work
 
+UNBOUNDED: Final = 1 << 30
+
 CHARGE_STEP_BYTES: Final = 4096
 """What a connection may hold more or less than the budget knows: telling it of every reply would cost 5 % of a GET."""
 
@@ -84,8 +86,8 @@ class ClientInfo:
         self.library_version = ""
 
 
-def _nothing() -> None:
-    """Do nothing: nobody waits for this connection yet."""
+def no_wake() -> None:
+    """Do nothing: no channel waits for this connection."""
 
 
 class Connection(ABC):
@@ -97,6 +99,7 @@ class Connection(ABC):
         session: The client's session.
         budget: Memory of all clients.
         executor: Runs requests on worker threads; None if the engine's calls never wait.
+        max_share: Most units of work in one share, which is at least so many requests.
         room_bytes: How long the replies of one share may be before the next request waits.
         log: For clients that do not speak the protocol.
 
@@ -104,6 +107,9 @@ class Connection(ABC):
         session: The client's session.
         requests: Number of requests run so far.
         closing: The connection ends once its output has been sent. Nothing is run any more.
+        close_reason: Why it is closing, for the log: the command that closed it, or the code of the error that it
+            replied; empty before.
+        remote_address: Address of the client, for the log. Set by the channel.
         backlog: There is something to run in :meth:`resume`.
         wake: Called on the loop when there is output or work that no input has asked for. Set by the channel.
         detector: Returns the connection that goes on, given this one and the first bytes; None: this one.
@@ -120,6 +126,7 @@ class Connection(ABC):
         "_failure",
         "_input_ended",
         "_log",
+        "_max_share",
         "_moved",
         "_on_close",
         "_on_worker",
@@ -131,9 +138,11 @@ class Connection(ABC):
         "_violation",
         "_work",
         "backlog",
+        "close_reason",
         "closing",
         "detector",
         "executor",
+        "remote_address",
         "requests",
         "session",
         "wake",
@@ -144,6 +153,7 @@ class Connection(ABC):
         session: Session,
         budget: MemoryBudget,
         executor: WorkerExecutor | None,
+        max_share: int,
         room_bytes: int,
         log: FilteringBoundLogger,
     ) -> None:
@@ -151,11 +161,14 @@ class Connection(ABC):
         self.requests = 0
         self.closing = False
         self.backlog = False
-        self.wake: Callable[[], None] = _nothing
+        self.wake: Callable[[], None] = no_wake
+        self.remote_address = ""
+        self.close_reason = ""
         self.detector: Detector | None = None
         self.executor: Final = executor
         self._work: Final[Work] = session.work
         self._budget = budget
+        self._max_share = max_share
         self._room_bytes = room_bytes
         self._log = log
         self._buffer = ReceiveBuffer()
@@ -241,7 +254,7 @@ class Connection(ABC):
         """Return the size of requests that have not been run and of replies that have not been taken."""
         return self._input_bytes() + self._out_bytes
 
-    def receive(self, data: bytes, quota: int) -> int:
+    def receive(self, data: bytes, quota: int = UNBOUNDED) -> int:
         """Take bytes from the client, and run the requests they complete.
 
         Args:
@@ -263,7 +276,7 @@ class Connection(ABC):
         self._charge()
         return 0
 
-    def resume(self, quota: int) -> int:
+    def resume(self, quota: int = UNBOUNDED) -> int:
         """Run more of the backlog; return the units used."""
         failure, self._failure = self._failure, None
         if failure is not None:
@@ -280,6 +293,7 @@ class Connection(ABC):
     def fail(self, error: KvsError) -> None:
         """End the connection with an error."""
         if not self.closing:
+            self.close_reason = error.code
             self._append(self._error_reply(error))
             self._stop()
 
@@ -322,13 +336,14 @@ class Connection(ABC):
 
     def _run_share(self, quota: int) -> int:
         work = self._work
-        work.left = quota
+        share = min(quota, self._max_share)
+        work.left = share
         self._run()
         if self._moved is not None or (self._steps is not None and self._is_on_wrong_thread()):
             self._move_to_worker()
         else:
             self._settle()
-        return quota - work.left
+        return share - work.left
 
     def _run(self) -> None:
         """Run requests until input, quota or room for output is used up, or another thread has to go on."""
@@ -366,6 +381,7 @@ class Connection(ABC):
                 reply = self._error_reply(error)
                 if is_fatal(error):
                     self.closing = True
+                    self.close_reason = error.code
                     if isinstance(error, ProtocolViolationError):
                         self._violation = error
             if reply is not None:
@@ -430,7 +446,8 @@ class Connection(ABC):
             self._charge()
 
     def _log_violation(self, violation: ProtocolViolationError) -> None:
-        self._log.warning("protocol_refused", session=self.session.id, reason=printable(str(violation)))
+        reason = printable(str(violation))
+        self._log.warning("protocol_refused", peer=self.remote_address, session=self.session.id, reason=reason)
 
     # Workers.
 

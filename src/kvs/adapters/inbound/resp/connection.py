@@ -18,7 +18,7 @@ from kvs.adapters.inbound.resp.parser import DROPPED, RequestParser
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
 from kvs.build import BUILD
-from kvs.domain.errors import KvsError, LimitError, UsageError
+from kvs.domain.errors import KvsError, LimitError, TimedOutError, UsageError
 from kvs.override import override
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session
 
@@ -42,7 +42,7 @@ class RespConnection(Connection):
         executor: WorkerExecutor | None,
         log: FilteringBoundLogger,
     ) -> None:
-        super().__init__(session, budget, executor, limits.max_tick_output_bytes, log)
+        super().__init__(session, budget, executor, limits.max_tick_requests, limits.max_tick_output_bytes, log)
         self._limits = limits
         self._gate = gate
         self._context = ClientContext(limits, shared)
@@ -108,6 +108,7 @@ class RespConnection(Connection):
             buffer.at = stop
             if closing:
                 self.closing = True
+                self.close_reason = TimedOutError.code
         return stop == len(data)
 
     def _fast_path_applies(self) -> bool:
@@ -143,10 +144,7 @@ class RespConnection(Connection):
     def _start(self, command: Command, request: Request) -> Reply:
         if self._queues(command):
             return self._queue(command, request)
-        reply = cast("RespCommand", command).run(self.session, self._context, request)
-        if self._context.closing:
-            self.closing = True
-        return reply
+        return cast("RespCommand", command).run(self.session, self._context, request)
 
     def _queues(self, command: Command) -> bool:
         return self._context.queue is not None and cast("RespCommand", command).multi_policy != IMMEDIATE
@@ -179,6 +177,7 @@ class RespConnection(Connection):
     def _emit(self, reply: bytes) -> None:
         if self._context.closing:
             self.closing = True
+            self.close_reason = self._context.last_command.decode().upper().replace("|", " ")
         if self._context.reply_mode == REPLIES_ON:
             self._append(reply)
         else:

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, final
 
-from kvs.adapters.inbound.net.registry import Clients
+from kvs.adapters.inbound.protocol.clients import ClientRegistry
 from kvs.adapters.inbound.protocol.connection import ANY_THREAD
 from kvs.adapters.inbound.resp.cursors import Cursors
 from kvs.adapters.inbound.resp.limits import RespLimits
@@ -40,7 +40,7 @@ class ServerContext:
 
     def __init__(
         self,
-        clients: Clients,
+        clients: ClientRegistry,
         parameters: Mapping[bytes, bytes],
         clock: Callable[[], float],
         uptime_clock: Callable[[], float],

@@ -1,23 +1,19 @@
 """A client in one line of CLIENT LIST: the fields of Redis 7.0 in its order, and those of kvs behind them."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from kvs.adapters.inbound.net.channel import Client
+from kvs.adapters.inbound.protocol.clients import ClientDescription
 
 
-def described(client: "Client", now_s: float) -> bytes:
+def described(client: ClientDescription, now_s: float) -> bytes:
     """Return the line. What kvs has not, it has none of: no subscriptions, no buffers that are kept while empty."""
     connection = client.connection
     session, facts = connection.session, connection.client_info()
-    unsent_bytes = client.unsent_bytes()
-    held_bytes = connection.held_bytes() + session.held_bytes + unsent_bytes
+    held_bytes = connection.held_bytes() + session.held_bytes + client.unsent_bytes
     line = (  # in one piece, which takes a third of the time, and there may be 10,000
-        f"id={session.id} addr={client.peer} laddr={client.local_address()} fd={client.fd()} name={facts.name}"
+        f"id={session.id} addr={client.address} laddr={client.local_address} fd={client.fd} name={facts.name}"
         f" age={int(now_s - client.connected_s)} idle={int(now_s - client.last_input_s)} flags={facts.flags or 'N'}"
         f" db=0 sub=0 psub=0 ssub=0 multi={facts.queue_length} qbuf={facts.input_bytes} qbuf-free=0"
         f" argv-mem={facts.arguments_bytes} multi-mem={facts.queue_bytes} rbs=0 rbp=0 obl={facts.output_bytes}"
-        f" oll={1 if unsent_bytes else 0} omem={unsent_bytes} tot-mem={held_bytes} events={client.events()}"
+        f" oll={1 if client.unsent_bytes else 0} omem={client.unsent_bytes} tot-mem={held_bytes} events={client.events}"
         f" cmd={facts.last_command} user=default redir=-1 resp={facts.version} depth={session.depth}"
         f" tot-cmds={connection.requests} lib-name={facts.library} lib-ver={facts.library_version}\n"
     )

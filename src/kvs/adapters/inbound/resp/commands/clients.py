@@ -1,6 +1,6 @@
 """CLIENT: what a client tells of itself, what it is told of others, and their end."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST
 from kvs.adapters.inbound.resp import replies
@@ -13,9 +13,6 @@ from kvs.adapters.inbound.resp.wording import NAME_BYTES, c_string, shown
 from kvs.domain.errors import UsageError
 from kvs.domain.updates import INTEGER_MIN, integer
 from kvs.ports.session import Session, Steps
-
-if TYPE_CHECKING:
-    from kvs.adapters.inbound.net.channel import Client
 
 DESCRIPTION_COST: Final = 10
 """Units of work to describe a client."""
@@ -144,30 +141,29 @@ def _syntax_of(arguments: list[bytes]) -> UsageError:
 
 
 def _info(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
-    for client in context.shared.clients.connected:
-        if client.connection.session is session:
-            return context.protocol.verbatim(described(client, context.shared.uptime_clock()))
-    return context.protocol.verbatim(b"")
+    client = context.shared.clients.describe(session.id)
+    return context.protocol.verbatim(b"" if client is None else described(client, context.shared.uptime_clock()))
 
 
 def _list(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
-    listed = [client for client in context.shared.clients.connected if not client.refused]
+    clients = context.shared.clients
     option = arguments[2].lower() if len(arguments) > 3 else b""
     if option == b"id":
-        by_id = {client.connection.session.id: client for client in listed}
         wanted = [_client_id(word, "Invalid client ID", INTEGER_MIN) for word in arguments[3:]]
-        listed = [by_id[number] for number in wanted if number in by_id]
     elif option == b"type" and len(arguments) == 4:
-        listed = listed if _normal(arguments[3]) else []
+        wanted = clients.ids() if _normal(arguments[3]) else []
     elif len(arguments) > 2:
         raise UsageError("syntax error")
+    else:
+        wanted = clients.ids()
     now_s = context.shared.uptime_clock()
-    known: dict[Client, bytes] = {}
+    known: dict[int, bytes] = {}
     lines: list[bytes] = []
-    for client in listed:  # which may be the same, many times
-        line = known.get(client)
+    for number in wanted:  # which may be the same, many times
+        line = known.get(number)
         if line is None:
-            line = known[client] = described(client, now_s)
+            client = clients.describe(number)
+            line = known[number] = b"" if client is None else described(client, now_s)
             session.work.left -= DESCRIPTION_COST
         lines.append(line)
         session.work.left -= 1
@@ -178,17 +174,14 @@ def _list(session: Session, context: ClientContext, arguments: list[bytes]) -> S
 
 
 def _kill(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
-    if len(arguments) == 3:
-        named = [one for one in _all(context) if one.peer.encode() == c_string(arguments[2])]
-        if not _killed(session, context, named, skips_me=False):
-            raise UsageError("No such client")
-        return replies.OK
-    number = 0
     address: bytes | None = None
     local_address: bytes | None = None
+    number = 0
     oldest_s = 0
     normal, skips_me = True, True
-    for at in range(2, len(arguments), 2):
+    if len(arguments) == 3:
+        address, skips_me = c_string(arguments[2]), False
+    for at in range(2, len(arguments), 2) if len(arguments) > 3 else ():
         session.work.left -= 1
         if session.work.left <= 0:
             yield
@@ -213,35 +206,32 @@ def _kill(session: Session, context: ClientContext, arguments: list[bytes]) -> S
             oldest_s = integer(word)
         else:
             raise UsageError("syntax error")
+    clients = context.shared.clients
     connected_s = context.shared.uptime_clock() - oldest_s
-    wanted = [
-        client
-        for client in _all(context)
-        if normal
-        and (not number or client.connection.session.id == number)
-        and (address is None or client.peer.encode() == address)
-        and (local_address is None or client.local_address().encode() == local_address)
-        and (not oldest_s or client.connected_s <= connected_s)
-    ]
-    return replies.number(_killed(session, context, wanted, skips_me=skips_me))
-
-
-def _all(context: ClientContext) -> "list[Client]":
-    return list(context.shared.clients.connected)
-
-
-def _killed(session: Session, context: ClientContext, wanted: "list[Client]", *, skips_me: bool) -> int:
-    """End clients; return how many."""
     killed = 0
-    for client in wanted:
-        if client.connection.session is not session:
-            client.abort()
-        elif skips_me:
+    for session_id in clients.ids() if normal else []:
+        session.work.left -= 1
+        if session.work.left <= 0:
+            yield
+        client = clients.describe(session_id)
+        if (
+            client is None
+            or (number and session_id != number)
+            or (address is not None and client.address.encode() != address)
+            or (local_address is not None and client.local_address.encode() != local_address)
+            or (oldest_s and client.connected_s > connected_s)
+        ):
             continue
-        else:
+        if session_id != session.id:
+            killed += clients.kill(session_id)
+        elif not skips_me:
             context.closing = True
-        killed += 1
-    return killed
+            killed += 1
+    if len(arguments) > 3:
+        return replies.number(killed)
+    if not killed:
+        raise UsageError("No such client")
+    return replies.OK
 
 
 def _normal(kind: bytes) -> bool:

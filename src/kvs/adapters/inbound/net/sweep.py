@@ -1,0 +1,75 @@
+"""The periodic check of the engine and of every channel's timeouts."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, final
+
+from structlog.typing import FilteringBoundLogger
+
+from kvs.adapters.inbound.net.channel import TIMEOUT, TOO_SLOW, Channel
+from kvs.adapters.inbound.net.registry import ChannelRegistry
+from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.domain.errors import TimedOutError
+
+CHANNELS_PER_TURN: Final = 500
+"""Channels that are checked in one turn of the loop: about 0.5 ms."""
+
+
+@final
+class Sweep:
+    """Ends channels that have exceeded a timeout.
+
+    Args:
+        loop: The running loop.
+        registry: The channels.
+        limits: The timeouts.
+        check_engine: Called first; finds out what has failed while nothing was asked of the engine.
+        log: Bound logger.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        registry: ChannelRegistry,
+        limits: ServerLimits,
+        check_engine: Callable[[], None],
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._loop = loop
+        self._registry = registry
+        self._limits = limits
+        self._check_engine = check_engine
+        self._log = log
+
+    def start(self) -> None:
+        """Check everything, and again after a while, until the loop ends."""
+        self._check_engine()
+        self._check_some(list(self._registry.channels), 0)
+
+    def _check_some(self, session_ids: list[int], at: int) -> None:
+        now_s = self._loop.time()
+        for session_id in session_ids[at : at + CHANNELS_PER_TURN]:
+            channel = self._registry.channels.get(session_id)
+            if channel is not None:
+                self._check(channel, now_s)
+        at += CHANNELS_PER_TURN
+        if at < len(session_ids):
+            self._loop.call_soon(self._check_some, session_ids, at)
+        else:
+            self._loop.call_later(self._limits.sweep_interval_s(), self.start)
+
+    def _check(self, channel: Channel, now_s: float) -> None:
+        limits = self._limits
+        stalled_s = channel.output_stalled_s(now_s)
+        if limits.output_timeout_s and stalled_s >= limits.output_timeout_s:
+            channel.end(TOO_SLOW)
+            self._log.warning("client_dropped", peer=channel.remote_address, unread_output_s=round(stalled_s, 3))
+            return
+        connection = channel.connection
+        if connection.closing or connection.busy:
+            return  # busy, it may be committing; and as long as that lasts it is not the client's turn
+        reason = limits.timeout_reason(connection, channel.idle_s(now_s), now_s)
+        if reason and channel.unread_bytes():  # it has sent, and this process was stopped, or too busy to read
+            reason = limits.timeout_reason(connection, 0.0, now_s)
+        if reason:
+            channel.fail(TimedOutError(reason), TIMEOUT)

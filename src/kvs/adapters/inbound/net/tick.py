@@ -1,0 +1,220 @@
+"""The tick: run what has come, make it durable, send the replies. And the budget that bounds its work.
+
+The order
+    Channels run their packets as the backend delivers them, and mark themselves dirty. The end of the tick follows when
+    every packet of that turn of the loop has been run: one ``sync`` of the engine, then every dirty channel sends its
+    replies, reads included. No output leaves earlier, so no client sees a result that is not as durable as the engine
+    promises. A blocking engine needs no ``sync``: its calls return when their effect is durable.
+
+The budget
+    All channels together do a bounded amount of work between two looks at the sockets. It is counted in units, of about
+    1 us in the compiled build; a connection is given a quota and returns the units that it has used. Every packet that
+    arrives gets a small quota at once, so that a client with little to do is answered in the tick in which it asked,
+    whatever others do. A channel that has requests left over is deferred. Deferred channels share what the packets have
+    left of the budget, in turn, after the sockets have been polled again and the replies that were ready have been
+    sent; at least a quarter of the budget is theirs, so that they make progress however many packets arrive.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from typing import Final, final
+
+from kvs.build import BUILD
+from kvs.ports.storage import Storage
+
+UNITS_PER_TICK: Final = 20_000 if BUILD == "compiled" else 5_000
+"""About 20 ms of work."""
+
+PACKETS_PER_TICK: Final = 128
+"""How many packets of a tick are sure to get a quota. A backend should deliver no more before it ends the tick."""
+
+
+class TickMember(ABC):
+    """What a tick knows of a channel.
+
+    Attributes:
+        dirty: It is flushed at the end of this tick.
+        deferred: It is in the queue of those that have work left over.
+    """
+
+    __slots__ = ("deferred", "dirty")
+
+    def __init__(self) -> None:
+        self.dirty = False
+        self.deferred = False
+
+    @abstractmethod
+    def resume(self, quota: int) -> int:
+        """Run about so many units of the work that is left over; return how many it took."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Send what there is to send; call :meth:`Tick.defer` if there is work left over."""
+
+    @abstractmethod
+    def crash(self, error: Exception) -> None:
+        """End at once: a bug, or lack of memory, has left the member in an unknown state."""
+
+
+@final
+class Tick:
+    """The ticks of one server.
+
+    Args:
+        loop: The running loop.
+        storage: The engine, for its ``sync``.
+        sync_failed: Called when that raises. Nothing is sent from then on.
+        units: Budget of a tick.
+
+    Attributes:
+        now_s: When the tick began, in seconds of the loop's clock.
+    """
+
+    __slots__ = (
+        "_deferred",
+        "_dirty",
+        "_failed",
+        "_half",
+        "_left",
+        "_loop",
+        "_open",
+        "_packets",
+        "_serving",
+        "_share",
+        "_storage",
+        "_sync_failed",
+        "_syncs",
+        "_units",
+        "_woken",
+        "now_s",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        storage: Storage,
+        sync_failed: Callable[[Exception], None],
+        units: int = UNITS_PER_TICK,
+    ) -> None:
+        self.now_s = loop.time()
+        self._loop = loop
+        self._storage = storage
+        self._syncs = not storage.blocking
+        self._sync_failed = sync_failed
+        self._units = units
+        self._half = units // 2  # below this, packets get no more than ...
+        self._share = max(1, self._half // PACKETS_PER_TICK)
+        self._left = units
+        self._packets = 0
+        self._dirty: list[TickMember] = []
+        self._woken: list[TickMember] = []
+        self._deferred: deque[TickMember] = deque()
+        self._open = False
+        self._serving = False  # a turn of the deferred is scheduled, and ends this budget
+        self._failed = False
+
+    def begin(self) -> None:
+        """Begin a tick. The caller calls :meth:`end` in the same turn of the loop."""
+        if not self._open:
+            self._open = True
+            self._packets = 0
+            self.now_s = self._loop.time()
+            if not self._serving:
+                self._left = self._units
+
+    def packet_quota(self) -> int:
+        """Return the quota of a packet that has just arrived: the more, the more the tick has left."""
+        if not self._open:
+            self._begin_and_schedule_end()
+        self._packets += 1
+        spare = self._left - self._half
+        if spare > 0:
+            return self._share + (spare >> 3)
+        return self._share if self._left > 0 or self._packets <= PACKETS_PER_TICK else 0
+
+    def charge(self, units: int) -> None:
+        """Take units that have been used off the budget."""
+        self._left -= units
+
+    def mark_dirty(self, member: TickMember) -> None:
+        """Flush a member at the end of this tick."""
+        if not member.dirty:
+            member.dirty = True
+            self._dirty.append(member)
+            if not self._open:
+                self._begin_and_schedule_end()
+
+    def wake(self, member: TickMember) -> None:
+        """Resume a member in this tick, as if a packet had arrived, and flush it. Safe to call while it runs."""
+        self._woken.append(member)
+        if not self._open:
+            self._begin_and_schedule_end()
+
+    def defer(self, member: TickMember) -> None:
+        """Resume a member when it is its turn."""
+        if not member.deferred:
+            member.deferred = True
+            self._deferred.append(member)
+            self._schedule_deferred()
+
+    def end(self) -> None:
+        """Make durable what this tick has done, then send its replies."""
+        if not self._open or self._failed:
+            return
+        if self._woken:
+            woken, self._woken = self._woken, []
+            for member in woken:
+                self._resume(member, 0 if member.deferred else self.packet_quota())
+        self._open = False
+        if self._syncs:
+            try:
+                self._storage.sync()
+            except Exception as error:  # whatever it is, the engine is finished
+                self._failed = True
+                self._sync_failed(error)
+                return
+        dirty, self._dirty = self._dirty, []
+        for member in dirty:
+            member.dirty = False
+            try:
+                member.flush()
+            except Exception as error:  # one client's trouble is not another's
+                member.crash(error)
+
+    def _begin_and_schedule_end(self) -> None:
+        self.begin()
+        self._loop.call_soon(self.end)
+
+    def _schedule_deferred(self) -> None:
+        """Schedule a turn of the deferred behind the callbacks of sockets that are ready by then."""
+        if not self._serving:
+            self._serving = True
+            self._loop.call_soon(self._loop.call_soon, self._serve_deferred)
+
+    def _serve_deferred(self) -> None:
+        """Resume deferred members, in the order in which they came, with what the tick has left."""
+        self.end()  # the replies of packets that have arrived meanwhile
+        if self._failed:
+            return
+        self.begin()
+        self._left = max(self._left, self._units >> 2)
+        deferred = self._deferred
+        for turns in range(len(deferred), 0, -1):
+            if self._left <= 0:
+                break
+            member = deferred.popleft()
+            member.deferred = False
+            self._resume(member, max(self._share, self._left // turns))
+        self._serving = False
+        self._left = self._units
+        self.end()
+        if deferred:
+            self._schedule_deferred()
+
+    def _resume(self, member: TickMember, quota: int) -> None:
+        try:
+            self._left -= member.resume(quota)
+        except Exception as error:
+            member.crash(error)

@@ -1,0 +1,87 @@
+"""What commands about clients may ask of the server, and what they get: the port of CLIENT LIST and CLIENT KILL."""
+
+from abc import ABC, abstractmethod
+from typing import final
+
+from kvs.adapters.inbound.protocol.connection import Connection
+
+
+@final
+class ClientDescription:
+    """A client at one moment.
+
+    Attributes:
+        connection: Its conversation, with the session.
+        address: Its address, as people write it.
+        local_address: The address that it has connected to; empty if its socket is closed.
+        fd: The descriptor of its socket, or -1.
+        connected_s: When it was accepted, in seconds of the monotonic clock.
+        last_input_s: When it last sent something or took output, likewise.
+        unsent_bytes: Output that the kernel has not taken yet.
+        events: What is polled for: ``r`` for input, ``w`` for room for output.
+    """
+
+    __slots__ = (
+        "address",
+        "connected_s",
+        "connection",
+        "events",
+        "fd",
+        "last_input_s",
+        "local_address",
+        "unsent_bytes",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        address: str,
+        local_address: str,
+        fd: int,
+        connected_s: float,
+        last_input_s: float,
+        unsent_bytes: int,
+        events: str,
+    ) -> None:
+        self.connection = connection
+        self.address = address
+        self.local_address = local_address
+        self.fd = fd
+        self.connected_s = connected_s
+        self.last_input_s = last_input_s
+        self.unsent_bytes = unsent_bytes
+        self.events = events
+
+
+class ClientRegistry(ABC):
+    """The clients of a server, by the numbers of their sessions.
+
+    A command that looks at many of them takes the numbers first and describes one client after the other, so that it
+    can be interrupted; a client may have gone by then.
+
+    Attributes:
+        arrived: How many clients there have been, without those that were refused.
+        refused: How many were refused because there were too many.
+    """
+
+    __slots__ = ("arrived", "refused")
+
+    def __init__(self) -> None:
+        self.arrived = 0
+        self.refused = 0
+
+    @abstractmethod
+    def ids(self) -> list[int]:
+        """Return the numbers of all clients that have not been refused, in order of arrival."""
+
+    @abstractmethod
+    def describe(self, session_id: int) -> ClientDescription | None:
+        """Return a client, or None if it has gone."""
+
+    @abstractmethod
+    def kill(self, session_id: int) -> bool:
+        """Close a client's connection now; return whether there was one."""
+
+    @abstractmethod
+    def requests(self) -> int:
+        """Return how many requests have been run, by clients that have gone, too. O(clients)."""
