@@ -62,6 +62,7 @@ HOT_MODULES = [
     "adapters/inbound/net/backend",
     "adapters/inbound/net/channel",
     "adapters/inbound/net/kernel",
+    "adapters/inbound/net/progress",
     "adapters/inbound/net/sweep",
     "adapters/inbound/net/tick",
     "adapters/inbound/protocol/clients",

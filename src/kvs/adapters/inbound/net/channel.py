@@ -2,11 +2,6 @@
 
 The methods have asyncio's names. Those of a protocol (``data_received``, ``pause_writing``, ...) are here: a backend
 calls them. Those of a transport (``write``, ``abort``, ...) are what a backend's own subclass adds.
-
-Slow but honest
-    A client that takes any of its replies, however little at a time, is neither stalled nor idle. What it has taken
-    shows in the kernel's buffer first: after a reply of megabytes, the server cannot send more before the client has
-    taken a third of what the kernel holds, which may take it minutes. So the kernel is asked.
 """
 
 import asyncio
@@ -16,6 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.net.kernel import untaken_output_bytes
+from kvs.adapters.inbound.net.progress import OutputProgress
 from kvs.adapters.inbound.net.tick import Tick, TickMember
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import Connection, no_wake
@@ -97,15 +93,11 @@ class Channel(TickMember):
         "_input_ended",
         "_lingering_bytes",
         "_local_address",
-        "_looked_s",
-        "_output_bytes",
         "_output_full",
         "_owed_bytes",
         "_phase",
+        "_progress",
         "_reading",
-        "_taken_bytes",
-        "_taken_s",
-        "_taking",
         "_tick",
         "_unsent_bytes",
         "connected_s",
@@ -134,11 +126,7 @@ class Channel(TickMember):
         self._discarded_bytes = 0
         self._owed_bytes = -1  # input still to be read before the drain ends it; -1: no drain
         self._unsent_bytes = 0  # as the budget knows it
-        self._output_bytes = 0  # that it has been given in all
-        self._taken_bytes = 0  # ... and had taken at the last look
-        self._taken_s = now_s
-        self._taking = False  # it had not taken everything at the last look
-        self._looked_s = now_s
+        self._progress: Final = OutputProgress(now_s)
         self._lingering_bytes = 0  # that it had not taken at the linger's last look
         self.connection = connection
         self._adopt(connection)
@@ -249,7 +237,7 @@ class Channel(TickMember):
         connection = self.connection
         output = connection.take_output()
         if output:
-            self._output_bytes += len(output)
+            self._progress.given_bytes += len(output)
             self.write(output)
             unsent = self.get_write_buffer_size()
             if unsent or self._unsent_bytes:
@@ -312,19 +300,11 @@ class Channel(TickMember):
         """
         unsent = self.get_write_buffer_size()
         self._charge_memory(unsent)
-        last_look_s, self._looked_s = self._looked_s, now_s
-        leaving = self._phase == LEAVING
-        if self._taken_bytes == self._output_bytes and not leaving:
-            self._taken_s = now_s
-            return 0.0
-        taken = self._output_bytes - self._untaken_bytes()
-        if taken > self._taken_bytes or not self._taking:
-            if self._taking:  # so it is not idle; if it has everything now, it may have had it since that look
-                self.last_input_s = max(self.last_input_s, now_s if unsent else last_look_s)
-            self._taken_bytes = taken
-            self._taken_s = now_s
-            self._taking = taken < self._output_bytes
-        return now_s - self._taken_s if unsent or leaving else 0.0
+        leaving, progress = self._phase == LEAVING, self._progress
+        untaken = self._untaken_bytes() if leaving or not progress.complete else 0
+        stalled_s = progress.look(now_s, untaken, unsent)
+        self.last_input_s = max(self.last_input_s, progress.took_s)  # so it is not idle
+        return stalled_s if unsent or leaving else 0.0
 
     # Input out of the usual order.
 

@@ -1,0 +1,373 @@
+"""The tick's order and its budget, with scripted members: units and turns of the loop are counted, nothing is timed."""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from kvs.adapters.inbound.net.tick import PACKETS_PER_TICK, Tick, TickMember
+from tests.support.naive_storage import NaiveStorage
+
+UNITS: Final = 25_600
+SHARE: Final = UNITS // 2 // PACKETS_PER_TICK
+
+
+class Room:
+    """A tick, and what happens in it, in order: ``run NAME UNITS``, ``sync``, ``flush NAME``, ``poll``."""
+
+    def __init__(self, *, blocking: bool = False, sync_error: Exception | None = None) -> None:
+        self.events: list[str] = []
+        self.used: Counter[str] = Counter()
+        self.failures: list[Exception] = []
+        self.storage = Synced(self.events, blocking=blocking, error=sync_error)
+        self.tick = Tick(asyncio.get_running_loop(), self.storage, self.failures.append, UNITS)
+
+    def units(self, name: str) -> int:
+        """Return how many units a member has used in all."""
+        return self.used[name]
+
+    def arrive(self, *members: "Member") -> None:
+        """Deliver a packet of each member in one tick, as the epoll backend does."""
+        self.events.append("poll")
+        self.tick.begin()
+        for member in members:
+            member.arrive()
+        self.tick.end()
+
+
+class Synced(NaiveStorage):
+    """Notes when it is asked to make things durable."""
+
+    def __init__(self, events: list[str], *, blocking: bool, error: Exception | None) -> None:
+        super().__init__()
+        self._blocking = blocking
+        self._events = events
+        self._error = error
+
+    @property
+    def blocking(self) -> bool:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self._blocking
+
+    def sync(self) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        self._events.append("sync")
+        if self._error is not None:
+            raise self._error
+
+
+class Member(TickMember):
+    """A member with so much work to do, which comes in steps of so many units."""
+
+    def __init__(self, room: Room, name: str, work: int, step: int = 1) -> None:
+        super().__init__()
+        self.room = room
+        self.name = name
+        self.work = work
+        self.step = step
+        self.crashes: list[Exception] = []
+        self.error: Exception | None = None
+
+    def arrive(self) -> None:
+        """Take a packet, as a channel does."""
+        tick = self.room.tick
+        tick.charge(self.run(tick.packet_quota()))
+        tick.mark_dirty(self)
+
+    def run(self, quota: int) -> int:
+        """Run steps until the quota is used up."""
+        used = min(self.work, -(-quota // self.step) * self.step)
+        self.work -= used
+        self.room.used[self.name] += used
+        self.room.events.append(f"run {self.name} {used}")
+        return used
+
+    def resume(self, quota: int) -> int:
+        if self.error is not None:
+            raise self.error
+        used = self.run(quota)
+        self.room.tick.mark_dirty(self)
+        return used
+
+    def flush(self) -> None:
+        self.room.events.append(f"flush {self.name}")
+        if self.work > 0:
+            self.room.tick.defer(self)
+
+    def crash(self, error: Exception) -> None:
+        self.crashes.append(error)
+
+
+def play(script: Callable[[], Awaitable[None]]) -> None:
+    """Run a script on a loop of its own."""
+
+    async def run() -> None:
+        await script()
+
+    asyncio.run(run())
+
+
+async def turns(number: int) -> None:
+    """Let the loop turn."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+class TestOrder:
+    """What follows what."""
+
+    def test_replies_leave_after_the_sync(self) -> None:
+        """One sync for all packets of a tick, and every reply after it."""
+
+        async def script() -> None:
+            room = Room()
+            room.arrive(Member(room, "a", 1), Member(room, "b", 1))
+            assert room.events == ["poll", "run a 1", "run b 1", "sync", "flush a", "flush b"]
+
+        play(script)
+
+    def test_a_blocking_engine_is_not_synced(self) -> None:
+        """What its calls have returned is durable."""
+
+        async def script() -> None:
+            room = Room(blocking=True)
+            room.arrive(Member(room, "a", 1))
+            assert room.events == ["poll", "run a 1", "flush a"]
+
+        play(script)
+
+    def test_no_reply_leaves_after_a_sync_that_failed(self) -> None:
+        """Neither in that tick nor later."""
+
+        async def script() -> None:
+            error = OSError("disk")
+            room = Room(sync_error=error)
+            member = Member(room, "a", 10 * UNITS)
+            room.arrive(member)
+            room.tick.wake(member)
+            room.tick.defer(member)
+            await turns(10)
+            assert room.failures == [error]
+            assert room.events == ["poll", f"run a {SHARE + UNITS // 16}", "sync"]
+
+        play(script)
+
+    def test_the_end_is_scheduled_by_the_first_that_is_dirty(self) -> None:
+        """If no backend ends the tick: in the next turn of the loop, for all that are dirty by then."""
+
+        async def script() -> None:
+            room = Room()
+            for member in (Member(room, "a", 1), Member(room, "b", 1)):
+                member.arrive()
+            assert room.events == ["run a 1", "run b 1"]
+            await turns(1)
+            assert room.events == ["run a 1", "run b 1", "sync", "flush a", "flush b"]
+            await turns(5)
+            assert len(room.events) == 5
+
+        play(script)
+
+    def test_a_member_that_is_woken_runs_before_the_sync(self) -> None:
+        """And not inside the call that wakes it: it may be running."""
+
+        async def script() -> None:
+            room = Room()
+            room.tick.wake(Member(room, "a", 5))
+            assert not room.events
+            await turns(1)
+            assert room.events == ["run a 5", "sync", "flush a"]
+
+        play(script)
+
+    def test_one_that_crashes_leaves_the_others_alone(self) -> None:
+        """Whether it is resumed or flushed."""
+
+        async def script() -> None:
+            room = Room()
+            broken, other = Member(room, "broken", 1), Member(room, "other", 1)
+            broken.error = RuntimeError("bug")
+            room.tick.wake(broken)
+            room.tick.defer(broken)
+            room.tick.wake(other)
+            await turns(5)
+            assert broken.crashes == [broken.error] * 2
+            assert room.events == ["run other 1", "sync", "flush other", "sync"]
+
+        play(script)
+
+
+class TestBudget:
+    """Who gets how much."""
+
+    def test_a_light_member_is_answered_in_the_tick_in_which_it_came(self) -> None:
+        """However many heavy ones came before it in the same tick, each as heavy as it likes."""
+
+        async def script() -> None:
+            room = Room()
+            heavy = [Member(room, f"heavy{number}", 10 * UNITS) for number in range(PACKETS_PER_TICK - 1)]
+            room.arrive(*heavy, Member(room, "light", SHARE))
+            assert f"run light {SHARE}" in room.events
+            assert room.events[-1] == "flush light"
+            used = sum(room.units(member.name) for member in heavy)
+            assert used + SHARE <= UNITS
+
+        play(script)
+
+    def test_so_it_is_when_one_exceeds_its_quota(self) -> None:
+        """A request that cannot be interrupted costs others time, and not their turn."""
+
+        async def script() -> None:
+            room = Room()
+            room.arrive(Member(room, "heavy", 5 * UNITS, step=5 * UNITS), Member(room, "light", 3))
+            assert room.events == [
+                "poll",
+                f"run heavy {5 * UNITS}",
+                "run light 3",
+                "sync",
+                "flush heavy",
+                "flush light",
+            ]
+
+        play(script)
+
+    def test_a_tick_with_more_packets_than_it_should_have_is_bounded(self) -> None:
+        """What comes when the budget is used up is kept, and run in turn."""
+
+        async def script() -> None:
+            room = Room()
+            members = [Member(room, f"m{number}", UNITS) for number in range(4 * PACKETS_PER_TICK)]
+            room.arrive(*members)
+            assert sum(room.units(member.name) for member in members) <= UNITS + SHARE
+            assert room.units("m511") == 0
+            while room.units("m511") == 0:
+                await turns(1)
+            assert members[0].work > 0
+
+        play(script)
+
+    def test_deferred_members_share_what_is_left(self) -> None:
+        """Two get half each; a third of the work is not left lying while there is budget for it."""
+
+        async def script() -> None:
+            room = Room()
+            one, other = Member(room, "one", 10 * UNITS), Member(room, "other", 10 * UNITS)
+            room.arrive(one, other)
+            first = room.units("one"), room.units("other")
+            while room.units("other") == first[1]:
+                await turns(1)
+            left = UNITS - sum(first)
+            assert room.units("one") - first[0] == left // 2
+            assert room.units("other") - first[1] == left - left // 2
+
+        play(script)
+
+    def test_between_two_polls_only_one_budget_is_used(self) -> None:
+        """However many are deferred, and however often the sockets are polled."""
+
+        async def script() -> None:
+            room = Room()
+            loop = asyncio.get_running_loop()
+            members = [Member(room, f"m{number}", 50 * UNITS) for number in range(600)]
+
+            def poll() -> None:
+                room.arrive()
+                if any(member.work for member in members):
+                    loop.call_soon(poll)
+
+            room.arrive(*members)
+            poll()
+            await turns(200)
+            used, most = 0, 0
+            for event in room.events:
+                used = 0 if event == "poll" else used + (int(event.split()[2]) if event.startswith("run") else 0)
+                most = max(most, used)
+            assert 0 < most <= UNITS + SHARE
+
+        play(script)
+
+    def test_nobody_starves(self) -> None:
+        """200 that never end, and as many packets as fit into every tick: each of the 200 gets on, in turn."""
+
+        async def script() -> None:
+            room = Room()
+            loop = asyncio.get_running_loop()
+            heavy = [Member(room, f"heavy{number}", 1000 * UNITS) for number in range(200)]
+            packets = [Member(room, f"packet{number}", 0) for number in range(PACKETS_PER_TICK)]
+            polls = 0
+
+            def poll() -> None:
+                nonlocal polls
+                polls += 1
+                for packet in packets:
+                    packet.work = SHARE
+                room.arrive(*packets)
+                if polls < 400:
+                    loop.call_soon(poll)
+
+            for start in range(0, 200, 100):
+                room.arrive(*heavy[start : start + 100])
+            begun = {member.name: room.units(member.name) for member in heavy}
+            poll()
+            while polls < 400:
+                await turns(1)
+            served = [room.units(member.name) - begun[member.name] for member in heavy]
+            assert min(served) > 0
+            assert max(served) <= 2 * min(served) + UNITS // 4
+            assert all(packet.work == 0 for packet in packets)
+
+        play(script)
+
+    def test_replies_that_are_ready_leave_before_the_deferred_run(self) -> None:
+        """Those of packets that asyncio's transports report between two rounds."""
+
+        async def script() -> None:
+            room = Room()
+            room.arrive(Member(room, "heavy", 10 * UNITS))
+            asyncio.get_running_loop().call_soon(Member(room, "light", 1).arrive)
+            seen = len(room.events)
+            while not any(event.startswith("run heavy") for event in room.events[seen:]):
+                await turns(1)
+            assert room.events[seen : seen + 3] == ["run light 1", "sync", "flush light"]
+
+        play(script)
+
+    def test_sockets_are_polled_before_the_deferred_run(self) -> None:
+        """A packet that comes while others are served is run, and answered, before those that were deferred."""
+
+        async def script() -> None:
+            room = Room()
+            light = Member(room, "light", 1)
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+
+                def read() -> None:
+                    ours.recv(1)
+                    room.arrive(light)
+
+                asyncio.get_running_loop().add_reader(ours, read)
+                room.arrive(Member(room, "heavy", 10 * UNITS))
+                theirs.send(b"x")
+                seen = len(room.events)
+                while len(room.events) < seen + 5:
+                    await turns(1)
+                asyncio.get_running_loop().remove_reader(ours)
+            assert room.events[seen : seen + 4] == ["poll", "run light 1", "sync", "flush light"]
+
+        play(script)
+
+    def test_a_member_that_is_pushed_to_gets_no_more_than_its_turn(self) -> None:
+        """One that is deferred is flushed when it is woken, and not run."""
+
+        async def script() -> None:
+            room = Room()
+            heavy = Member(room, "heavy", 10 * UNITS)
+            room.arrive(heavy)
+            before = room.units("heavy")
+            for _ in range(3):
+                room.tick.wake(heavy)
+            room.tick.end()
+            assert room.units("heavy") == before
+            assert room.events[-1] == "flush heavy"
+
+        play(script)
