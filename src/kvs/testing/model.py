@@ -4,6 +4,8 @@ Everything that is clever elsewhere is done by copying here. START copies the wh
 pending writes, and each key has the number of the commit that last changed it. The model takes the lines that a client
 sends and predicts the whole reply; only the wording of an error is left open.
 
+CLEAR stands for what the line protocol has no verb for: to delete every key. A page of KEYS is never full here.
+
 It knows well-formed lines only, and no limits: grammar and limits have tables of their own.
 """
 
@@ -37,11 +39,12 @@ class ModelTransaction:
     frames: list[dict[str, str | None]]  # each a full copy of the pending writes; None is a tombstone
     read_only: bool
     keys_read: set[str] = field(default_factory=set)
-    prefixes_read: set[str] = field(default_factory=set)
+    pages_read: set[tuple[str, str]] = field(default_factory=set)  # prefix and `after`, each to the end of the prefix
+    cleared: list[bool] = field(default_factory=lambda: [False])  # by frame: whether it has deleted every key
 
     def view(self) -> dict[str, str]:
         """Return the data as this transaction sees it."""
-        merged = {**self.snapshot, **self.frames[-1]}
+        merged = {**({} if self.cleared[-1] else self.snapshot), **self.frames[-1]}
         return {key: value for key, value in merged.items() if value is not None}
 
 
@@ -76,18 +79,16 @@ class Model:
         transaction = self.transactions.get(session)
         return 0 if transaction is None else len(transaction.frames)
 
-    def conflicts(self, session: int) -> tuple[set[str], set[str]]:
-        """Return the keys and the prefixes that would make the outermost commit conflict now."""
+    def conflicts(self, session: int) -> tuple[set[str], set[tuple[str, str]]]:
+        """Return the keys and the pages that would make the outermost commit conflict now."""
         transaction = self.transactions[session]
-        if not transaction.frames[-1]:
+        if not transaction.frames[-1] and not transaction.cleared[-1]:
             return set(), set()
         keys = {key for key in transaction.keys_read if self.changed_at.get(key, 0) > transaction.started_at}
-        prefixes = {
-            prefix
-            for prefix in transaction.prefixes_read
-            if _under(self.data, prefix) != _under(transaction.snapshot, prefix)
+        pages = {
+            page for page in transaction.pages_read if _page(self.data, *page) != _page(transaction.snapshot, *page)
         }
-        return keys, prefixes
+        return keys, pages
 
     # The commands.
 
@@ -122,7 +123,7 @@ class Model:
 
     def _keys(self, session: int, words: str) -> Reply:
         prefix, _, after = words.partition(" ")
-        return {"status": "Ok", "result": [key for key in sorted(self._list(session, prefix)) if key > after]}
+        return {"status": "Ok", "result": sorted(self._list(session, prefix, after))}
 
     def _count(self, session: int, prefix: str) -> Reply:
         return {"status": "Ok", "result": len(self._list(session, prefix))}
@@ -136,6 +137,7 @@ class Model:
             return error("usage")
         else:
             transaction.frames.append(dict(transaction.frames[-1]))
+            transaction.cleared.append(transaction.cleared[-1])
         return OK
 
     def _commit(self, session: int, _: str) -> Reply:
@@ -143,15 +145,16 @@ class Model:
         if transaction is None:
             return error("no_transaction")
         if len(transaction.frames) > 1:
-            top = transaction.frames.pop()
-            transaction.frames[-1] = top
+            transaction.frames[-2:] = transaction.frames[-1:]
+            transaction.cleared[-2:] = transaction.cleared[-1:]
             return OK
-        keys, prefixes = self.conflicts(session)
+        keys, pages = self.conflicts(session)
         del self.transactions[session]
-        if keys or prefixes:
+        if keys or pages:
             return error("conflict")
-        if transaction.frames[0]:
-            self._apply(transaction.frames[0])
+        cleared: dict[str, str | None] = dict.fromkeys(self.data if transaction.cleared[0] else ())
+        if cleared or transaction.frames[0]:
+            self._apply(cleared | transaction.frames[0])
         return OK
 
     def _rollback(self, session: int, _: str) -> Reply:
@@ -159,8 +162,20 @@ class Model:
         if transaction is None:
             return error("no_transaction")
         transaction.frames.pop()
+        transaction.cleared.pop()
         if not transaction.frames:
             del self.transactions[session]
+        return OK
+
+    def _clear(self, session: int, _: str) -> Reply:
+        transaction = self.transactions.get(session)
+        if transaction is None:
+            self._apply(dict.fromkeys(self.data))
+        elif transaction.read_only:
+            return error("usage")
+        else:
+            transaction.frames[-1] = {}
+            transaction.cleared[-1] = True
         return OK
 
     # What they are made of.
@@ -171,15 +186,18 @@ class Model:
             return self.data.get(key)
         if key in transaction.frames[-1]:
             return transaction.frames[-1][key]  # one's own pending write: nothing is observed
+        if transaction.cleared[-1]:
+            return None  # likewise
         transaction.keys_read.add(key)
         return transaction.snapshot.get(key)
 
-    def _list(self, session: int, prefix: str) -> set[str]:
+    def _list(self, session: int, prefix: str, after: str = "") -> set[str]:
         transaction = self.transactions.get(session)
         if transaction is None:
-            return _under(self.data, prefix)
-        transaction.prefixes_read.add(prefix)
-        return _under(transaction.view(), prefix)
+            return _page(self.data, prefix, after)
+        if not transaction.cleared[-1]:
+            transaction.pages_read.add((prefix, after))
+        return _page(transaction.view(), prefix, after)
 
     def _apply(self, writes: dict[str, str | None]) -> None:
         self.commits += 1
@@ -192,5 +210,5 @@ class Model:
                 self.changed_at[key] = self.commits
 
 
-def _under(data: dict[str, str], prefix: str) -> set[str]:
-    return {key for key in data if key.startswith(prefix)}
+def _page(data: dict[str, str], prefix: str, after: str) -> set[str]:
+    return {key for key in data if key.startswith(prefix) and key > after}
