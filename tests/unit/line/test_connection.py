@@ -13,6 +13,7 @@ from kvs.adapters.inbound.line.commands import COMMANDS, HELP, LINE_OVERHEAD_BYT
 from kvs.adapters.inbound.line.connection import LineConnection
 from kvs.adapters.inbound.line.fast_path import SCANNED_BYTES
 from kvs.adapters.inbound.line.keys import PAGE_KEYS
+from kvs.adapters.inbound.protocol import errors as wire_errors
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain import errors
 from kvs.domain.commit import CommitRequest, Committed, Conflict, prefix_range
@@ -447,7 +448,8 @@ def test_the_table_has_every_command_and_every_code() -> None:
     data = b"\n".join(row[2] for row in TABLE)
     assert all(verb in data for verb in COMMANDS)
     codes = {reply["code"] for row in TABLE for reply in row[3] if reply["status"] == "Error"}
-    raised = {kind.code for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, KvsError)}
+    kinds = [kind for module in (errors, wire_errors) for _, kind in inspect.getmembers(module, inspect.isclass)]
+    raised = {kind.code for kind in kinds if issubclass(kind, KvsError)}
     assert codes == raised | {"conflict"}
 
 
