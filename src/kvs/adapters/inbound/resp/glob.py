@@ -67,6 +67,9 @@ class Glob(Matcher):
         text: As it was written.
         prefix: What every key that matches begins with: nothing else needs to be looked at.
         matches_all: Every key with the prefix matches.
+
+    To match many keys without holding up others, subtract :meth:`cost` for each from the work of a share. If that is
+    more than :data:`STEP_UNITS`, go through :meth:`steps`; for all other keys that is the same as :meth:`match`.
     """
 
     __slots__ = ("_ordinary_bytes", "_parts", "_regex", "_search", "matches_all", "prefix", "text")
