@@ -338,15 +338,20 @@ class Connection(ABC):
         work = self._work
         share = min(quota, self._max_share)
         work.left = share
-        self._run()
+        if self._run() and self._out_bytes <= CHARGE_STEP_BYTES and not (self._charged_bytes or self._input_ended):
+            return share - work.left  # as nearly always: there is nothing to settle
         if self._moved is not None or (self._steps is not None and self._is_on_wrong_thread()):
             self._move_to_worker()
         else:
             self._settle()
         return share - work.left
 
-    def _run(self) -> None:
-        """Run requests until input, quota or room for output is used up, or another thread has to go on."""
+    def _run(self) -> bool:
+        """Run requests until input, quota or room for output is used up, or another thread has to go on.
+
+        Returns:
+            Whether the fast path has used up all input, so that nothing is held but replies.
+        """
         work = self._work
         room_bytes = self._room_bytes
         self.backlog = True
@@ -355,7 +360,7 @@ class Connection(ABC):
                 if self._moved is not None:
                     command, request = self._moved
                     if command.on_loop and self._on_worker:
-                        return
+                        return False
                     self._moved = None
                     reply = self._run_command(command, request)
                 elif self._steps is not None:
@@ -363,18 +368,18 @@ class Connection(ABC):
                 else:
                     if self._run_fast_path():
                         self.backlog = False
-                        return
+                        return not self.closing
                     if work.left <= 0 or self._out_bytes >= room_bytes or self.closing:
-                        return
+                        return False
                     parsed = self._parse()
                     if parsed is None:
                         self.backlog = False
-                        return
+                        return False
                     work.left -= 1
                     command = self._admit(parsed)
                     if self.executor is not None and self._is_for_other_thread(command, parsed):
                         self._moved = (command, parsed)
-                        return
+                        return False
                     reply = self._run_command(command, parsed)
             except KvsError as error:
                 self._steps = None
@@ -389,7 +394,8 @@ class Connection(ABC):
                 self._emit(reply)
                 work.left -= len(reply) // COPIED_BYTES_PER_UNIT
             elif self._is_on_wrong_thread():
-                return
+                return False
+        return False
 
     def _run_command(self, command: Command, request: Request) -> bytes | None:
         """Run a command; return its reply, or None if it is not finished."""
