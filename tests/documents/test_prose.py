@@ -45,6 +45,23 @@ def test_tables_are_tables(path: str) -> None:
         pass
 
 
+WIDTH: Final = 120
+README_LINES: Final = 200
+
+
+@pytest.mark.parametrize("path", REPLAYED)
+def test_lines_fit_into_a_window(path: str) -> None:
+    """All but the rows of tables, which Markdown cannot break; in the README these, too."""
+    for number, line in enumerate(document(path).lines, 1):
+        if not line.startswith("|") or path == "README.md":
+            assert len(line) <= WIDTH, f"{path}:{number}: {len(line)} columns"
+
+
+def test_the_readme_is_short() -> None:
+    """People read it to its end."""
+    assert len(document("README.md").lines) <= README_LINES
+
+
 CHECKS: Final = {
     ("make",): check_make,
     ("kvs",): check_kvs,
