@@ -24,6 +24,9 @@ Options = TypeVar("Options", bound=msgspec.Struct)
 OPTION_FLAG: Final = "--storage-option"
 CONFIG_FILE_VARIABLE: Final = "KVS_CONFIG"
 BUILD_VARIABLE: Final = "KVS_BUILD"  # read by setup.py, and of no meaning to a server
+SERVICE_VARIABLE: Final = "it is the address of a service, as Kubernetes sets it"
+"""Why a variable of a setting is skipped."""
+
 MAX_BYTES: Final = 1 << 50
 MAX_SECONDS: Final = 1e9
 DATA_DIR_ENGINE: Final = "sqlite"

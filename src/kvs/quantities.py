@@ -18,6 +18,7 @@ _PLAIN: Final = re.compile(_NUMBER)
 
 _PREFIXES: Final = "KMGTP"
 _SECONDS: Final = {"S": 1, "M": 60, "MIN": 60, "H": 3600, "D": 86_400}
+_UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1), ("ms", 0.001))
 _SHOWN: Final = ("PiB", "TiB", "GiB", "MiB", "KiB")
 
 
@@ -53,7 +54,7 @@ def parse_time(text: str) -> float | None:
     return number / 1000 if unit == "MS" else number * _SECONDS[unit]
 
 
-def shown_size(size: int) -> str:
+def format_size(size: int) -> str:
     """Return a size as people write it, and exactly."""
     for power, unit in zip(range(50, 0, -10), _SHOWN, strict=True):
         if size and size % (1 << power) == 0:
@@ -61,9 +62,13 @@ def shown_size(size: int) -> str:
     return str(size)
 
 
-def shown_time(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Return a time as people write it, and exactly."""
-    text = f"{seconds:.15g}"
-    if parse_time(text) != seconds:
-        return repr(seconds)
-    return f"{text}s" if seconds else text
+    if not seconds:
+        return "0"
+    for unit, factor in _UNITS:
+        text = f"{seconds / factor:.15g}{unit}"
+        if text[: -len(unit)].isdigit() and parse_time(text) == seconds:
+            return text
+    text = f"{seconds:.15g}s"
+    return text if parse_time(text) == seconds else repr(seconds)

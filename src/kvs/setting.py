@@ -8,12 +8,12 @@ from kvs.environment import PREFIX, expand_home
 from kvs.quantities import (
     SIZE_UNITS,
     TIME_UNITS,
+    format_size,
+    format_time,
     parse_number,
     parse_size,
     parse_time,
     parse_whole,
-    shown_size,
-    shown_time,
 )
 
 _BOOLEANS: Final = {
@@ -68,18 +68,25 @@ class Setting(msgspec.Struct, frozen=True):
         return self.kind in (int, float) and self.name.endswith("_s")
 
     @property
+    def metavar(self) -> str:
+        """What stands for a value in the help."""
+        if self.choices:
+            return "|".join(self.choices)
+        return "SIZE" if self.is_size else "TIME" if self.is_time else "VALUE"
+
+    @property
     def is_path(self) -> bool:
         """Whether it is the path of a file or a directory."""
         return self.kind is str and self.name.endswith(_PATHS)
 
-    def shown(self, value: Any) -> str:
+    def format(self, value: Any) -> str:
         """Return a value as it could be given."""
         if self.repeatable:
             return ",".join(map(str, value))
         if self.is_size:
-            return shown_size(value)
+            return format_size(value)
         if self.is_time:
-            return shown_time(value)
+            return format_time(value)
         return str(value).lower() if self.kind is bool else str(value)
 
     def parse(self, text: str) -> object:
@@ -130,9 +137,9 @@ class Setting(msgspec.Struct, frozen=True):
             words += f" of seconds, or with a unit {TIME_UNITS},"
         meta = get_args(self.type)[1]
         if meta.ge is not None:
-            words += f" from {meta.ge}"
+            words += f" from {self.format(meta.ge)}"
         if meta.le is not None:
-            words += f" to {meta.le:g}" if self.kind is float else f" to {meta.le}"
+            words += f" to {self.format(meta.le)}"
         return words
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from kvs.cli.main import commands
+from kvs.cli.main import COMMANDS
 from tests.support.harness import TIMEOUT_S, run_to_end
 
 pytestmark = pytest.mark.one_build
@@ -30,7 +30,7 @@ SILENT: Final = {"serve", "load"}
 
 RUNS: Final = {
     **{name: (name, *arguments) for name, arguments in PRINTING.items()},
-    **{f"{name} --help": (name, "--help") for name in commands.commands},
+    **{f"{name} --help": (name, "--help") for name in COMMANDS},
     "--help": ("--help",),
     "--version": ("--version",),
     "engines memory": ("engines", "memory"),
@@ -70,7 +70,7 @@ def run(
 
 def test_every_command_is_run() -> None:
     """One that is new has to be named here."""
-    assert commands.commands.keys() == PRINTING.keys() | SILENT
+    assert COMMANDS.keys() == PRINTING.keys() | SILENT
 
 
 @every_run

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvs.cli.endpoints import open_sink, open_source
 from kvs.config import Configuration
 from kvs.config import load as load_configuration
-from kvs.dump.endpoints import open_sink, open_source
 from kvs.dump.format import HEADER, entry_line, trailer_line
 from kvs.dump.loader import load as read_dump
 from kvs.dump.writer import dump as write_dump

@@ -32,10 +32,10 @@ def transport_flags() -> tuple[str, ...]:
 
 
 def test_a_dump_into_a_file(server: Server, tmp_path: Path) -> None:
-    """Nothing is left beside it, and nothing is said."""
+    """Nothing is left beside it, and one line is said."""
     load_into(server, dump_of({b"a": b"1"}))
     ran = run_kvs("dump", *at(server), str(tmp_path / "dump"))
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"kvs: dumped 1 entry\n")
     assert [path.name for path in tmp_path.iterdir()] == ["dump"]
     assert (tmp_path / "dump").read_bytes() == dump_of({b"a": b"1"})
 
@@ -120,7 +120,9 @@ def test_ctrl_c_during_a_load(server: Server) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(TIMEOUT_S) == 1
         message = pipe_of(process.stderr).read().decode()
-    assert re.fullmatch(r"kvs: interrupted; at least \d+ entries were loaded\n", message)
+    assert re.fullmatch(
+        r"kvs: interrupted; [\d,]+ entries were loaded(, and up to [\d,]+ more may have been)?\n", message
+    )
 
 
 # Terminals.
@@ -159,7 +161,7 @@ def terminal() -> Iterator[Terminal]:
 
 
 def test_progress_on_a_terminal(server: Server, tmp_path: Path) -> None:
-    """A bar with what has been done, rate and time left, one line for each pass; nothing else is said."""
+    """A bar with what has been done, rate and time left, one line for each pass; then how many entries there were."""
     path = tmp_path / "dump"
     path.write_bytes(dump_of({b"%06d" % number: b"v" for number in range(20_000)}))
     for name, labels in (("load", ["Checking", "Loading"]), ("dump", ["Dumping"])):
@@ -169,7 +171,7 @@ def test_progress_on_a_terminal(server: Server, tmp_path: Path) -> None:
                 pass
             assert process.wait(TIMEOUT_S) == 0
         lines = screen.shown.split("\n")
-        assert len(lines) == len(labels) + 1
+        assert lines[len(labels) :] == [f"kvs: {name}ed 20,000 entries\r", ""]
         for label, line in zip(labels, lines, strict=False):
             last = line.rstrip("\r").split("\r")[-1]
             assert label in last
@@ -196,14 +198,14 @@ def test_the_time_that_is_left(server: Server) -> None:
 
 
 def test_no_progress_in_between_what_is_shown(server: Server) -> None:
-    """A dump to the terminal is all that is on it."""
+    """A dump to the terminal is all that is on it, but for the line that ends it."""
     load_into(server, dump_of({b"a": b"1"}))
     with terminal() as screen, running_kvs("dump", *at(server), stdout=screen.slave, stderr=screen.slave) as process:
         os.close(screen.slave)
         while screen.read():
             pass
         assert process.wait(TIMEOUT_S) == 0
-    assert screen.shown.replace("\r\n", "\n").encode() == dump_of({b"a": b"1"})
+    assert screen.shown.replace("\r\n", "\n").encode() == dump_of({b"a": b"1"}) + b"kvs: dumped 1 entry\n"
 
 
 def test_progress_of_a_pipe_and_an_error_below_it(server: Server) -> None:
@@ -220,6 +222,54 @@ def test_progress_of_a_pipe_and_an_error_below_it(server: Server) -> None:
     assert "Loading" in bar
     assert "%" not in bar
     assert message.startswith("kvs: line 1001: ")
+    assert rest == ""
+
+
+def test_a_load_that_somebody_types(server: Server) -> None:
+    """It says what it waits for, and draws nothing between the lines; Ctrl-D ends it."""
+    with terminal() as screen, running_kvs("load", *at(server), stdin=screen.slave, stderr=screen.slave) as process:
+        os.close(screen.slave)
+        while "Ctrl-D ends them" not in screen.shown:
+            assert screen.read()
+        os.write(screen._master, b'{"key":"a","value":"1"}\n\x04')
+        while screen.read():
+            pass
+        assert process.wait(TIMEOUT_S) == 0
+    notice, echo, summary, rest = screen.shown.split("\r\n")
+    assert notice == "kvs: reading entries from standard input; Ctrl-D ends them"
+    assert echo.startswith('{"key":"a","value":"1"}')
+    assert summary.endswith("kvs: loaded 1 entry")
+    assert rest == ""
+
+
+def shown_by(*arguments: str) -> list[str]:
+    """Return the lines that a command shows on a terminal, as they are at the end."""
+    with terminal() as screen, running_kvs(*arguments, stderr=screen.slave) as process:
+        os.close(screen.slave)
+        while screen.read():
+            pass
+        process.wait(TIMEOUT_S)
+    return [line.rstrip("\r").rpartition("\r")[2] for line in screen.shown.split("\n")]
+
+
+def test_progress_of_a_backup_and_of_a_check(tmp_path: Path) -> None:
+    """Each part of the work has a bar, up to 100 %."""
+    data, copy = str(tmp_path / "data"), str(tmp_path / "copy")
+    load = run_kvs("load", "--data-dir", data, given=dump_of({b"%05d" % number: b"v" for number in range(20_000)}))
+    assert load.returncode == 0
+    for arguments, labels in ((("backup", data, copy), ["Copying", "Verifying"]), (("verify", data), ["Verifying"])):
+        *bars, rest = shown_by(*arguments)
+        assert rest == ""
+        for label, bar in zip(labels, bars, strict=True):
+            assert re.search(rf"{label}  \[#+\].*100%.*/s", bar)
+
+
+def test_a_backup_that_is_refused_draws_nothing(tmp_path: Path) -> None:
+    """There is one line, with the reason."""
+    data = str(tmp_path / "data")
+    assert run_kvs("load", "--data-dir", data, given=dump_of({b"a": b"1"})).returncode == 0
+    line, rest = shown_by("backup", data, str(tmp_path))
+    assert line == f"kvs: {tmp_path}: is not empty; a backup goes into a directory of its own"
     assert rest == ""
 
 
@@ -255,7 +305,7 @@ def test_limits_hold_for_a_data_directory(tmp_path: Path) -> None:
     data = {b"%05d" % number: b"v" * 32 for number in range(2000)}
     env = {"KVS_MAX_DATA_BYTES": "100000"}
     line = told(run_kvs("load", "--data-dir", directory, given=dump_of(data), env=env))
-    found = re.search(r"line (\d+): limit: The data set is full.*; at least (\d+) entries were loaded", line)
+    found = re.search(r"line (\d+): limit: The data set is full.*; (\d+) entries were loaded$", line)
     assert found is not None
     assert int(found[1]) == int(found[2]) + 2
     dump = run_kvs("dump", "--data-dir", directory).stdout

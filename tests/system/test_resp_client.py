@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from kvs.dump import resp_client
-from kvs.dump.errors import CareError
+from kvs.dump.errors import DumpError
 from kvs.dump.resp_client import (
     BATCHES,
     ITEM_BYTES,
@@ -139,7 +139,7 @@ def test_the_last_words_of_a_server_are_heard() -> None:
         said = next(replies)
         assert isinstance(said, ServerError)
         assert (said.code, str(said)) == ("timeout", "timeout: Enough.")
-        with pytest.raises(CareError, match="is lost: the server has closed it"):
+        with pytest.raises(DumpError, match="is lost: the server has closed it"):
             next(replies)
 
 
@@ -155,7 +155,7 @@ def test_the_last_words_of_a_server_are_heard_by_who_cannot_send() -> None:
     with scripted(serve) as client:
         assert gone.wait(TIMEOUT_S)
         heard: list[Reply] = []
-        with pytest.raises(CareError, match="is lost"):
+        with pytest.raises(DumpError, match="is lost"):
             heard.extend(client.pipelined(puts(1000, 1000)))
     if sys.platform == "linux":  # elsewhere a connection that is reset may lose what had arrived
         assert list(map(str, heard)) == ["OK", "timeout: Enough."]
@@ -218,7 +218,7 @@ CUT = [wire[:size] for wire, _ in REPLIES.values() for size in sorted({1, len(wi
 @pytest.mark.parametrize("wire", CUT, ids=lambda wire: repr(wire[:20]))
 def test_half_a_reply_is_none(wire: bytes) -> None:
     """It was cut off."""
-    with scripted(answering(wire)) as client, pytest.raises(CareError, match="is lost: the server has closed it"):
+    with scripted(answering(wire)) as client, pytest.raises(DumpError, match="is lost: the server has closed it"):
         client.ask(b"GET", b"a")
 
 
@@ -233,7 +233,7 @@ def test_half_a_reply_is_none(wire: bytes) -> None:
 )
 def test_a_reply_that_is_too_long(wire: bytes) -> None:
     """It is not waited for, and the settings that bound it are named."""
-    with scripted(answering(wire)) as client, pytest.raises(CareError, match="max_value_bytes"):
+    with scripted(answering(wire)) as client, pytest.raises(DumpError, match="max_value_bytes"):
         client.ask(b"GET", b"a")
 
 
@@ -259,7 +259,7 @@ def test_a_reply_that_is_too_long(wire: bytes) -> None:
 )
 def test_what_is_no_reply(wire: bytes) -> None:
     """It is told, in a line that is not too long."""
-    with scripted(answering(wire)) as client, pytest.raises(CareError, match="does not answer as kvs does") as said:
+    with scripted(answering(wire)) as client, pytest.raises(DumpError, match="does not answer as kvs does") as said:
         client.ask(b"GET", b"a")
     assert str(said.value).isprintable()
     assert len(str(said.value)) < 400
@@ -302,7 +302,7 @@ def test_who_is_there(name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=run)
         thread.start()
-        with pytest.raises(CareError, match=words):
+        with pytest.raises(DumpError, match=words):
             RespClient("127.0.0.1", listening.getsockname()[1], LONGEST)
         thread.join()
     assert b"".join(heard) == encode(b"HELLO", b"2")
@@ -313,6 +313,6 @@ def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resp_client, "CONNECT_TIMEOUT_S", 0.01)
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
-        pytest.raises(CareError, match="it does not answer"),
+        pytest.raises(DumpError, match="it does not answer"),
     ):
         RespClient("127.0.0.1", listening.getsockname()[1], LONGEST)

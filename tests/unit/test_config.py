@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from kvs.config import MAX_FILE_BYTES, SETTINGS, ConfigError, Configuration, Given, Settings, load, read_options
-from kvs.quantities import parse_size, parse_time, shown_size, shown_time
+from kvs.quantities import format_size, format_time, parse_size, parse_time
 
 pytestmark = pytest.mark.one_build
 
@@ -94,7 +94,7 @@ def test_every_setting_can_be_given_in_every_way(tmp_path: Path, name: str) -> N
 def test_every_setting_can_be_given_as_it_is_shown(name: str) -> None:
     """What kvs config prints can be given again."""
     setting = SETTINGS[name]
-    shown = setting.shown(setting.default)
+    shown = setting.format(setting.default)
     assert load({name: shown}, {}).settings == Settings()
     assert load({}, {setting.variable: shown}).settings == Settings()
 
@@ -236,13 +236,13 @@ def test_fractions(name: str, text: str, value: float) -> None:
 @given(st.integers(0, 1 << 50))
 def test_a_size_is_shown_exactly(size: int) -> None:
     """In the largest unit that leaves no fraction."""
-    assert parse_size(shown_size(size)) == size
+    assert parse_size(format_size(size)) == size
 
 
 @given(st.floats(0, 1e9))
 def test_a_time_is_shown_exactly(seconds: float) -> None:
     """With a unit, where it can be read back."""
-    shown = shown_time(seconds)
+    shown = format_time(seconds)
     assert (parse_time(shown) if "e" not in shown else float(shown)) == seconds
 
 

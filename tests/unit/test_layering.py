@@ -1,6 +1,7 @@
 """Dependencies point one way: domain <- ports <- application <- adapters; only the composition root knows them all."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,9 +67,7 @@ def test_adapters_know_neither_the_composition_root_nor_the_command_line() -> No
     """They are given what they need."""
     for path in modules_of("adapters"):
         for name in imports(path):
-            assert not within(
-                name, ("kvs.bootstrap", "kvs.cli.main", "kvs.__main__", "dependency_injector", "click")
-            ), path
+            assert not within(name, ("kvs.bootstrap", "kvs.cli", "kvs.__main__", "dependency_injector", "click")), path
 
 
 def test_inbound_and_storage_adapters_do_not_know_each_other() -> None:
@@ -101,26 +100,28 @@ def test_nothing_but_itself_knows_the_suite_for_engines() -> None:
 
 
 def test_dump_knows_the_storage_port_and_no_adapter() -> None:
-    """But for its own composition root, which opens what the command line names, and imports that when it is needed."""
+    """Nor the command line, which opens what it dumps and loads, and shows its progress."""
     allowed = (
         "kvs.dump",
         "kvs.ports",
         "kvs.domain",
         "kvs.errors",
         "kvs.override",
+        "kvs.quantities",
         "kvs.standard_streams",
         "msgspec",
-        "click",
     )
     assert len(modules_of("dump")) > 1
     for path in modules_of("dump"):
-        if path.name != "endpoints.py":
-            for name in imports(path):
-                standard = name.partition(".")[0] in sys.stdlib_module_names
-                assert standard or within(name, allowed), f"{path} imports {name}"
-    tree = ast.parse((ROOT / "dump" / "endpoints.py").read_text(encoding="utf-8"))
-    at_the_top = {str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom)}
-    assert not any(within(name, ("kvs.bootstrap", "kvs.adapters", "kvs.engine", "kvs.logs")) for name in at_the_top)
+        for name in imports(path):
+            standard = name.partition(".")[0] in sys.stdlib_module_names
+            assert standard or within(name, allowed), f"{path} imports {name}"
+
+
+def test_only_the_command_line_knows_itself_and_its_library() -> None:
+    """What it runs can be run without it."""
+    knowing = {path for path in MODULES if any(within(name, ("kvs.cli", "click")) for name in imports(path))}
+    assert knowing - set(modules_of("cli")) == {ROOT / "__main__.py"}
 
 
 def test_only_the_composition_root_knows_the_container_library() -> None:
@@ -130,19 +131,18 @@ def test_only_the_composition_root_knows_the_container_library() -> None:
 
 
 def test_the_command_line_imports_what_it_runs_when_it_runs() -> None:
-    """``kvs --version`` must not have to load a server."""
-    tree = ast.parse((ROOT / "cli" / "main.py").read_text(encoding="utf-8"))
-    at_the_top = {str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom)}
-    at_the_top |= {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
-    assert "kvs.config" in at_the_top
-    heavy = (
-        "kvs.bootstrap",
-        "kvs.adapters",
-        "kvs.application",
-        "kvs.dump",
-        "kvs.logs",
-        "asyncio",
-        "dependency_injector",
-        "structlog",
-    )
-    assert not any(within(name, heavy) for name in at_the_top)
+    """``kvs --version`` loads no settings, and ``kvs --help`` no server, no engine and no dump."""
+    heavy = {
+        "--version": ["kvs.config", "kvs.cli.options", "msgspec", "sqlite3", "asyncio", "structlog"],
+        "--help": [
+            *("kvs.bootstrap", "kvs.adapters", "kvs.application", "kvs.dump", "kvs.logs", "kvs.engines"),
+            *("sqlite3", "asyncio", "dependency_injector", "structlog"),
+        ],
+    }
+    for option, names in heavy.items():
+        ran = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "kvs", option], capture_output=True, text=True, check=True
+        )
+        imported = {line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()}
+        assert "kvs.cli.main" in imported
+        assert not [name for name in imported if within(name, tuple(names))], option

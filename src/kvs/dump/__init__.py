@@ -1,6 +1,6 @@
-"""Dumps and loads, of a running server or of the data directory of a stopped one.
+"""Dumps and loads: all entries as JSON lines, from a source and into a sink.
 
-A source is dumped (:mod:`kvs.dump.writer`), a sink is loaded (:mod:`kvs.dump.loader`). Both exist for a server, over
-RESP (:mod:`kvs.dump.server_endpoint`), and for a storage engine (:mod:`kvs.dump.engine_endpoint`). The manual
-is ``docs/backup.md``.
+:mod:`kvs.dump.writer` dumps a source, :mod:`kvs.dump.loader` loads a sink. Both exist for a running server, over RESP
+(:mod:`kvs.dump.server_endpoint`), and for a storage engine (:mod:`kvs.dump.engine_endpoint`). This package opens
+neither: it is given them, by :mod:`kvs.cli.endpoints` or by a test.
 """

@@ -1,14 +1,15 @@
-"""A storage engine, opened here and by nobody else, to dump and to load."""
+"""A storage engine as the source of a dump and as the sink of a load."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 from kvs.domain.errors import KvsError
 from kvs.domain.values import Key, Value, entry_bytes
-from kvs.dump.errors import CareError, LineError
+from kvs.dump.errors import DumpError, LineError
 from kvs.dump.format import Entry
 from kvs.dump.reader import NumberedEntry
 from kvs.ports.storage import Storage
+from kvs.quantities import format_size
 
 PAGE_KEYS: Final = 1000
 
@@ -17,7 +18,7 @@ SYNC_BYTES: Final = 4 << 20
 """How much is put before it is made durable: an engine may hold it in memory until then."""
 
 
-class StorageSource:
+class EngineSource:
     """The data of an engine as of one moment, until it is closed.
 
     Args:
@@ -27,14 +28,14 @@ class StorageSource:
         total: Number of entries.
 
     Raises:
-        CareError: The engine fails, here and while reading.
+        DumpError: The engine fails, here and while reading.
     """
 
     def __init__(self, storage: Storage) -> None:
         try:
             self._snapshot = storage.snapshot()
             self.total = self._snapshot.count(b"")
-        except Exception as error:  # whatever an engine raises, it is told in one line
+        except Exception as error:  # whatever an engine raises ends the command in one line
             raise _failure(error) from error
 
     def entries(self) -> Iterator[Entry]:
@@ -45,20 +46,20 @@ class StorageSource:
                 for key in keys:
                     value = self._snapshot.get(key)
                     if value is None:
-                        raise CareError(f"the storage engine lists a key that it does not have: {key!r:.200}")
+                        raise DumpError(f"the storage engine lists a key that it does not have: {key!r:.200}")
                     yield key, value
                 after = keys[-1]
-        except CareError:
+        except DumpError:
             raise
         except Exception as error:  # see above
             raise _failure(error) from error
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the snapshot."""
         self._snapshot.close()
 
 
-class StorageSink:
+class EngineSink:
     """An engine, to put entries into.
 
     Args:
@@ -68,6 +69,7 @@ class StorageSink:
 
     Attributes:
         stored: How many entries are as durable as the engine promises.
+        unconfirmed: How many more have been put.
     """
 
     def __init__(self, storage: Storage, max_key_bytes: int, max_value_bytes: int) -> None:
@@ -75,47 +77,51 @@ class StorageSink:
         self._max_key_bytes = max_key_bytes
         self._max_value_bytes = max_value_bytes
         self.stored = 0
+        self.unconfirmed = 0
+        self._unconfirmed_bytes = 0
 
-    def objection(self, key: Key, value: Value) -> str:
-        """Return why an entry would be of no use to a server; nothing if it is."""
+    def rejection_reason(self, key: Key, value: Value) -> str:
+        """Return why no server with these limits could serve an entry; empty if it could."""
         if len(key) > self._max_key_bytes:
-            return f"the key has {len(key)} bytes; max_key_bytes is {self._max_key_bytes}"
+            return f"the key has {len(key)} bytes; max_key_bytes is {format_size(self._max_key_bytes)}"
         if len(value) > self._max_value_bytes:
-            return f"the value has {len(value)} bytes; max_value_bytes is {self._max_value_bytes}"
+            return f"the value has {len(value)} bytes; max_value_bytes is {format_size(self._max_value_bytes)}"
         return ""
 
     def store(self, entries: Iterable[NumberedEntry]) -> None:
         """Put entries, and make them durable, up to the first that fails.
 
         Raises:
-            CareError: An entry was refused, or could not be read; or the engine fails.
+            DumpError: An entry was refused, or could not be read; or the engine fails.
         """
-        waiting = waiting_bytes = 0
         try:
             for number, key, value in entries:
-                try:
-                    self._storage.put(key, value)
-                except KvsError as error:
-                    raise LineError(number, f"{error.code}: {error}") from None
-                except Exception as error:  # see above
-                    raise _failure(error) from error
-                waiting += 1
-                waiting_bytes += entry_bytes(key, value)
-                if waiting >= SYNC_ENTRIES or waiting_bytes >= SYNC_BYTES:
-                    self._sync(waiting)
-                    waiting = waiting_bytes = 0
-        except CareError:
-            self._sync(waiting)
+                self._put(number, key, value)
+                if self.unconfirmed >= SYNC_ENTRIES or self._unconfirmed_bytes >= SYNC_BYTES:
+                    self._sync()
+        except DumpError:
+            self._sync()
             raise
-        self._sync(waiting)
+        self._sync()
 
-    def _sync(self, waiting: int) -> None:
+    def _put(self, number: int, key: Key, value: Value) -> None:
+        try:
+            self._storage.put(key, value)
+        except KvsError as error:
+            raise LineError(number, f"{error.code}: {error}") from None
+        except Exception as error:  # see above
+            raise _failure(error) from error
+        self.unconfirmed += 1
+        self._unconfirmed_bytes += entry_bytes(key, value)
+
+    def _sync(self) -> None:
         try:
             self._storage.sync()
         except Exception as error:  # see above
             raise _failure(error) from error
-        self.stored += waiting
+        self.stored += self.unconfirmed
+        self.unconfirmed = self._unconfirmed_bytes = 0
 
 
-def _failure(error: Exception) -> CareError:
-    return CareError(f"the storage engine failed: {error}")
+def _failure(error: Exception) -> DumpError:
+    return DumpError(f"the storage engine failed: {error}")

@@ -1,18 +1,18 @@
-"""What ends a dump or a load, each told in one line."""
+"""Errors that end a dump or a load, and how they quote foreign text."""
 
 from typing import Final
 
 from kvs.errors import CommandError
 
-SHOWN_CHARACTERS: Final = 200
-"""Most that is repeated in a message of what others have written."""
+QUOTED_CHARACTERS: Final = 200
+"""How much of a foreign text a message repeats."""
 
 
-class CareError(CommandError):
-    """Raised when a dump or a load cannot be done."""
+class DumpError(CommandError):
+    """Raised when a dump or a load fails."""
 
 
-class LineError(CareError):
+class LineError(DumpError):
     """Raised when a line of a dump cannot be loaded.
 
     Args:
@@ -24,9 +24,9 @@ class LineError(CareError):
         super().__init__(f"line {number}: {reason}")
 
 
-def shown(text: str) -> str:
-    """Return what others have written, cut, and escaped where it could move a terminal's cursor or start a line."""
-    cut = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
+def quoted(text: str) -> str:
+    """Return foreign text, shortened, and escaped where it could move a terminal's cursor or start a line."""
+    cut = text if len(text) <= QUOTED_CHARACTERS else text[:QUOTED_CHARACTERS] + "..."
     if cut.isprintable():
         return cut
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)

@@ -7,8 +7,8 @@ r"""The format of a dump: JSON lines, one entry each, text wherever the bytes ar
     {"key_base64":"/wA=","value":"a key that is not UTF-8"}
     {"entries":2}
 
-The first and the last line are the header and the trailer, which tell a whole dump from one that was cut off. Lines of
-entries alone are a dump made by hand.
+The first and the last line are the header and the trailer: without them, a truncated dump could not be detected. Lines
+of entries alone are a dump made by hand.
 """
 
 import json
@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from kvs.domain.values import Key, Value
-from kvs.dump.errors import shown
+from kvs.dump.errors import quoted
 
 VERSION: Final = 1
 
@@ -42,7 +42,7 @@ class Trailer(msgspec.Struct, frozen=True):
 
 
 class _TextEntry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """Nearly every line."""
+    """An entry whose key and value are UTF-8, as most are."""
 
     key: str
     value: str
@@ -89,7 +89,7 @@ def parse(line: bytes) -> Entry | Header | Trailer:
         line: Without its end.
 
     Raises:
-        BadLineError: It says nothing of this format, or two things at once.
+        BadLineError: It is not of this format.
     """
     try:
         entry = _decode_text_entry(line)
@@ -104,7 +104,7 @@ def _parse_any(line: bytes) -> Entry | Header | Trailer:
     try:
         parsed = _decode_line(line)
     except (msgspec.MsgspecError, ValueError) as error:  # ValueError: what is not UTF-8, and some numbers
-        raise BadLineError(f"this is no line of a dump: {shown(str(error)) if line else 'it is empty'}") from None
+        raise BadLineError(f"not a valid entry ({quoted(str(error)) if line else 'empty line'})") from None
     json.loads(line.decode(), object_pairs_hook=_check_no_field_twice)
     if parsed.kvs_dump is not UNSET or parsed.entries is not UNSET:
         return _mark(parsed)
@@ -124,10 +124,10 @@ def _text_or_bytes(data: bytes) -> tuple[str | UnsetType, bytes | UnsetType]:
 def _field(name: str, text: str | UnsetType, raw: bytes | UnsetType) -> bytes:
     if text is not UNSET:
         if raw is not UNSET:
-            raise BadLineError(f"there are both {name} and {name}_base64")
+            raise BadLineError(f"both {name} and {name}_base64 are given")
         return text.encode()
     if raw is UNSET:
-        raise BadLineError(f"there is neither {name} nor {name}_base64")
+        raise BadLineError(f"neither {name} nor {name}_base64 is given")
     return raw
 
 
@@ -137,11 +137,11 @@ def _mark(parsed: _Line) -> Header | Trailer:
         return Header(header)
     if trailer is not UNSET and parsed == _Line(entries=trailer):
         return Trailer(trailer)
-    raise BadLineError("this is an entry and the first or last line of a dump in one")
+    raise BadLineError("an entry, and the first or last line of a dump, in one line")
 
 
 def _check_no_field_twice(fields: list[tuple[str, object]]) -> None:
     names = [name for name, _ in fields]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise BadLineError(f"there are two of {twice}")
+        raise BadLineError(f"{twice} is given twice")

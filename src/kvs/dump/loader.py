@@ -5,31 +5,37 @@ from os import SEEK_END
 from typing import BinaryIO, Final, Protocol
 
 from kvs.domain.values import Key, Value
-from kvs.dump.errors import CareError, LineError
-from kvs.dump.progress import Progress
+from kvs.dump.errors import DumpError, LineError
+from kvs.dump.progress import NoProgress, StartProgress
 from kvs.dump.reader import NumberedEntry, read_entries
 from kvs.standard_streams import reason_of
 
 MAX_PROBLEMS: Final = 10
-"""How many bad lines are told before a check gives up."""
+"""How many bad lines a check reports before it stops."""
 
 JSON_OVERHEAD_BYTES: Final = 1024
 """What a line may hold beyond key and value: names, punctuation, and blanks in one that was made by hand."""
 
 
 class Sink(Protocol):
-    """**Protocol:** Where entries go, and how many have arrived for certain."""
+    """**Protocol:** Where entries are stored."""
 
-    stored: int
+    @property
+    def stored(self) -> int:
+        """How many entries have been stored for certain."""
 
-    def objection(self, key: Key, value: Value) -> str:
-        """Return why an entry cannot be stored; nothing if it can."""
+    @property
+    def unconfirmed(self) -> int:
+        """How many more may have been stored."""
+
+    def rejection_reason(self, key: Key, value: Value) -> str:
+        """Return why an entry cannot be stored; empty if it can."""
 
     def store(self, entries: Iterable[NumberedEntry]) -> None:
         """Store entries, up to the first that fails.
 
         Raises:
-            CareError: An entry was refused, or could not be read; or the sink fails.
+            DumpError: An entry was refused, or could not be read; or the sink fails.
         """
 
 
@@ -38,71 +44,86 @@ def longest_line_bytes(max_key_bytes: int, max_value_bytes: int) -> int:
     return 6 * (max_key_bytes + max_value_bytes) + JSON_OVERHEAD_BYTES
 
 
-def load(stream: BinaryIO, sink: Sink, max_line_bytes: int) -> None:
-    """Load a dump. Keys that are there are overwritten, others are left alone.
+def load(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: StartProgress = NoProgress) -> int:
+    """Load a dump; return the number of entries. Existing keys are overwritten, others are left alone.
 
-    A file is checked whole before its first entry is stored. What comes through a pipe is checked line by line as it is
-    stored, for it can be read only once.
+    A file is checked whole before its first entry is stored. A pipe can be read only once, so its lines are checked as
+    they are stored.
 
     Raises:
-        CareError: Something is wrong with the dump or the sink; the message says how many entries were stored.
+        DumpError: Something is wrong with the dump or the sink; the message says how many entries were stored.
     """
     total = None
     if stream.seekable():
         beginning = stream.tell()
-        total = _check(stream, sink, max_line_bytes)
+        total = _check(stream, sink, max_line_bytes, progress)
         stream.seek(beginning)
     try:
-        with Progress("Loading", total) as progress:
-            sink.store(progress.through(_entries(stream, sink, max_line_bytes, _fail)))
-    except CareError as error:
-        raise CareError(f"{str(error).rstrip('.')}; at least {sink.stored} entries were loaded") from error
+        with progress("Loading", total) as shown:
+            sink.store(shown.through(_entries(stream, sink, max_line_bytes, _fail)))
+    except DumpError as error:
+        raise DumpError(f"{str(error).rstrip('.')}; {_outcome(sink)}") from error
     except KeyboardInterrupt:
-        raise CareError(f"interrupted; at least {sink.stored} entries were loaded") from None
+        raise DumpError(f"interrupted; {_outcome(sink)}") from None
+    return sink.stored
 
 
-def _check(stream: BinaryIO, sink: Sink, max_line_bytes: int) -> int:
+def counted(entries: int) -> str:
+    """Return a number of entries in words."""
+    return f"{entries:,} entr{'y' if entries == 1 else 'ies'}"
+
+
+def _outcome(sink: Sink) -> str:
+    stored = f"{counted(sink.stored)} {'was' if sink.stored == 1 else 'were'} loaded"
+    if not sink.unconfirmed:
+        return stored if sink.stored else "nothing was loaded"
+    if not sink.stored:
+        return f"up to {counted(sink.unconfirmed)} may have been loaded"
+    return f"{stored}, and up to {sink.unconfirmed:,} more may have been"
+
+
+def _check(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: StartProgress) -> int:
     """Return how many entries a dump has, if all of it can be loaded."""
-    problems: list[CareError] = []
+    problems: list[DumpError] = []
 
-    def report(problem: CareError) -> None:
+    def report(problem: DumpError) -> None:
         problems.append(problem)
         if len(problems) == MAX_PROBLEMS:
-            raise _summary(problems, "wrong, among others")
+            raise _summary(problems, f"the first {MAX_PROBLEMS} errors")
 
     beginning = stream.tell()
     size = stream.seek(0, SEEK_END) - beginning
     stream.seek(beginning)
     count = 0
-    with Progress("Checking", size, lambda: stream.tell() - beginning) as progress:
-        for _ in progress.through(_entries(stream, sink, max_line_bytes, report)):
+    with progress("Checking", size, lambda: stream.tell() - beginning) as shown:
+        for _ in shown.through(_entries(stream, sink, max_line_bytes, report)):
             count += 1
     if problems:
-        raise _summary(problems, "wrong")
+        raise _summary(problems, "errors")
     return count
 
 
 def _entries(
-    stream: BinaryIO, sink: Sink, max_line_bytes: int, report: Callable[[CareError], None]
+    stream: BinaryIO, sink: Sink, max_line_bytes: int, report: Callable[[DumpError], None]
 ) -> Iterator[NumberedEntry]:
     """Yield the entries that the sink will take."""
     try:
         for entry in read_entries(stream, max_line_bytes, report):
             number, key, value = entry
-            objection = sink.objection(key, value)
-            if objection:
-                report(LineError(number, objection))
+            reason = sink.rejection_reason(key, value)
+            if reason:
+                report(LineError(number, reason))
             else:
                 yield entry
     except OSError as error:
-        raise CareError(f"the dump cannot be read: {reason_of(error)}") from None
+        raise DumpError(f"the dump cannot be read: {reason_of(error)}") from None
 
 
-def _fail(problem: CareError) -> None:
+def _fail(problem: DumpError) -> None:
     raise problem
 
 
-def _summary(problems: list[CareError], they_are: str) -> CareError:
+def _summary(problems: list[DumpError], what: str) -> DumpError:
     if len(problems) == 1:
-        return CareError(f"{problems[0]}; nothing was loaded")
-    return CareError("\n  ".join([f"nothing was loaded; {they_are}:", *map(str, problems)]))
+        return DumpError(f"{problems[0]}; nothing was loaded")
+    return DumpError("\n  ".join([f"nothing was loaded; {what}:", *map(str, problems)]))

@@ -14,7 +14,8 @@ from typing import Final, Self, TypeAlias
 
 import msgspec
 
-from kvs.dump.errors import SHOWN_CHARACTERS, CareError, shown
+from kvs.dump.errors import QUOTED_CHARACTERS, DumpError, quoted
+from kvs.quantities import format_size
 
 CONNECT_TIMEOUT_S: Final = 10.0
 REPLY_TIMEOUT_S: Final = 60.0
@@ -52,7 +53,7 @@ _OK_LINE: Final = b"+OK\r\n"
 CLOSED: Final = "the server has closed it"
 
 
-class ServerError(CareError):
+class ServerError(DumpError):
     """Raised when the server answers with an error.
 
     Attributes:
@@ -60,7 +61,7 @@ class ServerError(CareError):
     """
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(shown(message) if code == "err" else f"{shown(code)}: {shown(message)}")
+        super().__init__(quoted(message) if code == "err" else f"{quoted(code)}: {quoted(message)}")
         self.code = code
 
 
@@ -92,17 +93,17 @@ class RespClient:
         max_reply_bytes: Most that a reply may hold.
 
     Raises:
-        CareError: There is no kvs server, here and in every method.
+        DumpError: There is no kvs server, here and in every method.
     """
 
     def __init__(self, host: str, port: int, max_reply_bytes: int) -> None:
-        self._name = shown(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        self._name = quoted(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         self._max_reply_bytes = max_reply_bytes
         self._room_bytes = 0  # in the reply that is read
         try:
             self._socket = socket.create_connection((host, port), CONNECT_TIMEOUT_S)
         except (OSError, ValueError) as error:  # ValueError: a name that cannot be one
-            raise CareError(f"cannot connect to {self._name}: {_reason(error)}; does the server run there?") from None
+            raise DumpError(f"cannot connect to {self._name}: {_reason(error)}; does the server run there?") from None
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._stream = self._socket.makefile("rb", 1 << 18)
         try:
@@ -164,7 +165,7 @@ class RespClient:
         for due, _ in in_flight:
             yield from self._replies(due)
 
-    def unexpected(self, reply: Reply) -> CareError:
+    def unexpected(self, reply: Reply) -> DumpError:
         """Return what to raise for a reply that kvs would not have given."""
         return self._no_kvs(_text(reply) if isinstance(reply, bytes) else reprlib.repr(reply))
 
@@ -176,13 +177,13 @@ class RespClient:
             if error.code == "err":
                 raise self._no_kvs(str(error)) from None
             if error.code == "unknown_command":
-                raise CareError(f"{self._name} is an older kvs, which does not speak RESP") from None
+                raise DumpError(f"{self._name} is an older kvs, which does not speak RESP") from None
             raise
         match reply:
             case [b"server", b"kvs", *_]:
                 return
             case [b"server", bytes(kind), *_]:
-                raise CareError(f"{self._name} is another kind of server: {shown(kind.decode(errors='replace'))}")
+                raise DumpError(f"{self._name} is another kind of server: {quoted(kind.decode(errors='replace'))}")
             case _:
                 raise self.unexpected(reply)
 
@@ -244,9 +245,9 @@ class RespClient:
     def _take_room(self, size: int) -> None:
         self._room_bytes -= size
         if self._room_bytes < 0:
-            raise CareError(
-                f"{self._name} sends a reply of more than {self._max_reply_bytes} bytes; if its max_key_bytes or "
-                "max_value_bytes are not the usual ones, say so here, too"
+            raise DumpError(
+                f"{self._name} sends a reply of more than {format_size(self._max_reply_bytes)}; if its max_key_bytes "
+                "or max_value_bytes are above the defaults, give them here, too"
             )
 
     def _json_error(self, line: bytes) -> ServerError:
@@ -258,13 +259,13 @@ class RespClient:
 
     # Failures.
 
-    def _lost(self, reason: str) -> CareError:
-        return CareError(f"the connection to {self._name} is lost: {reason}")
+    def _lost(self, reason: str) -> DumpError:
+        return DumpError(f"the connection to {self._name} is lost: {reason}")
 
-    def _no_kvs(self, said: str) -> CareError:
-        return CareError(f"{self._name} does not answer as kvs does: {shown(said)}")
+    def _no_kvs(self, said: str) -> DumpError:
+        return DumpError(f"{self._name} does not answer as kvs does: {quoted(said)}")
 
-    def _bad_bulk(self, bulk: bytes, size: int) -> CareError:
+    def _bad_bulk(self, bulk: bytes, size: int) -> DumpError:
         return self._lost(CLOSED) if len(bulk) < size else self._no_kvs(_text(bulk[-100:]))
 
 
@@ -284,7 +285,7 @@ def _batches(requests: Iterable[bytes], most_bytes: int) -> Iterator[tuple[int, 
 
 
 def _text(data: bytes) -> str:
-    return data[:SHOWN_CHARACTERS].decode(errors="replace")
+    return data[:QUOTED_CHARACTERS].decode(errors="replace")
 
 
 def _reason(error: Exception) -> str:

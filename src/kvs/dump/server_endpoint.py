@@ -1,4 +1,4 @@
-"""A running server, to dump and to load, over RESP, which carries any bytes."""
+"""A running server as the source of a dump and as the sink of a load, over RESP, which carries any bytes."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -6,11 +6,12 @@ from itertools import chain
 from typing import Final
 
 from kvs.domain.values import Key, Value
-from kvs.dump.errors import CareError, LineError, shown
+from kvs.dump.errors import DumpError, LineError, quoted
 from kvs.dump.format import Entry
 from kvs.dump.loader import longest_line_bytes
 from kvs.dump.reader import NumberedEntry
 from kvs.dump.resp_client import BATCH_BYTES, ITEM_BYTES, OK, Reply, RespClient, ServerError, encode
+from kvs.quantities import format_size
 
 STORE_WINDOW_BYTES: Final = 64 << 10
 """What is sent to be stored before the replies, which are short, are read. A durable server syncs once for all that it
@@ -35,17 +36,17 @@ def longest_reply_bytes(max_key_bytes: int, max_value_bytes: int) -> int:
     return max(page_bytes, longest_line_bytes(max_key_bytes, max_value_bytes)) + REPLY_OVERHEAD_BYTES
 
 
-class RemoteSource:
+class ServerSource:
     """The data of a server as of one moment, in a read-only transaction.
 
     Args:
-        client: Connected, and used by nobody else.
+        client: A connection that nothing else uses.
 
     Attributes:
         total: Number of entries.
 
     Raises:
-        CareError: The server does not answer, or not as it should, here and while reading; it may end the transaction.
+        DumpError: The server does not answer, or not as it should, here and while reading; it may end the transaction.
     """
 
     def __init__(self, client: RespClient) -> None:
@@ -53,7 +54,7 @@ class RemoteSource:
         try:
             self._expect_ok(client.ask(b"START", b"READONLY"))
         except ServerError as error:
-            raise CareError(f"the server opens no read-only transaction: {error}") from None
+            raise DumpError(f"the server does not open a read-only transaction: {error}") from None
         total = client.ask(b"DBSIZE")
         if not isinstance(total, int):
             raise client.unexpected(total)
@@ -85,12 +86,12 @@ class RemoteSource:
                 if len(keys) == len(listed):
                     return cursor, keys
             case ServerError():
-                raise CareError(f"the keys cannot be listed: {reply}")
+                raise DumpError(f"the keys cannot be listed: {reply}")
         raise self._client.unexpected(reply)
 
-    def _no_value(self, key: Key, reply: Reply) -> CareError:
+    def _no_value(self, key: Key, reply: Reply) -> DumpError:
         if isinstance(reply, ServerError):
-            return CareError(f"key {shown(key.decode(errors='backslashreplace'))}: {reply}")
+            return DumpError(f"key {quoted(key.decode(errors='backslashreplace'))}: {reply}")
         return self._client.unexpected(reply)
 
     def _expect_ok(self, reply: Reply) -> None:
@@ -98,21 +99,23 @@ class RemoteSource:
             raise self._client.unexpected(reply)
 
 
-class RemoteSink:
+class ServerSink:
     """A server, to put entries into, each in a transaction of its own.
 
     Args:
-        client: Connected, and used by nobody else.
+        client: A connection that nothing else uses.
 
     Attributes:
         stored: How many entries the server has acknowledged.
+        unconfirmed: How many more have been sent.
 
     Raises:
-        CareError: The server does not answer, or not as it should.
+        DumpError: The server does not answer, or not as it should.
     """
 
     def __init__(self, client: RespClient) -> None:
         self._client = client
+        self._sent: deque[int] = deque()
         self.stored = 0
         match client.ask(b"CONFIG", b"GET", b"proto-max-bulk-len"):
             case [_, bytes(limit)] if limit.isdigit():
@@ -120,20 +123,26 @@ class RemoteSink:
             case reply:
                 raise client.unexpected(reply)
 
-    def objection(self, _: Key, value: Value) -> str:
-        """Return why the server would refuse a value, or even close the connection; nothing if it would not."""
+    @property
+    def unconfirmed(self) -> int:
+        """How many entries have been sent beyond those acknowledged."""
+        return len(self._sent)
+
+    def rejection_reason(self, _: Key, value: Value) -> str:
+        """Return why the server would refuse a value, or even close the connection; empty if it would not."""
         if len(value) > self._max_value_bytes:
-            return f"the value has {len(value)} bytes; max_value_bytes of the server is {self._max_value_bytes}"
+            limit = format_size(self._max_value_bytes)
+            return f"the value has {len(value)} bytes; the server's max_value_bytes is {limit}"
         return ""
 
     def store(self, entries: Iterable[NumberedEntry]) -> None:
         """Put entries. After the first that fails no more are sent, but all that have been sent are waited for.
 
         Raises:
-            CareError: An entry was refused, or could not be read; or the server is lost.
+            DumpError: An entry was refused, or could not be read; or the server is lost.
         """
-        sent: deque[int] = deque()
-        failure: CareError | None = None
+        sent = self._sent
+        failure: DumpError | None = None
 
         def requests() -> Iterator[bytes]:
             nonlocal failure
@@ -143,7 +152,7 @@ class RemoteSink:
                     yield b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(value), value)
                     if failure is not None:
                         return
-            except CareError as error:
+            except DumpError as error:
                 failure = failure or error
 
         try:
@@ -155,7 +164,7 @@ class RemoteSink:
                     failure = failure or LineError(number, str(reply))
                 else:
                     raise self._client.unexpected(reply)
-        except CareError as error:
+        except DumpError as error:
             failure = failure or error
         if failure is not None:
             raise failure

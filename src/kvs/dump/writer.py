@@ -3,13 +3,17 @@
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
-from kvs.dump.errors import CareError
+from kvs.dump.errors import DumpError
 from kvs.dump.format import HEADER, Entry, entry_line, trailer_line
-from kvs.dump.progress import Progress
+from kvs.dump.progress import NoProgress, StartProgress
 
 
 class Source(Protocol):
-    """**Protocol:** Data as of one moment, and how many entries they are."""
+    """**Protocol:** The data as of one moment.
+
+    Attributes:
+        total: Number of entries.
+    """
 
     total: int
 
@@ -17,19 +21,20 @@ class Source(Protocol):
         """Yield every entry, in the order of keys."""
 
 
-def dump(source: Source, output: BinaryIO) -> None:
-    """Write a dump. Its last line is what tells that all of it is there.
+def dump(source: Source, output: BinaryIO, progress: StartProgress = NoProgress) -> int:
+    """Write a dump; return the number of entries. A dump without its last line is not complete.
 
     Raises:
-        CareError: The source fails.
-        OSError: It cannot be written.
+        DumpError: The source fails.
+        OSError: The output cannot be written.
     """
     output.write(HEADER)
     count = 0
-    with Progress("Dumping", source.total, shown=not output.isatty()) as progress:
-        for key, value in progress.through(source.entries()):
+    with progress("Dumping", source.total) as shown:
+        for key, value in shown.through(source.entries()):
             output.write(entry_line(key, value))
             count += 1
     if count != source.total:
-        raise CareError(f"there were {source.total} keys to dump and {count} came; please report it")
+        raise DumpError(f"expected {source.total} entries, got {count}; please report this as a bug")
     output.write(trailer_line(count))
+    return count

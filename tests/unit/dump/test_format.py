@@ -13,7 +13,7 @@ from kvs.dump.format import HEADER, BadLineError, Header, Trailer, entry_line, p
 from kvs.dump.reader import NumberedEntry, read_entries
 
 if TYPE_CHECKING:
-    from kvs.dump.errors import CareError
+    from kvs.dump.errors import DumpError
 
 pytestmark = pytest.mark.one_build
 
@@ -74,22 +74,22 @@ def test_it_looks_as_documented() -> None:
 
 
 BAD: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "empty"),
-    "blank": (b"  ", "no line of a dump"),
-    "no JSON": (b"PUT a 1", "no line of a dump"),
-    "binary": (bytes(range(256)), "no line of a dump"),
-    "cut": (b'{"key":"a","value":"', "no line of a dump"),
-    "two objects": (b'{"key":"a","value":"b"}{"key":"a","value":"b"}', "no line of a dump"),
-    "something behind": (b'{"key":"a","value":"b"},', "no line of a dump"),
-    "trailing comma": (b'{"key":"a","value":"b",}', "no line of a dump"),
-    "single quotes": (b"{'key':'a','value':'b'}", "no line of a dump"),
-    "BOM": (b'\xef\xbb\xbf{"key":"a","value":"b"}', "no line of a dump"),
-    "UTF-16": ('{"key":"a","value":"b"}'.encode("utf-16"), "no line of a dump"),
-    "null": (b"null", "no line of a dump"),
-    "number": (b"12", "no line of a dump"),
-    "array": (b'["a","b"]', "no line of a dump"),
-    "empty object": (b"{}", "neither key nor key_base64"),
-    "no key": (b'{"value":"b"}', "neither key nor key_base64"),
+    "empty": (b"", "not a valid entry (empty line)"),
+    "blank": (b"  ", "not a valid entry"),
+    "no JSON": (b"PUT a 1", "not a valid entry"),
+    "binary": (bytes(range(256)), "not a valid entry"),
+    "cut": (b'{"key":"a","value":"', "not a valid entry"),
+    "two objects": (b'{"key":"a","value":"b"}{"key":"a","value":"b"}', "not a valid entry"),
+    "something behind": (b'{"key":"a","value":"b"},', "not a valid entry"),
+    "trailing comma": (b'{"key":"a","value":"b",}', "not a valid entry"),
+    "single quotes": (b"{'key':'a','value':'b'}", "not a valid entry"),
+    "BOM": (b'\xef\xbb\xbf{"key":"a","value":"b"}', "not a valid entry"),
+    "UTF-16": ('{"key":"a","value":"b"}'.encode("utf-16"), "not a valid entry"),
+    "null": (b"null", "not a valid entry"),
+    "number": (b"12", "not a valid entry"),
+    "array": (b'["a","b"]', "not a valid entry"),
+    "empty object": (b"{}", "neither key nor key_base64 is given"),
+    "no key": (b'{"value":"b"}', "neither key nor key_base64 is given"),
     "no value": (b'{"key":"a"}', "neither value nor value_base64"),
     "empty key": (b'{"key":"","value":"b"}', "the key is empty"),
     "empty base64 key": (b'{"key_base64":"","value":"b"}', "the key is empty"),
@@ -97,35 +97,35 @@ BAD: dict[str, tuple[bytes, str]] = {
     "both values": (b'{"key":"a","value":"b","value_base64":"Yg=="}', "both value and value_base64"),
     "unknown field": (b'{"key":"a","vlaue":"b"}', "vlaue"),
     "one field more": (b'{"key":"a","value":"b","ttl":"1"}', "ttl"),
-    "key twice": (b'{"key":"a","key":"a","value":"b"}', "two of key"),
-    "value twice": (b'{"key":"a","value":"b","value":"c"}', "two of value"),
-    "value twice, once escaped": (b'{"key":"a","value":"b","v\\u0061lue":"c"}', "two of value"),
-    "header twice": (b'{"kvs_dump":1,"kvs_dump":1}', "two of kvs_dump"),
-    "number as value": (b'{"key":"a","value":1}', "no line of a dump"),
-    "null as value": (b'{"key":"a","value":null}', "no line of a dump"),
-    "object as key": (b'{"key":{},"value":"b"}', "no line of a dump"),
-    "bad base64": (b'{"key":"a","value_base64":"?"}', "no line of a dump"),
-    "base64 without padding": (b'{"key":"a","value_base64":"Yg"}', "no line of a dump"),
-    "base64 for URLs": (b'{"key":"a","value_base64":"_-8="}', "no line of a dump"),
-    "base64 with a line break": (b'{"key":"a","value_base64":"Yg==\\n"}', "no line of a dump"),
-    "half a surrogate": (b'{"key":"a","value":"\\ud800"}', "no line of a dump"),
-    "surrogates in disorder": (b'{"key":"a","value":"\\udc00\\ud800"}', "no line of a dump"),
-    "not UTF-8": (b'{"key":"a","value":"\xff"}', "no line of a dump"),
-    "surrogate in UTF-8": (b'{"key":"a","value":"\xed\xa0\x80"}', "no line of a dump"),
-    "raw control character": (b'{"key":"a","value":"\x01"}', "no line of a dump"),
-    "entry and header": (b'{"kvs_dump":1,"key":"a","value":"b"}', "in one"),
-    "entry and trailer": (b'{"key":"a","value":"b","entries":1}', "in one"),
-    "header and trailer": (b'{"kvs_dump":1,"entries":1}', "in one"),
-    "negative number": (b'{"entries":-1}', "no line of a dump"),
-    "fraction": (b'{"entries":1.5}', "no line of a dump"),
-    "true": (b'{"entries":true}', "no line of a dump"),
-    "text as number": (b'{"entries":"1"}', "no line of a dump"),
+    "key twice": (b'{"key":"a","key":"a","value":"b"}', "key is given twice"),
+    "value twice": (b'{"key":"a","value":"b","value":"c"}', "value is given twice"),
+    "value twice, once escaped": (b'{"key":"a","value":"b","v\\u0061lue":"c"}', "value is given twice"),
+    "header twice": (b'{"kvs_dump":1,"kvs_dump":1}', "kvs_dump is given twice"),
+    "number as value": (b'{"key":"a","value":1}', "not a valid entry"),
+    "null as value": (b'{"key":"a","value":null}', "not a valid entry"),
+    "object as key": (b'{"key":{},"value":"b"}', "not a valid entry"),
+    "bad base64": (b'{"key":"a","value_base64":"?"}', "not a valid entry"),
+    "base64 without padding": (b'{"key":"a","value_base64":"Yg"}', "not a valid entry"),
+    "base64 for URLs": (b'{"key":"a","value_base64":"_-8="}', "not a valid entry"),
+    "base64 with a line break": (b'{"key":"a","value_base64":"Yg==\\n"}', "not a valid entry"),
+    "half a surrogate": (b'{"key":"a","value":"\\ud800"}', "not a valid entry"),
+    "surrogates in disorder": (b'{"key":"a","value":"\\udc00\\ud800"}', "not a valid entry"),
+    "not UTF-8": (b'{"key":"a","value":"\xff"}', "not a valid entry"),
+    "surrogate in UTF-8": (b'{"key":"a","value":"\xed\xa0\x80"}', "not a valid entry"),
+    "raw control character": (b'{"key":"a","value":"\x01"}', "not a valid entry"),
+    "entry and header": (b'{"kvs_dump":1,"key":"a","value":"b"}', "in one line"),
+    "entry and trailer": (b'{"key":"a","value":"b","entries":1}', "in one line"),
+    "header and trailer": (b'{"kvs_dump":1,"entries":1}', "in one line"),
+    "negative number": (b'{"entries":-1}', "not a valid entry"),
+    "fraction": (b'{"entries":1.5}', "not a valid entry"),
+    "true": (b'{"entries":true}', "not a valid entry"),
+    "text as number": (b'{"entries":"1"}', "not a valid entry"),
     "number of many digits": (b'{"entries":%b}' % (b"9" * 100_000), ""),
-    "deep array": (b"[" * 1_000_000, "no line of a dump"),
-    "deep value": (b'{"key":"a","value":' + b"[" * 1_000_000, "no line of a dump"),
-    "deep object": (b'{"key":' * 500_000, "no line of a dump"),
-    "long name": (b'{"%b":1}' % (b"x" * 1_000_000), "no line of a dump"),
-    "terminal escapes": (b'{"\\u001b[2J\\r":1}', "no line of a dump"),
+    "deep array": (b"[" * 1_000_000, "not a valid entry"),
+    "deep value": (b'{"key":"a","value":' + b"[" * 1_000_000, "not a valid entry"),
+    "deep object": (b'{"key":' * 500_000, "not a valid entry"),
+    "long name": (b'{"%b":1}' % (b"x" * 1_000_000), "not a valid entry"),
+    "terminal escapes": (b'{"\\u001b[2J\\r":1}', "not a valid entry"),
 }
 
 
@@ -160,7 +160,7 @@ MAX_LINE_BYTES = 64
 
 def read(data: bytes) -> tuple[list[NumberedEntry], list[str]]:
     """Return the entries of a dump, and what is wrong with it."""
-    problems: list[CareError] = []
+    problems: list[DumpError] = []
     entries = list(read_entries(io.BytesIO(data), MAX_LINE_BYTES, problems.append))
     return entries, [str(problem) for problem in problems]
 
@@ -193,26 +193,29 @@ def test_a_dump_that_is_cut_off_anywhere_is_noticed(size: int) -> None:
     whole = HEADER + A + B + END
     entries, problems = read(whole[:size])
     assert len(problems) == 1
-    assert "cut off" in problems[0] or (size == 0 and "empty" in problems[0])
+    assert "truncated" in problems[0] or (size == 0 and "empty" in problems[0])
     assert [entry[0] for entry in entries] == [2, 3][: len(entries)]
     assert len(entries) >= (size >= len(HEADER + A)) + (size >= len(HEADER + A + B))
 
 
 BROKEN: dict[str, tuple[bytes, list[str]]] = {
-    "too few": (HEADER + A + END, ["line 3: there should be 2 entries and there are 1"]),
-    "too many": (HEADER + A + A + B + END, ["line 5: there should be 2 entries and there are 3"]),
-    "by hand, too few": (A + END, ["line 2: there should be 2 entries and there are 1"]),
-    "more behind": (HEADER + A + B + END + A, ["line 5: there is more behind"]),
-    "two": (HEADER + A + B + END + HEADER, ["line 5: there is more behind"]),
-    "a first line in the middle": (A + HEADER + B, ["line 2: the first line of a dump is in the middle"]),
-    "another format": (HEADER.replace(b"1", b"2") + A + B + END, ["line 1: this dump has format 2"]),
+    "too few": (HEADER + A + END, ["line 3: expected 2 entries, found 1"]),
+    "too many": (HEADER + A + A + B + END, ["line 5: expected 2 entries, found 3"]),
+    "by hand, too few": (A + END, ["line 2: expected 2 entries, found 1"]),
+    "more behind": (HEADER + A + B + END + A, ["line 5: more data after"]),
+    "two": (HEADER + A + B + END + HEADER, ["line 5: more data after"]),
+    "a first line in the middle": (A + HEADER + B, ["line 2: a second dump begins here"]),
+    "another format": (HEADER.replace(b"1", b"2") + A + B + END, ["line 1: the dump has format 2"]),
     "bad lines": (
         HEADER + A + b"nonsense\n" + b"\n" + B + trailer_line(4),
-        ["line 3: this is no line", "line 4: this is no line"],
+        ["line 3: not a valid entry", "line 4: not a valid entry"],
     ),
-    "a bad line and a wrong number": (HEADER + A + b"nonsense\n" + END[:-2] + b"9}\n", ["line 3: ", "line 4: there s"]),
-    "a line that is too long": (A + b"x" * 200 + b"\n" + A, ["line 2: longer than 64 bytes"]),
-    "a line that never ends": (A + b"x" * 200, ["line 2: longer than 64 bytes"]),
+    "a bad line and a wrong number": (
+        HEADER + A + b"nonsense\n" + END[:-2] + b"9}\n",
+        ["line 3: ", "line 4: exp"],
+    ),
+    "a line that is too long": (A + b"x" * 200 + b"\n" + A, ["line 2: longer than any entry"]),
+    "a line that never ends": (A + b"x" * 200, ["line 2: longer than any entry"]),
 }
 
 

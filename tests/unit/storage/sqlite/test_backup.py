@@ -7,13 +7,41 @@ from random import Random
 
 import pytest
 
-from kvs.adapters.storage.sqlite.backup import back_up, verify
+from kvs.adapters.storage.sqlite.backup import CHECKED_ROWS, STRUCTURE_PART, back_up, verify
 from kvs.adapters.storage.sqlite.file import NAME
 from kvs.engine import StorageOpenError
 
 from .test_engine import SMALL_JOURNAL, contents, database, opened, scribble, stored
 
 ENDS = ("", "-wal", "-shm", "-mark")
+
+
+def test_progress_of_a_check(tmp_path: Path) -> None:
+    """It grows, towards a total that is right from the beginning, and reaches it after the last check alone."""
+    with opened(tmp_path) as storage:
+        for number in range(2 * CHECKED_ROWS):
+            storage.put(b"%d" % number, b"")
+        storage.sync()
+    steps: list[tuple[int, int]] = []
+    verify(tmp_path, lambda _label, _unit, *step: steps.append(step))
+    rows = 2 * CHECKED_ROWS
+    total = rows + rows // STRUCTURE_PART
+    assert steps == [(CHECKED_ROWS, total), (rows, total), (rows, total), (total, total)]
+
+
+def test_a_destination_that_is_refused_costs_no_copy(tmp_path: Path) -> None:
+    """Nothing has begun, so nothing is shown."""
+    with opened(tmp_path / "data") as storage:
+        storage.put(b"k", b"v")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    (tmp_path / "nothing").mkdir()
+    steps: list[object] = []
+    with pytest.raises(StorageOpenError, match="is not empty"):
+        back_up(tmp_path / "data", tmp_path / "full", lambda *step: steps.append(step))
+    with pytest.raises(StorageOpenError, match="is not empty"):  # whatever the source is
+        back_up(tmp_path / "nothing", tmp_path / "full")
+    assert steps == []
 
 
 def test_a_sound_directory_is_counted(tmp_path: Path) -> None:
@@ -46,19 +74,23 @@ def test_damage_is_told(tmp_path: Path) -> None:
 
 def test_a_backup_is_the_data_at_one_moment(tmp_path: Path) -> None:
     """What is written while it is made is not in it; it can be opened, and written to, as any data directory."""
-    told: list[tuple[int, int]] = []
+    told: dict[str, list[tuple[int, int]]] = {}
     with opened(tmp_path / "data") as storage:
         scribble(storage, Random(1), 2000, 5000)
         expected = contents(storage)
 
-        def write_on(done: int, total: int) -> None:
-            told.append((done, total))
-            storage.put(b"written meanwhile", b"%d" % done)
+        def write_on(label: str, _unit: str, count: int, total: int) -> None:
+            told.setdefault(label, []).append((count, total))
+            storage.put(b"written meanwhile", b"%d" % count)
             storage.sync()
 
         sound = back_up(tmp_path / "data", tmp_path / "copy", write_on)
         assert storage.get(b"written meanwhile") is not None
-    assert told[-1][0] == told[-1][1] > 100
+    assert list(told) == ["Copying", "Verifying"]
+    for label, steps in told.items():
+        assert steps == sorted(steps)
+        assert steps[-1][0] == steps[-1][1] > 100
+        assert all(count < total for count, total in steps[:-1]), label
     assert [path.name for path in (tmp_path / "copy").iterdir()] == [NAME]
     assert sound == verify(tmp_path / "copy")
     assert stored(tmp_path / "copy") == expected
@@ -141,7 +173,7 @@ def test_a_start_waits_for_who_reads(tmp_path: Path) -> None:
     with opened(tmp_path) as storage:
         scribble(storage, Random(1), 500)
 
-    def start(*_: int) -> None:
+    def start(*_: object) -> None:
         with pytest.raises(StorageOpenError, match=f"{tmp_path} is being read by kvs verify or kvs backup"):
             stored(tmp_path)
 

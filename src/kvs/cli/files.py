@@ -1,4 +1,4 @@
-"""The files of dumps: opened so that a dump is never seen half written under its final name."""
+"""The files of dumps. A dump appears under its name only when it is complete."""
 
 import io
 import os
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from kvs.dump.errors import CareError, shown
+from kvs.cli.data import STANDARD_STREAM
+from kvs.dump.errors import DumpError, quoted
 from kvs.standard_streams import Stdin, Stdout, reason_of
 
-STANDARD_STREAM: Final = "-"
 BUFFER_BYTES: Final = 1 << 18
 
 
@@ -21,14 +21,14 @@ def reading(name: str) -> Iterator[BinaryIO]:
     """Open a file, or standard input, to read.
 
     Raises:
-        CareError: It cannot be opened.
+        DumpError: It cannot be opened.
     """
     standard = name == STANDARD_STREAM
     try:
         raw = Stdin(sys.stdin.fileno(), "r", closefd=False) if standard else io.FileIO(name, "r")
         stream = io.BufferedReader(raw, BUFFER_BYTES)
     except OSError as error:
-        raise CareError(f"{shown(name)}: cannot be read: {reason_of(error)}") from None
+        raise DumpError(f"{quoted(name)}: cannot be read: {reason_of(error)}") from None
     with stream:
         yield stream
 
@@ -39,7 +39,7 @@ def writing(name: str) -> Iterator[BinaryIO]:
 
     Raises:
         BrokenPipeError: Nobody reads standard output any more.
-        CareError: It cannot be written.
+        DumpError: It cannot be written.
     """
     try:
         if name == STANDARD_STREAM:
@@ -56,7 +56,7 @@ def writing(name: str) -> Iterator[BinaryIO]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise CareError(f"{shown(name)}: cannot be written: {reason_of(error)}") from None
+        raise DumpError(f"{quoted(name)}: cannot be written: {reason_of(error)}") from None
 
 
 @contextmanager

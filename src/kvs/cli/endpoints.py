@@ -1,0 +1,110 @@
+"""Opens what is dumped or loaded, as the command line says: a running server, or the data directory of a stopped one.
+
+Whatever has to be imported is imported by the function that is called, before its result is entered: Ctrl-C raises
+KeyboardInterrupt only from then on, and within an import it could be lost.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from kvs.config import SETTINGS, ConfigError, Configuration
+from kvs.dump.engine_endpoint import EngineSink, EngineSource
+from kvs.dump.errors import DumpError, quoted
+from kvs.dump.loader import Sink
+from kvs.dump.resp_client import RespClient
+from kvs.dump.server_endpoint import ServerSink, ServerSource, longest_reply_bytes
+from kvs.dump.writer import Source
+from kvs.ports.storage import Storage
+
+LOG_LEVEL: Final = "warning"
+"""Of an engine that is opened here: events about its progress would come between the lines of a progress bar."""
+
+
+def open_source(configuration: Configuration) -> AbstractContextManager[Source]:
+    """Return what is to be dumped, opened while it is entered.
+
+    Raises:
+        ConfigError: The settings do not fit.
+        DumpError: It cannot be opened.
+    """
+    if not _in_data_dir(configuration):
+        return _server_source(configuration)
+    directory = configuration.settings.data_dir
+    if not Path(directory).is_dir():
+        raise DumpError(f"{quoted(directory)}: there is no such directory")
+    return _engine_source(_storage(configuration))
+
+
+def open_sink(configuration: Configuration) -> AbstractContextManager[Sink]:
+    """Return what is to be loaded into, opened while it is entered.
+
+    Raises:
+        ConfigError: The settings do not fit.
+        DumpError: It cannot be opened.
+    """
+    if not _in_data_dir(configuration):
+        return _server_sink(configuration)
+    return _engine_sink(configuration, _storage(configuration))
+
+
+def _in_data_dir(configuration: Configuration) -> bool:
+    """Return whether a data directory is meant. Only the flag means it: a server may have it in the environment.
+
+    Raises:
+        ConfigError: A server is meant, too.
+    """
+    if configuration.origins["data_dir"] != SETTINGS["data_dir"].flag:
+        return False
+    for name in ("host", "port"):
+        if configuration.origins[name] == SETTINGS[name].flag:
+            raise ConfigError(
+                f"{name}: --data-dir is for a stopped server, --{name} for a running one; give one of them"
+            )
+    return True
+
+
+def _connect(configuration: Configuration) -> RespClient:
+    settings = configuration.settings
+    if settings.port == 0:
+        raise ConfigError("port: 0 is for a server, which then picks one; give the one it listens on")
+    return RespClient(
+        settings.host[0], settings.port, longest_reply_bytes(settings.max_key_bytes, settings.max_value_bytes)
+    )
+
+
+@contextmanager
+def _server_source(configuration: Configuration) -> Iterator[Source]:
+    with _connect(configuration) as client:
+        yield ServerSource(client)
+
+
+@contextmanager
+def _server_sink(configuration: Configuration) -> Iterator[Sink]:
+    with _connect(configuration) as client:
+        yield ServerSink(client)
+
+
+@contextmanager
+def _engine_source(opening: AbstractContextManager[Storage]) -> Iterator[Source]:
+    with opening as storage, closing(EngineSource(storage)) as source:
+        yield source
+
+
+@contextmanager
+def _engine_sink(configuration: Configuration, opening: AbstractContextManager[Storage]) -> Iterator[Sink]:
+    settings = configuration.settings
+    with opening as storage:
+        yield EngineSink(storage, settings.max_key_bytes, settings.max_value_bytes)
+
+
+def _storage(configuration: Configuration) -> AbstractContextManager[Storage]:
+    from kvs.bootstrap import open_storage  # 0.1 s that only a data directory needs
+    from kvs.engines import find
+    from kvs.logs import make_logger
+
+    settings = configuration.settings
+    if not find(settings.storage).durable:
+        raise ConfigError(f"storage: engine {settings.storage!r} keeps nothing in a data directory")
+    return open_storage(settings, configuration.options, make_logger(LOG_LEVEL, settings.log_format))

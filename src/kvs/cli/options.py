@@ -1,0 +1,74 @@
+"""Options and arguments that commands share. The options of settings are made from their table."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import click
+
+from kvs.config import CONFIG_FILE_VARIABLE, OPTION_FLAG, SETTINGS, Configuration
+from kvs.config import load as load_configuration
+from kvs.environment import expand_home
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def with_settings(helps: Mapping[str, str]) -> Callable[[F], F]:
+    """Return a decorator that gives a command ``--config``, ``--storage-option``, and an option for each setting.
+
+    Args:
+        helps: The text of the help by the name of the setting.
+    """
+
+    def decorate(command: F) -> F:
+        for name, text in reversed(list(helps.items())):
+            setting = SETTINGS[name]
+            command = click.option(setting.flag, name, multiple=setting.repeatable, metavar=setting.metavar, help=text)(
+                command
+            )
+        command = click.option(
+            OPTION_FLAG,
+            "storage_option",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="An option of the storage engine; repeatable. kvs engines NAME lists them.",
+        )(command)
+        return click.option("--config", metavar="FILE", help=f"TOML file with settings. [env: {CONFIG_FILE_VARIABLE}]")(
+            command
+        )
+
+    return decorate
+
+
+def help_of(name: str, description: str = "") -> str:
+    """Return the help of a setting: its description or this one, its environment variable, its default."""
+    setting = SETTINGS[name]
+    description = description or setting.description
+    default = setting.format(setting.default) or "none"
+    return f"{description[0].upper()}{description[1:]}. [env: {setting.variable}; default: {default}]"
+
+
+EVERY_SETTING: Final = {name: help_of(name) for name in SETTINGS}
+
+
+def load(given: dict[str, Any]) -> Configuration:
+    """Return the configuration, with the options that were given to a command.
+
+    Raises:
+        ConfigError: A value is not allowed, or the file cannot be used.
+    """
+    return load_configuration({name: value for name, value in given.items() if value is not None and value != ()})
+
+
+def path_argument(name: str, **attributes: Any) -> Callable[[F], F]:
+    """Return a decorator that gives a command the argument of a path, in which ``~`` is the home directory.
+
+    A shell expands only some of them, and a supervisor none.
+    """
+
+    def at_home(ctx: click.Context, param: click.Parameter, value: str) -> str:
+        try:
+            return expand_home(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
+
+    return click.argument(name, callback=at_home, **attributes)
