@@ -1,93 +1,26 @@
-"""Compiles the hot modules with mypyc where there is a C compiler; all else about the package is in pyproject.toml.
+"""Compiles the modules on the paths of requests with mypyc where there is a C compiler.
 
-The environment variable ``KVS_BUILD`` decides: ``auto`` (the default) compiles if it can, ``pure`` never does, and
-``compiled`` fails where it cannot. An editable install is pure, so that an edited file is what runs.
+Which ones is said in ``[tool.kvs.compile]`` of pyproject.toml, as is all else about the package. The environment
+variable ``KVS_BUILD`` decides: ``auto`` (the default) compiles if it can, ``pure`` never does, and ``compiled`` fails
+where it cannot. An editable install is pure, so that an edited file is what runs.
 """
 
 import os
 import sys
 import sysconfig
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from setuptools import setup
-
-HOT_MODULES = [
-    "domain/updates",
-    "domain/errors",
-    "domain/commit",
-    "adapters/inbound/resp/glob",
-    "domain/transaction",
-    "domain/values",
-    "ports/session",
-    "ports/storage",
-    "ports/autocommit",
-    "application/answers",
-    "application/memory_budget",
-    "application/listing",
-    "application/session",
-    "application/slot",
-    "application/transact",
-    "application/registry",
-    "application/operations",
-    "application/watch",
-    "application/executor",
-    "adapters/storage/memory/versions",
-    "adapters/storage/journaled",
-    "adapters/storage/memory/key_index",
-    "adapters/storage/memory/storage",
-    "adapters/storage/sqlite/wal_scan",  # reads every byte of a log
-    "adapters/inbound/resp/commands/catalogue",
-    "adapters/inbound/resp/commands/client_line",
-    "adapters/inbound/resp/commands/clients",
-    "adapters/inbound/resp/commands/connection",
-    "adapters/inbound/resp/command",
-    "adapters/inbound/resp/connection",
-    "adapters/inbound/resp/commands/subcommands",
-    "adapters/inbound/resp/cursors",
-    "adapters/inbound/resp/commands/info",
-    "adapters/inbound/resp/commands/keys",
-    "adapters/inbound/resp/limits",
-    "adapters/inbound/resp/parser",
-    "adapters/inbound/resp/context",
-    "adapters/inbound/resp/replies",
-    "adapters/inbound/resp/fast_path",
-    "adapters/inbound/resp/commands/server",
-    "adapters/inbound/resp/commands/strings",
-    "adapters/inbound/resp/commands/registry",
-    "adapters/inbound/resp/commands/transactions",
-    "adapters/inbound/resp/wording",
-    "adapters/inbound/net/asyncio_backend",  # only because its clients are of a compiled class
-    "adapters/inbound/net/backend",
-    "adapters/inbound/net/channel",
-    "adapters/inbound/net/kernel",
-    "adapters/inbound/net/progress",
-    "adapters/inbound/net/sweep",
-    "adapters/inbound/net/tick",
-    "adapters/inbound/protocol/clients",
-    "adapters/inbound/net/registry",
-    "adapters/inbound/protocol/connection",
-    "adapters/inbound/net/epoll",
-    "adapters/inbound/protocol/buffer",
-    "adapters/inbound/protocol/command",
-    "adapters/inbound/protocol/gate",
-    "adapters/inbound/line/replies",
-    "adapters/inbound/net/timeouts",
-    "adapters/inbound/line/connection",
-    "adapters/inbound/line/commands",
-    "adapters/inbound/line/keys",
-    "adapters/inbound/line/fast_path",
-    "adapters/inbound/protocol/errors",
-    "adapters/inbound/protocol/messages",
-    "adapters/inbound/protocol/detection",
-    "adapters/inbound/net/server",
-]
+ROOT = Path(__file__).parent
+SOURCE = "src/kvs"
 
 
 def extensions() -> list[Any]:
-    """Return what is to be compiled: all of the hot modules, or nothing."""
-    wanted = os.environ.get("KVS_BUILD", "auto")
+    """Return what is to be compiled: all of the modules that are named, or nothing."""
+    wanted = os.environ.get("KVS_BUILD") or "auto"
     if wanted not in ("auto", "pure", "compiled"):
         sys.exit(f"KVS_BUILD: {wanted!r} is not allowed; allowed: auto, pure, compiled")
     if wanted == "pure" or "editable_wheel" in sys.argv:
@@ -100,13 +33,34 @@ def extensions() -> list[Any]:
         return []
     from mypyc.build import mypycify  # noqa: PLC0415  # slow, and of no use above
 
-    paths = [f"src/kvs/{module}.py" for module in HOT_MODULES if module_fits(module)]
+    paths = [f"{SOURCE}/{module}" for module in modules_to_compile()]
     return list(mypycify(["--strict", *paths], opt_level="3"))
 
 
-def module_fits(module: str) -> bool:
-    """Return whether a module is for this system."""
-    return sys.platform == "linux" or not module.endswith("epoll_transport")
+def modules_to_compile(system: str = sys.platform) -> list[str]:
+    """Return the paths of the modules to compile on a system, relative to the package.
+
+    Raises:
+        ValueError: A name in the configuration is not, or no longer, of a module.
+    """
+    configuration = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["kvs"]["compile"]
+    found = {path.relative_to(ROOT / SOURCE).as_posix() for path in (ROOT / SOURCE).rglob("*.py")}
+    modules = {module for module in found if not module.endswith("__init__.py")}
+
+    def named(name: str) -> set[str]:
+        chosen = {module for module in modules if module == name or module.startswith(f"{name}/")}
+        if not chosen:
+            raise ValueError(f"[tool.kvs.compile] of pyproject.toml: there is no {name}")
+        return chosen
+
+    def union(names: Iterable[str]) -> set[str]:
+        return set().union(*map(named, names))
+
+    packages, exclude, include, only_on = (
+        configuration[name] for name in ("packages", "exclude", "include", "only_on")
+    )
+    chosen = (union(packages) - union(exclude)) | union(include)
+    return sorted(chosen - {module for name, only in only_on.items() for module in named(name) if only != system})
 
 
 def what_is_missing() -> str:
@@ -126,4 +80,7 @@ def what_is_missing() -> str:
     return ""
 
 
-setup(ext_modules=extensions())
+if __name__ == "__main__":
+    from setuptools import setup
+
+    setup(ext_modules=extensions())

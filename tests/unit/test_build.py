@@ -1,0 +1,71 @@
+"""What is compiled is what pyproject.toml says, and nothing else is."""
+
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+import kvs
+from kvs.build import BUILD
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = Path(kvs.__file__).parent
+SETUP = spec_from_file_location("setup_of_kvs", ROOT / "setup.py")
+assert SETUP is not None
+assert SETUP.loader is not None
+setup_py = module_from_spec(SETUP)
+SETUP.loader.exec_module(setup_py)
+
+PYPROJECT = """
+[tool.kvs.compile]
+packages = ["a", "b"]
+[tool.kvs.compile.exclude]
+"a/slow.py" = "a reason"
+"b/waits" = "a reason"
+[tool.kvs.compile.include]
+"b/waits/hot.py" = "a reason"
+[tool.kvs.compile.only_on]
+"b/linux.py" = "linux"
+"""
+FILES = ["a/one.py", "a/slow.py", "a/__init__.py", "b/linux.py", "b/waits/cold.py", "b/waits/hot.py", "c/other.py"]
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a tree of sources whose modules are chosen by a configuration of its own."""
+    (tmp_path / "pyproject.toml").write_text(PYPROJECT, encoding="utf-8")
+    for name in FILES:
+        path = tmp_path / "src" / "kvs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.setattr(setup_py, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_whole_packages_but_for_exceptions(tree: Path) -> None:
+    """And for exceptions from these, and what is for another system."""
+    assert setup_py.modules_to_compile("linux") == ["a/one.py", "b/linux.py", "b/waits/hot.py"]
+    assert setup_py.modules_to_compile("darwin") == ["a/one.py", "b/waits/hot.py"]
+    (tree / "src" / "kvs" / "a" / "new.py").touch()
+    assert "a/new.py" in setup_py.modules_to_compile("linux")
+
+
+@pytest.mark.parametrize("name", ["a/slow.py", "b/waits/hot.py", "b/linux.py"])
+def test_a_name_that_is_out_of_date_is_refused(tree: Path, name: str) -> None:
+    """A module that has been moved must not change what is compiled without anybody's notice."""
+    (tree / "src" / "kvs" / name).unlink()
+    with pytest.raises(ValueError, match=name):
+        setup_py.modules_to_compile("linux")
+
+
+def test_what_is_installed_is_what_is_named() -> None:
+    """Every module that is named is compiled, and no other; in the pure build none is."""
+    named = {name.removesuffix(".py") for name in setup_py.modules_to_compile()}
+    compiled = {
+        path.relative_to(PACKAGE).as_posix().removesuffix(suffix)
+        for suffix in EXTENSION_SUFFIXES
+        for path in PACKAGE.rglob(f"*{suffix}")
+    }
+    assert {name for name in compiled if "." not in name} == (named if BUILD == "compiled" else set())
+    assert "domain/transaction" in named
