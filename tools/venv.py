@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from subprocess import PIPE
+from time import monotonic
 from typing import NoReturn
 
 PIP = "pip>=25.1"  # the first that knows --group
@@ -39,14 +41,14 @@ class Step:
         pip: What pip is to install.
         sources: Files and directories; when they change, it is installed again.
         notice: What to say beforehand.
-        builds: Whether ``KVS_BUILD`` has a say in it.
+        pure_notice: The same where ``KVS_BUILD`` has a say in it, and says that nothing is compiled.
     """
 
     stamp: str
     pip: Sequence[str]
     sources: Sequence[str]
     notice: str
-    builds: bool = False
+    pure_notice: str = ""
 
 
 STEPS = {
@@ -54,8 +56,9 @@ STEPS = {
         ".installed",
         ["."],
         ["pyproject.toml", "setup.py", "README.md", "src"],
-        "Installing kvs into {}, over the network; compiling takes about two minutes.",
-        builds=True,
+        "Installing kvs into {}, over the network. Where there is a C compiler, its performance-critical modules are "
+        "compiled, which takes one to two minutes; KVS_BUILD=pure skips that, for a slower server.",
+        "Installing kvs into {}, over the network, without compiling it (KVS_BUILD=pure): half a minute.",
     ),
     "tests": Step(
         ".tests",
@@ -98,12 +101,12 @@ class Environment:
         wanted = fingerprint(step)  # before pip reads the files: what changes meanwhile is installed the next time
         if content(stamp) == wanted:
             return
-        say(step.notice.format(self._directory))
+        say((step.pure_notice if step.pure_notice and build() == "pure" else step.notice).format(self._directory))
         for leftover in ("build", "src/kvs.egg-info"):  # of deleted modules, and of the distribution's former name
             shutil.rmtree(leftover, ignore_errors=True)
         self._change(step.pip)
         stamp.write_text(wanted)
-        if step.builds:
+        if step.pure_notice:
             subprocess.run([self._python, "-m", "kvs", "--version"], check=True)
 
     def _is_whole(self) -> bool:
@@ -142,7 +145,13 @@ class Environment:
 
     def _run(self, *command: str) -> "subprocess.CompletedProcess[str]":
         env = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
-        return subprocess.run(command, env=env, pass_fds=[self._lock], capture_output=True, text=True, check=False)
+        with subprocess.Popen(command, env=env, pass_fds=[self._lock], stdout=PIPE, stderr=PIPE, text=True) as process:
+            try:
+                output, errors = outputs_of(process)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
 @contextmanager
@@ -165,13 +174,34 @@ def locked(directory: Path) -> Iterator[int]:
 
 def fingerprint(step: Step) -> str:
     """Return what tells a state of a step's sources from any other."""
-    digest = hashlib.sha256((os.environ.get("KVS_BUILD") or "auto").encode() if step.builds else b"")
+    digest = hashlib.sha256(build().encode() if step.pure_notice else b"")
     for source in step.sources:
         root = Path(source)
         for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
             if SOURCE.search(path.name):
                 digest.update(f"\0{path}\0".encode() + path.read_bytes())
     return digest.hexdigest() + "\n"
+
+
+def build() -> str:
+    """Return which kind of build was asked for."""
+    return os.environ.get("KVS_BUILD") or "auto"
+
+
+def outputs_of(process: "subprocess.Popen[str]") -> "tuple[str, str]":
+    """Wait for a process, and show on a terminal that it is still at work, and for how long it has been."""
+    started_s = monotonic()
+    shown = ""
+    while True:
+        try:
+            return process.communicate(timeout=1)
+        except subprocess.TimeoutExpired:
+            if sys.stdout.isatty():
+                shown = f"{monotonic() - started_s:.0f} s"
+                print(f"\r{shown}", end="", flush=True)
+        finally:
+            if shown and process.returncode is not None:
+                print("\r" + " " * len(shown) + "\r", end="", flush=True)
 
 
 def content(path: Path) -> "str | None":
@@ -183,7 +213,7 @@ def content(path: Path) -> "str | None":
 
 
 def say(line: str) -> None:
-    """Tell what is being done."""
+    """Say what is being done."""
     print(line, flush=True)
 
 
