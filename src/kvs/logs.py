@@ -1,11 +1,14 @@
 """Structured logs: JSON for machines, text for terminals, on standard error.
 
-Events are fixed words; everything that varies is in fields. Whatever a client sent is escaped in both formats, so that
-it can neither forge a line nor drive a terminal. Logging never raises: an event that cannot be rendered is dropped and
-counted, as one that cannot be written is (:mod:`kvs.standard_streams`).
+Events are fixed words; everything that varies is in fields. A line of JSON begins with the time in UTC, the level and
+the event; a line for people with the local time, without the date. Whatever a client sent is escaped in both formats,
+so that it can neither forge a line nor drive a terminal. Logging never raises: an event that cannot be rendered is
+dropped and counted, as one that cannot be written is (:mod:`kvs.standard_streams`).
 """
 
 import logging
+import os
+import re
 import sys
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, TextIO, cast
@@ -16,6 +19,17 @@ from structlog.typing import FilteringBoundLogger, Processor
 from kvs.standard_streams import BackgroundStream
 
 DROPPED_EVENT: Final = "log_events_dropped"
+
+RESET, BOLD, DIM = "\x1b[0m", "\x1b[1m", "\x1b[2m"
+LEVEL_COLORS: Final = {
+    "debug": DIM,
+    "info": "\x1b[32m",
+    "warning": "\x1b[33m",
+    "error": "\x1b[31m",
+    "critical": "\x1b[1;31m",
+}
+_QUOTED: Final = re.compile('[ "=]')
+"""What in a value without quotes could be taken for the end of it."""
 
 
 def make_logger(level: str, form: str, stream: TextIO | BackgroundStream | None = None) -> FilteringBoundLogger:
@@ -30,13 +44,13 @@ def make_logger(level: str, form: str, stream: TextIO | BackgroundStream | None 
     console = form == "console" or (form == "auto" and stream.isatty())
     processors: list[Processor] = [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
         structlog.processors.format_exc_info,  # without local variables: they may hold values
     ]
     if console:
-        processors += [_escape_controls, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        processors.append(_ConsoleRenderer(colors=stream.isatty() and not os.environ.get("NO_COLOR")))
     else:
-        processors.append(structlog.processors.JSONRenderer())
+        processors += [_begin_with_time, structlog.processors.JSONRenderer()]
     filtering = structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()])
 
     class SafeLogger(filtering):  # type: ignore[valid-type,misc]  # a class made at run time
@@ -73,13 +87,42 @@ def _notice(processors: list[Processor]) -> Callable[[int, str], str]:
     return render
 
 
-def _escape_controls(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Escape what could move the cursor or start a line; tracebacks keep their lines."""
-    for name, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            lines = value.split("\n") if name == "exception" else [value]
-            event[name] = "\n".join(
-                "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
-                for line in lines
-            )
-    return event
+def _begin_with_time(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {name: event.pop(name) for name in ("timestamp", "level", "event")} | dict(event)
+
+
+class _ConsoleRenderer:
+    """Renders an event for people: time, level, event, and the fields in the order in which they were given.
+
+    The default of structlog pads events to 30 columns and sorts fields by their names.
+    """
+
+    def __init__(self, *, colors: bool) -> None:
+        self._colors = colors
+
+    def __call__(self, _: object, __: str, event: MutableMapping[str, Any]) -> str:
+        time, level, name = (event.pop(each) for each in ("timestamp", "level", "event"))
+        exception = event.pop("exception", None)
+        parts = [
+            self._colored(time, DIM),
+            self._colored(f"{level:<7}", LEVEL_COLORS.get(level, BOLD)),
+            self._colored(_escaped(str(name)), BOLD),
+            *(f"{self._colored(field, DIM)}={_value(value)}" for field, value in event.items()),
+        ]
+        line = " ".join(parts)
+        return line if exception is None else "\n".join([line, *map(_escaped, str(exception).split("\n"))])
+
+    def _colored(self, text: str, color: str) -> str:
+        return f"{color}{text}{RESET}" if self._colors else text
+
+
+def _value(value: object) -> str:
+    text = _escaped(str(value))
+    return text if text and not _QUOTED.search(text) else '"' + text.replace('"', '\\"') + '"'
+
+
+def _escaped(text: str) -> str:
+    """Escape what could move the cursor or start a line."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 
@@ -38,6 +39,40 @@ def test_json_is_one_line_with_every_field() -> None:
         3,
     )
     assert event["timestamp"].endswith("Z")
+
+
+def test_json_begins_with_time_level_and_event() -> None:
+    """Whatever fields follow, in the order in which they were given."""
+    line = logged("json", io.StringIO(), zebra=1, peer="x", alpha=2)
+    assert list(json.loads(line)) == ["timestamp", "level", "event", "zebra", "peer", "alpha"]
+
+
+LEFT = {"peer": "127.0.0.1:43108", "session": 1, "commands": 12, "committed": 1, "conflicted": 1, "aborted": 1}
+
+
+def test_the_console_fits_a_terminal() -> None:
+    """The time without its date, no columns but one, and the fields in the order in which they were given."""
+    line = logged("console", io.StringIO(), **LEFT)
+    fields = "peer=127.0.0.1:43108 session=1 commands=12 committed=1 conflicted=1 aborted=1"
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d warning an_event {fields}\n", line)
+
+
+def test_the_console_quotes_what_could_be_taken_for_more() -> None:
+    """And nothing else, and nothing twice."""
+    line = logged("console", io.StringIO(), received='"GET"', word="GET", words="a b", nothing="", pair="a=b")
+    assert line.split(" an_event ")[1] == 'received="\\"GET\\"" word=GET words="a b" nothing="" pair="a=b"\n'
+
+
+@pytest.mark.parametrize(("no_color", "colored"), [(None, True), ("", True), ("1", False)])
+def test_colors_are_for_terminals_that_want_them(
+    monkeypatch: pytest.MonkeyPatch, no_color: str | None, colored: bool
+) -> None:
+    """See https://no-color.org."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color is not None:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    assert ("\x1b" in logged("console", Terminal(), peer="x")) == colored
+    assert "\x1b" not in logged("console", io.StringIO(), peer="x")
 
 
 def test_json_escapes_control_characters() -> None:

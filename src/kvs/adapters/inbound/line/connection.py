@@ -16,7 +16,7 @@ from kvs.adapters.inbound.protocol.command import SLOW_COST, Command, Reply
 from kvs.adapters.inbound.protocol.connection import UNBOUNDED, ClientInfo, Connection, Request
 from kvs.adapters.inbound.protocol.errors import EncodingError, FramingLostError, ProtocolViolationError
 from kvs.adapters.inbound.protocol.gate import Gate
-from kvs.adapters.inbound.protocol.messages import shown
+from kvs.adapters.inbound.protocol.messages import excerpt
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
 from kvs.build import BUILD
@@ -264,7 +264,7 @@ class LineConnection(Connection):
             peer=self.remote_address,
             session=self.session.id,
             reason=str(violation),
-            received=shown(self._received),
+            received=excerpt(self._received),
         )
 
 

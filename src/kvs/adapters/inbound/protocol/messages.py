@@ -12,9 +12,14 @@ SHOWN_BYTES: Final = 64
 
 
 def shown(text: bytes) -> str:
-    """Return client bytes in quotes, cut to a bounded length, for a message or a log field."""
+    """Return client bytes in quotes, cut to a bounded length, for a message."""
+    return json.dumps(excerpt(text), ensure_ascii=False)
+
+
+def excerpt(text: bytes) -> str:
+    """Return client bytes, cut to a bounded length, for a field of the log, which quotes them itself."""
     cut = text[:SHOWN_BYTES].decode(errors="backslashreplace")
-    return json.dumps(cut + "..." if len(text) > SHOWN_BYTES else cut, ensure_ascii=False)
+    return cut + "..." if len(text) > SHOWN_BYTES else cut
 
 
 def printable(text: str) -> str:

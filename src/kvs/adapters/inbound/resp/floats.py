@@ -50,7 +50,7 @@ class AddFloat:
     def __init__(self, amount: bytes) -> None:
         self.amount = amount
 
-    def __call__(self, old: Value | None) -> Write | None:  # noqa: D102
+    def __call__(self, old: Value | None) -> Write | None:
         return total(b"0" if old is None else old, self.amount)
 
 
