@@ -63,7 +63,7 @@ def programs(text: str) -> list[str]:
 def check_kvs(where: str, words: Sequence[str]) -> None:
     """Check that kvs has the command and its options; words in capitals and brackets stand for something."""
     name = words[0] if words and not words[0].startswith("-") else "serve"
-    command = commands.get_command(click.Context(commands), name)
+    command = commands.commands.get(name)
     assert command is not None, f"{where}: there is no command kvs {name}"
     check_options(where, command, commands, words)
 

@@ -4,10 +4,8 @@ import re
 import shlex
 from typing import Final
 
-import click
 import pytest
 
-from kvs.cli.main import COMMANDS
 from kvs.cli.main import commands as kvs_commands
 from kvs.config import SETTINGS
 from tests.documents.commands import (
@@ -90,10 +88,11 @@ def test_commands_in_the_text_exist(path: str) -> None:
 @pytest.mark.parametrize("path", REPLAYED)
 def test_options_in_the_text_exist(path: str) -> None:
     """Of kvs or of pytest, or in the benchmark's manual of that."""
-    context = click.Context(kvs_commands)
-    found_commands = [kvs_commands.get_command(context, name) for name in COMMANDS]
     known = {"--help", "--version"} | {
-        option for command in found_commands if command for parameter in command.params for option in parameter.opts
+        option
+        for command in kvs_commands.commands.values()
+        for parameter in command.params
+        for option in parameter.opts
     }
     for where, text in document(path).spans():
         if not text.startswith("--"):

@@ -9,7 +9,7 @@ from kvs.config import OPTION_FLAG, ConfigError, option_variable
 from kvs.setting import settings_of
 
 if TYPE_CHECKING:
-    from kvs.engine import Engine
+    from kvs.engine import EngineSpec
 
 
 @click.command()
@@ -44,6 +44,6 @@ def _list() -> None:
     echo_table(rows)
 
 
-def _traits(engine: "Engine") -> dict[str, str]:
+def _traits(engine: "EngineSpec") -> dict[str, str]:
     traits = {"durable": engine.durable, "shared": engine.shared, "blocking": engine.blocking}
     return {name: "yes" if trait else "no" for name, trait in traits.items()}
