@@ -83,6 +83,19 @@ def parse_reply(line: bytes) -> Reply:
     return reply
 
 
+def error(code: str) -> Reply:
+    """Return what :func:`agrees` takes for any error of a code; its wording is open."""
+    return {"status": "Error", "code": code}
+
+
+def agrees(actual: Reply, expected: Reply) -> bool:
+    """Return whether a reply is the expected one, its fields in the order that is promised."""
+    if expected["status"] == "Ok":
+        return list(actual.items()) == list(expected.items())
+    named = list(actual) == ["status", "code", "mesg"] and isinstance(actual["mesg"], str) and actual["mesg"] != ""
+    return named and actual["status"] == "Error" and actual["code"] == expected["code"]
+
+
 def slow_engine(delay_s: float) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return flags and environment of a server whose engine blocks, and takes so long for each call."""
     path = ":".join(filter(None, [str(ENGINES), os.environ.get("PYTHONPATH")]))

@@ -3,6 +3,7 @@
 import codecs
 import re
 import socket
+import struct
 from pathlib import Path
 from typing import IO, Final, NamedTuple, TypeAlias
 
@@ -131,3 +132,8 @@ class Wire:
         """Leave without a word."""
         self._stream.close()
         self.socket.close()
+
+    def reset(self) -> None:
+        """Leave as a killed process may: the server sees a reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()

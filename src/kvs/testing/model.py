@@ -1,214 +1,309 @@
-"""The reference model: what the server must answer, said as simply as it can be.
+"""The reference model: what must come of every call of a session, said as simply as it can be.
 
 Everything that is clever elsewhere is done by copying here. START copies the whole data set, a nested START copies the
-pending writes, and each key has the number of the commit that last changed it. The model takes the lines that a client
-sends and predicts the whole reply; only the wording of an error is left open.
+pending writes, and each key has the number of the commit that last changed it.
 
-CLEAR stands for what the line protocol has no verb for: to delete every key. A page of KEYS is never full here.
-
-It knows well-formed lines only, and no limits: grammar and limits have tables of their own.
+It knows no limits and no protocol: those have tests of their own.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, replace
 
-Reply: TypeAlias = dict[str, Any]
+from kvs.domain.errors import NoTransactionError, UsageError
+from kvs.domain.values import Key, Value
+from kvs.testing.calls import CONFLICT, Call, Outcome, Update
 
-OK: Reply = {"status": "Ok"}
-
-
-def error(code: str) -> Reply:
-    """Return the prediction of an error; its wording is open."""
-    return {"status": "Error", "code": code}
-
-
-def agrees(actual: Reply, predicted: Reply) -> bool:
-    """Return whether a reply is the predicted one, its fields in the order that is promised."""
-    if predicted["status"] == "Ok":
-        return list(actual.items()) == list(predicted.items())
-    named = list(actual) == ["status", "code", "mesg"] and isinstance(actual["mesg"], str) and actual["mesg"] != ""
-    return named and actual["status"] == "Error" and actual["code"] == predicted["code"]
+Data = dict[Key, Value]
 
 
 @dataclass
-class ModelTransaction:
-    """An open transaction: a copy of everything, and what was seen."""
+class Range:
+    """Keys above one and up to another (None: to the last there is) that begin with a prefix."""
 
-    snapshot: dict[str, str]
-    started_at: int
-    frames: list[dict[str, str | None]]  # each a full copy of the pending writes; None is a tombstone
-    read_only: bool
-    keys_read: set[str] = field(default_factory=set)
-    pages_read: set[tuple[str, str]] = field(default_factory=set)  # prefix and `after`, each to the end of the prefix
-    cleared: list[bool] = field(default_factory=lambda: [False])  # by frame: whether it has deleted every key
+    prefix: Key
+    after: Key
+    last: Key | None
 
-    def view(self) -> dict[str, str]:
-        """Return the data as this transaction sees it."""
-        merged = {**({} if self.cleared[-1] else self.snapshot), **self.frames[-1]}
+    def of(self, data: Data) -> list[Key]:
+        """Return those of a data set, in order."""
+        return sorted(
+            key
+            for key in data
+            if key.startswith(self.prefix) and key > self.after and (self.last is None or key <= self.last)
+        )
+
+
+@dataclass
+class Frame:
+    """What is written and not committed, with all that the frames below have written; None is a tombstone.
+
+    Attributes:
+        writes: The pending writes.
+        cleared: Whether every key that was there before them is deleted.
+    """
+
+    writes: dict[Key, Value | None] = field(default_factory=dict)
+    cleared: bool = False
+
+    def copy(self) -> "Frame":
+        """Return the frame that START opens inside this one."""
+        return replace(self, writes=dict(self.writes))
+
+    def over(self, data: Data) -> Data:
+        """Return what there is when it has been applied."""
+        merged = {**({} if self.cleared else data), **self.writes}
         return {key: value for key, value in merged.items() if value is not None}
 
 
+@dataclass
+class Transaction:
+    """An open transaction: a copy of everything, and what was read in it."""
+
+    snapshot: Data
+    started_at: int
+    read_only: bool
+    frames: list[Frame] = field(default_factory=lambda: [Frame()])
+    keys_read: set[Key] = field(default_factory=set)
+    ranges_read: list[Range] = field(default_factory=list)
+
+    @property
+    def top(self) -> Frame:
+        """The innermost frame."""
+        return self.frames[-1]
+
+    def view(self) -> Data:
+        """Return the data as this transaction sees it."""
+        return self.top.over(self.snapshot)
+
+
 class Model:
-    """A server with any number of sessions, each named by a number and there from its first command on.
+    """A server with any number of sessions, each named by a number and there from its first call on.
 
     Attributes:
         data: What is committed.
         changed_at: Number of the commit that last changed a key, for keys that ever changed.
         commits: How many commits there were.
-        transactions: Open transactions by session.
     """
 
     def __init__(self) -> None:
-        self.data: dict[str, str] = {}
-        self.changed_at: dict[str, int] = {}
+        self.data: Data = {}
+        self.changed_at: dict[Key, int] = {}
         self.commits = 0
-        self.transactions: dict[int, ModelTransaction] = {}
+        self._sessions: dict[int, ModelSession] = {}
 
-    def execute(self, session: int, line: str) -> Reply:
-        """Return what this line is answered with."""
-        verb, _, words = line.partition(" ")
-        reply: Reply = getattr(self, "_" + verb.lower())(session, words)
-        return reply
+    def session(self, number: int) -> "ModelSession":
+        """Return a session."""
+        return self._sessions.setdefault(number, ModelSession(self))
 
-    def disconnect(self, session: int) -> None:
-        """A lost connection aborts its transaction; the session's next command comes on a new one."""
-        self.transactions.pop(session, None)
+    def disconnect(self, number: int) -> None:
+        """A lost connection aborts its transaction; the session's next call comes on a new one."""
+        self._sessions.pop(number, None)
 
-    def depth(self, session: int) -> int:
-        """Return how many frames a session has open."""
-        transaction = self.transactions.get(session)
-        return 0 if transaction is None else len(transaction.frames)
+    @property
+    def snapshots(self) -> int:
+        """How many snapshots all sessions need: one for each transaction, and one for each WATCH."""
+        return sum((one.transaction is not None) + one.watches for one in self._sessions.values())
 
-    def conflicts(self, session: int) -> tuple[set[str], set[tuple[str, str]]]:
-        """Return the keys and the pages that would make the outermost commit conflict now."""
-        transaction = self.transactions[session]
-        if not transaction.frames[-1] and not transaction.cleared[-1]:
-            return set(), set()
-        keys = {key for key in transaction.keys_read if self.changed_at.get(key, 0) > transaction.started_at}
-        pages = {
-            page for page in transaction.pages_read if _page(self.data, *page) != _page(transaction.snapshot, *page)
-        }
-        return keys, pages
+    def apply(self, frame: Frame) -> None:
+        """Commit writes."""
+        self.commits += 1
+        after = frame.over(self.data)
+        changed = {key for key in self.data if key not in after} | {key for key in frame.writes if key in after}
+        self.data = after
+        self.changed_at |= dict.fromkeys(changed, self.commits)
 
-    # The commands.
+    def conflicts(self, transaction: Transaction) -> bool:
+        """Return whether the outermost commit of a transaction would conflict now."""
+        if not (transaction.top.writes or transaction.top.cleared):
+            return False
+        return any(self.changed_at.get(key, 0) > transaction.started_at for key in transaction.keys_read) or any(
+            listed.of(self.data) != listed.of(transaction.snapshot) for listed in transaction.ranges_read
+        )
 
-    def _put(self, session: int, words: str) -> Reply:
-        key, _, value = words.partition(" ")
-        transaction = self.transactions.get(session)
+
+class ModelSession:
+    """A session of the model; see :class:`kvs.testing.calls.SessionDriver` for its calls."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.transaction: Transaction | None = None
+        self.watched: dict[Key, int] = {}  # and the commit that was the last when it was watched first
+        self.watches = 0
+
+    # One call.
+
+    def get(self, key: Key) -> Value | None:
+        transaction = self.transaction
         if transaction is None:
-            self._apply({key: value})
-        elif transaction.read_only:
-            return error("usage")
-        else:
-            transaction.frames[-1][key] = value
-        return OK
-
-    def _get(self, session: int, key: str) -> Reply:
-        value = self._read(session, key)
-        if value is None:
-            return {"status": "Ok", "result": None, "mesg": f"{key} was not found."}
-        return {"status": "Ok", "result": value}
-
-    def _del(self, session: int, key: str) -> Reply:
-        transaction = self.transactions.get(session)
-        if transaction is not None and transaction.read_only:
-            return error("usage")
-        present = self._read(session, key) is not None
-        if present:
-            if transaction is None:
-                self._apply({key: None})
-            else:
-                transaction.frames[-1][key] = None
-        return {"status": "Ok", "result": present}
-
-    def _keys(self, session: int, words: str) -> Reply:
-        prefix, _, after = words.partition(" ")
-        return {"status": "Ok", "result": sorted(self._list(session, prefix, after))}
-
-    def _count(self, session: int, prefix: str) -> Reply:
-        return {"status": "Ok", "result": len(self._list(session, prefix))}
-
-    def _start(self, session: int, words: str) -> Reply:
-        read_only = words == "READONLY"
-        transaction = self.transactions.get(session)
-        if transaction is None:
-            self.transactions[session] = ModelTransaction(dict(self.data), self.commits, [{}], read_only)
-        elif read_only and not transaction.read_only:
-            return error("usage")
-        else:
-            transaction.frames.append(dict(transaction.frames[-1]))
-            transaction.cleared.append(transaction.cleared[-1])
-        return OK
-
-    def _commit(self, session: int, _: str) -> Reply:
-        transaction = self.transactions.get(session)
-        if transaction is None:
-            return error("no_transaction")
-        if len(transaction.frames) > 1:
-            transaction.frames[-2:] = transaction.frames[-1:]
-            transaction.cleared[-2:] = transaction.cleared[-1:]
-            return OK
-        keys, pages = self.conflicts(session)
-        del self.transactions[session]
-        if keys or pages:
-            return error("conflict")
-        cleared: dict[str, str | None] = dict.fromkeys(self.data if transaction.cleared[0] else ())
-        if cleared or transaction.frames[0]:
-            self._apply(cleared | transaction.frames[0])
-        return OK
-
-    def _rollback(self, session: int, _: str) -> Reply:
-        transaction = self.transactions.get(session)
-        if transaction is None:
-            return error("no_transaction")
-        transaction.frames.pop()
-        transaction.cleared.pop()
-        if not transaction.frames:
-            del self.transactions[session]
-        return OK
-
-    def _clear(self, session: int, _: str) -> Reply:
-        transaction = self.transactions.get(session)
-        if transaction is None:
-            self._apply(dict.fromkeys(self.data))
-        elif transaction.read_only:
-            return error("usage")
-        else:
-            transaction.frames[-1] = {}
-            transaction.cleared[-1] = True
-        return OK
-
-    # What they are made of.
-
-    def _read(self, session: int, key: str) -> str | None:
-        transaction = self.transactions.get(session)
-        if transaction is None:
-            return self.data.get(key)
-        if key in transaction.frames[-1]:
-            return transaction.frames[-1][key]  # one's own pending write: nothing is observed
-        if transaction.cleared[-1]:
-            return None  # likewise
+            return self._model.data.get(key)
+        if key in transaction.top.writes:
+            return transaction.top.writes[key]  # its own pending write: nothing is observed
+        if transaction.top.cleared:
+            return None
         transaction.keys_read.add(key)
         return transaction.snapshot.get(key)
 
-    def _list(self, session: int, prefix: str, after: str = "") -> set[str]:
-        transaction = self.transactions.get(session)
+    def put(self, key: Key, value: Value) -> None:
+        self._write({key: value})
+
+    def delete(self, key: Key) -> bool:
+        self._check_may_write()
+        if self.get(key) is None:
+            return False
+        self._write({key: None})
+        return True
+
+    def update(self, key: Key, update: Update) -> tuple[Value | None, Value | None]:
+        self._check_may_write()
+        old = self.get(key)
+        if update.kind == "remove":
+            if old is not None:
+                self._write({key: None})
+            return old, None
+        if update.kind == "put_if_absent" and old is not None:
+            return old, old
+        new = update.operand
+        if update.kind == "append":
+            new = (old or b"") + update.operand
+        elif update.kind == "add":
+            if old is not None and not old.isdigit():
+                raise UsageError
+            new = b"%d" % (int(old or 0) + int(update.operand))
+        self._write({key: new})
+        return old, new
+
+    def put_all(self, entries: tuple[tuple[Key, Value], ...]) -> None:
+        self._write(dict(entries))
+
+    def keys(self, prefix: Key, after: Key, limit: int) -> list[Key]:
+        page = Range(prefix, after, None).of(self._view())[:limit]
+        self._observe(Range(prefix, after, page[-1] if len(page) == limit else None))
+        return page
+
+    def count(self, prefix: Key) -> int:
+        whole = Range(prefix, b"", None)
+        self._observe(whole)
+        return len(whole.of(self._view()))
+
+    def clear(self) -> None:
+        self._check_may_write()
+        transaction = self.transaction
         if transaction is None:
-            return _page(self.data, prefix, after)
-        if not transaction.cleared[-1]:
-            transaction.pages_read.add((prefix, after))
-        return _page(transaction.view(), prefix, after)
+            self._model.apply(Frame(cleared=True))
+        else:
+            transaction.frames[-1] = Frame(cleared=True)
 
-    def _apply(self, writes: dict[str, str | None]) -> None:
-        self.commits += 1
-        for key, value in writes.items():
-            if value is not None:
-                self.data[key] = value
-                self.changed_at[key] = self.commits
-            elif key in self.data:
-                del self.data[key]
-                self.changed_at[key] = self.commits
+    # Several calls as one.
 
+    def view(self, calls: tuple[Call, ...]) -> list[Outcome]:
+        return [call.on(self) for call in calls]
 
-def _page(data: dict[str, str], prefix: str, after: str) -> set[str]:
-    return {key for key in data if key.startswith(prefix) and key > after}
+    def transact(self, calls: tuple[Call, ...]) -> list[Outcome]:
+        alone = self.transaction is None
+        if alone:
+            self._begin(read_only=False)
+        assert self.transaction is not None
+        frames = list(self.transaction.frames)
+        self.transaction.frames.append(self.transaction.top.copy())
+        try:
+            outcomes = [call.on(self) for call in calls]
+            frames[-1] = self.transaction.top
+        finally:  # what has been read in vain stays read
+            self.transaction.frames = frames
+            if alone:
+                self._end()
+        return outcomes
+
+    def watch(self, keys: tuple[Key, ...]) -> None:
+        if self.transaction is not None:
+            raise UsageError
+        new = set(keys) - set(self.watched)
+        if new:
+            self.watched |= dict.fromkeys(new, self._model.commits)
+            self.watches += 1
+
+    def unwatch(self) -> None:
+        self.watched = {}
+        self.watches = 0
+
+    def execute(self, calls: tuple[Call, ...]) -> Outcome:
+        if self.transaction is not None:
+            raise UsageError
+        lost = any(self._model.changed_at.get(key, 0) > at for key, at in self.watched.items())
+        self.unwatch()
+        if lost:
+            return CONFLICT
+        self._begin(read_only=False)
+        outcomes = [call.outcome(self) for call in calls]
+        self._end()
+        return outcomes
+
+    # Transactions.
+
+    def start(self, read_only: bool) -> None:
+        transaction = self.transaction
+        if self.watched or (transaction is not None and read_only and not transaction.read_only):
+            raise UsageError
+        if transaction is None:
+            self._begin(read_only)
+        else:
+            transaction.frames.append(transaction.top.copy())
+
+    def commit(self) -> Outcome:
+        transaction = self._open()
+        if len(transaction.frames) > 1:
+            top = transaction.frames.pop()
+            transaction.frames[-1] = top
+            return None
+        if self._model.conflicts(transaction):
+            self.transaction = None
+            return CONFLICT
+        self._end()
+        return None
+
+    def rollback(self) -> None:
+        transaction = self._open()
+        transaction.frames.pop()
+        if not transaction.frames:
+            self.transaction = None
+
+    def reset(self) -> None:
+        self.transaction = None
+        self.unwatch()
+
+    def depth(self) -> int:
+        return 0 if self.transaction is None else len(self.transaction.frames)
+
+    # What they are made of.
+
+    def _view(self) -> Data:
+        return self._model.data if self.transaction is None else self.transaction.view()
+
+    def _observe(self, listed: Range) -> None:
+        if self.transaction is not None and not self.transaction.top.cleared:
+            self.transaction.ranges_read.append(listed)
+
+    def _check_may_write(self) -> None:
+        if self.transaction is not None and self.transaction.read_only:
+            raise UsageError
+
+    def _write(self, writes: dict[Key, Value | None]) -> None:
+        self._check_may_write()
+        if self.transaction is None:
+            self._model.apply(Frame(writes))
+        else:
+            self.transaction.top.writes.update(writes)
+
+    def _begin(self, read_only: bool) -> None:
+        self.transaction = Transaction(dict(self._model.data), self._model.commits, read_only)
+
+    def _end(self) -> None:
+        """Apply the transaction, which has one frame, and leave it."""
+        frame = self._open().top
+        self.transaction = None
+        if frame.writes or frame.cleared:
+            self._model.apply(frame)
+
+    def _open(self) -> Transaction:
+        if self.transaction is None:
+            raise NoTransactionError
+        return self.transaction

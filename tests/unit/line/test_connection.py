@@ -20,7 +20,7 @@ from kvs.domain.commit import CommitRequest, Committed, Conflict, prefix_range
 from kvs.domain.errors import KvsError, OutcomeUnknownError, StorageUnavailableError, TimedOutError
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
-from kvs.testing.model import OK, Reply, agrees, error
+from tests.support.harness import OK, Reply, agrees, error
 from tests.support.naive_storage import NaiveStorage
 from tests.support.sessions import UNLIMITED, Bench
 
