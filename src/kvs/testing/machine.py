@@ -7,8 +7,9 @@ goes much further.
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
+from itertools import combinations, product
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -21,7 +22,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from kvs.domain.values import Key
 from kvs.testing.calls import NO_LIMIT, Call, Update
 from kvs.testing.drivers import Driver
 from kvs.testing.model import Model
@@ -29,15 +29,43 @@ from kvs.testing.model import Model
 KEYS: Final = tuple(key.encode() for key in ("a", "ab", "abc", "b", "ba", "é"))
 PREFIXES: Final = tuple(prefix.encode() for prefix in ("", "a", "ab", "b", "z", "é"))
 VALUES: Final = tuple(value.encode() for value in ("1", "2", "", " two  words ", '"\\', "ü\t"))
+LIMITS: Final = (1, 2, 3, NO_LIMIT)
 UPDATES: Final = (
     Update("append", b"x"),
     Update("add", b"7"),
-    Update("add", b"7"),  # which fails where there is no number
+    Update("add", b"1"),  # which fails, too, where there is no number
     Update("replace", b"2"),
     Update("put_if_absent", b"1"),
     Update("remove"),
 )
-LIMITS: Final = (1, 2, 3, NO_LIMIT)
+
+CALLS: Final[dict[str, tuple[Call, ...]]] = {
+    "get": tuple(Call("get", (key,)) for key in KEYS),
+    "put": tuple(Call("put", entry) for entry in product(KEYS, VALUES)),
+    "delete": tuple(Call("delete", (key,)) for key in KEYS),
+    "update": tuple(Call("update", about) for about in product(KEYS, UPDATES)),
+    "put_all": tuple(
+        Call("put_all", (tuple(zip(keys, (value, b"2"), strict=True)),))
+        for keys, value in product(combinations(KEYS, 2), VALUES)
+    ),
+    "list": tuple(Call("keys", (prefix, b"", NO_LIMIT)) for prefix in PREFIXES),
+    "page": tuple(Call("keys", about) for about in product(PREFIXES, KEYS, LIMITS)),
+    "count": tuple(Call("count", (prefix,)) for prefix in PREFIXES),
+    "clear": (Call("clear"),),
+    "watch": tuple(Call("watch", (keys,)) for size in (1, 2) for keys in combinations(KEYS, size)),
+    "unwatch": (Call("unwatch"),),
+    "start": (*[Call("start", (False,))] * 3, Call("start", (True,))),
+    "commit": (Call("commit"),),
+    "rollback": (Call("rollback"),),
+    "reset": (Call("reset"),),
+    "depth": (Call("depth"),),
+}
+"""The single calls that are made, by their kind."""
+
+READS: Final = ("get", "list", "page", "count")
+WRITES: Final = ("put", "delete", "update", "put_all", "clear")
+FRAMES: Final = ("start", "start", "commit", "commit", "rollback", "reset")
+
 OBSERVER: Final = 0
 SESSIONS: Final = (1, 2, 3)
 STEPS: Final = 40
@@ -45,8 +73,16 @@ LOOK_AROUND: Final = (
     Call("keys", (b"", b"", NO_LIMIT)),
     Call("count", (b"",)),
     Call("count", (b"a",)),
-    *(Call("get", (key,)) for key in KEYS),
+    *CALLS["get"],
 )
+
+Can: TypeAlias = Callable[[Call], bool]
+"""Tells whether there is a way to say a call; see :meth:`kvs.testing.drivers.Driver.can`."""
+
+
+def anything(_: Call) -> bool:
+    """Say yes to every call."""
+    return True
 
 
 class Comparison:
@@ -86,35 +122,10 @@ class Comparison:
         del self.said[-len(self._look_around) :]
 
 
-sessions = st.sampled_from(SESSIONS)
-keys = st.sampled_from(KEYS)
-prefixes = st.sampled_from(PREFIXES)
-values = st.sampled_from(VALUES)
-
-
-def calls_of(method: str, *arguments: st.SearchStrategy[object]) -> st.SearchStrategy[Call]:
-    """Return calls of a method."""
-    return st.tuples(*arguments).map(partial(Call, method))
-
-
-some_keys = st.lists(keys, min_size=1, max_size=3).map(tuple)
-writes = st.one_of(
-    calls_of("put", keys, values),
-    calls_of("delete", keys),
-    calls_of("update", keys, st.sampled_from(UPDATES)),
-    calls_of("put_all", st.lists(st.tuples(keys, values), min_size=1, max_size=3).map(tuple)),
-    calls_of("clear"),
-)
-reads = st.one_of(
-    calls_of("get", keys),
-    calls_of("count", prefixes),
-    calls_of("keys", prefixes, st.just(b""), st.just(NO_LIMIT)),
-    calls_of("keys", prefixes, keys, st.sampled_from(LIMITS)),
-)
-frames = st.one_of(
-    calls_of("start", st.sampled_from((False, False, True))),
-    st.sampled_from((Call("commit"), Call("commit"), Call("rollback"), Call("reset"))),
-)
+def sampled(can: Can, *kinds: str) -> st.SearchStrategy[Call]:
+    """Return calls of these kinds that can be said. To draw each argument by itself takes three times as long."""
+    said = ([call for call in CALLS[kind] if can(call)] for kind in kinds)
+    return st.one_of(*(st.sampled_from(calls) for calls in said if calls))
 
 
 def several(calls: st.SearchStrategy[Call]) -> st.SearchStrategy[tuple[Call, ...]]:
@@ -122,101 +133,100 @@ def several(calls: st.SearchStrategy[Call]) -> st.SearchStrategy[tuple[Call, ...
     return st.lists(calls, min_size=1, max_size=4).map(tuple)
 
 
-units = st.one_of(
-    calls_of("view", several(reads)),
-    calls_of("transact", several(st.one_of(reads, writes))),
-    calls_of("view", several(calls_of("get", keys))),
-    calls_of("transact", several(calls_of("delete", keys))),
-)
-watches = st.one_of(calls_of("watch", some_keys), calls_of("watch", some_keys), st.just(Call("unwatch")))
-executions = calls_of("execute", several(st.one_of(reads, writes, units)))
+def units(can: Can) -> list[st.SearchStrategy[Call]]:
+    """Return calls that make several others as one."""
+    found = []
+    for method, kinds in (("view", ("get",)), ("view", READS), ("transact", ("delete",)), ("transact", READS + WRITES)):
+        if can(Call(method, (tuple(CALLS[kind][-1] for kind in kinds),))):
+            found.append(st.tuples(several(sampled(anything, *kinds))).map(partial(Call, method)))
+    return found
 
 
-class SessionsMachine(RuleBasedStateMachine):
-    """The state machine. What a driver has no way to say is left out: see :meth:`kvs.testing.drivers.Driver.can`.
+sessions = st.sampled_from(SESSIONS)
+
+
+def machine_of(open_driver: Callable[[], Driver], can: Can = anything) -> type[RuleBasedStateMachine]:
+    """Return the state machine of a driver, of what can be said to it, as Hypothesis runs it: without arguments.
 
     Few rules, each with many calls: Hypothesis likes to switch some rules off for a whole run, and nothing much happens
     without START, COMMIT, a read and a write.
     """
+    reads, writes, frames = sampled(can, *READS), sampled(can, *WRITES), sampled(can, *FRAMES)
 
-    def __init__(self, open_driver: Callable[[], Driver]) -> None:
-        super().__init__()
-        self.comparison = Comparison(open_driver())
-
-    @initialize(data=st.dictionaries(keys, values, max_size=4))
-    def fill(self, data: dict[bytes, bytes]) -> None:
-        self.comparison.execute(OBSERVER, *(Call("put", entry) for entry in data.items()))
-
-    @rule(data=st.data(), session=sessions)
-    def call(self, data: st.DataObject, session: int) -> None:
-        self.comparison.execute(session, data.draw(self._sayable(st.one_of(reads, writes, frames, units))))
-
-    @rule(data=st.data(), session=sessions)
-    def begin(self, data: st.DataObject, session: int) -> None:
-        """Open a frame, look around, and write: all of it at once."""
-        looks = data.draw(st.lists(self._sayable(st.one_of(reads, frames)), min_size=1, max_size=3))
-        write = data.draw(self._sayable(writes))
-        self.comparison.execute(session, Call("start", (False,)), *looks, write)
-
-    @rule(data=st.data(), session=sessions, other=sessions)
-    def finish(self, data: st.DataObject, session: int, other: int) -> None:
-        """Write something elsewhere, then commit every frame of a session: the outermost tells whether it conflicts."""
-        for write in data.draw(st.lists(self._sayable(writes), max_size=2)):
-            self.comparison.execute(other, write)
-        while self._depth(session):
-            self.comparison.execute(session, Call("commit"))
-
-    @precondition(lambda self: self.comparison.driver.can(Call("watch", (KEYS,))))
-    @rule(data=st.data(), session=sessions, other=sessions)
-    def watch(self, data: st.DataObject, session: int, other: int) -> None:
-        """Watch something, write elsewhere, and perhaps execute what depends on it."""
-        self.comparison.execute(session, data.draw(watches))
-        for write in data.draw(st.lists(self._sayable(writes), max_size=1)):
-            self.comparison.execute(other, write)
-        for execution in data.draw(st.lists(self._sayable(executions), max_size=1)):
-            self.comparison.execute(session, execution)
-
-    @rule(session=sessions)
-    def depth(self, session: int) -> None:
-        self.comparison.execute(session, Call("depth"))
-
-    @precondition(lambda self: self.comparison.model.snapshots)
-    @rule(session=sessions, politely=st.booleans())
-    def leave(self, session: int, politely: bool) -> None:
-        if politely:
-            self.comparison.leave(session)
-        else:
-            self.comparison.disconnect(session)
-
-    @invariant()
-    def others_see_what_is_committed_and_nothing_else(self) -> None:
-        self.comparison.check_committed()
-
-    def teardown(self) -> None:
-        self.comparison.driver.close()
-
-    def _sayable(self, calls: st.SearchStrategy[Call]) -> st.SearchStrategy[Call]:
-        return calls.filter(self.comparison.driver.can)
-
-    def _depth(self, session: int) -> int:
-        return self.comparison.model.session(session).depth()
-
-
-def machine_of(open_driver: Callable[[], Driver]) -> type[SessionsMachine]:
-    """Return the state machine of a driver, as Hypothesis runs it: a class without arguments."""
-
-    class Machine(SessionsMachine):
+    class SessionsMachine(RuleBasedStateMachine):
         def __init__(self) -> None:
-            super().__init__(open_driver)
+            super().__init__()
+            self.comparison = Comparison(open_driver())
 
-    return Machine
+        @initialize(puts=st.lists(sampled(can, "put"), max_size=4))
+        def fill(self, puts: list[Call]) -> None:
+            self.comparison.execute(OBSERVER, *puts)
+
+        @rule(session=sessions, call=st.one_of(reads, writes, frames, *units(can)))
+        def call(self, session: int, call: Call) -> None:
+            self.comparison.execute(session, call)
+
+        @rule(session=sessions, looks=st.lists(st.one_of(reads, frames), min_size=1, max_size=3), write=writes)
+        def begin(self, session: int, looks: list[Call], write: Call) -> None:
+            """Open a frame, look around, and write: all of it at once."""
+            self.comparison.execute(session, Call("start", (False,)), *looks, write)
+
+        @rule(session=sessions, other=sessions, elsewhere=st.lists(writes, max_size=2))
+        def finish(self, session: int, other: int, elsewhere: list[Call]) -> None:
+            """Write elsewhere, then commit every frame of a session: the outermost tells whether it conflicts."""
+            for write in elsewhere:
+                self.comparison.execute(other, write)
+            while self.comparison.model.session(session).depth():
+                self.comparison.execute(session, Call("commit"))
+
+        @rule(session=sessions, calls=sampled(can, "depth"))
+        def depth(self, session: int, calls: Call) -> None:
+            self.comparison.execute(session, calls)
+
+        @precondition(lambda self: self.comparison.model.snapshots)
+        @rule(session=sessions, politely=st.booleans())
+        def leave(self, session: int, politely: bool) -> None:
+            if politely:
+                self.comparison.leave(session)
+            else:
+                self.comparison.disconnect(session)
+
+        @invariant()
+        def others_see_what_is_committed_and_nothing_else(self) -> None:
+            self.comparison.check_committed()
+
+        def teardown(self) -> None:
+            self.comparison.driver.close()
+
+    if not can(CALLS["watch"][0]):
+        return SessionsMachine
+
+    class WatchingMachine(SessionsMachine):
+        @rule(
+            session=sessions,
+            watch=sampled(can, "watch", "watch", "unwatch"),
+            other=sessions,
+            elsewhere=st.lists(writes, max_size=1),
+            calls=st.none() | several(st.one_of(reads, writes, *units(can))),
+        )
+        def watch(
+            self, session: int, watch: Call, other: int, elsewhere: list[Call], calls: tuple[Call, ...] | None
+        ) -> None:
+            """Watch something, write elsewhere, and perhaps execute what depends on it."""
+            self.comparison.execute(session, watch)
+            for write in elsewhere:
+                self.comparison.execute(other, write)
+            if calls is not None:
+                self.comparison.execute(session, Call("execute", (calls,)))
+
+    return WatchingMachine
 
 
-def run_machine(open_driver: Callable[[], Driver], share: float = 1.0) -> None:
+def run_machine(open_driver: Callable[[], Driver], share: float = 1.0, can: Can = anything) -> None:
     """Run the state machine; ``share`` is how many of the profile's examples. How long each takes is of no matter."""
     examples = max(1, int(settings().max_examples * share))
     run_state_machine_as_test(
-        machine_of(open_driver), settings=settings(max_examples=examples, stateful_step_count=STEPS, deadline=None)
+        machine_of(open_driver, can), settings=settings(max_examples=examples, stateful_step_count=STEPS, deadline=None)
     )
 
 
@@ -227,9 +237,10 @@ WEIGHTS: Final = {
     "start": 5,
     "commit": 6,
     "rollback": 2,
-    "keys": 1,
-    "count": 1,
-    "update": 4,
+    "list": 1.5,
+    "page": 1,
+    "count": 1.5,
+    "update": 3,
     "put_all": 1,
     "view": 0.5,
     "transact": 2,
@@ -240,62 +251,24 @@ WEIGHTS: Final = {
     "reset": 0.1,
     "depth": 0.2,
 }
-"""How often each call is made in a walk: the more it matters, the more often."""
-
-WITHIN: Final = ("put", "get", "delete", "update", "put_all", "keys", "count", "transact")
+"""How often each kind of call is made in a walk: the more it matters, the more often."""
 
 
-class Caller:
-    """Random calls, the likelier the more often they matter."""
-
-    def __init__(self, random: Random) -> None:
-        self._random = random
-
-    def call(self) -> Call:
-        """Return a call."""
-        (method,) = self._random.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))
-        return self._call(method)
-
-    def _call(self, method: str) -> Call:
-        random = self._random
-        if method in ("get", "delete"):
-            return Call(method, (self._key(),))
-        if method == "put":
-            return Call(method, self._entry())
-        if method == "update":
-            return Call(method, (self._key(), random.choice(UPDATES)))
-        if method == "put_all":
-            return Call(method, (tuple(self._entry() for _ in range(random.randint(1, 3))),))
-        if method == "keys" and random.random() < 0.5:
-            return Call(method, (random.choice(PREFIXES), self._key(), random.choice(LIMITS)))
-        if method == "keys":
-            return Call(method, (random.choice(PREFIXES), b"", NO_LIMIT))
-        if method == "count":
-            return Call(method, (random.choice(PREFIXES),))
-        if method == "start":
-            return Call(method, (random.random() < 0.2,))
-        if method == "watch":
-            return Call(method, (tuple(self._key() for _ in range(random.randint(1, 2))),))
-        if method in ("transact", "execute"):
-            return Call(method, (self._several(WITHIN if random.random() < 0.7 else ("delete",)),))
-        if method == "view":
-            return Call(method, (self._several(("get", "keys", "count") if random.random() < 0.5 else ("get",)),))
-        return Call(method)
-
-    def _several(self, methods: tuple[str, ...]) -> tuple[Call, ...]:
-        return tuple(self._call(self._random.choice(methods)) for _ in range(self._random.randint(1, 3)))
-
-    def _key(self) -> Key:
-        return self._random.choice(KEYS)
-
-    def _entry(self) -> tuple[Key, bytes]:
-        return self._key(), self._random.choice(VALUES)
+def random_call(random: Random) -> Call:
+    """Return a call, the likelier the more often it matters."""
+    (kind,) = random.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))
+    if kind in CALLS:
+        return random.choice(CALLS[kind])
+    within: tuple[str, ...] = READS if kind == "view" else (*READS, *WRITES[:-1])
+    if random.random() < 0.5 and kind != "execute":
+        within = ("get",) if kind == "view" else ("delete",)  # which RESP can say, too
+    calls = tuple(random.choice(CALLS[random.choice(within)]) for _ in range(random.randint(1, 3)))
+    return Call(kind, (calls,))
 
 
 def random_walk(driver: Driver, seed: int, steps: int) -> None:
     """Let sessions do random things for a long time on one data set."""
     random = Random(seed)
-    caller = Caller(random)
     comparison = Comparison(driver)
     with closing(driver):
         for step in range(steps):
@@ -306,9 +279,9 @@ def random_walk(driver: Driver, seed: int, steps: int) -> None:
             elif chance < 0.01:
                 comparison.leave(session)
             else:
-                call = caller.call()
+                call = random_call(random)
                 while not driver.can(call):
-                    call = caller.call()
+                    call = random_call(random)
                 comparison.execute(session, call)
             if step % 8 == 0:
                 comparison.check_committed()
