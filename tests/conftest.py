@@ -2,6 +2,9 @@
 
 import os
 import signal
+from itertools import islice
+from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +15,14 @@ from tests.support import needs
 from tests.support.seeds import SEED
 
 MOST_WORKERS = 16
+
+LONGEST_S: Final = {
+    test: float(seconds)
+    for seconds, _, test in (
+        line.partition(" ") for line in Path(__file__).with_name("longest.txt").read_text(encoding="utf-8").splitlines()
+    )
+}
+"""The tests that take longest, and for how many seconds: ``pytest --durations`` tells."""
 
 # The same examples in every run: what fails in CI fails for everybody, and the other way round.
 settings.register_profile(
@@ -41,7 +52,7 @@ pytest_plugins = ["pytester"]
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Return how many workers ``-n auto`` means: none for what is looked at one by one, as --pdb is in any case.
 
-    Tests mostly wait, so twice as many as there are processors.
+    Tests mostly wait, so three times as many as there are processors.
     """
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
@@ -49,7 +60,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     one_by_one = option.collectonly or option.capture == "no" or option.trace or option.lf or option.failedfirst
     if one_by_one or option.keyword or any(".py" in argument for argument in config.args):
         return 0
-    return min(2 * needs.processors(), MOST_WORKERS)
+    return min(3 * needs.processors(), MOST_WORKERS)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -64,7 +75,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what draws, and drop from the compiled build what would only be tried a second time."""
+    """Mark what draws, leave out of the compiled build what is about one build, and begin with the longest."""
     for item in items:
         # Hypothesis comes to set its own marker later, and never for a state machine that a test runs by itself.
         drawn = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
@@ -74,3 +85,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         dropped = [item for item in items if item.get_closest_marker("one_build")]
         items[:] = [item for item in items if not item.get_closest_marker("one_build")]
         config.hook.pytest_deselected(items=dropped)
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1:
+        items[:] = longest_first(items, workers)
+
+
+def longest_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Return tests in an order in which nobody ends with a long one while the others have nothing left.
+
+    Each worker gets as many tests as the others, in one piece, and those who have done theirs take over from the end of
+    the longest piece (xdist's ``worksteal``). So each piece begins with some of the longest.
+    """
+    longest = sorted(filter(seconds, items), key=seconds, reverse=True)
+    others = iter([item for item in items if not seconds(item)])
+    order: list[pytest.Item] = []
+    for worker in range(workers):
+        order += longest[worker::workers]
+        end = (worker + 1) * len(items) // workers
+        order += islice(others, max(0, end - len(order)))
+    return order + list(others)
+
+
+def seconds(item: pytest.Item) -> float:
+    """Return how long a test takes, if that is in the list of those that take long."""
+    return LONGEST_S.get(item.nodeid) or LONGEST_S.get(item.nodeid.partition("[")[0], 0.0)

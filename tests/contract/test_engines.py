@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
+import pytest
+
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.adapters.storage.sqlite.engine import SQLITE
 from kvs.domain.values import Key, Write
@@ -30,11 +32,13 @@ class TestSqlite(DurableStorageContract):
         return open_engine(SQLITE, directory)
 
 
+@pytest.mark.one_build
 class TestNaive(StorageContract):
     def open_storage(self) -> AbstractContextManager[Storage]:
         return closing(NaiveStorage())
 
 
+@pytest.mark.one_build
 class TestLocked(StorageContract):
     def open_storage(self) -> AbstractContextManager[Storage]:
         return closing(LockedStorage())

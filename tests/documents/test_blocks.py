@@ -11,6 +11,8 @@ from tests.documents.conversations import conversation, is_conversation, is_two_
 from tests.documents.markdown import BLOCKS, Block, document
 from tests.documents.shell import GOES_ON, Shell, site_of_example
 
+pytestmark = pytest.mark.one_build
+
 ILLUSTRATIONS: Final[Mapping[str, Callable[[Block, Shell], None]]] = {
     'request = blanks verb [" " key [" " value]] [CR] LF': pictures.check_grammar,
     '{"status": "Ok"}': pictures.check_forms,

@@ -11,6 +11,8 @@ from tests.documents.markdown import REPLAYED, Span, codes, document
 from tests.support.harness import Server
 from tests.support.resp_wire import Typed, Wire, request
 
+pytestmark = pytest.mark.one_build
+
 FLAGS: Final = ("--max-arguments", "3", "--max-value-bytes", "8", "--max-key-bytes", "8", "--max-request-bytes", "50")
 PROVOKED_BY: Final[Mapping[str, bytes]] = {
     "-ERR Protocol error: expected '*', got 'x'": b"*1\r\n$4\r\nPING\r\nx",

@@ -18,6 +18,8 @@ from tests.support.harness import TIMEOUT_S, Server, polling
 
 from .conftest import StartServer
 
+pytestmark = pytest.mark.one_build
+
 MUCH = {b"%05d" % number: b"v" * 10_000 for number in range(3000)}
 """More than fits between a command and who reads from it."""
 

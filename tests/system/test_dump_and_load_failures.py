@@ -16,6 +16,8 @@ from tests.support.harness import TIMEOUT_S, Server, polling
 
 from .conftest import StartServer
 
+pytestmark = pytest.mark.one_build
+
 
 @pytest.fixture(scope="session")
 def transport_flags() -> tuple[str, ...]:

@@ -26,6 +26,8 @@ from tests.support.harness import TIMEOUT_S, Server
 
 from .conftest import StartServer
 
+pytestmark = pytest.mark.one_build
+
 HELLO = b"*2\r\n$6\r\nserver\r\n$3\r\nkvs\r\n"
 LONGEST = 1 << 20
 

@@ -19,6 +19,8 @@ from kvs.ports.storage import Storage
 from kvs.testing.counted_storage import CountedStorage
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
 
+pytestmark = pytest.mark.one_build
+
 UNLIMITED = 1 << 40
 ENGINES: dict[str, Callable[[], Storage]] = {"memory": lambda: MemoryStorage(0, UNLIMITED), "naive": NaiveStorage}
 

@@ -13,6 +13,8 @@ from kvs.engine import StorageOpenError
 
 from .test_engine import SMALL_JOURNAL, contents, database, opened, scribble, stored
 
+pytestmark = pytest.mark.one_build
+
 ENDS = ("", "-wal", "-shm", "-mark")
 
 

@@ -20,6 +20,8 @@ from kvs.engine import StorageOpenError
 from .test_backup import files_of
 from .test_engine import LOG, contents, database, opened, stored
 
+pytestmark = pytest.mark.one_build
+
 LOG_NAME = f"{NAME}-wal"
 MARK_NAME = f"{NAME}-mark"
 
