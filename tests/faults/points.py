@@ -104,7 +104,7 @@ class Stage:
         self._left = directory / "left"
         progress = Progress(HISTORY)
         with ServerProcess(self._left) as server:
-            assert server.wait_for("listening")
+            assert server.listens()
             with Players(server, progress) as players:
                 assert players.play(SCRIPT)
         self._acknowledged_before = progress.acknowledged
@@ -136,7 +136,7 @@ class Stage:
         progress = Progress(HISTORY)
         answered = probed = False
         with ServerProcess(directory, before=before) as server, ExitStack() as stack:
-            listened = server.wait_for("listening")
+            listened = server.listens()
             if listened and plays:
                 folding = server.folding_thread()
                 thread = server.pid if point.part == "loop" else folding
@@ -169,7 +169,7 @@ class Stage:
         directory = self._new_directory(part)
         recording = directory.parent / "recording"
         with ServerProcess(directory, before=strace.recording_to(recording)) as server:
-            assert server.wait_for("listening")
+            assert server.listens()
             if play:
                 with Players(server, Progress(HISTORY)) as players:
                     assert players.play(SCRIPT)

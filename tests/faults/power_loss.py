@@ -54,7 +54,7 @@ def record(
         output = directory / f"recording{number}"
         before = strace.recording_to(output)
         with ServerProcess(data, *flags, before=before, env=env, storage=storage) as server:
-            assert server.wait_for("listening"), server.other_lines
+            assert server.listens(), server.other_lines
             with Players(server, progress) as players:
                 assert players.play([phase])
                 ports |= {port: at for at, port in enumerate(players.ports)}

@@ -1,31 +1,25 @@
 """A server process that may end at any moment, and how the script is played to it."""
 
-import json
-import os
-import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from tests.faults.ledger import Progress
 from tests.faults.recovery import FORKING
 from tests.faults.workload import CONNECTIONS, Phase, Round
-from tests.support.harness import polling
+from tests.support.launcher import KVS, LoggedProcess
+from tests.support.waiting import TIMEOUT_S, polling
 
-TIMEOUT_S: Final = float(os.environ.get("TEST_TIMEOUT_S", "40"))
-"""How long to wait for what should happen before it counts as a hang."""
+__all__ = ["TIMEOUT_S", "Players", "ServerProcess"]
 
 ENGINE_FLAGS: Final = ("--storage-option", "max_journal_bytes=1MiB")
 """The smallest journal there is, so that it is folded and the log is copied again and again."""
 
 
-class ServerProcess:
+class ServerProcess(LoggedProcess):
     """A ``python -m kvs`` process. Use it as a context manager: it is killed on every way out.
 
     Args:
@@ -45,87 +39,25 @@ class ServerProcess:
         storage: str = "sqlite",
     ) -> None:
         engine = ("--storage", storage, "--data-dir", str(directory), *ENGINE_FLAGS)
-        command = [*before, sys.executable, "-m", "kvs", "--port", "0", "--log-format", "json", *engine, *flags]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")}
+        command = [*before, *KVS, "--port", "0", "--log-format", "json", *engine, *flags]
+        super().__init__(command, env, lock=FORKING)
         self.directory: Final = directory
-        self._changed = threading.Condition()
-        self._events: list[dict[str, Any]] = []
-        self._other_lines: list[str] = []
-        self._ended = False
-        with FORKING:
-            self._process = subprocess.Popen(
-                command, env=inherited | dict(env or {}), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
-            )
-        self._reader = threading.Thread(target=self._read_log, daemon=True)
-        self._reader.start()
 
     def __enter__(self) -> Self:
+        self.start()
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._process.kill()
-        self.wait_exit()
-        assert self._process.stderr is not None
-        self._process.stderr.close()
-
-    @property
-    def pid(self) -> int:
-        """The process's number."""
-        return self._process.pid
+        self.end()
 
     @property
     def port(self) -> int:
         """Where it listens."""
         return int(self.events("listening")[0]["port"])
 
-    def kill(self) -> None:
-        """Kill it as ``kill -9`` does."""
-        self._process.kill()
-
-    def stop(self) -> int:
-        """Stop it in an orderly way, if it still runs; return the exit code."""
-        self._process.send_signal(signal.SIGTERM)
-        return self.wait_exit()
-
-    def wait_exit(self) -> int:
-        """Wait until the process has ended; return its exit code."""
-        code = self._process.wait(TIMEOUT_S)
-        self._reader.join(TIMEOUT_S)
-        return code
-
-    def wait_for(self, *names: str, count: int = 1) -> bool:
-        """Wait until events of any of these names have been logged ``count`` times; return False if it ends first."""
-        deadline_s = time.monotonic() + TIMEOUT_S
-        with self._changed:
-            while sum(event["event"] in names for event in self._events) < count:
-                if self._ended:
-                    return False
-                left_s = deadline_s - time.monotonic()
-                assert left_s > 0, f"the server did not log {names} {count} times"
-                self._changed.wait(left_s)
-        return True
-
-    @property
-    def log_ended(self) -> bool:
-        """Whether it can log no more: it has ended."""
-        with self._changed:
-            return self._ended
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """Return the events of a name so far."""
-        with self._changed:
-            return [event for event in self._events if event["event"] == name]
-
-    def failures(self) -> list[dict[str, Any]]:
-        """Return the events so far that tell of errors."""
-        with self._changed:
-            return [event for event in self._events if event["level"] in ("error", "critical")]
-
-    @property
-    def other_lines(self) -> list[str]:
-        """What was written to standard error and is no event."""
-        with self._changed:
-            return list(self._other_lines)
+    def listens(self) -> bool:
+        """Wait until it listens; return False if it ends before."""
+        return self.wait_for_any(("listening",)) is not None
 
     def folding_thread(self) -> int:
         """Return the number of the thread that folds. Those of the start may take a moment to be gone."""
@@ -134,19 +66,6 @@ class ServerProcess:
             if len(threads) == 3:
                 return int(threads[-1].name)
         raise AssertionError
-
-    def _read_log(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            with self._changed:
-                try:
-                    self._events.append(json.loads(line))
-                except ValueError:
-                    self._other_lines.append(line.decode(errors="backslashreplace").rstrip("\n"))
-                self._changed.notify_all()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
 
 
 class Players:
@@ -178,7 +97,7 @@ class Players:
             copied_ns = self._database_changed_ns()
             if not all(self._play_round(round_) for round_ in phase):
                 return False
-            self._server.wait_for("folded", "folding_failed", count=number)
+            self._server.wait_for_any(("folded", "folding_failed"), number)
             self._await_checkpoint(copied_ns)
         return self._ask_all([(b"PING",)] * CONNECTIONS, noting=False)  # what has failed meanwhile ends it now
 

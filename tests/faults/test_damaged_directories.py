@@ -64,7 +64,7 @@ def _line(key: bytes, value: bytes | None) -> bytes:
 def run(directory: Path, author: Author, commits: int, *, killed: bool, durability: str = "full") -> Contents:
     """Run a server for some commits; return what it leaves."""
     with ServerProcess(directory, "--storage-option", f"durability={durability}") as server:
-        assert server.wait_for("listening"), server.other_lines
+        assert server.listens(), server.other_lines
         author.write(server, commits)
         if killed:
             server.kill()

@@ -47,7 +47,7 @@ def test_filled_under_load(small_disk: Path) -> None:
     directory = small_disk / "data"
     progress = Progress(HISTORY)
     with ServerProcess(directory) as server:
-        assert server.wait_for("listening")
+        assert server.listens()
         with Players(server, progress) as players:
             assert not players.play(SCRIPT), "the disk is not small enough"
         assert server.wait_exit() == 1
@@ -56,13 +56,13 @@ def test_filled_under_load(small_disk: Path) -> None:
         assert FULL in failure["reason"]
         assert not server.other_lines
     with ServerProcess(directory) as server:
-        if not server.wait_for("listening"):  # it may start on a full disk, or refuse to
+        if not server.listens():  # it may start on a full disk, or refuse to
             assert server.wait_exit() == 1
             (line,) = server.other_lines
             assert str(directory) in line
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     with ServerProcess(directory) as server:
-        assert server.wait_for("listening"), server.other_lines
+        assert server.listens(), server.other_lines
         assert server.stop() == 0
     assert HISTORY.objection(recover(directory, use=True), progress.acknowledged) is None
 
@@ -104,11 +104,11 @@ def test_a_start_on_a_full_disk_has_the_reserve(small_disk: Path) -> None:
     """Of a server that was killed; so what was acknowledged can be read before anybody makes room."""
     directory, value = small_disk / "data", b"value" * 8_000
     with ServerProcess(directory) as server:
-        assert server.wait_for("listening")
+        assert server.listens()
         ask(server, b"PUT key %b" % value)  # more than the log held before, so that no room is left in it
     fill(small_disk, small_disk / "log")
     with ServerProcess(directory) as server:
-        assert server.wait_for("listening"), server.other_lines
+        assert server.listens(), server.other_lines
         assert value in ask(server, b"GET key")
     (small_disk / "filler").unlink()
     assert recover(directory) == {b"key": value}

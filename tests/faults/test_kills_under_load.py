@@ -160,7 +160,7 @@ def test_killed_under_load(tmp_path: Path) -> None:
     accounts = [f"account{number}" for number in range(ACCOUNTS)]
     for kill in range(KILLS + 1):
         with ServerProcess(tmp_path / "data") as server:
-            assert server.wait_for("listening"), server.other_lines
+            assert server.listens(), server.other_lines
             with Connection(server.port) as connection:
                 if kill == 0:
                     connection.ask(*(f"PUT {account} {BALANCE}" for account in accounts))

@@ -73,13 +73,13 @@ def test_a_file_is_lost(tmp_path: Path, name: str, lose: Callable[[Path, Path], 
     """Nobody writes, and the server stops nevertheless; it leaves alone what is in the directory now."""
     data, older = tmp_path / "data", tmp_path / "older"
     with ServerProcess(data) as server:
-        assert server.wait_for("listening")
+        assert server.listens()
         store(server, dict.fromkeys(DATA, b"older"))
         server.kill()
         server.wait_exit()
     shutil.copytree(data, older)
     with ServerProcess(data) as server:
-        assert server.wait_for("listening")
+        assert server.listens()
         store(server, DATA)
         lose(data / name, older / name)
         left = contents_of(data)
@@ -94,7 +94,7 @@ def test_the_directory_is_moved(tmp_path: Path) -> None:
     """What was acknowledged is where the directory is now; what is in its place is left alone."""
     data, moved = tmp_path / "data", tmp_path / "moved"
     with ServerProcess(data) as server:
-        assert server.wait_for("listening")
+        assert server.listens()
         store(server, DATA)
         data.rename(moved)
         data.mkdir()
@@ -112,7 +112,7 @@ def test_the_directory_is_deleted(tmp_path: Path) -> None:
     """While clients write: no later than at the next look at it."""
     data = tmp_path / "data"
     with ServerProcess(data) as server:
-        assert server.wait_for("listening")
+        assert server.listens()
         store(server, DATA)
         shutil.rmtree(data)
         with socket.create_connection(("127.0.0.1", server.port), TIMEOUT_S) as sock, sock.makefile("rb") as replies:
@@ -132,7 +132,7 @@ def test_the_directory_is_deleted(tmp_path: Path) -> None:
 def test_a_file_is_deleted_just_before_the_end(tmp_path: Path) -> None:
     """What the last half second has hidden is found by the end, which so is none in good order."""
     with ServerProcess(tmp_path) as server:
-        assert server.wait_for("listening")
+        assert server.listens()
         store(server, DATA)
         log = tmp_path / f"{NAME}-wal"
         log.unlink()

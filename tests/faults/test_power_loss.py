@@ -1,8 +1,6 @@
 """The machine loses power at any moment: what it had told of is on the disk, and nothing is there in part."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -11,11 +9,11 @@ import pytest
 from tests.faults.points import HISTORY, SCRIPT, scratch_directory
 from tests.faults.power_loss import Recording, Verdict, cases_of, record, verdicts
 from tests.faults.scale import FULL_SCALE, full_scale_has_time
+from tests.support.launcher import engines_path
 from tests.support.seeds import SEED
 
 pytestmark = [pytest.mark.draws, pytest.mark.usefixtures("strace"), full_scale_has_time]
 
-ENGINES: Final = Path(__file__).parent / "engines"
 SAMPLE: Final = 150
 SMALL_SAMPLE: Final = 50
 VARIANTS: Final = 3 if FULL_SCALE else 1
@@ -23,10 +21,9 @@ VARIANTS: Final = 3 if FULL_SCALE else 1
 
 def recorded(durability: str, storage: str = "sqlite") -> Recording:
     """Record a server of the given durability."""
-    path = ":".join(filter(None, [str(ENGINES), os.environ.get("PYTHONPATH")]))
     flags = ("--storage-option", f"durability={durability}")
     with scratch_directory() as directory:
-        return record(HISTORY, SCRIPT, directory, *flags, storage=storage, env={"PYTHONPATH": path})
+        return record(HISTORY, SCRIPT, directory, *flags, storage=storage, env={"PYTHONPATH": engines_path()})
 
 
 def judged(recording: Recording, durability: str, sample: int) -> Iterator[Verdict]:

@@ -5,283 +5,52 @@ a connection or of the process; ``TIMEOUT_S`` only turns a hang into a failure. 
 server at once, they are sent while it is stopped (see :meth:`Server.paused`), which makes the order of events certain.
 """
 
-import array
 import contextlib
-import fcntl
-import json
 import os
 import re
-import select
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeAlias
+from typing import Final, Self
 
-Reply: TypeAlias = dict[str, Any]
-Event: TypeAlias = dict[str, Any]
+from tests.support.launcher import ENGINES, KVS, Event, LoggedProcess, engines_path, environment
+from tests.support.line_client import CODES, OK, PONG, Client, Reply, agrees, codes, error, parse_reply, to_bytes
+from tests.support.waiting import TIMEOUT_S, polling
 
-TIMEOUT_S: Final = float(os.environ.get("TEST_TIMEOUT_S", "40"))
-"""How long to wait for what should happen before it counts as a hang; less is of use when faults are planted."""
+__all__ = [
+    "CODES",
+    "ENGINES",
+    "OK",
+    "PONG",
+    "TIMEOUT_S",
+    "Client",
+    "Event",
+    "Reply",
+    "Server",
+    "agrees",
+    "codes",
+    "error",
+    "parse_reply",
+    "polling",
+    "run_to_end",
+    "slow_engine",
+    "to_bytes",
+]
+
 GRACE_S: Final = 10.0
-ENGINES: Final = Path(__file__).parent / "engines"
-
 DELAY_VARIABLE: Final = "TEST_ENGINE_DELAY_S"
-
-OK: Final[Reply] = {"status": "Ok"}
-PONG: Final[Reply] = {"status": "Ok", "result": "PONG"}
-
-CODES: Final = frozenset(
-    {
-        "usage",
-        "unknown_command",
-        "encoding",
-        "too_large",
-        "no_transaction",
-        "conflict",
-        "limit",
-        "timeout",
-        "protocol",
-        "unavailable",
-        "outcome_unknown",
-        "internal",
-    }
-)
-"""Every code that the protocol has."""
-
-_FIELDS: Final = (
-    ("status",),
-    ("status", "result"),
-    ("status", "result", "mesg"),
-    ("status", "mesg"),
-    ("status", "code", "mesg"),
-)
-
-
-def parse_reply(line: bytes) -> Reply:
-    """Return a reply, having checked that it is one: one line of JSON, its fields in their order, a known code."""
-    assert line.endswith(b"\n"), f"a reply was cut short: {line[-80:]!r}"
-    fields: list[str] = []
-
-    def note_order(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        fields[:] = [name for name, _ in pairs]  # the outermost object comes last
-        return dict(pairs)
-
-    reply = json.loads(line.decode(), object_pairs_hook=note_order)
-    assert isinstance(reply, dict)
-    assert tuple(fields) in _FIELDS, line
-    assert reply["status"] == ("Error" if "code" in reply else "Ok"), line
-    assert reply.get("code", "limit") in CODES, line
-    return reply
-
-
-def error(code: str) -> Reply:
-    """Return what :func:`agrees` takes for any error of a code; its wording is open."""
-    return {"status": "Error", "code": code}
-
-
-def agrees(actual: Reply, expected: Reply) -> bool:
-    """Return whether a reply is the expected one, its fields in the order that is promised."""
-    if expected["status"] == "Ok":
-        return list(actual.items()) == list(expected.items())
-    named = list(actual) == ["status", "code", "mesg"] and isinstance(actual["mesg"], str) and actual["mesg"] != ""
-    return named and actual["status"] == "Error" and actual["code"] == expected["code"]
 
 
 def slow_engine(delay_s: float) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return flags and environment of a server whose engine blocks, and takes so long for each call."""
-    path = ":".join(filter(None, [str(ENGINES), os.environ.get("PYTHONPATH")]))
-    return ("--storage", "slow"), {"PYTHONPATH": path, DELAY_VARIABLE: str(delay_s)}
+    return ("--storage", "slow"), {"PYTHONPATH": engines_path(), DELAY_VARIABLE: str(delay_s)}
 
 
-def to_bytes(line: str | bytes) -> bytes:
-    """Return text as it goes over the wire."""
-    return line.encode() if isinstance(line, str) else line
-
-
-class Client:
-    """One connection to the server, speaking the line protocol.
-
-    Args:
-        host: Address to connect to.
-        port: Port to connect to.
-        receive_buffer_bytes: Size of the kernel's receive buffer, to make a client that takes little without reading.
-    """
-
-    def __init__(self, host: str, port: int, receive_buffer_bytes: int | None = None) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.socket = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            if receive_buffer_bytes is not None:
-                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-            self.socket.settimeout(TIMEOUT_S)
-            self.socket.connect((host, port))
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except BaseException:
-            self.socket.close()
-            raise
-        own = self.socket.getsockname()
-        self.name = f"[{own[0]}]:{own[1]}" if family == socket.AF_INET6 else f"{own[0]}:{own[1]}"
-        self._received = bytearray()
-        self._scanned = 0
-        self._senders: list[threading.Thread] = []
-
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # Sending.
-
-    def send(self, *lines: str | bytes) -> None:
-        """Send lines, in one packet if they fit."""
-        self.send_raw(b"".join(to_bytes(line) + b"\n" for line in lines))
-
-    def send_raw(self, data: bytes) -> None:
-        """Send bytes as they are."""
-        self.socket.sendall(data)
-
-    def send_behind(self, data: bytes) -> None:
-        """Send bytes from a thread of its own; that the server stops listening meanwhile is no failure."""
-
-        def run() -> None:
-            with contextlib.suppress(OSError):
-                self.socket.sendall(data)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        self._senders.append(thread)
-
-    def wait_sent(self) -> None:
-        """Wait until everything that was sent has arrived in the server's receive buffer."""
-        for thread in self._senders:
-            thread.join(TIMEOUT_S)
-            assert not thread.is_alive(), "the server does not take its input"
-        left = array.array("i", [0])
-        for _ in polling("everything sent has arrived"):
-            fcntl.ioctl(self.socket.fileno(), termios.TIOCOUTQ, left)
-            if left[0] == 0:
-                return
-
-    def half_close(self) -> None:
-        """Tell the server that no more input comes."""
-        self.socket.shutdown(socket.SHUT_WR)
-
-    # Receiving.
-
-    def reply(self) -> Reply:
-        """Return the next reply."""
-        line = self._line()
-        assert line, "the connection has ended and no reply came"
-        return parse_reply(line)
-
-    def replies(self, count: int) -> list[Reply]:
-        """Return the next replies."""
-        return [self.reply() for _ in range(count)]
-
-    def raw_reply(self) -> bytes:
-        """Return the next reply as it came."""
-        return self._line()
-
-    def ask(self, line: str | bytes) -> Reply:
-        """Send a line and return its reply."""
-        self.send(line)
-        return self.reply()
-
-    def ok(self, *lines: str | bytes) -> None:
-        """Send lines in one packet; every one of them has to succeed."""
-        self.send(*lines)
-        for line in lines:
-            reply = self.reply()
-            assert reply["status"] == "Ok", (line, reply)
-
-    def get(self, key: str) -> str | None:
-        """Return the value of a key."""
-        reply = self.ask(f"GET {key}")
-        assert reply["status"] == "Ok", reply
-        value = reply["result"]
-        assert value is None or isinstance(value, str)
-        return value
-
-    def info(self, part: str) -> dict[str, Any]:
-        """Return what INFO says of the ``session`` or the ``server``."""
-        figures = self.ask("INFO")["result"][part]
-        assert isinstance(figures, dict)
-        return figures
-
-    def rest(self) -> list[Reply]:
-        """Return every reply up to the end of the connection, which has to be an orderly one."""
-        return [parse_reply(line) for line in self.raw_rest().splitlines(keepends=True)]
-
-    def raw_rest(self) -> bytes:
-        """Return everything up to the end of the connection, which has to be an orderly one."""
-        while self._receive():
-            pass
-        rest = bytes(self._received)
-        self._received.clear()
-        self._scanned = 0
-        return rest
-
-    def wait_ended(self) -> None:
-        """Read until the connection is over, orderly or not; what came is dropped."""
-        with contextlib.suppress(ConnectionError):
-            while self._receive():
-                self._received.clear()
-                self._scanned = 0
-
-    def nothing_has_come(self) -> bool:
-        """Return whether there is nothing to read now."""
-        return not self._received and not select.select([self.socket], [], [], 0)[0]
-
-    def _line(self) -> bytes:
-        while True:
-            end = self._received.find(b"\n", self._scanned)
-            if end >= 0:
-                line = bytes(self._received[: end + 1])
-                del self._received[: end + 1]
-                self._scanned = 0
-                return line
-            self._scanned = len(self._received)
-            if not self._receive():
-                line = bytes(self._received)
-                self._received.clear()
-                self._scanned = 0
-                return line
-
-    def _receive(self) -> bool:
-        data = self.socket.recv(1 << 18)
-        self._received += data
-        return bool(data)
-
-    # Leaving.
-
-    def close(self) -> None:
-        """Leave without a word."""
-        # Before the close: it would free the descriptor under a thread that still sends on it.
-        with contextlib.suppress(OSError):
-            if self._senders:
-                self.socket.shutdown(socket.SHUT_RDWR)
-        for thread in self._senders:
-            thread.join(TIMEOUT_S)
-        self._senders.clear()
-        self.socket.close()
-
-    def reset(self) -> None:
-        """Leave as a killed process may: the server sees a reset."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close()
-
-
-class Server:
+class Server(LoggedProcess):
     """A ``python -m kvs`` process. Use it as a context manager: it ends the process on every way out.
 
     At the end it fails the test if the server logged an error that was not expected, or wrote anything but events.
@@ -314,44 +83,22 @@ class Server:
         self._directory = tempfile.TemporaryDirectory(prefix="kvs-test-")
         if "sqlite" in flags and "--data-dir" not in flags:
             flags = ("--data-dir", self._directory.name, *flags)
-        self._arguments = [
-            *before,
-            sys.executable,
-            "-m",
-            "kvs",
-            *(() if "--port" in flags else ("--port", "0")),
-            *flags,
-        ]
+        command = [*before, *KVS, *(() if "--port" in flags else ("--port", "0")), *flags]
         if open_files:
-            self._arguments = ["/bin/sh", "-c", f'ulimit {" ".join(open_files)}; exec "$@"', "sh", *self._arguments]
+            command = ["/bin/sh", "-c", f'ulimit {" ".join(open_files)}; exec "$@"', "sh", *command]
         if stderr == -1:
-            self._arguments = ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *self._arguments]
-            stderr = subprocess.DEVNULL
-        self._stderr = stderr
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")}
-        self._env = inherited | slow_engine(0.0)[1] | dict(env or {})
+            command = ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *command]
+        super().__init__(command, slow_engine(0.0)[1] | dict(env or {}), subprocess.DEVNULL if stderr == -1 else stderr)
+        self._logs_elsewhere = stderr is not None
         self._expect = frozenset(expect)
         self._listens = listens
         self._json_log = json_log
-        self._changed = threading.Condition()
-        self._events: list[Event] = []
-        self._other_lines: list[str] = []
-        self._raw = bytearray()
-        self._log_ended = False
         self._clients: list[Client] = []
 
-    def __enter__(self) -> "Server":
-        self._process = subprocess.Popen(
-            self._arguments,
-            env=self._env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE if self._stderr is None else self._stderr,
-        )
-        self._reader = threading.Thread(target=self._read_log, daemon=True)
-        self._reader.start()
+    def __enter__(self) -> Self:
+        self.start()
         try:
-            if self._listens and self._stderr is not None:
+            if self._listens and self._logs_elsewhere:
                 self.port = self._find_port()
             elif self._listens and self._json_log:
                 listening = self.wait_for("listening")
@@ -371,35 +118,10 @@ class Server:
 
     # The process.
 
-    @property
-    def pid(self) -> int:
-        """The process's number."""
-        return self._process.pid
-
-    @property
-    def exit_code(self) -> int | None:
-        """The exit code, None while it runs."""
-        return self._process.poll()
-
-    def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        self._process.send_signal(number)
-
-    def wait_exit(self) -> int:
-        """Wait until the process has ended; return its exit code."""
-        code = self._process.wait(TIMEOUT_S)
-        self._reader.join(TIMEOUT_S)
-        return code
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal and return the exit code."""
-        self.send_signal(number)
-        return self.wait_exit()
-
-    def kill(self) -> None:
-        """End the process as the kernel does when memory runs out."""
-        self._process.kill()
-        self._process.wait()
+    def _end(self) -> None:
+        self.close_clients()
+        self.end(GRACE_S)
+        self._directory.cleanup()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -425,53 +147,7 @@ class Server:
         assert found is not None
         return int(found[1])
 
-    def _end(self) -> None:
-        self.close_clients()
-        process = self._process
-        if process.poll() is None:
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-            try:
-                process.wait(GRACE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._reader.join(TIMEOUT_S)
-        if process.stderr is not None:
-            process.stderr.close()
-        self._directory.cleanup()
-
     # Its log.
-
-    @property
-    def log(self) -> bytes:
-        """Everything written to standard error so far."""
-        with self._changed:
-            return bytes(self._raw)
-
-    @property
-    def other_lines(self) -> list[str]:
-        """What was written to standard error and is no event."""
-        with self._changed:
-            return list(self._other_lines)
-
-    def events(self, name: str | None = None, /, **fields: object) -> list[Event]:
-        """Return the events so far, of that name and with those fields."""
-        with self._changed:
-            return [event for event in self._events if _matches(event, name, fields)]
-
-    def wait_for(self, name: str, count: int = 1, /, **fields: object) -> Event:
-        """Wait until an event of that name, with those fields, has been logged ``count`` times; return that one."""
-        deadline = time.monotonic() + TIMEOUT_S
-        with self._changed:
-            while True:
-                found = [event for event in self._events if _matches(event, name, fields)]
-                if len(found) >= count:
-                    return found[count - 1]
-                left = deadline - time.monotonic()
-                assert left > 0, f"{len(found)} of {count} events {name!r} {fields} came"
-                assert not self._log_ended, f"the server ended, with {len(found)} of {count} events {name!r} {fields}"
-                self._changed.wait(left)
 
     def wait_for_one(self, name: str, /, **fields: object) -> Event:
         """Wait for an event of that name, with those fields, and check that it is the only one so far; return it."""
@@ -514,21 +190,6 @@ class Server:
                         return int(ports[inode], 16)
         raise AssertionError
 
-    def _read_log(self) -> None:
-        for line in self._process.stderr or ():
-            with self._changed:
-                self._raw += line
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    self._other_lines.append(line.decode(errors="backslashreplace").rstrip("\n"))
-                else:
-                    self._events.append(event)
-                self._changed.notify_all()
-        with self._changed:
-            self._log_ended = True
-            self._changed.notify_all()
-
     # Its clients.
 
     def close_clients(self) -> None:
@@ -556,9 +217,7 @@ class Server:
             assert figures["clients_bytes"] < 1 << 10
         self.wait_left(client)
         self.check_log()
-        with self._changed:
-            self._events.clear()
-            self._raw.clear()
+        self.forget_log()
 
     def connect(self, receive_buffer_bytes: int | None = None, host: str | None = None) -> Client:
         """Connect a client, which is closed with the server at the latest."""
@@ -572,33 +231,11 @@ class Server:
         return client, self.wait_for("client_connected", peer=client.name)
 
 
-def _matches(event: Event, name: str | None, fields: Mapping[str, object]) -> bool:
-    return (name is None or event["event"] == name) and all(
-        field in event and event[field] == value for field, value in fields.items()
-    )
-
-
-def codes(client: Client, *lines: str | bytes) -> list[str | None]:
-    """Send lines and return the codes of their replies, None for those that succeed."""
-    client.send(*lines)
-    return [reply.get("code") for reply in client.replies(len(lines))]
-
-
-def polling(what: str) -> Iterator[None]:
-    """Yield again and again, for what can only be asked for and not awaited; fail when it takes too long."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline:
-        yield
-        time.sleep(0.005)  # gives the processor to those who are to get there
-    raise AssertionError(f"it did not come to this: {what}")
-
-
 def run_to_end(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run ``python -m kvs`` with arguments it is to give up on, and return what became of it."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")}
     return subprocess.run(
-        [sys.executable, "-m", "kvs", *arguments],
-        env=inherited | dict(env or {}),
+        [*KVS, *arguments],
+        env=environment(env),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -10,8 +10,6 @@ from tests.support.harness import OK, PONG, Server
 
 from .conftest import TRANSPORTS_AND_ENGINES, flags_of
 
-pytestmark = pytest.mark.one_build
-
 LONGEST = 4095
 
 

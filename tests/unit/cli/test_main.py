@@ -13,6 +13,7 @@ import pytest
 
 import kvs
 from kvs.config import SETTINGS
+from tests.support.launcher import KVS, LoggedProcess
 
 pytestmark = pytest.mark.one_build
 
@@ -154,18 +155,14 @@ def test_a_port_that_is_taken_ends_with_1_and_names_the_address() -> None:
 @pytest.mark.parametrize("command", [[], ["serve"]])
 def test_serving_is_the_default_and_ends_with_0(command: list[str]) -> None:
     """It listens, is told to stop, and stops."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")}
-    arguments = [sys.executable, "-m", "kvs", *command, "--port", "0", "--log-format", "json"]
-    with subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            assert '"listening"' in process.stderr.readline()
-            process.send_signal(signal.SIGTERM)
-            rest = process.stderr.read()
-            assert '"stopped"' in rest
-            assert process.wait(TIMEOUT_S) == 0
-        finally:
-            process.kill()
+    server = LoggedProcess([*KVS, *command, "--port", "0", "--log-format", "json"])
+    server.start()
+    try:
+        server.wait_for("listening")
+        assert server.stop() == 0
+        assert server.events("stopped")
+    finally:
+        server.end()
 
 
 KUBERNETES = {"KVS_SERVICE_HOST": "10.0.0.1", "KVS_PORT": "tcp://10.0.0.1:4000", "KVS_PORT_4000_TCP_PORT": "4000"}
