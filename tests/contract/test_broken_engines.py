@@ -68,7 +68,18 @@ def cases_of(kind: type) -> set[str]:
 RANDOM = cases_of(SessionCases) | {"scans_and_counts_agree_with_a_sorted_list"}
 SCRIPTED = cases_of(StorageContract) - RANDOM
 DURABLE = cases_of(DurabilityCases)
-HEADINGS = ("Consistency", "Commit", "Durability", "Concurrency", "Failure", "Keys", "Values", "Prefixes", "``")
+HEADINGS = (
+    "Consistency",
+    "Commit",
+    "Snapshots",
+    "Durability",
+    "Concurrency",
+    "Failure",
+    "Keys",
+    "Values",
+    "Prefixes",
+    "``",
+)
 
 
 SAMPLE: Final = 20

@@ -32,14 +32,14 @@ class TakesEqualBytesForNoChange(NaiveStorage):
         super()._apply({key: pending for key, pending in writes.items() if self._data.get(key) != pending})
 
 
-@breaks("deleting_an_absent_key_changes_nothing", "an_update_that_leaves_everything_as_it_is_is_no_change")
+@breaks("deleting_an_absent_key_changes_nothing")
 class TakesADeleteOfAnAbsentKeyForAChange(NaiveStorage):
     def delete(self, key: Key) -> bool:
         self._log.append(key)
         return super().delete(key)
 
 
-@breaks("a_blind_commit_never_conflicts")
+@breaks("a_blind_commit_never_conflicts", "a_commit_that_clears_deletes_what_there_is_and_then_writes")
 class ValidatesWhatIsWritten(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         return super().commit(observing(request, keys=lambda seen: [*seen.keys, *request.writes]))
@@ -47,6 +47,7 @@ class ValidatesWhatIsWritten(NaiveStorage):
 
 @breaks(
     "ones_own_writes_are_no_conflict",
+    "a_commit_closes_no_snapshot",
     "a_commit_that_conflicted_succeeds_from_a_fresh_snapshot",
     "a_conditional_put_depends_on_what_there_is",
     "a_request_is_made_of_any_mapping_and_any_collections",
@@ -55,7 +56,6 @@ class ValidatesWhatIsWritten(NaiveStorage):
     "an_update_is_a_change_to_others",
     "an_update_returns_the_value_before_and_after",
     "an_update_stores_what_the_change_says",
-    "an_update_that_leaves_everything_as_it_is_is_no_change",
     "deleting_an_absent_key_changes_nothing",
     "the_first_to_commit_wins",
     "write_skew_is_a_conflict",
@@ -69,8 +69,10 @@ class TakesItsOwnWritesForThoseOfOthers(NaiveStorage):
 @breaks(
     "a_key_that_comes_or_goes_changes_a_prefix",
     "a_clear_changes_what_was_there",
+    "a_commit_that_clears_deletes_what_there_is_and_then_writes",
     "a_conflict_names_a_bounded_number",
     "a_conflict_names_what_changed_and_nothing_else",
+    "a_range_is_changed_by_the_keys_between_its_bounds",
     "an_old_snapshot_outlives_many_younger_ones",
     "an_update_is_a_change_to_others",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
@@ -91,12 +93,57 @@ class OnlyCountsTheKeysOfARange(NaiveStorage):
         return super().commit(observing(request, ranges=differing))
 
 
+@breaks("a_range_is_changed_by_the_keys_between_its_bounds")
+class TakesARangeForItsWholePrefix(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        return super().commit(
+            observing(request, ranges=lambda seen: [prefix_range(each.prefix) for each in seen.ranges])
+        )
+
+
 @breaks(
-    "a_prefix_is_not_changed_by_keys_outside_it",
-    "a_clear_changes_what_was_there",
+    "a_range_is_changed_by_the_keys_between_its_bounds",
+    "a_commit_that_clears_deletes_what_there_is_and_then_writes",
     "a_conflict_names_a_bounded_number",
     "a_conflict_names_what_changed_and_nothing_else",
     "a_key_that_comes_or_goes_changes_a_prefix",
+    "an_old_snapshot_outlives_many_younger_ones",
+    "an_update_is_a_change_to_others",
+    "each_snapshot_of_a_request_validates_what_was_observed_in_it",
+)
+class LeavesOutTheLowestKeyOfARange(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        def above(seen: ReadSet) -> list[KeyRange]:
+            return [KeyRange(low + b"\0", high) for low, high in seen.ranges]
+
+        return super().commit(observing(request, ranges=above))
+
+
+@breaks(
+    "a_range_is_changed_by_the_keys_between_its_bounds",
+    "a_commit_that_clears_deletes_what_there_is_and_then_writes",
+    "a_conflict_names_a_bounded_number",
+    "a_conflict_names_what_changed_and_nothing_else",
+    "a_key_that_comes_or_goes_changes_a_prefix",
+    "a_prefix_is_not_changed_by_keys_outside_it",
+    "each_snapshot_of_a_request_validates_what_was_observed_in_it",
+)
+class TakesTheUpperBoundForOneOfTheRange(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        def wider(seen: ReadSet) -> list[KeyRange]:
+            return [KeyRange(low, high and high + b"\0") for low, high in seen.ranges]
+
+        return super().commit(observing(request, ranges=wider))
+
+
+@breaks(
+    "a_prefix_is_not_changed_by_keys_outside_it",
+    "a_clear_changes_what_was_there",
+    "a_commit_that_clears_deletes_what_there_is_and_then_writes",
+    "a_conflict_names_a_bounded_number",
+    "a_conflict_names_what_changed_and_nothing_else",
+    "a_key_that_comes_or_goes_changes_a_prefix",
+    "a_range_is_changed_by_the_keys_between_its_bounds",
     "a_request_without_writes_changes_nothing",
     "an_update_is_a_change_to_others",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
@@ -108,6 +155,7 @@ class TakesEveryKeyForOneOfTheRange(NaiveStorage):
 
 @breaks(
     "overwriting_a_value_does_not_change_a_prefix",
+    "a_commit_that_clears_deletes_what_there_is_and_then_writes",
     "a_conflict_names_a_bounded_number",
     "a_conflict_names_what_changed_and_nothing_else",
     "a_prefix_with_the_keys_it_had_has_not_changed",
@@ -129,7 +177,11 @@ class TakesOverwritingForAChangeOfTheRange(NaiveStorage):
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
     "a_baseline_outlives_a_conflict",
     "a_change_since_any_baseline_is_a_conflict",
+    "a_clear_changes_what_was_there",
+    "a_clear_deletes_every_key",
+    "a_clear_of_an_empty_engine_is_no_change",
     "a_request_without_a_snapshot_is_a_blind_one",
+    "a_snapshot_shows_what_there_was_before_a_clear",
 )
 class ChecksTheFirstReadSetOnly(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
@@ -178,6 +230,7 @@ class ForgetsWhatChangedBeforeAConflict(NaiveStorage):
     "a_conflict_names_what_changed_and_nothing_else",
     "a_baseline_outlives_a_conflict",
     "a_change_since_any_baseline_is_a_conflict",
+    "a_commit_that_clears_deletes_what_there_is_and_then_writes",
     "a_conflict_names_a_bounded_number",
     "an_old_snapshot_outlives_many_younger_ones",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",

@@ -1,12 +1,13 @@
 """Engines that apply what they should not, or not all that they should."""
 
 from collections.abc import Mapping
+from typing import cast
 
 from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict
 from kvs.domain.errors import LimitError
-from kvs.domain.values import Key, Write
+from kvs.domain.values import TOMBSTONE, Key, Value, Write
 from tests.contract.broken_engines.faults import breaks
-from tests.support.naive_storage import NaiveStorage
+from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
 
 
 @breaks(
@@ -14,9 +15,12 @@ from tests.support.naive_storage import NaiveStorage
     "a_baseline_outlives_a_conflict",
     "a_change_since_any_baseline_is_a_conflict",
     "a_clear_changes_what_was_there",
+    "a_commit_closes_no_snapshot",
+    "a_commit_that_clears_deletes_what_there_is_and_then_writes",
     "a_commit_that_conflicted_succeeds_from_a_fresh_snapshot",
     "a_commit_without_writes_is_validated_as_any_other",
     "a_conflict_applies_nothing",
+    "a_conflict_clears_nothing",
     "a_conflict_names_a_bounded_number",
     "a_conflict_names_what_changed_and_nothing_else",
     "a_delete_of_a_key_that_existed_changes_it",
@@ -24,6 +28,7 @@ from tests.support.naive_storage import NaiveStorage
     "a_key_that_comes_or_goes_changes_a_prefix",
     "a_put_changes_a_key",
     "a_put_of_equal_bytes_changes_a_key",
+    "a_range_is_changed_by_the_keys_between_its_bounds",
     "a_request_is_made_of_any_mapping_and_any_collections",
     "a_request_without_writes_changes_nothing",
     "an_old_snapshot_outlives_many_younger_ones",
@@ -35,21 +40,100 @@ from tests.support.naive_storage import NaiveStorage
 )
 class LosesUpdates(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        self._apply(request.writes)
-        return COMMITTED
+        return super().commit(CommitRequest((), request.writes, request.clears))
+
+
+@breaks("versions_increase_with_every_commit")
+class ForgetsToCount(NaiveStorage):
+    def _next_version(self) -> int:
+        return self._version
+
+
+@breaks("versions_increase_with_every_commit")
+class CountsWhatIsStored(NaiveStorage):
+    def _next_version(self) -> int:
+        return len(self._data)
+
+
+@breaks("a_commit_that_clears_deletes_what_there_is_and_then_writes")
+class ClearsWhatItsSnapshotShows(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        if not (request.clears and request.reads):
+            return super().commit(request)
+        seen = cast("NaiveSnapshot", request.reads[0].snapshot).data
+        return super().commit(CommitRequest(request.reads, {**dict.fromkeys(seen, TOMBSTONE), **request.writes}))
+
+
+@breaks("a_commit_that_clears_deletes_what_there_is_and_then_writes")
+class WritesBeforeItClears(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        answer = super().commit(CommitRequest(request.reads, request.writes))
+        if request.clears and isinstance(answer, Committed):
+            answer = super().commit(CommitRequest((), {}, clears=True))
+        return answer
+
+
+@breaks("a_conflict_clears_nothing")
+class ClearsBeforeItValidates(NaiveStorage):
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        answer = super().commit(CommitRequest(request.reads, {}))
+        if request.clears:
+            super().commit(CommitRequest((), {}, clears=True))
+        return answer if isinstance(answer, Conflict) else super().commit(CommitRequest((), request.writes))
+
+
+class _Shared(NaiveSnapshot):
+    """Right: one copy for all the snapshots of a moment, dropped with the last of them."""
+
+    def __init__(self, data: dict[Key, Value], log_length: int, holders: list[int]) -> None:
+        super().__init__(data, log_length)
+        self._holders = holders
+        holders[0] += 1
+
+    def close(self) -> None:
+        self._holders[0] -= 1
+        if not self._holders[0]:
+            self.data.clear()
+
+
+@breaks(
+    "a_commit_closes_no_snapshot",
+    "a_commit_that_clears_deletes_what_there_is_and_then_writes",
+    "a_key_that_comes_or_goes_changes_a_prefix",
+    "a_prefix_is_not_changed_by_keys_outside_it",
+    "a_prefix_with_the_keys_it_had_has_not_changed",
+    "a_request_without_writes_changes_nothing",
+    "a_snapshot_shows_no_later_update",
+    "an_update_is_a_change_to_others",
+    "overwriting_a_value_does_not_change_a_prefix",
+)
+class ClosesWhatItCommits(NaiveStorage):
+    _shared: _Shared | None = None
+
+    def snapshot(self) -> NaiveSnapshot:
+        last = self._shared
+        if last is None or last.log_length != len(self._log) or not last._holders[0]:
+            self._shared = _Shared(dict(self._data), len(self._log), [0])
+        else:
+            self._shared = _Shared(last.data, last.log_length, last._holders)
+        return self._shared
+
+    def commit(self, request: CommitRequest) -> Committed | Conflict:
+        answer = super().commit(request)
+        if isinstance(answer, Committed):
+            for reads in request.reads:
+                cast("_Shared", reads.snapshot).close()
+        return answer
 
 
 @breaks(
     "a_commit_applies_all_its_writes",
-    "a_clear_changes_what_was_there",
-    "a_clear_deletes_every_key",
     "a_conditional_put_depends_on_what_there_is",
     "a_delete_of_a_key_that_existed_changes_it",
     "a_key_that_comes_or_goes_changes_a_prefix",
     "a_prefix_with_the_keys_it_had_has_not_changed",
     "a_request_is_made_of_any_mapping_and_any_collections",
     "a_snapshot_shows_no_later_update",
-    "a_snapshot_shows_what_there_was_before_a_clear",
     "an_update_is_a_change_to_others",
     "an_update_stores_what_the_change_says",
     "write_skew_is_a_conflict",
@@ -83,14 +167,14 @@ class AppliesTheFirstWriteOfAConflict(NaiveStorage):
 )
 class CommitsWhateverWritesNothing(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        return super().commit(request) if request.writes else COMMITTED
+        return super().commit(request) if request.writes or request.clears else COMMITTED
 
 
 @breaks("a_request_without_writes_changes_nothing")
 class TakesWhatWasValidatedForAChange(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         answer = super().commit(request)
-        if not request.writes:
+        if not request.writes and not request.clears:
             for seen in request.reads:
                 self._log += seen.keys
         return answer
@@ -122,7 +206,6 @@ class AppliesWhatComesBeforeItsLimit(LimitedStorage):
     "a_refused_commit_is_no_change_to_others",
     "a_refused_transaction_may_go_on",
     "a_refused_update_changes_nothing",
-    "an_update_that_leaves_everything_as_it_is_is_no_change",
     "deleting_an_absent_key_changes_nothing",
 )
 class TakesWhatItRefusesForAChange(LimitedStorage):

@@ -8,7 +8,12 @@ from tests.contract.broken_engines.faults import breaks
 from tests.support.naive_storage import NaiveStorage, under
 
 
-@breaks("a_delete_tells_whether_the_key_was_there", "a_clear_deletes_every_key", "an_engine_starts_empty")
+@breaks(
+    "a_delete_tells_whether_the_key_was_there",
+    "a_clear_deletes_every_key",
+    "a_range_is_changed_by_the_keys_between_its_bounds",
+    "an_engine_starts_empty",
+)
 class DeletesWhatIsNotThere(NaiveStorage):
     def delete(self, key: Key) -> bool:
         return super().delete(key) or True
@@ -18,6 +23,7 @@ class DeletesWhatIsNotThere(NaiveStorage):
     "values_are_any_bytes",
     "a_change_since_any_baseline_is_a_conflict",
     "a_commit_applies_all_its_writes",
+    "a_commit_that_clears_deletes_what_there_is_and_then_writes",
     "a_key_is_not_changed_by_what_happens_to_others",
     "a_request_of_several_snapshots_commits_when_none_has_changed",
     "a_request_without_writes_changes_nothing",
@@ -58,6 +64,7 @@ class CountsWhatWasThereAtTheLastSync(NaiveStorage):
     "what_was_deleted_is_gone_at_once",
     "a_clear_deletes_every_key",
     "a_commit_applies_all_its_writes",
+    "a_commit_that_clears_deletes_what_there_is_and_then_writes",
     "a_request_is_made_of_any_mapping_and_any_collections",
     "a_snapshot_shows_no_later_update",
     "a_snapshot_shows_what_there_was_before_a_clear",

@@ -11,10 +11,13 @@ from tests.support.naive_storage import NaiveSnapshot, NaiveStorage, under
     "a_snapshot_shows_nothing_that_came_later",
     "a_baseline_outlives_a_conflict",
     "a_clear_changes_what_was_there",
+    "a_commit_closes_no_snapshot",
+    "a_commit_that_clears_deletes_what_there_is_and_then_writes",
     "a_conflict_names_a_bounded_number",
     "a_conflict_names_what_changed_and_nothing_else",
     "a_key_that_changed_before_and_after_a_snapshot_has_changed",
     "a_key_that_comes_or_goes_changes_a_prefix",
+    "a_range_is_changed_by_the_keys_between_its_bounds",
     "a_snapshot_counts_nothing_that_came_later",
     "a_snapshot_of_nothing_stays_empty",
     "a_snapshot_shows_no_later_update",
@@ -41,6 +44,7 @@ class _CountsOthers(NaiveSnapshot):
 
 @breaks(
     "a_snapshot_counts_nothing_that_came_later",
+    "a_commit_that_clears_deletes_what_there_is_and_then_writes",
     "a_snapshot_of_nothing_stays_empty",
     "a_snapshot_shows_what_there_was_before_a_clear",
     "snapshots_of_different_moments_each_show_their_own",

@@ -21,10 +21,14 @@ class Notes:
     def __init__(self) -> None:
         self.data: dict[Key, Value] = {}
         self.rows = 0
+        self.clears = 0
 
-    def append(self, batch: list[Row]) -> None:
+    def append(self, batch: list[Row], *, clears: bool) -> None:
         """See :class:`kvs.adapters.storage.journaled.Journal`."""
-        assert batch
+        assert batch or clears
+        if clears:
+            self.clears += 1
+            self.data.clear()
         self.rows += len(batch)
         for key, value in batch:
             if value is None:
@@ -92,7 +96,7 @@ def test_what_changes_nothing_is_not_told() -> None:
     for _ in range(2):
         storage.clear()
         storage.sync()
-    assert (notes.rows, notes.data) == (3, {})
+    assert (notes.rows, notes.clears, notes.data) == (2, 1, {})
 
 
 def raises(_: Value | None) -> Value:

@@ -6,11 +6,12 @@ from random import Random
 import pytest
 
 from kvs.adapters.storage.memory.key_index import NODE_OVERHEAD_BYTES
-from kvs.adapters.storage.memory.storage import MemorySnapshot, MemoryStorage
-from kvs.domain.commit import CommitRequest, Committed, Conflict, ReadSet
+from kvs.adapters.storage.memory.storage import FREED_PER_TICK, MOVED_AT_ONCE, MemorySnapshot, MemoryStorage
+from kvs.domain.commit import CommitRequest, Committed, Conflict, KeyRange, ReadSet
 from kvs.domain.errors import LimitError, TimedOutError
 from kvs.domain.updates import Append
 from kvs.domain.values import TOMBSTONE, Key, Write, entry_bytes
+from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
 from tests.support.seeds import seeds
 
 UNLIMITED = 1 << 40
@@ -509,3 +510,117 @@ def test_the_account_of_the_data_set_never_drifts(seed: int) -> None:
             assert allowed
             data = after
     assert {key: storage.get(key) for key in data} == data
+
+
+# Clears of large data sets.
+
+
+def large(version: int) -> dict[Key, Write]:
+    """Return more keys than are moved one by one."""
+    return {b"%05d" % number: b"%d" % version for number in range(MOVED_AT_ONCE + 100)}
+
+
+def idle(storage: MemoryStorage) -> int:
+    """Let ticks go by as long as there is anything to do; return how many."""
+    ticks = 0
+    while storage.has_work:
+        storage.sync()
+        ticks += 1
+        assert ticks < 10_000
+    return ticks
+
+
+@pytest.mark.draws
+@pytest.mark.parametrize("seed", seeds(3))
+@pytest.mark.parametrize("max_data_bytes", [0, 1 << 40])
+def test_large_clears_agree_with_the_naive_engine(seed: int, max_data_bytes: int) -> None:
+    """By a clear and by a commit: what snapshots of before and after show, and which of them have changed."""
+    random = Random(seed)
+    storage, naive = MemoryStorage(max_data_bytes, UNLIMITED), NaiveStorage()
+    watched = [b"00003", b"00700", b"01050", b"new", b"absent"]
+    snapshots: list[tuple[MemorySnapshot, NaiveSnapshot]] = []
+    for version in range(60):
+        chance = random.random()
+        for engine in (storage, naive):
+            if chance < 0.15:
+                engine.clear()
+            elif chance < 0.3:
+                engine.commit(CommitRequest((), {random.choice(watched[:1]): b"x"}, clears=True))
+            elif chance < 0.55:
+                engine.commit(CommitRequest((), large(version)))
+        for key in random.sample(watched, 2):
+            delete = random.random() < 0.5
+            for engine in (storage, naive):
+                engine.delete(key) if delete else engine.put(key, b"%d" % version)
+        if random.random() < 0.6:
+            snapshots.append((storage.snapshot(), naive.snapshot()))
+        if snapshots and random.random() < 0.4:
+            mine, other = snapshots.pop(random.randrange(len(snapshots)))
+            assert [mine.get(key) for key in watched] == [other.get(key) for key in watched]
+            assert mine.scan(b"", b"", 5000) == other.scan(b"", b"", 5000)
+            keys = random.sample(watched, 3)
+            ranges = [KeyRange(b"0000", b"00010"), KeyRange(b"00700\0", None)]
+            one = storage.commit(CommitRequest((ReadSet(mine, keys, ranges),), {b"mine": b""}))
+            two = naive.commit(CommitRequest((ReadSet(other, keys, ranges),), {b"mine": b""}))
+            assert type(one) is type(two)
+            if isinstance(one, Conflict) and isinstance(two, Conflict):
+                assert (set(one.keys), set(one.ranges)) == (set(two.keys), set(two.ranges))
+            mine.close()
+        if random.random() < 0.5:
+            storage.sync()
+        assert storage.count(b"") == naive.count(b"")
+    for mine, other in snapshots:
+        assert {key: mine.get(key) for key in mine.scan(b"", b"", 5000)} == {
+            key: other.get(key) for key in other.scan(b"", b"", 5000)
+        }
+        mine.close()
+    idle(storage)
+    assert storage.stats() == {"keys": naive.count(b""), "snapshots": 0, "history_bytes": 0}
+
+
+def test_a_large_clear_under_a_snapshot_is_counted_bit_by_bit() -> None:
+    """Nothing is moved at the clear; ticks find out what only the snapshot sees, and free it when that has closed."""
+    storage = MemoryStorage(0, UNLIMITED)
+    storage.commit(CommitRequest((), large(1)))
+    snapshot = storage.snapshot()
+    storage.clear()
+    idle(storage)
+    kept = history_bytes(storage)
+    values = sum(entry_bytes(key, value) for key, value in large(1).items())
+    assert values < kept < 2 * values
+    assert snapshot.get(b"00001") == b"1"
+    assert storage.stats()["snapshots"] == 1
+    snapshot.close()
+    assert history_bytes(storage) == 0
+    assert idle(storage) > 0
+    assert not storage.has_work
+
+
+def test_a_large_clear_evicts_a_snapshot_that_would_keep_too_much() -> None:
+    """Once that has been counted; and those that came after the clear stay."""
+    storage = MemoryStorage(0, 50_000)
+    storage.commit(CommitRequest((), large(1)))
+    old = storage.snapshot()
+    storage.clear()
+    storage.put(b"k", b"1")
+    young = storage.snapshot()
+    storage.put(b"k", b"2")
+    idle(storage)
+    assert old.expired
+    assert not young.expired
+    assert young.get(b"k") == b"1"
+    old.close()
+    young.close()
+    idle(storage)
+    assert history_bytes(storage) == 0
+
+
+def test_a_large_index_is_freed_in_shares() -> None:
+    """That of a snapshot under which all keys came: its nodes are nobody else's any more."""
+    storage = MemoryStorage(0, UNLIMITED)
+    storage.commit(CommitRequest((), {b"%06d" % (number * 7919 % 100_003): b"" for number in range(60_000)}))
+    snapshot = storage.snapshot()
+    storage.commit(CommitRequest((), {b"%06dx" % (number * 7919 % 100_003): b"" for number in range(60_000)}))
+    snapshot.close()
+    assert idle(storage) > 60_000 // FREED_PER_TICK
+    assert history_bytes(storage) == 0

@@ -11,6 +11,7 @@ from kvs.adapters.storage.memory.storage import MemorySnapshot, MemoryStorage
 from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key, Value
+from kvs.override import override
 from kvs.ports.storage import Storage
 
 Row: TypeAlias = tuple[Key, Value | None]
@@ -20,8 +21,16 @@ Row: TypeAlias = tuple[Key, Value | None]
 class Journal(Protocol):
     """**Protocol:** Where batches last."""
 
-    def append(self, batch: list[Row]) -> None:
-        """Make a batch durable, all of it or nothing. After it has raised, nothing may be told or written any more."""
+    def append(self, batch: list[Row], *, clears: bool) -> None:
+        """Make a batch durable, all of it or nothing.
+
+        Args:
+            batch: Rows in the order in which they were written.
+            clears: Whether everything before the batch is deleted.
+
+        Raises:
+            Exception: It is not known whether it is durable; nothing may be written any more.
+        """
 
     def check(self) -> None:
         """Raise if what was appended may not last after all."""
@@ -42,84 +51,94 @@ class JournaledStorage(Storage):
         journal: Gets what is written from now on.
     """
 
-    __slots__ = ("_batch", "_journal", "_memory")
+    __slots__ = ("_batch", "_clears", "_journal", "_memory")
 
     def __init__(self, memory: MemoryStorage, journal: Journal) -> None:
         self._memory = memory
         self._journal = journal
         self._batch: list[Row] = []
+        self._clears = False  # before the batch
 
+    @override
     def get(self, key: Key) -> Value | None:
-        """See :class:`kvs.ports.storage.Storage`. O(1)."""
         return self._memory.get(key)
 
+    @override
     def put(self, key: Key, value: Value) -> None:
-        """See :class:`kvs.ports.storage.Storage`. O(1), and O(log n) for a new key."""
         self._memory.put(key, value)
         self._batch.append((key, value))
 
+    @override
     def delete(self, key: Key) -> bool:
-        """See :class:`kvs.ports.storage.Storage`. O(log n)."""
         present = self._memory.delete(key)
         if present:
             self._batch.append((key, None))
         return present
 
+    @override
     def update(self, key: Key, update: Update) -> Updated:
-        """See :class:`kvs.ports.storage.Storage`. As the put or the delete that comes of it."""
         old, new = self._memory.update(key, update)
         if new is not old:
             self._batch.append((key, new))
         return old, new
 
+    @override
     def clear(self) -> None:
-        """See :class:`kvs.ports.storage.Storage`. O(n): the journal has a row for each key."""
-        keys = self._memory.scan(b"", b"", self._memory.count(b""))
-        self._memory.clear()
-        for key in keys:
-            self._batch.append((key, None))
+        if self._memory.count(b""):
+            self._memory.clear()
+            self._note_clear()
 
+    @override
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        """See :class:`kvs.ports.storage.Storage`. O(limit + log n)."""
         return self._memory.scan(prefix, after, limit)
 
+    @override
     def count(self, prefix: Key) -> int:
-        """See :class:`kvs.ports.storage.Storage`. O(log n)."""
         return self._memory.count(prefix)
 
+    @override
     def snapshot(self) -> MemorySnapshot:
-        """See :class:`kvs.ports.storage.Storage`. O(1)."""
         return self._memory.snapshot()
 
+    @override
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        """See :class:`kvs.ports.storage.Storage`."""
-        keys = self._memory.scan(b"", b"", self._memory.count(b"")) if request.clears else []
+        clears = request.clears and self._memory.count(b"") > 0
         answer = self._memory.commit(request)
         if isinstance(answer, Committed):
-            for key in keys:
-                self._batch.append((key, None))
+            if clears:
+                self._note_clear()
             for key, pending in request.writes.items():
                 self._batch.append((key, pending if isinstance(pending, bytes) else None))
         return answer
 
+    @override
     def sync(self) -> None:
-        """See :class:`kvs.ports.storage.Storage`. Waits for the disk if anything was written."""
         self._memory.sync()
-        if self._batch:
+        if self._batch or self._clears:
             batch, self._batch = self._batch, []
-            self._journal.append(batch)
+            clears, self._clears = self._clears, False
+            self._journal.append(batch, clears=clears)
         else:
             self._journal.check()
 
+    @override
     def check(self) -> None:
-        """See :class:`kvs.ports.storage.Storage`."""
         self._journal.check()
 
+    @property
+    @override
+    def has_work(self) -> bool:
+        return self._memory.has_work
+
+    @override
     def stats(self) -> Mapping[str, int]:
-        """See :class:`kvs.ports.storage.Storage`."""
         return {**self._memory.stats(), **self._journal.stats()}
 
+    @override
     def close(self) -> None:
-        """See :class:`kvs.ports.storage.Storage`. What was not synced was told to nobody, and is dropped."""
-        self._journal.close()
+        self._journal.close()  # what was not synced was acknowledged to nobody, and is dropped
         self._memory.close()
+
+    def _note_clear(self) -> None:
+        self._batch = []  # whatever it put is gone
+        self._clears = True

@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 import pytest
 
-from kvs.domain.commit import Committed, Conflict
+from kvs.domain.commit import Committed, Conflict, KeyRange
 from kvs.domain.values import TOMBSTONE, Key, Write
 from kvs.ports.storage import Storage
 from kvs.testing.cases.base import StorageCases, commit, put_all, settle, under
@@ -197,6 +197,27 @@ class ChangeCases(StorageCases):
     ) -> None:
         """Commit: keys that do not begin with a prefix are none of its own."""
         assert not prefix_has_changed(storage, changes, crowd, by_commit=by_commit)
+
+    @pytest.mark.parametrize(
+        ("key", "changes"),
+        [
+            (b"p1", False),
+            (b"p1\0", True),
+            (b"p2", True),
+            (b"p3", True),
+            (b"p3\0", False),
+            (b"p4", False),
+            (b"q", False),
+        ],
+    )
+    def test_a_range_is_changed_by_the_keys_between_its_bounds(self, storage: Storage, key: Key, changes: bool) -> None:
+        """Commit: a range has changed if a key in it came or went, from its lower bound on and below its upper one."""
+        put_all(storage, b"p1", b"p3", b"p5")
+        snapshot = storage.snapshot()
+        if not storage.delete(key):
+            storage.put(key, b"")
+        answer = commit(storage, snapshot, {b"mine": b""}, [], [KeyRange(b"p1\0", b"p3\0")])
+        assert isinstance(answer, Conflict if changes else Committed)
 
     def test_the_empty_prefix_is_every_key(self, storage: Storage) -> None:
         """Prefixes may be empty, which means every key: whatever comes anywhere changes it."""

@@ -117,6 +117,60 @@ class CommitCases(StorageCases):
         second.close()
         assert contents(storage) == {b"a": b"new", b"b": b"value of b", b"c": b""}
 
+    def test_versions_increase_with_every_commit(self, storage: Storage) -> None:
+        """``commit``: each answer has a higher version than the one before, whatever else came between the two."""
+        versions: list[int] = []
+        for number in range(5):
+            answer = commit(storage, storage.snapshot(), {b"k": b"%d" % number if number % 2 else TOMBSTONE, b"n": b""})
+            assert isinstance(answer, Committed)
+            versions.append(answer.version)
+            storage.put(b"other", b"")
+            storage.delete(b"other")
+        assert versions == sorted(set(versions))
+        assert all(type(version) is int for version in versions)
+
+    @pytest.mark.parametrize("crowd", [0, 3000])
+    def test_a_commit_that_clears_deletes_what_there_is_and_then_writes(self, storage: Storage, crowd: int) -> None:
+        """Commit: a request that clears deletes every key of that moment, seen or not, and then applies its writes."""
+        put_all(storage, b"a", b"b", *(b"c%d" % number for number in range(crowd)))
+        snapshot, older = storage.snapshot(), storage.snapshot()
+        put_all(storage, b"come", b"unseen")
+        writes: dict[Key, Write] = {b"b": b"new", b"come": TOMBSTONE, b"n": b""}
+        answer = storage.commit(CommitRequest((ReadSet(snapshot, [], []),), writes, clears=True))
+        snapshot.close()
+        assert isinstance(answer, Committed)
+        assert contents(storage) == {b"b": b"new", b"n": b""}
+        assert older.get(b"a") == b"value of a"
+        assert older.count(b"") == crowd + 2
+        conflict = commit(
+            storage, older, {b"mine": b""}, [b"a", b"b", b"come", b"n", b"unseen", b"x"], under(b"a", b"b", b"n")
+        )
+        assert isinstance(conflict, Conflict)
+        assert set(conflict.keys) == {b"a", b"b", b"come", b"n", b"unseen"}
+        assert set(conflict.ranges) == set(under(b"a", b"n"))
+
+    def test_a_conflict_clears_nothing(self, storage: Storage) -> None:
+        """Commit: a request that clears is applied whole or not at all, as any other."""
+        put_all(storage, b"a", b"b")
+        snapshot = storage.snapshot()
+        storage.put(b"a", b"later")
+        before = contents(storage)
+        answer = storage.commit(CommitRequest((ReadSet(snapshot, [b"a"], []),), {}, clears=True))
+        assert isinstance(answer, Conflict)
+        assert answer.keys == (b"a",)
+        assert snapshot.get(b"b") == b"value of b"
+        snapshot.close()
+        assert contents(storage) == before
+
+    def test_a_commit_closes_no_snapshot(self, storage: Storage) -> None:
+        """Snapshots: the caller closes each of them once, and none is the end of another one."""
+        put_all(storage, b"k")
+        mine, other = storage.snapshot(), storage.snapshot()
+        assert isinstance(commit(storage, mine, {b"k": b"new"}, [b"k"]), Committed)
+        storage.put(b"k", b"later")
+        assert other.get(b"k") == b"value of k"
+        assert isinstance(commit(storage, other, {b"mine": b""}, [b"k"]), Conflict)
+
     def test_a_request_is_made_of_any_mapping_and_any_collections(self, storage: Storage) -> None:
         """``commit``: a transaction of many writes and reads comes in persistent maps, as the session holds them."""
         keys = [b"%02d" % number for number in range(20)]

@@ -160,6 +160,7 @@ class Folding:
         connection, journal = self._connection, self._journal
         started_s = time.monotonic()
         with journal.turn:
+            clears = journal.clears
             rows = journal.waiting_rows * self._portion_bytes // max(journal.waiting_bytes, self._portion_bytes)
             rows = min(max(rows, 1), journal.waiting_rows)
             through = journal.last_seq - journal.waiting_rows + rows
@@ -170,14 +171,20 @@ class Folding:
             if self._stopping.is_set():
                 return
             with self._turn():
+                if journal.clears != clears:
+                    return  # what was collected is deleted
                 self._fold_slice(first, last)
             if number % SLICES_BETWEEN_CHECKPOINTS == 0:
                 self.checkpoint()
         with self._turn():
+            if journal.clears != clears:
+                return
             connection.execute("UPDATE main.folded SET through_seq = ?", (through,))
         connection.execute("DROP TABLE temp.newest")
         while not self._stopping.is_set():
             with self._turn():
+                if journal.clears != clears:
+                    return
                 dropped = self._drop_slice(through)
             if not dropped:
                 keys = slices[-1][1] if slices else 0

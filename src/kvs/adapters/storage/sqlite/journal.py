@@ -40,6 +40,7 @@ class SqliteJournal:
         synced_seq: Number of the last row that was synced.
         waiting_rows: How many rows have not been folded.
         waiting_bytes: What they hold.
+        clears: How often everything was deleted; the folding begins anew then.
         log_bytes: About what has gone into the write-ahead log since its last checkpoint.
     """
 
@@ -59,6 +60,7 @@ class SqliteJournal:
         self.synced_seq = last_seq
         self.waiting_rows = rows
         self.waiting_bytes = row_bytes + rows * ROW_OVERHEAD_BYTES
+        self.clears = 0
         self.log_bytes = 0
         self._connection = connection
         self._path = path
@@ -67,8 +69,11 @@ class SqliteJournal:
         self._mark = mark
         self._failure: str = ""
 
-    def append(self, batch: list[Row]) -> None:
+    def append(self, batch: list[Row], *, clears: bool = False) -> None:
         """See :class:`kvs.adapters.storage.journaled.Journal`. O(rows), and one wait for the disk.
+
+        A clear empties both tables in the same transaction. SQLite then gives whole pages back, without a look at their
+        rows, and the file is in a state that every version can read.
 
         Raises:
             JournalError: It is not known whether the batch has been written; only a restart can tell.
@@ -81,6 +86,8 @@ class SqliteJournal:
             rows = [(number, key, value, checksum_of(key, value)) for number, (key, value) in enumerate(batch, seq + 1)]
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
+                if clears:
+                    self._empty_tables(seq)
                 self._connection.executemany("INSERT INTO journal VALUES (?, ?, ?, ?)", rows)
                 self._connection.execute("COMMIT")
                 self.last_seq += len(rows)
@@ -88,6 +95,9 @@ class SqliteJournal:
             except Exception as error:
                 self.fail(error)
                 raise JournalError(self._failure) from error
+            if clears:
+                self.clears += 1
+                self.waiting_rows = self.waiting_bytes = 0
             size = 0
             for key, value in batch:
                 size += len(key) + ROW_OVERHEAD_BYTES
@@ -96,6 +106,11 @@ class SqliteJournal:
             self.waiting_rows += len(rows)
             self.waiting_bytes += size
             self.log_bytes += size + COMMIT_OVERHEAD_BYTES
+
+    def _empty_tables(self, seq: int) -> None:
+        self._connection.execute("DELETE FROM journal")
+        self._connection.execute("DELETE FROM entries")
+        self._connection.execute("UPDATE folded SET through_seq = ?, entries = 0, checksums = 0", (seq,))
 
     def note_synced(self, seq: int) -> None:
         """Note up to which row everything was synced, and tell the mark how far the journal has come.
