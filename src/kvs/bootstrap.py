@@ -31,6 +31,8 @@ from kvs.adapters.inbound.protocol.detection import OpenSession, ProtocolDetecto
 from kvs.adapters.inbound.resp.connection import RespProtocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
+from kvs.adapters.storage.checked import CheckedStorage
+from kvs.allocator import memory_figures
 from kvs.application.executor import Job, Post, WorkerExecutor, WorkerThreads
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.registry import SessionRegistry
@@ -62,7 +64,7 @@ def open_storage(settings: Settings, given: Mapping[str, Given], log: FilteringB
             raise ConfigError(f"storage: engine {name!r} is not derived from kvs.ports.storage.Storage")
         if storage.blocking != engine.blocking:
             raise ConfigError(f"storage: engine {name!r} and its storage do not agree on whether it is blocking")
-        yield storage
+        yield storage if name in engines.BUILT_IN else CheckedStorage(storage)
 
 
 def _opened_storage(settings: Settings, options: Mapping[str, Given], log: FilteringBoundLogger) -> Iterator[Storage]:
@@ -173,6 +175,7 @@ class Container(containers.DeclarativeContainer):
         clock=clock,
         about=about,
         log_events_dropped=providers.Factory(_dropped_events, stderr),
+        memory_figures=providers.Object(memory_figures),
         log=log,
     )
 

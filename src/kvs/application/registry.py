@@ -24,6 +24,7 @@ class SessionRegistry:
         about: The server's version, build and engine, for INFO.
         log: For engines that break their contract.
         log_events_dropped: Returns how many events could not be logged.
+        memory_figures: Returns what the allocator holds.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class SessionRegistry:
         "_context",
         "_ended",
         "_log_events_dropped",
+        "_memory_figures",
         "_next_id",
         "_open",
         "_opened_at_s",
@@ -47,12 +49,14 @@ class SessionRegistry:
         about: Mapping[str, str],
         log: FilteringBoundLogger,
         log_events_dropped: Callable[[], int] = lambda: 0,
+        memory_figures: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._context = SessionContext(storage, limits, clock, log, self.info, self._closed)
         self._budget = budget
         self._clock = clock
         self._about = about
         self._log_events_dropped = log_events_dropped
+        self._memory_figures = memory_figures
         self._opened_at_s = clock()
         self._next_id = 1
         self._open: dict[int, Session] = {}
@@ -97,6 +101,7 @@ class SessionRegistry:
             "conflicts": conflicted,
             "aborts": aborted,
             "log_events_dropped": self._log_events_dropped(),
+            **self._memory_figures(),
         }
 
     def _closed(self, session: Session) -> None:

@@ -18,6 +18,7 @@ from kvs.adapters.inbound.net.sweep import Sweep
 from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
+from kvs.allocator import IdleTrimmer
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import LimitError
 from kvs.ports.storage import Storage
@@ -70,6 +71,8 @@ class Server:
         self._about = about
         self._log = log
         self._draining = False
+        self._trimmer = IdleTrimmer()
+        self._ticks_seen = 0
         self._failed = False
         self._exit_code = 0
 
@@ -89,12 +92,12 @@ class Server:
         self._empty = asyncio.Event()
         limits, log = self._limits, self._log
         self._listener = Listener(self._endpoints, self._accept, limits.accept_retry_s, log)
-        tick = Tick(loop, self._storage, self._give_up)
+        tick = self._tick = Tick(loop, self._storage, self._give_up)
         try:
             self._signals.deliver_to(self._receive_signal)
             self._backend.start(ChannelContext(loop, tick, self._budget, limits, self._forget, log))
             self._listener.resume()
-            Sweep(loop, self._registry, limits, self._check_engine, log).start()
+            Sweep(loop, self._registry, limits, self._look_after_engine, log).start()
             self._announce()
             await self._stop.wait()
             if not self._failed:
@@ -121,11 +124,16 @@ class Server:
 
     # The engine.
 
+    def _look_after_engine(self) -> None:
+        """Find out what has failed, have background work done, and give free memory back while little happens."""
+        self._trimmer.look(self._tick.ended - self._ticks_seen)
+        self._ticks_seen = self._tick.ended
+        self._check_engine()
+
     def _check_engine(self) -> None:
-        """Find out what has failed while nothing was asked of the engine."""
         if not self._failed:
             try:
-                self._storage.check()
+                self._tick.check_engine()
             except Exception as error:
                 self._give_up(error)
 

@@ -70,6 +70,7 @@ class Tick:
 
     Attributes:
         now_s: When the tick began, in seconds of the loop's clock.
+        ended: How many ticks there have been.
     """
 
     __slots__ = (
@@ -88,6 +89,7 @@ class Tick:
         "_syncs",
         "_units",
         "_woken",
+        "ended",
         "now_s",
     )
 
@@ -99,6 +101,7 @@ class Tick:
         units: int = UNITS_PER_TICK,
     ) -> None:
         self.now_s = loop.time()
+        self.ended = 0
         self._loop = loop
         self._storage = storage
         self._syncs = not storage.blocking
@@ -168,9 +171,11 @@ class Tick:
             for member in woken:
                 self._resume(member, 0 if member.deferred else self.packet_quota())
         self._open = False
+        self.ended += 1
         if self._syncs:
             try:
                 self._storage.sync()
+                self._schedule_if_engine_has_work()
             except Exception as error:  # whatever it is, the engine is finished
                 self._failed = True
                 self._sync_failed(error)
@@ -182,6 +187,21 @@ class Tick:
                 member.flush()
             except Exception as error:  # one client's trouble is not another's
                 member.crash(error)
+
+    def check_engine(self) -> None:
+        """Find out what has failed in the engine's background, and have its work done, while no client asks for any.
+
+        Raises:
+            Exception: The engine is finished.
+        """
+        if not self._failed:
+            self._storage.check()
+            if self._syncs:
+                self._schedule_if_engine_has_work()
+
+    def _schedule_if_engine_has_work(self) -> None:
+        if self._storage.has_work and not self._open:
+            self._begin_and_schedule_end()
 
     def _begin_and_schedule_end(self) -> None:
         self.begin()

@@ -1,0 +1,130 @@
+"""What the memory allocator holds, and how it is made to give back what is free.
+
+Freed memory stays with the process for reuse: after large transactions have been closed, hundreds of MiB may be
+resident that nothing counts any more. glibc gives it back when ``malloc_trim`` asks for it. Where the C library has no
+such call, figures are left out and nothing is given back.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from ctypes import CDLL, Structure, c_int, c_size_t
+from functools import cache
+from pathlib import Path
+from typing import Final, final
+
+TRIM_EVERY_S: Final = 5.0
+"""Least time between two trims."""
+
+WORTH_TRIMMING_BYTES: Final = 8 << 20
+"""How much has to be free for a trim to be worth its time, which is some 10 ms for a GiB."""
+
+QUIET_TICKS: Final = 50
+"""Most ticks since the last look for the server to count as idle."""
+
+
+class _Mallinfo(Structure):
+    _fields_ = [
+        (name, c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    ]
+
+
+@cache
+def _libc() -> CDLL | None:
+    """Return the C library if it is one that can trim."""
+    try:
+        library = CDLL(None)
+        library.mallinfo2.restype = _Mallinfo
+        library.malloc_trim.argtypes = [c_size_t]
+        library.malloc_trim.restype = c_int
+    except (AttributeError, OSError):
+        return None
+    return library
+
+
+def resident_bytes() -> int | None:
+    """Return how much memory of this process is resident, or None where the system does not say."""
+    try:
+        pages = Path("/proc/self/statm").read_bytes().split()[1]
+    except (OSError, IndexError):
+        return None
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def free_bytes() -> int:
+    """Return how much the C library holds that nobody uses; 0 where it does not say."""
+    library = _libc()
+    return 0 if library is None else int(library.mallinfo2().fordblks)
+
+
+def memory_figures() -> dict[str, int]:
+    """Return figures for INFO, those that can be had."""
+    figures = {}
+    resident = resident_bytes()
+    if resident is not None:
+        figures["resident_bytes"] = resident
+    library = _libc()
+    if library is not None:
+        info = library.mallinfo2()
+        figures["malloc_bytes"] = int(info.arena + info.hblkhd)
+        figures["malloc_free_bytes"] = int(info.fordblks)
+    return figures
+
+
+def trim() -> None:
+    """Give back to the system what is free."""
+    library = _libc()
+    if library is not None:
+        library.malloc_trim(0)
+
+
+@final
+class IdleTrimmer:
+    """Gives memory back while nothing else happens. To be called every second or so.
+
+    Args:
+        clock: Monotonic seconds.
+        trim: What gives it back.
+        free: Returns how much there is to give back.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        trim: Callable[[], None] = trim,
+        free: Callable[[], int] = free_bytes,
+    ) -> None:
+        self._clock = clock
+        self._trim = trim
+        self._free = free
+        self._due_s = 0.0
+        self._left_bytes = 0  # was free after the last trim, and could not be given back
+
+    def look(self, ticks: int) -> None:
+        """Trim if it is worth it.
+
+        Args:
+            ticks: How many there have been since the last look.
+        """
+        now_s = self._clock()
+        if ticks > QUIET_TICKS or now_s < self._due_s:
+            return
+        self._due_s = now_s + TRIM_EVERY_S
+        free = self._free()
+        if free < self._left_bytes + WORTH_TRIMMING_BYTES:
+            self._left_bytes = min(self._left_bytes, free)
+            return
+        self._trim()
+        self._left_bytes = self._free()

@@ -1,0 +1,76 @@
+"""What is free is given back while nothing else happens, and not more often than it is worth."""
+
+import pytest
+
+from kvs.allocator import QUIET_TICKS, TRIM_EVERY_S, WORTH_TRIMMING_BYTES, IdleTrimmer, free_bytes, memory_figures
+
+
+class Heap:
+    """What an allocator would say, and when it was trimmed."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.free = 0
+        self.stays = 0  # free, and cannot be given back
+        self.trims = 0
+        self.trimmer = IdleTrimmer(lambda: self.now_s, self.trim, lambda: self.free)
+
+    def trim(self) -> None:
+        """Give back what can be."""
+        self.trims += 1
+        self.free = self.stays
+
+    def look(self, ticks: int = 0) -> int:
+        """Return how many trims there have been after a look."""
+        self.trimmer.look(ticks)
+        return self.trims
+
+
+def test_what_is_worth_it_is_given_back() -> None:
+    """At once, when nothing happens; and a little is not worth it."""
+    heap = Heap()
+    assert heap.look() == 0
+    heap.free, heap.now_s = WORTH_TRIMMING_BYTES, heap.now_s + TRIM_EVERY_S
+    assert heap.look() == 1
+
+
+def test_a_busy_server_keeps_what_it_will_need() -> None:
+    """A trim is for idle ones: it takes time, and the memory would be asked for again."""
+    heap = Heap()
+    heap.free = 1 << 30
+    assert heap.look(QUIET_TICKS + 1) == 0
+    assert heap.look(QUIET_TICKS) == 1
+
+
+def test_trims_are_not_frequent() -> None:
+    """However much is freed in between."""
+    heap = Heap()
+    heap.free = 1 << 30
+    assert heap.look() == 1
+    heap.free, heap.now_s = 1 << 30, heap.now_s + TRIM_EVERY_S / 2
+    assert heap.look() == 1
+    heap.now_s += TRIM_EVERY_S
+    assert heap.look() == 2
+
+
+def test_what_cannot_be_given_back_is_not_tried_again_and_again() -> None:
+    """Only what has become free since counts."""
+    heap = Heap()
+    heap.free = heap.stays = 1 << 30
+    assert heap.look() == 1
+    for _ in range(3):
+        heap.now_s += TRIM_EVERY_S
+        assert heap.look() == 1
+    heap.free += WORTH_TRIMMING_BYTES
+    heap.now_s += TRIM_EVERY_S
+    assert heap.look() == 2
+
+
+def test_figures_are_those_that_can_be_had() -> None:
+    """Whole numbers, none of them negative; free memory is part of what is held."""
+    figures = memory_figures()
+    assert all(type(figure) is int and figure >= 0 for figure in figures.values())
+    if "malloc_bytes" not in figures:
+        pytest.skip("this C library does not say what it holds")
+    assert figures["malloc_free_bytes"] <= figures["malloc_bytes"]
+    assert 0 <= free_bytes() <= figures["malloc_bytes"] + WORTH_TRIMMING_BYTES
