@@ -72,7 +72,8 @@ class Member(TickMember):
     def arrive(self) -> None:
         """Take a packet, as a channel does."""
         tick = self.room.tick
-        tick.charge(self.run(tick.packet_quota()))
+        quota = tick.packet_quota(self)
+        tick.charge(self, quota, self.run(quota))
         tick.mark_dirty(self)
 
     def run(self, quota: int) -> int:
@@ -243,6 +244,34 @@ class TestBudget:
             while room.units("m511") == 0:
                 await turns(1)
             assert members[0].work > 0
+
+        play(script)
+
+    def test_one_that_has_exceeded_its_quota_is_served_in_turn_the_next_time(self) -> None:
+        """Behind those that were deferred before it, and until its debt is paid."""
+
+        async def script() -> None:
+            room = Room()
+            others = [Member(room, f"other{number}", 3 * UNITS) for number in range(4)]
+            greedy = Member(room, "greedy", UNITS, step=UNITS)
+            room.arrive(greedy, *others)
+            assert room.units("greedy") == UNITS
+            greedy.work = greedy.step = 5
+            room.arrive(greedy)
+            assert room.units("greedy") == UNITS
+            while greedy.work:
+                await turns(1)
+            order = [event.split()[1] for event in room.events if event.startswith("run") and not event.endswith(" 0")]
+            assert order[-5:] == ["other0", "other1", "other2", "other3", "greedy"]
+            for _ in range(20):  # with little to do, and nobody else about, its debt is soon paid
+                greedy.work = 5
+                room.arrive(greedy)
+                if greedy.work == 0:
+                    break
+                while greedy.work or any(other.work for other in others):
+                    await turns(1)
+            else:
+                raise AssertionError("it is served in turn for ever")
 
         play(script)
 

@@ -177,12 +177,12 @@ class Channel(TickMember):
 
     def data_received(self, data: bytes) -> None:
         """Take input; run what it completes."""
-        quota = self._tick.packet_quota()
+        quota = self._tick.packet_quota(self)
         if self._phase != OPEN:
             self._receive_out_of_order(data, quota)
             return
         self.last_input_s = self._tick.now_s
-        self._tick.charge(self.connection.receive(data, quota))
+        self._tick.charge(self, quota, self.connection.receive(data, quota))
         self._tick.mark_dirty(self)
 
     def eof_received(self) -> bool:
@@ -318,7 +318,7 @@ class Channel(TickMember):
             self._adopt(self.connection.detect(data))
             self._phase = OPEN if self._owed_bytes < 0 else DRAINING
         self.last_input_s = self._tick.now_s
-        self._tick.charge(self.connection.receive(data, quota))
+        self._tick.charge(self, quota, self.connection.receive(data, quota))
         if self._owed_bytes >= 0:
             self._owed_bytes -= len(data)
             if self._owed_bytes <= 0:

@@ -45,6 +45,7 @@ class Server:
         log: Bound logger.
 
     Attributes:
+        tick: Its ticks; there are none before it runs.
         engine_hung: The server has stopped, and there are calls in flight; the engine must not be closed under them.
     """
 
@@ -72,7 +73,7 @@ class Server:
         self._log = log
         self._draining = False
         self._trimmer = IdleTrimmer()
-        self._ticks_seen = 0
+        self.ticks_seen = 0
         self._failed = False
         self._exit_code = 0
 
@@ -92,7 +93,7 @@ class Server:
         self._empty = asyncio.Event()
         limits, log = self._limits, self._log
         self._listener = Listener(self._endpoints, self._accept, limits.accept_retry_s, log)
-        tick = self._tick = Tick(loop, self._storage, self._give_up)
+        tick = self.tick = Tick(loop, self._storage, self._give_up)
         try:
             self._signals.deliver_to(self._receive_signal)
             self._backend.start(ChannelContext(loop, tick, self._budget, limits, self._forget, log))
@@ -126,14 +127,14 @@ class Server:
 
     def _look_after_engine(self) -> None:
         """Find out what has failed, have background work done, and give free memory back while little happens."""
-        self._trimmer.look(self._tick.ended - self._ticks_seen)
-        self._ticks_seen = self._tick.ended
+        self._trimmer.look(self.tick.ended - self.ticks_seen)
+        self.ticks_seen = self.tick.ended
         self._check_engine()
 
     def _check_engine(self) -> None:
         if not self._failed:
             try:
-                self._tick.check_engine()
+                self.tick.check_engine()
             except Exception as error:
                 self._give_up(error)
 

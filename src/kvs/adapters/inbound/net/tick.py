@@ -12,7 +12,9 @@ The budget
     arrives gets a small quota at once, so that a client with little to do is answered in the tick in which it asked,
     whatever others do. A channel that has requests left over is deferred. Deferred channels share what the packets have
     left of the budget, in turn, after the sockets have been polled again and the replies that were ready have been
-    sent; at least a quarter of the budget is theirs, so that they make progress however many packets arrive.
+    sent; at least a quarter of the budget is theirs, so that they make progress however many packets arrive. A request
+    cannot always be interrupted; a channel that has exceeded its quotas is in debt, and is served in turn even when a
+    packet of it has just arrived, until it has used as much less.
 """
 
 import asyncio
@@ -37,13 +39,15 @@ class TickMember(ABC):
     Attributes:
         dirty: It is flushed at the end of this tick.
         deferred: It is in the queue of those that have work left over.
+        debt: Units by which it has exceeded its quotas.
     """
 
-    __slots__ = ("deferred", "dirty")
+    __slots__ = ("debt", "deferred", "dirty")
 
     def __init__(self) -> None:
         self.dirty = False
         self.deferred = False
+        self.debt = 0
 
     @abstractmethod
     def resume(self, quota: int) -> int:
@@ -70,7 +74,8 @@ class Tick:
 
     Attributes:
         now_s: When the tick began, in seconds of the loop's clock.
-        ended: How many ticks there have been.
+        ended: Number of ticks so far.
+        used_units: Units that have been used in all of them.
     """
 
     __slots__ = (
@@ -91,6 +96,7 @@ class Tick:
         "_woken",
         "ended",
         "now_s",
+        "used_units",
     )
 
     def __init__(
@@ -102,6 +108,7 @@ class Tick:
     ) -> None:
         self.now_s = loop.time()
         self.ended = 0
+        self.used_units = 0
         self._loop = loop
         self._storage = storage
         self._syncs = not storage.blocking
@@ -127,19 +134,23 @@ class Tick:
             if not self._serving:
                 self._left = self._units
 
-    def packet_quota(self) -> int:
+    def packet_quota(self, member: TickMember) -> int:
         """Return the quota of a packet that has just arrived: the more, the more the tick has left."""
         if not self._open:
             self._begin_and_schedule_end()
+        if member.debt > self._share:
+            return 0
         self._packets += 1
         spare = self._left - self._half
         if spare > 0:
             return self._share + (spare >> 3)
         return self._share if self._left > 0 or self._packets <= PACKETS_PER_TICK else 0
 
-    def charge(self, units: int) -> None:
-        """Take units that have been used off the budget."""
+    def charge(self, member: TickMember, quota: int, units: int) -> None:
+        """Take off the budget what a member has used of a quota."""
         self._left -= units
+        self.used_units += units
+        member.debt = min(max(0, member.debt + units - quota), self._units)
 
     def mark_dirty(self, member: TickMember) -> None:
         """Flush a member at the end of this tick."""
@@ -169,7 +180,7 @@ class Tick:
         if self._woken:
             woken, self._woken = self._woken, []
             for member in woken:
-                self._resume(member, 0 if member.deferred else self.packet_quota())
+                self._resume(member, 0 if member.deferred else self.packet_quota(member))
         self._open = False
         self.ended += 1
         if self._syncs:
@@ -235,6 +246,6 @@ class Tick:
 
     def _resume(self, member: TickMember, quota: int) -> None:
         try:
-            self._left -= member.resume(quota)
+            self.charge(member, quota, member.resume(quota))
         except Exception as error:
             member.crash(error)
