@@ -164,7 +164,8 @@ def test_refusals_are_logged(start_server: StartServer) -> None:
     inside.send("Host: localhost")
     inside.rest()
     session = server.wait_for_one("client_connected")["session"]
-    assert server.wait_for_one("protocol_refused")["session"] == session
+    refused = server.wait_for_one("protocol_refused")
+    assert (refused["session"], refused["peer"]) == (session, inside.name)
     assert len(server.events("client_refused")) == 1
 
 
