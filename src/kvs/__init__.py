@@ -1,5 +1,3 @@
 """kvs: a transactional, multi-client, in-memory key-value server."""
 
-from typing import Final
-
-__version__: Final = "0.2.0.dev0"
+__version__ = "0.2.0.dev0"  # and nothing imported: until __main__ runs, Ctrl-C shows a traceback

@@ -6,10 +6,11 @@ container has no handler for, and others would be ended by it in the middle of s
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -19,17 +20,50 @@ HARMLESS: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 Receiver: TypeAlias = Callable[[signal.Signals], None]
 
 
+AGAIN_S: Final = 0.001
+"""How long after an exception was lost it is raised again."""
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Have Ctrl-C raise KeyboardInterrupt, and end the process without a word before and afterwards."""
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    try:
-        if not ignored:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield
+        return
+    with _never_lost(KeyboardInterrupt):
+        try:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def _never_lost(kind: type[BaseException]) -> Iterator[None]:
+    """Have an exception that a signal's handler has raised come again, a moment later, where it could not propagate.
+
+    In a finalizer, or in a callback of a weak reference such as every import has, Python reports an exception with a
+    traceback, and goes on.
+    """
+    report = sys.unraisablehook
+
+    def unraisable(lost: "sys.UnraisableHookArgs") -> None:
+        if isinstance(lost.exc_value, kind):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        else:
+            report(lost)
+
+    def again(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise kind
+
+    before = signal.signal(signal.SIGALRM, again)
+    sys.unraisablehook = unraisable
+    try:
         yield
     finally:
-        if not ignored:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        sys.unraisablehook = report
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class Stopped(BaseException):  # no error, as KeyboardInterrupt is none
@@ -73,7 +107,10 @@ class Signals:
         try:
             if self.stopping is not None:
                 raise Stopped
-            yield
+            with _never_lost(Stopped):
+                yield
+            if self.stopping is not None:  # it was lost, or caught by somebody else
+                raise Stopped
         finally:
             self._interrupting = False
 

@@ -1,8 +1,4 @@
-"""Opens what is dumped or loaded, as the command line says: a running server, or the data directory of a stopped one.
-
-Whatever has to be imported is imported by the function that is called, before its result is entered: Ctrl-C raises
-KeyboardInterrupt only from then on, and within an import it could be lost.
-"""
+"""Opens what is dumped or loaded: a running server, or the data directory of a stopped one."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
