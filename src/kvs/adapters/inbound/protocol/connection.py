@@ -328,9 +328,10 @@ class Connection(ABC):
 
     def when_closed(self, callback: Callable[[], None]) -> None:
         """Call back once the session has ended: after the call of the engine that is under way."""
-        self._on_close = callback
         if self._closed and not (self._on_worker or self._closing_session):
             callback()
+        else:
+            self._on_close = callback
 
     # The run loop.
 
