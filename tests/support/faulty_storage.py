@@ -11,6 +11,7 @@ from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.errors import KvsError
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key, Value
+from kvs.override import override
 from kvs.ports.storage import Snapshot
 from tests.support.naive_storage import NaiveStorage
 from tests.support.sessions import Bench
@@ -42,26 +43,26 @@ class FaultySnapshot(Snapshot):
         self.closed = 0
 
     @property
+    @override
     def expired(self) -> bool:
-        """See :class:`kvs.ports.storage.Snapshot`."""
         return self.faults["Snapshot.expired"]() if "Snapshot.expired" in self.faults else self.inner.expired
 
+    @override
     def get(self, key: Key) -> Value | None:
-        """See :class:`kvs.ports.storage.Snapshot`."""
         return self.faults["Snapshot.get"]() if "Snapshot.get" in self.faults else self.inner.get(key)
 
+    @override
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        """See :class:`kvs.ports.storage.Snapshot`."""
         return (
             self.faults["Snapshot.scan"]() if "Snapshot.scan" in self.faults else self.inner.scan(prefix, after, limit)
         )
 
+    @override
     def count(self, prefix: Key) -> int:
-        """See :class:`kvs.ports.storage.Snapshot`."""
         return self.faults["Snapshot.count"]() if "Snapshot.count" in self.faults else self.inner.count(prefix)
 
+    @override
     def close(self) -> None:
-        """See :class:`kvs.ports.storage.Snapshot`."""
         self.closed += 1
         self.inner.close()
         if "Snapshot.close" in self.faults:
@@ -81,55 +82,55 @@ class FaultyStorage(NaiveStorage):
         self.faults: dict[str, Behaviour] = {}
         self.snapshots: list[FaultySnapshot] = []
 
+    @override
     def get(self, key: Key) -> Value | None:
-        """See :class:`kvs.ports.storage.Storage`."""
         return self.faults["get"]() if "get" in self.faults else super().get(key)
 
+    @override
     def put(self, key: Key, value: Value) -> None:
-        """See :class:`kvs.ports.storage.Storage`."""
         if "put" in self.faults:
             self.faults["put"]()
         super().put(key, value)
 
+    @override
     def delete(self, key: Key) -> bool:
-        """See :class:`kvs.ports.storage.Storage`."""
         return self.faults["delete"]() if "delete" in self.faults else super().delete(key)
 
+    @override
     def update(self, key: Key, update: Update) -> Updated:
-        """See :class:`kvs.ports.storage.Storage`."""
         return self.faults["update"]() if "update" in self.faults else super().update(key, update)
 
+    @override
     def clear(self) -> None:
-        """See :class:`kvs.ports.storage.Storage`."""
         if "clear" in self.faults:
             self.faults["clear"]()
         super().clear()
 
+    @override
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        """See :class:`kvs.ports.storage.Storage`."""
         return self.faults["scan"]() if "scan" in self.faults else super().scan(prefix, after, limit)
 
+    @override
     def count(self, prefix: Key) -> int:
-        """See :class:`kvs.ports.storage.Storage`."""
         return self.faults["count"]() if "count" in self.faults else super().count(prefix)
 
+    @override
     def snapshot(self) -> Any:
-        """See :class:`kvs.ports.storage.Storage`."""
         if "snapshot" in self.faults:
             return self.faults["snapshot"]()
         self.snapshots.append(FaultySnapshot(super().snapshot(), self.faults))
         return self.snapshots[-1]
 
+    @override
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        """See :class:`kvs.ports.storage.Storage`."""
         for reads in request.reads:
             snapshot = reads.snapshot
             assert isinstance(snapshot, FaultySnapshot)
             reads.snapshot = snapshot.inner
         return self.faults["commit"]() if "commit" in self.faults else super().commit(request)
 
+    @override
     def stats(self) -> Mapping[str, int]:
-        """See :class:`kvs.ports.storage.Storage`."""
         return self.faults["stats"]() if "stats" in self.faults else super().stats()
 
 

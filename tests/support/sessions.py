@@ -1,17 +1,19 @@
-"""What tests of sessions share: sessions over an engine of the test's choice, with small limits."""
+"""What tests of sessions share: sessions over an engine of the test's choice, with small limits, and shares of work."""
 
 import io
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
-from kvs.application.memory_budget import ClientsBudget
-from kvs.application.registry import EngineSessions, SessionLimits
+from kvs.application.memory_budget import MemoryBudget
+from kvs.application.registry import SessionRegistry
 from kvs.application.session import EngineSession
+from kvs.application.slot import SessionLimits
 from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.errors import UsageError
 from kvs.domain.values import Key, Value
 from kvs.logs import make_logger
-from kvs.ports.session import Session, Unfinished
+from kvs.override import override
+from kvs.ports.session import Operation, Session, Steps, Work, run_to_end
 from kvs.ports.storage import Storage
 from kvs.testing.counted_storage import CountedStorage
 from kvs.testing.drivers import Clock
@@ -19,17 +21,51 @@ from tests.support.naive_storage import NaiveStorage
 
 UNLIMITED = 1 << 40
 
-P = ParamSpec("P")
-R = TypeVar("R")
+T = TypeVar("T")
+
+run = run_to_end
 
 
-def asked(question: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Ask a listing until it has its answer."""
+def shares(
+    steps: Steps[T], work: Work, units: int = 1000, between: Callable[[], object] = lambda: None
+) -> tuple[int, T]:
+    """Run steps by shares of so many units; return how often they made way for others, and their result.
+
+    Args:
+        steps: What to run.
+        work: Of its session.
+        units: A share.
+        between: What others do between any two steps.
+    """
+    yields = 0
     while True:
+        work.left = units
         try:
-            return question(*args, **kwargs)
-        except Unfinished:
-            pass
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return yields, result
+        assert work.left <= 0
+        yields += 1
+        between()
+
+
+def suspend(steps: Steps[T], work: Work, units: int = 1000) -> Steps[T]:
+    """Run steps by one share, which must not be enough; return them."""
+    work.left = units
+    next(steps)
+    assert work.left <= 0
+    return steps
+
+
+def in_one_step(function: Callable[[Session], T]) -> "Operation[T]":
+    """Return an operation that never makes way for others."""
+
+    def steps(session: Session) -> Steps[T]:
+        return function(session)
+        yield
+
+    return steps
 
 
 class Scripted(NaiveStorage):
@@ -39,8 +75,8 @@ class Scripted(NaiveStorage):
         super().__init__()
         self.errors = list(errors)
 
+    @override
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        """See :class:`kvs.ports.storage.Storage`."""
         if self.errors:
             raise self.errors.pop(0)
         return super().commit(request)
@@ -63,10 +99,10 @@ class Bench:
         max_transaction_depth: int = UNLIMITED,
     ) -> None:
         self.storage = CountedStorage(NaiveStorage() if storage is None else storage)
-        self.budget = ClientsBudget(UNLIMITED)
+        self.budget = MemoryBudget(UNLIMITED)
         self.clock = Clock()
         self.log = io.StringIO()
-        self.sessions = EngineSessions(
+        self.sessions = SessionRegistry(
             self.storage,
             SessionLimits(max_transaction_bytes, max_transaction_depth),
             self.budget,
@@ -101,13 +137,15 @@ def stored(bench: Bench) -> dict[Key, Value | None]:
     return {key: bench.storage.get(key) for key in bench.storage.scan(b"", b"", 1 << 20)}
 
 
-def write(session: Session) -> str:
-    """Write something; a unit."""
+def write(session: Session) -> Steps[str]:
+    """Write something; an operation."""
     session.put(b"mine", b"")
     return "done"
+    yield
 
 
-def fail(session: Session) -> None:
+def fail(session: Session) -> Steps[None]:
     """Write, and fail."""
     session.put(b"mine", b"")
     raise UsageError("no")
+    yield

@@ -10,7 +10,7 @@ from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import InternalError, OutcomeUnknownError, UsageError
 from kvs.domain.updates import Replace
 from tests.support.faulty_storage import Behaviour, Setting, Use, raising, returning
-from tests.support.sessions import asked
+from tests.support.sessions import run
 
 MEANT_FOR_CLIENTS = "raises an error meant for clients"
 
@@ -48,8 +48,8 @@ WRONG: dict[str, list[tuple[str, Behaviour]]] = {
 
 READS: dict[str, Use] = {
     "get": lambda session: session.get(b"k"),
-    "scan": lambda session: asked(session.keys, b"", b"", 10),
-    "count": lambda session: asked(session.count, b""),
+    "scan": lambda session: run(session.keys(b"", b"", 10)),
+    "count": lambda session: run(session.count(b"")),
     "stats": lambda session: session.info(),
 }
 WRITES: dict[str, Use] = {
@@ -131,7 +131,7 @@ def test_a_start_on_a_snapshot_that_is_no_good_closes_it(behaviour: Behaviour) -
 def count_beside_a_write(session: EngineSession) -> int:
     """Count where a pending write makes the count ask for a value."""
     session.put(b"k", b"")
-    return asked(session.count, b"")
+    return run(session.count(b""))
 
 
 IN_TRANSACTION: dict[str, list[tuple[str, Use]]] = {
@@ -164,7 +164,7 @@ def test_inside_a_transaction_a_failed_read_ends_it(method: str, use: Use, behav
         setting.session.start()
     setting.engine.faults[method] = behaviour
     setting.fails(InternalError, use)
-    assert setting.session.totals.aborted == 1
+    assert setting.session.counters.aborted == 1
     assert setting.session.get(b"p") is None
     setting.is_usable()
 
@@ -178,7 +178,7 @@ def test_a_failed_commit_is_of_unknown_outcome(method: str, use: Use, behaviour:
     setting.session.put(b"k", b"new")
     setting.engine.faults[method] = behaviour
     setting.fails(OutcomeUnknownError, use)
-    assert (setting.session.totals.committed, setting.session.totals.aborted) == (0, 1)
+    assert (setting.session.counters.committed, setting.session.counters.aborted) == (0, 1)
     setting.is_usable()
 
 

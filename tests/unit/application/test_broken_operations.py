@@ -1,26 +1,28 @@
 """Engines that break their contract in the middle of several calls that are one: nothing is left open by it."""
 
+from functools import partial
+
 import pytest
 
-from kvs.application.operations import FindKeys
+from kvs.application.operations import find_keys
 from kvs.domain.errors import InternalError, OutcomeUnknownError
-from kvs.ports.session import Session
+from kvs.ports.session import Session, Steps
 from tests.support.faulty_storage import Behaviour, Setting, Use, raising, returning
-from tests.support.sessions import asked
+from tests.support.sessions import run
 
 
-def read_and_write(session: Session) -> None:
+def read_and_write(session: Session) -> Steps[None]:
     """Read a key and write another, and list what there is."""
     session.put(b"mine", session.get(b"k") or b"")
-    asked(session.keys, b"", b"", 10)
-    asked(session.count, b"")
+    yield from session.keys(b"", b"", 10)
+    yield from session.count(b"")
 
 
-UNITS: dict[str, Use] = {
-    "atomically": lambda session: session.atomically(read_and_write),
-    "execute": lambda session: session.execute(read_and_write),
+OPERATIONS: dict[str, Use] = {
+    "transact": lambda session: run(session.transact(read_and_write)),
+    "execute": lambda session: run(session.execute(read_and_write)),
 }
-UNIT_FAULTS = {
+FAULTS = {
     "snapshot": InternalError,
     "Snapshot.expired": InternalError,
     "Snapshot.get": InternalError,
@@ -30,40 +32,42 @@ UNIT_FAULTS = {
 }
 
 
-@pytest.mark.parametrize("method", UNIT_FAULTS)
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("method", FAULTS)
+@pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("watching", [False, True])
 @pytest.mark.parametrize("behaviour", [raising(RuntimeError("no")), returning("no")], ids=["raises", "text"])
-def test_a_unit_that_fails_leaves_nothing_behind(method: str, name: str, watching: bool, behaviour: Behaviour) -> None:
+def test_an_operation_that_fails_leaves_nothing_behind(
+    method: str, name: str, watching: bool, behaviour: Behaviour
+) -> None:
     """Whichever call it was: there is no transaction, nothing is watched, and every snapshot is closed."""
     setting = Setting()
     if watching:
         setting.session.watch([b"k", b"l"])
     setting.engine.faults[method] = behaviour
-    setting.fails(UNIT_FAULTS[method], UNITS[name])
+    setting.fails(FAULTS[method], OPERATIONS[name])
     assert setting.engine.get(b"mine") is None
     setting.session.unwatch()
     setting.is_usable()
 
 
 @pytest.mark.parametrize("method", ["Snapshot.get", "Snapshot.scan", "Snapshot.count"])
-def test_a_unit_that_fails_in_a_transaction_ends_it(method: str) -> None:
+def test_an_operation_that_fails_in_a_transaction_ends_it(method: str) -> None:
     """With the frame it was in and all that was pending."""
     setting = Setting()
     setting.session.start()
     setting.session.put(b"p", b"pending")
     setting.engine.faults[method] = raising(RuntimeError("no"))
-    setting.fails(InternalError, UNITS["atomically"])
-    assert setting.session.totals.aborted == 1
+    setting.fails(InternalError, OPERATIONS["transact"])
+    assert setting.session.counters.aborted == 1
     assert setting.engine.get(b"p") is None
     setting.is_usable()
 
 
 def test_a_search_that_fails_leaves_nothing_behind() -> None:
-    """A unit that only reads has a snapshot of its own."""
+    """An operation that only reads has a snapshot of its own."""
     setting = Setting()
     setting.engine.faults["Snapshot.scan"] = raising(RuntimeError("no"))
-    setting.fails(InternalError, lambda session: session.atomically(FindKeys(b"", b"", None, 5, 5), read_only=True))
+    setting.fails(InternalError, lambda session: run(session.view(partial(find_keys, b"", b"", None, 5, 5, None))))
     setting.is_usable()
 
 
@@ -78,7 +82,7 @@ def test_a_watch_that_fails_leaves_what_was_watched(method: str, behaviour: Beha
     setting.engine.faults.clear()
     assert setting.session.watching
     setting.engine.put(b"l", b"changed")
-    assert setting.session.execute(read_and_write) is None
+    assert run(setting.session.execute(read_and_write)) is None
     assert setting.engine.get(b"mine") == b"old"
     setting.is_usable()
 
@@ -91,7 +95,7 @@ def test_baselines_that_fail_to_close_are_closed_once_all_the_same(leave: str) -
     setting.session.watch([b"l"])
     setting.engine.faults["Snapshot.close"] = raising(RuntimeError("cannot close"))
     if leave == "execute":
-        setting.session.execute(read_and_write)
+        run(setting.session.execute(read_and_write))
     else:
         getattr(setting.session, leave)()
     assert not setting.session.watching

@@ -12,7 +12,7 @@ from kvs.domain.errors import LimitError, StorageUnavailableError
 from kvs.domain.values import Key
 from kvs.ports.session import Unfinished
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
-from tests.support.sessions import UNLIMITED, Bench, asked, filled
+from tests.support.sessions import UNLIMITED, Bench, run, filled
 
 MANY = [b"%05d" % number for number in range(10_000)]
 """More than is looked at in two shares."""
@@ -44,7 +44,7 @@ def find(session: EngineSession, question: Callable[[], FindKeys]) -> tuple[Foun
     """Ask, with a new unit each time, until there is an answer; return it and how often it was not there yet."""
     for unfinished in range(100):
         try:
-            return session.atomically(question(), read_only=True), unfinished
+            return run(session.view(question())), unfinished
         except Unfinished:
             pass
     raise AssertionError("no answer after a hundred shares")
@@ -60,7 +60,7 @@ def test_what_is_found_is_what_a_plain_search_finds(
     candidates = [key for key in MANY if key.startswith(prefix) and key > after]
     matching = [key for key in candidates if end is None or key.endswith(end)]
     matches = None if end is None else EndsWith(end)
-    found, _ = find(many_keys, lambda: FindKeys(prefix, after, matches, limit, UNLIMITED))
+    found, _ = find(many_keys, lambda: partial(find_keys, prefix, after, matches, limit, UNLIMITED, None))
     assert found.keys == matching[:limit]
     assert found.more == (len(matching) > limit)
     looked_at = candidates.index(matching[limit - 1]) + 1 if found.more else len(candidates)
@@ -81,10 +81,10 @@ def test_a_long_search_makes_way_for_others_who_do_not_show_in_it(inside: bool) 
     session = many(bench, inside=inside)
 
     def question() -> FindKeys:
-        return FindKeys(b"", b"", EndsWith(b"9"), UNLIMITED, UNLIMITED)
+        return partial(find_keys, b"", b"", EndsWith(b"9", None), UNLIMITED, UNLIMITED)
 
     with pytest.raises(Unfinished):
-        session.atomically(question(), read_only=True)
+        run(session.view(question()))
     for key in (b"00000x9", b"zzz9"):
         bench.storage.put(key, b"")
     for key in MANY[5000:]:
@@ -105,7 +105,7 @@ def test_a_search_in_a_transaction_shows_what_is_pending_and_observes_its_prefix
         session = many(bench, inside=True)
         session.put(b"0new9", b"")
         session.delete(MANY[9])
-        found, _ = find(session, lambda: FindKeys(b"0", b"", EndsWith(b"9"), UNLIMITED, UNLIMITED))
+        found, _ = find(session, lambda: partial(find_keys, b"0", b"", EndsWith(b"9", None), UNLIMITED, UNLIMITED))
         assert found.keys == sorted([*MANY[19::10], b"0new9"])
         bench.storage.put(phantom, b"")
         assert isinstance(session.commit(), Conflict if phantom.startswith(b"0") else Committed)
@@ -118,12 +118,12 @@ def test_keys_are_found_up_to_what_a_reply_may_hold(limit: int, spare: int) -> N
     """Just below it, at it, and not a byte above; be there more than the limit or not."""
     bench = Bench()
     session = filled(bench, dict.fromkeys([b"aaaa", b"bbbb", b"cccc"], b""), inside=False)
-    question = FindKeys(b"", b"", None, limit, 4 * min(limit, 3) + spare)
+    question = partial(find_keys, b"", b"", None, limit, 4 * min(limit, 3) + spare, None)
     if spare < 0:
         with pytest.raises(LimitError, match="max_reply_bytes"):
-            session.atomically(question, read_only=True)
+            run(session.view(question))
     else:
-        assert len(session.atomically(question, read_only=True).keys) == min(limit, 3)
+        assert len(run(session.view(question)).keys) == min(limit, 3)
     bench.assert_nothing_is_held()
 
 
@@ -131,7 +131,7 @@ def test_a_search_may_be_run_again() -> None:
     """The very same unit, as when a transaction is tried again: it begins afresh."""
     bench = Bench(MemoryStorage(0, UNLIMITED))
     session = many(bench)
-    question = FindKeys(b"", b"", EndsWith(b"99"), UNLIMITED, UNLIMITED)
+    question = partial(find_keys, b"", b"", EndsWith(b"99", None), UNLIMITED, UNLIMITED)
     for _ in range(2):
         found, unfinished = find(session, lambda: question)
         assert (found.keys, found.passed_over, unfinished) == (MANY[99::100], 9900, 2)
@@ -158,12 +158,12 @@ def test_a_search_that_failed_begins_afresh() -> None:
     engine = Failing()
     bench = Bench(engine)
     session = many(bench)
-    question = FindKeys(b"", b"", EndsWith(b"99"), UNLIMITED, UNLIMITED)
+    question = partial(find_keys, b"", b"", EndsWith(b"99", None), UNLIMITED, UNLIMITED)
     with pytest.raises(Unfinished):
-        session.atomically(question, read_only=True)
+        run(session.view(question))
     engine.failing = True
     with pytest.raises(StorageUnavailableError):
-        session.atomically(question, read_only=True)
+        run(session.view(question))
     bench.assert_nothing_is_held()
     engine.failing = False
     bench.storage.delete(MANY[99])
@@ -175,9 +175,9 @@ def test_another_unit_while_one_is_under_way_is_a_mistake() -> None:
     bench = Bench(MemoryStorage(0, UNLIMITED))
     session = many(bench)
     with pytest.raises(Unfinished):
-        session.atomically(FindKeys(b"", b"", EndsWith(b"1"), 5000, 5000), read_only=True)
+        run(session.view(partial(find_keys, b"", b"", EndsWith(b"1", None), 5000, 5000)))
     with pytest.raises(RuntimeError):
-        session.atomically(FindKeys(b"", b"", EndsWith(b"2"), 5000, 5000), read_only=True)
+        run(session.view(partial(find_keys, b"", b"", EndsWith(b"2", None), 5000, 5000)))
     session.close()
     bench.assert_nothing_is_held()
 
@@ -187,7 +187,7 @@ def test_a_search_that_nobody_waits_for_any_more_leaves_nothing_behind() -> None
     bench = Bench(MemoryStorage(0, UNLIMITED))
     session = many(bench)
     with pytest.raises(Unfinished):
-        session.atomically(FindKeys(b"", b"", None, UNLIMITED, UNLIMITED), read_only=True)
+        run(session.view(partial(find_keys, b"", b"", None, UNLIMITED, UNLIMITED, None)))
     assert bench.storage.open_snapshots == 1
     session.close()
     bench.assert_nothing_is_held()
@@ -199,7 +199,7 @@ def test_a_listing_of_many_pending_writes_makes_way_as_well() -> None:
     session = filled(bench, {b"stored": b""}, inside=True)
     for key in MANY:
         session.put(key, b"")
-    found, unfinished = find(session, lambda: FindKeys(b"", b"", EndsWith(b"9"), UNLIMITED, UNLIMITED))
+    found, unfinished = find(session, lambda: partial(find_keys, b"", b"", EndsWith(b"9", None), UNLIMITED, UNLIMITED))
     assert found.keys == MANY[9::10]
     assert unfinished > 2
-    assert asked(session.count, b"") == len(MANY) + 1
+    assert run(session.count(b"")) == len(MANY) + 1

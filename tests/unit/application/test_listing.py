@@ -13,14 +13,14 @@ from kvs.domain.errors import LimitError, StorageUnavailableError
 from kvs.domain.values import Key, Value
 from kvs.ports.session import Unfinished
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
-from tests.support.sessions import Bench, asked
+from tests.support.sessions import Bench, run
 
 MANY = 2 * SHARE_WRITES + 1
 
 Ask = Callable[[EngineSession], object]
 QUESTIONS: list[tuple[str, Ask]] = [
-    ("count", lambda session: session.count(b"")),
-    ("keys", lambda session: len(session.keys(b"", b"", 1 << 20))),
+    ("count", lambda session: run(session.count(b""))),
+    ("keys", lambda session: len(run(session.keys(b"", b"", 1 << 20)))),
 ]
 questions = pytest.mark.parametrize(("name", "ask"), QUESTIONS, ids=[name for name, _ in QUESTIONS])
 
@@ -62,8 +62,8 @@ def test_exactly_a_share_is_counted_right(writes: int) -> None:
     session.start()
     for number in range(writes):
         session.put(b"%06d" % number, b"")
-    assert asked(session.count, b"") == writes
-    assert len(asked(session.keys, b"", b"", writes + 5)) == writes
+    assert run(session.count(b"")) == writes
+    assert len(run(session.keys(b"", b"", writes + 5))) == writes
 
 
 @questions
@@ -103,17 +103,17 @@ def test_another_question_starts_afresh() -> None:
     """A count is not a listing, nor one prefix another, nor one page the next."""
     session = busy_session(Bench())
     for first in (
-        lambda: session.count(b""),
-        lambda: session.keys(b"", b"", 10),
-        lambda: session.keys(b"0", b"", 10),
-        lambda: session.count(b"00000"),
+        lambda: run(session.count(b"")),
+        lambda: run(session.keys(b"", b"", 10)),
+        lambda: run(session.keys(b"0", b"", 10)),
+        lambda: run(session.count(b"00000")),
     ):
         with pytest.raises(Unfinished):
             first()
-        assert asked(session.keys, b"", b"000001", 2) == [b"000002", b"000003"]
+        assert run(session.keys(b"", b"000001", 2)) == [b"000002", b"000003"]
         with pytest.raises(Unfinished):
             first()
-        assert asked(session.count, b"0000") == 100
+        assert run(session.count(b"0000")) == 100
 
 
 class Failing(NaiveStorage):
@@ -121,8 +121,8 @@ class Failing(NaiveStorage):
 
     failing = False
 
+    @override
     def snapshot(self) -> NaiveSnapshot:
-        """See :class:`kvs.ports.storage.Storage`."""
         storage = self
 
         class FailingSnapshot(NaiveSnapshot):
@@ -164,7 +164,7 @@ def test_a_listing_is_observed_when_it_is_answered() -> None:
     for changed in (False, True):
         bench = Bench()
         session = busy_session(bench)
-        assert asked(session.count, b"p") == 0
+        assert run(session.count(b"p")) == 0
         if changed:
             bench.storage.put(b"phantom", b"")
         assert isinstance(session.commit(), Conflict if changed else Committed)
@@ -174,12 +174,12 @@ def test_a_listing_that_may_not_be_observed_is_refused_at_once() -> None:
     """The limit on what a transaction holds is looked at first, and nothing is left behind."""
     bench = Bench()
     session = busy_session(bench)
-    bench.sessions.limits.max_transaction_bytes = session.retained_bytes
+    bench.sessions.limits.max_transaction_bytes = session.held_bytes
     for _ in range(2):
         with pytest.raises(LimitError):
-            session.count(b"")
+            run(session.count(b""))
     bench.sessions.limits.max_transaction_bytes *= 2
-    assert asked(session.count, b"") == MANY
+    assert run(session.count(b"")) == MANY
 
 
 stored = st.sets(st.integers(0, 60))
@@ -204,6 +204,6 @@ def test_pages_and_counts_agree_with_a_dict(before: set[int], writes: dict[int, 
             keys.discard(key)
     for prefix in (b"", b"1", b"7"):
         under = sorted(key for key in keys if key.startswith(prefix))
-        assert asked(session.count, prefix) == len(under)
+        assert run(session.count(prefix)) == len(under)
         expected = [key for key in under if key > b"%02d" % after][:limit]
-        assert asked(session.keys, prefix, b"%02d" % after, limit) == expected
+        assert run(session.keys(prefix, b"%02d" % after, limit)) == expected

@@ -1,29 +1,28 @@
 """Commands that touch several keys: what each does, in a transaction and outside, and what is left if it fails."""
 
 import random
-from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
-from kvs.adapters.inbound.resp.glob import Glob
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.application.operations import (
-    Copy,
-    CountPresent,
-    DeleteMany,
-    FindKeys,
-    GetMany,
-    PutManyIfAbsent,
-    RandomKey,
-    Rename,
+    copy,
+    count_present,
+    delete_all,
+    get_many,
+    put_all_if_absent,
+    random_key,
+    rename,
 )
 from kvs.application.session import EngineSession
 from kvs.domain.commit import Committed, Conflict
-from kvs.domain.errors import LimitError, UsageError
+from kvs.domain.errors import LimitError, ResultTooLargeError, UsageError
 from kvs.domain.transaction import FRAME_OVERHEAD_BYTES
 from kvs.domain.values import Key, Value, entry_bytes
-from kvs.ports.session import Session
-from tests.support.sessions import UNLIMITED, Bench, filled, stored
+from kvs.ports.session import Operation, Session
+from tests.support.sessions import UNLIMITED, Bench, filled, in_one_step, run, shares, stored, suspend
 
 Data = dict[Key, Value]
 
@@ -34,46 +33,46 @@ inside_or_not = pytest.mark.parametrize("inside", [False, True], ids=["outside",
 
 # What each of them does.
 
-READS: list[tuple[Callable[[Session], object], object]] = [
-    (GetMany((b"a", b"x", b"c", b"a"), 100), [b"1", None, b"", b"1"]),
-    (GetMany((), 0), []),
-    (CountPresent((b"a", b"x", b"c", b"a")), 3),
+READS: "list[tuple[Operation[Any], object]]" = [
+    (partial(get_many, [b"a", b"x", b"c", b"a"], 100), [b"1", None, b"", b"1"]),
+    (partial(get_many, [], 0), []),
+    (partial(count_present, [b"a", b"x", b"c", b"a"]), 3),
 ]
-WRITES: list[tuple[Callable[[Session], object], object, Data]] = [
-    (PutManyIfAbsent({b"m": b"", b"n": b"2"}), True, {**DATA, b"m": b"", b"n": b"2"}),
-    (PutManyIfAbsent({b"n": b"", b"c": b"new"}), False, DATA),
-    (DeleteMany((b"a", b"x", b"c", b"a")), 2, {b"b": b"22"}),
-    (Rename(b"a", b"n", replace=False), True, {b"b": b"22", b"c": b"", b"n": b"1"}),
-    (Rename(b"a", b"b", replace=True), True, {b"b": b"1", b"c": b""}),
-    (Rename(b"a", b"c", replace=False), False, DATA),
-    (Rename(b"a", b"a", replace=True), True, DATA),
-    (Rename(b"a", b"a", replace=False), False, DATA),
-    (Copy(b"a", b"n", replace=False), True, {**DATA, b"n": b"1"}),
-    (Copy(b"a", b"b", replace=True), True, {**DATA, b"b": b"1"}),
-    (Copy(b"a", b"c", replace=False), False, DATA),
-    (Copy(b"x", b"a", replace=True), False, DATA),
+WRITES: "list[tuple[Operation[Any], object, Data]]" = [
+    (partial(put_all_if_absent, {b"m": b"", b"n": b"2"}), True, {**DATA, b"m": b"", b"n": b"2"}),
+    (partial(put_all_if_absent, {b"n": b"", b"c": b"new"}), False, DATA),
+    (partial(delete_all, [b"a", b"x", b"c", b"a"]), 2, {b"b": b"22"}),
+    (partial(rename, b"a", b"n", False), True, {b"b": b"22", b"c": b"", b"n": b"1"}),
+    (partial(rename, b"a", b"b", True), True, {b"b": b"1", b"c": b""}),
+    (partial(rename, b"a", b"c", False), False, DATA),
+    (partial(rename, b"a", b"a", True), True, DATA),
+    (partial(rename, b"a", b"a", False), False, DATA),
+    (partial(copy, b"a", b"n", False), True, {**DATA, b"n": b"1"}),
+    (partial(copy, b"a", b"b", True), True, {**DATA, b"b": b"1"}),
+    (partial(copy, b"a", b"c", False), False, DATA),
+    (partial(copy, b"x", b"a", True), False, DATA),
 ]
 
 
 @inside_or_not
-@pytest.mark.parametrize(("unit", "answer"), READS, ids=repr)
-def test_what_a_unit_reads(unit: Callable[[Session], object], answer: object, inside: bool) -> None:
+@pytest.mark.parametrize(("operation", "answer"), READS, ids=repr)
+def test_what_an_operation_reads(operation: "Operation[Any]", answer: object, inside: bool) -> None:
     """The same in a transaction as outside, and at one moment."""
     bench = Bench()
     session = filled(bench, DATA, inside=inside)
-    assert session.atomically(unit, read_only=True) == answer
+    assert run(session.view(operation)) == answer
     assert session.depth == int(inside)
     session.close()
     bench.assert_nothing_is_held()
 
 
 @inside_or_not
-@pytest.mark.parametrize(("unit", "answer", "after"), WRITES, ids=repr)
-def test_what_a_unit_writes(unit: Callable[[Session], object], answer: object, after: Data, inside: bool) -> None:
+@pytest.mark.parametrize(("operation", "answer", "after"), WRITES, ids=repr)
+def test_what_an_operation_writes(operation: "Operation[Any]", answer: object, after: Data, inside: bool) -> None:
     """All of it at once: when it is done, or with the transaction that it is part of."""
     bench = Bench()
     session = filled(bench, DATA, inside=inside)
-    assert session.atomically(unit) == answer
+    assert run(session.transact(operation)) == answer
     if inside:
         assert session.depth == 1
         assert stored(bench) == DATA
@@ -88,43 +87,92 @@ def test_values_are_read_up_to_what_a_reply_may_hold(inside: bool) -> None:
     """Just below it, at it, and not a byte above."""
     session = filled(Bench(), DATA, inside=inside)
     for spare in (1, 0):
-        assert session.atomically(GetMany((b"b", b"x", b"b"), 4 + spare), read_only=True) == [b"22", None, b"22"]
-    with pytest.raises(LimitError, match="max_reply_bytes"):
-        session.atomically(GetMany((b"b", b"x", b"b"), 3), read_only=True)
+        assert run(session.view(partial(get_many, [b"b", b"x", b"b"], 4 + spare))) == [b"22", None, b"22"]
+    with pytest.raises(ResultTooLargeError):
+        run(session.view(partial(get_many, [b"b", b"x", b"b"], 3)))
     assert session.depth == int(inside)
 
 
-def test_units_are_equal_if_they_are_of_one_kind_and_made_of_the_same() -> None:
-    """So that one question never gets the answer of another."""
-    questions: list[tuple[object, object]] = [
-        (GetMany((b"a", b"b"), 5), GetMany((b"a", b"b"), 5)),
-        (GetMany((b"a", b"b"), 6), GetMany((b"a", b"b"), 6)),
-        (DeleteMany((b"a", b"b")), DeleteMany((b"a", b"b"))),
-        (CountPresent((b"a", b"b")), CountPresent((b"a", b"b"))),
-        (Rename(b"a", b"b", replace=True), Rename(b"a", b"b", replace=True)),
-        (Copy(b"a", b"b", replace=True), Copy(b"a", b"b", replace=True)),
-        (FindKeys(b"a", b"", Glob(b"a*"), 5, 50), FindKeys(b"a", b"", Glob(b"a*"), 5, 50)),
-        (FindKeys(b"a", b"", Glob(b"b*"), 5, 50), FindKeys(b"a", b"", Glob(b"b*"), 5, 50)),
-        (FindKeys(b"a", b"", None, 5, 50), FindKeys(b"a", b"", None, 5, 50)),
-    ]
-    for place, (first, second) in enumerate(questions):
-        assert first == second
-        assert hash(first) == hash(second)
-        for other, _ in questions[:place]:
-            assert first != other
+# In shares.
+
+
+@inside_or_not
+@pytest.mark.parametrize(("operation", "answer"), READS, ids=repr)
+def test_an_operation_that_reads_makes_way_and_returns_the_same(
+    operation: "Operation[Any]", answer: object, inside: bool
+) -> None:
+    """Others write and delete all there is between any two steps: what it returns is of one moment."""
+    bench = Bench()
+    session = filled(bench, DATA, inside=inside)
+
+    def change() -> None:
+        for key in DATA:
+            bench.storage.delete(key)
+        bench.storage.put(b"x", b"come")
+
+    assert shares(session.view(operation), session.work, 1, change) == (4 if answer else 0, answer)
+    session.close()
+    bench.assert_nothing_is_held()
+
+
+LONG_WRITES = [
+    (operation, answer, after) for operation, answer, after in WRITES if operation.func not in (rename, copy)
+]  # type: ignore[attr-defined]
+
+
+@inside_or_not
+@pytest.mark.parametrize(("operation", "answer", "after"), LONG_WRITES, ids=repr)
+def test_an_operation_that_writes_makes_way_and_shows_nothing_before_its_end(
+    operation: "Operation[Any]", answer: object, after: Data, inside: bool
+) -> None:
+    """Whoever looks between two steps sees what there was before."""
+    bench = Bench()
+    session = filled(bench, DATA, inside=inside)
+    seen: list[dict[Key, Value | None]] = []
+    yields, result = shares(session.transact(operation), session.work, 1, lambda: seen.append(stored(bench)))
+    assert yields >= 1
+    assert result == answer
+    assert seen == [DATA] * yields
+    if inside:
+        assert isinstance(session.commit(), Committed)
+    assert stored(bench) == after
+    bench.assert_nothing_is_held()
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_suspended_operation_that_is_closed_leaves_the_transaction_as_it_was(depth: int, read_only: bool) -> None:
+    """With its depth, its writes and its snapshot; outside one, there is none, and no snapshot either."""
+    bench = Bench()
+    session = filled(bench, DATA, inside=False)
+    for level in range(depth):
+        session.start()
+        session.put(b"p%d" % level, b"pending")
+    keys = [b"a", b"b", b"c"]
+    if read_only:
+        suspend(session.view(partial(get_many, keys, 100)), session.work, 1).close()
+    else:
+        suspend(session.transact(partial(delete_all, keys)), session.work, 1).close()
+    assert (session.depth, bench.storage.open_snapshots) == (depth, min(depth, 1))
+    assert (bench.budget.used_bytes == 0) == (depth == 0)
+    assert session.get(b"a") == b"1"
+    for _ in range(depth):
+        assert isinstance(session.commit(), Committed)
+    assert stored(bench) == DATA | {b"p%d" % level: b"pending" for level in range(depth)}
+    bench.assert_nothing_is_held()
 
 
 # What is left if one fails.
 
 
-def putting(entries: tuple[tuple[bytes, bytes], ...]) -> Callable[[Session], None]:
-    """Return a unit that stores values."""
+def putting(entries: tuple[tuple[bytes, bytes], ...]) -> "Operation[None]":
+    """Return an operation that stores values."""
 
-    def unit(session: Session) -> None:
+    def operation(session: Session) -> None:
         for key, value in entries:
             session.put(key, value)
 
-    return unit
+    return in_one_step(operation)
 
 
 @inside_or_not
@@ -140,9 +188,9 @@ def test_a_limit_in_the_middle_of_many_writes_leaves_nothing_half_done(inside: b
         session.put(b"p", b"pending")
     before_bytes = bench.budget.used_bytes
     with pytest.raises(LimitError, match="max_transaction_bytes"):
-        session.atomically(putting(entries))
+        run(session.transact(putting(entries)))
     assert (session.depth, bench.budget.used_bytes) == (int(inside), before_bytes)
-    session.atomically(putting(entries[:room]))
+    run(session.transact(putting(entries[:room])))
     if inside:
         assert session.get(b"p") == b"pending"
         assert isinstance(session.commit(), Committed)
@@ -151,13 +199,13 @@ def test_a_limit_in_the_middle_of_many_writes_leaves_nothing_half_done(inside: b
     bench.assert_nothing_is_held()
 
 
-def test_what_a_refused_unit_has_read_is_not_observed() -> None:
+def test_what_a_refused_operation_has_read_is_not_observed() -> None:
     """A limit leaves the transaction as it was: it has room for what it had room for, and no more to conflict with."""
     bench = Bench(max_transaction_bytes=2 * FRAME_OVERHEAD_BYTES + 3 * entry_bytes(b"a", b"1"))
     session = filled(bench, DATA, inside=True)
     with pytest.raises(LimitError):
-        session.atomically(DeleteMany((b"a", b"b", b"c")))
-    assert session.retained_bytes == FRAME_OVERHEAD_BYTES
+        run(session.transact(partial(delete_all, [b"a", b"b", b"c"])))
+    assert session.held_bytes == FRAME_OVERHEAD_BYTES
     session.put(b"mine", b"")
     bench.storage.put(b"a", b"changed")
     assert isinstance(session.commit(), Committed)
@@ -166,12 +214,12 @@ def test_what_a_refused_unit_has_read_is_not_observed() -> None:
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_what_a_failed_unit_has_told_stays_observed(changed: bool) -> None:
+def test_what_a_failed_operation_has_told_stays_observed(changed: bool) -> None:
     """That there is no source is something the client knows from then on, though nothing was done."""
     bench = Bench()
     session = filled(bench, DATA, inside=True)
     with pytest.raises(UsageError, match="no such key"):
-        session.atomically(Rename(b"x", b"a", replace=True))
+        run(session.transact(partial(rename, b"x", b"a", True)))
     assert session.depth == 1
     assert session.get(b"a") == b"1"
     session.put(b"mine", b"")
@@ -181,7 +229,7 @@ def test_what_a_failed_unit_has_told_stays_observed(changed: bool) -> None:
     bench.assert_nothing_is_held()
 
 
-def test_a_unit_that_fails_outside_a_transaction_opens_none() -> None:
+def test_an_operation_that_fails_outside_a_transaction_opens_none() -> None:
     """And a transaction goes on at the depth it had."""
     for depth in (0, 1, 3):
         bench = Bench()
@@ -189,7 +237,7 @@ def test_a_unit_that_fails_outside_a_transaction_opens_none() -> None:
         for _ in range(depth):
             session.start()
         with pytest.raises(UsageError):
-            session.atomically(Rename(b"x", b"a", replace=True))
+            run(session.transact(partial(rename, b"x", b"a", True)))
         assert session.depth == depth
         session.close()
         assert stored(bench) == DATA
@@ -209,7 +257,7 @@ def by_rank(session: EngineSession, monkeypatch: pytest.MonkeyPatch, keys: int) 
             return rank
 
         monkeypatch.setattr(random, "randrange", drawn)
-        chosen.append(session.atomically(RandomKey(), read_only=True))
+        chosen.append(run(session.view(random_key)))
     return chosen
 
 
@@ -244,6 +292,24 @@ def test_a_key_of_none_and_a_key_of_one(inside: bool) -> None:
     """Nothing to choose from, and nothing to choose."""
     bench = Bench()
     session = filled(bench, {}, inside=inside)
-    assert session.atomically(RandomKey(), read_only=True) is None
+    assert run(session.view(random_key)) is None
     session.put(b"k", b"")
-    assert session.atomically(RandomKey(), read_only=True) == b"k"
+    assert run(session.view(random_key)) == b"k"
+
+
+def test_a_key_at_random_takes_few_steps_however_many_writes_are_pending() -> None:
+    """It descends by counts, each of which is a search in the index of the writes once that is there."""
+    bench = Bench(MemoryStorage(0, UNLIMITED))
+    session = filled(bench, {b"%06d" % number: b"" for number in range(5000)}, inside=True)
+    for number in range(20_000):
+        session.put(b"%06d" % (3 * number), b"")
+    run(session.count(b""))  # makes the index
+    units = 0
+    for _ in range(20):
+        steps = session.view(random_key)
+        session.work.left = UNLIMITED
+        key = run(steps)
+        units = max(units, UNLIMITED - session.work.left)
+        assert key is not None
+        assert session.get(key) == b""
+    assert 0 < units < 3000

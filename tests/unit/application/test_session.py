@@ -19,7 +19,7 @@ from kvs.domain.transaction import FRAME_OVERHEAD_BYTES
 from kvs.domain.updates import PutIfPresent, Remove, Replace
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, Key, entry_bytes
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
-from tests.support.sessions import Bench, Scripted, asked
+from tests.support.sessions import Bench, Scripted, run
 
 READ = 1 + ENTRY_OVERHEAD_BYTES
 WRITE = entry_bytes(b"k", b"value")
@@ -35,8 +35,8 @@ GROWING: list[tuple[str, Use, int]] = [
     ("update", lambda session: session.update(b"k", Replace(b"value")), READ + WRITE),
     ("update that leaves things as they are", lambda session: session.update(b"k", PutIfPresent(b"value")), READ),
     ("update that deletes", lambda session: session.update(b"s", Remove()), READ + entry_bytes(b"s", None)),
-    ("keys", lambda session: session.keys(b"k", b"", 10), READ + 1),
-    ("count", lambda session: session.count(b"k"), READ + 1),
+    ("keys", lambda session: run(session.keys(b"k", b"", 10)), READ + 1),
+    ("count", lambda session: run(session.count(b"k")), READ + 1),
 ]
 growing = pytest.mark.parametrize(("name", "use", "cost"), GROWING, ids=[name for name, _, _ in GROWING])
 
@@ -56,14 +56,14 @@ def test_what_a_transaction_holds_is_limited(name: str, use: Use, cost: int, spa
     session.put(b"p", b"pending")
     if not refused:
         use(session)
-        assert session.retained_bytes == bench.budget.used_bytes == held + cost
+        assert session.held_bytes == bench.budget.used_bytes == held + cost
         session.close()
         bench.assert_nothing_is_held()
         return
     with pytest.raises(LimitError, match="max_transaction_bytes"):
         use(session)
     assert session.depth == 1
-    assert session.retained_bytes == bench.budget.used_bytes == held
+    assert session.held_bytes == bench.budget.used_bytes == held
     # A refused read was not observed, and a refused write is not pending: this commit sees no conflict.
     for key in (b"k", b"s"):
         bench.storage.put(key, b"changed")
@@ -82,7 +82,7 @@ def test_a_transaction_that_may_hold_nothing_is_not_even_started(spare: int, ref
         with pytest.raises(LimitError):
             session.start()
         assert session.depth == 0
-        assert (session.totals.committed, session.totals.aborted) == (0, 0)
+        assert (session.counters.committed, session.counters.aborted) == (0, 0)
     else:
         session.start()
         assert session.depth == 1
@@ -98,11 +98,11 @@ def test_depth_is_limited() -> None:
         session.start()
         assert session.depth == depth
     session.put(b"k", b"v")
-    held = session.retained_bytes
+    held = session.held_bytes
     for _ in range(2):
         with pytest.raises(LimitError, match="max_transaction_depth"):
             session.start()
-        assert (session.depth, session.retained_bytes, session.get(b"k")) == (3, held, b"v")
+        assert (session.depth, session.held_bytes, session.get(b"k")) == (3, held, b"v")
     session.commit()
     session.start()
     assert session.depth == 3
@@ -191,7 +191,7 @@ def test_reading_ones_own_pending_writes_observes_nothing() -> None:
 
 def test_a_listing_observes_its_prefix_even_where_own_writes_answer_it() -> None:
     """KEYS and COUNT always observe, so that a phantom is a conflict."""
-    for use in (lambda session: session.keys(b"k", b"", 5), lambda session: session.count(b"k")):
+    for use in (lambda session: run(session.keys(b"k", b"", 5)), lambda session: run(session.count(b"k"))):
 
         def own(session: EngineSession, use: Use = use) -> None:
             session.put(b"k1", b"1")
@@ -206,7 +206,7 @@ def test_overwriting_a_listed_key_is_no_conflict() -> None:
     """A prefix changes with the set of its keys, not with their values."""
     assert (
         conflicts_after(
-            lambda session: session.keys(b"", b"", 5), lambda other: other.put(b"k", b"2"), fill={b"k": b"1"}
+            lambda session: run(session.keys(b"", b"", 5)), lambda other: other.put(b"k", b"2"), fill={b"k": b"1"}
         )
         is None
     )
@@ -223,10 +223,10 @@ def test_what_only_reads_never_conflicts_and_never_asks_the_engine() -> None:
     session, other = bench.open(), bench.open()
     session.start()
     session.get(b"k")
-    session.keys(b"", b"", 5)
+    run(session.keys(b"", b"", 5))
     other.put(b"k", b"1")
     assert isinstance(session.commit(), Committed)
-    assert session.totals.committed == 1
+    assert session.counters.committed == 1
     bench.assert_nothing_is_held()
 
 
@@ -242,10 +242,10 @@ def test_a_read_only_transaction_reads_any_amount_and_holds_one_frame() -> None:
     bench.storage.put(b"1", b"other")
     for number in range(100):
         assert session.get(b"%d" % number) == (b"one" if number == 1 else None)
-        assert session.count(b"%d" % number) == len(session.keys(b"%d" % number, b"", 5)) == (number == 1)
-        assert session.retained_bytes == bench.budget.used_bytes == FRAME_OVERHEAD_BYTES
+        assert run(session.count(b"%d" % number)) == len(run(session.keys(b"%d" % number, b"", 5))) == (number == 1)
+        assert session.held_bytes == bench.budget.used_bytes == FRAME_OVERHEAD_BYTES
     assert isinstance(session.commit(), Committed)
-    assert session.totals.committed == 1
+    assert session.counters.committed == 1
     bench.assert_nothing_is_held()
 
 
@@ -271,7 +271,7 @@ def test_a_read_only_transaction_refuses_writes_and_stays_open(key: Key) -> None
             session.put(key, b"w")
         with pytest.raises(UsageError, match="READONLY"):
             session.delete(key)
-        assert session.retained_bytes == depth * FRAME_OVERHEAD_BYTES
+        assert session.held_bytes == depth * FRAME_OVERHEAD_BYTES
         session.start()
     session.close()
     assert bench.storage.get(b"stored") == b"v"
@@ -312,7 +312,7 @@ def test_a_conflict_ends_the_transaction_and_applies_nothing() -> None:
     assert isinstance(session.commit(), Conflict)
     assert session.depth == 0
     assert bench.storage.get(b"mine") is None
-    assert (session.totals.committed, session.totals.conflicted, session.totals.aborted) == (0, 1, 0)
+    assert (session.counters.committed, session.counters.conflicted, session.counters.aborted) == (0, 1, 0)
     bench.assert_nothing_is_held()
 
 
@@ -356,13 +356,13 @@ def test_a_page_merges_pending_writes_into_the_snapshot() -> None:
     session.put(b"a0", b"")
     session.delete(b"a4")
     session.put(b"a6", b"")
-    assert session.keys(b"a", b"", 10) == [b"a0", b"a1", b"a5", b"a6", b"a7"]
-    assert session.keys(b"a", b"a1", 2) == [b"a5", b"a6"]
-    assert session.keys(b"a", b"", 1) == [b"a0"]
-    assert session.keys(b"a", b"a7", 10) == []
-    assert session.keys(b"", b"a6", 10) == [b"a7", b"b"]
-    assert session.count(b"a") == 5
-    assert session.count(b"") == 6
+    assert run(session.keys(b"a", b"", 10)) == [b"a0", b"a1", b"a5", b"a6", b"a7"]
+    assert run(session.keys(b"a", b"a1", 2)) == [b"a5", b"a6"]
+    assert run(session.keys(b"a", b"", 1)) == [b"a0"]
+    assert run(session.keys(b"a", b"a7", 10)) == []
+    assert run(session.keys(b"", b"a6", 10)) == [b"a7", b"b"]
+    assert run(session.count(b"a")) == 5
+    assert run(session.count(b"")) == 6
 
 
 def test_a_page_goes_past_whole_pages_that_were_deleted() -> None:
@@ -382,9 +382,9 @@ def test_a_page_goes_past_whole_pages_that_were_deleted() -> None:
 
 def read_all(session: EngineSession, limit: int) -> list[Key]:
     """Return all keys, a page at a time."""
-    found = page = asked(session.keys, b"", b"", limit)
+    found = page = run(session.keys(b"", b"", limit))
     while len(page) == limit:
-        page = asked(session.keys, b"", found[-1], limit)
+        page = run(session.keys(b"", found[-1], limit))
         found += page
     return found
 
@@ -400,15 +400,15 @@ def test_a_commit_that_was_not_applied_can_be_retried(error: KvsError) -> None:
     session.start()
     session.get(b"r")
     session.put(b"k", b"v")
-    held = session.retained_bytes
+    held = session.held_bytes
     for _ in range(2):
         with pytest.raises(type(error)):
             session.commit()
-        assert (session.depth, session.retained_bytes, bench.storage.open_snapshots) == (1, held, 1)
+        assert (session.depth, session.held_bytes, bench.storage.open_snapshots) == (1, held, 1)
     assert bench.storage.get(b"k") is None
     assert isinstance(session.commit(), Committed)
     assert bench.storage.get(b"k") == b"v"
-    assert (session.totals.committed, session.totals.aborted) == (1, 0)
+    assert (session.counters.committed, session.counters.aborted) == (1, 0)
     bench.assert_nothing_is_held()
     assert bench.log.getvalue() == ""
 
@@ -436,7 +436,7 @@ def test_a_commit_whose_transaction_is_over_ends_it(error: KvsError) -> None:
     with pytest.raises(type(error), match=str(error)):
         session.commit()
     assert session.depth == 0
-    assert session.totals.aborted == 1
+    assert session.counters.aborted == 1
     bench.assert_nothing_is_held()
     assert bench.log.getvalue() == ""
 
@@ -452,7 +452,7 @@ def test_every_way_out_closes_the_snapshot_once(ways: list[str], writes: bool) -
     session = bench.open()
     session.start()
     assert bench.storage.open_snapshots == 1
-    session.count(b"")
+    run(session.count(b""))
     if writes:
         session.put(b"k", b"v")
     for way in ways:
@@ -473,7 +473,7 @@ def test_closing_aborts_all_frames_at_once() -> None:
     session.close()
     bench.assert_nothing_is_held()
     assert bench.storage.count(b"") == 0
-    assert session.totals.aborted == 1
+    assert session.counters.aborted == 1
 
 
 def test_a_nested_start_takes_no_snapshot() -> None:
@@ -484,7 +484,7 @@ def test_a_nested_start_takes_no_snapshot() -> None:
     other.put(b"k", b"late")
     session.start()
     assert session.get(b"k") is None
-    assert session.keys(b"", b"", 5) == []
+    assert run(session.keys(b"", b"", 5)) == []
     assert bench.storage.taken == 1
 
 
@@ -512,9 +512,9 @@ def test_what_is_held_is_charged_at_once_and_paid_back() -> None:
     first.start()
     first.put(b"k", bytes(5))
     second.get(b"k")
-    assert bench.budget.used_bytes == first.retained_bytes + second.retained_bytes
+    assert bench.budget.used_bytes == first.held_bytes + second.held_bytes
     first.rollback()
-    assert first.retained_bytes == FRAME_OVERHEAD_BYTES + WRITE
+    assert first.held_bytes == FRAME_OVERHEAD_BYTES + WRITE
     first.commit()
     second.close()
     bench.assert_nothing_is_held()

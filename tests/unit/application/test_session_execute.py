@@ -1,28 +1,29 @@
 """What a session executes: what is tried again, what makes way for others, and what an engine may give up meanwhile."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from kvs.adapters.inbound.resp.glob import Glob
 from kvs.adapters.storage.memory.storage import MemoryStorage
-from kvs.application.operations import FindKeys
+from kvs.application.operations import Found, find_keys
 from kvs.application.session import EngineSession
 from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict
 from kvs.domain.errors import StorageUnavailableError, TimedOutError
 from kvs.domain.values import Key, Value
-from kvs.ports.session import Session, Unfinished
+from kvs.override import override
+from kvs.ports.session import Operation, Session, Steps
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
-from tests.support.sessions import UNLIMITED, Bench, Scripted, fail, filled, write
+from tests.support.sessions import UNLIMITED, Bench, Scripted, fail, filled, run, shares, suspend, write
 
 Use = Callable[[EngineSession], object]
-Unit = Callable[[Session], object]
 
 MANY = [b"%05d" % number for number in range(10_000)]
 """More than is looked at in two shares."""
 
 
-# What the unit itself reads.
+# What the operation itself reads.
 
 
 class Sneaking(NaiveStorage):
@@ -32,8 +33,8 @@ class Sneaking(NaiveStorage):
         super().__init__()
         self.key: Key | None = key
 
+    @override
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        """See :class:`kvs.ports.storage.Storage`."""
         key, self.key = self.key, None
         if key is not None:
             self.put(key, b"5")
@@ -41,18 +42,18 @@ class Sneaking(NaiveStorage):
 
 
 @pytest.mark.parametrize("sneaked", [b"read", b"watched", b"watched and read", b"other"])
-def test_a_unit_is_tried_again_unless_something_watched_has_changed(sneaked: Key) -> None:
-    """For only that is for the client to know; what the unit has read it reads again."""
+def test_an_operation_is_tried_again_unless_something_watched_has_changed(sneaked: Key) -> None:
+    """For only that is for the client to know; what the operation has read it reads again."""
     bench = Bench(Sneaking(sneaked))
     session = bench.open()
     session.watch([b"watched", b"watched and read"])
     ran: list[tuple[Value | None, Value | None]] = []
 
-    def unit(session: Session) -> str:
+    def operation(session: Session) -> Steps[str]:
         ran.append((session.get(b"read"), session.get(b"watched and read")))
-        return write(session)
+        return (yield from write(session))
 
-    answer = session.execute(unit)
+    answer = run(session.execute(operation))
     if sneaked.startswith(b"watched"):
         assert isinstance(answer, Conflict)
         assert set(answer.keys) == {sneaked}
@@ -64,60 +65,54 @@ def test_a_unit_is_tried_again_unless_something_watched_has_changed(sneaked: Key
     bench.assert_nothing_is_held()
 
 
-# A unit that makes way for others.
+# An operation that makes way for others.
 
 
-def searching(search: FindKeys) -> Unit:
-    """Return a unit that takes several shares."""
+def searching(search: "Operation[Found]") -> "Operation[list[Key]]":
+    """Return an operation that takes several shares."""
 
-    def unit(session: Session) -> list[Key]:
+    def operation(session: Session) -> Steps[list[Key]]:
         session.put(b"mine", b"")
-        return session.atomically(search, read_only=True).keys
+        return (yield from session.view(search)).keys
 
-    return unit
+    return operation
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_a_long_unit_makes_way_for_others_and_depends_on_its_baselines_all_the_while(changed: bool) -> None:
+def test_a_long_operation_makes_way_for_others_and_depends_on_its_baselines_all_the_while(changed: bool) -> None:
     """What is no conflict with it is none; if what is watched has changed meanwhile, it was for nothing."""
     bench = Bench(MemoryStorage(0, UNLIMITED))
     session = filled(bench, dict.fromkeys(MANY, b""), inside=False)
     session.watch([b"k"])
-    unit = searching(FindKeys(b"", b"", Glob(b"*99"), 5000, 100_000))
-    shares = 0
-    while True:
-        try:
-            answer = session.execute(unit)
-            break
-        except Unfinished:
-            shares += 1
-            assert session.unanswered
-            assert session.watching
-            bench.storage.put(MANY[99], b"overwritten, which is no other key")
-            if changed:
-                bench.storage.put(b"k", b"")
-    assert shares == 2
+    operation = searching(partial(find_keys, b"", b"", Glob(b"*99"), 5000, 100_000, None))
+
+    def change() -> None:
+        assert session.watching
+        bench.storage.put(MANY[99], b"overwritten, which is no other key")
+        if changed:
+            bench.storage.put(b"k", b"")
+
+    yields, answer = shares(session.execute(operation), session.work, 5000, change)
+    assert yields >= 2
     if changed:
         assert isinstance(answer, Conflict)
     else:
         assert answer == MANY[99::100]
     assert bench.storage.get(b"mine") == (None if changed else b"")
-    assert (session.unanswered, session.depth, session.watching) == (False, 0, False)
+    assert (session.depth, session.watching) == (0, False)
     bench.assert_nothing_is_held()
 
 
-@pytest.mark.parametrize("end", [EngineSession.close, EngineSession.reset])
-def test_a_long_unit_that_nobody_waits_for_any_more_leaves_nothing_behind(end: Use) -> None:
-    """Nor does one in whose place another is asked for, which is a mistake."""
+def test_a_long_operation_that_nobody_waits_for_any_more_leaves_nothing_behind() -> None:
+    """No transaction, no snapshot, and nothing watched: its client had sent EXEC."""
     bench = Bench(MemoryStorage(0, UNLIMITED))
     session = filled(bench, dict.fromkeys(MANY, b""), inside=False)
     session.watch([b"k"])
-    with pytest.raises(Unfinished):
-        session.execute(searching(FindKeys(b"", b"", None, 10_000, 100_000)))
-    with pytest.raises(RuntimeError):
-        session.execute(write)
-    end(session)
-    assert (session.unanswered, session.depth, session.watching) == (False, 0, False)
+    steps = session.execute(searching(partial(find_keys, b"", b"", None, 10_000, 100_000, None)))
+    suspend(steps, session.work, 100)
+    assert (session.depth, session.watching) == (1, True)
+    steps.close()
+    assert (session.depth, session.watching) == (0, False)
     assert bench.storage.get(b"mine") is None
     bench.assert_nothing_is_held()
 
@@ -126,7 +121,7 @@ def test_a_long_unit_that_nobody_waits_for_any_more_leaves_nothing_behind(end: U
 
 
 def test_a_baseline_that_was_given_up_is_a_conflict() -> None:
-    """Whether the key has changed cannot be told; the unit is not even run. A bounded number of keys is named."""
+    """Whether the key has changed cannot be told; the operation is not even run. A bounded number of keys is named."""
     bench = Bench(MemoryStorage(0, 1000))
     session = bench.open()
     keys = [b"%d" % number for number in range(20)]
@@ -137,12 +132,12 @@ def test_a_baseline_that_was_given_up_is_a_conflict() -> None:
         bench.storage.put(b"l%d" % number, bytes(100))
         reader.close()
     assert session.watching
-    answer = session.execute(fail)
+    answer = run(session.execute(fail))
     assert isinstance(answer, Conflict)
     assert len(answer.keys) == MAX_CONFLICTS_NAMED
     assert set(answer.keys) < set(keys)
     assert not session.watching
-    assert session.execute(write) == "done"
+    assert run(session.execute(write)) == "done"
     bench.assert_nothing_is_held()
 
 
@@ -170,31 +165,30 @@ def test_a_baseline_that_is_given_up_in_the_middle_is_a_conflict_as_well(lost: b
     session = bench.open()
     session.watch([b"k"])
     if lost:
-        answer = session.execute(write)
+        answer = run(session.execute(write))
         assert isinstance(answer, Conflict)
         assert answer.keys == (b"k",)
     else:
         with pytest.raises(StorageUnavailableError):
-            session.execute(write)
+            run(session.execute(write))
     assert not session.watching
     bench.assert_nothing_is_held()
 
 
 def test_a_baseline_that_is_given_up_between_two_shares_ends_the_transaction() -> None:
-    """A long unit makes way for others, and what they write may be too much to be kept."""
+    """A long operation makes way for others, and what they write may be too much to be kept."""
     bench = Bench(MemoryStorage(0, 100_000))
     session = filled(bench, dict.fromkeys(MANY, b"") | {b"1": bytes(60_000), b"2": bytes(60_000)}, inside=False)
     session.watch([b"k"])
     bench.storage.put(b"1", b"")
 
-    unit = searching(FindKeys(b"", b"", Glob(b"*9"), 5000, 100_000))
-    with pytest.raises(Unfinished):
-        session.execute(unit)
+    operation = searching(partial(find_keys, b"", b"", Glob(b"*9"), 5000, 100_000, None))
+    steps = suspend(session.execute(operation), session.work)
     assert session.depth == 1
     for _ in range(10):
         bench.storage.put(b"2", b"")  # which is too much together with what the baseline sees
     assert bench.storage.stats()["snapshots"] == 1
-    assert isinstance(session.execute(unit), Conflict)
+    assert isinstance(run(steps), Conflict)
     assert (session.depth, session.watching) == (0, False)
     assert bench.storage.get(b"mine") is None
     bench.assert_nothing_is_held()

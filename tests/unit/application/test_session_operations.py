@@ -1,30 +1,33 @@
 """A session's updates, and several calls as one: what is observed, what is tried again, and what is watched."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from kvs.adapters.storage.memory.storage import MemoryStorage
-from kvs.application.operations import DeleteMany, GetMany, PutManyIfAbsent, RandomKey
+from kvs.application.operations import delete_all, get_many, put_all_if_absent, random_key
 from kvs.application.session import EngineSession
 from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError, UsageError
 from kvs.domain.transaction import FRAME_OVERHEAD_BYTES
 from kvs.domain.updates import Add, PutIfAbsent, PutIfPresent, Remove, Update
 from kvs.domain.values import TOMBSTONE, Key, Value, Write, entry_bytes
+from kvs.override import override
 from kvs.ports.autocommit import MAX_RETRIES
-from kvs.ports.session import Session
+from kvs.ports.session import Operation, Session, Steps
 from tests.support.naive_storage import NaiveStorage
-from tests.support.sessions import UNLIMITED, Bench, asked, filled, stored
+from tests.support.sessions import UNLIMITED, Bench, filled, in_one_step, run, stored
 
 Use = Callable[[EngineSession], object]
+Way = Callable[[EngineSession, "Operation[object]"], Steps[object]]
 
 
 class NoCommits(NaiveStorage):
     """An engine that is not to be asked to commit."""
 
+    @override
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        """See :class:`kvs.ports.storage.Storage`."""
         raise AssertionError(request)
 
 
@@ -43,8 +46,8 @@ class Crowded(NaiveStorage):
         self.times = times
         self.commits = 0
 
+    @override
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        """See :class:`kvs.ports.storage.Storage`."""
         self.commits += 1
         if self.times:
             self.times -= 1
@@ -138,7 +141,7 @@ def test_what_a_change_raises_comes_out_and_nothing_is_changed(inside: bool) -> 
     bench = Bench()
     session = filled(bench, {b"k": b"text"}, inside=inside)
     for _ in range(2):
-        with pytest.raises(UsageError, match="not an integer"):
+        with pytest.raises(UsageError, match="not a whole number"):
             session.update(b"k", Add(1))
         assert session.depth == int(inside)
     if inside:
@@ -195,13 +198,13 @@ def test_a_read_only_transaction_refuses_updates_unasked() -> None:
         lambda session: session.update(b"k", change),
         lambda session: session.clear(),
         lambda session: session.put_all({b"k": b""}),
-        lambda session: session.atomically(PutManyIfAbsent({b"k": b""})),
+        lambda session: run(session.transact(partial(put_all_if_absent, {b"k": b""}))),
     ]
     for use in refused:
         with pytest.raises(UsageError, match="READONLY"):
             use(session)
         assert session.depth == 1
-    assert session.atomically(GetMany((b"k",), 5), read_only=True) == [None]
+    assert run(session.view(partial(get_many, [b"k"], 5))) == [None]
 
 
 # Clear.
@@ -216,7 +219,7 @@ def test_a_clear_in_a_transaction_deletes_what_is_seen() -> None:
     session.put(b"mine", b"")
     session.delete(b"0001")
     session.clear()
-    assert (session.depth, asked(session.count, b"")) == (1, 0)
+    assert (session.depth, run(session.count(b""))) == (1, 0)
     session.put(b"new", b"")
     assert bench.storage.count(b"") == len(MANY)
     assert isinstance(session.commit(), Committed)
@@ -248,8 +251,8 @@ def test_what_is_read_after_a_clear_is_pending_or_absent_and_observes_nothing() 
     assert session.delete(b"gone")
     assert (session.get(b"0001"), session.get(b"mine"), session.get(b"gone")) == (None, b"1", None)
     assert not session.delete(b"0001")
-    assert session.keys(b"", b"", 10) == [b"mine"]
-    assert (session.count(b""), session.count(b"0")) == (1, 0)
+    assert run(session.keys(b"", b"", 10)) == [b"mine"]
+    assert (run(session.count(b"")), run(session.count(b"0"))) == (1, 0)
     for key in (b"0001", b"mine", b"gone", b"come"):
         bench.storage.put(key, b"others")
     assert isinstance(session.commit(), Committed)
@@ -275,7 +278,7 @@ def test_a_clear_in_a_frame_that_is_rolled_back_deletes_nothing() -> None:
     session.clear()
     assert session.get(b"k") is None
     session.rollback()
-    assert session.keys(b"", b"", 10) == [b"k"]
+    assert run(session.keys(b"", b"", 10)) == [b"k"]
     session.put(b"mine", b"")
     bench.storage.put(b"come", b"")
     assert isinstance(session.commit(), Conflict)
@@ -286,7 +289,7 @@ def test_a_page_is_no_conflict_with_what_comes_behind_it() -> None:
     for key, conflicts in ((b"p2", True), (b"p3", True), (b"p31", False), (b"p9", False), (b"o", False)):
         bench = Bench(MemoryStorage(0, UNLIMITED))
         session = filled(bench, {b"p1": b"", b"p3": b"", b"p5": b""}, inside=True)
-        assert session.keys(b"p", b"", 2) == [b"p1", b"p3"]
+        assert run(session.keys(b"p", b"", 2)) == [b"p1", b"p3"]
         session.put(b"mine", b"")
         bench.storage.delete(key) if key == b"p3" else bench.storage.put(key, b"")
         assert isinstance(session.commit(), Conflict if conflicts else Committed), key
@@ -295,12 +298,12 @@ def test_a_page_is_no_conflict_with_what_comes_behind_it() -> None:
 # Several calls as one.
 
 
-def test_a_unit_is_a_transaction_of_its_own() -> None:
+def test_an_operation_is_a_transaction_of_its_own() -> None:
     """Nobody sees part of it, and it sees one moment."""
     bench = Bench()
     session, other = filled(bench, {b"k": b"1"}, inside=False), bench.open()
 
-    def unit(session: Session) -> list[Value | None]:
+    def operation(session: Session) -> list[Value | None]:
         first = session.get(b"k")
         if first == b"1":
             other.put(b"k", b"2")
@@ -308,56 +311,60 @@ def test_a_unit_is_a_transaction_of_its_own() -> None:
         assert other.get(b"a") is None
         return [first, session.get(b"k"), session.get(b"a")]
 
-    assert session.atomically(unit) == [b"2", b"2", b""]  # the second time: others came before the first
+    assert run(session.transact(in_one_step(operation))) == [
+        b"2",
+        b"2",
+        b"",
+    ]  # the second time: others came before the first
     assert stored(bench) == {b"k": b"2", b"a": b""}
     bench.assert_nothing_is_held()
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-def test_a_unit_that_only_reads_never_asks_the_engine_to_commit(read_only: bool) -> None:
+def test_an_operation_that_only_reads_never_asks_the_engine_to_commit(read_only: bool) -> None:
     """A snapshot is consistent by itself, whatever others do meanwhile."""
     bench = Bench(NoCommits())
     session, other = filled(bench, {b"k": b"1"}, inside=False), bench.open()
 
-    def unit(session: Session) -> list[Value | None]:
+    def operation(session: Session) -> list[Value | None]:
         before = session.get(b"k")
         other.put(b"k", b"2")
         return [before, session.get(b"k")]
 
-    assert session.atomically(unit, read_only=read_only) == [b"1", b"1"]
+    assert run((session.view if read_only else session.transact)(in_one_step(operation))) == [b"1", b"1"]
     bench.assert_nothing_is_held()
 
 
-def test_a_unit_that_is_read_only_cannot_write() -> None:
+def test_an_operation_that_is_read_only_cannot_write() -> None:
     """Outside a transaction as inside one that is."""
     bench = Bench()
     session = bench.open()
     with pytest.raises(UsageError, match="READONLY"):
-        session.atomically(PutManyIfAbsent({b"k": b""}), read_only=True)
+        run(session.view(partial(put_all_if_absent, {b"k": b""})))
     assert session.depth == 0
     assert stored(bench) == {}
     bench.assert_nothing_is_held()
 
 
-def test_units_nest_however_deep_a_client_may() -> None:
-    """A unit within a unit is a frame of it, and an error that is met there undoes no more than that."""
+def test_operations_nest_however_deep_a_client_may() -> None:
+    """An operation within an operation is a frame of it, and an error that is met there undoes no more than that."""
     bench = Bench(max_transaction_depth=1)
 
-    def inner(session: Session) -> None:
+    def inner(session: Session) -> Steps[None]:
         session.put(b"inner", b"")
-        session.atomically(DeleteMany((b"k",)))
+        yield from session.transact(partial(delete_all, [b"k"]))
         raise UsageError("no")
 
-    def outer(session: Session) -> int:
+    def outer(session: Session) -> Steps[int]:
         session.put(b"outer", b"")
         with pytest.raises(UsageError):
-            session.atomically(inner)
+            yield from session.transact(inner)
         assert session.get(b"k") == b"1"
-        return session.atomically(DeleteMany((b"l", b"x")))
+        return (yield from session.transact(partial(delete_all, [b"l", b"x"])))
 
     for inside in (False, True):
         session = filled(bench, {b"k": b"1", b"l": b"2"}, inside=inside)
-        assert session.atomically(outer) == 1
+        assert run(session.transact(outer)) == 1
         if inside:
             assert session.depth == 1
             session.commit()
@@ -365,8 +372,8 @@ def test_units_nest_however_deep_a_client_may() -> None:
     bench.assert_nothing_is_held()
 
 
-@pytest.mark.parametrize("way", [EngineSession.atomically, EngineSession.execute])
-def test_a_unit_is_run_again_if_others_came_before(way: Callable[[EngineSession, object], object]) -> None:
+@pytest.mark.parametrize("way", [EngineSession.transact, EngineSession.execute])
+def test_an_operation_is_run_again_if_others_came_before(way: Way) -> None:
     """From a fresh snapshot, with what they wrote in it."""
     engine = Crowded(b"n", 3)
     bench = Bench(engine)
@@ -377,17 +384,15 @@ def test_a_unit_is_run_again_if_others_came_before(way: Callable[[EngineSession,
         ran.append(session.get(b"n"))
         return session.update(b"n", Add(10))
 
-    assert way(session, increment) == (b"3", b"13")
+    assert run(way(session, in_one_step(increment))) == (b"3", b"13")
     assert ran == [None, b"1", b"2", b"3"]
     assert stored(bench) == {b"n": b"13"}
     bench.assert_nothing_is_held()
 
 
-@pytest.mark.parametrize("way", [EngineSession.atomically, EngineSession.execute])
+@pytest.mark.parametrize("way", [EngineSession.transact, EngineSession.execute])
 @pytest.mark.parametrize("watching", [False, True])
-def test_a_unit_that_others_come_before_every_time_is_given_up(
-    way: Callable[[EngineSession, object], object], watching: bool
-) -> None:
+def test_an_operation_that_others_come_before_every_time_is_given_up(way: Way, watching: bool) -> None:
     """Nothing was applied, and there is an end."""
     engine = Crowded(b"n", UNLIMITED)
     bench = Bench(engine)
@@ -395,12 +400,12 @@ def test_a_unit_that_others_come_before_every_time_is_given_up(
     if watching:
         session.watch([b"k"])
     with pytest.raises(StorageUnavailableError, match="nothing was applied"):
-        way(session, lambda session: (session.put(b"mine", b""), session.update(b"n", Add(1))))
+        run(way(session, in_one_step(lambda session: (session.put(b"mine", b""), session.update(b"n", Add(1))))))
     assert engine.commits == MAX_RETRIES
     assert session.depth == 0
     session.unwatch()
     assert bench.storage.get(b"mine") is None
-    assert (session.totals.committed, session.totals.conflicted) == (0, 0)
+    assert (session.counters.committed, session.counters.conflicted) == (0, 0)
     bench.assert_nothing_is_held()
 
 
@@ -418,16 +423,16 @@ def test_the_default_of_an_update_is_tried_again_and_given_up_likewise() -> None
 
 
 @pytest.mark.parametrize("limit", [FRAME_OVERHEAD_BYTES - 1, FRAME_OVERHEAD_BYTES])
-def test_a_unit_is_limited_as_any_transaction(limit: int) -> None:
+def test_an_operation_is_limited_as_any_transaction(limit: int) -> None:
     """Where a frame alone is too much there is none."""
     bench = Bench(max_transaction_bytes=limit)
     session = bench.open()
     if limit < FRAME_OVERHEAD_BYTES:
         with pytest.raises(LimitError):
-            session.atomically(RandomKey(), read_only=True)
+            run(session.view(random_key))
         assert session.depth == 0
     else:
-        assert session.atomically(RandomKey(), read_only=True) is None
+        assert run(session.view(random_key)) is None
     bench.assert_nothing_is_held()
 
 

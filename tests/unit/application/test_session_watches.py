@@ -1,28 +1,29 @@
 """What a session watches: what breaks a baseline, what does not, and what is left of it when it has served."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from kvs.application.session import EngineSession
-from kvs.application.watch import BASELINE_BYTES
+from kvs.application.watch import WATCH_OVERHEAD_BYTES
 from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError, UsageError
 from kvs.domain.updates import Add, PutIfPresent, Replace
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES
-from kvs.ports.session import Session
-from tests.support.sessions import Bench, Scripted, fail, filled, stored, write
+from kvs.ports.session import Operation, Session, Steps
+from tests.support.sessions import Bench, Scripted, fail, filled, in_one_step, run, stored, write
 
 Use = Callable[[EngineSession], object]
-Unit = Callable[[Session], object]
 
-ONE_BYTES = BASELINE_BYTES + 1 + ENTRY_OVERHEAD_BYTES
+ONE_BYTES = WATCH_OVERHEAD_BYTES + 1 + ENTRY_OVERHEAD_BYTES
 """What it takes to watch one key of one byte."""
 
 
-def nothing(session: Session) -> str:
-    """Neither read nor write; a unit."""
+def nothing(_: Session) -> Steps[str]:
+    """Neither read nor write; an operation."""
     return "done"
+    yield
 
 
 CHANGES: dict[str, Use] = {
@@ -47,38 +48,40 @@ NO_CHANGES: dict[str, Use] = {
 # What breaks a baseline.
 
 
-@pytest.mark.parametrize("unit", [write, nothing])
+@pytest.mark.parametrize("operation", [write, nothing])
 @pytest.mark.parametrize("by_itself", [False, True], ids=["by another", "by itself"])
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_has_changed_is_a_conflict_and_nothing_is_applied(name: str, by_itself: bool, unit: Unit) -> None:
+def test_what_has_changed_is_a_conflict_and_nothing_is_applied(
+    name: str, by_itself: bool, operation: "Operation[Any]"
+) -> None:
     """Whoever changed it, however, and be there anything to apply or not."""
     bench = Bench()
     session, other = filled(bench, {b"k": b"1"}, inside=False), bench.open()
     session.watch([b"k", b"absent"])
     CHANGES[name](session if by_itself else other)
     before = stored(bench)
-    answer = session.execute(unit)
+    answer = run(session.execute(operation))
     assert isinstance(answer, Conflict)
     assert set(answer.keys) <= {b"k", b"absent"}
     assert len(answer.keys) == 1
     assert stored(bench) == before
-    assert (session.totals.committed, session.totals.conflicted) == (0, 1)
+    assert (session.counters.committed, session.counters.conflicted) == (0, 1)
     assert not session.watching
-    assert session.execute(unit) == "done"  # nothing is watched any more
+    assert run(session.execute(operation)) == "done"  # nothing is watched any more
     bench.assert_nothing_is_held()
 
 
-@pytest.mark.parametrize("unit", [write, nothing])
+@pytest.mark.parametrize("operation", [write, nothing])
 @pytest.mark.parametrize("name", NO_CHANGES)
-def test_what_has_not_changed_is_none(name: str, unit: Unit) -> None:
-    """And the unit is done."""
+def test_what_has_not_changed_is_none(name: str, operation: "Operation[Any]") -> None:
+    """And the operation is done."""
     bench = Bench()
     session = filled(bench, {b"k": b"1"}, inside=False)
     session.watch([b"k", b"absent"])
     NO_CHANGES[name](session)
-    assert session.execute(unit) == "done"
-    assert (bench.storage.get(b"mine") == b"") == (unit is write)
-    assert (session.totals.committed, session.totals.conflicted) == (1, 0)
+    assert run(session.execute(operation)) == "done"
+    assert (bench.storage.get(b"mine") == b"") == (operation is write)
+    assert (session.counters.committed, session.counters.conflicted) == (1, 0)
     bench.assert_nothing_is_held()
 
 
@@ -93,7 +96,7 @@ def test_to_watch_is_no_transaction() -> None:
     assert session.get(b"k") == b"2"
     session.put(b"k", b"3")
     assert other.get(b"k") == b"3"
-    assert session.execute(lambda session: session.get(b"k")) == b"3"
+    assert run(session.execute(in_one_step(lambda session: session.get(b"k")))) == b"3"
 
 
 def test_the_baseline_of_a_key_is_the_first() -> None:
@@ -103,17 +106,17 @@ def test_the_baseline_of_a_key_is_the_first() -> None:
     session.watch([b"k"])
     other.put(b"l", b"before it was watched")
     session.watch([b"l", b"k"])
-    assert session.execute(write) == "done"
+    assert run(session.execute(write)) == "done"
     session.watch([b"k"])
     other.put(b"k", b"changed")
     session.watch([b"k", b"l"])
-    conflict = session.execute(write)
+    conflict = run(session.execute(write))
     assert isinstance(conflict, Conflict)
     assert conflict.keys == (b"k",)
     session.watch([b"k"])
     session.watch([b"l"])
     other.put(b"l", b"after it was watched")
-    conflict = session.execute(write)
+    conflict = run(session.execute(write))
     assert isinstance(conflict, Conflict)
     assert conflict.keys == (b"l",)
     bench.assert_nothing_is_held()
@@ -153,7 +156,7 @@ def test_what_is_watched_is_limited(spare: int, refused: bool) -> None:
     assert bench.budget.used_bytes == (1 if refused else 2) * ONE_BYTES
     assert bench.storage.open_snapshots == (1 if refused else 2)
     bench.storage.put(b"l", b"")
-    answer = session.execute(nothing)
+    answer = run(session.execute(nothing))
     assert answer == "done" if refused else isinstance(answer, Conflict)
     bench.assert_nothing_is_held()
 
@@ -196,7 +199,7 @@ def test_watch_and_execute_are_refused_in_a_transaction() -> None:
     with pytest.raises(UsageError, match="WATCH"):
         session.watch([b"k"])
     with pytest.raises(UsageError, match="EXEC"):
-        session.execute(write)
+        run(session.execute(write))
     session.unwatch()
     assert (session.depth, session.watching, session.get(b"p")) == (1, False, b"pending")
     assert isinstance(session.commit(), Committed)
@@ -209,7 +212,7 @@ def test_watch_and_execute_are_refused_in_a_transaction() -> None:
 
 ENDS: dict[str, Use] = {
     "unwatch": lambda session: session.unwatch(),
-    "execute": lambda session: session.execute(nothing),
+    "execute": lambda session: run(session.execute(nothing)),
     "reset": lambda session: session.reset(),
     "close": lambda session: session.close(),
 }
@@ -230,13 +233,13 @@ def test_every_way_out_closes_each_baseline_once(name: str) -> None:
     bench.assert_nothing_is_held()
 
 
-def test_a_unit_that_fails_ends_it() -> None:
+def test_an_operation_that_fails_ends_it() -> None:
     """What was watched is forgotten whatever comes of EXEC, so a client begins again with WATCH."""
     bench = Bench()
     session = bench.open()
     session.watch([b"k"])
     with pytest.raises(UsageError):
-        session.execute(fail)
+        run(session.execute(fail))
     assert (session.depth, session.watching) == (0, False)
     assert stored(bench) == {}
     bench.assert_nothing_is_held()
@@ -249,7 +252,7 @@ def test_a_commit_that_the_engine_refuses_ends_it_as_well(error: Exception) -> N
     session = bench.open()
     session.watch([b"k"])
     with pytest.raises(type(error)):
-        session.execute(write)
+        run(session.execute(write))
     assert (session.depth, session.watching) == (0, False)
     bench.assert_nothing_is_held()
-    assert session.execute(write) == "done"
+    assert run(session.execute(write)) == "done"
