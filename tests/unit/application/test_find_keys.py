@@ -1,71 +1,70 @@
 """The search for keys that match: a share at a time, and what it finds is what there was at one moment."""
 
-from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from kvs.adapters.storage.memory.storage import MemoryStorage
-from kvs.application.operations import FindKeys, Found
+from kvs.application.operations import CanEnd, Found, Matcher, find_keys
 from kvs.application.session import EngineSession
 from kvs.domain.commit import Committed, Conflict
-from kvs.domain.errors import LimitError, StorageUnavailableError
+from kvs.domain.errors import ResultTooLargeError, StorageUnavailableError
 from kvs.domain.values import Key
-from kvs.ports.session import Unfinished
+from kvs.override import override
+from kvs.ports.session import Operation, Session, Steps
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
-from tests.support.sessions import UNLIMITED, Bench, run, filled
+from tests.support.sessions import UNLIMITED, Bench, filled, run, shares, suspend
 
 MANY = [b"%05d" % number for number in range(10_000)]
-"""More than is looked at in two shares."""
+"""More than is looked at in two shares of a thousand units."""
 
 
-class EndsWith:
-    """Matches keys by their end."""
+class EndsWith(Matcher):
+    """Matches keys by their end.
 
-    def __init__(self, end: bytes) -> None:
+    Args:
+        end: Their end.
+        units: What a key costs; if it is more than what is matched in one go, in steps of half of it.
+        session: Is charged for steps.
+    """
+
+    def __init__(self, end: bytes, units: int = 1, session: Session | None = None) -> None:
         self.end = end
+        self.units = units
+        self.session = session
 
-    def __call__(self, key: Key) -> bool:
-        """Tell whether a key matches."""
+    @override
+    def cost(self, size: int) -> int:
+        return self.units
+
+    @override
+    def match(self, key: Key) -> bool:
         return key.endswith(self.end)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, EndsWith) and other.end == self.end
+    @override
+    def steps(self, key: Key) -> Steps[bool]:
+        for _ in range(2):
+            assert self.session is not None
+            self.session.work.left = 0
+            yield
+        return key.endswith(self.end)
 
-    def __hash__(self) -> int:
-        return hash(self.end)
+
+def finding(
+    prefix: Key = b"",
+    after: Key = b"",
+    matcher: Matcher | None = None,
+    limit: int = UNLIMITED,
+    max_bytes: int = UNLIMITED,
+    can_end: CanEnd | None = None,
+) -> "Operation[Found]":
+    """Return a search as an operation."""
+    return partial(find_keys, prefix, after, matcher, limit, max_bytes, can_end)
 
 
 def many(bench: Bench, *, inside: bool = False) -> EngineSession:
     """Return a session over many keys."""
     return filled(bench, dict.fromkeys(MANY, b""), inside=inside)
-
-
-def find(session: EngineSession, question: Callable[[], FindKeys]) -> tuple[Found, int]:
-    """Ask, with a new unit each time, until there is an answer; return it and how often it was not there yet."""
-    for unfinished in range(100):
-        try:
-            return run(session.view(question())), unfinished
-        except Unfinished:
-            pass
-    raise AssertionError("no answer after a hundred shares")
-
-
-@pytest.mark.parametrize("end", [None, b"7", b"77", b"9999", b"x"])
-@pytest.mark.parametrize(("prefix", "after"), [(b"", b""), (b"0", b""), (b"", b"04999x"), (b"1", b"0"), (b"0", b"1")])
-@pytest.mark.parametrize("limit", [1, 5, 1000, 5000, 100_000])
-def test_what_is_found_is_what_a_plain_search_finds(
-    many_keys: EngineSession, end: bytes | None, prefix: Key, after: Key, limit: int
-) -> None:
-    """The first that match up to the limit, whether there are more, and how many were passed over."""
-    candidates = [key for key in MANY if key.startswith(prefix) and key > after]
-    matching = [key for key in candidates if end is None or key.endswith(end)]
-    matches = None if end is None else EndsWith(end)
-    found, _ = find(many_keys, lambda: partial(find_keys, prefix, after, matches, limit, UNLIMITED, None))
-    assert found.keys == matching[:limit]
-    assert found.more == (len(matching) > limit)
-    looked_at = candidates.index(matching[limit - 1]) + 1 if found.more else len(candidates)
-    assert found.passed_over == looked_at - len(found.keys)
-    assert many_keys.depth == 0
 
 
 @pytest.fixture(scope="module")
@@ -74,38 +73,78 @@ def many_keys() -> EngineSession:
     return many(Bench(MemoryStorage(0, UNLIMITED)))
 
 
+@pytest.mark.parametrize("end", [None, b"7", b"77", b"9999", b"x"])
+@pytest.mark.parametrize(("prefix", "after"), [(b"", b""), (b"0", b""), (b"", b"04999x"), (b"1", b"0"), (b"0", b"1")])
+@pytest.mark.parametrize("limit", [1, 5, 1000, 5000, 100_000])
+def test_find_keys_finds_what_a_plain_search_finds(
+    many_keys: EngineSession, end: bytes | None, prefix: Key, after: Key, limit: int
+) -> None:
+    """The first that match up to the limit, whether there are more, and how many were passed over."""
+    candidates = [key for key in MANY if key.startswith(prefix) and key > after]
+    matching = [key for key in candidates if end is None or key.endswith(end)]
+    matcher = None if end is None else EndsWith(end)
+    _, found = shares(many_keys.view(finding(prefix, after, matcher, limit)), many_keys.work)
+    assert found.keys == matching[:limit]
+    assert found.more == (len(matching) > limit)
+    looked_at = candidates.index(matching[limit - 1]) + 1 if found.more else len(candidates)
+    assert found.passed_over == looked_at - len(found.keys)
+    assert found.keys_bytes == sum(map(len, found.keys))
+    assert many_keys.depth == 0
+
+
 @pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
-def test_a_long_search_makes_way_for_others_who_do_not_show_in_it(inside: bool) -> None:
+def test_find_keys_makes_way_for_others_who_do_not_show_in_it(inside: bool) -> None:
     """It is done in shares, and what has changed meanwhile is for the next one."""
     bench = Bench(MemoryStorage(0, UNLIMITED))
     session = many(bench, inside=inside)
+    search = finding(matcher=EndsWith(b"9"))
 
-    def question() -> FindKeys:
-        return partial(find_keys, b"", b"", EndsWith(b"9", None), UNLIMITED, UNLIMITED)
+    def change() -> None:
+        for key in (b"00000x9", b"zzz9"):
+            bench.storage.put(key, b"")
+        for key in MANY[5000:]:
+            bench.storage.delete(key)
 
-    with pytest.raises(Unfinished):
-        run(session.view(question()))
-    for key in (b"00000x9", b"zzz9"):
-        bench.storage.put(key, b"")
-    for key in MANY[5000:]:
-        bench.storage.delete(key)
-    found, unfinished = find(session, question)
-    assert unfinished == 1
+    yields, found = shares(session.view(search), session.work, 1000, change)
+    assert yields >= 5
     assert found.keys == MANY[9::10]
     if inside:
         session.rollback()
     bench.assert_nothing_is_held()
-    assert find(session, question)[0].keys == sorted([*MANY[9:5000:10], b"00000x9", b"zzz9"])
+    assert run(session.view(search)).keys == sorted([*MANY[9:5000:10], b"00000x9", b"zzz9"])
 
 
-def test_a_search_in_a_transaction_shows_what_is_pending_and_observes_its_prefix() -> None:
+@pytest.mark.parametrize("units", [10, 100, 1000])
+def test_find_keys_does_no_more_in_a_share_than_its_matcher_costs(units: int) -> None:
+    """A share ends at the first key after which it is used up, however dear a key is."""
+    bench = Bench(MemoryStorage(0, UNLIMITED))
+    session = filled(bench, dict.fromkeys(MANY[:100], b""), inside=False)
+    steps = session.view(finding(matcher=EndsWith(b"7", units)))
+    spent: list[int] = []
+    session.work.left = 1000
+    shares(steps, session.work, 1000, lambda: spent.append(1000 - session.work.left))
+    assert len(spent) >= units * 100 // 1000 - 1
+    assert all(1000 <= each < 1000 + units + 100 for each in spent)
+
+
+def test_find_keys_makes_way_within_a_key_that_is_dear_to_match() -> None:
+    """Such a key is matched in steps."""
+    bench = Bench(MemoryStorage(0, UNLIMITED))
+    session = filled(bench, dict.fromkeys(MANY[:20], b""), inside=False)
+    yields, found = shares(session.view(finding(matcher=EndsWith(b"7", 5000, session))), session.work, 1 << 20)
+    assert found.keys == [MANY[7], MANY[17]]
+    assert found.passed_over == 18
+    assert yields >= 2 * 20
+
+
+def test_find_keys_in_a_transaction_shows_what_is_pending_and_observes_its_prefix() -> None:
     """Values appear, tombstones hide, and a phantom is a conflict."""
     for phantom in (b"0phantom", b"phantom"):
         bench = Bench(MemoryStorage(0, UNLIMITED))
         session = many(bench, inside=True)
         session.put(b"0new9", b"")
         session.delete(MANY[9])
-        found, _ = find(session, lambda: partial(find_keys, b"0", b"", EndsWith(b"9", None), UNLIMITED, UNLIMITED))
+        _, found = shares(session.view(finding(b"0", matcher=EndsWith(b"9"))), session.work)
         assert found.keys == sorted([*MANY[19::10], b"0new9"])
         bench.storage.put(phantom, b"")
         assert isinstance(session.commit(), Conflict if phantom.startswith(b"0") else Committed)
@@ -114,39 +153,66 @@ def test_a_search_in_a_transaction_shows_what_is_pending_and_observes_its_prefix
 
 @pytest.mark.parametrize("limit", [1, 2, 3, UNLIMITED])
 @pytest.mark.parametrize("spare", [1, 0, -1])
-def test_keys_are_found_up_to_what_a_reply_may_hold(limit: int, spare: int) -> None:
+def test_find_keys_finds_up_to_what_a_reply_may_hold(limit: int, spare: int) -> None:
     """Just below it, at it, and not a byte above; be there more than the limit or not."""
     bench = Bench()
     session = filled(bench, dict.fromkeys([b"aaaa", b"bbbb", b"cccc"], b""), inside=False)
-    question = partial(find_keys, b"", b"", None, limit, 4 * min(limit, 3) + spare, None)
+    search = finding(limit=limit, max_bytes=4 * min(limit, 3) + spare)
     if spare < 0:
-        with pytest.raises(LimitError, match="max_reply_bytes"):
-            run(session.view(question))
+        with pytest.raises(ResultTooLargeError):
+            run(session.view(search))
     else:
-        assert len(run(session.view(question)).keys) == min(limit, 3)
+        assert len(run(session.view(search)).keys) == min(limit, 3)
     bench.assert_nothing_is_held()
 
 
-def test_a_search_may_be_run_again() -> None:
-    """The very same unit, as when a transaction is tried again: it begins afresh."""
+@pytest.mark.parametrize("limit", [1, 3, 4, 7, 10, 11])
+@pytest.mark.parametrize("ends", [b"", b"0", b"03", b"036", b"9", b"0123456789"])
+def test_find_keys_tells_where_a_page_may_end(limit: int, ends: bytes) -> None:
+    """The page ends with the last key that it may end with, and counts what it has passed over up to there."""
+    keys = [b"%d" % number for number in range(10)]
+    hidden = [b"%d-" % number for number in range(10)]
+    bench = Bench()
+    session = filled(bench, dict.fromkeys([*keys, *hidden], b""), inside=False)
+
+    class NotHidden(EndsWith):
+        @override
+        def match(self, key: Key) -> bool:
+            return not key.endswith(b"-")
+
+    found = run(session.view(finding(matcher=NotHidden(b""), limit=limit, can_end=lambda key: key in ends)))
+    assert found.keys == keys[:limit]
+    assert found.more == (limit < 10)
+    if found.more:
+        assert found.end == max([0, *[at + 1 for at, key in enumerate(keys[:limit]) if key in ends]])
+        assert found.passed_over == (found.end - 1 if found.end else limit - 1)
+    else:
+        assert (found.end, found.passed_over) == (0, 10)
+
+
+def test_find_keys_may_be_run_again() -> None:
+    """The very same operation, as when a transaction is tried again: it begins afresh."""
     bench = Bench(MemoryStorage(0, UNLIMITED))
     session = many(bench)
-    question = partial(find_keys, b"", b"", EndsWith(b"99", None), UNLIMITED, UNLIMITED)
+    search = finding(matcher=EndsWith(b"99"))
     for _ in range(2):
-        found, unfinished = find(session, lambda: question)
-        assert (found.keys, found.passed_over, unfinished) == (MANY[99::100], 9900, 2)
+        yields, found = shares(session.view(search), session.work)
+        assert (found.keys, found.passed_over) == (MANY[99::100], 9900)
+        assert yields > 2
 
 
-def test_a_search_that_failed_begins_afresh() -> None:
+def test_find_keys_that_failed_begins_afresh() -> None:
     """What it had found before came of another moment."""
 
     class Failing(NaiveStorage):
         failing = False
 
+        @override
         def snapshot(self) -> NaiveSnapshot:
             storage = self
 
             class FailingSnapshot(NaiveSnapshot):
+                @override
                 def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
                     if storage.failing:
                         raise StorageUnavailableError("not now")
@@ -158,48 +224,35 @@ def test_a_search_that_failed_begins_afresh() -> None:
     engine = Failing()
     bench = Bench(engine)
     session = many(bench)
-    question = partial(find_keys, b"", b"", EndsWith(b"99", None), UNLIMITED, UNLIMITED)
-    with pytest.raises(Unfinished):
-        run(session.view(question))
+    search = finding(matcher=EndsWith(b"99"))
+    steps = suspend(session.view(search), session.work)
     engine.failing = True
     with pytest.raises(StorageUnavailableError):
-        run(session.view(question))
+        run(steps)
     bench.assert_nothing_is_held()
     engine.failing = False
     bench.storage.delete(MANY[99])
-    assert find(session, lambda: question)[0].keys == MANY[199::100]
+    assert run(session.view(search)).keys == MANY[199::100]
 
 
-def test_another_unit_while_one_is_under_way_is_a_mistake() -> None:
-    """One question must not get the answer of another, and closing leaves nothing behind."""
-    bench = Bench(MemoryStorage(0, UNLIMITED))
-    session = many(bench)
-    with pytest.raises(Unfinished):
-        run(session.view(partial(find_keys, b"", b"", EndsWith(b"1", None), 5000, 5000)))
-    with pytest.raises(RuntimeError):
-        run(session.view(partial(find_keys, b"", b"", EndsWith(b"2", None), 5000, 5000)))
-    session.close()
-    bench.assert_nothing_is_held()
-
-
-def test_a_search_that_nobody_waits_for_any_more_leaves_nothing_behind() -> None:
+def test_find_keys_that_is_closed_leaves_nothing_behind() -> None:
     """Its client may go between two shares."""
     bench = Bench(MemoryStorage(0, UNLIMITED))
     session = many(bench)
-    with pytest.raises(Unfinished):
-        run(session.view(partial(find_keys, b"", b"", None, UNLIMITED, UNLIMITED, None)))
+    steps = suspend(session.view(finding()), session.work, 100)
     assert bench.storage.open_snapshots == 1
-    session.close()
+    steps.close()
+    assert session.depth == 0
     bench.assert_nothing_is_held()
 
 
-def test_a_listing_of_many_pending_writes_makes_way_as_well() -> None:
-    """A page may take shares of its own, and none of them is done twice."""
+def test_find_keys_among_many_pending_writes_makes_way_as_well() -> None:
+    """They are put in order in shares, once for all pages."""
     bench = Bench()
     session = filled(bench, {b"stored": b""}, inside=True)
     for key in MANY:
         session.put(key, b"")
-    found, unfinished = find(session, lambda: partial(find_keys, b"", b"", EndsWith(b"9", None), UNLIMITED, UNLIMITED))
+    yields, found = shares(session.view(finding(matcher=EndsWith(b"9"))), session.work)
     assert found.keys == MANY[9::10]
-    assert unfinished > 2
+    assert yields > 10
     assert run(session.count(b"")) == len(MANY) + 1
