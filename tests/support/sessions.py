@@ -87,6 +87,7 @@ class Bench:
 
     Attributes:
         storage: The engine, counted.
+        limits: Of each session.
         budget: What all sessions hold.
         clock: The time.
         log: What was logged, as JSON lines.
@@ -102,9 +103,10 @@ class Bench:
         self.budget = MemoryBudget(UNLIMITED)
         self.clock = Clock()
         self.log = io.StringIO()
+        self.limits = SessionLimits(max_transaction_bytes, max_transaction_depth)
         self.sessions = SessionRegistry(
             self.storage,
-            SessionLimits(max_transaction_bytes, max_transaction_depth),
+            self.limits,
             self.budget,
             self.clock,
             {"version": "1.2.3", "build": "test", "engine": "naive"},

@@ -310,4 +310,4 @@ def test_a_key_at_random_takes_few_steps_however_many_writes_are_pending() -> No
         units = max(units, UNLIMITED - session.work.left)
         assert key is not None
         assert session.get(key) == b""
-    assert 0 < units < 3000
+    assert 0 < units < 1000
