@@ -48,12 +48,12 @@ class LineConnection(Connection):
     """A connection in the line protocol."""
 
     __slots__ = (
+        "_cut_request",
         "_dropping",
         "_first_byte_seen",
         "_first_line_seen",
         "_gate",
         "_limits",
-        "_may_be_cut",
         "_partial",
         "_received",
     )
@@ -74,7 +74,7 @@ class LineConnection(Connection):
         self._dropping = False  # such a line is not kept, for want of memory
         self._first_byte_seen = False
         self._first_line_seen = False  # and it was not HTTP
-        self._may_be_cut = False  # a terminal may have cut what is being run
+        self._cut_request = 0  # number of the request that a terminal may have cut; 0: of none
         self._received = b""  # in place of a line, to be logged
 
     @property
@@ -88,31 +88,32 @@ class LineConnection(Connection):
 
     @override
     def receive(self, data: bytes, quota: int = UNBOUNDED) -> int:
-        if len(data) != TERMINAL_LINE_BYTES:
-            return super().receive(data, quota)
-        self._may_be_cut = (
-            data.find(b"\n") == TERMINAL_LINE_BYTES - 1
-            and not (self.backlog or self.mid_request)
+        if (
+            len(data) == TERMINAL_LINE_BYTES
+            and not (self.backlog or self.busy or self.mid_request)
+            and data.find(b"\n") == TERMINAL_LINE_BYTES - 1
             and data.lstrip(BLANKS)[:4].upper() == b"PUT "
-        )
-        used = super().receive(data, quota)
-        self._warn_of_cut()
-        return used
+        ):
+            self._cut_request = self.requests + 1
+            used = super().receive(data, quota)
+            self._warn_of_cut()
+            return used
+        return super().receive(data, quota)
 
     @override
-    def resume(self, quota: int = UNBOUNDED) -> int:
-        used = super().resume(quota)
-        if self._may_be_cut:
+    def _settle(self) -> None:
+        if self._cut_request:
             self._warn_of_cut()
-        return used
+        super()._settle()
 
     def _warn_of_cut(self) -> None:
-        """Put a warning into the reply to a PUT that a terminal may have cut, once it has succeeded."""
-        if not (self.backlog or self.busy):
-            if self._may_be_cut and self._out and self._out[-1] == replies.OK:
-                self._out[-1] = MAY_BE_CUT
-                self._out_bytes += len(MAY_BE_CUT) - len(replies.OK)
-            self._may_be_cut = False
+        """Put a warning into the reply to a PUT that a terminal may have cut, if it has succeeded."""
+        if self.requests < self._cut_request:
+            return
+        if self.requests == self._cut_request and self._out and self._out[-1] == replies.OK:
+            self._out[-1] = MAY_BE_CUT
+            self._out_bytes += len(MAY_BE_CUT) - len(replies.OK)
+        self._cut_request = 0
 
     # Framing.
 

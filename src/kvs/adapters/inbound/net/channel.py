@@ -243,7 +243,8 @@ class Channel(TickMember):
             if unsent or self._unsent_bytes:
                 self._charge_memory(unsent)
         if connection.closing:
-            self._leave()
+            if not connection.busy:  # else the last reply is still to come
+                self._leave()
         elif connection.backlog:
             if not (self._output_full or connection.busy):
                 self._tick.defer(self)

@@ -278,9 +278,8 @@ class Connection(ABC):
 
     def resume(self, quota: int = UNBOUNDED) -> int:
         """Run more of the backlog; return the units used."""
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+        if self._failure is not None:
+            self._raise_failure()
         return 0 if self._on_worker or self.closing else self._run_share(quota)
 
     def end_of_input(self) -> None:
@@ -294,7 +293,11 @@ class Connection(ABC):
         """End the connection with an error."""
         if not self.closing:
             self.close_reason = error.code
-            self._append(self._error_reply(error))
+            reply = self._error_reply(error)
+            if self._on_worker:
+                self._pushed.append(reply)  # behind the reply to what is being run
+            else:
+                self._append(reply)
             self._stop()
 
     def push(self, message: bytes) -> None:
@@ -339,13 +342,15 @@ class Connection(ABC):
         work = self._work
         share = min(quota, self._max_share)
         work.left = share
-        if self._run() and self._out_bytes <= CHARGE_STEP_BYTES and not (self._charged_bytes or self._input_ended):
-            return share - work.left  # as nearly always: there is nothing to settle
+        clean = self._run()
+        used = share - work.left
+        if clean and self._out_bytes <= CHARGE_STEP_BYTES and not (self._charged_bytes or self._input_ended):
+            return used  # as nearly always: there is nothing to settle
         if self._moved is not None or (self._steps is not None and self._is_on_wrong_thread()):
             self._move_to_worker()
         else:
             self._settle()
-        return share - work.left
+        return used
 
     def _run(self) -> bool:
         """Run requests until input, quota or room for output is used up, or another thread has to go on.
@@ -477,6 +482,9 @@ class Connection(ABC):
                 self._run()
                 if self._steps is None or self._is_on_wrong_thread():
                     return
+                if self.closing:  # by the loop, meanwhile
+                    self._close_steps()
+                    return
         except BaseException as error:  # noqa: BLE001  # a fault of ours: it ends this client, and is reported by the loop
             self._failure = error
 
@@ -496,9 +504,19 @@ class Connection(ABC):
             self._out.clear()
             self._out_bytes = 0
             self._stop()
+            if self._failure is not None:
+                self._raise_failure()  # there is no resume any more
         else:
             self._settle()
             self.wake()
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # it holds this frame
 
     # The end.
 
@@ -508,9 +526,6 @@ class Connection(ABC):
         self.backlog = False
         if self._on_worker:
             return  # goes on when the worker is back
-        if self._steps is not None:
-            self._steps.close()
-            self._steps = None
         self._moved = None
         self._buffer.clear()
         self._forget_input()
@@ -522,18 +537,35 @@ class Connection(ABC):
         if self._closing_session:
             return
         if self.executor is None or not self.session.holds_snapshot:
+            self._close_steps()
             self.session.close()
             if self.executor is not None:
                 self.executor.settle()
             self._report_closed()
         else:
             self._closing_session = True
-            self.executor.run(self.session.abort, self._session_aborted)
+            self.executor.run(self._abort, self._session_aborted)
+
+    def _abort(self) -> None:
+        """Release what the engine holds for the client. By a worker."""
+        try:
+            self._close_steps()
+            self.session.abort()
+        except BaseException as error:  # noqa: BLE001  # a fault of ours, reported by the loop
+            self._failure = error
 
     def _session_aborted(self) -> None:
         self._closing_session = False
         self.session.close()
         self._report_closed()
+        if self._failure is not None:
+            self._raise_failure()
+
+    def _close_steps(self) -> None:
+        """Give up the command that is suspended."""
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            steps.close()
 
     def _report_closed(self) -> None:
         callback, self._on_close = self._on_close, None
