@@ -3,8 +3,9 @@
 import io
 
 from kvs.adapters.inbound.net.registry import ChannelRegistry
+from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.resp.connection import RespConnection
-from kvs.adapters.inbound.resp.context import Shared
+from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
@@ -31,7 +32,8 @@ class RespServer:
     ) -> None:
         self.bench = Bench(storage)
         self._connections: list[RespConnection] = []
-        self.shared = Shared(ChannelRegistry(), {}, self.bench.clock, self.bench.clock)
+        self.clients = ChannelRegistry()
+        self.shared = ServerContext(self.clients, {}, self.bench.clock, self.bench.clock)
         self.limits = RespLimits(
             max_key_bytes, 0, 100, UNLIMITED, max_reply_bytes, UNLIMITED, max_tick_requests, UNLIMITED
         )
@@ -39,7 +41,8 @@ class RespServer:
     def connect(self) -> RespConnection:
         """Return a new connection."""
         log = make_logger("info", "json", self.bench.log)
-        connection = RespConnection(self.bench.open(), self.limits, self.shared, self.bench.budget, log)
+        gate = Gate(self.limits.max_key_bytes, self.limits.max_value_bytes, self.bench.budget)
+        connection = RespConnection(self.bench.open(), self.limits, self.shared, gate, self.bench.budget, None, log)
         self._connections.append(connection)
         return connection
 

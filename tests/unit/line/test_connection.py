@@ -9,18 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvs.adapters.inbound.line.commands import COMMANDS, HELP, LINE_OVERHEAD_BYTES, SLOW_COST, LineLimits
-from kvs.adapters.inbound.line.connection import LineConnection
+from kvs.adapters.inbound.line.commands import COMMANDS, HELP, LINE_OVERHEAD_BYTES, LineLimits
+from kvs.adapters.inbound.line.connection import LineProtocol
 from kvs.adapters.inbound.line.fast_path import SCANNED_BYTES
 from kvs.adapters.inbound.line.keys import PAGE_KEYS
 from kvs.adapters.inbound.protocol import errors as wire_errors
+from kvs.adapters.inbound.protocol.command import SLOW_COST
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain import errors
 from kvs.domain.commit import CommitRequest, Committed, Conflict, prefix_range
 from kvs.domain.errors import KvsError, OutcomeUnknownError, StorageUnavailableError, TimedOutError
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
-from tests.support.harness import OK, Reply, agrees, error
+from kvs.testing.model import OK, Reply, agrees, error
 from tests.support.naive_storage import NaiveStorage
 from tests.support.sessions import UNLIMITED, Bench
 
@@ -44,7 +45,7 @@ class Wire:
         self.bench = bench or Bench(storage or MemoryStorage(0, UNLIMITED), max_transaction_depth=MAX_DEPTH)
         self.limits = limits(**kwargs)
         logger = make_logger("info", "json", self.bench.log)
-        self.connection = LineConnection(self.bench.open(), self.limits, self.bench.budget, logger)
+        self.connection = LineProtocol(self.limits, self.bench.budget, logger).open(self.bench.open(), None)
         self.output = b""
 
     def feed(self, chunks: Iterable[bytes]) -> "Wire":
@@ -188,8 +189,13 @@ CASES: list[Case] = [
     ("del words", b"DEL\nDEL \nDEL a b\nDEL  a\n", [usage] * 4),
     (
         "words after what takes none",
-        b"START x\nCOMMIT x\nROLLBACK x\nPING x\nHELP x\nINFO x\n",
-        [usage] * 6,
+        b"START x\nCOMMIT x\nROLLBACK x\nPING x\nINFO x\n",
+        [usage] * 5,
+    ),
+    (
+        "help about one command",
+        b"HELP PUT\nhelp get \t\nHELP x\nHELP PUT GET\n",
+        [result(COMMANDS[b"PUT"].help), result(COMMANDS[b"GET"].help), unknown, usage],
     ),
     (
         "read-only transactions",
@@ -714,7 +720,7 @@ def test_exit_drops_the_backlog() -> None:
 
 def test_a_large_listing_is_answered_in_order_with_what_follows() -> None:
     """A listing that takes several ticks holds up its own client only."""
-    wire = Wire()
+    wire = Wire(max_tick_requests=1000)
     wire.feed([b"START\n" + b"".join(b"PUT %06d 1\n" % number for number in range(5000))])
     wire.output = b""
     wire.connection.receive(b"COUNT\nKEYS 004999\nPUT x 1\nCOUNT\n")

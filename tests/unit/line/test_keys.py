@@ -12,9 +12,9 @@ from .test_connection import MAX_LINE_BYTES, Wire, check, result, ticks_of
 NOT_SHOWN = re.compile(r"(\d+) keys? (?:is|are) not UTF-8 and cannot be shown\.")
 
 
-def holding(*keys: bytes) -> Wire:
+def holding(*keys: bytes, max_tick_requests: int = 1 << 20) -> Wire:
     """Return a connection to an engine with these keys."""
-    wire = Wire()
+    wire = Wire(max_tick_requests=max_tick_requests)
     for key in keys:
         wire.bench.storage.put(key, b"")
     return wire
@@ -79,7 +79,7 @@ def test_what_comes_behind_a_page_is_counted_on_the_next() -> None:
 
 def test_others_have_their_turn_while_keys_are_passed_over() -> None:
     """It takes several ticks, is one answer, and what is asked behind it waits."""
-    wire = holding(*numbered(b"%05d\xff", 10 * PAGE_KEYS))
+    wire = holding(*numbered(b"%05d\xff", 10 * PAGE_KEYS), max_tick_requests=PAGE_KEYS)
     ticks = ticks_of(wire, b"KEYS\nPING\n")
     assert len(ticks) > 2
     assert ticks[0] == 0

@@ -4,7 +4,7 @@ import pytest
 
 from kvs.adapters.inbound.resp import replies
 from kvs.domain.errors import KvsError, LimitError, ResultTooLargeError, TooLargeError, UsageError
-from kvs.domain.updates import INTEGER_MAX, Add, Append, Change, Overwrite
+from kvs.domain.updates import INTEGER_MAX, Add, Append, Overwrite, Update
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from kvs.domain.updates import INTEGER_MAX, Add, Append, Change, Overwrite
     ],
     ids=repr,
 )
-def test_an_update_that_fails_is_told_in_the_words_of_redis(update: Change, reply: bytes) -> None:
+def test_an_update_that_fails_is_told_in_the_words_of_redis(update: Update, reply: bytes) -> None:
     """Its clients know errors by them; the domain does not."""
     with pytest.raises(KvsError) as caught:
         update(b"old")

@@ -2,8 +2,8 @@
 
 import pytest
 
+from kvs.adapters.inbound.protocol.command import SLOW_COST
 from kvs.adapters.inbound.resp.connection import RespConnection
-from kvs.adapters.inbound.resp.context import SLOW_COST
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from tests.support.resp_connection import RespServer, answer, ask
 from tests.support.resp_wire import NULL, NULL_ARRAY, OK, PONG, QUEUED, Typed, request

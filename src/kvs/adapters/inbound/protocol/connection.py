@@ -399,6 +399,9 @@ class Connection(ABC):
                 self.requests += 1
                 self._emit(reply)
                 work.left -= len(reply) // COPIED_BYTES_PER_UNIT
+                if not self._buffer.held_bytes:
+                    self.backlog = False
+                    return
             elif self._is_on_wrong_thread():
                 return False
         return False

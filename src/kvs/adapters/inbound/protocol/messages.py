@@ -23,8 +23,8 @@ def excerpt(text: bytes) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text without what could move a terminal's cursor, for a log field."""
-    return text.encode("latin-1", "backslashreplace").decode("latin-1").encode("unicode_escape").decode()
+    """Return text in ASCII, without control characters, for a log field; bytes that are not UTF-8 by their numbers."""
+    return text.encode(errors="surrogateescape").decode("latin-1").encode("unicode_escape").decode()
 
 
 def conflict_message(conflict: Conflict) -> str:

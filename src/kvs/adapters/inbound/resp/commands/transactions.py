@@ -84,11 +84,12 @@ def _run_queue(
     try:
         for queued, arguments in queue:
             command = cast("RespCommand", queued)
-            work.left -= 1 + command.cost_of(arguments)
+            postponed = command.multi_policy == AFTER_EXEC
+            work.left -= 1 if postponed else 1 + command.cost_of(arguments)
             if work.left <= 0:
                 yield
             try:
-                if command.multi_policy == AFTER_EXEC:
+                if postponed:
                     reply = _postpone(session, context, command, arguments)
                 else:
                     result = command.run(session, context, arguments)
