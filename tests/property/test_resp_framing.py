@@ -9,11 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvs.adapters.inbound.net.registry import ChannelRegistry
-from kvs.adapters.inbound.protocol.buffered import CHARGE_STEP_BYTES
+from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
+from kvs.adapters.inbound.protocol.connection import CHARGE_STEP_BYTES
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
+from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.resp import connection
 from kvs.adapters.inbound.resp.connection import RespConnection
-from kvs.adapters.inbound.resp.context import Shared
+from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
 from kvs.adapters.inbound.resp.parser import HEADER_BYTES, MAX_LINE_BYTES, RequestParser
 from kvs.adapters.storage.memory.storage import MemoryStorage
@@ -51,9 +53,10 @@ class Wire:
     def __init__(self, limits: RespLimits = LIMITS) -> None:
         self.bench = Bench(MemoryStorage(0, UNLIMITED), max_transaction_depth=3)
         self.limits = limits
-        shared = Shared(ChannelRegistry(), {b"save": b""}, self.bench.clock, self.bench.clock)
+        shared = ServerContext(ChannelRegistry(), {b"save": b""}, self.bench.clock, self.bench.clock)
         log = make_logger("info", "json", self.bench.log)
-        self.connection = RespConnection(self.bench.open(), limits, shared, self.bench.budget, log)
+        gate = Gate(limits.max_key_bytes, limits.max_value_bytes, self.bench.budget)
+        self.connection = RespConnection(self.bench.open(), limits, shared, gate, self.bench.budget, None, log)
         self.output = b""
 
     def feed(self, chunks: Sequence[bytes]) -> "Wire":
@@ -69,10 +72,9 @@ class Wire:
 
     def check(self) -> None:
         """Assert that no more is held than may be, and that the budget knows."""
-        parser = self.connection._parser
-        held = len(parser._part) + sum(map(len, parser._arguments))
-        assert held <= parser.held_bytes <= self.limits.max_request_bytes + HEADER_BYTES
-        assert parser.waiting_bytes == 0
+        parser, buffer = self.connection._parser, self.connection._buffer
+        assert sum(map(len, parser._arguments)) <= parser.held_bytes
+        assert parser.held_bytes + buffer.held_bytes <= self.limits.max_request_bytes + HEADER_BYTES
         charged = self.bench.budget.used_bytes
         assert charged <= CHARGE_STEP_BYTES + self.limits.max_request_bytes + 2 * self.limits.max_queue_bytes
         if self.connection.closing:
@@ -96,7 +98,7 @@ def scanning(on: bool) -> Iterator[None]:
     The compiled build does not let itself be told. It does so always, but not where a request comes in pieces.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection, "SCANS", on)
+        patch.setattr(connection, "HAS_FAST_PATH", on)
         yield
 
 
@@ -258,7 +260,7 @@ def test_a_header_that_does_not_end_is_not_kept(begun: bytes, digit: bytes, size
         step = min(size, MAX_LINE_BYTES - come)
         wire.feed([digit * step])
         come += step
-        assert len(wire.connection._parser._part) <= HEADER_BYTES
+        assert wire.connection._buffer.held_bytes <= HEADER_BYTES
         assert wire.connection.mid_request
         assert wire.output == b""
     what = b"bulk" if b"$" in begun else b"mbulk"
@@ -269,15 +271,16 @@ def test_a_header_that_does_not_end_is_not_kept(begun: bytes, digit: bytes, size
 @given(requests=st.lists(st.lists(st.binary(max_size=80), min_size=1, max_size=MAX_ARGUMENTS), max_size=8), cuts=CUTS)
 def test_arguments_come_out_as_they_went_in(requests: list[list[bytes]], cuts: list[int]) -> None:
     """Whatever bytes they are, and wherever they are cut."""
-    parser = RequestParser(LIMITS)
+    buffer = ReceiveBuffer()
+    parser = RequestParser(buffer, LIMITS)
     out = []
     for chunk in filter(None, pieces(b"".join(map(encoded, requests)), cuts)):
         parser.feed(chunk)
         while (arguments := parser.next()) is not None:
             out.append(arguments)
     assert out == requests
-    assert not parser.unfinished
-    assert parser.held_bytes == parser.waiting_bytes == 0
+    assert not parser.mid_request
+    assert parser.held_bytes == buffer.held_bytes == 0
 
 
 ROOM_BYTES: Final = LIMITS.max_request_bytes - MAX_BULK_BYTES - 2 * ARGUMENT_OVERHEAD_BYTES
@@ -301,7 +304,7 @@ def test_what_is_as_much_as_may_be_is_a_request_and_more_is_none(
     at_the_limit: bytes, beyond: bytes, words: str
 ) -> None:
     """To the argument, and to the byte."""
-    parser = RequestParser(LIMITS)
+    parser = RequestParser(ReceiveBuffer(), LIMITS)
     parser.feed(at_the_limit)
     assert parser.next() is not None
     parser.feed(beyond)
@@ -332,7 +335,7 @@ def check_framing(requests: Sequence[Sequence[bytes]], chunks: Sequence[bytes], 
         wire.connection.receive(chunk)
         assert not wire.connection.backlog
         wire.output += wire.connection.take_output()
-        assert wire.connection._parser.held_bytes <= SLACK_BYTES or not exhausted
+        assert wire.connection._input_bytes() <= SLACK_BYTES or not exhausted
     wire.bench.budget.limit_bytes = UNLIMITED
     wire.feed([encoded([b"PING"])])
     assert not wire.connection.closing
