@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kvs.adapters.inbound.line.commands import COMMANDS, HELP, LINE_OVERHEAD_BYTES, LineLimits
 from kvs.adapters.inbound.line.connection import LineProtocol
 from kvs.adapters.inbound.line.fast_path import SCANNED_BYTES
-from kvs.adapters.inbound.line.keys import PAGE_KEYS
+from kvs.adapters.inbound.line.keys import NO_PATTERN, PAGE_KEYS
 from kvs.adapters.inbound.protocol import errors as wire_errors
 from kvs.adapters.inbound.protocol.command import SLOW_COST
 from kvs.adapters.storage.memory.storage import MemoryStorage
@@ -522,6 +522,41 @@ def test_a_verb_unlike_any_other_is_told_of_help() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        *(("SET k v", "PUT"), ("begin", "START"), ("ABORT", "ROLLBACK"), ("MULTI", "START"), ("EXEC", "COMMIT")),
+        *(("DISCARD", "ROLLBACK"), ("UNDO", "ROLLBACK"), ("LIST", "KEYS"), ("SCAN 0", "KEYS"), ("REMOVE k", "DEL")),
+    ],
+)
+def test_a_command_of_other_programs_is_hinted_at_by_its_meaning(line: str, meant: str) -> None:
+    """However unlike the letters are."""
+    (reply,) = Wire().feed([line.encode() + b"\n"]).replies()
+    assert reply["code"] == "unknown_command"
+    assert f"Did you mean {meant}?" in reply["mesg"]
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_help_says_how_each_command_is_used(verb: bytes) -> None:
+    """HELP VERB, in any letters, begins with the verb, and nothing runs."""
+    wire = Wire().feed([b"HELP %b\nhelp %b\nCOUNT\n" % (verb, verb.lower())])
+    first, second, third = wire.replies()
+    assert first == second
+    assert first["result"].startswith(verb.decode())
+    assert third == result(0)
+
+
+def test_a_pattern_is_explained_where_nothing_was_found() -> None:
+    """KEYS and COUNT take prefixes; a key may begin with a star."""
+    wire = Wire().feed([b"PUT ab 1\nKEYS *\nKEYS a*\nCOUNT a*\nKEYS a\nKEYS x\nPUT ** 1\nKEYS *\nCOUNT *\n"])
+    replies = wire.replies()
+    explained = NO_PATTERN.decode()
+    assert replies[1] == replies[2] == result([], explained)
+    assert replies[3] == result(0, explained)
+    assert replies[4:6] == [result(["ab"]), result([])]
+    assert replies[7:] == [result(["**"]), result(1)]
+
+
+@pytest.mark.parametrize(
     "line", [b"X" * MAX_LINE_BYTES, b"GET " + b"k" * 1000, b"PUT k " + b"v" * 900, b"\x01" * 900, "é".encode() * 500]
 )
 def test_an_error_never_repeats_a_long_line(line: bytes) -> None:
@@ -689,6 +724,27 @@ def test_the_end_of_input_waits_for_the_backlog() -> None:
     assert wire.connection.closing
     check(wire, [result("PONG"), OK, result("1"), usage])
     assert wire.bench.storage.get(b"k") == b"1"
+
+
+@pytest.mark.parametrize("piece_bytes", [1000, 1 << 14])
+def test_a_long_line_in_pieces_is_joined_once(piece_bytes: int) -> None:
+    """Its bytes are copied no more often than if it had come in two pieces."""
+    bench = Bench(MemoryStorage(0, UNLIMITED))
+    wide = LineLimits(MAX_KEY_BYTES, 2 << 20, 1 << 20, UNLIMITED)
+    connection = LineProtocol(wide, bench.budget, make_logger("info", "json", bench.log)).open(bench.open(), None)
+    value = b"v" * (1 << 20)
+    line = b"PUT k " + value + b"\n"
+    buffer = connection._buffer
+    copied_bytes, last = 0, buffer.data
+    for at in range(0, len(line), piece_bytes):
+        piece = line[at : at + piece_bytes]
+        connection.receive(piece)
+        if buffer.data is not last and buffer.data is not piece:
+            copied_bytes += len(buffer.data)
+        last = buffer.data
+    assert connection.take_output() == b'{"status": "Ok"}\n'
+    assert bench.storage.get(b"k") == value
+    assert copied_bytes <= 2 * len(line)
 
 
 def test_an_over_long_line_waits_for_the_backlog() -> None:

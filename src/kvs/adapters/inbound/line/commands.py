@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
 from kvs.adapters.inbound.line import replies
-from kvs.adapters.inbound.line.keys import list_keys
+from kvs.adapters.inbound.line.keys import NO_PATTERN, list_keys
 from kvs.adapters.inbound.protocol.command import (
     KEY,
     OTHER,
@@ -199,8 +199,9 @@ def _keys(session: Session, limits: LineLimits, words: list[bytes]) -> Reply:
 def _count(session: Session, _: LineLimits, words: list[bytes]) -> Steps[bytes]:
     if len(words) > 2:
         raise UsageError(COMMANDS[b"COUNT"].usage)
-    number = yield from session.count(words[1] if len(words) > 1 else b"")
-    return replies.result_json(b"%d" % number)
+    prefix = words[1] if len(words) > 1 else b""
+    number = yield from session.count(prefix)
+    return replies.result_json(b"%d" % number, NO_PATTERN if not number and prefix.endswith(b"*") else None)
 
 
 def bare(session: Session, line: bytes) -> bytes | None:

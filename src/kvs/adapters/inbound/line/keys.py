@@ -30,6 +30,9 @@ NO_NEXT_PAGE: Final = (
     b"carriage return, or is too long. A longer prefix lists fewer; RESP lists all."
 )
 
+NO_PATTERN: Final = b"KEYS and COUNT take a prefix, not a pattern: leave out the * to find what begins with the rest."
+"""Told when nothing begins with a prefix that ends in ``*``."""
+
 BLANKS: Final = b" \t"
 
 
@@ -77,6 +80,8 @@ def list_keys(session: Session, prefix: Key, after: Key, max_line_bytes: int) ->
     if more:
         del page[PAGE_KEYS:]
         message = _next_page(prefix, page[-1])
+    elif not page and prefix.endswith(b"*"):
+        message = NO_PATTERN
     if not more or can_end(room_bytes, page[-1]):
         try:
             return _reply(page, message)

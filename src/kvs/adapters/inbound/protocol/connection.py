@@ -495,8 +495,7 @@ class Connection(ABC):
         """Take the connection back. By the loop."""
         self._on_worker = False
         for data in self._arrived:
-            self._buffer.feed(data)
-            self.backlog = True
+            self.backlog = self._feed(data) or self.backlog
         self._arrived = []
         for message in self._pushed:
             self._append(message)
