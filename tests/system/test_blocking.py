@@ -434,12 +434,13 @@ def test_a_client_that_takes_no_replies_is_dropped_with_a_call_in_flight(
     start_server: StartServer, engine: EngineControl
 ) -> None:
     """The connection is cut when it is time, and the session ended when the call has."""
-    server = start_server("--output-timeout-s", "0.3", *engine.flags, env=engine.env)
+    flags = ("--output-timeout-s", "0.3", "--max-output-bytes", "64MiB")
+    server = start_server(*flags, *engine.flags, env=engine.env)
     client, other = server.connect(receive_buffer_bytes=4096), server.connect()
     other.ok("PUT big " + "x" * (1 << 19))
     begin(client)
     engine.hold("snapshot.scan")
-    client.send(*["GET big"] * 8, "KEYS")
+    client.send(*["GET big"] * 16, "KEYS")
     engine.wait_held()
     server.wait_for("client_dropped", peer=client.name)
     assert other.ask("PING") == PONG

@@ -11,6 +11,7 @@ are clients, if a client counts until its session has ended.
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
+from time import monotonic
 from typing import Final, TypeAlias, final
 
 from kvs.application.memory_budget import MemoryBudget
@@ -76,14 +77,19 @@ class WorkerExecutor:
         threads: The workers.
         post: Has a callback run by the connection's loop.
         budget: Memory of all clients, which only the loop may touch.
+        clock: Monotonic seconds.
 
     Attributes:
+        clock: The clock.
         budget: Charged by the connection's session, on any thread; settled with that of all clients by the loop.
     """
 
-    __slots__ = ("_post", "_shared_budget", "_threads", "budget")
+    __slots__ = ("_post", "_shared_budget", "_threads", "budget", "clock")
 
-    def __init__(self, threads: WorkerThreads, post: Post, budget: MemoryBudget) -> None:
+    def __init__(
+        self, threads: WorkerThreads, post: Post, budget: MemoryBudget, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self.clock: Final = clock
         self._threads = threads
         self._post = post
         self._shared_budget = budget

@@ -1,4 +1,4 @@
-"""The receive buffer: any pieces, nothing lost, nothing doubled, and no byte copied with every piece that follows it."""
+"""The receive buffer: any pieces, nothing lost, nothing doubled, and no copying with every piece that follows."""
 
 from collections.abc import Sequence
 

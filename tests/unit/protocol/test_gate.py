@@ -26,7 +26,7 @@ commands = pytest.mark.parametrize("command", [*LINE_COMMANDS, *RESP_COMMANDS], 
 
 def gate(used_bytes: int = 0, max_key_bytes: int = MAX_KEY_BYTES, max_value_bytes: int = MAX_VALUE_BYTES) -> Gate:
     """Return a gate with small limits."""
-    budget = MemoryBudget(UNLIMITED if not used_bytes else used_bytes)
+    budget = MemoryBudget(used_bytes or UNLIMITED)
     budget.used_bytes = used_bytes
     return Gate(max_key_bytes, max_value_bytes, budget)
 

@@ -36,6 +36,9 @@ TAB: Final = b"\t"
 LONG_VALUE_BYTES: Final = 1 << 16
 """Longest value whose reply is made in one go."""
 
+SHORT_VALUE_BYTES: Final = 1 << 10
+"""Longest value whose escaping is not worth charging."""
+
 LINE_OVERHEAD_BYTES: Final = 1024
 """What a line may hold beyond the longest key and value: verb, blanks, and some bytes too many, so that a value that is
 a little too long gets an error of its own, and only a line that is much longer ends the connection."""
@@ -160,20 +163,27 @@ def get(session: Session, key: bytes) -> Reply:
         return replies.result_json(b"null", key + b" was not found.")
     if len(value) > LONG_VALUE_BYTES:
         return _long_result(session, value)
-    return replies.result(value)
+    reply = replies.result(value)
+    if len(value) > SHORT_VALUE_BYTES:
+        session.work.left -= replies.units(value, reply)
+    return reply
 
 
 def _long_result(session: Session, value: bytes) -> Steps[bytes]:
+    work = session.work
     steps = replies.result_steps(value)
+    charged = 0
     while True:
-        session.work.left -= replies.STEP_UNITS
-        if session.work.left <= 0:
-            yield
         try:
             next(steps)
         except StopIteration as end:
             reply: bytes = end.value
+            work.left -= max(0, replies.units(value, reply) - charged)
             return reply
+        charged += replies.STEP_UNITS
+        work.left -= replies.STEP_UNITS
+        if work.left <= 0:
+            yield
 
 
 def _put(session: Session, _: LineLimits, words: list[bytes]) -> bytes:

@@ -93,6 +93,11 @@ def result_steps(value: bytes) -> Generator[None, None, bytes]:
     return reply.getvalue()
 
 
+def units(value: bytes, reply: bytes) -> int:
+    """Return the units of work that it took to make the reply to a value."""
+    return (len(value) >> 10) + ((len(reply) - len(value)) >> 7)
+
+
 def result_json(json: bytes, message: bytes | None = None) -> bytes:
     """Return the reply whose result is given as JSON, with a message where there is one."""
     if message is None:

@@ -31,6 +31,9 @@ UNBOUNDED: Final = 1 << 30
 CHARGE_STEP_BYTES: Final = 4096
 """What a connection may hold more or less than the budget knows: telling it of every reply would cost 5 % of a GET."""
 
+HOP_S: Final = 0.01
+"""How long a worker goes on with the requests of one connection before those of others have their turn."""
+
 # Where a suspended command has to go on, if the engine's calls may wait.
 ANY_THREAD: Final = 0
 LOOP: Final = 1
@@ -124,6 +127,7 @@ class Connection(ABC):
         "_closed",
         "_closing_session",
         "_failure",
+        "_finished",
         "_input_ended",
         "_log",
         "_max_share",
@@ -181,6 +185,7 @@ class Connection(ABC):
         self._moved: tuple[Command, Request] | None = None  # admitted, to be started by the other thread
         self._arrived: list[bytes] = []  # input that came while a worker had the buffer
         self._pushed: list[bytes] = []  # messages likewise
+        self._finished: list[bytes] = []  # replies of before the worker began, which can be taken meanwhile
         self._failure: BaseException | None = None  # of a worker
         self._violation: ProtocolViolationError | None = None  # to be logged
         self._closed = False
@@ -312,8 +317,14 @@ class Connection(ABC):
 
     def take_output(self) -> bytes:
         """Return the replies there are, and forget them."""
+        if self._on_worker:
+            out, self._finished = self._finished, []
+            return b"".join(out)
         out = self._out
-        if not out or self._on_worker:
+        if self._finished:
+            out = self._finished + out
+            self._finished = []
+        if not out:
             return b""
         self._out = []
         self._out_bytes = 0
@@ -324,6 +335,7 @@ class Connection(ABC):
     def close(self) -> None:
         """Release everything; an open transaction is aborted. Safe to call again."""
         self._closed = True
+        self._finished.clear()
         if not self._on_worker:
             self._out.clear()
             self._out_bytes = 0
@@ -349,6 +361,8 @@ class Connection(ABC):
         if self._moved is not None or (self._steps is not None and self._is_on_wrong_thread()):
             self._move_to_worker()
         else:
+            if self.executor is not None:
+                self.executor.settle()
             self._settle()
         return used
 
@@ -361,7 +375,7 @@ class Connection(ABC):
         work = self._work
         room_bytes = self._room_bytes
         self.backlog = True
-        while work.left > 0 and self._out_bytes < room_bytes and not self.closing:
+        while work.left > 0 and self._out_bytes < room_bytes and (not self.closing or self._is_due()):
             try:
                 if self._moved is not None:
                     command, request = self._moved
@@ -405,6 +419,10 @@ class Connection(ABC):
             elif self._is_on_wrong_thread():
                 return False
         return False
+
+    def _is_due(self) -> bool:
+        """Return whether a worker has been given a request that it has not begun."""
+        return self._on_worker and self._moved is not None
 
     def _run_command(self, command: Command, request: Request) -> bytes | None:
         """Run a command; return its reply, or None if it is not finished."""
@@ -474,16 +492,30 @@ class Connection(ABC):
     def _move_to_worker(self) -> None:
         if self.executor is not None:
             self._on_worker = True
+            self._finished += self._out
+            self._out = []
+            self._out_bytes = 0
             self.executor.run(self._run_on_worker, self._back_from_worker)
 
     def _run_on_worker(self) -> None:
-        """Run the request that was moved, and all that follow. By a worker, which has no others to make way for."""
+        """Run the request that was moved, and those that follow, for as long as a hop may take. By a worker.
+
+        A request that was moved is run, and one that has begun runs to its end, though the client may have left.
+        """
+        executor = self.executor
+        if executor is None:
+            return
         try:
+            end_s = executor.clock() + HOP_S
             while True:
-                if self._work.left <= 0:
-                    self._work.left = 1
+                self._work.left = 1
                 self._run()
-                if self._steps is None or self._is_on_wrong_thread():
+                if self._steps is not None and self.closing:
+                    self._steps.close()  # here, for it may close a snapshot
+                    self._steps = None
+                if self._moved is not None or self._is_on_wrong_thread() or self.closing or not self.backlog:
+                    return
+                if self._steps is None and (self._out_bytes >= self._room_bytes or executor.clock() >= end_s):
                     return
                 if self.closing:  # by the loop, meanwhile
                     self._close_steps()
