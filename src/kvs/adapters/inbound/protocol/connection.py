@@ -415,7 +415,7 @@ class Connection(ABC):
                 work.left -= len(reply) // COPIED_BYTES_PER_UNIT
                 if not self._buffer.held_bytes:
                     self.backlog = False
-                    return
+                    return False
             elif self._is_on_wrong_thread():
                 return False
         return False
