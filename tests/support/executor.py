@@ -94,9 +94,7 @@ class WorkerBench(Bench):
 
     def resp(self, max_share: int = QUOTA) -> "RespClient":
         """Return a client that speaks RESP."""
-        limits = RespLimits(
-            MAX_KEY_BYTES, MAX_VALUE_BYTES, 1000, UNLIMITED, UNLIMITED, UNLIMITED, max_share, UNLIMITED
-        )
+        limits = RespLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, 1000, UNLIMITED, UNLIMITED, UNLIMITED, max_share, UNLIMITED)
         executor = WorkerExecutor(self.threads, self._post, self.budget)
         shared = ServerContext(self.clients, {}, self.clock, self.clock)
         protocol = RespProtocol(limits, shared, self.budget, make_logger("info", "json", self.log))

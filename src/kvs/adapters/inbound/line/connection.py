@@ -12,11 +12,13 @@ from structlog.typing import FilteringBoundLogger
 from kvs.adapters.inbound.line import fast_path, replies
 from kvs.adapters.inbound.line.commands import COMMANDS, LINE_OVERHEAD_BYTES, LineCommand, LineLimits, unknown_command
 from kvs.adapters.inbound.line.keys import BLANKS
+from kvs.adapters.inbound.protocol.client_info import ClientInfo
 from kvs.adapters.inbound.protocol.command import SLOW_COST, Command, Reply
-from kvs.adapters.inbound.protocol.connection import UNBOUNDED, ClientInfo, Connection, Request
+from kvs.adapters.inbound.protocol.connection import UNBOUNDED, Connection
 from kvs.adapters.inbound.protocol.errors import EncodingError, FramingLostError, ProtocolViolationError
 from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.messages import excerpt
+from kvs.adapters.inbound.protocol.run_loop import Request
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
 from kvs.build import BUILD

@@ -1,30 +1,24 @@
-"""A connection: it is given bytes and gives bytes back, and does no I/O.
+"""A connection: it is given bytes and gives bytes back, and does no I/O. This is what a channel calls.
 
-The run loop
-    is the same for every protocol: parse a request, let it through the gate, run it, append its reply; until the input,
-    the quota of work or the room for output is used up. A command that takes longer is a generator, kept here and
-    advanced by one share at a time.
-
-Workers
-    If the engine's calls may wait, the first request that needs one moves the connection to a worker thread, which
-    runs that request and all complete ones behind it, and hands the connection back: one hop for each packet. While
-    the connection is *busy* the loop only collects input for it.
+If the engine's calls may wait, the first request that needs one moves the connection to a worker thread, which runs
+that request and all complete ones behind it, and hands the connection back: one hop for each packet. While the
+connection is *busy* the loop only collects input for it.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
-from typing import Final, TypeAlias, final
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
-from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
-from kvs.adapters.inbound.protocol.command import Command, Reply
+from kvs.adapters.inbound.protocol.client_info import ClientInfo
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
-from kvs.adapters.inbound.protocol.messages import is_fatal, printable
+from kvs.adapters.inbound.protocol.messages import printable
+from kvs.adapters.inbound.protocol.run_loop import RunLoop
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError, UsageError
-from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps, Work
+from kvs.ports.session import Session
 
 UNBOUNDED: Final = 1 << 30
 
@@ -34,66 +28,12 @@ CHARGE_STEP_BYTES: Final = 4096
 HOP_S: Final = 0.01
 """How long a worker goes on with the requests of one connection before those of others have their turn."""
 
-# Where a suspended command has to go on, if the engine's calls may wait.
-ANY_THREAD: Final = 0
-LOOP: Final = 1
-WORKER: Final = 2
-
-Request: TypeAlias = list[bytes]
-"""The name of a command and its arguments."""
-
-
-@final
-class ClientInfo:
-    """What a list of clients shows of one, as far as its protocol knows it.
-
-    Attributes:
-        input_bytes: Input that has not been run.
-        output_bytes: Replies that have not been taken.
-        arguments_bytes: Held by a request that is not complete.
-        queue_length: Number of queued commands; -1: there is no queue.
-        queue_bytes: What they hold.
-        flags: A letter for each state the client is in.
-        name: Of the client.
-        last_command: Name of the last command.
-        version: Of the protocol; 0: the line protocol.
-        library: Of the client.
-        library_version: Likewise.
-    """
-
-    __slots__ = (
-        "arguments_bytes",
-        "flags",
-        "input_bytes",
-        "last_command",
-        "library",
-        "library_version",
-        "name",
-        "output_bytes",
-        "queue_bytes",
-        "queue_length",
-        "version",
-    )
-
-    def __init__(self, input_bytes: int, output_bytes: int) -> None:
-        self.input_bytes = input_bytes
-        self.output_bytes = output_bytes
-        self.arguments_bytes = 0
-        self.queue_length = -1
-        self.queue_bytes = 0
-        self.flags = ""
-        self.name = ""
-        self.last_command = "NULL"
-        self.version = 0
-        self.library = ""
-        self.library_version = ""
-
 
 def no_wake() -> None:
     """Do nothing: no channel waits for this connection."""
 
 
-class Connection(ABC):
+class Connection(RunLoop):
     """One client's session, unparsed input and unsent replies.
 
     A base class and not a protocol, as :class:`kvs.ports.session.Session` is, and for the same reason.
@@ -107,22 +47,14 @@ class Connection(ABC):
         log: For clients that do not speak the protocol.
 
     Attributes:
-        session: The client's session.
-        requests: Number of requests run so far.
-        closing: The connection ends once its output has been sent. Nothing is run any more.
-        close_reason: Why it is closing, for the log: the command that closed it, or the code of the error that it
-            replied; empty before.
         remote_address: Address of the client, for the log. Set by the channel.
-        backlog: There is something to run in :meth:`resume`.
         wake: Called on the loop when there is output or work that no input has asked for. Set by the channel.
         detector: Returns the connection that goes on, given this one and the first bytes; None: this one.
-        executor: Runs requests on worker threads; None if the engine's calls never wait.
     """
 
     __slots__ = (
         "_arrived",
         "_budget",
-        "_buffer",
         "_charged_bytes",
         "_closed",
         "_closing_session",
@@ -131,24 +63,10 @@ class Connection(ABC):
         "_input_ended",
         "_log",
         "_max_share",
-        "_moved",
         "_on_close",
-        "_on_worker",
-        "_out",
-        "_out_bytes",
         "_pushed",
-        "_room_bytes",
-        "_steps",
-        "_violation",
-        "_work",
-        "backlog",
-        "close_reason",
-        "closing",
         "detector",
-        "executor",
         "remote_address",
-        "requests",
-        "session",
         "wake",
     )
 
@@ -161,33 +79,19 @@ class Connection(ABC):
         room_bytes: int,
         log: FilteringBoundLogger,
     ) -> None:
-        self.session: Final = session
-        self.requests = 0
-        self.closing = False
-        self.backlog = False
+        super().__init__(session, executor, room_bytes)
         self.wake: Callable[[], None] = no_wake
         self.remote_address = ""
-        self.close_reason = ""
         self.detector: Detector | None = None
-        self.executor: Final = executor
-        self._work: Final[Work] = session.work
         self._budget = budget
         self._max_share = max_share
-        self._room_bytes = room_bytes
         self._log = log
-        self._buffer = ReceiveBuffer()
-        self._out: list[bytes] = []
-        self._out_bytes = 0
         self._charged_bytes = 0
         self._input_ended = False
-        self._steps: Steps[bytes] | None = None  # a command that has used up its share
-        self._on_worker = False
-        self._moved: tuple[Command, Request] | None = None  # admitted, to be started by the other thread
         self._arrived: list[bytes] = []  # input that came while a worker had the buffer
         self._pushed: list[bytes] = []  # messages likewise
         self._finished: list[bytes] = []  # replies of before the worker began, which can be taken meanwhile
         self._failure: BaseException | None = None  # of a worker
-        self._violation: ProtocolViolationError | None = None  # to be logged
         self._closed = False
         self._closing_session = False
         self._on_close: Callable[[], None] | None = None
@@ -202,34 +106,6 @@ class Connection(ABC):
     @abstractmethod
     def client_info(self) -> ClientInfo:
         """Return what this protocol knows of its client, for a list of clients."""
-
-    @abstractmethod
-    def _run_fast_path(self) -> bool:
-        """Run the most common requests straight from the buffer, if nothing needs a closer look.
-
-        Returns:
-            Whether all input is used up.
-        """
-
-    @abstractmethod
-    def _parse(self) -> Request | None:
-        """Return the next request, or None if it has not come as a whole."""
-
-    @abstractmethod
-    def _admit(self, request: Request) -> Command:
-        """Return the command of a request.
-
-        Raises:
-            KvsError: There is no such command, or it may not run now.
-        """
-
-    @abstractmethod
-    def _start(self, command: Command, request: Request) -> Reply:
-        """Run a command that has been admitted."""
-
-    @abstractmethod
-    def _error_reply(self, error: KvsError) -> bytes:
-        """Return the reply that reports an error."""
 
     @abstractmethod
     def _parsed_bytes(self) -> int:
@@ -366,102 +242,10 @@ class Connection(ABC):
             self._settle()
         return used
 
-    def _run(self) -> bool:
-        """Run requests until input, quota or room for output is used up, or another thread has to go on.
-
-        Returns:
-            Whether the fast path has used up all input, so that nothing is held but replies.
-        """
-        work = self._work
-        room_bytes = self._room_bytes
-        self.backlog = True
-        while work.left > 0 and self._out_bytes < room_bytes and (not self.closing or self._is_due()):
-            try:
-                if self._moved is not None:
-                    command, request = self._moved
-                    if command.on_loop and self._on_worker:
-                        return False
-                    self._moved = None
-                    reply = self._run_command(command, request)
-                elif self._steps is not None:
-                    reply = self._advance(self._steps)
-                else:
-                    if self._run_fast_path():
-                        self.backlog = False
-                        return not self.closing
-                    if work.left <= 0 or self._out_bytes >= room_bytes or self.closing:
-                        return False
-                    parsed = self._parse()
-                    if parsed is None:
-                        self.backlog = False
-                        return False
-                    work.left -= 1
-                    command = self._admit(parsed)
-                    if self.executor is not None and self._is_for_other_thread(command, parsed):
-                        self._moved = (command, parsed)
-                        return False
-                    reply = self._run_command(command, parsed)
-            except KvsError as error:
-                self._steps = None
-                reply = self._error_reply(error)
-                if is_fatal(error):
-                    self.closing = True
-                    self.close_reason = error.code
-                    if isinstance(error, ProtocolViolationError):
-                        self._violation = error
-            if reply is not None:
-                self.requests += 1
-                self._emit(reply)
-                work.left -= len(reply) // COPIED_BYTES_PER_UNIT
-                if not self._buffer.held_bytes:
-                    self.backlog = False
-                    return False
-            elif self._is_on_wrong_thread():
-                return False
-        return False
-
-    def _is_due(self) -> bool:
-        """Return whether a worker has been given a request that it has not begun."""
-        return self._on_worker and self._moved is not None
-
-    def _run_command(self, command: Command, request: Request) -> bytes | None:
-        """Run a command; return its reply, or None if it is not finished."""
-        reply = self._start(command, request)
-        if isinstance(reply, bytes):
-            return reply
-        self._steps = reply
-        return self._advance(reply)
-
-    def _advance(self, steps: Generator[None, None, bytes]) -> bytes | None:
-        """Run a command by a share; return its reply, or None if it is not finished."""
-        try:
-            next(steps)
-        except StopIteration as end:
-            self._steps = None
-            reply: bytes = end.value
-            return reply
-        return None
-
-    def _wanted_thread(self) -> int:
-        """Return where the suspended command has to go on."""
-        return ANY_THREAD
-
-    def _is_on_wrong_thread(self) -> bool:
-        wanted = self._wanted_thread()
-        return wanted != ANY_THREAD and self.executor is not None and (wanted == LOOP) == self._on_worker
-
     def _feed(self, data: bytes) -> bool:
         """Take input; return whether it may have completed a request."""
         self._buffer.feed(data)
         return True
-
-    def _emit(self, reply: bytes) -> None:
-        """Take the reply to a request."""
-        self._append(reply)
-
-    def _append(self, reply: bytes) -> None:
-        self._out.append(reply)
-        self._out_bytes += len(reply)
 
     def _settle(self) -> None:
         """Decide how to go on after a share."""
@@ -483,11 +267,6 @@ class Connection(ABC):
         self._log.warning("protocol_refused", peer=self.remote_address, session=self.session.id, reason=reason)
 
     # Workers.
-
-    def _is_for_other_thread(self, command: Command, request: Request) -> bool:
-        if self._on_worker:
-            return command.on_loop
-        return not (command.on_loop or command.is_local(self.session, request))
 
     def _move_to_worker(self) -> None:
         if self.executor is not None:
@@ -594,12 +373,6 @@ class Connection(ABC):
         self._report_closed()
         if self._failure is not None:
             self._raise_failure()
-
-    def _close_steps(self) -> None:
-        """Give up the command that is suspended."""
-        steps, self._steps = self._steps, None
-        if steps is not None:
-            steps.close()
 
     def _report_closed(self) -> None:
         callback, self._on_close = self._on_close, None

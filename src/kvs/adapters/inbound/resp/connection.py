@@ -4,10 +4,12 @@ from typing import Final, cast, final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.adapters.inbound.protocol.client_info import ClientInfo
 from kvs.adapters.inbound.protocol.command import Command, Reply
-from kvs.adapters.inbound.protocol.connection import ClientInfo, Connection, Request
+from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.adapters.inbound.protocol.errors import HttpError
 from kvs.adapters.inbound.protocol.gate import Gate
+from kvs.adapters.inbound.protocol.run_loop import Request
 from kvs.adapters.inbound.resp import fast_path, replies
 from kvs.adapters.inbound.resp.command import IMMEDIATE, REFUSED, RespCommand
 from kvs.adapters.inbound.resp.commands.registry import command_of

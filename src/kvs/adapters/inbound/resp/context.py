@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.protocol.clients import ClientRegistry
-from kvs.adapters.inbound.protocol.connection import ANY_THREAD
+from kvs.adapters.inbound.protocol.run_loop import ANY_THREAD
 from kvs.adapters.inbound.resp.cursors import Cursors
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.replies import RESP2, RespVersion

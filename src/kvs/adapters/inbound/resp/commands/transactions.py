@@ -17,8 +17,8 @@ from kvs.adapters.inbound.protocol.command import (
     in_transaction,
     without_snapshot,
 )
-from kvs.adapters.inbound.protocol.connection import ANY_THREAD, LOOP, WORKER
 from kvs.adapters.inbound.protocol.messages import conflict_message
+from kvs.adapters.inbound.protocol.run_loop import ANY_THREAD, LOOP, WORKER
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import AFTER_EXEC, IMMEDIATE, REFUSED, RespCommand
 from kvs.adapters.inbound.resp.context import ClientContext

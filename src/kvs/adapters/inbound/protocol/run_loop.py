@@ -1,0 +1,216 @@
+"""The run loop, which is the same for every protocol.
+
+Parse a request, let it through the gate, run it, append its reply; until the input, the quota of work or the room for
+output is used up. A command that takes longer is a generator, kept here and advanced by one share at a time. What must
+go on on another thread is left for it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from typing import Final, TypeAlias
+
+from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
+from kvs.adapters.inbound.protocol.command import Command, Reply
+from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
+from kvs.adapters.inbound.protocol.messages import is_fatal
+from kvs.application.executor import WorkerExecutor
+from kvs.domain.errors import KvsError
+from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps, Work
+
+# Where a suspended command has to go on, if the engine's calls may wait.
+ANY_THREAD: Final = 0
+LOOP: Final = 1
+WORKER: Final = 2
+
+Request: TypeAlias = list[bytes]
+"""The name of a command and its arguments."""
+
+
+class RunLoop(ABC):
+    """Runs the requests of one client.
+
+    Args:
+        session: The client's session.
+        executor: Runs requests on worker threads; None if the engine's calls never wait.
+        room_bytes: How long the replies of one share may be before the next request waits.
+
+    Attributes:
+        session: The client's session.
+        executor: See above.
+        requests: Number of requests run so far.
+        backlog: There is something left to run.
+        closing: The connection ends once its output has been sent. Nothing is run any more.
+        close_reason: Why it is closing, for the log: the command that closed it, or the code of the error that it
+            replied; empty before.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_moved",
+        "_on_worker",
+        "_out",
+        "_out_bytes",
+        "_room_bytes",
+        "_steps",
+        "_violation",
+        "_work",
+        "backlog",
+        "close_reason",
+        "closing",
+        "executor",
+        "requests",
+        "session",
+    )
+
+    def __init__(self, session: Session, executor: WorkerExecutor | None, room_bytes: int) -> None:
+        self.session: Final = session
+        self.executor: Final = executor
+        self.requests = 0
+        self.backlog = False
+        self.closing = False
+        self.close_reason = ""
+        self._work: Final[Work] = session.work
+        self._room_bytes = room_bytes
+        self._buffer = ReceiveBuffer()
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._steps: Steps[bytes] | None = None  # a command that has used up its share
+        self._moved: tuple[Command, Request] | None = None  # admitted, to be started by the other thread
+        self._on_worker = False
+        self._violation: ProtocolViolationError | None = None  # to be logged
+
+    # What a protocol provides.
+
+    @abstractmethod
+    def _run_fast_path(self) -> bool:
+        """Run the most common requests straight from the buffer, if nothing needs a closer look.
+
+        Returns:
+            Whether all input is used up.
+        """
+
+    @abstractmethod
+    def _parse(self) -> Request | None:
+        """Return the next request, or None if it has not come as a whole."""
+
+    @abstractmethod
+    def _admit(self, request: Request) -> Command:
+        """Return the command of a request.
+
+        Raises:
+            KvsError: There is no such command, or it may not run now.
+        """
+
+    @abstractmethod
+    def _start(self, command: Command, request: Request) -> Reply:
+        """Run a command that has been admitted."""
+
+    @abstractmethod
+    def _error_reply(self, error: KvsError) -> bytes:
+        """Return the reply that reports an error."""
+
+    # The loop.
+
+    def _run(self) -> bool:
+        """Run requests until input, quota or room for output is used up, or another thread has to go on.
+
+        Returns:
+            Whether the fast path has used up all input, so that nothing is held but replies.
+        """
+        work = self._work
+        room_bytes = self._room_bytes
+        self.backlog = True
+        while work.left > 0 and self._out_bytes < room_bytes and (not self.closing or self._is_due()):
+            try:
+                if self._moved is not None:
+                    command, request = self._moved
+                    if command.on_loop and self._on_worker:
+                        return False
+                    self._moved = None
+                    reply = self._run_command(command, request)
+                elif self._steps is not None:
+                    reply = self._advance(self._steps)
+                else:
+                    if self._run_fast_path():
+                        self.backlog = False
+                        return not self.closing
+                    if work.left <= 0 or self._out_bytes >= room_bytes or self.closing:
+                        return False
+                    parsed = self._parse()
+                    if parsed is None:
+                        self.backlog = False
+                        return False
+                    work.left -= 1
+                    command = self._admit(parsed)
+                    if self.executor is not None and self._is_for_other_thread(command, parsed):
+                        self._moved = (command, parsed)
+                        return False
+                    reply = self._run_command(command, parsed)
+            except KvsError as error:
+                self._steps = None
+                reply = self._error_reply(error)
+                if is_fatal(error):
+                    self.closing = True
+                    self.close_reason = error.code
+                    if isinstance(error, ProtocolViolationError):
+                        self._violation = error
+            if reply is not None:
+                self.requests += 1
+                self._emit(reply)
+                work.left -= len(reply) // COPIED_BYTES_PER_UNIT
+                if not self._buffer.held_bytes:
+                    self.backlog = False
+                    return False
+            elif self._is_on_wrong_thread():
+                return False
+        return False
+
+    def _is_due(self) -> bool:
+        """Return whether a worker has been given a request that it has not begun."""
+        return self._on_worker and self._moved is not None
+
+    def _run_command(self, command: Command, request: Request) -> bytes | None:
+        """Run a command; return its reply, or None if it is not finished."""
+        reply = self._start(command, request)
+        if isinstance(reply, bytes):
+            return reply
+        self._steps = reply
+        return self._advance(reply)
+
+    def _advance(self, steps: Generator[None, None, bytes]) -> bytes | None:
+        """Run a command by a share; return its reply, or None if it is not finished."""
+        try:
+            next(steps)
+        except StopIteration as end:
+            self._steps = None
+            reply: bytes = end.value
+            return reply
+        return None
+
+    def _wanted_thread(self) -> int:
+        """Return where the suspended command has to go on."""
+        return ANY_THREAD
+
+    def _is_on_wrong_thread(self) -> bool:
+        wanted = self._wanted_thread()
+        return wanted != ANY_THREAD and self.executor is not None and (wanted == LOOP) == self._on_worker
+
+    def _emit(self, reply: bytes) -> None:
+        """Take the reply to a request."""
+        self._append(reply)
+
+    def _append(self, reply: bytes) -> None:
+        self._out.append(reply)
+        self._out_bytes += len(reply)
+
+    def _is_for_other_thread(self, command: Command, request: Request) -> bool:
+        """Return whether a request calls the engine on the loop, or is about connections on a worker."""
+        if self._on_worker:
+            return command.on_loop
+        return not (command.on_loop or command.is_local(self.session, request))
+
+    def _close_steps(self) -> None:
+        """Give up the command that is suspended."""
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            steps.close()
