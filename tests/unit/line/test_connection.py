@@ -21,7 +21,7 @@ from kvs.domain.commit import CommitRequest, Committed, Conflict, prefix_range
 from kvs.domain.errors import KvsError, OutcomeUnknownError, StorageUnavailableError, TimedOutError
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
-from kvs.testing.model import OK, Reply, agrees, error
+from tests.support.harness import OK, Reply, agrees, error
 from tests.support.naive_storage import NaiveStorage
 from tests.support.sessions import UNLIMITED, Bench
 
@@ -937,10 +937,11 @@ def test_failing_sends_one_error_and_closes() -> None:
 def test_a_protocol_refusal_is_logged_without_control_characters() -> None:
     """The event tells what was received, cut short and escaped."""
     wire = Wire().feed([b"\x1b[2J" + b"x" * 500 + b": not a word of the rest\n"])
-    (event,) = (json.loads(line) for line in wire.bench.log.getvalue().splitlines())
+    (line,) = wire.bench.log.getvalue().splitlines()
+    assert line.isprintable()
+    event = json.loads(line)
     assert event["event"] == "protocol_refused"
     assert event["session"] == wire.connection.session.id
-    assert event["received"].isprintable()
     assert "x" in event["received"]
     assert len(event["received"]) < 200
     assert "rest" not in wire.bench.log.getvalue()
