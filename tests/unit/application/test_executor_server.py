@@ -14,7 +14,6 @@ from typing import Any, Literal
 import pytest
 from dependency_injector import providers
 
-from kvs.application.registry import EngineSessions
 from kvs.bootstrap import Container, shut_down
 from kvs.config import ConfigError, Settings
 from kvs.logs import make_logger
@@ -167,7 +166,9 @@ def test_an_engine_that_does_not_block_has_no_threads() -> None:
     """Its sessions are asked without a detour."""
     before = set(threading.enumerate())
     container = Container(settings=Settings(), storage=providers.Object(NaiveStorage()))
-    assert isinstance(container.sessions(), EngineSessions)
+    session, executor = container.sessions()()
+    assert executor is None
+    session.close()
     assert set(threading.enumerate()) <= before
 
 
