@@ -67,6 +67,11 @@ def _set(session: Session, context: ClientContext, arguments: list[bytes]) -> by
     return replies.OK if held else context.protocol.null
 
 
+def _is_local_set(session: Session, arguments: list[bytes]) -> bool:
+    """Return whether a SET calls no engine: it is blind, in a transaction, or of a pending key."""
+    return session.depth > 0 and (len(arguments) == 3 or session.is_pending(arguments[1]))
+
+
 def _setnx(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     old = session.update(arguments[1], PutIfAbsent(arguments[2]))[0]
     return replies.ONE if old is None else replies.ZERO
@@ -170,7 +175,7 @@ def _entries(arguments: list[bytes]) -> dict[Key, Value]:
 
 COMMANDS: Final[list[RespCommand]] = [
     RespCommand("get", _get, (KEY,), is_local=of_pending_key),
-    RespCommand("set", _set, (KEY, VALUE, OTHER), 1),
+    RespCommand("set", _set, (KEY, VALUE, OTHER), 1, is_local=_is_local_set),
     RespCommand("setnx", _setnx, (KEY, VALUE), is_local=of_pending_key),
     RespCommand("getset", _getset, (KEY, VALUE), is_local=of_pending_key),
     RespCommand("getdel", _getdel, (KEY,), is_local=of_pending_key),
