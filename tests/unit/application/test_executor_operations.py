@@ -18,12 +18,10 @@ CALLS: dict[str, str] = {
     "search": "KEYS *n",
     "random": "RANDOMKEY",
     "scan": "SCAN 0",
-    "watch": "WATCH k",
+    "watch": "WATCH k l",
     "info": "INFO",
 }
 """Commands that take calls of the engine."""
-
-BLOCKED = b"+OK\r\n"
 
 
 @pytest.fixture
@@ -106,7 +104,7 @@ class TestCommandOnLoop:
     def test_among_others_is_run_by_the_loop(self, bench: WorkerBench) -> None:
         """Replies come in order; what follows it goes to a worker again."""
         client, other = bench.resp(), bench.resp()
-        output = client.ask("SET a 1", "CLIENT LIST", "GET a", "CLIENT KILL ID %d" % other.session.id, "GET a")
+        output = client.ask("SET a 1", "CLIENT LIST", "GET a", f"CLIENT KILL ID {other.session.id}", "GET a")
         assert output.startswith(b"+OK\r\n$")
         assert output.endswith(b"$1\r\n1\r\n:1\r\n$1\r\n1\r\n")
         assert output.count(b"id=") == 2
@@ -125,7 +123,7 @@ class TestCommandOnLoop:
             "CLIENT LIST",
             "GET a",
             "INFO engine",
-            "CLIENT KILL ID %d" % other.session.id,
+            f"CLIENT KILL ID {other.session.id}",
             "INFO engine",
             "CLIENT ID",
             "EXEC",
@@ -230,7 +228,7 @@ class TestTransaction:
         for other in (bench.resp(), bench.resp()):
             other.receive(packet("GET k"))
         bench.gate.wait_for_calls(2)
-        for command in ("SET a 1", "GET w", "START", "COMMIT", "PING", "CLIENT ID"):
+        for command in ("SET a 1", "SET a 1 NX", "INCR w", "GET w", "START", "COMMIT", "PING", "CLIENT ID"):
             client.receive(packet(command))
             assert not client.connection.busy, command
         for command in ("MULTI", "GET k", "SET k 1", "DISCARD", "UNWATCH"):
