@@ -1,13 +1,15 @@
 """Line connections whose requests workers run: how often they change threads, in which order, and how they end."""
 
+import gc
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from kvs.adapters.inbound.line import replies
 from kvs.adapters.inbound.line.connection import MAY_BE_CUT
+from kvs.adapters.inbound.protocol.connection import no_wake
 from kvs.domain.errors import KvsError, LimitError, OutcomeUnknownError, StorageUnavailableError
 from kvs.ports.session import Session
 from tests.support.executor import LineClient, WorkerBench, results, worker_bench
@@ -455,3 +457,42 @@ class TestEnd:
         bench.loop.run_until(lambda: len(threads) > 0)
         client.connection.close()
         assert threads == [threading.get_ident()]
+
+    @pytest.mark.parametrize(
+        "raises",
+        [None, lambda: StorageUnavailableError("away"), lambda: ValueError("a bug"), SystemExit],
+        ids=["nothing", "unavailable", "bug of the engine", "bug"],
+    )
+    def test_leaves_no_cycle_behind(self, bench: WorkerBench, raises: Callable[[], BaseException] | None) -> None:
+        """Errors have tracebacks, these have frames, and those have sessions; reference counts are to free it all."""
+        gc.collect()
+        gc.disable()
+        try:
+            before = sessions_in_memory()
+            use_and_leave(bench, raises)
+            bench.threads.close()
+            assert sessions_in_memory() == before
+        finally:
+            gc.enable()
+
+
+def sessions_in_memory() -> int:
+    """Return how many sessions there are.
+
+    By their bases: of compiled abstract classes ``isinstance`` remembers what it has said of any of them.
+    """
+    return sum(Session in type(thing).__mro__ for thing in gc.get_objects())
+
+
+def use_and_leave(bench: WorkerBench, raises: Callable[[], BaseException] | None) -> None:
+    """Be a client whose transaction meets an error."""
+    client = begun(bench)
+    bench.gate.raises = raises
+    client.receive(b"GET k\n")
+    client.wait()
+    with suppress(SystemExit):
+        client.connection.resume()
+    client.connection.close()
+    client.wait_until_closed()
+    client.connection.wake = no_wake  # it holds the client, which holds the connection
+    bench.clients.connections.clear()

@@ -16,6 +16,7 @@ from dependency_injector import providers
 
 from kvs.bootstrap import Container, shut_down
 from kvs.config import ConfigError, Settings
+from kvs.domain.errors import LimitError
 from kvs.logs import make_logger
 from tests.support.gated_storage import TIMEOUT_S, GatedStorage
 from tests.support.naive_storage import NaiveStorage
@@ -83,6 +84,10 @@ class Client:
         reply = self.reply()
         return reply.get("code", reply.get("result"))
 
+    def ends(self) -> bool:
+        """Return whether nothing follows."""
+        return self._replies.read() == b""
+
     def close(self) -> None:
         """Leave."""
         self._replies.close()
@@ -92,8 +97,13 @@ class Client:
 Script = Callable[[Loop, GatedStorage, Callable[[], Client]], None]
 
 
-def run(transport: Literal["auto", "epoll", "asyncio"], script: Script, **settings: Any) -> None:
-    """Run a script, in a thread, against a server."""
+def run(
+    transport: Literal["auto", "epoll", "asyncio"],
+    script: Script,
+    prepare: Callable[[Container], object] = lambda _: None,
+    **settings: Any,
+) -> None:
+    """Run a script, in a thread, against a server that the test may look at first."""
     log = io.StringIO()
     engine = GatedStorage()
     container = Container(
@@ -102,6 +112,7 @@ def run(transport: Literal["auto", "epoll", "asyncio"], script: Script, **settin
         log=providers.Object(make_logger("info", "json", log)),
     )
     server = container.server()
+    prepare(container)
     clients: list[Client] = []
 
     async def serve() -> None:
@@ -217,7 +228,7 @@ def test_the_time_a_call_takes_is_not_its_clients(
         loop.put_forward(60)
         assert client.reply()["code"] == "timeout"
 
-    run(transport, script, transaction_timeout_s=0.0, **{setting: 60.0})
+    run(transport, script, transaction_timeout_s=0.0, **dict[str, Any]({setting: 60.0}))
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -238,3 +249,25 @@ def test_a_transaction_is_not_ended_while_its_commit_is_in_flight(transport: Lit
         assert client.ask("GET a") == "1"
 
     run(transport, script, transaction_timeout_s=60.0)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_busy_client_that_is_ended_by_an_error_gets_all_its_replies(transport: Literal["epoll", "asyncio"]) -> None:
+    """The connection is not closed before the worker is done."""
+    containers: list[Container] = []
+
+    def script(loop: Loop, engine: GatedStorage, connect: Callable[[], Client]) -> None:
+        client = connect()
+        assert client.ask("PUT a 1") is None
+        (channel,) = containers[0].clients().channels.values()
+        engine.gate.shut()
+        client.send("GET a\nGET b")
+        engine.gate.wait_for_calls(1)
+        loop.call_soon_threadsafe(channel.fail, LimitError("enough"), "test")
+        assert connect().ask("PING") == "PONG"  # after which the channel has been flushed
+        engine.gate.open()
+        assert client.reply()["result"] == "1"
+        assert client.reply()["code"] == "limit"
+        assert client.ends()
+
+    run(transport, script, containers.append)
