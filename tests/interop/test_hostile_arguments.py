@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from kvs.adapters.inbound.protocol.command import KEY
+from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.commands.registry import BY_NAME, COMMANDS, HTTP_WORDS
-from kvs.adapters.inbound.resp.context import Command
 from tests.support.resp_wire import OK, QUEUED, Address, Reply, Typed, Wire, request
 
 CONTAINERS: Final = {command.name: command.subcommands for command in COMMANDS if command.subcommands is not None}
@@ -97,7 +98,7 @@ class Said(NamedTuple):
     words: list[bytes]
 
 
-def found(words: list[bytes]) -> Command | None:
+def found(words: list[bytes]) -> RespCommand | None:
     """Return the command that is meant."""
     command = BY_NAME.get(words[0].lower())
     if command is not None and command.subcommands is not None and len(words) > 1:
@@ -110,10 +111,8 @@ def harmless(words: list[bytes]) -> list[bytes]:
     command = found(words)
     if command is None:
         return words
-    for at in (
-        range(command.first_key, command.keys_end(len(words)), command.key_step or 1) if command.first_key else ()
-    ):
-        if at < len(words):
+    for at in range(1, len(words)):
+        if command.kind_of(at) == KEY:
             words[at] = words[at] or b"a"  # no key is empty
     if command.about.group != "string":
         words = [word[:400] for word in words]  # names and patterns have bounds

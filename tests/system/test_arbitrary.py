@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvs.adapters.inbound.protocol.detection import RESP_OPENING
+from kvs.adapters.inbound.protocol.detection import RESP_FIRST_BYTE
 from tests.support.harness import PONG, Client, Reply, Server
 
 WORDS = st.sampled_from(
@@ -32,7 +32,7 @@ ENDS = st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\n\n", b""])
 
 def is_line_protocol(data: bytes) -> bool:
     """Return whether a connection that begins so speaks the line protocol; its first byte tells."""
-    return not data.startswith(RESP_OPENING)
+    return not data.startswith(RESP_FIRST_BYTE)
 
 
 INPUTS = st.lists(st.tuples(LINES, ENDS).map(b"".join), max_size=30).map(b"".join).filter(is_line_protocol)
