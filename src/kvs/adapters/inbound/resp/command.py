@@ -83,7 +83,7 @@ class RespCommand(Command):
         self.subcommands: Final = subcommands
 
     def cost_of(self, arguments: list[bytes]) -> int:
-        """Return the units of work to charge for a request beforehand."""
+        """Return the units of work to charge for a request that was queued, before it runs."""
         return self.cost + len(arguments) // ARGUMENTS_PER_UNIT
 
     def keys(self, arguments: list[bytes]) -> list[Key]:

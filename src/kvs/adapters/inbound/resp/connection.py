@@ -11,7 +11,7 @@ from kvs.adapters.inbound.protocol.errors import HttpError
 from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.run_loop import Request
 from kvs.adapters.inbound.resp import fast_path, replies
-from kvs.adapters.inbound.resp.command import IMMEDIATE, REFUSED, RespCommand
+from kvs.adapters.inbound.resp.command import ARGUMENTS_PER_UNIT, IMMEDIATE, REFUSED, RespCommand
 from kvs.adapters.inbound.resp.commands.registry import command_of
 from kvs.adapters.inbound.resp.commands.transactions import EXEC
 from kvs.adapters.inbound.resp.context import REPLIES_ON, ClientContext, ServerContext
@@ -82,6 +82,7 @@ class RespConnection(Connection):
             if parser.held_bytes + self._buffer.held_bytes > SLACK_BYTES and not self._gate.is_open():
                 parser.drop()
             return None
+        self._work.left -= len(request) // ARGUMENTS_PER_UNIT
         return request
 
     @override
@@ -139,7 +140,7 @@ class RespConnection(Connection):
                 return EXEC
             context.dirty = context.queue is not None
             raise
-        self._work.left -= command.cost_of(request)
+        self._work.left -= command.cost
         return command
 
     @override

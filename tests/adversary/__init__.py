@@ -1,0 +1,1 @@
+"""Tests of what the worst requests cost others."""
