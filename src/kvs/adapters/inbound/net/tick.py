@@ -150,7 +150,8 @@ class Tick:
         """Take off the budget what a member has used of a quota."""
         self._left -= units
         self.used_units += units
-        member.debt = min(max(0, member.debt + units - quota), self._units)
+        if units > quota or member.debt:
+            member.debt = min(max(0, member.debt + units - quota), self._units)
 
     def mark_dirty(self, member: TickMember) -> None:
         """Flush a member at the end of this tick."""
