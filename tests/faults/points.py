@@ -138,14 +138,14 @@ class Stage:
         with ServerProcess(directory, before=before) as server, ExitStack() as stack:
             listened = server.listens()
             if listened and plays:
-                folding = server.folding_thread()
+                folding = server.compaction_thread()
                 thread = server.pid if point.part == "loop" else folding
                 stack.enter_context(strace.attached(fault, directory, thread))
                 with Players(server, progress) as players:
                     answered = players.play(SCRIPT)
             elif listened:
                 answered = probed = _probe(server)
-            ends_itself = listened and (not answered or bool(server.events("folding_failed")))
+            ends_itself = listened and (not answered or bool(server.events("compaction_failed")))
             exit_code = server.wait_exit() if ends_itself or not listened else server.stop()
             return Outcome(
                 directory,

@@ -59,7 +59,7 @@ class ServerProcess(LoggedProcess):
         """Wait until it listens; return False if it ends before."""
         return self.wait_for_any(("listening",)) is not None
 
-    def folding_thread(self) -> int:
+    def compaction_thread(self) -> int:
         """Return the number of the thread that folds. Those of the start may take a moment to be gone."""
         for _ in polling("the server has three threads"):
             threads = [*Path(f"/proc/{self.pid}/task").iterdir()]  # the oldest first: the loop, the log, the folding
@@ -92,12 +92,12 @@ class Players:
 
     def play(self, script: Sequence[Phase]) -> bool:
         """Play some phases, each with some folding and a checkpoint; return False if the server ends first."""
-        folded = len(self._server.events("folded"))
+        folded = len(self._server.events("journal_compacted"))
         for number, phase in enumerate(script, folded + 1):
             copied_ns = self._database_changed_ns()
             if not all(self._play_round(round_) for round_ in phase):
                 return False
-            self._server.wait_for_any(("folded", "folding_failed"), number)
+            self._server.wait_for_any(("journal_compacted", "compaction_failed"), number)
             self._await_checkpoint(copied_ns)
         return self._ask_all([(b"PING",)] * CONNECTIONS, noting=False)  # what has failed meanwhile ends it now
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from kvs.adapters.storage.sqlite.compaction import Folding
+from kvs.adapters.storage.sqlite.compaction import Compaction
 from kvs.adapters.storage.sqlite.file import NAME, connect, open_database
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
 from kvs.adapters.storage.sqlite.wal_scan import SECTOR_BYTES
@@ -53,10 +53,10 @@ class Files:
 class Maker:
     """Fills a data directory, and folds and copies the log when it is told to."""
 
-    def __init__(self, path: Path, journal: SqliteJournal, folding: Folding, chance: random.Random) -> None:
+    def __init__(self, path: Path, journal: SqliteJournal, compaction: Compaction, chance: random.Random) -> None:
         self.states: list[Data] = [{}]
-        self.fold = folding.fold
-        self.checkpoint = folding.checkpoint
+        self.compact = compaction.compact
+        self.checkpoint = compaction.checkpoint
         self._path = path
         self._journal = journal
         self._random = chance
@@ -89,7 +89,9 @@ def made(path: Path) -> Iterator[Maker]:
     database = path / NAME
     with closing(open_database(database, "full")) as connection, closing(connect(database, "full")) as background:
         journal = SqliteJournal(connection, database, last_seq=0, rows=0, row_bytes=0, max_bytes=JOURNAL_BYTES)
-        yield Maker(path, journal, Folding(background, database, journal, "full", JOURNAL_BYTES, LOG), random.Random(1))
+        yield Maker(
+            path, journal, Compaction(background, database, journal, "full", JOURNAL_BYTES, LOG), random.Random(1)
+        )
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def closed_files(path: Path) -> Files:
     with made(path) as maker:
         maker.commit(150)
         maker.commit(4, 12_000)
-        maker.fold()
+        maker.compact()
         maker.commit(60)
         maker.commit(3, 12_000)
     return Files(path, maker.states)

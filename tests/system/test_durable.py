@@ -108,7 +108,7 @@ def test_other_programs_may_read_the_file_and_back_it_up(
     for thread in threads:
         thread.start()
     try:
-        server.wait_for("folded")
+        server.wait_for("journal_compacted")
         for number in range(3):
             copy = tmp_path / f"copy{number}"
             ran = run_to_end("backup", flags[3], str(copy))

@@ -268,7 +268,7 @@ SCENARIOS: Final = {
     "folding": Played(
         folding,
         flags=("--storage", "sqlite", "--data-dir", ".", "--storage-option", "max_journal_bytes=1MiB"),
-        expect=("folding_failed", "sync_failed"),
+        expect=("compaction_failed", "sync_failed"),
     ),
     "failing engine": Played(failing_engine, engine="watched", expect=("engine_failed", "sync_failed", "unexpected")),
     "hanging engine": Played(

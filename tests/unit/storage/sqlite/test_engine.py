@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from kvs.adapters.storage.journaled import JournaledStorage
-from kvs.adapters.storage.sqlite.compaction import PORTIONS, Folding
+from kvs.adapters.storage.sqlite.compaction import BATCHES, Compaction
 from kvs.adapters.storage.sqlite.file import NAME, connect, open_database
 from kvs.adapters.storage.sqlite.journal import JournalError, SqliteJournal
 from kvs.bootstrap import open_storage
@@ -121,16 +121,16 @@ def test_the_file_can_be_read_by_the_sqlite3_tool_while_it_is_served(tmp_path: P
             assert dict(connection.execute("SELECT key, value FROM data")) == contents(storage)
 
 
-# Folding.
+# Compaction.
 
 
 @contextmanager
-def folding_by_hand(directory: Path, max_journal_bytes: int = 1 << 20) -> Iterator[tuple[SqliteJournal, Folding]]:
+def folding_by_hand(directory: Path, max_journal_bytes: int = 1 << 20) -> Iterator[tuple[SqliteJournal, Compaction]]:
     """Open a database whose folding runs when a test says so."""
     path = directory / NAME
     with closing(open_database(path, "full")) as connection, closing(connect(path, "full")) as background:
         journal = SqliteJournal(connection, path, last_seq=0, rows=0, row_bytes=0, max_bytes=max_journal_bytes)
-        yield journal, Folding(background, path, journal, "full", max_journal_bytes, LOG)
+        yield journal, Compaction(background, path, journal, "full", max_journal_bytes, LOG)
 
 
 def rows_of(random: Random, count: int, keys: int) -> list[tuple[bytes, bytes | None]]:
@@ -152,12 +152,12 @@ def test_folding_changes_where_the_data_are_and_not_what_they_are(tmp_path: Path
             journal.append(batch)
             for key, value in batch:
                 expected.pop(key, None) if value is None else expected.update({key: value})
-            folding.fold()
+            folding.compact()
             with database(tmp_path) as connection:
                 assert dict(connection.execute("SELECT key, value FROM data")) == expected
         assert 0 < journal.waiting_rows < 6 * 700
         while journal.waiting_rows:
-            folding.fold()
+            folding.compact()
         assert journal.waiting_bytes == 0
         with database(tmp_path) as connection:
             assert dict(connection.execute("SELECT key, value FROM entries")) == expected
@@ -169,7 +169,7 @@ def test_rows_are_numbered_on_when_all_have_been_folded(tmp_path: Path) -> None:
     """The journal is empty, and the next row is not the first: else a lost journal could not be told from none."""
     with folding_by_hand(tmp_path) as (journal, folding):
         journal.append([(b"k", b"1"), (b"k", b"2")])
-        folding.fold()
+        folding.compact()
     with opened(tmp_path) as storage:
         storage.put(b"k", b"3")
         storage.sync()
@@ -186,8 +186,8 @@ def test_the_log_is_started_anew_and_does_not_grow_on(tmp_path: Path) -> None:
         for _ in range(8):
             for _ in range(10):
                 journal.append(rows_of(Random(1), 200, 1000))
-            while journal.waiting_bytes >= (1 << 22) // PORTIONS:
-                folding.fold()
+            while journal.waiting_bytes >= (1 << 22) // BATCHES:
+                folding.compact()
             folding.checkpoint()
             sizes.append(log.stat().st_size)
     assert max(sizes) < 2 * sizes[2]
@@ -201,7 +201,7 @@ def test_a_reader_of_the_log_delays_nobody(tmp_path: Path) -> None:
         before = reader.execute("SELECT * FROM data").fetchall()
         for _ in range(20):
             journal.append(rows_of(Random(2), 200, 1000))
-            folding.fold()
+            folding.compact()
             folding.checkpoint()
         assert reader.execute("SELECT * FROM data").fetchall() == before
 
@@ -320,7 +320,7 @@ def test_what_is_not_as_it_was_written_is_refused(tmp_path: Path, statement: str
     """A row that is damaged, missing, too many or old: the file is named, nothing is served, and nothing changed."""
     with folding_by_hand(tmp_path) as (journal, folding):
         journal.append([(b"key%d" % number, b"%d" % number) for number in range(20)])
-        folding.fold()
+        folding.compact()
         journal.append([(b"more%d" % number, b"%d" % number) for number in range(20)])
     assert len(stored(tmp_path)) == 40
     with database(tmp_path) as connection:

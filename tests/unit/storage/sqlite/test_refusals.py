@@ -12,7 +12,7 @@ from msgspec import structs
 from kvs.adapters.storage.sqlite.backup import verify
 from kvs.adapters.storage.sqlite.file import NAME, checksum_of
 from kvs.adapters.storage.sqlite.mark import boot_identity, mark_path, read_mark
-from kvs.adapters.storage.sqlite.wal import read_log
+from kvs.adapters.storage.sqlite.wal import verify_wal
 from kvs.bootstrap import open_storage
 from kvs.config import ConfigError, Given, Settings
 from kvs.engine import StorageOpenError
@@ -127,7 +127,7 @@ def power_cut(directory: Path, durability: str) -> None:
             storage.put(b"k%d" % number, b"v")
             storage.sync()
             if number == 1:
-                _, first_end = read_log(work / NAME)
+                _, first_end = verify_wal(work / NAME)
                 mark = read_mark(work / NAME)
         shutil.copytree(work, directory)
     shutil.rmtree(work)

@@ -10,7 +10,7 @@ import pytest
 from kvs.adapters.storage.sqlite.file import NAME, open_database
 from kvs.adapters.storage.sqlite.inspection import inspected
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
-from kvs.adapters.storage.sqlite.wal_scan import scan_log
+from kvs.adapters.storage.sqlite.wal_scan import scan_wal
 from kvs.engine import StorageOpenError
 
 HEADER_BYTES = 32
@@ -33,7 +33,7 @@ def log(tmp_path: Path) -> Path:
 
 def find_damage(log: Path) -> int | None:
     """Return where a log is damaged."""
-    return scan_log(log)[0]
+    return scan_wal(log)[0]
 
 
 def ends_of_commits(log: Path) -> list[int]:

@@ -228,7 +228,7 @@ class Connection(RunLoop):
 
     def _run_share(self, quota: int) -> int:
         work = self._work
-        share = min(quota, self._max_share)
+        share = min(self._max_share, quota)
         work.left = share
         clean = self._run()
         used = share - work.left

@@ -2,6 +2,6 @@
 
 The database has two tables. Commits are appended to ``journal`` in the order of their arrival, which dirties a page or
 two however far apart their keys are; upserts into a table ordered by key would dirty one for each. Off the hot path,
-what has gathered there is folded into ``entries``, in the order of its keys. Read first the one, then the other, and
-there is the data set; ``docs/engines.md`` tells more.
+what has gathered there is moved into ``entries``, in the order of its keys: the compaction. Read first the one, then
+the other, and there is the data set; ``docs/engines.md`` explains more.
 """

@@ -16,11 +16,11 @@ from kvs.adapters.storage.sqlite.file import (
     NAME,
     connect_to_read,
     database_in,
-    described,
+    describe,
 )
 from kvs.adapters.storage.sqlite.inspection import inspected, require_all, require_same
 from kvs.adapters.storage.sqlite.instance import become_another, read_instance
-from kvs.adapters.storage.sqlite.loader import CorruptionError, Reader, check_structure
+from kvs.adapters.storage.sqlite.loader import CorruptionError, Loader, check_structure
 from kvs.adapters.storage.sqlite.mark import read_mark
 from kvs.engine import StorageOpenError
 
@@ -105,7 +105,7 @@ def back_up(
             part.rename(destination / NAME)
             sync_path(destination)
         except (OSError, *DATABASE_ERRORS) as error:
-            raise StorageOpenError(f"{destination}: the backup failed: {described(error)}") from None
+            raise StorageOpenError(f"{destination}: the backup failed: {describe(error)}") from None
     return report
 
 
@@ -139,7 +139,7 @@ def _source(directory: Path, *, incomplete: bool) -> Iterator[_Source]:
                     )
                 yield _Source(inspection.name, inspection.connection, inspection.require_all)
         except (OSError, *DATABASE_ERRORS) as error:
-            raise StorageOpenError(f"{path}: cannot be read: {described(error)}") from None
+            raise StorageOpenError(f"{path}: cannot be read: {describe(error)}") from None
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def _shared_source(path: Path, *, incomplete: bool) -> Iterator[_Source]:
             connection.execute("BEGIN")
             instance = read_instance(connection)  # it is the first read that fixes the state
         except DATABASE_ERRORS as error:
-            raise StorageOpenError(f"{path}: cannot be read: {described(error)}") from None
+            raise StorageOpenError(f"{path}: cannot be read: {describe(error)}") from None
         if mark is not None:
             require_same(path, mark, instance, copied=False)
         yield _Source(f"{path}", connection, lambda last_seq: require_all(path, mark, last_seq))
@@ -189,7 +189,7 @@ def _parts(part: Path) -> list[Path]:
 
 def _check(name: str, connection: sqlite3.Connection, progress: Progress) -> tuple[VerifyReport, int]:
     """Check everything; return what was found, and the number of the journal's last row."""
-    reader = Reader(connection)
+    reader = Loader(connection)
     rows = count = 0
     try:
         for _ in reader.rows():
@@ -202,7 +202,7 @@ def _check(name: str, connection: sqlite3.Connection, progress: Progress) -> tup
         replaced, replaced_bytes = connection.execute(REPLACED).fetchone()
         latest, latest_bytes = connection.execute(LATEST).fetchone()
     except (CorruptionError, *DATABASE_ERRORS) as error:
-        raise StorageOpenError(f"{name}: is damaged: {described(error)}") from None
+        raise StorageOpenError(f"{name}: is damaged: {describe(error)}") from None
     progress("Verifying", "rows", _with_structure(count), _with_structure(count))
     report = VerifyReport(
         keys=reader.entries - replaced + latest,
@@ -230,7 +230,7 @@ def _require_empty(destination: Path, part: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StorageOpenError(f"{destination}: the backup failed: {described(error)}") from None
+        raise StorageOpenError(f"{destination}: the backup failed: {describe(error)}") from None
     if not names <= {each.name for each in _parts(part)}:
         raise StorageOpenError(f"{destination}: is not empty; a backup goes into a directory of its own")
 

@@ -1,10 +1,10 @@
-"""What is done to the database off the hot path, by a thread of its own: folding, checkpoints, and syncs now and then.
+"""What is done to the database off the hot path, by a thread of its own: compaction, checkpoints, and periodic syncs.
 
-*Folding* moves what the journal has gathered into the table of entries. The newest row of each key is found and sorted
-by key first, beside the writes of others. Then the entries are changed in slices of neighbouring keys, each a short
-transaction, so that a tick never waits long, and a page is written once for all of its keys. At last the rows of
-the journal go, in slices as well, the oldest first: whatever is left of them tells nothing that is not true. It can
-end anywhere, and starts again from the journal.
+*Compaction* moves what the journal has gathered into the table of entries. The newest row of each key is found and
+sorted by key first, beside the writes of others. Then the entries are changed in slices of neighbouring keys, each a
+short transaction, so that a tick never waits long, and a page is written once for all of its keys. At last the rows of
+the journal go, in slices as well, the oldest first: whatever is left of them says nothing that is not true. It can end
+anywhere, and starts again from the journal.
 
 *Checkpoints* copy the write-ahead log into the file. SQLite would do so in the middle of a commit; here the bulk of it
 is copied while others write, and the log is started anew once hardly anything is left to copy.
@@ -21,13 +21,13 @@ from typing import Final, final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.sqlite.data_dir import sync_path
-from kvs.adapters.storage.sqlite.file import BUSY_TIMEOUT_S, Durability, described
+from kvs.adapters.storage.sqlite.file import BUSY_TIMEOUT_S, Durability, describe
 from kvs.adapters.storage.sqlite.journal import ROW_OVERHEAD_BYTES, JournalError, SqliteJournal
-from kvs.adapters.storage.sqlite.wal import log_path
+from kvs.adapters.storage.sqlite.wal import wal_path
 from kvs.adapters.storage.sqlite.watch import FileWatch
 
 SLICE_BYTES: Final = 256 << 10
-"""What is folded in one transaction: about 2 ms."""
+"""What is moved in one transaction: about 2 ms."""
 
 ROW_COST_BYTES: Final = 1300
 """What a row counts for beside its key and value: 200 small ones make a slice."""
@@ -35,16 +35,16 @@ ROW_COST_BYTES: Final = 1300
 SLICE_DROPPED_ROWS: Final = 2000
 """Most rows of the journal dropped in one transaction: about 2 ms."""
 
-PORTIONS: Final = 16
-"""What the journal may hold, in portions. One is folded at a time, and the write-ahead log is started anew when it has
-grown to as much: larger ones make a start after a crash longer, smaller ones write the same pages more often."""
+BATCHES: Final = 16
+"""What the journal may hold, in batches. One is compacted at a time, and the write-ahead log is started anew when it
+has grown to as much: larger ones make a start after a crash longer, smaller ones write the same pages more often."""
 
-PATIENCE: Final = 4
-"""How many portions may wait while there are commits: folding takes half the time of a core and turns from the ticks,
+IDLE_THRESHOLD: Final = 4
+"""How many batches may wait while there are commits: compaction takes half of a core and delays the ticks,
 and can wait until nobody commits."""
 
-URGENT: Final = 12
-"""From how many portions on there are no pauses between slices: writes would soon have to wait."""
+PRESSURE_THRESHOLD: Final = 12
+"""From how many batches on there are no pauses between slices: writes would soon have to wait."""
 
 PAGE_BYTES: Final = 4096
 
@@ -63,7 +63,7 @@ WATCH_S: Final = 0.5
 """How often the files are looked at, whether they are still there."""
 
 SLICES_BETWEEN_CHECKPOINTS: Final = 32
-"""How many slices may be folded before the log is copied: keys far apart dirty a page each, 25 MiB in all."""
+"""How many slices may be moved before the log is copied: keys far apart dirty a page each, 25 MiB in all."""
 
 # The newest row of each key, in the order of keys: what stands beside max() comes from the row that has it.
 _COLLECT: Final = """
@@ -91,15 +91,15 @@ SELECT count(*), coalesce(sum(length(key) + coalesce(length(value), 0)), 0) FROM
 
 
 @final
-class Folding:
+class Compaction:
     """The thread.
 
     Args:
         connection: Of its own, to the same database.
         path: Of the database.
-        journal: What is folded.
+        journal: What is compacted.
         durability: Of the database.
-        max_journal_bytes: How much may wait to be folded.
+        max_journal_bytes: How much may wait to be compacted.
         log: For what takes long and what fails.
         watch: Notices when the files are not the right ones any more.
     """
@@ -115,16 +115,16 @@ class Folding:
         watch: FileWatch | None = None,
     ) -> None:
         self._connection = connection
-        self._log_path = log_path(path)
+        self._wal_path = wal_path(path)
         self._journal = journal
         self._syncs = durability == "normal"
-        self._portion_bytes = max_journal_bytes // PORTIONS
+        self._batch_bytes = max_journal_bytes // BATCHES
         self._log = log
         self._stopping = Event()
         self._watch = watch
         self._sync_due_s = 0.0
         self._watch_due_s = 0.0
-        self._thread = Thread(target=self._run, name="kvs-folding", daemon=True)
+        self._thread = Thread(target=self._run, name="kvs-compact", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -139,29 +139,29 @@ class Folding:
         journal = self._journal
         seen = journal.last_seq
         while not self._stopping.wait(WAKE_S) and not journal.failed:
-            patience = 1 if journal.last_seq == seen else PATIENCE
+            threshold = 1 if journal.last_seq == seen else IDLE_THRESHOLD
             seen = journal.last_seq
             try:
-                while journal.waiting_bytes >= patience * self._portion_bytes and not self._stopping.is_set():
-                    self.fold()
-                if journal.log_bytes >= self._portion_bytes:
+                while journal.waiting_bytes >= threshold * self._batch_bytes and not self._stopping.is_set():
+                    self.compact()
+                if journal.wal_bytes >= self._batch_bytes:
                     self.checkpoint()
                 self._look_now_and_then()
             except Exception as error:  # noqa: BLE001  # whatever it is, nothing may be acknowledged after it
-                with journal.turn:
+                with journal.write_lock:
                     journal.fail(error)
-                    journal.turn.notify_all()
+                    journal.write_lock.notify_all()
                 if not isinstance(error, JournalError):  # else it is told of as what it is, when the server stops
-                    self._log.error("folding_failed", reason=described(error), exc_info=error)
+                    self._log.error("compaction_failed", reason=describe(error), exc_info=error)
                 return
 
-    def fold(self) -> None:
-        """Move a portion of the oldest rows from the journal to the entries."""
+    def compact(self) -> None:
+        """Move a batch of the oldest rows from the journal to the entries."""
         connection, journal = self._connection, self._journal
         started_s = time.monotonic()
-        with journal.turn:
+        with journal.write_lock:
             clears = journal.clears
-            rows = journal.waiting_rows * self._portion_bytes // max(journal.waiting_bytes, self._portion_bytes)
+            rows = journal.waiting_rows * self._batch_bytes // max(journal.waiting_bytes, self._batch_bytes)
             rows = min(max(rows, 1), journal.waiting_rows)
             through = journal.last_seq - journal.waiting_rows + rows
         connection.execute("DROP TABLE IF EXISTS temp.newest")
@@ -170,25 +170,27 @@ class Folding:
         for number, (first, last) in enumerate(slices, 1):
             if self._stopping.is_set():
                 return
-            with self._turn():
+            with self._locked():
                 if journal.clears != clears:
                     return  # what was collected is deleted
-                self._fold_slice(first, last)
+                self._compact_slice(first, last)
             if number % SLICES_BETWEEN_CHECKPOINTS == 0:
                 self.checkpoint()
-        with self._turn():
+        with self._locked():
             if journal.clears != clears:
                 return
             connection.execute("UPDATE main.folded SET through_seq = ?", (through,))
         connection.execute("DROP TABLE temp.newest")
         while not self._stopping.is_set():
-            with self._turn():
+            with self._locked():
                 if journal.clears != clears:
                     return
                 dropped = self._drop_slice(through)
             if not dropped:
                 keys = slices[-1][1] if slices else 0
-                self._log.info("folded", rows=rows, keys=keys, seconds=round(time.monotonic() - started_s, 3))
+                self._log.info(
+                    "journal_compacted", rows=rows, keys=keys, seconds=round(time.monotonic() - started_s, 3)
+                )
                 return
 
     def checkpoint(self) -> None:
@@ -198,27 +200,27 @@ class Folding:
             _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if pages - copied <= LAST_PAGES:
                 break
-        with journal.turn:
-            if pages * PAGE_BYTES >= self._portion_bytes and pages - copied <= LAST_PAGES:
+        with journal.write_lock:
+            if pages * PAGE_BYTES >= self._batch_bytes and pages - copied <= LAST_PAGES:
                 connection.execute("PRAGMA busy_timeout = 0")  # no tick waits for whoever is reading
                 connection.execute("PRAGMA wal_checkpoint(RESTART)")
                 connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
-            journal.log_bytes = 0
+            journal.wal_bytes = 0
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         """Write, in a short transaction, then pause for as long: the ticks come first, unless too much is waiting."""
-        with self._journal.turn:
+        with self._journal.write_lock:
             started_s = time.monotonic()
             self._connection.execute("BEGIN IMMEDIATE")
             yield
             self._connection.execute("COMMIT")
             took_s = time.monotonic() - started_s
-        if self._journal.waiting_bytes < URGENT * self._portion_bytes:
+        if self._journal.waiting_bytes < PRESSURE_THRESHOLD * self._batch_bytes:
             self._stopping.wait(took_s)
         self._look_now_and_then()
 
-    def _fold_slice(self, first: int, last: int) -> None:
+    def _compact_slice(self, first: int, last: int) -> None:
         """Bring the entries of neighbouring keys up to date."""
         connection, span = self._connection, {"first": first, "last": last}
         old, old_checksums = connection.execute(_COUNT_OLD, span).fetchone()
@@ -231,7 +233,7 @@ class Folding:
         )
 
     def _drop_slice(self, through: int) -> int:
-        """Drop the oldest rows of the journal, up to one that has been folded; return how many."""
+        """Drop the oldest rows of the journal, up to one that has been compacted; return how many."""
         connection, journal = self._connection, self._journal
         (first,) = connection.execute("SELECT coalesce(min(seq), 0) FROM main.journal").fetchone()
         row_bytes = journal.waiting_bytes // max(journal.waiting_rows, 1)
@@ -240,19 +242,19 @@ class Folding:
         connection.execute("DELETE FROM main.journal WHERE seq <= ?", (last,))
         journal.waiting_rows -= rows
         journal.waiting_bytes -= size + rows * ROW_OVERHEAD_BYTES
-        journal.turn.notify_all()
+        journal.write_lock.notify_all()
         return int(rows)
 
     def _look_now_and_then(self) -> None:
         """Look at the files, and sync what was committed, each when it is due."""
         journal, now_s = self._journal, time.monotonic()
         if self._watch is not None and now_s >= self._watch_due_s:
-            with journal.turn:
+            with journal.write_lock:
                 self._watch.check()
             self._watch_due_s = now_s + WATCH_S
         seq = journal.last_seq
         if self._syncs and seq != journal.synced_seq and now_s >= self._sync_due_s:
-            sync_path(self._log_path)
-            with journal.turn:
+            sync_path(self._wal_path)
+            with journal.write_lock:
                 journal.note_synced(seq)
             self._sync_due_s = now_s + SYNC_S

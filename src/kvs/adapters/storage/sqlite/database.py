@@ -10,7 +10,7 @@ from kvs.adapters.storage.sqlite.file import (
     Durability,
     connect,
     connect_to_read,
-    described,
+    describe,
     open_database,
 )
 from kvs.adapters.storage.sqlite.instance import begin_session, end_session
@@ -32,7 +32,7 @@ class Database:
 
     Attributes:
         connection: For commits.
-        background: For folding and checkpoints.
+        background: For compaction and checkpoints.
         mark: Is to be told of every commit.
         watch: Notices when the files are not the right ones any more.
 
@@ -56,7 +56,7 @@ class Database:
                 self.connection.execute(f"PRAGMA synchronous = {durability.upper()}")
                 self.watch.begin(self.connection)
             except (OSError, *DATABASE_ERRORS) as error:
-                raise StorageOpenError(f"{path}: cannot be taken into use: {described(error)}") from None
+                raise StorageOpenError(f"{path}: cannot be taken into use: {describe(error)}") from None
             self._stack = stack.pop_all()
 
     def end(self) -> None:

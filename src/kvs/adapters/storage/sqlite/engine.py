@@ -14,14 +14,14 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.memory.storage import MemoryStorage
-from kvs.adapters.storage.sqlite.compaction import Folding
+from kvs.adapters.storage.sqlite.compaction import Compaction
 from kvs.adapters.storage.sqlite.data_dir import LOCK_NAME, locked_data_dir, require_writable, tighten
 from kvs.adapters.storage.sqlite.database import Database
-from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, FILE_ENDS, Durability, database_in, described
+from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, FILE_ENDS, Durability, database_in, describe
 from kvs.adapters.storage.sqlite.inspection import inspected
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
-from kvs.adapters.storage.sqlite.loader import CorruptionError, Reader, check_structure
-from kvs.adapters.storage.sqlite.wal import cut_log
+from kvs.adapters.storage.sqlite.loader import CorruptionError, Loader, check_structure
+from kvs.adapters.storage.sqlite.wal import truncate_torn_tail
 from kvs.config import MAX_BYTES, ConfigError, Settings
 from kvs.engine import EngineSpec, StorageOpenError
 from kvs.ports.storage import Storage
@@ -49,8 +49,8 @@ class SqliteOptions(msgspec.Struct, frozen=True):
         Meta(
             ge=1 << 20,
             le=MAX_BYTES,
-            description="commits that wait to be folded into the table of entries, a sixteenth at a time; beyond this, "
-            "writes wait for the folding",
+            description="commits that wait to be moved into the table of entries, a sixteenth at a time; beyond this, "
+            "writes wait for that",
         ),
     ] = 256 << 20
 
@@ -69,7 +69,7 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
         lock.accept()
         tighten(files)
         if options.durability == "full":
-            cut_log(path, loaded.log_end)
+            truncate_torn_tail(path, loaded.log_end)
         with closing(Database(path, lock.path, options.durability, loaded.last_seq)) as database:
             journal = SqliteJournal(
                 database.connection,
@@ -81,7 +81,7 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
                 durability=options.durability,
                 mark=database.mark,
             )
-            folding = Folding(
+            compaction = Compaction(
                 database.background,
                 path,
                 journal,
@@ -91,11 +91,11 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
                 database.watch,
             )
             storage = JournaledStorage(memory, journal)
-            folding.start()
+            compaction.start()
             try:
                 yield storage
             finally:
-                folding.stop()
+                compaction.stop()
                 storage.close()
                 if not journal.failed:
                     database.end()
@@ -117,7 +117,7 @@ def _check_sizes(settings: Settings) -> None:
 
 
 class _Loaded(msgspec.Struct, frozen=True):
-    """What was found in the files, as :class:`Reader` tells it; all zero if there were none.
+    """What was found in the files, as :class:`Loader` tells it; all zero if there were none.
 
     Attributes:
         log_end: Where the last commit in the log ends.
@@ -142,7 +142,7 @@ def _load(memory: MemoryStorage, path: Path, durability: Durability, log: Filter
     try:
         with inspected(path, synced=None if durability == "full" else False) as inspection:
             if inspection is not None:
-                reader = Reader(inspection.connection)
+                reader = Loader(inspection.connection)
                 with closing(inspection.connect()) as other:
                     _read(memory, reader, other, path, inspection.name, log, started_s)
                 inspection.require_all(reader.last_seq)
@@ -155,14 +155,14 @@ def _load(memory: MemoryStorage, path: Path, durability: Durability, log: Filter
                     inspection.log_end,
                 )
     except (OSError, *DATABASE_ERRORS) as error:
-        raise StorageOpenError(f"{path}: cannot be opened: {described(error)}; nothing was changed") from None
+        raise StorageOpenError(f"{path}: cannot be opened: {describe(error)}; nothing was changed") from None
     _tell(log, "loaded", loaded, started_s)
     return loaded
 
 
 def _read(
     memory: MemoryStorage,
-    reader: Reader,
+    reader: Loader,
     other: sqlite3.Connection,
     path: Path,
     name: str,
@@ -201,12 +201,12 @@ def _read(
         threads[1].join()
     if failures:
         raise StorageOpenError(
-            f"{name}: is damaged: {described(failures[0])}; nothing was changed. Restore a backup, or see what is left "
+            f"{name}: is damaged: {describe(failures[0])}; nothing was changed. Restore a backup, or see what is left "
             f"with: kvs verify {path.parent}"
         )
 
 
-def _tell(log: FilteringBoundLogger, event: str, reader: Reader | _Loaded, started_s: float) -> None:
+def _tell(log: FilteringBoundLogger, event: str, reader: Loader | _Loaded, started_s: float) -> None:
     seconds = time.monotonic() - started_s
     rows = reader.entries + reader.journal_rows
     log.info(

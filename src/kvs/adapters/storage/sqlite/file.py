@@ -61,7 +61,7 @@ def database_in(directory: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path  # no error of a loop: opening has one
 
 
-def described(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """Return what went wrong, with SQLite's own name for it where it has one; what it quotes of a file is escaped."""
     text = str(error)
     if isinstance(error, sqlite3.Error):
@@ -91,7 +91,7 @@ def open_database(path: Path, durability: Durability) -> sqlite3.Connection:
             sync_path(path.parent)  # or the file's name might not outlast a power cut
     except (*DATABASE_ERRORS, OSError) as error:
         connection.close()
-        raise StorageOpenError(f"{path}: cannot be opened: {described(error)}") from None
+        raise StorageOpenError(f"{path}: cannot be opened: {describe(error)}") from None
     except BaseException:
         connection.close()
         raise
@@ -112,11 +112,11 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
                 raise sqlite3.OperationalError(f"its journal mode is {mode!r} and cannot be made WAL")
             for pragma in (
                 f"synchronous = {durability.upper()}",
-                "wal_autocheckpoint = 0",  # it would stop a tick for milliseconds; see folding.py
+                "wal_autocheckpoint = 0",  # it would stop a tick for milliseconds; see compaction.py
                 f"journal_size_limit = {WAL_KEPT_BYTES}",
                 "fullfsync = ON",  # of meaning on macOS only, where fsync alone does not reach the disk
                 "checkpoint_fullfsync = ON",
-                "secure_delete = OFF",  # some builds overwrite what is deleted, which doubles the work of folding
+                "secure_delete = OFF",  # some builds overwrite what is deleted, which doubles the work of compaction
                 "cell_size_check = ON",
                 "trusted_schema = OFF",
                 "temp_store = MEMORY",
@@ -129,7 +129,7 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
             connection.close()
             raise
     except DATABASE_ERRORS as error:
-        raise StorageOpenError(f"{path}: cannot be opened: {described(error)}") from None
+        raise StorageOpenError(f"{path}: cannot be opened: {describe(error)}") from None
     return connection
 
 
@@ -150,7 +150,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     except DATABASE_ERRORS as error:
-        raise StorageOpenError(f"{path}: cannot be read: {described(error)}") from None
+        raise StorageOpenError(f"{path}: cannot be read: {describe(error)}") from None
     return connection
 
 

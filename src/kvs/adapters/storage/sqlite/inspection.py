@@ -15,7 +15,7 @@ from typing import Final, final
 from kvs.adapters.storage.sqlite.file import check_format
 from kvs.adapters.storage.sqlite.instance import Instance, read_instance
 from kvs.adapters.storage.sqlite.mark import Mark, mark_path, read_mark
-from kvs.adapters.storage.sqlite.wal import ADVICE, log_path, read_log, refuse_log
+from kvs.adapters.storage.sqlite.wal import ADVICE, refuse_wal, verify_wal, wal_path
 from kvs.adapters.storage.sqlite.wal_scan import HEADER_BYTES
 from kvs.engine import StorageOpenError
 
@@ -49,7 +49,7 @@ class Inspection:
         self._path = path
         self._mark = mark
         self.log_end: Final = log_end
-        self.name: Final = f"{path} (with {log_path(path).name})" if self._logged else f"{path}"
+        self.name: Final = f"{path} (with {wal_path(path).name})" if self._logged else f"{path}"
         self.connection: Final = self.connect()
 
     @property
@@ -103,7 +103,7 @@ def inspected(path: Path, *, synced: bool | None = None, incomplete: bool = Fals
         sqlite3.Error: It is damaged, not ours, or cannot be read.
     """
     mark = None if incomplete else read_mark(path)
-    damage, end = read_log(path)
+    damage, end = verify_wal(path)
     if not _is_there(path, touched=mark is not None or end > HEADER_BYTES or damage is not None):
         yield None
         return
@@ -111,7 +111,7 @@ def inspected(path: Path, *, synced: bool | None = None, incomplete: bool = Fals
         if synced is None:
             synced = mark is None or mark.of_this_boot or mark.all_synced
         if synced:
-            refuse_log(path, damage)
+            refuse_wal(path, damage)
     if not _head_of(path).startswith(_DATABASE_MAGIC):  # SQLite takes zeros for an empty database
         raise sqlite3.DatabaseError("file is not a database")
     inspection = Inspection(path, mark, end)
@@ -139,7 +139,7 @@ def require_same(path: Path, mark: Mark | None, instance: Instance | None, *, co
     if mark is not None and (instance is None or instance.id != mark.instance):
         raise StorageOpenError(
             f"{path}: is not the database that {mark_path(path)} belongs to; nothing was changed. If it was put here "
-            f"on purpose, move away {mark_path(path).name} and {log_path(path).name}"
+            f"on purpose, move away {mark_path(path).name} and {wal_path(path).name}"
         )
     if mark is None and instance is not None and instance.session is not None and not copied:
         raise StorageOpenError(
@@ -156,7 +156,7 @@ def require_all(path: Path, mark: Mark | None, last_seq: int) -> None:
     """
     if mark is None or last_seq >= mark.required_seq:
         return
-    log = log_path(path)
+    log = wal_path(path)
     became = "was cut off or damaged" if log.exists() else "is missing"
     raise StorageOpenError(
         f"{path}: acknowledged commits are missing: its journal ends at row {last_seq}, and had come to row "
@@ -195,7 +195,7 @@ def _is_there(path: Path, *, touched: bool) -> bool:
 
 
 def _witnesses(path: Path) -> str:
-    return " or ".join(str(each) for each in (mark_path(path), log_path(path)) if each.exists())
+    return " or ".join(str(each) for each in (mark_path(path), wal_path(path)) if each.exists())
 
 
 def _is_being_made(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Appends each tick's commits to the database, in one transaction, and knows how much waits to be folded."""
+"""Appends each tick's commits to the database, in one transaction, and knows how much waits to be compacted."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from threading import Condition
 from typing import Final, final
 
 from kvs.adapters.storage.journaled import Row
-from kvs.adapters.storage.sqlite.file import Durability, checksum_of, described
+from kvs.adapters.storage.sqlite.file import Durability, checksum_of, describe
 from kvs.adapters.storage.sqlite.mark import MarkFile
 
 ROW_OVERHEAD_BYTES: Final = 32
@@ -29,19 +29,18 @@ class SqliteJournal:
         last_seq: Number of the last row there is.
         rows: How many rows there are.
         row_bytes: What those hold.
-        max_bytes: How much may wait to be folded before commits wait for the folding.
+        max_bytes: How much may wait to be compacted before commits wait for that.
         durability: Of the database.
         mark: Is told how far the journal has come.
 
     Attributes:
         turn: To be held by whoever writes to the database. What waits there for room is told when there is some.
-        work: Called, without waiting for anything, after each commit; the folding listens.
         last_seq: Number of the last row that was committed.
         synced_seq: Number of the last row that was synced.
-        waiting_rows: How many rows have not been folded.
+        waiting_rows: How many rows have not been compacted.
         waiting_bytes: What they hold.
-        clears: How often everything was deleted; the folding begins anew then.
-        log_bytes: About what has gone into the write-ahead log since its last checkpoint.
+        clears: How often everything was deleted; a compaction under way ends then.
+        wal_bytes: About what has gone into the write-ahead log since its last checkpoint.
     """
 
     def __init__(
@@ -55,13 +54,13 @@ class SqliteJournal:
         durability: Durability = "full",
         mark: MarkFile | None = None,
     ) -> None:
-        self.turn = Condition()
+        self.write_lock = Condition()
         self.last_seq = last_seq
         self.synced_seq = last_seq
         self.waiting_rows = rows
         self.waiting_bytes = row_bytes + rows * ROW_OVERHEAD_BYTES
         self.clears = 0
-        self.log_bytes = 0
+        self.wal_bytes = 0
         self._connection = connection
         self._path = path
         self._max_bytes = max_bytes
@@ -78,9 +77,9 @@ class SqliteJournal:
         Raises:
             JournalError: It is not known whether the batch has been written; only a restart can tell.
         """
-        with self.turn:
+        with self.write_lock:
             while self.waiting_bytes > self._max_bytes and not self._failure:
-                self.turn.wait()
+                self.write_lock.wait()
             self.check()
             seq = self.last_seq
             rows = [(number, key, value, checksum_of(key, value)) for number, (key, value) in enumerate(batch, seq + 1)]
@@ -105,7 +104,7 @@ class SqliteJournal:
                     size += len(value)
             self.waiting_rows += len(rows)
             self.waiting_bytes += size
-            self.log_bytes += size + COMMIT_OVERHEAD_BYTES
+            self.wal_bytes += size + COMMIT_OVERHEAD_BYTES
 
     def _empty_tables(self, seq: int) -> None:
         self._connection.execute("DELETE FROM journal")
@@ -136,7 +135,7 @@ class SqliteJournal:
         if isinstance(error, JournalError):  # the files are not ours any more
             self._failure = self._failure or str(error)
             return
-        self._failure = self._failure or f"{self._path}: cannot be written: {described(error)}"
+        self._failure = self._failure or f"{self._path}: cannot be written: {describe(error)}"
         if self._mark is not None:
             self._mark.give_back()
 

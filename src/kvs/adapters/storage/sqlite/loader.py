@@ -21,7 +21,7 @@ class CorruptionError(Exception):
 
 
 @final
-class Reader:
+class Loader:
     """Reads the rows of one database, of which there must be one state: in a transaction, or while nobody writes.
 
     Attributes:

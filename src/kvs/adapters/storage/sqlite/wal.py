@@ -4,18 +4,18 @@ import os
 from pathlib import Path
 from typing import Final, NoReturn
 
-from kvs.adapters.storage.sqlite.wal_scan import scan_log
+from kvs.adapters.storage.sqlite.wal_scan import scan_wal
 from kvs.engine import StorageOpenError
 
 ADVICE: Final = "Restore a backup; or copy what there is into a new directory: kvs backup --incomplete DIR NEW"
 
 
-def log_path(path: Path) -> Path:
+def wal_path(path: Path) -> Path:
     """Return where the write-ahead log of a database is."""
     return path.with_name(path.name + "-wal")
 
 
-def read_log(path: Path) -> tuple[int | None, int]:
+def verify_wal(path: Path) -> tuple[int | None, int]:
     """Return where the log is damaged, if it is, and where its last commit ends.
 
     No connection may have the database open.
@@ -24,24 +24,24 @@ def read_log(path: Path) -> tuple[int | None, int]:
         StorageOpenError: It cannot be read.
     """
     try:
-        return scan_log(log_path(path))
+        return scan_wal(wal_path(path))
     except OSError as error:
-        raise StorageOpenError(f"{log_path(path)}: cannot be read: {error.strerror or error}") from None
+        raise StorageOpenError(f"{wal_path(path)}: cannot be read: {error.strerror or error}") from None
 
 
-def refuse_log(path: Path, damage: int) -> NoReturn:
+def refuse_wal(path: Path, damage: int) -> NoReturn:
     """Refuse a log whose every commit was synced.
 
     Raises:
         StorageOpenError: It is damaged at that byte.
     """
     raise StorageOpenError(
-        f"{log_path(path)}: is damaged at byte {damage}, before commits that had been acknowledged; nothing was "
+        f"{wal_path(path)}: is damaged at byte {damage}, before commits that had been acknowledged; nothing was "
         f"changed. {ADVICE}. If the machine lost power while durability was not full, start with that durability"
     )
 
 
-def cut_log(path: Path, end: int) -> None:
+def truncate_torn_tail(path: Path, end: int) -> None:
     """Cut off what is behind the last commit of a log: what there is of one that never finished.
 
     The next commits would be written over it. If one of them did not finish either, the rest of the first would seem to
@@ -55,11 +55,11 @@ def cut_log(path: Path, end: int) -> None:
         StorageOpenError: It cannot be written to.
     """
     try:
-        with log_path(path).open("r+b") as file:
+        with wal_path(path).open("r+b") as file:
             if file.seek(0, os.SEEK_END) > end:
                 file.truncate(end)
                 os.fsync(file.fileno())
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise StorageOpenError(f"{log_path(path)}: cannot be written to: {error.strerror or error}") from None
+        raise StorageOpenError(f"{wal_path(path)}: cannot be written to: {error.strerror or error}") from None

@@ -29,7 +29,7 @@ _CHUNK_BYTES: Final = 1 << 20
 _MAGIC: Final = 0x377F0682  # the lowest bit says in which byte order checksums read their input
 
 
-def scan_log(path: Path) -> tuple[int | None, int]:
+def scan_wal(path: Path) -> tuple[int | None, int]:
     """Return where the first damage is, if there is any, and where the last commit ends that can be read.
 
     Both are in bytes from the beginning. The log is read as it is, so no connection may be open; what it tells is of

@@ -16,7 +16,7 @@ from typing import Final, final
 from kvs.adapters.storage.sqlite.data_dir import LOCK_NAME
 from kvs.adapters.storage.sqlite.journal import JournalError
 from kvs.adapters.storage.sqlite.mark import mark_path
-from kvs.adapters.storage.sqlite.wal import log_path
+from kvs.adapters.storage.sqlite.wal import wal_path
 from kvs.adapters.storage.sqlite.wal_scan import HEADER_BYTES
 
 _INDEX: Final = struct.Struct("=IIIBBHII2I8s")  # to the salts; numbers are in the machine's own order
@@ -36,7 +36,7 @@ class FileWatch:
     """
 
     def __init__(self, path: Path, directory: Path) -> None:
-        self._log = log_path(path)
+        self._log = wal_path(path)
         self._index = path.with_name(path.name + "-shm")
         self._database = path
         self._names = (directory, path, self._log, self._index, mark_path(path), directory / LOCK_NAME)
