@@ -5,27 +5,24 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from queue import SimpleQueue
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from kvs.application.executor import Job, WorkerExecutor, WorkerThreads
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.registry import SessionRegistry
 from kvs.application.slot import SessionLimits
+from kvs.domain import updates
 from kvs.domain.commit import Conflict
-from kvs.domain.updates import Add, Append, PutIfAbsent, Remove, Replace
-from kvs.domain.updates import Update as DomainUpdate
 from kvs.domain.values import Key, Value
 from kvs.logs import make_logger
 from kvs.override import override
 from kvs.ports.session import Session, Steps, run_to_end
 from kvs.ports.storage import Storage
-from kvs.testing.calls import CONFLICT, METHODS, Call, Outcome, SessionDriver, Update
+from kvs.testing.calls import CONFLICT, METHODS, Call, Outcome, Update
 from kvs.testing.counted_storage import CountedStorage
 
 TIMEOUT_S: Final = 20.0
 WORKER_THREADS: Final = 2
-
-T = TypeVar("T")
 
 
 class Driver(Protocol):
@@ -81,143 +78,97 @@ class Loop:
             self._tasks.get(timeout=TIMEOUT_S)()
 
 
-def domain_update(update: Update) -> DomainUpdate:
+def domain_update(update: Update) -> updates.Update:
     """Return the update that the session takes."""
     operand = update.operand
-    updates: dict[str, Callable[[], DomainUpdate]] = {
-        "append": lambda: Append(operand, 1 << 20),
-        "add": lambda: Add(int(operand)),
-        "replace": lambda: Replace(operand),
-        "put_if_absent": lambda: PutIfAbsent(operand),
-        "remove": Remove,
+    makers: dict[str, Callable[[], updates.Update]] = {
+        "append": lambda: updates.Append(operand, 1 << 20),
+        "add": lambda: updates.Add(int(operand)),
+        "replace": lambda: updates.Replace(operand),
+        "put_if_absent": lambda: updates.PutIfAbsent(operand),
+        "remove": updates.Remove,
     }
-    return updates[update.kind]()
-
-
-class Runner(Protocol):
-    """**Protocol:** Runs a question to its end, by whatever thread."""
-
-    def __call__(self, question: Callable[[], T]) -> T:
-        """Return the answer, or raise what was raised."""
-
-
-def run_here(question: Callable[[], T]) -> T:
-    """Run a question by this thread."""
-    return question()
+    return makers[update.kind]()
 
 
 class PortSession:
-    """A session of the port; see :class:`kvs.testing.calls.SessionDriver` for its calls.
+    """A session of the port, run without making way for others; see :class:`kvs.testing.calls.SessionDriver`."""
 
-    Args:
-        session: The session.
-        run: Runs each call.
-    """
-
-    def __init__(self, session: Session, run: Runner = run_here) -> None:
+    def __init__(self, session: Session) -> None:
         self.session: Final = session
-        self._run = run
 
     def get(self, key: Key) -> Value | None:
-        return self._run(partial(self.session.get, key))
+        return self.session.get(key)
 
     def put(self, key: Key, value: Value) -> None:
-        self._run(partial(self.session.put, key, value))
+        self.session.put(key, value)
 
     def delete(self, key: Key) -> bool:
-        return self._run(partial(self.session.delete, key))
+        return self.session.delete(key)
 
     def update(self, key: Key, update: Update) -> tuple[Value | None, Value | None]:
-        return self._run(partial(self.session.update, key, domain_update(update)))
+        return self.session.update(key, domain_update(update))
 
     def put_all(self, entries: tuple[tuple[Key, Value], ...]) -> None:
-        self._run(partial(self.session.put_all, dict(entries)))
+        self.session.put_all(dict(entries))
 
     def keys(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        return self._run(lambda: run_to_end(self.session.keys(prefix, after, limit)))
+        return run_to_end(self.session.keys(prefix, after, limit))
 
     def count(self, prefix: Key) -> int:
-        return self._run(lambda: run_to_end(self.session.count(prefix)))
+        return run_to_end(self.session.count(prefix))
 
     def clear(self) -> None:
-        self._run(self.session.clear)
+        self.session.clear()
 
     def view(self, calls: tuple[Call, ...]) -> list[Outcome]:
-        return self._run(lambda: run_to_end(self.session.view(partial(self._all, calls))))
+        return run_to_end(self.session.view(partial(_all, calls)))
 
     def transact(self, calls: tuple[Call, ...]) -> list[Outcome]:
-        return self._run(lambda: run_to_end(self.session.transact(partial(self._all, calls))))
+        return run_to_end(self.session.transact(partial(_all, calls)))
 
     def watch(self, keys: tuple[Key, ...]) -> None:
-        self._run(partial(self.session.watch, keys))
+        self.session.watch(keys)
 
     def unwatch(self) -> None:
-        self._run(self.session.unwatch)
+        self.session.unwatch()
 
     def execute(self, calls: tuple[Call, ...]) -> Outcome:
-        outcome = self._run(lambda: run_to_end(self.session.execute(partial(self._each, calls))))
+        outcome = run_to_end(self.session.execute(partial(_each, calls)))
         return CONFLICT if isinstance(outcome, Conflict) else outcome
 
     def start(self, read_only: bool) -> None:
-        self._run(partial(self.session.start, read_only=read_only))
+        self.session.start(read_only=read_only)
 
     def commit(self) -> Outcome:
-        return CONFLICT if isinstance(self._run(self.session.commit), Conflict) else None
+        return CONFLICT if isinstance(self.session.commit(), Conflict) else None
 
     def rollback(self) -> None:
-        self._run(self.session.rollback)
+        self.session.rollback()
 
     def reset(self) -> None:
-        self._run(self.session.reset)
+        self.session.reset()
 
     def depth(self) -> int:
         return self.session.depth
 
-    def close(self) -> None:
-        """End the session."""
-        self._run(self.session.abort)
-        self.session.close()
 
-    def _all(self, calls: tuple[Call, ...], session: Session) -> Steps[list[Outcome]]:
-        outcomes = []
-        for call in calls:
-            outcomes.append(call.on(PortSession(session)))
-            yield
-        return outcomes
-
-    def _each(self, calls: tuple[Call, ...], session: Session) -> Steps[list[Outcome]]:
-        outcomes = []
-        for call in calls:
-            outcomes.append(call.outcome(PortSession(session)))
-            yield
-        return outcomes
+def _all(calls: tuple[Call, ...], session: Session) -> Steps[list[Outcome]]:
+    """An operation: calls, up to the first that fails."""
+    outcomes = []
+    for call in calls:
+        yield
+        outcomes.append(call.on(PortSession(session)))
+    return outcomes
 
 
-class Workers:
-    """Worker threads and the loop that they post to, for calls one after the other."""
-
-    def __init__(self, threads: WorkerThreads, loop: Loop, budget: MemoryBudget) -> None:
-        self._loop = loop
-        self._executor = WorkerExecutor(threads, loop.post, budget)
-        self.budget: Final = self._executor.budget
-
-    def run(self, question: Callable[[], T]) -> T:
-        """Have a worker run a question, and wait for the answer."""
-        answers: list[T] = []
-        errors: list[BaseException] = []
-        ended: list[bool] = []
-
-        def job() -> None:
-            try:
-                answers.append(question())
-            except BaseException as error:  # noqa: BLE001  # raised where it was asked
-                errors.append(error)
-
-        self._executor.run(job, lambda: ended.append(True))
-        self._loop.run_until(lambda: len(ended) > 0)
-        if errors:
-            raise errors[0]
-        return answers[0]
+def _each(calls: tuple[Call, ...], session: Session) -> Steps[list[Outcome]]:
+    """An operation: calls, whatever comes of each."""
+    outcomes = []
+    for call in calls:
+        yield
+        outcomes.append(call.outcome(PortSession(session)))
+    return outcomes
 
 
 class InProcessDriver(Driver):
@@ -247,7 +198,7 @@ class InProcessDriver(Driver):
         if by_workers or self.storage.blocking:
             self._threads = WorkerThreads(WORKER_THREADS)
             self._opened.callback(self._threads.close)
-        self._open: dict[int, PortSession] = {}
+        self._open: dict[int, tuple[PortSession, WorkerExecutor | None]] = {}
 
     @staticmethod
     @override
@@ -256,7 +207,9 @@ class InProcessDriver(Driver):
 
     @override
     def execute_many(self, session: int, calls: Sequence[Call]) -> list[Outcome]:
-        outcomes = [call.outcome(self._session(session)) for call in calls]
+        opened, executor = self._session(session)
+        outcomes: list[Outcome] = []
+        self._run(executor, lambda: outcomes.extend(call.outcome(opened) for call in calls))
         if not self.storage.blocking:
             self.storage.sync()
         return outcomes
@@ -267,9 +220,10 @@ class InProcessDriver(Driver):
 
     @override
     def disconnect(self, session: int) -> None:
-        opened = self._open.pop(session, None)
-        if opened is not None:
-            opened.close()
+        if session in self._open:
+            opened, executor = self._open.pop(session)
+            self._run(executor, opened.session.abort)
+            opened.session.close()
 
     @override
     def leave(self, session: int) -> None:
@@ -289,11 +243,20 @@ class InProcessDriver(Driver):
                 self.disconnect(session)
             self.check(0)
 
-    def _session(self, number: int) -> SessionDriver:
+    def _session(self, number: int) -> tuple[PortSession, WorkerExecutor | None]:
         if number not in self._open:
-            if self._threads is None:
-                self._open[number] = PortSession(self._sessions.open())
-            else:
-                workers = Workers(self._threads, self._loop, self.budget)
-                self._open[number] = PortSession(self._sessions.open(workers.budget), workers.run)
+            executor = None
+            if self._threads is not None:
+                executor = WorkerExecutor(self._threads, self._loop.post, self.budget)
+            budget = self.budget if executor is None else executor.budget
+            self._open[number] = PortSession(self._sessions.open(budget)), executor
         return self._open[number]
+
+    def _run(self, executor: WorkerExecutor | None, job: Job) -> None:
+        """Run a job, by a worker if there are any, and wait for its end."""
+        if executor is None:
+            job()
+            return
+        done: list[bool] = []
+        executor.run(job, lambda: done.append(True))
+        self._loop.run_until(lambda: len(done) > 0)
