@@ -9,7 +9,8 @@ from kvs.application.session import EngineSession
 from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import InternalError, OutcomeUnknownError, UsageError
 from kvs.domain.updates import Replace
-from tests.support.faulty_storage import Behaviour, Setting, Use, raising, returning
+from tests.support.failing_engine import Setting, Use
+from tests.support.scripted_storage import Behaviour, raising, returning
 from tests.support.sessions import run
 
 MEANT_FOR_CLIENTS = "raises an error meant for clients"
@@ -74,7 +75,7 @@ def cases(methods: Mapping[str, Use]) -> list[Any]:
 def test_outside_a_transaction_a_failed_read_is_internal(method: str, use: Use, behaviour: Behaviour) -> None:
     """Nothing was changed, and nothing is known."""
     setting = Setting()
-    setting.engine.faults[method] = behaviour
+    setting.engine.on[method] = behaviour
     setting.fails(InternalError, use)
     setting.is_usable()
 
@@ -85,7 +86,7 @@ def test_outside_a_transaction_a_failed_write_is_of_unknown_outcome(
 ) -> None:
     """The engine may have done it before it failed."""
     setting = Setting()
-    setting.engine.faults[method] = behaviour
+    setting.engine.on[method] = behaviour
     setting.fails(OutcomeUnknownError, use)
     setting.is_usable()
 
@@ -99,11 +100,11 @@ def test_a_commit_that_failed_is_not_tried_again_by_an_update(method: str, behav
     setting = Setting()
     commits: list[str] = []
 
-    def commit() -> object:
+    def commit(_: object) -> object:
         commits.append(method)
         return behaviour()
 
-    setting.engine.faults["commit"] = commit
+    setting.engine.on["commit"] = commit
     setting.fails(OutcomeUnknownError, WRITES[method])
     assert commits == [method]
     setting.is_usable()
@@ -113,7 +114,7 @@ def test_a_commit_that_failed_is_not_tried_again_by_an_update(method: str, behav
 def test_a_failed_start_opens_nothing(method: str, use: Use, behaviour: Behaviour) -> None:
     """Without a snapshot there is no transaction, and a PUT would not be undone."""
     setting = Setting()
-    setting.engine.faults[method] = behaviour
+    setting.engine.on[method] = behaviour
     setting.fails(InternalError, use)
     assert setting.session.depth == 0
     setting.is_usable()
@@ -123,7 +124,7 @@ def test_a_failed_start_opens_nothing(method: str, use: Use, behaviour: Behaviou
 def test_a_start_on_a_snapshot_that_is_no_good_closes_it(behaviour: Behaviour) -> None:
     """Expired from the first moment, or not able to tell: START fails, and nothing stays open."""
     setting = Setting()
-    setting.engine.faults["Snapshot.expired"] = behaviour
+    setting.engine.on["Snapshot.expired"] = behaviour
     setting.fails(InternalError, lambda session: session.start())
     setting.is_usable()
 
@@ -162,7 +163,7 @@ def test_inside_a_transaction_a_failed_read_ends_it(method: str, use: Use, behav
     setting.session.put(b"p", b"pending")
     if nested:
         setting.session.start()
-    setting.engine.faults[method] = behaviour
+    setting.engine.on[method] = behaviour
     setting.fails(InternalError, use)
     assert setting.session.counters.aborted == 1
     assert setting.session.get(b"p") is None
@@ -176,7 +177,7 @@ def test_a_failed_commit_is_of_unknown_outcome(method: str, use: Use, behaviour:
     setting.session.start()
     setting.session.get(b"k")
     setting.session.put(b"k", b"new")
-    setting.engine.faults[method] = behaviour
+    setting.engine.on[method] = behaviour
     setting.fails(OutcomeUnknownError, use)
     assert (setting.session.counters.committed, setting.session.counters.aborted) == (0, 1)
     setting.is_usable()
@@ -188,7 +189,7 @@ def test_a_snapshot_that_fails_to_close_is_closed_once_all_the_same(leave: str) 
     setting = Setting()
     setting.session.start()
     setting.session.put(b"k", b"new")
-    setting.engine.faults["Snapshot.close"] = raising(RuntimeError("cannot close"))
+    setting.engine.on["Snapshot.close"] = raising(RuntimeError("cannot close"))
     getattr(setting.session, leave)()
     assert setting.engine.get(b"k") == (b"new" if leave == "commit" else b"old")
     assert "engine_failed" in setting.bench.log.getvalue()
@@ -202,7 +203,7 @@ def test_asking_whether_a_snapshot_has_expired_never_fails(behaviour: Behaviour)
     """The server asks between commands, where there is nobody to answer: it gets yes or no."""
     setting = Setting()
     setting.session.start()
-    setting.engine.faults["Snapshot.expired"] = behaviour
+    setting.engine.on["Snapshot.expired"] = behaviour
     assert setting.session.expired in (True, False)
     setting.session.close()
     setting.is_usable()
@@ -213,7 +214,7 @@ def test_what_the_engine_raised_is_in_the_log_and_values_are_not() -> None:
     setting = Setting()
     setting.session.start()
     setting.session.put(b"k", b"top secret")
-    setting.engine.faults["commit"] = raising(RuntimeError("disk on fire"))
+    setting.engine.on["commit"] = raising(RuntimeError("disk on fire"))
     setting.fails(OutcomeUnknownError, lambda session: session.commit())
     assert "disk on fire" in setting.bench.log.getvalue()
     assert "top secret" not in setting.bench.log.getvalue()

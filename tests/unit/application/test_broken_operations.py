@@ -7,7 +7,8 @@ import pytest
 from kvs.application.operations import find_keys
 from kvs.domain.errors import InternalError, OutcomeUnknownError
 from kvs.ports.session import Session, Steps
-from tests.support.faulty_storage import Behaviour, Setting, Use, raising, returning
+from tests.support.failing_engine import Setting, Use
+from tests.support.scripted_storage import Behaviour, raising, returning
 from tests.support.sessions import run
 
 
@@ -43,7 +44,7 @@ def test_an_operation_that_fails_leaves_nothing_behind(
     setting = Setting()
     if watching:
         setting.session.watch([b"k", b"l"])
-    setting.engine.faults[method] = behaviour
+    setting.engine.on[method] = behaviour
     setting.fails(FAULTS[method], OPERATIONS[name])
     assert setting.engine.get(b"mine") is None
     setting.session.unwatch()
@@ -56,7 +57,7 @@ def test_an_operation_that_fails_in_a_transaction_ends_it(method: str) -> None:
     setting = Setting()
     setting.session.start()
     setting.session.put(b"p", b"pending")
-    setting.engine.faults[method] = raising(RuntimeError("no"))
+    setting.engine.on[method] = raising(RuntimeError("no"))
     setting.fails(InternalError, OPERATIONS["transact"])
     assert setting.session.counters.aborted == 1
     assert setting.engine.get(b"p") is None
@@ -66,7 +67,7 @@ def test_an_operation_that_fails_in_a_transaction_ends_it(method: str) -> None:
 def test_a_search_that_fails_leaves_nothing_behind() -> None:
     """An operation that only reads has a snapshot of its own."""
     setting = Setting()
-    setting.engine.faults["Snapshot.scan"] = raising(RuntimeError("no"))
+    setting.engine.on["Snapshot.scan"] = raising(RuntimeError("no"))
     setting.fails(InternalError, lambda session: run(session.view(partial(find_keys, b"", b"", None, 5, 5, None))))
     setting.is_usable()
 
@@ -77,9 +78,9 @@ def test_a_watch_that_fails_leaves_what_was_watched(method: str, behaviour: Beha
     """The baselines that there are, and no other."""
     setting = Setting()
     setting.session.watch([b"k"])
-    setting.engine.faults[method] = behaviour
+    setting.engine.on[method] = behaviour
     setting.fails(InternalError, lambda session: session.watch([b"l"]))
-    setting.engine.faults.clear()
+    setting.engine.on.clear()
     assert setting.session.watching
     setting.engine.put(b"l", b"changed")
     assert run(setting.session.execute(read_and_write)) is None
@@ -93,7 +94,7 @@ def test_baselines_that_fail_to_close_are_closed_once_all_the_same(leave: str) -
     setting = Setting()
     setting.session.watch([b"k"])
     setting.session.watch([b"l"])
-    setting.engine.faults["Snapshot.close"] = raising(RuntimeError("cannot close"))
+    setting.engine.on["Snapshot.close"] = raising(RuntimeError("cannot close"))
     if leave == "execute":
         run(setting.session.execute(read_and_write))
     else:

@@ -17,7 +17,8 @@ from kvs.dump.loader import MAX_PROBLEMS, load, longest_line_bytes
 from kvs.dump.writer import dump
 from kvs.ports.storage import Storage
 from kvs.testing.counted_storage import CountedStorage
-from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
+from tests.support.naive_storage import NaiveStorage
+from tests.support.scripted_storage import GO_ON, Behaviour, ScriptedStorage, raising, returning
 
 pytestmark = pytest.mark.one_build
 
@@ -104,44 +105,40 @@ def test_a_load_begins_where_the_file_is() -> None:
     assert contents(storage) == {b"a": b"1"}
 
 
-class Syncs(NaiveStorage):
-    """Notes how much was put before each sync; the one of that number fails."""
+def syncing(*failing: int) -> tuple[ScriptedStorage, list[int]]:
+    """Return an engine, and how much has been put before each sync; the syncs of these numbers fail."""
+    synced: list[int] = []
+    waiting: list[int] = []
 
-    def __init__(self, failing: int = -1) -> None:
-        super().__init__()
-        self.failing = failing
-        self.synced: list[int] = []
-        self._waiting: list[int] = []
+    def put(key: Key, value: Value) -> object:
+        waiting.append(entry_bytes(key, value))
+        return GO_ON
 
-    def put(self, key: Key, value: Value) -> None:
-        """See :class:`kvs.ports.storage.Storage`."""
-        super().put(key, value)
-        self._waiting.append(entry_bytes(key, value))
-
-    def sync(self) -> None:
-        """See :class:`kvs.ports.storage.Storage`."""
-        if len(self.synced) == self.failing:
+    def sync() -> None:
+        if len(synced) in failing:
             raise RuntimeError("the disk is gone")
-        assert sum(self._waiting[:-1]) < SYNC_BYTES
-        self.synced.append(len(self._waiting))
-        self._waiting.clear()
+        assert sum(waiting[:-1]) < SYNC_BYTES
+        synced.append(len(waiting))
+        waiting.clear()
+
+    return ScriptedStorage({"put": put, "sync": sync}), synced
 
 
 def test_a_load_makes_durable_little_by_little_and_all_in_the_end() -> None:
     """Many small entries, and few large ones."""
-    storage = Syncs()
+    storage, synced = syncing()
     lines = [entry_line(b"%d" % number, b"") for number in range(2 * SYNC_ENTRIES + 5)]
     assert load_into(storage, io.BytesIO(b"".join(lines))) == len(lines)
-    assert storage.synced == [SYNC_ENTRIES, SYNC_ENTRIES, 5]
-    storage = Syncs()
+    assert synced == [SYNC_ENTRIES, SYNC_ENTRIES, 5]
+    storage, synced = syncing()
     lines = [entry_line(b"%d" % number, bytes(SYNC_BYTES // 2)) for number in range(5)]
     assert load_into(storage, Pipe(b"".join(lines)), max_value_bytes=SYNC_BYTES) == 5
-    assert storage.synced == [2, 2, 1]
+    assert synced == [2, 2, 1]
 
 
 def test_what_is_not_durable_does_not_count_as_loaded() -> None:
     """The message tells how many are."""
-    storage = Syncs(failing=1)
+    storage, _ = syncing(1)
     lines = [entry_line(b"%d" % number, b"") for number in range(2 * SYNC_ENTRIES)]
     outcome = f"{SYNC_ENTRIES:,} entries were loaded, and up to {SYNC_ENTRIES:,} more may have been"
     with pytest.raises(DumpError, match=f"disk is gone.*; {outcome}"):
@@ -157,18 +154,10 @@ def test_a_limit_of_the_engine_is_told_with_the_line_and_what_came_before_is_kep
     assert contents(storage) == {b"a": b"1", b"b": b"1"}
 
 
-class Bad(NaiveStorage):
-    """Takes no writes."""
-
-    def put(self, key: Key, value: Value) -> None:
-        """See :class:`kvs.ports.storage.Storage`."""
-        raise ZeroDivisionError(key, value)
-
-
 def test_an_engine_that_breaks_its_contract_ends_a_load() -> None:
     """In one line."""
     with pytest.raises(DumpError, match=r"the storage engine failed: .*; nothing was loaded$"):
-        load_into(Bad(), io.BytesIO(entry_line(b"a", b"1")))
+        load_into(ScriptedStorage({"put": raising(ZeroDivisionError())}), io.BytesIO(entry_line(b"a", b"1")))
 
 
 GOOD = entry_line(b"a", b"1")
@@ -218,45 +207,26 @@ def test_a_check_tells_of_several_mistakes_and_not_of_thousands(count: int) -> N
     assert contents(storage) == {}
 
 
-class Torn(NaiveStorage):
-    """Fails the reader at some point."""
-
-    def snapshot(self) -> NaiveSnapshot:
-        """See :class:`kvs.ports.storage.Storage`."""
-        return TornSnapshot({b"a": b"1", b"b": b"2"}, 0)
-
-
-class TornSnapshot(NaiveSnapshot):
-    """Its second key cannot be read."""
-
-    def get(self, key: Key) -> Value | None:
-        """See :class:`kvs.ports.storage.Snapshot`."""
-        if key == b"b":
-            raise TimedOutError("The snapshot was given up.")
-        return super().get(key)
-
-
-class Forgetful(NaiveStorage):
-    """Counts a key more than it lists."""
-
-    def snapshot(self) -> NaiveSnapshot:
-        """See :class:`kvs.ports.storage.Storage`."""
-        return ForgetfulSnapshot({b"a": b"1"}, 0)
-
-
-class ForgetfulSnapshot(NaiveSnapshot):
-    """See above."""
-
-    def count(self, prefix: Key) -> int:
-        """See :class:`kvs.ports.storage.Snapshot`."""
-        return super().count(prefix) + 1
+def torn(key: Key) -> object:
+    """Read one key of two."""
+    if key == b"b":
+        raise TimedOutError("The snapshot was given up.")
+    return GO_ON
 
 
 @pytest.mark.parametrize(
-    ("storage", "words"), [(Torn(), "The snapshot was given up"), (Forgetful(), "expected 2 entries, got 1")]
+    ("keys", "method", "behaviour", "words"),
+    [
+        ([b"a", b"b"], "Snapshot.get", torn, "The snapshot was given up"),
+        ([b"a"], "Snapshot.count", returning(2), "expected 2 entries, got 1"),
+    ],
 )
-def test_a_dump_that_fails_has_no_last_line(storage: Storage, words: str) -> None:
+def test_a_dump_that_fails_has_no_last_line(keys: list[Key], method: str, behaviour: Behaviour, words: str) -> None:
     """So that nobody takes it for a whole one."""
+    storage = ScriptedStorage()
+    for key in keys:
+        storage.put(key, b"1")
+    storage.on[method] = behaviour
     output = io.BytesIO()
     with pytest.raises(DumpError, match=words):
         dump(EngineSource(storage), output)
