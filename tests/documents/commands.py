@@ -190,8 +190,8 @@ def check_file(where: str, words: Sequence[str]) -> None:
 NOT_RUN: Final = (
     NotRun(("make",), "it takes minutes to hours, and is what runs these tests", check_make),
     NotRun((".ci/run",), "it takes half an hour, and is what runs these tests", check_file),
-    NotRun(("pip", "install"), "it needs a network; integration/test_example_package.py does without", check_install),
-    NotRun(("pytest",), "the example's tests are run by integration/test_example_package.py", check_pytest),
+    NotRun(("pip", "install"), "it needs a network; system/test_example_package.py does without", check_install),
+    NotRun(("pytest",), "the example's tests are run by system/test_example_package.py", check_pytest),
     NotRun(("python", "-m", "pytest"), "likewise", check_pytest),
     NotRun(("python", "-m", "bench"), "it takes minutes, and needs Redis and memcached", check_bench),
 )
