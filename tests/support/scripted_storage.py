@@ -17,14 +17,11 @@ GO_ON: Final = object()
 """Returned by a behaviour: the call goes on as usual."""
 
 
-def raising(*errors: Exception) -> Behaviour:
-    """Return a behaviour that raises: one error for ever, or of several each once, and then goes on."""
-    left = list(errors)
+def raising(error: Exception) -> Behaviour:
+    """Return a behaviour that raises."""
 
     def behave(*_: object) -> Any:
-        if not left:
-            return GO_ON
-        raise left[0] if len(errors) == 1 else left.pop(0)
+        raise error
 
     return behave
 

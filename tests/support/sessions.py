@@ -8,11 +8,9 @@ from kvs.application.memory_budget import MemoryBudget
 from kvs.application.registry import SessionRegistry
 from kvs.application.session import EngineSession
 from kvs.application.slot import SessionLimits
-from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.errors import UsageError
 from kvs.domain.values import Key, Value
 from kvs.logs import make_logger
-from kvs.override import override
 from kvs.ports.session import Operation, Session, Steps, Work, run_to_end
 from kvs.ports.storage import Storage
 from kvs.testing.counted_storage import CountedStorage
@@ -66,20 +64,6 @@ def in_one_step(function: Callable[[Session], T]) -> "Operation[T]":
         yield
 
     return steps
-
-
-class Scripted(NaiveStorage):
-    """Raises what the test says, instead of committing."""
-
-    def __init__(self, *errors: Exception) -> None:
-        super().__init__()
-        self.errors = list(errors)
-
-    @override
-    def commit(self, request: CommitRequest) -> Committed | Conflict:
-        if self.errors:
-            raise self.errors.pop(0)
-        return super().commit(request)
 
 
 class Bench:

@@ -12,7 +12,7 @@ from kvs.domain.errors import ResultTooLargeError, StorageUnavailableError
 from kvs.domain.values import Key
 from kvs.override import override
 from kvs.ports.session import Operation, Session, Steps
-from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
+from tests.support.scripted_storage import ScriptedStorage, raising
 from tests.support.sessions import UNLIMITED, Bench, filled, run, shares, suspend
 
 MANY = [b"%05d" % number for number in range(10_000)]
@@ -203,34 +203,16 @@ def test_find_keys_may_be_run_again() -> None:
 
 def test_find_keys_that_failed_begins_afresh() -> None:
     """What it had found before came of another moment."""
-
-    class Failing(NaiveStorage):
-        failing = False
-
-        @override
-        def snapshot(self) -> NaiveSnapshot:
-            storage = self
-
-            class FailingSnapshot(NaiveSnapshot):
-                @override
-                def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-                    if storage.failing:
-                        raise StorageUnavailableError("not now")
-                    return super().scan(prefix, after, limit)
-
-            plain = super().snapshot()
-            return FailingSnapshot(plain.data, plain.log_length)
-
-    engine = Failing()
+    engine = ScriptedStorage()
     bench = Bench(engine)
     session = many(bench)
     search = finding(matcher=EndsWith(b"99"))
     steps = suspend(session.view(search), session.work)
-    engine.failing = True
+    engine.on["Snapshot.scan"] = raising(StorageUnavailableError("not now"))
     with pytest.raises(StorageUnavailableError):
         run(steps)
     bench.assert_nothing_is_held()
-    engine.failing = False
+    engine.on.clear()
     bench.storage.delete(MANY[99])
     assert run(session.view(search)).keys == MANY[199::100]
 

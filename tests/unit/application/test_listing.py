@@ -10,10 +10,10 @@ from kvs.application.listing import RUN_KEYS, WriteIndex, count_keys, list_page
 from kvs.application.session import EngineSession
 from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import LimitError, StorageUnavailableError
-from kvs.domain.values import TOMBSTONE, Key, Value, Write
-from kvs.override import override
+from kvs.domain.values import TOMBSTONE, Key, Write
 from kvs.ports.session import Steps, Work
-from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
+from tests.support.naive_storage import NaiveSnapshot
+from tests.support.scripted_storage import GO_ON, ScriptedStorage
 from tests.support.sessions import UNLIMITED, Bench, run, shares, suspend
 
 MANY = 5 * RUN_KEYS + 1
@@ -33,7 +33,7 @@ QUESTIONS: list[tuple[str, Ask]] = [("count", lambda session: session.count(b"")
 questions = pytest.mark.parametrize(("name", "ask"), QUESTIONS, ids=[name for name, _ in QUESTIONS])
 
 
-class Watched(NaiveStorage):
+class Watched(ScriptedStorage):
     """An engine whose snapshots count their look-ups, and cannot be read for a while.
 
     Attributes:
@@ -42,30 +42,18 @@ class Watched(NaiveStorage):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__({"Snapshot.get": self._look_up, "Snapshot.scan": self._read})
         self.gets = 0
         self.failing = False
 
-    @override
-    def snapshot(self) -> NaiveSnapshot:
-        storage = self
+    def _look_up(self, *_: object) -> object:
+        self.gets += 1
+        return self._read()
 
-        class Snapshot(NaiveSnapshot):
-            @override
-            def get(self, key: Key) -> Value | None:
-                storage.gets += 1
-                if storage.failing:
-                    raise StorageUnavailableError("not now")
-                return super().get(key)
-
-            @override
-            def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-                if storage.failing:
-                    raise StorageUnavailableError("not now")
-                return super().scan(prefix, after, limit)
-
-        plain = super().snapshot()
-        return Snapshot(plain.data, plain.log_length)
+    def _read(self, *_: object) -> object:
+        if self.failing:
+            raise StorageUnavailableError("not now")
+        return GO_ON
 
 
 def busy_session(bench: Bench, writes: int = MANY) -> EngineSession:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from kvs.application.session import EngineSession
-from kvs.domain.commit import CommitRequest, Committed, Conflict, prefix_range
+from kvs.domain.commit import Committed, Conflict, prefix_range
 from kvs.domain.errors import (
     KvsError,
     LimitError,
@@ -18,8 +18,8 @@ from kvs.domain.errors import (
 from kvs.domain.transaction import FRAME_OVERHEAD_BYTES
 from kvs.domain.updates import PutIfPresent, Remove, Replace
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, Key, entry_bytes
-from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
-from tests.support.sessions import Bench, Scripted, run
+from tests.support.scripted_storage import ScriptedStorage, each, raising
+from tests.support.sessions import Bench, run
 
 READ = 1 + ENTRY_OVERHEAD_BYTES
 WRITE = entry_bytes(b"k", b"value")
@@ -214,12 +214,7 @@ def test_overwriting_a_listed_key_is_no_conflict() -> None:
 
 def test_what_only_reads_never_conflicts_and_never_asks_the_engine() -> None:
     """A snapshot is consistent by itself."""
-
-    class NoCommits(NaiveStorage):
-        def commit(self, request: CommitRequest) -> Committed | Conflict:
-            raise AssertionError(request)
-
-    bench = Bench(NoCommits())
+    bench = Bench(ScriptedStorage({"commit": raising(AssertionError())}))
     session, other = bench.open(), bench.open()
     session.start()
     session.get(b"k")
@@ -252,16 +247,7 @@ def test_a_read_only_transaction_reads_any_amount_and_holds_one_frame() -> None:
 @pytest.mark.parametrize("key", [b"stored", b"absent"])
 def test_a_read_only_transaction_refuses_writes_and_stays_open(key: Key) -> None:
     """A DEL is refused whether there is anything to delete or not, and asks the engine nothing."""
-
-    class Unread(NaiveStorage):
-        def snapshot(self) -> NaiveSnapshot:
-            return UnreadSnapshot({}, 0)
-
-    class UnreadSnapshot(NaiveSnapshot):
-        def get(self, key: Key) -> bytes | None:
-            raise AssertionError(key)
-
-    bench = Bench(Unread())
+    bench = Bench(ScriptedStorage({"Snapshot.get": raising(AssertionError())}))
     bench.storage.put(b"stored", b"v")
     session = bench.open()
     session.start(read_only=True)
@@ -395,7 +381,7 @@ def read_all(session: EngineSession, limit: int) -> list[Key]:
 @pytest.mark.parametrize("error", [StorageUnavailableError("not now"), LimitError("full")])
 def test_a_commit_that_was_not_applied_can_be_retried(error: KvsError) -> None:
     """``unavailable`` and ``limit`` leave the transaction open, and the very same commit succeeds later."""
-    bench = Bench(Scripted(error, error))
+    bench = Bench(ScriptedStorage({"commit": each([error, error])}))
     session = bench.open()
     session.start()
     session.get(b"r")
@@ -415,7 +401,7 @@ def test_a_commit_that_was_not_applied_can_be_retried(error: KvsError) -> None:
 
 def test_a_commit_that_may_be_retried_still_conflicts() -> None:
     """Being refused once does not forget what was read."""
-    bench = Bench(Scripted(StorageUnavailableError("not now")))
+    bench = Bench(ScriptedStorage({"commit": each([StorageUnavailableError("not now")])}))
     session = bench.open()
     session.start()
     session.get(b"r")
@@ -429,7 +415,7 @@ def test_a_commit_that_may_be_retried_still_conflicts() -> None:
 @pytest.mark.parametrize("error", [OutcomeUnknownError("who knows"), TimedOutError("too old")])
 def test_a_commit_whose_transaction_is_over_ends_it(error: KvsError) -> None:
     """``outcome_unknown`` and ``timeout`` are passed on as they are; the engine kept its contract."""
-    bench = Bench(Scripted(error))
+    bench = Bench(ScriptedStorage({"commit": each([error])}))
     session = bench.open()
     session.start()
     session.put(b"k", b"v")

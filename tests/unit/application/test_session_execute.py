@@ -9,13 +9,12 @@ from kvs.adapters.inbound.resp.glob import Glob
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.application.operations import Found, find_keys
 from kvs.application.session import EngineSession
-from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict
+from kvs.domain.commit import MAX_CONFLICTS_NAMED, Conflict
 from kvs.domain.errors import StorageUnavailableError, TimedOutError
 from kvs.domain.values import Key, Value
-from kvs.override import override
 from kvs.ports.session import Operation, Session, Steps
-from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
-from tests.support.sessions import UNLIMITED, Bench, Scripted, fail, filled, run, shares, suspend, write
+from tests.support.scripted_storage import GO_ON, ScriptedStorage, returning
+from tests.support.sessions import UNLIMITED, Bench, fail, filled, run, shares, suspend, write
 
 Use = Callable[[EngineSession], object]
 
@@ -26,25 +25,18 @@ MANY = [b"%05d" % number for number in range(10_000)]
 # What the operation itself reads.
 
 
-class Sneaking(NaiveStorage):
-    """An engine in which somebody writes a key just before the first commit."""
-
-    def __init__(self, key: Key) -> None:
-        super().__init__()
-        self.key: Key | None = key
-
-    @override
-    def commit(self, request: CommitRequest) -> Committed | Conflict:
-        key, self.key = self.key, None
-        if key is not None:
-            self.put(key, b"5")
-        return super().commit(request)
-
-
 @pytest.mark.parametrize("sneaked", [b"read", b"watched", b"watched and read", b"other"])
 def test_an_operation_is_tried_again_unless_something_watched_has_changed(sneaked: Key) -> None:
     """For only that is for the client to know; what the operation has read it reads again."""
-    bench = Bench(Sneaking(sneaked))
+    storage = ScriptedStorage()
+
+    def sneak(_: object) -> object:
+        del storage.on["commit"]
+        storage.put(sneaked, b"5")  # just before the first commit
+        return GO_ON
+
+    storage.on["commit"] = sneak
+    bench = Bench(storage)
     session = bench.open()
     session.watch([b"watched", b"watched and read"])
     ran: list[tuple[Value | None, Value | None]] = []
@@ -144,24 +136,14 @@ def test_a_baseline_that_was_given_up_is_a_conflict() -> None:
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_baseline_that_is_given_up_in_the_middle_is_a_conflict_as_well(lost: bool) -> None:
     """An engine on worker threads may do so at any time; a transaction's own snapshot is something else."""
+    storage = ScriptedStorage()
 
-    class Snapshot(NaiveSnapshot):
-        given_up = False
+    def give_up(_: object) -> object:
+        storage.on["Snapshot.expired"] = returning(lost)
+        raise TimedOutError("too old")
 
-        @property
-        def expired(self) -> bool:
-            return Snapshot.given_up
-
-    class GivingUp(Scripted):
-        def snapshot(self) -> NaiveSnapshot:
-            plain = super().snapshot()
-            return Snapshot(plain.data, plain.log_length)
-
-        def commit(self, request: CommitRequest) -> Committed | Conflict:
-            Snapshot.given_up = lost
-            return super().commit(request)
-
-    bench = Bench(GivingUp(TimedOutError("too old")))
+    storage.on["commit"] = give_up
+    bench = Bench(storage)
     session = bench.open()
     session.watch([b"k"])
     if lost:

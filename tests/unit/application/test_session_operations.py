@@ -8,30 +8,26 @@ import pytest
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.application.operations import delete_all, get_many, put_all_if_absent, random_key
 from kvs.application.session import EngineSession
-from kvs.domain.commit import CommitRequest, Committed, Conflict
+from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError, UsageError
 from kvs.domain.transaction import FRAME_OVERHEAD_BYTES
 from kvs.domain.updates import Add, PutIfAbsent, PutIfPresent, Remove, Update
 from kvs.domain.values import TOMBSTONE, Key, Value, Write, entry_bytes
-from kvs.override import override
 from kvs.ports.autocommit import MAX_RETRIES
 from kvs.ports.session import Operation, Session, Steps
-from tests.support.naive_storage import NaiveStorage
+from tests.support.scripted_storage import GO_ON, ScriptedStorage, raising, returning
 from tests.support.sessions import UNLIMITED, Bench, filled, in_one_step, run, stored
 
 Use = Callable[[EngineSession], object]
 Way = Callable[[EngineSession, "Operation[object]"], Steps[object]]
 
 
-class NoCommits(NaiveStorage):
-    """An engine that is not to be asked to commit."""
-
-    @override
-    def commit(self, request: CommitRequest) -> Committed | Conflict:
-        raise AssertionError(request)
+def without_commits() -> ScriptedStorage:
+    """Return an engine that is not to be asked to commit."""
+    return ScriptedStorage({"commit": raising(AssertionError())})
 
 
-class Crowded(NaiveStorage):
+class Crowded(ScriptedStorage):
     """An engine in which others write just before a commit.
 
     Attributes:
@@ -41,18 +37,17 @@ class Crowded(NaiveStorage):
     """
 
     def __init__(self, key: Key, times: int) -> None:
-        super().__init__()
+        super().__init__({"commit": self._write_before})
         self.key = key
         self.times = times
         self.commits = 0
 
-    @override
-    def commit(self, request: CommitRequest) -> Committed | Conflict:
+    def _write_before(self, _: object) -> object:
         self.commits += 1
         if self.times:
             self.times -= 1
             self.put(self.key, b"%d" % self.commits)
-        return super().commit(request)
+        return GO_ON
 
 
 # Several values.
@@ -60,12 +55,7 @@ class Crowded(NaiveStorage):
 
 def test_several_values_outside_a_transaction_are_one_commit() -> None:
     """Which depends on nothing, and needs no snapshot."""
-
-    class OneCommit(NaiveStorage):
-        def put(self, key: Key, value: Value) -> None:
-            raise AssertionError(key, value)
-
-    bench = Bench(OneCommit())
+    bench = Bench(ScriptedStorage({"put": raising(AssertionError())}))
     bench.open().put_all({b"a": b"1", b"b": b"2"})
     assert stored(bench) == {b"a": b"1", b"b": b"2"}
     assert bench.storage.taken == 0
@@ -74,12 +64,7 @@ def test_several_values_outside_a_transaction_are_one_commit() -> None:
 
 def test_a_conflict_of_what_depends_on_nothing_is_a_failure() -> None:
     """Nobody would be told that nothing was stored."""
-
-    class Conflicting(NaiveStorage):
-        def commit(self, request: CommitRequest) -> Committed | Conflict:
-            return Conflict(tuple(request.writes), ())
-
-    bench = Bench(Conflicting())
+    bench = Bench(ScriptedStorage({"commit": returning(Conflict((b"a",), ()))}))
     with pytest.raises(OutcomeUnknownError):
         bench.open().put_all({b"a": b"1"})
     assert "engine_failed" in bench.log.getvalue()
@@ -105,12 +90,11 @@ def test_several_values_in_a_transaction_are_pending_all_or_none() -> None:
 def test_an_update_outside_a_transaction_is_the_engines() -> None:
     """Its own way of doing it, which may be one step."""
 
-    class InOneStep(NoCommits):
-        def update(self, key: Key, change: Callable[[Value | None], Write | None]) -> tuple[Value | None, Value | None]:
-            assert (key, change(b"1")) == (b"n", b"3")
-            return b"1", b"3"
+    def update(key: Key, change: Callable[[Value | None], Write | None]) -> object:
+        assert (key, change(b"1")) == (b"n", b"3")
+        return b"1", b"3"
 
-    bench = Bench(InOneStep())
+    bench = Bench(ScriptedStorage({"update": update, "commit": raising(AssertionError())}))
     assert bench.open().update(b"n", Add(2)) == (b"1", b"3")
     assert bench.storage.taken == 0
 
@@ -179,7 +163,7 @@ def test_an_update_in_a_transaction_reads(use: Use, observes: bool) -> None:
 @pytest.mark.parametrize("change", [PutIfPresent(b""), Remove(), lambda _: TOMBSTONE])
 def test_an_update_that_leaves_everything_as_it_is_writes_nothing(change: Update) -> None:
     """So a transaction of such alone never conflicts, and asks the engine nothing."""
-    bench = Bench(NoCommits())
+    bench = Bench(without_commits())
     session = filled(bench, {}, inside=True)
     session.update(b"absent", change)
     assert isinstance(session.commit(), Committed)
@@ -323,7 +307,7 @@ def test_an_operation_is_a_transaction_of_its_own() -> None:
 @pytest.mark.parametrize("read_only", [False, True])
 def test_an_operation_that_only_reads_never_asks_the_engine_to_commit(read_only: bool) -> None:
     """A snapshot is consistent by itself, whatever others do meanwhile."""
-    bench = Bench(NoCommits())
+    bench = Bench(without_commits())
     session, other = filled(bench, {b"k": b"1"}, inside=False), bench.open()
 
     def operation(session: Session) -> list[Value | None]:

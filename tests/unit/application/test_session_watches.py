@@ -12,7 +12,8 @@ from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailabl
 from kvs.domain.updates import Add, PutIfPresent, Replace
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES
 from kvs.ports.session import Operation, Session, Steps
-from tests.support.sessions import Bench, Scripted, fail, filled, in_one_step, run, stored, write
+from tests.support.scripted_storage import ScriptedStorage, each
+from tests.support.sessions import Bench, fail, filled, in_one_step, run, stored, write
 
 Use = Callable[[EngineSession], object]
 
@@ -248,7 +249,7 @@ def test_an_operation_that_fails_ends_it() -> None:
 @pytest.mark.parametrize("error", [StorageUnavailableError("not now"), LimitError("full"), OutcomeUnknownError("?")])
 def test_a_commit_that_the_engine_refuses_ends_it_as_well(error: Exception) -> None:
     """And leaves no transaction open, as there was none before."""
-    bench = Bench(Scripted(error))
+    bench = Bench(ScriptedStorage({"commit": each([error])}))
     session = bench.open()
     session.watch([b"k"])
     with pytest.raises(type(error)):
