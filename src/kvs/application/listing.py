@@ -11,7 +11,6 @@ from heapq import merge
 from itertools import islice
 from typing import Final, final
 
-from kvs.application import answers
 from kvs.domain.commit import prefix_end
 from kvs.domain.values import TOMBSTONE, Key, Value, Write
 from kvs.override import override
@@ -100,7 +99,7 @@ class WriteIndex:
         added: list[int] = []
         total = 0
         for key in self.keys:
-            total += (self.writes[key] is not TOMBSTONE) - (answers.value(snapshot.get(key)) is not None)
+            total += (self.writes[key] is not TOMBSTONE) - (snapshot.get(key) is not None)
             added.append(total)
             work.left -= 1
             if work.left <= 0:
@@ -135,7 +134,7 @@ def list_page(
     written = yield from index.page(prefix, after, limit, work)
     kept: list[Key] = []
     while True:
-        page = answers.page(snapshot.scan(prefix, after, limit))
+        page = snapshot.scan(prefix, after, limit)
         kept += [key for key in page if key not in index.writes]
         work.left -= len(page) // LISTED_KEYS_PER_UNIT + 1
         if len(page) < limit or len(kept) >= limit:
@@ -147,7 +146,7 @@ def list_page(
 
 def count_keys(snapshot: Snapshot, index: WriteIndex, prefix: Key, work: Work) -> Steps[int]:
     """Return how many keys under a prefix a transaction sees. O(log w) once the index is summed up."""
-    number = answers.number(snapshot.count(prefix))
+    number = snapshot.count(prefix)
     keys = index.keys
     low = bisect_left(keys, prefix)
     if low == len(keys) or not keys[low].startswith(prefix):

@@ -6,7 +6,6 @@ A command that a limit refuses has computed the next stack and not stored it, so
 from collections.abc import Mapping
 from typing import final
 
-from kvs.application import answers
 from kvs.application.listing import LISTED_KEYS_PER_UNIT, NO_KEYS, WriteIndex, count_keys, list_page
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.slot import SessionContext
@@ -35,13 +34,12 @@ class EngineSession(TransactingSession):
         snapshot = self._snapshot
         try:
             if snapshot is None:
-                value = self._storage.get(key)
-                return value if type(value) is bytes else answers.value(value)
+                return self._storage.get(key)
             pending = self._stack.pending(key)
             if pending is not None or self._stack.cleared:
                 return pending if isinstance(pending, bytes) else None
             observed = self.check_size(self._stack.observe(key))
-            value = answers.value(snapshot.get(key))
+            value = snapshot.get(key)
         except Exception as error:
             raise self.translate_error(error) from None
         self.set_stack(observed)
@@ -61,7 +59,7 @@ class EngineSession(TransactingSession):
     def delete(self, key: Key) -> bool:
         if self._snapshot is None:
             try:
-                return answers.flag(self._storage.delete(key))
+                return self._storage.delete(key)
             except Exception as error:
                 raise self.translate_error(error, writing=True) from None
         stack = self._stack
@@ -72,7 +70,7 @@ class EngineSession(TransactingSession):
         if pending is None:
             stack = stack.observe(key)
             try:
-                present = answers.value(self._snapshot.get(key)) is not None
+                present = self._snapshot.get(key) is not None
             except Exception as error:
                 raise self.translate_error(error) from None
             if not present:
@@ -86,7 +84,7 @@ class EngineSession(TransactingSession):
         snapshot = self._snapshot
         try:
             if snapshot is None:
-                page = answers.page(self._storage.scan(prefix, after, limit))
+                page = self._storage.scan(prefix, after, limit)
                 self.work.left -= len(page) // LISTED_KEYS_PER_UNIT
                 return page
             index = yield from self._sorted_writes()
@@ -104,7 +102,7 @@ class EngineSession(TransactingSession):
         snapshot = self._snapshot
         try:
             if snapshot is None:
-                return answers.number(self._storage.count(prefix))
+                return self._storage.count(prefix)
             low, high = prefix_range(prefix)
             observed = self.check_size(self._stack.observe_range(low, high))
             index = yield from self._sorted_writes()
@@ -119,7 +117,7 @@ class EngineSession(TransactingSession):
     def update(self, key: Key, update: Update) -> Updated:
         if self._snapshot is None:
             try:
-                return answers.updated(self._storage.update(key, update))
+                return self._storage.update(key, update)
             except (UsageError, TooLargeError):
                 raise  # from the update
             except Exception as error:
@@ -205,7 +203,7 @@ class EngineSession(TransactingSession):
     @override
     def info(self) -> dict[str, dict[str, object]]:
         try:
-            figures = answers.figures(self._storage.stats())
+            figures = self._storage.stats()
         except Exception as error:
             raise self.translate_error(error) from None
         session: dict[str, object] = {"id": self.id, "depth": self.depth}

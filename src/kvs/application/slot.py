@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, final
 
 from structlog.typing import FilteringBoundLogger
 
-from kvs.application import answers
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict
 from kvs.domain.errors import (
@@ -106,7 +105,7 @@ class Slot(Session):
         if self._snapshot is None or self._internal:
             return False
         try:
-            return answers.flag(self._snapshot.expired)
+            return self._snapshot.expired
         except Exception as error:
             self._context.log.error("engine_failed", session=self.id, call="Snapshot.expired", exc_info=error)
             return True
@@ -146,7 +145,7 @@ class Slot(Session):
         snapshot: Snapshot | None = None
         try:
             snapshot = self._storage.snapshot()
-            if answers.flag(snapshot.expired):
+            if snapshot.expired:
                 raise TypeError("the engine returned a snapshot that has expired")
         except Exception as error:
             if snapshot is not None:
@@ -186,10 +185,6 @@ class Slot(Session):
             if not (request.writes or request.reads or request.clears):
                 return COMMITTED
             outcome = self._storage.commit(request)
-            if isinstance(outcome, Conflict):
-                answers.page([*outcome.keys, *(each.low for each in outcome.ranges)])
-            elif not isinstance(outcome, Committed):
-                raise TypeError(f"the engine returned {type(outcome).__name__}, not Committed or Conflict")
         except Exception as error:
             raise self.translate_error(error, writing=True) from None
         return outcome

@@ -1,9 +1,8 @@
 """Operations: several calls of a session as one, in a transaction of their own or in a frame of the open one."""
 
 from itertools import islice
-from typing import Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
-from kvs.application import answers
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.slot import SessionContext, Slot
 from kvs.application.watch import WatchSet, watch_bytes
@@ -13,11 +12,11 @@ from kvs.override import override
 from kvs.ports.autocommit import MAX_RETRIES, contention_error
 from kvs.ports.session import Operation, Steps
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from kvs.domain.values import Key
+    from kvs.ports.storage import Snapshot
 
 T = TypeVar("T")
 
@@ -51,45 +50,19 @@ class TransactingSession(Slot):
 
     @override
     def view(self, operation: "Operation[T]") -> "Steps[T]":
-        if self._snapshot is not None:
-            return (yield from operation(self))
-        self.begin(read_only=True)
-        self._internal = True
-        try:
-            return (yield from operation(self))
-        except TimedOutError:
-            raise snapshot_evicted() from None
-        finally:
-            self.end()
+        return self._view(operation) if self._snapshot is None else operation(self)
 
     @override
     def transact(self, operation: "Operation[T]") -> "Steps[T]":
         if self._snapshot is not None:
-            return (yield from self._run_nested(operation))
-        try:
-            return cast("T", (yield from self._run_with_retry(operation, ())))  # only watched keys make a conflict
-        except TimedOutError:
-            raise snapshot_evicted() from None
+            return self._run_nested(operation)
+        return cast("Steps[T]", self._run_alone(operation, None))  # without watched keys it returns no conflict
 
     @override
     def execute(self, operation: "Operation[T]") -> "Steps[T | Conflict]":
         if self._snapshot is not None:
             raise UsageError("EXEC inside a transaction that START opened.")
-        watched = self._watched
-        try:
-            if watched is None:
-                outcome = yield from self._run_with_retry(operation, ())
-            else:
-                outcome = yield from self._run_watched(operation, watched)
-        except TimedOutError:
-            raise snapshot_evicted() from None
-        finally:
-            self.unwatch()
-        if isinstance(outcome, Conflict):
-            self.counters.conflicted += 1
-        else:
-            self.counters.committed += 1
-        return cast("T | Conflict", outcome)
+        return cast("Steps[T | Conflict]", self._run_alone(operation, self._watched or WatchSet()))
 
     @override
     def watch(self, keys: "Collection[Key]") -> None:
@@ -118,6 +91,17 @@ class TransactingSession(Slot):
             for snapshot in watched.snapshots:
                 self.close_snapshot(snapshot)
 
+    def _view(self, operation: "Operation[T]") -> "Steps[T]":
+        """Run an operation on a snapshot of its own."""
+        self.begin(read_only=True)
+        self._internal = True
+        try:
+            return (yield from operation(self))
+        except TimedOutError:
+            raise snapshot_evicted() from None
+        finally:
+            self.end()
+
     def _run_nested(self, operation: "Operation[T]") -> "Steps[T]":
         """Run an operation in a frame of the open transaction, whatever its depth."""
         before = self._stack
@@ -136,51 +120,66 @@ class TransactingSession(Slot):
         self.set_stack(merged)
         return result
 
-    def _run_with_retry(self, operation: "Operation[object]", watched: tuple[ReadSet, ...]) -> Steps[object]:
+    def _run_alone(self, operation: "Operation[object]", watched: WatchSet | None) -> Steps[object]:
         """Run an operation as a transaction until no other commits first.
+
+        Args:
+            operation: The operation.
+            watched: Keys that must not have changed; the client's transaction is EXEC's then, and counts. None: it
+                depends on nothing but what it reads itself.
 
         Returns:
             Its result; or a conflict: a watched key has changed.
         """
-        for _ in range(MAX_RETRIES):
-            self.begin()
-            self._internal = True
-            try:
-                result = yield from operation(self)
-                stack = self._stack  # without writes only what is watched matters: a snapshot is consistent by itself
-                changes = stack.writes or stack.cleared
-                request = stack.request(watched) if changes else CommitRequest(watched, stack.writes)
-                outcome = self.apply(request)
-            finally:
-                self.end()
-            if isinstance(outcome, Committed):
-                return result
-            if any(key in reads.keys for reads in watched for key in outcome.keys):
-                return outcome  # and not only what the operation itself has read
-            if self.work.left <= 0:
-                yield
-        raise contention_error()
+        reads: tuple[ReadSet, ...] = () if watched is None else watched.read_sets()
+        try:
+            if reads and self._has_lost(reads):
+                return self._conflict(reads)
+            for _ in range(MAX_RETRIES):
+                self.begin()
+                self._internal = True
+                try:
+                    result = yield from operation(self)
+                    stack = self._stack
+                    # Without writes only what is watched matters: a snapshot is consistent by itself.
+                    changes = stack.writes or stack.cleared
+                    request = stack.request(reads) if changes else CommitRequest(reads, stack.writes)
+                    outcome = self.apply(request)
+                finally:
+                    self.end()
+                if isinstance(outcome, Committed):
+                    if watched is not None:
+                        self.counters.committed += 1
+                    return result
+                if any(key in each.keys for each in reads for key in outcome.keys):
+                    self.counters.conflicted += 1
+                    return outcome  # and not only what the operation itself has read
+                if self.work.left <= 0:
+                    yield
+            raise contention_error()
+        except TimedOutError:
+            if reads and self._has_lost(reads):  # only just now, which an engine on worker threads may do at any time
+                return self._conflict(reads)
+            raise snapshot_evicted() from None
+        finally:
+            if watched is not None:
+                self.unwatch()
 
-    def _run_watched(self, operation: "Operation[object]", watched: WatchSet) -> Steps[object]:
-        """Run an operation as a transaction that depends on watched keys."""
-        if not self._has_lost(watched):
-            try:
-                return (yield from self._run_with_retry(operation, watched.read_sets()))
-            except TimedOutError:
-                if not self._has_lost(watched):
-                    raise
-                # It was evicted only just now, which an engine on worker threads may do at any time.
-        return Conflict(tuple(islice(watched.keys, MAX_CONFLICTS_NAMED)), ())
-
-    def _has_lost(self, watched: WatchSet) -> bool:
+    def _has_lost(self, reads: tuple[ReadSet, ...]) -> bool:
         """Return whether the engine had to evict a snapshot of the watched keys."""
         try:
-            for snapshot in watched.snapshots:
-                if answers.flag(snapshot.expired):
+            for each in reads:
+                if cast("Snapshot", each.snapshot).expired:
                     return True
         except Exception as error:
             raise self.translate_error(error) from None
         return False
+
+    def _conflict(self, reads: tuple[ReadSet, ...]) -> Conflict:
+        """Return the conflict for watched keys of which nothing is known any more."""
+        self.counters.conflicted += 1
+        keys = dict.fromkeys(key for each in reads for key in each.keys)
+        return Conflict(tuple(islice(keys, MAX_CONFLICTS_NAMED)), ())
 
 
 def snapshot_evicted() -> StorageUnavailableError:

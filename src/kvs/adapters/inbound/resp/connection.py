@@ -93,7 +93,7 @@ class RespConnection(Connection):
         buffer.ready()
         data, at = buffer.data, buffer.at
         work = self._work
-        stop, requests, out_bytes, closing, got = fast_path.run(
+        stop, requests, out_bytes, closing, name = fast_path.run(
             data,
             at,
             self.session,
@@ -104,7 +104,7 @@ class RespConnection(Connection):
             self._room_bytes - self._out_bytes,
         )
         if requests:
-            self._context.last_command = b"get" if got else b"set"
+            self._context.last_command = name
             self.requests += requests
             self._out_bytes += out_bytes
             work.left -= requests + (stop - at + out_bytes) // COPIED_BYTES_PER_UNIT

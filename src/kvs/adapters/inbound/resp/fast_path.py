@@ -1,4 +1,4 @@
-"""The fast path of the compiled build: GET and SET without options, run straight from the input, byte by byte.
+"""The fast path of the compiled build: GET, INCR, and SET without options, run straight from the input.
 
 It stops at the first byte of the first request that is anything else, or is not complete.
 """
@@ -10,6 +10,7 @@ from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.replies import BULK_HEADERS, CRLF, SHORT
 from kvs.domain.errors import KvsError
+from kvs.domain.updates import Add
 from kvs.ports.session import Session
 
 if TYPE_CHECKING:
@@ -25,17 +26,29 @@ BULK: Final = 36
 ZERO: Final = 48
 TWO: Final = 50
 THREE: Final = 51
+FOUR: Final = 52
 NINE: Final = 57
 SMALL: Final = 32  # makes a letter of ASCII small
+C: Final = 99
 E: Final = 101
 G: Final = 103
+LETTER_I: Final = 105
+N: Final = 110
+R: Final = 114
 S: Final = 115
 T: Final = 116
 
 
+GET: Final = b"get"
+SET: Final = b"set"
+INCR: Final = b"incr"
+
+ADD_ONE: Final = Add(1)
+
+
 def may_apply(data: bytes, at: "i64") -> bool:
-    """Return whether it is worth trying: the name of the command has three letters."""
-    return len(data) - at >= SHORTEST_BYTES and data[at + 5] == THREE
+    """Return whether it is worth trying: the name of the command has three or four letters."""
+    return len(data) - at >= SHORTEST_BYTES and THREE <= data[at + 5] <= FOUR
 
 
 def run(
@@ -47,8 +60,8 @@ def run(
     out: list[bytes],
     max_requests: int,
     max_out_bytes: int,
-) -> "tuple[i64, i64, i64, bool, bool]":
-    """Run GET, and SET without options, up to the first request that is anything else.
+) -> "tuple[i64, i64, i64, bool, bytes]":
+    """Run requests up to the first that is anything else.
 
     Args:
         data: Input that has a request begin at ``start``, or nothing behind it.
@@ -62,7 +75,7 @@ def run(
 
     Returns:
         Where it stopped, how many requests were run, how long their replies are, whether the last of them ended the
-        connection, and whether that was a GET.
+        connection, and that one's name.
     """
     out_bytes: i64 = 0
     room: i64 = max_out_bytes
@@ -74,28 +87,41 @@ def run(
     max_value: i64 = limits.max_value_bytes
     byte: i64 = 0
     closing = False
-    got = False
+    name = last = b""
     while size - at >= SHORTEST_BYTES and done < share and out_bytes < room and not closing:
         if not (
             data[at] == ARRAY
             and data[at + 2] == CR
             and data[at + 3] == LF
             and data[at + 4] == BULK
-            and data[at + 5] == THREE
             and data[at + 6] == CR
             and data[at + 7] == LF
-            and data[at + 9] | SMALL == E
-            and data[at + 10] | SMALL == T
-            and data[at + 11] == CR
-            and data[at + 12] == LF
-            and data[at + 13] == BULK
         ):
             break
-        getting = data[at + 1] == TWO and data[at + 8] | SMALL == G
-        if not (getting or (data[at + 1] == THREE and data[at + 8] | SMALL == S)):
-            break
-        # The last byte of input, which is where any of this may end, is never behind a length that was announced.
         begin: i64 = at + 14
+        if data[at + 5] == THREE and data[at + 9] | SMALL == E and data[at + 10] | SMALL == T:
+            if data[at + 1] == TWO and data[at + 8] | SMALL == G:
+                name = GET
+            elif data[at + 1] == THREE and data[at + 8] | SMALL == S:
+                name = SET
+            else:
+                break
+        elif (
+            data[at + 1] == TWO
+            and data[at + 5] == FOUR
+            and data[at + 8] | SMALL == LETTER_I
+            and data[at + 9] | SMALL == N
+            and data[at + 10] | SMALL == C
+            and data[at + 11] | SMALL == R
+        ):
+            name = INCR
+            begin = at + 15
+        else:
+            break
+        if data[begin - 3] != CR or data[begin - 2] != LF or data[begin - 1] != BULK:
+            break
+        first: i64 = begin
+        # The last byte of input, which is where any of this may end, is never behind a length that was announced.
         length: i64 = 0
         byte = data[begin]
         while ZERO <= byte <= NINE and length <= max_key and begin < size - 1:
@@ -103,13 +129,13 @@ def run(
             begin += 1
             byte = data[begin]
         end: i64 = begin + 2 + length
-        if byte != CR or not 0 < length <= max_key or data[at + 14] == ZERO or end + 2 > size:
+        if byte != CR or not 0 < length <= max_key or data[first] == ZERO or end + 2 > size:
             break
         if data[begin + 1] != LF or data[end] != CR or data[end + 1] != LF:
             break
         key = data[begin + 2 : end]
         try:
-            if getting:
+            if name is GET:
                 value = session.get(key)
                 if value is None:
                     out.append(null)
@@ -123,13 +149,18 @@ def run(
                         out.append(value)
                         out.append(CRLF)
                     out_bytes += length + 8
+            elif name is INCR:
+                number = session.update(key, ADD_ONE)[1]
+                if number is not None:
+                    out.append(b":%b\r\n" % number)
+                    out_bytes += len(number) + 3
             else:
                 begin = end + 2
                 if begin >= size or data[begin] != BULK:
                     break
                 length = 0
                 begin += 1
-                first: i64 = begin
+                first = begin
                 if begin >= size:
                     break
                 byte = data[begin]
@@ -154,5 +185,5 @@ def run(
             closing = is_fatal(error)
         at = end + 2
         done += 1
-        got = getting
-    return at, done, out_bytes, closing, got
+        last = name
+    return at, done, out_bytes, closing, last
