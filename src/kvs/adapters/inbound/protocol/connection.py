@@ -279,7 +279,7 @@ class Connection(RunLoop):
     def _run_on_worker(self) -> None:
         """Run the request that was moved, and those that follow, for as long as a hop may take. By a worker.
 
-        A request that was moved is run, and one that has begun runs to its end, though the client may have left.
+        A request that was moved is run though the client may have left; a long one is then given up between two steps.
         """
         executor = self.executor
         if executor is None:
@@ -289,15 +289,9 @@ class Connection(RunLoop):
             while True:
                 self._work.left = 1
                 self._run()
-                if self._steps is not None and self.closing:
-                    self._steps.close()  # here, for it may close a snapshot
-                    self._steps = None
                 if self._moved is not None or self._is_on_wrong_thread() or self.closing or not self.backlog:
                     return
                 if self._steps is None and (self._out_bytes >= self._room_bytes or executor.clock() >= end_s):
-                    return
-                if self.closing:  # by the loop, meanwhile
-                    self._close_steps()
                     return
         except BaseException as error:  # noqa: BLE001  # a fault of ours: it ends this client, and is reported by the loop
             self._failure = error
