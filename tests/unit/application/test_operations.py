@@ -31,6 +31,11 @@ DATA: Data = {b"a": b"1", b"b": b"22", b"c": b""}
 inside_or_not = pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
 
 
+def name(value: object) -> str:
+    """Return the name of a case."""
+    return value.func.__name__ if isinstance(value, partial) else repr(value)
+
+
 # What each of them does.
 
 READS: "list[tuple[Operation[Any], object]]" = [
@@ -55,7 +60,7 @@ WRITES: "list[tuple[Operation[Any], object, Data]]" = [
 
 
 @inside_or_not
-@pytest.mark.parametrize(("operation", "answer"), READS, ids=repr)
+@pytest.mark.parametrize(("operation", "answer"), READS, ids=name)
 def test_what_an_operation_reads(operation: "Operation[Any]", answer: object, inside: bool) -> None:
     """The same in a transaction as outside, and at one moment."""
     bench = Bench()
@@ -67,7 +72,7 @@ def test_what_an_operation_reads(operation: "Operation[Any]", answer: object, in
 
 
 @inside_or_not
-@pytest.mark.parametrize(("operation", "answer", "after"), WRITES, ids=repr)
+@pytest.mark.parametrize(("operation", "answer", "after"), WRITES, ids=name)
 def test_what_an_operation_writes(operation: "Operation[Any]", answer: object, after: Data, inside: bool) -> None:
     """All of it at once: when it is done, or with the transaction that it is part of."""
     bench = Bench()
@@ -97,7 +102,7 @@ def test_values_are_read_up_to_what_a_reply_may_hold(inside: bool) -> None:
 
 
 @inside_or_not
-@pytest.mark.parametrize(("operation", "answer"), READS, ids=repr)
+@pytest.mark.parametrize(("operation", "answer"), READS, ids=name)
 def test_an_operation_that_reads_makes_way_and_returns_the_same(
     operation: "Operation[Any]", answer: object, inside: bool
 ) -> None:
@@ -119,7 +124,7 @@ LONG_WRITES = WRITES[:3]  # the others touch two keys, in one step
 
 
 @inside_or_not
-@pytest.mark.parametrize(("operation", "answer", "after"), LONG_WRITES, ids=repr)
+@pytest.mark.parametrize(("operation", "answer", "after"), LONG_WRITES, ids=name)
 def test_an_operation_that_writes_makes_way_and_shows_nothing_before_its_end(
     operation: "Operation[Any]", answer: object, after: Data, inside: bool
 ) -> None:
