@@ -71,6 +71,7 @@ class WorkerBench(Bench):
         loop: Runs what the workers post, when the test says so.
         threads: The workers.
         hops: For each job that a worker has done, its thread.
+        passes_s: How much time passes whenever a worker looks at the clock.
         clients: All of them.
     """
 
@@ -82,23 +83,29 @@ class WorkerBench(Bench):
         self.loop = Loop()
         self.threads = WorkerThreads(worker_threads)
         self.hops: list[int] = []
+        self.passes_s = 0.0
+        self._hop_now_s = 0.0
         self.clients = NotedClients()
         self._posted: SimpleQueue[None] = SimpleQueue()
 
     def line(self, max_share: int = QUOTA, room_bytes: int = UNLIMITED) -> "LineClient":
         """Return a client that speaks the line protocol."""
         limits = LineLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, max_share, room_bytes)
-        executor = WorkerExecutor(self.threads, self._post, self.budget)
+        executor = WorkerExecutor(self.threads, self._post, self.budget, self._hop_clock)
         protocol = LineProtocol(limits, self.budget, make_logger("info", "json", self.log))
         return LineClient(self, protocol.open(self.sessions.open(executor.budget), executor))
 
     def resp(self, max_share: int = QUOTA) -> "RespClient":
         """Return a client that speaks RESP."""
         limits = RespLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, 1000, UNLIMITED, UNLIMITED, UNLIMITED, max_share, UNLIMITED)
-        executor = WorkerExecutor(self.threads, self._post, self.budget)
+        executor = WorkerExecutor(self.threads, self._post, self.budget, self._hop_clock)
         shared = ServerContext(self.clients, {}, self.clock, self.clock)
         protocol = RespProtocol(limits, shared, self.budget, make_logger("info", "json", self.log))
         return RespClient(self, protocol.open(self.sessions.open(executor.budget), executor))
+
+    def _hop_clock(self) -> float:
+        self._hop_now_s += self.passes_s
+        return self._hop_now_s
 
     def wait_for_post(self) -> None:
         """Wait until a worker has done a job. The loop does not know yet."""
@@ -144,7 +151,8 @@ class WorkerClient:
         """Go on until nothing waits any more; return the output."""
         while self.connection.busy or self.connection.backlog:
             self.wait()
-            self.connection.resume(QUOTA)
+            if self.connection.backlog:
+                self.connection.resume(QUOTA)
         return self.connection.take_output()
 
     def wait_until_closed(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from kvs.adapters.inbound.line import replies
 from kvs.adapters.inbound.line.connection import MAY_BE_CUT
-from kvs.adapters.inbound.protocol.connection import no_wake
+from kvs.adapters.inbound.protocol.connection import HOP_S, no_wake
 from kvs.domain.errors import KvsError, LimitError, OutcomeUnknownError, StorageUnavailableError
 from kvs.ports.session import Session
 from tests.support.executor import LineClient, WorkerBench, results, worker_bench
@@ -126,11 +126,13 @@ class TestHops:
         assert bench.line().ask(line) == ["no_transaction"]
         assert bench.gate.calls == []
 
-    def test_a_share_that_is_used_up_is_another(self, bench: WorkerBench) -> None:
-        """Others have their turn after so many requests."""
+    @pytest.mark.parametrize(("passes_s", "hops"), [(0.0, 1), (HOP_S / 4, 3), (HOP_S, 6)])
+    def test_time_that_is_used_up_is_another(self, bench: WorkerBench, passes_s: float, hops: int) -> None:
+        """What is done is sent then, and other connections have their turn at the worker."""
+        bench.passes_s = passes_s
         client = bench.line(max_share=4)
         assert client.ask(b"GET a\n" * 12) == [None] * 12
-        assert 2 <= len(bench.hops) <= 4
+        assert len(bench.hops) == hops
 
     def test_a_long_command_is_one(self, bench: WorkerBench) -> None:
         """A worker need not make way for others, and lets go of what it looked at."""

@@ -55,8 +55,8 @@ class TestCommand:
 
     @pytest.mark.parametrize("watched", [False, True])
     @pytest.mark.parametrize("name", CALLS)
-    def test_runs_to_its_end_though_its_client_has_gone(self, bench: WorkerBench, name: str, watched: bool) -> None:
-        """Its reply is dropped, and nothing is left behind, of what is watched least of all."""
+    def test_leaves_nothing_behind_when_its_client_has_gone(self, bench: WorkerBench, name: str, watched: bool) -> None:
+        """The step that it is at runs to its end, without a reply; an operation is applied whole or not at all."""
         client = watching(bench) if watched else bench.resp()
         bench.gate.shut()
         client.receive(packet(CALLS[name], "SET not-run 1"))
@@ -69,7 +69,8 @@ class TestCommand:
         bench.assert_nothing_is_held()
         assert client.connection.take_output() == b""
         assert bench.data.get(b"not-run") is None
-        assert bench.data.get(b"n") == (b"1" if name in ("update", "put_all", "transact") else None)
+        assert bench.data.get(b"n") == (b"1" if name in ("update", "put_all") else None)
+        assert bench.data.get(b"m") == (b"2" if name == "put_all" else None)
 
     def test_sees_what_others_before_it_in_the_packet_have_done(self, bench: WorkerBench) -> None:
         """Ten of them take one hop."""

@@ -16,7 +16,7 @@ from kvs.domain.values import TOMBSTONE, Key, Value, Write, entry_bytes
 from kvs.ports.autocommit import MAX_RETRIES
 from kvs.ports.session import Operation, Session, Steps
 from tests.support.scripted_storage import GO_ON, ScriptedStorage, raising, returning
-from tests.support.sessions import UNLIMITED, Bench, filled, in_one_step, run, stored
+from tests.support.sessions import UNLIMITED, Bench, filled, in_one_step, run, shares, stored, suspend
 
 Use = Callable[[EngineSession], object]
 Way = Callable[[EngineSession, "Operation[object]"], Steps[object]]
@@ -390,6 +390,25 @@ def test_an_operation_that_others_come_before_every_time_is_given_up(way: Way, w
     session.unwatch()
     assert bench.storage.get(b"mine") is None
     assert (session.counters.committed, session.counters.conflicted) == (0, 0)
+    bench.assert_nothing_is_held()
+
+
+@pytest.mark.parametrize("way", [EngineSession.transact, EngineSession.execute])
+def test_an_operation_that_is_run_again_makes_way_first(way: Way) -> None:
+    """If its share is used up: else a crowd could keep the loop."""
+    engine = Crowded(b"n", 3)
+    bench = Bench(engine)
+    session = bench.open()
+
+    def increment(session: Session) -> None:
+        session.work.left -= 10
+        session.update(b"n", Add(10))
+
+    assert shares(way(session, in_one_step(increment)), session.work, 10) == (3, None)
+    assert stored(bench) == {b"n": b"13"}
+    engine.times = 1
+    suspend(way(session, in_one_step(increment)), session.work, 10).close()
+    assert session.depth == 0
     bench.assert_nothing_is_held()
 
 
