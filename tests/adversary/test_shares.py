@@ -32,7 +32,7 @@ from tests.support.sessions import UNLIMITED, Bench
 
 MAX_KEY_BYTES: Final = 2048
 MAX_VALUE_BYTES: Final = 1 << 18
-MAX_ARGUMENTS: Final = 2000
+MAX_ARGUMENTS: Final = 600
 MAX_REPLY_BYTES: Final = 1 << 22
 MAX_TICK_REQUESTS: Final = 1000
 
@@ -41,7 +41,7 @@ LONG_KEYS: Final = 200
 PENDING: Final = 3000
 SNAPSHOTS: Final = 50
 CLIENTS: Final = 3000
-PIPELINED: Final = 30
+PIPELINED: Final = 5
 
 QUOTA: Final = 100
 """Units given for a share."""
@@ -168,12 +168,12 @@ TAILS: Final[dict[bytes, list[list[bytes]]]] = {
     b"echo": [[BIG_VALUE]],
     b"ping": [[BIG_VALUE]],
     b"hello": [[b"3", b"SETNAME", b"x" * 512]],
-    b"command|docs": [[], NAMES * 20],
-    b"command|info": [[], NAMES * 20],
+    b"command|docs": [[], NAMES * 5],
+    b"command|info": [[], NAMES * 5],
     b"command|list": [[b"FILTERBY", b"PATTERN", HARD_PATTERN]],
     b"command|getkeys": [[b"mget", *[LONG_KEY] * 500]],
     b"command|getkeysandflags": [[b"mget", *[b"k"] * MANY]],
-    b"config|get": [[HARD_PATTERN], [b"*"] * 1000],
+    b"config|get": [[HARD_PATTERN], [b"*"] * MANY],
     b"client|list": [[], [b"ID", *[b"1"] * MANY], [b"TYPE", b"normal"]],
     b"client|kill": [[b"1.1.1.1:1"], [b"ADDR", b"1.1.1.1:1"] * (MANY // 2)],
     b"info": [[], [b"everything"] * MANY],
