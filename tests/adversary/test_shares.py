@@ -287,6 +287,15 @@ def test_shares_of_a_long_queue_are_bounded(house: House) -> None:
     check(shares(house.connect(resp=True), house.meter, data, QUOTA), "EXEC", PENDING)
 
 
+@pytest.mark.parametrize("resp", [False, True])
+def test_shares_with_a_commit_are_charged_by_its_keys(house: House, resp: bool) -> None:
+    """It cannot be divided, so others have their turn before its client goes on."""
+    connection = house.in_transaction(resp=resp)
+    data = request("COMMIT") if resp else b"COMMIT\n"
+    (share,) = shares(connection, house.meter, data, QUOTA)
+    assert share.charged >= PENDING
+
+
 # That it would notice.
 
 

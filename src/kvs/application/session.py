@@ -139,11 +139,11 @@ class EngineSession(TransactingSession):
 
     @override
     def put_all(self, entries: Mapping[Key, Value]) -> None:
-        self.work.left -= len(entries)
         if self._snapshot is None:
             if isinstance(self.apply(CommitRequest((), entries)), Conflict):
                 raise self.translate_error(TypeError("a conflict was returned for a blind write"), writing=True)
             return
+        self.work.left -= len(entries)
         stack = self._stack
         for key, value in entries.items():
             stack = self.check_size(stack.put(key, value))

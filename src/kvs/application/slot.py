@@ -6,7 +6,7 @@ through :meth:`Slot.end`, which closes the snapshot exactly once.
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -27,6 +27,10 @@ from kvs.ports.storage import Snapshot, Storage
 
 if TYPE_CHECKING:
     from kvs.application.listing import WriteIndex
+
+
+CHECKED_KEYS_PER_UNIT: Final = 4
+"""Keys of a read set that are validated per unit of work; a write costs a unit."""
 
 
 @final
@@ -184,6 +188,9 @@ class Slot(Session):
         try:
             if not (request.writes or request.reads or request.clears):
                 return COMMITTED
+            self.work.left -= len(request.writes)
+            for reads in request.reads:
+                self.work.left -= len(reads.keys) // CHECKED_KEYS_PER_UNIT
             outcome = self._storage.commit(request)
         except Exception as error:
             raise self.translate_error(error, writing=True) from None

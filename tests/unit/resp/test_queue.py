@@ -97,4 +97,4 @@ def test_replies_that_are_not_wanted_are_not_sent() -> None:
     assert said((b"GET", b"k"), (b"CLIENT", b"REPLY", b"ON"), (b"GET", b"k")) == b"+OK\r\n$0\r\n\r\n"
     assert said((b"CLIENT", b"REPLY", b"SKIP"), (b"MULTI",), (b"PING",), (b"EXEC",)) == b"+QUEUED\r\n*1\r\n+PONG\r\n"
     assert said((b"CLIENT", b"REPLY", b"OFF"), (b"RESET",), (b"PING",)).endswith(b"+PONG\r\n")
-    assert connection.requests == 18
+    assert connection.requests == 20
