@@ -29,7 +29,7 @@ function       outside a transaction (``IDLE``)     inside, at depth n
 *Writes.* Every frame holds one persistent map that contains its parent's entries by structural sharing. START shares
 the map, an inner COMMIT replaces the parent's map by the child's, ROLLBACK drops it; a look-up is one probe at any
 depth. All three cost O(1) in depth, in the size of the store and in the number of pending writes. While a map has few
-entries it is a plain dict that nobody changes any more (see :func:`_with_entry`).
+entries it is a plain dict that nobody changes any more (see :func:`kvs.domain.persistent.with_entry`).
 
 *Reads.* There is one read set for the whole stack, not one per frame: what was read in a frame that was rolled back
 has still been seen by the client, who may have acted on it. What is put into the read set decides the isolation, and
@@ -37,7 +37,7 @@ that is decided here and in the session, never in an engine: the engine only fin
 has changed since the snapshot.
 
 *Ranges.* A page of keys observes the range that it covers, so the read set has ranges in byte order. Those that touch
-or overlap are merged. There are at most :data:`MAX_RANGES`: beyond that, a new one is merged with its nearer neighbour
+or overlap are merged. There are at most ``MAX_RANGES``: beyond that, a new one is merged with its nearer neighbour
 across the gap between them. A key in that gap can then cause a conflict though nobody looked there, but no conflict is
 missed, and validation stays bounded.
 
@@ -62,121 +62,20 @@ Source of the scheme: H. T. Kung and J. T. Robinson, "On Optimistic Methods for 
 follow J. E. B. Moss, "Nested Transactions", 1981, without siblings running side by side.
 """
 
-from typing import Final, TypeAlias, TypeVar, final
-
-from immutables import Map
+from typing import Final, final
 
 from kvs.domain.commit import CommitRequest, KeyRange, ReadSet
 from kvs.domain.errors import NoTransactionError, UsageError
+from kvs.domain.persistent import Entries, entry, with_entry, with_key
+from kvs.domain.read_set import NO_KEYS, NO_RANGES, TrackedReads, range_bytes, with_range
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, TOMBSTONE, Key, Value, Write, entry_bytes
 
 FRAME_OVERHEAD_BYTES: Final = 256
 """Charged for a frame: its objects and the path of the persistent map it does not share. Measured with ``tracemalloc``
 over 1,000 frames: 210 to 250 B."""
 
-FEW_ENTRIES: Final = 8
-"""Most entries of a map that is copied whole for one more."""
-
-MAX_RANGES: Final = 1024
-"""Most ranges in a read set. Each costs the engine two look-ups in its index of keys when it validates."""
-
 RANGE_BYTES: Final = 8
 """Charged to a frame for each range that was observed before it: the frame beneath keeps its own list of them."""
-
-V = TypeVar("V")
-
-Entries: TypeAlias = dict[Key, V] | Map[Key, V]
-"""A persistent map: never changed once it is part of a stack."""
-
-
-Keys: TypeAlias = tuple[Key, ...] | Map[Key, None]
-"""A persistent set: a tuple while it is small, for the same reason."""
-
-
-def _with_key(keys: Keys, key: Key) -> Keys:
-    """Return the set with one more key, which is not in it. O(log n)."""
-    if not isinstance(keys, tuple):
-        return keys.set(key, None)
-    if len(keys) >= FEW_ENTRIES:
-        return Map(dict.fromkeys(keys)).set(key, None)
-    return keys + (key,)  # noqa: RUF005  # (*keys, key) goes by way of a list when compiled: 60 ns more
-
-
-def _entry(entries: Entries[V], key: Key) -> V | None:
-    """Return the value of a key, or None."""
-    if isinstance(entries, dict):  # the compiler reaches into a dict, and would look the method up for either
-        return entries.get(key)
-    return entries.get(key)
-
-
-def _with_entry(entries: Entries[V], key: Key, value: V) -> Entries[V]:
-    """Return the map with one more entry, or one replaced. O(log n).
-
-    Copying a dict of up to eight entries takes 30 to 120 ns, where the persistent map allocates two objects and hashes
-    the key anew, 170 to 250 ns; most transactions are that small.
-    """
-    if not entries:
-        return {key: value}
-    if not isinstance(entries, dict):
-        return entries.set(key, value)
-    if len(entries) < FEW_ENTRIES:
-        return {**entries, key: value}
-    return Map(entries).set(key, value)
-
-
-Ranges: TypeAlias = tuple[KeyRange, ...]
-"""Ranges in byte order that neither touch nor overlap."""
-
-
-def _with_range(ranges: Ranges, new: KeyRange) -> Ranges:
-    """Return the ranges with one more. O(ranges), of which there are at most :data:`MAX_RANGES`."""
-    low, high = new
-    first, end = 0, len(ranges)
-    while first < end:  # find the first that ends where the new one begins, or behind that
-        middle = (first + end) // 2
-        upper = ranges[middle][1]
-        if upper is not None and upper < low:
-            first = middle + 1
-        else:
-            end = middle
-    last = first
-    while last < len(ranges) and (high is None or ranges[last][0] <= high):
-        lower, upper = ranges[last]
-        low = min(low, lower)
-        high = None if high is None or upper is None else max(high, upper)
-        last += 1
-    if last == first and len(ranges) >= MAX_RANGES:
-        if first == len(ranges) or (first > 0 and _is_nearer(ranges[first - 1], new, ranges[first])):
-            first -= 1
-            low = ranges[first][0]
-        else:
-            high = ranges[first][1]
-            last += 1
-    elif last == first + 1 and ranges[first] == (low, high):
-        return ranges
-    return (*ranges[:first], KeyRange(low, high), *ranges[last:])
-
-
-def _is_nearer(before: KeyRange, new: KeyRange, after: KeyRange) -> bool:
-    """Return whether the gap to the range before is the smaller one, as far as common prefixes tell."""
-    left = before[1] or b""  # neither is None: there is a range after each of the two
-    right = new[1] or b""
-    return _common_bytes(left, new[0]) >= _common_bytes(right, after[0])
-
-
-def _common_bytes(one: Key, other: Key) -> int:
-    length = min(len(one), len(other))
-    for at in range(length):
-        if one[at] != other[at]:
-            return at
-    return length
-
-
-def _range_bytes(ranges: Ranges) -> int:
-    size = 0
-    for low, high in ranges:
-        size += ENTRY_OVERHEAD_BYTES + len(low) + (0 if high is None else len(high))
-    return size
 
 
 class NestingError(Exception):
@@ -184,40 +83,6 @@ class NestingError(Exception):
 
 
 _NO_WRITES: Final[dict[Key, Write]] = {}
-_NO_KEYS: Final[tuple[Key, ...]] = ()
-_NO_RANGES: Final[Ranges] = ()
-
-
-@final
-class _Reads(ReadSet):
-    """What has been observed: the read set of the commit, as it grows. Replaced, never changed.
-
-    Attributes:
-        key_set: The keys.
-        range_set: The ranges.
-        held_bytes: What all of them hold.
-        ranges_bytes: What the ranges hold.
-        tracked: Whether it can ever be validated: there is a transaction, and it may write. If not, it stays empty.
-    """
-
-    __slots__ = ("held_bytes", "key_set", "range_set", "ranges_bytes", "tracked")
-
-    def __init__(
-        self,
-        snapshot: object,
-        key_set: Keys,
-        range_set: Ranges,
-        held_bytes: int,
-        ranges_bytes: int,
-        *,
-        tracked: bool = True,
-    ) -> None:
-        super().__init__(snapshot, key_set, range_set)
-        self.key_set = key_set
-        self.range_set = range_set
-        self.held_bytes = held_bytes
-        self.ranges_bytes = ranges_bytes
-        self.tracked = tracked
 
 
 @final
@@ -247,7 +112,7 @@ class TransactionStack:
         self,
         beneath: "TransactionStack | None",
         depth: int,
-        reads: _Reads,
+        reads: TrackedReads,
         writes: Entries[Write],
         own_bytes: int,
         visible_bytes: int,
@@ -283,7 +148,7 @@ class TransactionStack:
 
     def pending(self, key: Key) -> Write | None:
         """Return the pending value or tombstone of a key, or None. One probe at any depth."""
-        return _entry(self.writes, key)
+        return entry(self.writes, key)
 
     def start(self, snapshot: object, *, read_only: bool = False) -> "TransactionStack":
         """Open the outermost frame on a snapshot. O(1).
@@ -297,7 +162,7 @@ class TransactionStack:
         """
         if self.depth:
             raise NestingError
-        reads = _Reads(snapshot, _NO_KEYS, _NO_RANGES, 0, 0, tracked=not read_only)
+        reads = TrackedReads(snapshot, NO_KEYS, NO_RANGES, 0, 0, tracked=not read_only)
         return TransactionStack(None, 1, reads, _NO_WRITES, 0, 0, FRAME_OVERHEAD_BYTES, cleared=False)
 
     def nest(self, *, read_only: bool = False) -> "TransactionStack":
@@ -372,8 +237,8 @@ class TransactionStack:
         if self.cleared or key in reads.key_set:
             return self
         held_bytes = reads.held_bytes + len(key) + ENTRY_OVERHEAD_BYTES
-        keys = _with_key(reads.key_set, key)
-        return self._reading(_Reads(reads.snapshot, keys, reads.range_set, held_bytes, reads.ranges_bytes))
+        keys = with_key(reads.key_set, key)
+        return self._reading(TrackedReads(reads.snapshot, keys, reads.range_set, held_bytes, reads.ranges_bytes))
 
     def observe_range(self, low: Key, high: Key | None) -> "TransactionStack":
         """Put the set of keys in [low, high) into the read set, so that a phantom is a conflict; None: to the end.
@@ -387,12 +252,12 @@ class TransactionStack:
             return self  # read-only: there is nothing to note
         if self.cleared or (high is not None and high <= low):
             return self
-        ranges = _with_range(reads.range_set, KeyRange(low, high))
+        ranges = with_range(reads.range_set, KeyRange(low, high))
         if ranges is reads.range_set:
             return self
-        ranges_bytes = _range_bytes(ranges)
+        ranges_bytes = range_bytes(ranges)
         held_bytes = reads.held_bytes - reads.ranges_bytes + ranges_bytes
-        return self._reading(_Reads(reads.snapshot, reads.key_set, ranges, held_bytes, ranges_bytes))
+        return self._reading(TrackedReads(reads.snapshot, reads.key_set, ranges, held_bytes, ranges_bytes))
 
     def commit(self) -> "tuple[TransactionStack, CommitRequest | None]":
         """Merge the innermost frame into its parent, or ask for the outermost to be applied. O(1).
@@ -443,7 +308,7 @@ class TransactionStack:
         if not self.depth:
             raise NoTransactionError("There is no transaction; START opens one.")
 
-    def _reading(self, reads: _Reads) -> "TransactionStack":
+    def _reading(self, reads: TrackedReads) -> "TransactionStack":
         """Return this stack with another read set."""
         return TransactionStack(
             self._beneath,
@@ -459,8 +324,8 @@ class TransactionStack:
     def _write(self, key: Key, write: Write) -> "TransactionStack":
         """Return this stack with one more pending write in its innermost frame."""
         self.check_may_write()
-        old = _entry(self.writes, key)
-        inherited = None if self._beneath is None else _entry(self._beneath.writes, key)
+        old = entry(self.writes, key)
+        inherited = None if self._beneath is None else entry(self._beneath.writes, key)
         size = entry_bytes(key, write)
         own, visible = self._own_bytes, self._visible_bytes + size
         if old is not None:
@@ -471,13 +336,13 @@ class TransactionStack:
         if write is not inherited:  # the very same object, e.g. an interned b"", costs nothing more
             own += size
         frames_bytes = self._frames_bytes - self._own_bytes + own
-        writes = _with_entry(self.writes, key, write)
+        writes = with_entry(self.writes, key, write)
         return TransactionStack(
             self._beneath, self.depth, self._reads, writes, own, visible, frames_bytes, self.cleared
         )
 
 
 IDLE: Final = TransactionStack(
-    None, 0, _Reads(None, _NO_KEYS, _NO_RANGES, 0, 0, tracked=False), _NO_WRITES, 0, 0, 0, cleared=False
+    None, 0, TrackedReads(None, NO_KEYS, NO_RANGES, 0, 0, tracked=False), _NO_WRITES, 0, 0, 0, cleared=False
 )
 """No transaction. One shared constant, so that a session outside a transaction holds nothing."""

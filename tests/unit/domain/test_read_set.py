@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvs.domain.commit import KeyRange, prefix_range
-from kvs.domain.transaction import FRAME_OVERHEAD_BYTES, IDLE, MAX_RANGES, TransactionStack
+from kvs.domain.read_set import MAX_RANGES
+from kvs.domain.transaction import FRAME_OVERHEAD_BYTES, IDLE, TransactionStack
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, TOMBSTONE, entry_bytes
 
 ONE = IDLE.start(object())

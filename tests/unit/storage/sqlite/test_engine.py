@@ -165,6 +165,31 @@ def test_folding_changes_where_the_data_are_and_not_what_they_are(tmp_path: Path
     assert stored(tmp_path) == expected
 
 
+@pytest.mark.parametrize("after", range(4))
+def test_a_clear_ends_a_compaction_under_way(tmp_path: Path, after: int) -> None:
+    """Wherever it comes in between, nothing of what it deleted comes back, and what came after it is there."""
+    with folding_by_hand(tmp_path) as (journal, folding):
+        journal.append([(b"%04d" % number, b"old" * 500) for number in range(700)])
+        pauses = 0
+
+        def pause() -> None:
+            nonlocal pauses
+            if pauses == after:
+                journal.append([(b"0001", b"new"), (b"n", b"new")], clears=True)
+            pauses += 1
+
+        folding._look_now_and_then = pause  # type: ignore[method-assign]
+        folding.compact()
+        assert pauses > after
+        assert (journal.waiting_rows, journal.clears) == (2, 1)
+        while journal.waiting_rows:
+            folding.compact()
+        with database(tmp_path) as connection:
+            expected = [(b"0001", b"new"), (b"n", b"new")]
+            assert connection.execute("SELECT key, value FROM entries ORDER BY key").fetchall() == expected
+    assert stored(tmp_path) == dict(expected)
+
+
 def test_rows_are_numbered_on_when_all_have_been_folded(tmp_path: Path) -> None:
     """The journal is empty, and the next row is not the first: else a lost journal could not be told from none."""
     with folding_by_hand(tmp_path) as (journal, folding):

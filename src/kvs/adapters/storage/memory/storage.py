@@ -10,7 +10,8 @@ from typing import Final, final
 
 from kvs.adapters.storage.memory.key_index import KeyIndex, count_prefix, same_keyset, scan_prefix
 from kvs.adapters.storage.memory.teardown import Teardown
-from kvs.adapters.storage.memory.versions import ReadPoint, VersionChain, VersionStore
+from kvs.adapters.storage.memory.version_chain import VersionChain
+from kvs.adapters.storage.memory.versions import ReadPoint, VersionStore
 from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, KeyRange
 from kvs.domain.errors import LimitError, TimedOutError
 from kvs.domain.updates import Update, Updated

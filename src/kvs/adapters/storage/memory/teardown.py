@@ -5,13 +5,11 @@ entries. What is to go is added here instead, and each step takes some of it apa
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from kvs.adapters.storage.memory.key_index import Branch, Node, Root
-
-if TYPE_CHECKING:
-    from kvs.adapters.storage.memory.versions import VersionChain
-    from kvs.domain.values import Key, Value
+from kvs.adapters.storage.memory.version_chain import VersionChain
+from kvs.domain.values import Key, Value
 
 
 @final
@@ -29,7 +27,7 @@ class Teardown:
         """Whether something is left to free."""
         return len(self._data) > 0 or len(self._nodes) > 0
 
-    def add_data(self, data: "dict[Key, Value | VersionChain]") -> None:
+    def add_data(self, data: dict[Key, Value | VersionChain]) -> None:
         """Take over a data set that nobody else refers to any more."""
         self._data.append(data)
 

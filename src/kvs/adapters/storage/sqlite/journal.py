@@ -78,7 +78,7 @@ class SqliteJournal:
             JournalError: It is not known whether the batch has been written; only a restart can tell.
         """
         with self.write_lock:
-            while self.waiting_bytes > self._max_bytes and not self._failure:
+            while self.waiting_bytes > self._max_bytes and not clears and not self._failure:
                 self.write_lock.wait()
             self.check()
             seq = self.last_seq

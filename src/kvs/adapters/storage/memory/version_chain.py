@@ -1,0 +1,40 @@
+"""The versions of one key; :mod:`kvs.adapters.storage.memory.versions` explains how they are kept."""
+
+from bisect import bisect_right
+from typing import final
+
+from mypy_extensions import mypyc_attr
+
+from kvs.domain.values import Key, Value
+
+
+@final
+@mypyc_attr(acyclic=True)  # there are many, and the cyclic collector need not look at them
+class VersionChain:
+    """The value of a key, and the old ones that some snapshot may see.
+
+    Attributes:
+        key: The key.
+        current: The value; None: there is no such key now.
+        changed: The last of ``commits``, at hand without a look into the list. A later change is not noted while no
+            snapshot is newer than this.
+        commits: When each of ``values`` was replaced, ascending; never empty while this is part of the data set.
+        values: Old values; None: there was no such key.
+    """
+
+    __slots__ = ("changed", "commits", "current", "key", "values")
+
+    def __init__(self, key: Key, current: Value | None) -> None:
+        self.key = key
+        self.current = current
+        self.changed = 0
+        self.commits: list[int] = []
+        self.values: list[Value | None] = []
+
+    def at(self, number: int) -> Value | None:
+        """Return the value as of a commit that is an open point. O(log k) in the old values, O(1) at both ends."""
+        if number >= self.changed:
+            return self.current
+        if number < self.commits[0]:
+            return self.values[0]
+        return self.values[bisect_right(self.commits, number)]
