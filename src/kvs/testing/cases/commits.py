@@ -85,7 +85,7 @@ class CommitCases(StorageCases):
 
     @pytest.mark.parametrize("changed", [False, True])
     def test_a_request_without_writes_changes_nothing(self, storage: Storage, changed: bool) -> None:
-        """Commit: all that is asked is whether the validations hold at this moment, each of a snapshot of its own."""
+        """Commit: the question is only whether the read sets hold at this moment, each of a snapshot of its own."""
         put_all(storage, b"a", b"b")
         first, other = storage.snapshot(), storage.snapshot()
         storage.put(b"b", b"")
