@@ -58,7 +58,7 @@ def open_storage(settings: Settings, given: Mapping[str, Given], log: FilteringB
         StorageOpenError: It cannot be opened.
     """
     name = settings.storage
-    engine = engines.find(name)
+    engine = engines.get(name)
     with engine.open(settings, read_options(name, engine.options, given), log) as storage:
         if Storage not in type(storage).__mro__:  # isinstance may answer for another port: compiled, they share a cache
             raise ConfigError(f"storage: engine {name!r} is not derived from kvs.ports.storage.Storage")
@@ -69,7 +69,7 @@ def open_storage(settings: Settings, given: Mapping[str, Given], log: FilteringB
 
 def _opened_storage(settings: Settings, options: Mapping[str, Given], log: FilteringBoundLogger) -> Iterator[Storage]:
     with open_storage(settings, options, log) as storage:
-        if settings.data_dir and not engines.find(settings.storage).durable:
+        if settings.data_dir and not engines.get(settings.storage).durable:
             log.warning("data_dir_unused", data_dir=settings.data_dir, engine=settings.storage)
         yield storage
 
@@ -115,11 +115,11 @@ def _dropped_events(stderr: BackgroundStream) -> Callable[[], int]:
 def _parameters(settings: Settings, options: Mapping[str, Given]) -> dict[bytes, bytes]:
     given = options.get("durability")
     durability = "full" if given is None else str(given.value)
-    return parameters(settings, durable=engines.find(settings.storage).durable, durability=durability)
+    return parameters(settings, durable=engines.get(settings.storage).durable, durability=durability)
 
 
 def _about_listening(about: dict[str, str], settings: Settings) -> dict[str, str]:
-    durable = engines.find(settings.storage).durable
+    durable = engines.get(settings.storage).durable
     return about | ({"data_dir": str(Path(settings.data_dir).absolute())} if durable and settings.data_dir else {})
 
 

@@ -1,8 +1,8 @@
-"""Settings: flags over environment over file over defaults, each value with where it came from.
+"""Settings: flags over environment over file over defaults, each value with its source.
 
-:class:`Settings` is the one table. The command line's options, the names of environment variables (``KVS_`` and the
-name in capitals) and the keys of the file are all made from its fields. A storage engine has a table of its own, for
-its options, which are read in the same way once the engine is known: see :func:`read_options`.
+:class:`Settings` is the one table. The options of the command line, the names of environment variables (``KVS_`` and
+the name in capitals) and the keys of the file are all made from its fields. A storage engine has a table of its own
+for its options, which are read in the same way once the engine is known: see :func:`read_options`.
 """
 
 import codecs
@@ -17,6 +17,7 @@ from msgspec import Meta
 from kvs.environment import PREFIX as ENVIRONMENT_PREFIX
 from kvs.environment import expand_home, read_variables, take_service_variables
 from kvs.errors import CommandError
+from kvs.quantities import format_size
 from kvs.setting import Setting, settings_of
 
 Options = TypeVar("Options", bound=msgspec.Struct)
@@ -30,16 +31,16 @@ SERVICE_VARIABLE: Final = "it is the address of a service, as Kubernetes sets it
 MAX_BYTES: Final = 1 << 50
 MAX_SECONDS: Final = 1e9
 DATA_DIR_ENGINE: Final = "sqlite"
-"""What is meant by a data directory where no engine is named."""
+"""The engine of a data directory, if none is named."""
 
 IMPLIED: Final = "implied by data_dir"
 MAX_FILE_BYTES: Final = 1 << 20
-SHOWN_CHARACTERS: Final = 100
-"""Most of a value that an error repeats."""
+QUOTED_CHARACTERS: Final = 100
+"""How much of a value an error repeats."""
 
 
 class ConfigError(CommandError):
-    """Raised when a setting is not allowed; one line that names it, its value, its origin and what is allowed."""
+    """Raised when a setting is not allowed; its message names it, its value, its source and what is allowed."""
 
     exit_code: ClassVar[int] = 2
 
@@ -56,12 +57,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     transport: Annotated[
         Literal["auto", "epoll", "asyncio"], Meta(description="auto: epoll on Linux, else asyncio")
     ] = "auto"
-    worker_threads: Annotated[
-        int, Meta(ge=1, le=10_000, description="threads that call the engine, if it is a blocking one")
-    ] = 64
+    worker_threads: Annotated[int, Meta(ge=1, le=10_000, description="threads for calls of a blocking engine")] = 64
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"],
-        Meta(description="least severe events to log"),
+        Meta(description="minimum severity to log"),
     ] = "info"
     log_format: Annotated[
         Literal["auto", "json", "console"], Meta(description="auto: console on a terminal, else json")
@@ -71,24 +70,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_key_bytes: Annotated[int, Meta(ge=1, le=1 << 20, description="longest key")] = 8192
     max_value_bytes: Annotated[int, Meta(ge=0, le=1 << 30, description="longest value")] = 16 << 20
     max_arguments: Annotated[
-        int, Meta(ge=3, le=1_000_000, description="words of one RESP request, the command's name among them")
+        int, Meta(ge=3, le=1_000_000, description="maximum arguments of a RESP request, including the command name")
     ] = 65_536
     max_request_bytes: Annotated[
         int,
-        Meta(ge=1, le=MAX_BYTES, description="what one RESP request may hold; never less than the longest SET"),
+        Meta(ge=1, le=MAX_BYTES, description="maximum size of a RESP request; never less than the longest SET"),
     ] = 64 << 20
     max_reply_bytes: Annotated[
         int,
-        Meta(ge=1, le=MAX_BYTES, description="what one RESP reply may hold; never less than the longest key or value"),
+        Meta(ge=1, le=MAX_BYTES, description="maximum size of a RESP reply; never less than the longest key or value"),
     ] = 64 << 20
     max_transaction_bytes: Annotated[
         int,
-        Meta(ge=1, le=MAX_BYTES, description="what one transaction may hold: writes of every level, and reads"),
+        Meta(ge=1, le=MAX_BYTES, description="maximum size of a transaction: writes of every level, and reads"),
     ] = 64 << 20
     max_transaction_depth: Annotated[int, Meta(ge=1, le=1_000_000, description="levels of nesting")] = 1024
     max_data_bytes: Annotated[
         int,
-        Meta(ge=0, le=MAX_BYTES, description="what the data set may hold; beyond it only deletes; 0: no limit"),
+        Meta(ge=0, le=MAX_BYTES, description="maximum size of the data; beyond it only deletes; 0: no limit"),
     ] = 0
     max_history_bytes: Annotated[
         int,
@@ -99,49 +98,47 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1 << 30
     max_log_buffer_bytes: Annotated[
         int,
-        Meta(ge=4096, le=MAX_BYTES, description="log that waits to be written; beyond it events are dropped"),
+        Meta(ge=4096, le=MAX_BYTES, description="log output waiting to be written; beyond it events are dropped"),
     ] = 1 << 20
     max_output_bytes: Annotated[
         int, Meta(ge=1, le=MAX_BYTES, description="unread replies above which a client is not served")
     ] = 1 << 20
     max_tick_requests: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="requests of one client before others have their turn")
+        int, Meta(ge=1, le=1_000_000, description="maximum requests of one client per tick, a turn of the event loop")
     ] = 1000
     max_tick_output_bytes: Annotated[
-        int, Meta(ge=1, le=MAX_BYTES, description="replies to one client before others have their turn")
+        int, Meta(ge=1, le=MAX_BYTES, description="maximum replies to one client per tick")
     ] = 1 << 20
 
     idle_timeout_s: Annotated[
         float,
-        Meta(ge=0, le=MAX_SECONDS, description="a client that sends nothing for so long is closed; 0: never"),
+        Meta(ge=0, le=MAX_SECONDS, description="time without input after which a client is disconnected; 0: never"),
     ] = 0.0
     transaction_idle_timeout_s: Annotated[
         float, Meta(ge=0, le=MAX_SECONDS, description="the same while a transaction is open; 0: never")
     ] = 300.0
     transaction_timeout_s: Annotated[
-        float, Meta(ge=0, le=MAX_SECONDS, description="a transaction that lasts so long is ended; 0: never")
+        float, Meta(ge=0, le=MAX_SECONDS, description="maximum duration of a transaction; 0: no limit")
     ] = 3600.0
     input_timeout_s: Annotated[
-        float, Meta(ge=0, le=MAX_SECONDS, description="longest pause within a request; 0: any")
+        float, Meta(ge=0, le=MAX_SECONDS, description="maximum pause within a request; 0: no limit")
     ] = 60.0
     output_timeout_s: Annotated[
         float,
         Meta(
             ge=0,
             le=MAX_SECONDS,
-            description="a client that takes no byte of its replies for so long is dropped; 0: never",
+            description="time without reading any reply after which a client is disconnected; 0: never",
         ),
     ] = 60.0
-    drain_timeout_s: Annotated[
-        float, Meta(ge=0, le=MAX_SECONDS, description="longest stop after SIGTERM or SIGINT")
-    ] = 5.0
+    drain_timeout_s: Annotated[float, Meta(ge=0, le=MAX_SECONDS, description="maximum time for a graceful stop")] = 5.0
 
 
 SETTINGS: Final = settings_of(Settings)
 
 
 class Given(msgspec.Struct, frozen=True):
-    """A value as it was given, and where."""
+    """A value as it was given, and its source."""
 
     value: object
     origin: str
@@ -152,10 +149,10 @@ class Configuration(msgspec.Struct, frozen=True):
 
     Attributes:
         settings: The settings, checked.
-        origins: Where each of them came from.
-        options: Options for the engine that was chosen, by name; not checked yet, for that takes the engine.
-        unknown_variables: Environment variables that look like settings and are none.
-        skipped_variables: Environment variables of settings that were not meant: they describe a service.
+        origins: The source of each of them.
+        options: Options of the chosen engine by name; not checked yet, since that takes the engine.
+        unknown_variables: Environment variables that look like settings and are not.
+        skipped_variables: Environment variables of settings that describe a service instead.
     """
 
     settings: Settings
@@ -166,7 +163,7 @@ class Configuration(msgspec.Struct, frozen=True):
 
 
 def load(flags: Mapping[str, object], environment: Mapping[str, str] = os.environ) -> Configuration:
-    """Put the settings together.
+    """Return the settings from all sources.
 
     Args:
         flags: Values from the command line by name of setting; and ``config``, the path of a file, and
@@ -190,7 +187,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str] = os.enviro
             tables = _storage_tables(contents, path)
         for name, value in contents.items():
             if name not in SETTINGS:
-                raise ConfigError(f"{name!r}: there is no such setting (in {path}){_suggestion(name, SETTINGS)}")
+                raise ConfigError(f"{name!r}: unknown setting (in {path}){_suggestion(name, SETTINGS)}")
             given[name] = Given(value, path)
     for variable in variables.keys() & by_variable.keys():
         setting = by_variable[variable]
@@ -230,8 +227,8 @@ def read_options(engine: str, table: type[Options], given: Mapping[str, Given]) 
         if name not in known:
             there = ", ".join(known) or "none"
             raise ConfigError(
-                f"{option_name(engine, name)}: engine {engine!r} has no such option (from {value.origin}); "
-                f"there are: {there}{_suggestion(name, known)}"
+                f"{option_name(engine, name)}: unknown option of engine {engine!r} (from {value.origin}); "
+                f"available: {there}{_suggestion(name, known)}"
             )
     return table(
         **{
@@ -242,7 +239,7 @@ def read_options(engine: str, table: type[Options], given: Mapping[str, Given]) 
 
 
 def option_name(engine: str, option: str) -> str:
-    """Return what an option is called in messages: where it stands in the file."""
+    """Return the name of an option in messages: its place in the file."""
     return f"storage.{engine}.{option}"
 
 
@@ -254,8 +251,8 @@ def _storage_tables(contents: dict[str, Any], path: str) -> dict[str, dict[str, 
     for name, table in storage.items():
         if not isinstance(table, dict):
             raise ConfigError(
-                f"'storage.{name}': there is no such setting (in {path}); under [storage] stand engine, the name of "
-                "the engine, and a table for the options of each"
+                f"'storage.{name}': unknown setting (in {path}); [storage] holds engine, the name of the engine, and "
+                "a table of options for each engine"
             )
     return {engine: {name: Given(value, path) for name, value in table.items()} for engine, table in storage.items()}
 
@@ -287,7 +284,7 @@ def _read(path: str) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"config: cannot read {path}: {error.strerror or error}") from None
     if len(contents) > MAX_FILE_BYTES:  # some other file, or a device that never ends
-        raise ConfigError(f"config: {path} is not TOML: it has more than {MAX_FILE_BYTES} bytes")
+        raise ConfigError(f"config: {path} is not TOML: it has more than {format_size(MAX_FILE_BYTES)}")
     if contents.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ConfigError(f"config: {path} is not TOML: it is UTF-16; save it as UTF-8")
     try:
@@ -302,7 +299,7 @@ def _check(setting: Setting, value: object, origin: str, name: str = "") -> Any:
     if setting.repeatable:
         value = _items(value, addresses=setting.name == "host")
     elif isinstance(value, bool) and setting.kind is not bool:
-        value = None  # TOML's true is no number, whatever Python thinks
+        value = None  # TOML's true is not a number, although Python's is
     elif isinstance(value, str):
         try:
             value = setting.parse(value)
@@ -310,7 +307,7 @@ def _check(setting: Setting, value: object, origin: str, name: str = "") -> Any:
             value, reason = None, f": {error}"
     known = setting.kind in (bool, int, float, str) or setting.choices
     try:
-        # Where the type is one of an engine's own, its text is for msgspec to make something of.
+        # Text for a type that only an engine knows is converted by msgspec.
         return msgspec.convert(value, setting.type, strict=not isinstance(value, str) or bool(known))
     except msgspec.ValidationError:
         raise ConfigError(
@@ -339,8 +336,8 @@ def _bare_address(text: str) -> str:
 
 
 def _quoted(given: object) -> str:
-    shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
-    return repr(shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + "...")
+    text = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
+    return repr(text if len(text) <= QUOTED_CHARACTERS else text[:QUOTED_CHARACTERS] + "...")
 
 
 def _suggestion(name: str, known: Mapping[str, Setting]) -> str:

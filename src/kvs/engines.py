@@ -39,11 +39,11 @@ def names() -> list[str]:
     return [*BUILT_IN, *sorted(_installed().keys() - BUILT_IN.keys())]
 
 
-def find(name: str) -> EngineSpec:
-    """Return the engine of a name; only the one that is asked for is imported.
+def get(name: str) -> EngineSpec:
+    """Return the engine of a name; no other is imported.
 
     Raises:
-        ConfigError: There is none of that name, or it cannot be imported, or what is there is no engine.
+        ConfigError: There is none of that name, or it cannot be imported, or it is not an engine.
     """
     target = BUILT_IN.get(name)
     if target is not None:
@@ -58,8 +58,8 @@ def find(name: str) -> EngineSpec:
         point = _installed().get(name)
         if point is None:
             raise ConfigError(
-                f"storage: there is no engine {name!r}; there are: {', '.join(names())}; "
-                "others are packages to install beside kvs"
+                f"storage: unknown engine {name!r}; available: {', '.join(names())} (others can be installed as "
+                "packages)"
             )
         package = point.dist.name if point.dist else point.module
         try:
@@ -72,7 +72,7 @@ def find(name: str) -> EngineSpec:
         except (ImportError, AttributeError) as error:
             raise ConfigError(f"storage: engine {name!r} of package {package} cannot be imported: {error}") from None
     if not isinstance(engine, EngineSpec):
-        raise ConfigError(f"storage: engine {name!r} is a {type(engine).__name__}, not a kvs.engine.Engine")
+        raise ConfigError(f"storage: engine {name!r} is a {type(engine).__name__}, not a kvs.engine.EngineSpec")
     return engine
 
 

@@ -1,4 +1,4 @@
-"""What environments hold besides what was meant: empty values, quotes, and what orchestrators put there.
+"""Reads environment variables, with their empty values, quotes, and what orchestrators put there.
 
 Kubernetes describes a Service called ``kvs`` to every container of its namespace: ``KVS_PORT=tcp://10.0.0.1:4000``,
 ``KVS_SERVICE_HOST=10.0.0.1``, ``KVS_PORT_4000_TCP_ADDR=10.0.0.1`` and more; Docker's links did the same.
@@ -16,20 +16,20 @@ _NAME_OF_URL: Final = re.compile(r"(KVS(?:_.+)?)_PORT(?:_[0-9]+_[A-Z]+)?")
 
 
 def read_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that are ours, as they were meant: trimmed, without quotes around them, and not empty.
+    """Return the variables of kvs that are not empty, trimmed and without quotes around them.
 
-    A file of variables is no shell: ``docker run --env-file`` leaves quotes in, and CR where lines end in CR LF.
+    ``docker run --env-file`` parses values unlike a shell: it leaves quotes in, and CR where lines end in CR LF.
     """
     variables = {name: _meant(value) for name, value in environment.items() if name.startswith(PREFIX)}
     return {name: value for name, value in variables.items() if value}
 
 
 def take_service_variables(variables: dict[str, str], own: set[str]) -> list[str]:
-    """Remove variables that describe a service; return those of them that would have been taken for our own.
+    """Remove variables that describe a service; return those that have the name of a setting.
 
     Args:
         variables: As :func:`read_variables` returned them.
-        own: Names of the variables that mean something to us.
+        own: Names of the variables of settings.
     """
     urls = {name for name, value in variables.items() if _SERVICE_URL.match(value)}
     services = {match[1] for name in urls if (match := _NAME_OF_URL.fullmatch(name))}
@@ -46,7 +46,7 @@ def expand_home(path: str) -> str:
     """Return a path with the home directory in place of a ``~`` at its beginning.
 
     Raises:
-        ValueError: It is not known where that is.
+        ValueError: There is no such home directory.
     """
     expanded = os.path.expanduser(path)  # noqa: PTH111  # Path raises RuntimeError, and takes "" for "."
     if expanded.startswith("~") or (path.startswith("~") and os.environ.get("HOME") == ""):

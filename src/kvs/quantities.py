@@ -1,7 +1,7 @@
 """Sizes and times as people write them: ``512K``, ``16 MiB``, ``1.5GB``, ``300s``, ``5m``, ``500ms``.
 
 A size is in powers of 1,024 whatever the spelling of its unit, as in PostgreSQL and in Redis's ``kb`` and ``mb``.
-Nothing is guessed at: no signs, no exponents, no digits but ASCII's.
+Signs, exponents and digits other than those of ASCII are refused.
 """
 
 import re
@@ -23,17 +23,17 @@ _SHOWN: Final = ("PiB", "TiB", "GiB", "MiB", "KiB")
 
 
 def parse_whole(text: str) -> int | None:
-    """Return a whole number; None if it is none."""
+    """Return a whole number; None if the text is not one."""
     return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def parse_number(text: str) -> float | None:
-    """Return a number with or without a fraction; None if it is none."""
+    """Return a number with or without a fraction; None if the text is not one."""
     return float(text) if _PLAIN.fullmatch(text) else None
 
 
 def parse_size(text: str) -> int | None:
-    """Return a size in bytes, rounded down; None if it is none."""
+    """Return a size in bytes, rounded down; None if the text is not one."""
     match = _SIZE.fullmatch(text)
     if match is None:
         return None
@@ -45,7 +45,7 @@ def parse_size(text: str) -> int | None:
 
 
 def parse_time(text: str) -> float | None:
-    """Return a time in seconds; None if it is none."""
+    """Return a time in seconds; None if the text is not one."""
     match = _TIME.fullmatch(text)
     if match is None:
         return None
@@ -55,7 +55,7 @@ def parse_time(text: str) -> float | None:
 
 
 def format_size(size: int) -> str:
-    """Return a size as people write it, and exactly."""
+    """Return the exact size as people write it, in the largest unit that leaves no fraction."""
     for power, unit in zip(range(50, 0, -10), _SHOWN, strict=True):
         if size and size % (1 << power) == 0:
             return f"{size >> power}{unit}"
@@ -63,7 +63,7 @@ def format_size(size: int) -> str:
 
 
 def format_time(seconds: float) -> str:
-    """Return a time as people write it, and exactly."""
+    """Return the exact time as people write it, in the largest unit that leaves no fraction."""
     if not seconds:
         return "0"
     for unit, factor in _UNITS:

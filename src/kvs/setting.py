@@ -1,4 +1,4 @@
-"""One setting: what may be given for it as text, and how it is described and shown; all from its field in a table."""
+"""One setting: how its text is parsed and formatted, and how it is described; all from its field in a table."""
 
 from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
@@ -25,7 +25,7 @@ _BLANKS: Final = " \t\r\n"
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One field of :class:`Settings`: what may be given, and how it is described."""
+    """One field of a table of settings or options, such as :class:`kvs.config.Settings`."""
 
     name: str
     type: Any
@@ -90,13 +90,13 @@ class Setting(msgspec.Struct, frozen=True):
         return str(value).lower() if self.kind is bool else str(value)
 
     def parse(self, text: str) -> object:
-        """Return what a text stands for; the text itself if it stands for nothing, to be refused.
+        """Return the value of a text; the text itself, to be refused, if it has none.
 
         Raises:
-            ValueError: It is a path, and there is no such home directory; or it has a NUL in it.
+            ValueError: It is a path, and there is no such home directory; or it contains a NUL.
         """
         if "\0" in text:
-            raise ValueError("there is a NUL in it")
+            raise ValueError("it contains a NUL")
         if self.is_path:
             return expand_home(text)
         if self.kind is str:

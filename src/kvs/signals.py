@@ -1,4 +1,4 @@
-"""The signals that a server meets, from before its engine is opened until after that has been closed.
+"""Signal handling, from before an engine is opened until after it has been closed.
 
 One handler for all of that time, so that none is lost between two: the kernel drops a signal that process 1 of a
 container has no handler for, and others would be ended by it in the middle of something.
@@ -15,7 +15,7 @@ from typing import Final, NoReturn, TypeAlias
 STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 
 HARMLESS: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""What ends a process by default, and is sent to servers by terminals that close, by log rotation, or by mistake."""
+"""Signals that end a process by default, and reach servers by closed terminals, by log rotation, or by mistake."""
 
 Receiver: TypeAlias = Callable[[signal.Signals], None]
 
@@ -73,8 +73,8 @@ class Stopped(BaseException):  # no error, as KeyboardInterrupt is none
 class Signals:
     """Takes signals for a server.
 
-    The first that stops it is remembered until the server is there to be told, or interrupts the opening of the engine.
-    A second one while nobody is there to be told ends the process at once.
+    The first one that stops it is kept until the server receives signals, or interrupts the opening of the engine. A
+    second one before that ends the process at once.
 
     Concurrency: for the main thread, where Python runs handlers, between any two of its instructions.
 
@@ -89,7 +89,7 @@ class Signals:
         self._interrupting = False
 
     def install(self) -> None:
-        """Take the signals from now on; but what is ignored, as ``nohup`` does with SIGHUP, stays ignored."""
+        """Handle signals from now on; those that are ignored, as SIGHUP is by ``nohup``, stay ignored."""
         for number in STOPPING:
             signal.signal(number, self._handle)
         for number in HARMLESS:
@@ -98,7 +98,7 @@ class Signals:
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Have a signal that stops the server interrupt what is done meanwhile, even if it has come before.
+        """Raise :class:`Stopped` in the block when a signal stops the server, at once if it has come already.
 
         Raises:
             Stopped: It has.
@@ -115,7 +115,7 @@ class Signals:
             self._interrupting = False
 
     def deliver_to(self, receiver: Receiver | None) -> None:
-        """Have somebody told of each signal, and of those that have come before; None: nobody is there any more."""
+        """Deliver each signal to a receiver, and first those that came before; None ends the delivery."""
         self._receiver = receiver
         if receiver is not None:
             early, self._early = self._early, []
@@ -123,12 +123,12 @@ class Signals:
                 receiver(number)
 
     def ignore(self) -> None:
-        """Take no more signals: all is done but the log, which is waited for no longer than it may take."""
+        """Ignore signals from now on: all that is left to do is to write the log, within a bounded time."""
         for number in (*STOPPING, *HARMLESS):
             signal.signal(number, signal.SIG_IGN)
 
     def finish(self) -> None:
-        """Let signals that stop end the process: what is left is the interpreter's to do."""
+        """Let a signal that stops end the process: only the interpreter's own cleanup is left."""
         for number in STOPPING:
             signal.signal(number, signal.SIG_DFL)
         for number in HARMLESS:

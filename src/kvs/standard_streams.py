@@ -2,7 +2,7 @@
 
 Either may be closed, its reader gone, its disk full, or it may be a pipe that nobody reads, which blocks whoever writes
 to it. None of this may change what a server does, so a write to its standard error never raises and never waits: lines
-go into a bounded buffer, from which a thread of its own writes them. What cannot be written is dropped and counted, and
+go into a bounded buffer, from which a thread writes them. What cannot be written is dropped and counted, and
 the log says so as soon as it can be written again. A command whose output cannot be written ends with one line.
 """
 
@@ -19,6 +19,7 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING, Final, TextIO
 
 from kvs.errors import CommandError
+from kvs.override import override
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -32,7 +33,7 @@ CLOSED: Final = "standard error is closed"
 
 
 class BackgroundStream(io.TextIOBase):
-    """A text stream whose writes are made by a thread of its own. Any thread may write.
+    """A text stream that is written by a background thread. Any thread may call it.
 
     Args:
         descriptor: Where to write; None if there is nothing to write to.
@@ -212,8 +213,8 @@ def _wait(descriptor: int, event: int) -> None:
 class Stdin(io.FileIO):
     """Standard input of a command, of which nothing yet is not the end."""
 
+    @override
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """See :class:`io.RawIOBase`."""
         while (count := super().readinto(buffer)) is None:
             _wait(self.fileno(), select.POLLIN)
         return count
@@ -227,8 +228,8 @@ class Stdout(io.FileIO):
 
     _failed = False
 
+    @override
     def write(self, data: "ReadableBuffer", /) -> int:
-        """See :class:`io.RawIOBase`."""
         if self._failed:
             return memoryview(data).nbytes
         try:

@@ -79,7 +79,7 @@ def check_settings(block: Block, shell: Shell) -> None:
     exit_code, output = shell.run("kvs config --config settings.toml")
     assert exit_code == 0, f"{block.where}: exit code {exit_code}\n{output}"
     given = [line for line in block.lines if re.match(r"\w+ = ", line)]
-    taken = [line for line in output.splitlines() if line.endswith(" settings.toml")]
+    taken = [line for line in output.splitlines() if " settings.toml " in line]
     assert len(taken) == len(given), f"{block.where}: of {given} kvs config takes {taken}"
 
 

@@ -336,7 +336,7 @@ def test_a_data_directory_that_is_none(tmp_path: Path) -> None:
         (["--data-dir", "/nowhere", "--port", "4000"], "give one of them"),
         (["--data-dir", "/nowhere", "--host", "localhost"], "give one of them"),
         (["--data-dir", "/", "--storage", "memory"], "'memory' keeps nothing"),
-        (["--data-dir", "/", "--storage", "nope"], "there is no engine 'nope'"),
+        (["--data-dir", "/", "--storage", "nope"], "unknown engine 'nope'"),
     ],
 )
 def test_wrong_usage(name: str, arguments: list[str], words: str) -> None:

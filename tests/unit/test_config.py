@@ -626,7 +626,7 @@ def test_an_unknown_key_of_the_file_is_told_what_may_have_been_meant(tmp_path: P
 def test_an_unknown_key_unlike_any_other_is_refused_without_a_guess(tmp_path: Path, text: str) -> None:
     """In one line, even if the key has several."""
     message = refusal({"config": written(tmp_path, text)}, {})
-    assert "no such setting" in message
+    assert "unknown setting" in message
     assert "did you mean" not in message
 
 

@@ -49,27 +49,27 @@ def test_the_memory_engine_is_built_in_and_has_its_limits() -> None:
 
 def test_a_foreign_engine_is_found_by_its_entry_point(installed: Path) -> None:
     """Only the one that is asked for is imported."""
-    engines.find("memory")
+    engines.get("memory")
     assert "some_engine" not in sys.modules
-    assert engines.find("some").summary == "Some."
+    assert engines.get("some").summary == "Some."
     assert "some_engine" in sys.modules
 
 
 def test_a_built_in_engine_cannot_be_shadowed(installed: Path) -> None:
     """An entry point of the same name is never asked."""
-    assert engines.find("memory") is engines.MEMORY
+    assert engines.get("memory") is engines.MEMORY
 
 
 def test_an_unknown_name_lists_those_there_are(installed: Path) -> None:
     """Built-in ones first, each once."""
     with pytest.raises(
-        ConfigError, match=r"no engine 'nope'; there are: memory, sqlite, broken, function, some, wrong;"
+        ConfigError, match=r"unknown engine 'nope'; available: memory, sqlite, broken, function, some, wrong \(others"
     ):
-        engines.find("nope")
+        engines.get("nope")
 
 
 @pytest.mark.parametrize("name", ["broken", "wrong", "function"])
 def test_an_engine_that_cannot_be_loaded_is_a_mistake_in_the_settings(installed: Path, name: str) -> None:
     """A module or an attribute that is missing, or no engine, is told in one line."""
     with pytest.raises(ConfigError, match=f"'{name}'"):
-        engines.find(name)
+        engines.get(name)

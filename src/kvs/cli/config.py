@@ -28,7 +28,7 @@ def config(*, toml: bool, **given: Any) -> None:  # one argument per setting
 
     configuration = load(given)
     name = configuration.settings.storage
-    options = read_options(name, engines.find(name).options, configuration.options)
+    options = read_options(name, engines.get(name).options, configuration.options)
     if toml:
         click.echo("\n".join(_toml(configuration, options)))
     else:

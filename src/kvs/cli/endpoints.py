@@ -97,10 +97,10 @@ def _engine_sink(configuration: Configuration, opening: AbstractContextManager[S
 
 def _storage(configuration: Configuration) -> AbstractContextManager[Storage]:
     from kvs.bootstrap import open_storage  # 0.1 s that only a data directory needs
-    from kvs.engines import find
+    from kvs.engines import get as engine_of
     from kvs.logs import make_logger
 
     settings = configuration.settings
-    if not find(settings.storage).durable:
+    if not engine_of(settings.storage).durable:
         raise ConfigError(f"storage: engine {settings.storage!r} keeps nothing in a data directory")
     return open_storage(settings, configuration.options, make_logger(LOG_LEVEL, settings.log_format))

@@ -21,7 +21,7 @@ def engines(name: str | None) -> None:
     if name is None:
         _list()
         return
-    engine = installed.find(name)
+    engine = installed.get(name)
     click.echo(engine.summary)
     click.echo(", ".join(f"{trait}: {answer}" for trait, answer in _traits(engine).items()))
     for option in settings_of(engine.options).values():
@@ -36,7 +36,7 @@ def _list() -> None:
     rows: list[tuple[str, ...]] = [("NAME", "DURABLE", "SHARED", "BLOCKING", "")]
     for name in installed.names():
         try:
-            engine = installed.find(name)
+            engine = installed.get(name)
         except ConfigError as error:
             rows.append((name, "?", "?", "?", str(error)))
         else:
