@@ -17,12 +17,12 @@ from kvs.adapters.inbound.protocol import errors as wire_errors
 from kvs.adapters.inbound.protocol.command import SLOW_COST
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain import errors
-from kvs.domain.commit import CommitRequest, Committed, Conflict, prefix_range
+from kvs.domain.commit import CommitRequest, Conflict, prefix_range
 from kvs.domain.errors import KvsError, OutcomeUnknownError, StorageUnavailableError, TimedOutError
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 from tests.support.harness import OK, Reply, agrees, error
-from tests.support.naive_storage import NaiveStorage
+from tests.support.scripted_storage import ScriptedStorage, raising
 from tests.support.sessions import UNLIMITED, Bench
 
 MAX_KEY_BYTES = 16
@@ -94,26 +94,21 @@ def absent(key: str) -> Reply:
     return result(None, f"{key} was not found.")
 
 
-class Refusing(NaiveStorage):
-    """Raises or answers what the test says, instead of committing."""
+def refusing(outcome: Exception | Conflict) -> ScriptedStorage:
+    """Return an engine that raises or answers this to a commit."""
 
-    def __init__(self, outcome: Exception | Conflict) -> None:
-        super().__init__()
-        self.outcome = outcome
+    def commit(request: CommitRequest) -> object:
+        assert request.writes  # what only reads asks no engine
+        if isinstance(outcome, Conflict):
+            return outcome
+        raise outcome
 
-    def commit(self, request: CommitRequest) -> Committed | Conflict:
-        """See :class:`kvs.ports.storage.Storage`."""
-        if isinstance(self.outcome, Conflict):
-            return self.outcome
-        raise self.outcome if request.writes else AssertionError
+    return ScriptedStorage({"commit": commit})
 
 
-class Failing(NaiveStorage):
-    """Cannot be read."""
-
-    def get(self, key: bytes) -> bytes | None:
-        """See :class:`kvs.ports.storage.Storage`."""
-        raise RuntimeError(key)
+def unreadable() -> ScriptedStorage:
+    """Return an engine that cannot be read."""
+    return ScriptedStorage({"get": raising(RuntimeError("k"))})
 
 
 K = b"k" * MAX_KEY_BYTES
@@ -292,30 +287,30 @@ CASES: list[Case] = [
 ENGINES: list[tuple[str, Callable[[], Storage], bytes, list[Reply]]] = [
     (
         "conflict",
-        lambda: Refusing(Conflict((b"r",), (prefix_range(b"p"),))),
+        lambda: refusing(Conflict((b"r",), (prefix_range(b"p"),))),
         TRANSACTION,
         [OK, OK, error("conflict"), absent("k"), error("no_transaction")],
     ),
     (
         "unavailable",
-        lambda: Refusing(StorageUnavailableError("not now")),
+        lambda: refusing(StorageUnavailableError("not now")),
         TRANSACTION,
         [OK, OK, error("unavailable"), result("1"), OK],
     ),
     (
         "outcome unknown",
-        lambda: Refusing(OutcomeUnknownError("who knows")),
+        lambda: refusing(OutcomeUnknownError("who knows")),
         TRANSACTION,
         [OK, OK, error("outcome_unknown"), absent("k"), error("no_transaction")],
     ),
-    ("timeout", lambda: Refusing(TimedOutError("too old")), TRANSACTION, [OK, OK, error("timeout")]),
+    ("timeout", lambda: refusing(TimedOutError("too old")), TRANSACTION, [OK, OK, error("timeout")]),
     (
         "broken commit",
-        lambda: Refusing(RuntimeError("broken")),
+        lambda: refusing(RuntimeError("broken")),
         TRANSACTION,
         [OK, OK, error("outcome_unknown"), absent("k"), error("no_transaction")],
     ),
-    ("internal", Failing, b"GET k\nPING\n", [error("internal"), result("PONG")]),
+    ("internal", unreadable, b"GET k\nPING\n", [error("internal"), result("PONG")]),
 ]
 TABLE: list[tuple[str, Callable[[], Storage], bytes, list[Reply]]] = [
     *((name, lambda: MemoryStorage(0, UNLIMITED), data, replies) for name, data, replies in CASES),
@@ -568,7 +563,7 @@ def test_an_error_never_repeats_a_long_line(line: bytes) -> None:
 
 def test_a_conflict_names_what_changed() -> None:
     """The keys, and the prefixes under which keys came or went."""
-    wire = Wire(Refusing(Conflict((b"key", b"q\xff"), (prefix_range(b"pre"), prefix_range(b""))))).feed(
+    wire = Wire(refusing(Conflict((b"key", b"q\xff"), (prefix_range(b"pre"), prefix_range(b""))))).feed(
         [b"START\nPUT k 1\nCOMMIT\n"]
     )
     message = wire.replies()[2]["mesg"]
