@@ -72,7 +72,7 @@ def cases(methods: Mapping[str, Use]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("method", "use", "behaviour"), cases(READS))
-def test_outside_a_transaction_a_failed_read_is_internal(method: str, use: Use, behaviour: Behaviour) -> None:
+def test_failed_read_outside_a_transaction_is_internal(method: str, use: Use, behaviour: Behaviour) -> None:
     """Nothing was changed, and nothing is known."""
     setting = Setting()
     setting.engine.on[method] = behaviour
@@ -81,9 +81,7 @@ def test_outside_a_transaction_a_failed_read_is_internal(method: str, use: Use, 
 
 
 @pytest.mark.parametrize(("method", "use", "behaviour"), cases(WRITES))
-def test_outside_a_transaction_a_failed_write_is_of_unknown_outcome(
-    method: str, use: Use, behaviour: Behaviour
-) -> None:
+def test_failed_write_outside_a_transaction_is_of_unknown_outcome(method: str, use: Use, behaviour: Behaviour) -> None:
     """The engine may have done it before it failed."""
     setting = Setting()
     setting.engine.on[method] = behaviour
@@ -95,7 +93,7 @@ def test_outside_a_transaction_a_failed_write_is_of_unknown_outcome(
 @pytest.mark.parametrize(
     "behaviour", [raising(RuntimeError("no")), returning(None), returning(True)], ids=["raises", "None", "True"]
 )
-def test_a_commit_that_failed_is_not_tried_again_by_an_update(method: str, behaviour: Behaviour) -> None:
+def test_commit_that_failed_is_not_tried_again_by_an_update(method: str, behaviour: Behaviour) -> None:
     """Nor by a clear: it may have been applied, and would be once more."""
     setting = Setting()
     commits: list[str] = []
@@ -111,7 +109,7 @@ def test_a_commit_that_failed_is_not_tried_again_by_an_update(method: str, behav
 
 
 @pytest.mark.parametrize(("method", "use", "behaviour"), cases({"snapshot": lambda session: session.start()}))
-def test_a_failed_start_opens_nothing(method: str, use: Use, behaviour: Behaviour) -> None:
+def test_failed_start_opens_nothing(method: str, use: Use, behaviour: Behaviour) -> None:
     """Without a snapshot there is no transaction, and a PUT would not be undone."""
     setting = Setting()
     setting.engine.on[method] = behaviour
@@ -121,7 +119,7 @@ def test_a_failed_start_opens_nothing(method: str, use: Use, behaviour: Behaviou
 
 
 @pytest.mark.parametrize("behaviour", [raising(RuntimeError("no")), returning(True)], ids=["raises", "True"])
-def test_a_start_on_a_snapshot_that_is_no_good_closes_it(behaviour: Behaviour) -> None:
+def test_start_on_a_snapshot_that_is_no_good_closes_it(behaviour: Behaviour) -> None:
     """Expired from the first moment, or not able to tell: START fails, and nothing stays open."""
     setting = Setting()
     setting.engine.on["Snapshot.expired"] = behaviour
@@ -156,7 +154,7 @@ IN_TRANSACTION: dict[str, list[tuple[str, Use]]] = {
         for name, behaviour in RAISES + WRONG[method]
     ],
 )
-def test_inside_a_transaction_a_failed_read_ends_it(method: str, use: Use, behaviour: Behaviour, nested: bool) -> None:
+def test_failed_read_in_a_transaction_ends_it(method: str, use: Use, behaviour: Behaviour, nested: bool) -> None:
     """What has been seen can no longer be trusted, so all of it is undone and the snapshot closed."""
     setting = Setting()
     setting.session.start()
@@ -171,7 +169,7 @@ def test_inside_a_transaction_a_failed_read_ends_it(method: str, use: Use, behav
 
 
 @pytest.mark.parametrize(("method", "use", "behaviour"), cases({"commit": lambda session: session.commit()}))
-def test_a_failed_commit_is_of_unknown_outcome(method: str, use: Use, behaviour: Behaviour) -> None:
+def test_failed_commit_is_of_unknown_outcome(method: str, use: Use, behaviour: Behaviour) -> None:
     """The transaction has ended, and its writes may have been applied."""
     setting = Setting()
     setting.session.start()
@@ -184,7 +182,7 @@ def test_a_failed_commit_is_of_unknown_outcome(method: str, use: Use, behaviour:
 
 
 @pytest.mark.parametrize("leave", ["commit", "rollback", "close"])
-def test_a_snapshot_that_fails_to_close_is_closed_once_all_the_same(leave: str) -> None:
+def test_snapshot_that_fails_to_close_is_closed_once_all_the_same(leave: str) -> None:
     """The transaction is over, the client is told of its own outcome, and the log of the failure."""
     setting = Setting()
     setting.session.start()
@@ -199,7 +197,7 @@ def test_a_snapshot_that_fails_to_close_is_closed_once_all_the_same(leave: str) 
 @pytest.mark.parametrize(
     "behaviour", [raising(RuntimeError("no")), returning(None), returning("yes")], ids=["raises", "None", "text"]
 )
-def test_asking_whether_a_snapshot_has_expired_never_fails(behaviour: Behaviour) -> None:
+def test_expired_never_fails(behaviour: Behaviour) -> None:
     """The server asks between commands, where there is nobody to answer: it gets yes or no."""
     setting = Setting()
     setting.session.start()
@@ -209,7 +207,7 @@ def test_asking_whether_a_snapshot_has_expired_never_fails(behaviour: Behaviour)
     setting.is_usable()
 
 
-def test_what_the_engine_raised_is_in_the_log_and_values_are_not() -> None:
+def test_log_has_what_the_engine_raised_and_no_values() -> None:
     """The log has the traceback, without the values of variables."""
     setting = Setting()
     setting.session.start()

@@ -37,7 +37,7 @@ FAULTS = {
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("watching", [False, True])
 @pytest.mark.parametrize("behaviour", [raising(RuntimeError("no")), returning("no")], ids=["raises", "text"])
-def test_an_operation_that_fails_leaves_nothing_behind(
+def test_operation_that_fails_leaves_nothing_behind(
     method: str, name: str, watching: bool, behaviour: Behaviour
 ) -> None:
     """Whichever call it was: there is no transaction, nothing is watched, and every snapshot is closed."""
@@ -52,7 +52,7 @@ def test_an_operation_that_fails_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("method", ["Snapshot.get", "Snapshot.scan", "Snapshot.count"])
-def test_an_operation_that_fails_in_a_transaction_ends_it(method: str) -> None:
+def test_operation_that_fails_in_a_transaction_ends_it(method: str) -> None:
     """With the frame it was in and all that was pending."""
     setting = Setting()
     setting.session.start()
@@ -64,7 +64,7 @@ def test_an_operation_that_fails_in_a_transaction_ends_it(method: str) -> None:
     setting.is_usable()
 
 
-def test_a_search_that_fails_leaves_nothing_behind() -> None:
+def test_search_that_fails_leaves_nothing_behind() -> None:
     """An operation that only reads has a snapshot of its own."""
     setting = Setting()
     setting.engine.on["Snapshot.scan"] = raising(RuntimeError("no"))
@@ -74,7 +74,7 @@ def test_a_search_that_fails_leaves_nothing_behind() -> None:
 
 @pytest.mark.parametrize("behaviour", [raising(RuntimeError("no")), returning("no")], ids=["raises", "text"])
 @pytest.mark.parametrize("method", ["snapshot", "Snapshot.expired"])
-def test_a_watch_that_fails_leaves_what_was_watched(method: str, behaviour: Behaviour) -> None:
+def test_watch_that_fails_leaves_what_was_watched(method: str, behaviour: Behaviour) -> None:
     """The baselines that there are, and no other."""
     setting = Setting()
     setting.session.watch([b"k"])

@@ -155,7 +155,7 @@ def test_threads_that_cannot_be_had_are_a_mistake_in_the_settings() -> None:
     assert threading.active_count() == before
 
 
-def test_the_threads_end_before_the_engine_is_closed() -> None:
+def test_threads_end_before_the_engine_is_closed() -> None:
     """Whatever it holds for each of them, nobody uses it any more."""
     before = set(threading.enumerate())  # of other tests, which may end meanwhile
     workers: set[threading.Thread] = set()
@@ -173,7 +173,7 @@ def test_the_threads_end_before_the_engine_is_closed() -> None:
     assert left == [[]]
 
 
-def test_an_engine_that_does_not_block_has_no_threads() -> None:
+def test_engine_that_does_not_block_has_no_threads() -> None:
     """Its sessions are asked without a detour."""
     before = set(threading.enumerate())
     container = Container(settings=Settings(), storage=providers.Object(NaiveStorage()))
@@ -184,7 +184,7 @@ def test_an_engine_that_does_not_block_has_no_threads() -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_the_loop_sleeps_while_a_call_is_in_flight(transport: Literal["epoll", "asyncio"]) -> None:
+def test_loop_sleeps_while_a_call_is_in_flight(transport: Literal["epoll", "asyncio"]) -> None:
     """A client that waits for the engine costs nothing meanwhile, whatever else it has sent."""
 
     def script(loop: Loop, engine: GatedStorage, connect: Callable[[], Client]) -> None:
@@ -206,7 +206,7 @@ def test_the_loop_sleeps_while_a_call_is_in_flight(transport: Literal["epoll", "
 @pytest.mark.parametrize(
     ("setting", "inside"), [("idle_timeout_s", False), ("idle_timeout_s", True), ("transaction_idle_timeout_s", True)]
 )
-def test_the_time_a_call_takes_is_not_its_clients(
+def test_time_a_call_takes_is_not_its_clients(
     transport: Literal["epoll", "asyncio"], setting: str, inside: bool
 ) -> None:
     """Whoever waits for an answer is not idle, and has all its time when the answer has come."""
@@ -232,7 +232,7 @@ def test_the_time_a_call_takes_is_not_its_clients(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_transaction_is_not_ended_while_its_commit_is_in_flight(transport: Literal["epoll", "asyncio"]) -> None:
+def test_transaction_is_not_ended_while_its_commit_is_in_flight(transport: Literal["epoll", "asyncio"]) -> None:
     """However long that takes."""
 
     def script(loop: Loop, engine: GatedStorage, connect: Callable[[], Client]) -> None:
@@ -252,7 +252,7 @@ def test_a_transaction_is_not_ended_while_its_commit_is_in_flight(transport: Lit
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_busy_client_that_is_ended_by_an_error_gets_all_its_replies(transport: Literal["epoll", "asyncio"]) -> None:
+def test_busy_client_that_is_ended_by_an_error_gets_all_its_replies(transport: Literal["epoll", "asyncio"]) -> None:
     """The connection is not closed before the worker is done."""
     containers: list[Container] = []
 

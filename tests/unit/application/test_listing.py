@@ -69,7 +69,7 @@ def busy_session(bench: Bench, writes: int = MANY) -> EngineSession:
 
 
 @questions
-def test_a_listing_of_a_large_transaction_is_made_in_shares(name: str, ask: Ask) -> None:
+def test_listing_of_a_large_transaction_is_made_in_shares(name: str, ask: Ask) -> None:
     """None of them is much longer than it may be."""
     bench = Bench()
     bench.storage.put(b"stored", b"")
@@ -82,7 +82,7 @@ def test_a_listing_of_a_large_transaction_is_made_in_shares(name: str, ask: Ask)
 
 
 @questions
-def test_a_listing_after_another_has_the_index(name: str, ask: Ask) -> None:
+def test_listing_after_another_has_the_index(name: str, ask: Ask) -> None:
     """The writes are put in order once, and what each of them adds is looked up once."""
     engine = Watched()
     bench = Bench(engine)
@@ -100,7 +100,7 @@ def test_a_listing_after_another_has_the_index(name: str, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("writes", [RUN_KEYS - 1, RUN_KEYS, RUN_KEYS + 1, 2 * RUN_KEYS])
-def test_a_listing_of_exactly_a_run_is_right(writes: int) -> None:
+def test_listing_of_exactly_a_run_is_right(writes: int) -> None:
     """Just below, at and just above what is sorted at a time."""
     session = busy_session(Bench(), writes)
     assert run(session.count(b"")) == writes
@@ -108,7 +108,7 @@ def test_a_listing_of_exactly_a_run_is_right(writes: int) -> None:
 
 
 @questions
-def test_a_write_between_two_listings_is_seen(name: str, ask: Ask) -> None:
+def test_write_between_two_listings_is_seen(name: str, ask: Ask) -> None:
     """At any depth, and when it is undone, too."""
     session = busy_session(Bench())
     assert run(ask(session)) == MANY
@@ -127,7 +127,7 @@ def test_a_write_between_two_listings_is_seen(name: str, ask: Ask) -> None:
 
 
 @questions
-def test_a_listing_that_is_closed_changes_nothing(name: str, ask: Ask) -> None:
+def test_listing_that_is_closed_changes_nothing(name: str, ask: Ask) -> None:
     """The transaction goes on, and has observed nothing: neither a conflict nor the index is left of it."""
     bench = Bench()
     session = busy_session(bench)
@@ -144,7 +144,7 @@ def test_a_listing_that_is_closed_changes_nothing(name: str, ask: Ask) -> None:
 
 
 @questions
-def test_a_listing_in_a_new_transaction_does_not_go_on_with_the_old_one(name: str, ask: Ask) -> None:
+def test_listing_in_a_new_transaction_does_not_go_on_with_the_old_one(name: str, ask: Ask) -> None:
     """ROLLBACK forgets the index."""
     bench = Bench()
     session = busy_session(bench)
@@ -158,9 +158,7 @@ def test_a_listing_in_a_new_transaction_does_not_go_on_with_the_old_one(name: st
 
 @questions
 @pytest.mark.parametrize("healthy_shares", [0, 1, 4, 8])
-def test_a_listing_that_failed_in_the_middle_is_right_when_asked_again(
-    name: str, ask: Ask, healthy_shares: int
-) -> None:
+def test_listing_that_failed_in_the_middle_is_right_when_asked_again(name: str, ask: Ask, healthy_shares: int) -> None:
     """``unavailable`` leaves everything as it was, a listing that had begun included."""
     engine = Watched()
     session = busy_session(Bench(engine))
@@ -176,7 +174,7 @@ def test_a_listing_that_failed_in_the_middle_is_right_when_asked_again(
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_a_listing_is_observed_when_it_is_answered(changed: bool) -> None:
+def test_listing_is_observed_when_it_is_answered(changed: bool) -> None:
     """A listing in shares makes a phantom a conflict as any other does; others may write between two of them."""
     bench = Bench()
     session = busy_session(bench)
@@ -189,7 +187,7 @@ def test_a_listing_is_observed_when_it_is_answered(changed: bool) -> None:
     assert isinstance(session.commit(), Conflict if changed else Committed)
 
 
-def test_a_listing_that_may_not_be_observed_is_refused() -> None:
+def test_listing_that_may_not_be_observed_is_refused() -> None:
     """Nothing is left of it."""
     bench = Bench()
     session = busy_session(bench)
@@ -210,7 +208,7 @@ stored = st.sets(st.integers(0, 60))
 
 
 @given(stored, st.dictionaries(st.integers(0, 60), st.booleans()), st.integers(0, 60), st.integers(1, 9))
-def test_a_listing_agrees_with_a_dict(before: set[int], writes: dict[int, bool], after: int, limit: int) -> None:
+def test_listing_agrees_with_a_dict(before: set[int], writes: dict[int, bool], after: int, limit: int) -> None:
     """Whatever is stored, written and deleted, in pages of any size."""
     bench = Bench()
     for number in before:
@@ -245,7 +243,7 @@ some_keys = st.one_of(
     st.lists(st.tuples(st.just(b"") | some_keys, st.just(b"") | some_keys, st.integers(0, 9)), min_size=1),
     st.integers(1, 3),
 )
-def test_a_write_index_agrees_with_a_plain_listing(
+def test_write_index_agrees_with_a_plain_listing(
     before: frozenset[Key], writes: dict[Key, Write], asked: list[tuple[Key, Key, int]], units: int
 ) -> None:
     """Any writes and tombstones over any snapshot, any prefix, place and limit, in the smallest of shares."""
@@ -265,7 +263,7 @@ def test_a_write_index_agrees_with_a_plain_listing(
 
 @pytest.mark.parametrize("spare", [-1, 0, 1])
 @pytest.mark.parametrize("runs", [1, 2, 5])
-def test_a_write_index_of_many_runs_is_in_order(runs: int, spare: int) -> None:
+def test_write_index_of_many_runs_is_in_order(runs: int, spare: int) -> None:
     """More than are sorted at a time, written in no order."""
     keys = sorted(b"%d" % number for number in range(runs * RUN_KEYS + spare))
     shuffled = [keys[at * 977 % len(keys)] for at in range(len(keys))]  # 977 is a prime that divides no length here

@@ -46,7 +46,7 @@ growing = pytest.mark.parametrize(("name", "use", "cost"), GROWING, ids=[name fo
 
 @growing
 @pytest.mark.parametrize(("spare", "refused"), [(1, False), (0, False), (-1, True)])
-def test_what_a_transaction_holds_is_limited(name: str, use: Use, cost: int, spare: int, refused: bool) -> None:
+def test_transaction_bytes_are_limited(name: str, use: Use, cost: int, spare: int, refused: bool) -> None:
     """Each command is done just below and at max_transaction_bytes, and refused a byte above."""
     held = FRAME_OVERHEAD_BYTES + entry_bytes(b"p", b"pending")
     bench = Bench(max_transaction_bytes=held + cost + spare)
@@ -74,7 +74,7 @@ def test_what_a_transaction_holds_is_limited(name: str, use: Use, cost: int, spa
 
 
 @pytest.mark.parametrize(("spare", "refused"), [(1, False), (0, False), (-1, True)])
-def test_a_transaction_that_may_hold_nothing_is_not_even_started(spare: int, refused: bool) -> None:
+def test_start_is_refused_if_a_transaction_may_hold_nothing(spare: int, refused: bool) -> None:
     """START is refused where a frame alone is too much, and leaves no snapshot behind."""
     bench = Bench(max_transaction_bytes=FRAME_OVERHEAD_BYTES + spare)
     session = bench.open()
@@ -108,7 +108,7 @@ def test_depth_is_limited() -> None:
     assert session.depth == 3
 
 
-def test_a_depth_of_one_allows_no_nesting() -> None:
+def test_depth_of_one_allows_no_nesting() -> None:
     """The least limit there is."""
     session = Bench(max_transaction_depth=1).open()
     session.start()
@@ -151,19 +151,19 @@ def conflicts_after(prepare: Use, change: Use, *, fill: dict[Key, bytes] | None 
     return answer if isinstance(answer, Conflict) else None
 
 
-def test_what_was_read_absent_and_came_is_a_conflict() -> None:
+def test_get_of_an_absent_key_that_comes_is_a_conflict() -> None:
     """GET of an absent key observes that it is absent."""
     conflict = conflicts_after(lambda session: session.get(b"k"), lambda other: other.put(b"k", b""))
     assert conflict is not None
     assert (conflict.keys, conflict.ranges) == ((b"k",), ())
 
 
-def test_deleting_an_absent_key_observes_it() -> None:
+def test_delete_of_an_absent_key_observes_it() -> None:
     """DEL tells whether the key was there, so it reads, and its answer false is no write."""
     assert conflicts_after(lambda session: session.delete(b"k"), lambda other: other.put(b"k", b"")) is not None
 
 
-def test_deleting_a_stored_key_observes_it() -> None:
+def test_delete_of_a_stored_key_observes_it() -> None:
     """DEL's answer true is a read as well."""
     conflict = conflicts_after(
         lambda session: session.delete(b"k"), lambda other: other.put(b"k", b""), fill={b"k": b""}
@@ -171,12 +171,12 @@ def test_deleting_a_stored_key_observes_it() -> None:
     assert conflict is not None
 
 
-def test_a_blind_put_observes_nothing() -> None:
+def test_put_observes_nothing() -> None:
     """PUT reads nothing, whatever others did to the key."""
     assert conflicts_after(lambda session: session.put(b"k", b"1"), lambda other: other.put(b"k", b"2")) is None
 
 
-def test_reading_ones_own_pending_writes_observes_nothing() -> None:
+def test_get_of_a_pending_write_observes_nothing() -> None:
     """GET and DEL of a key that one has written, or deleted, are answered without the snapshot."""
 
     def own(session: EngineSession) -> None:
@@ -189,7 +189,7 @@ def test_reading_ones_own_pending_writes_observes_nothing() -> None:
     assert conflicts_after(own, lambda other: other.put(b"k", b"2")) is None
 
 
-def test_a_listing_observes_its_prefix_even_where_own_writes_answer_it() -> None:
+def test_keys_observes_its_prefix_even_where_pending_writes_answer_it() -> None:
     """KEYS and COUNT always observe, so that a phantom is a conflict."""
     for use in (lambda session: run(session.keys(b"k", b"", 5)), lambda session: run(session.count(b"k"))):
 
@@ -202,7 +202,7 @@ def test_a_listing_observes_its_prefix_even_where_own_writes_answer_it() -> None
         assert (conflict.keys, conflict.ranges) == ((), (prefix_range(b"k"),))
 
 
-def test_overwriting_a_listed_key_is_no_conflict() -> None:
+def test_keys_is_no_conflict_with_an_overwritten_key() -> None:
     """A prefix changes with the set of its keys, not with their values."""
     assert (
         conflicts_after(
@@ -212,7 +212,7 @@ def test_overwriting_a_listed_key_is_no_conflict() -> None:
     )
 
 
-def test_what_only_reads_never_conflicts_and_never_asks_the_engine() -> None:
+def test_commit_of_what_only_reads_never_conflicts_and_never_asks_the_engine() -> None:
     """A snapshot is consistent by itself."""
     bench = Bench(ScriptedStorage({"commit": raising(AssertionError())}))
     session, other = bench.open(), bench.open()
@@ -228,7 +228,7 @@ def test_what_only_reads_never_conflicts_and_never_asks_the_engine() -> None:
 # Read-only transactions.
 
 
-def test_a_read_only_transaction_reads_any_amount_and_holds_one_frame() -> None:
+def test_read_only_transaction_reads_any_amount_and_holds_one_frame() -> None:
     """There is no read set to grow, so no limit is ever reached."""
     bench = Bench(max_transaction_bytes=FRAME_OVERHEAD_BYTES)
     bench.storage.put(b"1", b"one")
@@ -245,7 +245,7 @@ def test_a_read_only_transaction_reads_any_amount_and_holds_one_frame() -> None:
 
 
 @pytest.mark.parametrize("key", [b"stored", b"absent"])
-def test_a_read_only_transaction_refuses_writes_and_stays_open(key: Key) -> None:
+def test_read_only_transaction_refuses_writes_and_stays_open(key: Key) -> None:
     """A DEL is refused whether there is anything to delete or not, and asks the engine nothing."""
     bench = Bench(ScriptedStorage({"Snapshot.get": raising(AssertionError())}))
     bench.storage.put(b"stored", b"v")
@@ -264,7 +264,7 @@ def test_a_read_only_transaction_refuses_writes_and_stays_open(key: Key) -> None
     bench.assert_nothing_is_held()
 
 
-def test_a_transaction_that_may_write_has_no_read_only_frames() -> None:
+def test_start_read_only_is_refused_in_a_transaction_that_may_write() -> None:
     """START READONLY is refused in it, and it goes on as it was."""
     bench = Bench()
     session, other = bench.open(), bench.open()
@@ -287,7 +287,7 @@ def test_a_transaction_that_may_write_has_no_read_only_frames() -> None:
 # The end of a transaction.
 
 
-def test_a_conflict_ends_the_transaction_and_applies_nothing() -> None:
+def test_conflict_ends_the_transaction_and_applies_nothing() -> None:
     """The session is outside any transaction again, free to retry."""
     bench = Bench()
     session, other = bench.open(), bench.open()
@@ -305,7 +305,7 @@ def test_a_conflict_ends_the_transaction_and_applies_nothing() -> None:
 # One's own writes are what one sees.
 
 
-def test_ones_own_writes_hide_what_is_stored() -> None:
+def test_get_shows_pending_writes_over_what_is_stored() -> None:
     """A pending value, and a pending delete, at any depth; nobody else sees either."""
     bench = Bench()
     for key in (b"a", b"b", b"c"):
@@ -329,7 +329,7 @@ def test_ones_own_writes_hide_what_is_stored() -> None:
 # Listing what is pending.
 
 
-def test_a_page_merges_pending_writes_into_the_snapshot() -> None:
+def test_keys_merges_pending_writes_into_the_snapshot() -> None:
     """Values appear, tombstones hide, and the page begins after the key it is told and ends at its limit."""
     bench = Bench()
     for key in (b"a1", b"a3", b"a5", b"a7", b"b"):
@@ -351,7 +351,7 @@ def test_a_page_merges_pending_writes_into_the_snapshot() -> None:
     assert run(session.count(b"")) == 6
 
 
-def test_a_page_goes_past_whole_pages_that_were_deleted() -> None:
+def test_keys_goes_past_whole_pages_that_were_deleted() -> None:
     """A limit of two still finds the keys behind ten tombstones."""
     bench = Bench()
     for number in range(20):
@@ -379,7 +379,7 @@ def read_all(session: EngineSession, limit: int) -> list[Key]:
 
 
 @pytest.mark.parametrize("error", [StorageUnavailableError("not now"), LimitError("full")])
-def test_a_commit_that_was_not_applied_can_be_retried(error: KvsError) -> None:
+def test_commit_that_was_not_applied_can_be_retried(error: KvsError) -> None:
     """``unavailable`` and ``limit`` leave the transaction open, and the very same commit succeeds later."""
     bench = Bench(ScriptedStorage({"commit": each([error, error])}))
     session = bench.open()
@@ -399,7 +399,7 @@ def test_a_commit_that_was_not_applied_can_be_retried(error: KvsError) -> None:
     assert bench.log.getvalue() == ""
 
 
-def test_a_commit_that_may_be_retried_still_conflicts() -> None:
+def test_commit_that_may_be_retried_still_conflicts() -> None:
     """Being refused once does not forget what was read."""
     bench = Bench(ScriptedStorage({"commit": each([StorageUnavailableError("not now")])}))
     session = bench.open()
@@ -413,7 +413,7 @@ def test_a_commit_that_may_be_retried_still_conflicts() -> None:
 
 
 @pytest.mark.parametrize("error", [OutcomeUnknownError("who knows"), TimedOutError("too old")])
-def test_a_commit_whose_transaction_is_over_ends_it(error: KvsError) -> None:
+def test_commit_whose_transaction_is_over_ends_it(error: KvsError) -> None:
     """``outcome_unknown`` and ``timeout`` are passed on as they are; the engine kept its contract."""
     bench = Bench(ScriptedStorage({"commit": each([error])}))
     session = bench.open()
@@ -432,7 +432,7 @@ def test_a_commit_whose_transaction_is_over_ends_it(error: KvsError) -> None:
 
 @pytest.mark.parametrize("ways", [["commit"], ["rollback"], ["close"], ["close", "close"], ["rollback", "close"]])
 @pytest.mark.parametrize("writes", [False, True])
-def test_every_way_out_closes_the_snapshot_once(ways: list[str], writes: bool) -> None:
+def test_snapshot_is_closed_once_on_every_way_out(ways: list[str], writes: bool) -> None:
     """Whether something was written or only read."""
     bench = Bench()
     session = bench.open()
@@ -448,7 +448,7 @@ def test_every_way_out_closes_the_snapshot_once(ways: list[str], writes: bool) -
     bench.assert_nothing_is_held()
 
 
-def test_closing_aborts_all_frames_at_once() -> None:
+def test_close_aborts_all_frames_at_once() -> None:
     """A lost connection leaves nothing of any depth behind, and counts as one transaction aborted."""
     bench = Bench()
     session = bench.open()
@@ -462,7 +462,7 @@ def test_closing_aborts_all_frames_at_once() -> None:
     assert session.counters.aborted == 1
 
 
-def test_a_nested_start_takes_no_snapshot() -> None:
+def test_start_of_a_nested_frame_takes_no_snapshot() -> None:
     """What others commit meanwhile stays out of sight, at every depth."""
     bench = Bench()
     session, other = bench.open(), bench.open()
@@ -486,7 +486,7 @@ def test_without_a_transaction_there_is_nothing_to_end(name: str) -> None:
     bench.assert_nothing_is_held()
 
 
-def test_what_is_held_is_charged_at_once_and_paid_back() -> None:
+def test_held_bytes_are_charged_at_once_and_paid_back() -> None:
     """Two sessions share one figure."""
     bench = Bench()
     first, second = bench.open(), bench.open()

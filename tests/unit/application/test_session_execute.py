@@ -26,7 +26,7 @@ MANY = [b"%05d" % number for number in range(10_000)]
 
 
 @pytest.mark.parametrize("sneaked", [b"read", b"watched", b"watched and read", b"other"])
-def test_an_operation_is_tried_again_unless_something_watched_has_changed(sneaked: Key) -> None:
+def test_execute_is_retried_unless_a_watched_key_has_changed(sneaked: Key) -> None:
     """For only that is for the client to know; what the operation has read it reads again."""
     storage = ScriptedStorage()
 
@@ -71,7 +71,7 @@ def searching(search: "Operation[Found]") -> "Operation[list[Key]]":
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_a_long_operation_makes_way_for_others_and_depends_on_its_baselines_all_the_while(changed: bool) -> None:
+def test_execute_of_a_long_operation_makes_way_and_depends_on_what_is_watched(changed: bool) -> None:
     """What is no conflict with it is none; if what is watched has changed meanwhile, it was for nothing."""
     bench = Bench(MemoryStorage(0, UNLIMITED))
     session = filled(bench, dict.fromkeys(MANY, b""), inside=False)
@@ -95,7 +95,7 @@ def test_a_long_operation_makes_way_for_others_and_depends_on_its_baselines_all_
     bench.assert_nothing_is_held()
 
 
-def test_a_long_operation_that_nobody_waits_for_any_more_leaves_nothing_behind() -> None:
+def test_execute_that_is_closed_leaves_nothing_behind() -> None:
     """No transaction, no snapshot, and nothing watched: its client had sent EXEC."""
     bench = Bench(MemoryStorage(0, UNLIMITED))
     session = filled(bench, dict.fromkeys(MANY, b""), inside=False)
@@ -112,7 +112,7 @@ def test_a_long_operation_that_nobody_waits_for_any_more_leaves_nothing_behind()
 # What an engine gives up.
 
 
-def test_a_baseline_that_was_given_up_is_a_conflict() -> None:
+def test_execute_conflicts_if_a_watched_snapshot_was_evicted() -> None:
     """Whether the key has changed cannot be told; the operation is not even run. A bounded number of keys is named."""
     bench = Bench(MemoryStorage(0, 1000))
     session = bench.open()
@@ -134,7 +134,7 @@ def test_a_baseline_that_was_given_up_is_a_conflict() -> None:
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_a_baseline_that_is_given_up_in_the_middle_is_a_conflict_as_well(lost: bool) -> None:
+def test_execute_conflicts_if_a_watched_snapshot_is_evicted_meanwhile(lost: bool) -> None:
     """An engine on worker threads may do so at any time; a transaction's own snapshot is something else."""
     storage = ScriptedStorage()
 
@@ -157,7 +157,7 @@ def test_a_baseline_that_is_given_up_in_the_middle_is_a_conflict_as_well(lost: b
     bench.assert_nothing_is_held()
 
 
-def test_a_baseline_that_is_given_up_between_two_shares_ends_the_transaction() -> None:
+def test_execute_ends_if_a_watched_snapshot_is_evicted_between_two_shares() -> None:
     """A long operation makes way for others, and what they write may be too much to be kept."""
     bench = Bench(MemoryStorage(0, 100_000))
     session = filled(bench, dict.fromkeys(MANY, b"") | {b"1": bytes(60_000), b"2": bytes(60_000)}, inside=False)

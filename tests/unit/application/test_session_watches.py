@@ -52,7 +52,7 @@ NO_CHANGES: dict[str, Use] = {
 @pytest.mark.parametrize("operation", [write, nothing])
 @pytest.mark.parametrize("by_itself", [False, True], ids=["by another", "by itself"])
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_has_changed_is_a_conflict_and_nothing_is_applied(
+def test_watched_key_that_changed_is_a_conflict_and_nothing_is_applied(
     name: str, by_itself: bool, operation: "Operation[Any]"
 ) -> None:
     """Whoever changed it, however, and be there anything to apply or not."""
@@ -74,7 +74,7 @@ def test_what_has_changed_is_a_conflict_and_nothing_is_applied(
 
 @pytest.mark.parametrize("operation", [write, nothing])
 @pytest.mark.parametrize("name", NO_CHANGES)
-def test_what_has_not_changed_is_none(name: str, operation: "Operation[Any]") -> None:
+def test_watched_key_that_did_not_change_is_no_conflict(name: str, operation: "Operation[Any]") -> None:
     """And the operation is done."""
     bench = Bench()
     session = filled(bench, {b"k": b"1"}, inside=False)
@@ -86,7 +86,7 @@ def test_what_has_not_changed_is_none(name: str, operation: "Operation[Any]") ->
     bench.assert_nothing_is_held()
 
 
-def test_to_watch_is_no_transaction() -> None:
+def test_watch_opens_no_transaction() -> None:
     """What is read is what there is by then, and what is written is there at once."""
     bench = Bench()
     session, other = filled(bench, {b"k": b"1"}, inside=False), bench.open()
@@ -100,7 +100,7 @@ def test_to_watch_is_no_transaction() -> None:
     assert run(session.execute(in_one_step(lambda session: session.get(b"k")))) == b"3"
 
 
-def test_the_baseline_of_a_key_is_the_first() -> None:
+def test_watch_of_a_watched_key_keeps_its_first_snapshot() -> None:
     """A key that is watched again keeps it; one that is new has its own, from then on."""
     bench = Bench()
     session, other = bench.open(), bench.open()
@@ -123,7 +123,7 @@ def test_the_baseline_of_a_key_is_the_first() -> None:
     bench.assert_nothing_is_held()
 
 
-def test_keys_are_watched_once_however_often_they_are_named() -> None:
+def test_watch_takes_a_key_once_however_often_it_is_named() -> None:
     """Nothing is taken and nothing charged for what is watched already, nor for nothing at all."""
     bench = Bench()
     session = bench.open()
@@ -144,7 +144,7 @@ def test_keys_are_watched_once_however_often_they_are_named() -> None:
 
 
 @pytest.mark.parametrize(("spare", "refused"), [(1, False), (0, False), (-1, True)])
-def test_what_is_watched_is_limited(spare: int, refused: bool) -> None:
+def test_watch_is_limited(spare: int, refused: bool) -> None:
     """Just below max_transaction_bytes, at it, and not a byte above; what was watched before still is."""
     bench = Bench(max_transaction_bytes=2 * ONE_BYTES + spare)
     session = bench.open()
@@ -162,7 +162,7 @@ def test_what_is_watched_is_limited(spare: int, refused: bool) -> None:
     bench.assert_nothing_is_held()
 
 
-def test_what_would_be_too_much_at_once_watches_nothing() -> None:
+def test_watch_of_too_much_at_once_watches_nothing() -> None:
     """Nor is anything held for it."""
     bench = Bench(max_transaction_bytes=ONE_BYTES)
     session = bench.open()
@@ -220,7 +220,7 @@ ENDS: dict[str, Use] = {
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_every_way_out_closes_each_baseline_once(name: str) -> None:
+def test_watch_has_its_snapshots_closed_once_on_every_way_out(name: str) -> None:
     """And pays everything back."""
     bench = Bench()
     session = bench.open()
@@ -234,7 +234,7 @@ def test_every_way_out_closes_each_baseline_once(name: str) -> None:
     bench.assert_nothing_is_held()
 
 
-def test_an_operation_that_fails_ends_it() -> None:
+def test_watch_ends_with_an_operation_that_fails() -> None:
     """What was watched is forgotten whatever comes of EXEC, so a client begins again with WATCH."""
     bench = Bench()
     session = bench.open()
@@ -247,7 +247,7 @@ def test_an_operation_that_fails_ends_it() -> None:
 
 
 @pytest.mark.parametrize("error", [StorageUnavailableError("not now"), LimitError("full"), OutcomeUnknownError("?")])
-def test_a_commit_that_the_engine_refuses_ends_it_as_well(error: Exception) -> None:
+def test_watch_ends_with_a_commit_that_the_engine_refuses(error: Exception) -> None:
     """And leaves no transaction open, as there was none before."""
     bench = Bench(ScriptedStorage({"commit": each([error])}))
     session = bench.open()

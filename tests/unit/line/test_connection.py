@@ -356,7 +356,9 @@ def test_fed_with_a_tail(engine: Callable[[], Storage], data: bytes, replies: li
 
 
 @table
-def test_what_has_ended_holds_nothing(engine: Callable[[], Storage], data: bytes, replies: list[Reply]) -> None:
+def test_connection_that_has_ended_holds_nothing(
+    engine: Callable[[], Storage], data: bytes, replies: list[Reply]
+) -> None:
     """At the end of input, or after what closes the connection, no snapshot is open and no memory charged."""
     wire = Wire(engine()).feed([data]).end()
     assert wire.connection.closing
@@ -403,7 +405,7 @@ ordinary_lines = st.one_of(
 
 
 @given(st.lists(ordinary_lines, max_size=20))
-def test_the_short_ways_of_ordinary_lines_lead_to_the_same_replies(lines: list[bytes]) -> None:
+def test_short_ways_of_ordinary_lines_lead_to_the_same_replies(lines: list[bytes]) -> None:
     """A line with a CR is never ordinary, so it takes the long way; nothing else may depend on it."""
     short = Wire().feed([b"PING\n", b"".join(line + b"\n" for line in lines)])
     long = Wire().feed([b"PING\n", b"".join(line + b"\r\n" for line in lines)])
@@ -444,7 +446,7 @@ def test_any_bytes_in_any_split_get_one_reply_a_line(stream: bytes, sizes: list[
     split.bench.assert_nothing_is_held()
 
 
-def test_the_table_has_every_command_and_every_code() -> None:
+def test_table_has_every_command_and_every_code() -> None:
     """A command or an error that is added has to be added here."""
     data = b"\n".join(row[2] for row in TABLE)
     assert all(verb in data for verb in COMMANDS)
@@ -467,7 +469,7 @@ def test_every_character_comes_back_as_json(code: int) -> None:
     assert line.isascii()
 
 
-def test_a_line_feed_that_another_protocol_stored_is_escaped() -> None:
+def test_line_feed_that_another_protocol_stored_is_escaped() -> None:
     """This protocol cannot send one, but has to show one."""
     bench = Bench()
     bench.storage.put(b"k", b"a\nb")
@@ -477,14 +479,14 @@ def test_a_line_feed_that_another_protocol_stored_is_escaped() -> None:
     assert wire.output.count(b"\n") == 2
 
 
-def test_a_value_that_another_protocol_stored_and_is_not_utf8_is_an_encoding_error() -> None:
+def test_value_that_another_protocol_stored_and_is_not_utf8_is_an_encoding_error() -> None:
     """A line of JSON cannot carry it; the connection lives."""
     bench = Bench()
     bench.storage.put(b"k", b"\xff")
     check(Wire(bench=bench).feed([b"GET k\nCOUNT\nPING\n"]), [encoding, result(1), result("PONG")])
 
 
-def test_the_bytes_of_replies_are_as_documented() -> None:
+def test_bytes_of_replies_are_as_documented() -> None:
     """Spaces and the order of fields, for those who match text."""
     wire = Wire().feed([b"PUT k v\nGET k\nGET x\nDEL k\nDEL k\nCOUNT\nKEYS\nCOMMIT\n"])
     assert wire.output.splitlines()[:-1] == [
@@ -503,13 +505,13 @@ def test_the_bytes_of_replies_are_as_documented() -> None:
     ("line", "meant"),
     [("GTE k", "GET"), ("strat", "START"), ("ROLBACK", "ROLLBACK"), ("comit", "COMMIT"), ("DELETE k", "DEL")],
 )
-def test_a_mistyped_command_is_told_what_may_have_been_meant(line: str, meant: str) -> None:
+def test_mistyped_command_is_told_what_may_have_been_meant(line: str, meant: str) -> None:
     """Did you mean."""
     (reply,) = Wire().feed([line.encode() + b"\n"]).replies()
     assert f"Did you mean {meant}?" in reply["mesg"]
 
 
-def test_a_verb_unlike_any_other_is_told_of_help() -> None:
+def test_verb_unlike_any_other_is_told_of_help() -> None:
     """No guess is better than a wild one."""
     (reply,) = Wire().feed([b"xyzzy\n"]).replies()
     assert "Did you mean" not in reply["mesg"]
@@ -523,7 +525,7 @@ def test_a_verb_unlike_any_other_is_told_of_help() -> None:
         *(("DISCARD", "ROLLBACK"), ("UNDO", "ROLLBACK"), ("LIST", "KEYS"), ("SCAN 0", "KEYS"), ("REMOVE k", "DEL")),
     ],
 )
-def test_a_command_of_other_programs_is_hinted_at_by_its_meaning(line: str, meant: str) -> None:
+def test_command_of_other_programs_is_hinted_at_by_its_meaning(line: str, meant: str) -> None:
     """However unlike the letters are."""
     (reply,) = Wire().feed([line.encode() + b"\n"]).replies()
     assert reply["code"] == "unknown_command"
@@ -540,7 +542,7 @@ def test_help_says_how_each_command_is_used(verb: bytes) -> None:
     assert third == result(0)
 
 
-def test_a_pattern_is_explained_where_nothing_was_found() -> None:
+def test_pattern_is_explained_where_nothing_was_found() -> None:
     """KEYS and COUNT take prefixes; a key may begin with a star."""
     wire = Wire().feed([b"PUT ab 1\nKEYS *\nKEYS a*\nCOUNT a*\nKEYS a\nKEYS x\nPUT ** 1\nKEYS *\nCOUNT *\n"])
     replies = wire.replies()
@@ -554,14 +556,14 @@ def test_a_pattern_is_explained_where_nothing_was_found() -> None:
 @pytest.mark.parametrize(
     "line", [b"X" * MAX_LINE_BYTES, b"GET " + b"k" * 1000, b"PUT k " + b"v" * 900, b"\x01" * 900, "é".encode() * 500]
 )
-def test_an_error_never_repeats_a_long_line(line: bytes) -> None:
+def test_error_never_repeats_a_long_line(line: bytes) -> None:
     """Every reply is bounded, whatever was sent."""
     wire = Wire().feed([line + b"\n"])
     assert len(wire.replies()) == 1
     assert len(wire.output) < 1000
 
 
-def test_a_conflict_names_what_changed() -> None:
+def test_conflict_names_what_changed() -> None:
     """The keys, and the prefixes under which keys came or went."""
     wire = Wire(refusing(Conflict((b"key", b"q\xff"), (prefix_range(b"pre"), prefix_range(b""))))).feed(
         [b"START\nPUT k 1\nCOMMIT\n"]
@@ -572,7 +574,7 @@ def test_a_conflict_names_what_changed() -> None:
     assert "\\xff" in message
 
 
-def test_a_real_conflict_between_two_connections() -> None:
+def test_real_conflict_between_two_connections() -> None:
     """The second to commit is told, and its session is outside any transaction."""
     first = Wire()
     second = Wire(bench=first.bench)
@@ -617,7 +619,7 @@ def test_keys_comes_in_pages_and_says_how_to_go_on() -> None:
 
 @pytest.mark.parametrize(("keys", "more"), [(PAGE_KEYS - 1, False), (PAGE_KEYS, False), (PAGE_KEYS + 1, True)])
 @pytest.mark.parametrize("inside", [False, True])
-def test_there_is_more_only_above_a_page(keys: int, more: bool, inside: bool) -> None:
+def test_keys_says_that_there_is_more_only_above_a_page(keys: int, more: bool, inside: bool) -> None:
     """Just below, at and just above, in a transaction and outside, with no prefix."""
     wire = Wire()
     for number in range(keys):
@@ -648,7 +650,7 @@ greeted = pytest.mark.parametrize("greeting", [[], [b"PING\n"]], ids=["first of 
 
 @greeted
 @pytest.mark.parametrize(("allowed", "ticks"), [(1, [1] * 7), (3, [3, 3, 1]), (6, [6, 1]), (7, [7]), (8, [7])])
-def test_a_tick_runs_so_many_requests_and_the_rest_waits(greeting: list[bytes], allowed: int, ticks: list[int]) -> None:
+def test_tick_runs_so_many_requests_and_the_rest_waits(greeting: list[bytes], allowed: int, ticks: list[int]) -> None:
     """Errors count as much as what succeeds."""
     wire = Wire(max_tick_requests=allowed).feed(greeting)
     assert ticks_of(wire, b"PUT a 1\nGET a\n\nGET b\nPUT\nGET a\nCOUNT x y\n") == ticks
@@ -657,7 +659,7 @@ def test_a_tick_runs_so_many_requests_and_the_rest_waits(greeting: list[bytes], 
     assert wire.connection.requests == 7 + len(greeting)
 
 
-def test_what_comes_while_there_is_a_backlog_waits_behind_it() -> None:
+def test_backlog_is_before_what_comes_meanwhile() -> None:
     """Receiving more does not give a client more than its share."""
     wire = Wire(max_tick_requests=2)
     wire.connection.receive(b"PUT k 1\nPUT k 2\nGET k\n")
@@ -671,7 +673,7 @@ def test_what_comes_while_there_is_a_backlog_waits_behind_it() -> None:
     check(wire, [OK, OK, result("2"), OK, result("3")])
 
 
-def test_a_backlog_is_looked_at_line_by_line_where_it_must_be() -> None:
+def test_backlog_is_looked_at_line_by_line_where_it_must_be() -> None:
     """Plain lines, and then one with a CR and one that is not UTF-8, met in one backlog."""
     wire = Wire(max_tick_requests=1)
     wire.connection.receive(b"PING\nPUT k 1\n")
@@ -690,7 +692,7 @@ def test_slow_commands_count_for_many(line: bytes) -> None:
 
 @greeted
 @pytest.mark.parametrize(("spare", "ticks"), [(-1, [2, 1]), (0, [2, 1]), (1, [3])])
-def test_a_tick_ends_when_its_output_is_full(greeting: list[bytes], spare: int, ticks: list[int]) -> None:
+def test_tick_ends_when_its_output_is_full(greeting: list[bytes], spare: int, ticks: list[int]) -> None:
     """The reply that fills the allowance is the last of its tick."""
     reply = len(b'{"status": "Ok", "result": "PONG"}\n')
     assert ticks_of(Wire(max_tick_output_bytes=2 * reply + spare).feed(greeting), b"PING\n" * 3) == ticks
@@ -707,7 +709,7 @@ def test_output_that_nobody_takes_stops_the_requests() -> None:
     assert wire.take() == 1
 
 
-def test_the_end_of_input_waits_for_the_backlog() -> None:
+def test_end_of_input_waits_for_the_backlog() -> None:
     """Every complete line is answered before the connection closes."""
     wire = Wire(max_tick_requests=1)
     wire.connection.receive(b"PING\nPUT k 1\nGET k\nPUT k 2")
@@ -722,7 +724,7 @@ def test_the_end_of_input_waits_for_the_backlog() -> None:
 
 
 @pytest.mark.parametrize("piece_bytes", [1000, 1 << 14])
-def test_a_long_line_in_pieces_is_joined_once(piece_bytes: int) -> None:
+def test_long_line_in_pieces_is_joined_once(piece_bytes: int) -> None:
     """Its bytes are copied no more often than if it had come in two pieces."""
     bench = Bench(MemoryStorage(0, UNLIMITED))
     wide = LineLimits(MAX_KEY_BYTES, 2 << 20, 1 << 20, UNLIMITED)
@@ -742,7 +744,7 @@ def test_a_long_line_in_pieces_is_joined_once(piece_bytes: int) -> None:
     assert copied_bytes <= 2 * len(line)
 
 
-def test_an_over_long_line_waits_for_the_backlog() -> None:
+def test_over_long_line_waits_for_the_backlog() -> None:
     """What came before it is answered first, and nothing after it."""
     wire = Wire(max_tick_requests=1)
     wire.connection.receive(b"PUT k 1\nGET k\n" + b"x" * (MAX_LINE_BYTES + 1) + b"\nPUT k 2\n")
@@ -769,7 +771,7 @@ def test_exit_drops_the_backlog() -> None:
     assert wire.bench.storage.get(b"k") == b"1"
 
 
-def test_a_large_listing_is_answered_in_order_with_what_follows() -> None:
+def test_large_listing_is_answered_in_order_with_what_follows() -> None:
     """A listing that takes several ticks holds up its own client only."""
     wire = Wire(max_tick_requests=1000)
     wire.feed([b"START\n" + b"".join(b"PUT %06d 1\n" % number for number in range(5000))])
@@ -808,7 +810,7 @@ limit = error("limit")
 
 
 @pytest.mark.parametrize("line", [b"PUT k 2", b"GET k", b"DEL k", b"START", b"KEYS", b"COUNT"])
-def test_without_memory_new_work_is_refused(line: bytes) -> None:
+def test_new_work_is_refused_without_memory(line: bytes) -> None:
     """Each is answered by a limit, and the transaction is as it was."""
     exhausted = Exhausted()
     wire = exhausted.wire.feed([line + b"\n", b"PING\n"])
@@ -819,7 +821,7 @@ def test_without_memory_new_work_is_refused(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(("line", "after"), [(b"COMMIT", b"1"), (b"ROLLBACK", b"0"), (b"EXIT", b"0"), (b"QUIT", b"0")])
-def test_without_memory_what_frees_it_still_runs(line: bytes, after: bytes) -> None:
+def test_what_frees_memory_runs_without_memory(line: bytes, after: bytes) -> None:
     """A client can always get out, and keep its work."""
     wire = Exhausted().wire.feed([line + b"\n"])
     check(wire, [OK])
@@ -827,7 +829,7 @@ def test_without_memory_what_frees_it_still_runs(line: bytes, after: bytes) -> N
     assert wire.bench.storage.open_snapshots == 0
 
 
-def test_just_below_the_bound_everything_runs() -> None:
+def test_memory_bound_lets_everything_run_just_below_it() -> None:
     """The bound is reached when all of it is in use."""
     exhausted = Exhausted()
     exhausted.budget.used_bytes -= 1
@@ -840,7 +842,7 @@ LONG = b"PUT k " + b"v" * LINE_OVERHEAD_BYTES
 """The beginning of a line that is longer than any that always runs."""
 
 
-def test_without_memory_a_long_unfinished_line_is_dropped_and_answered_once_it_ends() -> None:
+def test_long_unfinished_line_is_dropped_without_memory_and_answered_once_it_ends() -> None:
     """Its bytes are not kept; its reply is due all the same, even if there is memory by then."""
     exhausted = Exhausted()
     wire, connection = exhausted.wire, exhausted.wire.connection
@@ -856,7 +858,7 @@ def test_without_memory_a_long_unfinished_line_is_dropped_and_answered_once_it_e
 
 
 @pytest.mark.parametrize(("more", "dropped"), [(-1, False), (0, False), (1, True)])
-def test_a_line_is_dropped_only_above_a_length(more: int, dropped: bool) -> None:
+def test_line_is_dropped_only_above_a_length(more: int, dropped: bool) -> None:
     """Up to it a line is kept, and refused or run by what the memory is when it ends."""
     exhausted = Exhausted()
     wire = exhausted.wire.feed([b"PUT k".ljust(LINE_OVERHEAD_BYTES + more, b"v")])
@@ -865,13 +867,13 @@ def test_a_line_is_dropped_only_above_a_length(more: int, dropped: bool) -> None
 
 
 @pytest.mark.parametrize("line", [b"COMMIT\n", b"  rollback  \r\n", b"EXIT\n", b"PING\n", b"HELP\n"])
-def test_without_memory_what_frees_it_runs_even_byte_by_byte(line: bytes) -> None:
+def test_what_frees_memory_runs_without_memory_even_byte_by_byte(line: bytes) -> None:
     """A client that types can get out as well."""
     wire = Exhausted().wire.feed(bytes_of(line))
     assert wire.replies()[0]["status"] == "Ok"
 
 
-def test_a_dropped_line_is_answered_in_its_place() -> None:
+def test_dropped_line_is_answered_in_its_place() -> None:
     """What was complete before it is answered first, what came after it afterwards."""
     exhausted = Exhausted()
     wire = exhausted.wire.feed([b"PING\n" + LONG])
@@ -880,7 +882,7 @@ def test_a_dropped_line_is_answered_in_its_place() -> None:
     check(wire, [result("PONG"), limit, usage, result("PONG")])
 
 
-def test_a_dropped_line_that_never_ends_is_answered_at_the_end_of_input() -> None:
+def test_dropped_line_that_never_ends_is_answered_at_the_end_of_input() -> None:
     """It was cut short, as any other unterminated line."""
     wire = Exhausted().wire.feed([LONG]).end()
     check(wire, [usage])
@@ -897,7 +899,7 @@ def test_0x16_within_a_dropped_first_line_is_no_tls() -> None:
     check(wire.feed([b"\nPING\n"]), [limit, result("PONG")])
 
 
-def test_what_a_connection_holds_is_charged_and_paid_back() -> None:
+def test_connection_is_charged_for_what_it_holds_and_paid_back() -> None:
     """Waiting requests, an unfinished one, and replies that nobody has taken."""
     wire = Wire(max_tick_requests=1)
     budget = wire.bench.budget
@@ -929,7 +931,7 @@ def test_failing_sends_one_error_and_closes() -> None:
     wire.bench.assert_nothing_is_held()
 
 
-def test_a_protocol_refusal_is_logged_without_control_characters() -> None:
+def test_protocol_refusal_is_logged_without_control_characters() -> None:
     """The event tells what was received, cut short and escaped."""
     wire = Wire().feed([b"\x1b[2J" + b"x" * 500 + b": not a word of the rest\n"])
     (line,) = wire.bench.log.getvalue().splitlines()
@@ -942,7 +944,7 @@ def test_a_protocol_refusal_is_logged_without_control_characters() -> None:
     assert "rest" not in wire.bench.log.getvalue()
 
 
-def test_nothing_is_logged_for_what_clients_do_wrong_every_day() -> None:
+def test_log_has_nothing_of_what_clients_do_wrong_every_day() -> None:
     """Usage, unknown commands and conflicts are answers, not events."""
     wire = Wire().feed([b"PUT\nnonsense\n\xff\nCOMMIT\nGET %b\n" % (K * 2)])
     assert len(wire.replies()) == 5

@@ -41,7 +41,7 @@ def listed(wire: Wire, line: bytes = b"KEYS") -> tuple[list[list[bytes]], int]:
         line = following.encode()
 
 
-def test_what_can_be_shown_is_listed_and_the_others_are_counted() -> None:
+def test_keys_list_what_can_be_shown_and_count_the_others() -> None:
     """One, and several, under a prefix and beside it."""
     wire = holding(b"a", b"a\xff", b"b", b"b\xc3", b"b\xfe", "é".encode(), b"\xff")
     wire.feed([b"KEYS\nKEYS a\nKEYS b\nKEYS  b\nKEYS a a\nKEYS c\nCOUNT\n"])
@@ -58,7 +58,7 @@ def test_what_can_be_shown_is_listed_and_the_others_are_counted() -> None:
 
 @pytest.mark.parametrize("inside", [b"PING\n", "START\nPUT ké 1\nDEL k0\n".encode(), b"START READONLY\n"])
 @pytest.mark.parametrize("run", [1, PAGE_KEYS, 6 * PAGE_KEYS])
-def test_pages_lose_no_key_and_count_each_once(inside: bytes, run: int) -> None:
+def test_keys_lose_no_key_between_pages_and_count_each_once(inside: bytes, run: int) -> None:
     """However many cannot be shown in a row: the pages of the others are as long as ever."""
     shown = [*numbered(b"a%05d", PAGE_KEYS + 1), *numbered(b"z%05d", PAGE_KEYS + 1)]
     wire = holding(*shown, *numbered(b"k%05d\xff", run), b"k0", b"a00500\xff", b"z01000\xff").feed([inside])
@@ -69,7 +69,7 @@ def test_pages_lose_no_key_and_count_each_once(inside: bytes, run: int) -> None:
     assert not_shown == run + 2
 
 
-def test_what_comes_behind_a_page_is_counted_on_the_next() -> None:
+def test_keys_count_what_comes_behind_a_page_on_the_next() -> None:
     """A page tells of what lies between its keys, and the last one of all that follows."""
     wire = holding(*numbered(b"%05d", PAGE_KEYS), b"00999\xff", b"01000", b"01000\xff")
     first, second = wire.feed([b"KEYS\nKEYS  00999\n"]).replies()
@@ -77,7 +77,7 @@ def test_what_comes_behind_a_page_is_counted_on_the_next() -> None:
     assert second == result(["01000"], "2 keys are not UTF-8 and cannot be shown.")
 
 
-def test_others_have_their_turn_while_keys_are_passed_over() -> None:
+def test_keys_make_way_while_they_pass_over_others() -> None:
     """It takes several ticks, is one answer, and what is asked behind it waits."""
     wire = holding(*numbered(b"%05d\xff", 10 * PAGE_KEYS), max_tick_requests=PAGE_KEYS)
     ticks = ticks_of(wire, b"KEYS\nPING\n")
@@ -94,7 +94,7 @@ UNTYPED = [b"x\ny", b"x\r", b"\n", b"\r\r", b"x" * MAX_LINE_BYTES]
 
 @pytest.mark.parametrize("untyped", UNTYPED, ids=lambda text: repr(text[:4]))
 @pytest.mark.parametrize("passed_over", [[], [b"n00500\xff"], [b"n5\xff"], [b"n00500\xff", b"n51\xff", b"n5\xff"]])
-def test_a_page_is_cut_back_to_a_key_that_can_be_typed(untyped: bytes, passed_over: list[bytes]) -> None:
+def test_keys_cuts_a_page_back_to_a_key_that_can_be_typed(untyped: bytes, passed_over: list[bytes]) -> None:
     """The next one goes on there, and no key is lost or counted twice."""
     typed = numbered(b"n%05d", PAGE_KEYS - 5)
     behind = [*[b"n5%d%b" % (number, untyped) for number in range(9)], b"n9"]
@@ -102,7 +102,7 @@ def test_a_page_is_cut_back_to_a_key_that_can_be_typed(untyped: bytes, passed_ov
     assert listed(wire, b"KEYS n") == ([typed, behind], len(passed_over))
 
 
-def test_the_longest_key_that_can_be_typed() -> None:
+def test_longest_key_that_can_be_typed() -> None:
     """A line with one byte more would close the connection."""
     for extra, cut in ((0, 0), (1, 1)):
         keys = [*numbered(b"n%05d", PAGE_KEYS - 1), b"n5".ljust(MAX_LINE_BYTES - len(b"KEYS n ") + extra, b"x"), b"n9"]
@@ -111,7 +111,7 @@ def test_the_longest_key_that_can_be_typed() -> None:
 
 
 @pytest.mark.parametrize("form", [b"%05d\n", b"%05d\r"])
-def test_a_page_that_nothing_can_go_on_from_says_so(form: bytes) -> None:
+def test_keys_says_that_nothing_can_go_on_from_a_page(form: bytes) -> None:
     """All of it is shown."""
     keys = numbered(form, PAGE_KEYS + 1)
     wire = holding(*keys, b"00500\xff")

@@ -37,7 +37,7 @@ def outcome(value: bytes, in_steps: bool) -> bytes | str:
 
 @given(texts)
 @example(bytes(range(128)))
-def test_a_reply_is_json(value: bytes) -> None:
+def test_reply_is_json(value: bytes) -> None:
     """The value comes back out of it; it is one line; and only what has to be escaped is."""
     reply = replies.result(value)
     assert json.loads(reply) == {"status": "Ok", "result": value.decode()}
@@ -49,7 +49,7 @@ def test_a_reply_is_json(value: bytes) -> None:
 
 
 @given(pieces)
-def test_what_is_no_text_is_refused(value: bytes) -> None:
+def test_reply_of_what_is_no_text_is_refused(value: bytes) -> None:
     """And where it is that it ceases to be text is said."""
     try:
         value.decode()
@@ -78,20 +78,20 @@ paddings = st.builds(
 @example(b"a" * (SLICE_BYTES - 4), b"\x80" * 9, b"", b"")
 @example(b"a" * (SLICE_BYTES - 1), b'"', b"", b"")
 @example(b"a" * (SLICE_BYTES - 1), b"\\n", b"", b"")
-def test_a_reply_made_in_slices_is_the_same(first: bytes, odd: bytes, second: bytes, last: bytes) -> None:
+def test_reply_made_in_slices_is_the_same(first: bytes, odd: bytes, second: bytes, last: bytes) -> None:
     """Wherever the value is divided: within an escape that it has already, a character, or what is none."""
     value = first + odd + second + last
     assert outcome(value, in_steps=True) == outcome(value, in_steps=False)
 
 
 @pytest.mark.parametrize("value", [b"", b"a", b'"' * 100, b"a" * SLICE_BYTES, b"a" * LONG_BYTES])
-def test_a_short_reply_makes_no_way(value: bytes) -> None:
+def test_short_reply_makes_no_way(value: bytes) -> None:
     """It is done at once."""
     assert stepped(value) == (replies.result(value), 0)
 
 
 @pytest.mark.parametrize("unit", [b"a", b'"', bytes(range(32)), "\u00e9".encode()])
-def test_a_long_reply_makes_way(unit: bytes) -> None:
+def test_long_reply_makes_way(unit: bytes) -> None:
     """Often enough: two hundred bytes more are a unit of work, or a KiB that is copied."""
     value = unit * ((1 << 22) // len(unit))
     reply, yielded = stepped(value)
