@@ -11,8 +11,8 @@ from kvs.domain.commit import CommitRequest, Conflict, ReadSet, prefix_range
 from kvs.domain.updates import Replace
 from kvs.ports.storage import Storage
 from kvs.testing import StorageContract
-from tests.support.faulty_storage import FaultyStorage, returning
 from tests.support.naive_storage import LockedStorage, NaiveStorage
+from tests.support.scripted_storage import ScriptedStorage, returning
 
 Use = Callable[[CheckedStorage, CheckedSnapshot], object]
 
@@ -51,10 +51,10 @@ class TestCheckedNaive(StorageContract):
 )
 def test_a_wrong_answer_is_refused(call: str, answer: object, use: Use) -> None:
     """Before anybody gets it."""
-    engine = FaultyStorage()
+    engine = ScriptedStorage()
     storage = CheckedStorage(engine)
     snapshot = storage.snapshot()
-    engine.faults[call] = returning(answer)
+    engine.on[call] = returning(answer)
     with pytest.raises(TypeError):
         use(storage, snapshot)
 
