@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from typing import TypeVar
 
+from kvs.adapters.storage.checked import CheckedStorage
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.registry import SessionRegistry
 from kvs.application.session import EngineSession
@@ -89,7 +90,7 @@ class Bench:
         self.log = io.StringIO()
         self.limits = SessionLimits(max_transaction_bytes, max_transaction_depth)
         self.sessions = SessionRegistry(
-            self.storage,
+            CheckedStorage(self.storage),  # as bootstrap does with engines that are not built in
             self.limits,
             self.budget,
             self.clock,
