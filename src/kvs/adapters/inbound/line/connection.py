@@ -27,6 +27,7 @@ from kvs.override import override
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session
 
 TLS_HANDSHAKE: Final = 0x16
+LF: Final = 10
 
 TERMINAL_LINE_BYTES: Final = 4096
 """The longest line that Linux's terminals pass on, with its LF. They silently drop the rest of a longer one."""
@@ -188,7 +189,11 @@ class LineConnection(Connection):
         buffer = self._buffer
         buffer.ready()
         data, at = buffer.data, buffer.at
-        end = data.rfind(b"\n", at) + 1
+        end = size = len(data)
+        if at == size:
+            return True
+        if data[size - 1] != LF:  # one method call less for whole lines, as nearly always: 1,000 instructions
+            end = data.rfind(b"\n", at) + 1
         if end <= at or self._dropping or not self._fast_path_applies():
             return False
         work = self._work
@@ -203,7 +208,7 @@ class LineConnection(Connection):
         if closing:
             self.closing = True
             self.close_reason = TimedOutError.code
-        return stop == len(data)
+        return stop == size
 
     def _fast_path_applies(self) -> bool:
         """Return whether the gate lets every request pass, and no worker would have to run them."""

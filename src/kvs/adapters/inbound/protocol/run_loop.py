@@ -6,8 +6,7 @@ go on on another thread is left for it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
 from kvs.adapters.inbound.protocol.command import Command, Reply
@@ -16,6 +15,9 @@ from kvs.adapters.inbound.protocol.messages import is_fatal
 from kvs.application.executor import WorkerExecutor
 from kvs.domain.errors import KvsError
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 # Where a suspended command has to go on, if the engine's calls may wait.
 ANY_THREAD: Final = 0
@@ -74,7 +76,7 @@ class RunLoop(ABC):
         self._buffer = ReceiveBuffer()
         self._out: list[bytes] = []
         self._out_bytes = 0
-        self._steps: Steps[bytes] | None = None  # a command that has used up its share
+        self._steps: Generator[bytes | None, None, None] | None = None  # a command that has used up its share
         self._moved: tuple[Command, Request] | None = None  # admitted, to be started by the other thread
         self._on_worker = False
         self._violation: ProtocolViolationError | None = None  # to be logged
@@ -174,18 +176,15 @@ class RunLoop(ABC):
         reply = self._start(command, request)
         if isinstance(reply, bytes):
             return reply
-        self._steps = reply
-        return self._advance(reply)
+        self._steps = steps = _yield_reply(reply)
+        return self._advance(steps)
 
-    def _advance(self, steps: Generator[None, None, bytes]) -> bytes | None:
+    def _advance(self, steps: "Generator[bytes | None, None, None]") -> bytes | None:
         """Run a command by a share; return its reply, or None if it is not finished."""
-        try:
-            next(steps)
-        except StopIteration as end:
+        reply = next(steps)
+        if reply is not None:
             self._steps = None
-            reply: bytes = end.value
-            return reply
-        return None
+        return reply
 
     def _wanted_thread(self) -> int:
         """Return where the suspended command has to go on."""
@@ -214,3 +213,12 @@ class RunLoop(ABC):
         steps, self._steps = self._steps, None
         if steps is not None:
             steps.close()
+
+
+def _yield_reply(steps: Steps[bytes]) -> "Generator[bytes | None, None, None]":
+    """Yield None after each share of a command, and its reply at the end.
+
+    To take what a generator returns takes an exception: 4,000 instructions in the compiled build.
+    """
+    reply = yield from steps
+    yield reply
