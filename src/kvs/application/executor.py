@@ -1,11 +1,11 @@
-"""Worker threads, for engines whose calls wait: a slow call then makes nobody else wait.
+"""Worker threads for blocking engines, so that a slow call delays no other client.
 
 A worker runs a whole packet of requests of one connection, and hands the connection back to the loop. So a session
-belongs to one thread at a time: to a worker while its connection is busy, to the loop otherwise. It goes to a worker
-through the queue of jobs, comes back through ``post``, and needs no lock.
+belongs to one thread at a time: to a worker while its connection is busy, to the loop otherwise. It reaches a worker
+through the queue of jobs, returns through ``post``, and needs no lock.
 
-A connection has at most one job at a time, whether its client is still there or not. So no more jobs wait than there
-are clients, if a client counts until its session has ended.
+A connection has at most one job at a time, also after its client has disconnected, and a client counts until its
+session has ended; so the queue is bounded by ``max_clients``.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from kvs.application.memory_budget import MemoryBudget
 Job: TypeAlias = Callable[[], None]
 
 Post: TypeAlias = Callable[[Job], None]
-"""Has a callback run by the loop, soon. Called by any thread; does nothing once the loop has ended."""
+"""Schedules a callback on the loop. Called by any thread; does nothing once the loop has ended."""
 
 
 @final
 class WorkerThreads:
-    """A fixed number of threads that run jobs in the order in which they come.
+    """A fixed number of threads that run jobs in order of arrival.
 
     They are daemons: one that hangs in a job does not keep the process from ending.
 
@@ -32,7 +32,7 @@ class WorkerThreads:
         number: How many.
 
     Raises:
-        RuntimeError: So many threads cannot be started.
+        RuntimeError: Not all threads can be started.
     """
 
     __slots__ = ("_jobs", "_threads")
@@ -50,7 +50,7 @@ class WorkerThreads:
             raise
 
     def run(self, job: Job) -> None:
-        """Have a job run by the next thread that is free. It must not raise."""
+        """Queue a job for the next free thread. It must not raise."""
         self._jobs.put(job)
 
     def close(self) -> None:
@@ -66,7 +66,7 @@ class WorkerThreads:
             if job is None:
                 return
             job()
-            del job  # nothing of a client that has gone is kept until the next one comes
+            del job  # or the idle thread would keep a disconnected client alive
 
 
 @final
@@ -75,13 +75,13 @@ class WorkerExecutor:
 
     Args:
         threads: The workers.
-        post: Has a callback run by the connection's loop.
-        budget: Memory of all clients, which only the loop may touch.
+        post: Schedules a callback on the connection's loop.
+        budget: Memory budget of all clients, which only the loop may touch.
         clock: Monotonic seconds.
 
     Attributes:
         clock: The clock.
-        budget: Charged by the connection's session, on any thread; settled with that of all clients by the loop.
+        budget: Charged by the connection's session, on any thread; the loop moves it to that of all clients.
     """
 
     __slots__ = ("_post", "_shared_budget", "_threads", "budget", "clock")
@@ -96,7 +96,7 @@ class WorkerExecutor:
         self.budget: Final = MemoryBudget(budget.limit_bytes)
 
     def run(self, job: Job, done: Job) -> None:
-        """Have a job run by a worker, and then a callback by the loop. The job must not raise."""
+        """Run a job on a worker, then a callback on the loop. The job must not raise."""
 
         def finish() -> None:
             self.settle()
@@ -109,9 +109,9 @@ class WorkerExecutor:
         self._threads.run(work)
 
     def settle(self) -> None:
-        """Charge the budget of all clients with what the session has charged. On the loop."""
+        """Move the session's charges to the budget of all clients. On the loop."""
         self._shared_budget.settle(self.budget)
 
 
 ExecutorFactory: TypeAlias = "Callable[[], WorkerExecutor | None]"
-"""Makes the executor of a new connection; none for an engine whose calls never wait."""
+"""Makes the executor of a new connection; None for a non-blocking engine."""

@@ -1,8 +1,7 @@
-"""Listing and counting what a transaction sees: its pending writes over its snapshot, in shares of work.
+"""Lists and counts the keys that a transaction sees: its pending writes over its snapshot, in shares of work.
 
-A transaction may have a million pending writes, in no order. :class:`WriteIndex` puts them in order once, in shares,
-and then answers for any range without looking at all of them; it stays valid for as long as the map of writes, which
-is immutable, is the same.
+A transaction may have a million unordered pending writes. :class:`WriteIndex` sorts them once, in shares, and then
+serves any range without a scan of all of them; it stays valid for as long as the immutable map of writes is the same.
 """
 
 from bisect import bisect_left, bisect_right
@@ -18,17 +17,17 @@ from kvs.ports.session import Steps, Work
 from kvs.ports.storage import Snapshot
 
 RUN_KEYS: Final = 1000
-"""Pending keys looked at, sorted or merged between two looks at the work that is left: some 200 to 500 units."""
+"""Pending keys scanned, sorted or merged between two checks of the remaining work: 200 to 500 units."""
 
 SORTED_KEYS_PER_UNIT: Final = 3
 LISTED_KEYS_PER_UNIT: Final = 8
 FEW_WRITES: Final = 64
-"""So few pending writes are put in order faster than an index is kept."""
+"""Up to so many pending writes are sorted anew each time, which is faster than to keep an index."""
 
 
 @final
 class NoKeys(Snapshot):
-    """A view of nothing: what a transaction sees beneath its writes once it has deleted every key."""
+    """An empty snapshot: what a transaction sees beneath its writes once it has deleted every key."""
 
     @override
     def get(self, key: Key) -> Value | None:
@@ -55,9 +54,9 @@ class WriteIndex:
     """The pending writes of a transaction in key order.
 
     Attributes:
-        writes: The map this was made of.
+        writes: The map that is indexed.
         keys: Its keys in byte order.
-        added: For each key: how many more keys there are than in the snapshot, up to and including this one.
+        added: For each key, the net number of keys added to the snapshot up to and including it.
     """
 
     __slots__ = ("added", "keys", "writes")
@@ -68,7 +67,7 @@ class WriteIndex:
         self.added: list[int] | None = None
 
     def sort(self, work: Work) -> Steps[None]:
-        """Put the keys in order. O(w log w) in the pending writes."""
+        """Sort the keys. O(w log w) in the pending writes."""
         source = iter(self.writes)
         runs: list[list[Key]] = []
         while True:
@@ -93,7 +92,7 @@ class WriteIndex:
                 yield
 
     def sum_up(self, snapshot: Snapshot, work: Work) -> Steps[list[int]]:
-        """Find out how many keys each write adds or takes away. O(w) look-ups in the snapshot."""
+        """Compute ``added``. O(w) look-ups in the snapshot."""
         if self.added is not None:
             return self.added
         added: list[int] = []
@@ -108,7 +107,7 @@ class WriteIndex:
         return added
 
     def page(self, prefix: Key, after: Key, limit: int, work: Work) -> Steps[list[Key]]:
-        """Return the first written keys under a prefix and above another key."""
+        """Return the first written keys under a prefix and after another key."""
         keys = self.keys
         at = max(bisect_left(keys, prefix), bisect_right(keys, after) if after else 0)
         page: list[Key] = []
@@ -126,10 +125,10 @@ class WriteIndex:
 def list_page(
     snapshot: Snapshot, index: WriteIndex, prefix: Key, after: Key, limit: int, work: Work
 ) -> Steps[list[Key]]:
-    """Return the first keys under a prefix and above another key that a transaction sees, in byte order.
+    """Return the first keys that a transaction sees under a prefix and after another key, in byte order.
 
     Complexity:
-        O(limit + keys that the transaction has deleted among them) once the index is there.
+        O(limit + keys that the transaction has deleted among them) once the index is built.
     """
     written = yield from index.page(prefix, after, limit, work)
     kept: list[Key] = []

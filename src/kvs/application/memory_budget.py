@@ -1,4 +1,4 @@
-"""The memory that all clients share: one figure, one limit."""
+"""The memory budget that all clients share."""
 
 from typing import final
 
@@ -7,8 +7,8 @@ from typing import final
 class MemoryBudget:
     """Bytes of input, output and transactions that all clients hold together, against ``max_clients_bytes``.
 
-    Each holder adds and takes off what it holds as that changes. Nothing is reserved beforehand, so the limit can be
-    overshot by what one client may do in one tick.
+    Each holder updates ``used_bytes`` as its memory changes. Nothing is reserved in advance, so one client can exceed
+    the limit by the work of one tick.
     """
 
     __slots__ = ("limit_bytes", "used_bytes")
@@ -18,10 +18,10 @@ class MemoryBudget:
         self.used_bytes = 0
 
     def exhausted(self) -> bool:
-        """Return whether only what gives memory back should run."""
+        """Return whether only requests that free memory should run."""
         return self.used_bytes >= self.limit_bytes
 
     def settle(self, other: "MemoryBudget") -> None:
-        """Take over what was charged to another budget, which is empty then."""
+        """Move the charges of another budget here."""
         self.used_bytes += other.used_bytes
         other.used_bytes = 0

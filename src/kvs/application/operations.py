@@ -1,6 +1,6 @@
-"""Operations on several keys: each is run by ``Session.view`` or ``Session.transact``, and takes the session last.
+"""Operations on several keys, run by ``Session.view`` or ``Session.transact``; each takes the session last.
 
-They charge the work they do, and yield when a share of it is used up.
+They charge their work, and yield when a share is used up.
 """
 
 import random
@@ -28,7 +28,7 @@ class Matcher(ABC):
 
     @abstractmethod
     def cost(self, size: int) -> int:
-        """Return the most units of work that it takes to match a key of that length."""
+        """Return the maximum units of work to match a key of that length."""
 
     @abstractmethod
     def match(self, key: Key) -> bool:
@@ -36,14 +36,14 @@ class Matcher(ABC):
 
     @abstractmethod
     def steps(self, key: Key) -> Steps[bool]:
-        """Return the same, making way in between."""
+        """Return the same in steps."""
 
 
 def get_many(keys: list[Key], max_bytes: int, session: Session) -> Steps[list[Value | None]]:
     """Return the values of several keys, in order.
 
     Raises:
-        ResultTooLargeError: They are more than ``max_bytes``.
+        ResultTooLargeError: They have more than ``max_bytes``.
     """
     work = session.work
     values: list[Value | None] = []
@@ -80,7 +80,7 @@ def put_all_if_absent(entries: Mapping[Key, Value], session: Session) -> Steps[b
 
 
 def delete_all(keys: list[Key], session: Session) -> Steps[int]:
-    """Delete several keys; return how many there were."""
+    """Delete several keys; return how many existed."""
     work = session.work
     deleted = 0
     for key in keys:
@@ -92,7 +92,7 @@ def delete_all(keys: list[Key], session: Session) -> Steps[int]:
 
 
 def count_present(keys: list[Key], session: Session) -> Steps[int]:
-    """Return how many of the keys are present; a key that comes twice counts twice."""
+    """Return how many of the keys exist; a key given twice counts twice."""
     work = session.work
     present = 0
     for key in keys:
@@ -104,10 +104,10 @@ def count_present(keys: list[Key], session: Session) -> Steps[int]:
 
 
 def rename(source: Key, target: Key, replace: bool, session: Session) -> Steps[bool]:  # noqa: FBT001  # for partial()
-    """Give a value another key; return whether that was done: the target may be present, and not to be replaced.
+    """Rename a key; return False if the target exists and must not be replaced.
 
     Raises:
-        UsageError: There is no source.
+        UsageError: The source does not exist.
     """
     value = session.get(source)
     if value is None:
@@ -123,7 +123,7 @@ def rename(source: Key, target: Key, replace: bool, session: Session) -> Steps[b
 
 
 def copy(source: Key, target: Key, replace: bool, session: Session) -> Steps[bool]:  # noqa: FBT001  # for partial()
-    """Store a value under another key as well; return whether that was done."""
+    """Copy a value to another key; return whether it was copied."""
     value = session.get(source)
     if value is None or (not replace and session.get(target) is not None):
         return False
@@ -133,25 +133,25 @@ def copy(source: Key, target: Key, replace: bool, session: Session) -> Steps[boo
 
 
 def random_key(session: Session) -> Steps[Key | None]:
-    """Return one of all keys, each with the same probability; None if there is none.
+    """Return a random key, uniformly distributed; None if there are no keys.
 
     Complexity:
-        O(length of the key) steps of at most 256 counts each: down from prefix to longer prefix, by how many keys each
-        has.
+        O(length of the key) steps of at most 256 counts each: it descends from prefix to longer prefix by the number of
+        keys under each.
     """
     work = session.work
     prefix, after, last, fill = b"", b"", b"", 0
     count = yield from session.count(prefix)
     if not count:
         return None
-    rank = random.randrange(count)  # noqa: S311  # nobody gains by guessing it
+    rank = random.randrange(count)  # noqa: S311  # not a secret
     while count > PAGE_KEYS:
         work.left -= 4
         if work.left <= 0:
             yield
         page = yield from session.keys(prefix, after, 1)
         child = page[0][: len(prefix) + 1]
-        if child == prefix:  # a key of its own, before all that are longer
+        if child == prefix:  # itself a key, before all longer ones
             if rank == 0:
                 return prefix
             rank -= 1
@@ -173,14 +173,14 @@ def random_key(session: Session) -> Steps[Key | None]:
 
 @final
 class Found:
-    """Keys that were found.
+    """Keys found by :func:`list_keys`.
 
     Attributes:
         keys: The keys, in byte order.
         keys_bytes: Their total length.
         more: Whether there are more than the limit.
-        end: If there are more: so many of the keys are a page that ends where it may; 0: none is.
-        passed_over: How many did not match: up to the end of the page if there are more, of all otherwise.
+        end: If there are more, the length of the longest page that may end there; 0: no page may.
+        passed_over: Number of keys that did not match, up to the end of the page, or of all if there are no more.
     """
 
     __slots__ = ("end", "keys", "keys_bytes", "more", "passed_over")
@@ -205,13 +205,13 @@ def find_keys(
     """List keys that match, in byte order.
 
     Args:
-        prefix: All of them begin with it.
-        after: They come after this key.
+        prefix: The prefix of all listed keys.
+        after: The list begins after this key.
         matcher: Decides whether a key matches; None: every key does.
-        limit: Most of them.
-        max_bytes: Most bytes they may have together.
+        limit: Maximum number of keys.
+        max_bytes: Maximum total length.
         can_end: Returns whether a page may end with a key, if there are more keys than the limit; None: with any.
-        session: Where to look.
+        session: The session to list.
 
     Raises:
         ResultTooLargeError: The keys are more than ``max_bytes``.

@@ -1,4 +1,4 @@
-"""All sessions of a server: which are open, and what those that have ended did."""
+"""All open sessions of a server, and the counters of closed ones."""
 
 from collections.abc import Callable, Mapping
 from typing import final
@@ -14,17 +14,17 @@ from kvs.ports.storage import Storage
 
 @final
 class SessionRegistry:
-    """Opens sessions on one engine, and knows those that are open. Implements ``SessionFactory``.
+    """Opens sessions on one engine and tracks them. Implements ``SessionFactory``.
 
     Args:
         storage: The engine.
         limits: Limits of one session.
-        budget: Memory of all clients together.
+        budget: Memory budget of all clients.
         clock: Monotonic seconds.
         about: The server's version, build and engine, for INFO.
         log: For engines that break their contract.
         log_events_dropped: Returns how many events could not be logged.
-        memory_figures: Returns what the allocator holds.
+        memory_figures: Returns the allocator's figures.
     """
 
     __slots__ = (
@@ -66,7 +66,7 @@ class SessionRegistry:
         """Open a session.
 
         Args:
-            budget: Charged in place of the budget of all clients.
+            budget: Charged instead of the budget of all clients.
         """
         session = EngineSession(self._next_id, self._context, self._budget if budget is None else budget)
         self._next_id += 1
@@ -76,7 +76,7 @@ class SessionRegistry:
     def info(self) -> dict[str, object]:
         """Return figures about the server, without those of the engine. O(number of sessions).
 
-        A worker may call it while others use their sessions: each figure is one that there was.
+        A worker may call it while others use their sessions: the figures may be of different moments.
         """
         now_s = self._clock()
         committed, conflicted, aborted = self._ended.committed, self._ended.conflicted, self._ended.aborted
@@ -105,7 +105,7 @@ class SessionRegistry:
         }
 
     def _closed(self, session: Session) -> None:
-        """Forget a session, but not what it did."""
+        """Remove a session, and keep its counters."""
         if self._open.pop(session.id, None) is not None:
             self._ended.committed += session.counters.committed
             self._ended.conflicted += session.counters.conflicted

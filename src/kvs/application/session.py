@@ -1,6 +1,6 @@
-"""The commands of a session: the stack answers first, then the snapshot, and what was seen is observed.
+"""The commands of a session: reads look at the stack first, then at the snapshot, and are observed.
 
-A command that a limit refuses has computed the next stack and not stored it, so it leaves nothing behind.
+A command that exceeds a limit has computed the next stack and not stored it, so it has no effect.
 """
 
 from collections.abc import Mapping
@@ -133,7 +133,7 @@ class EngineSession(TransactingSession):
         try:
             self.set_stack(self.check_size(stack))
         except LimitError:
-            self.set_stack(before)  # it is refused whole, with what it has read
+            self.set_stack(before)  # undo its reads, too
             raise
         return old, pending if isinstance(pending, bytes) else None
 
@@ -228,7 +228,7 @@ class EngineSession(TransactingSession):
         self._context.on_close(self)
 
     def _sorted_writes(self) -> Steps[WriteIndex]:
-        """Return the index of the pending writes: the last one if nothing was written since."""
+        """Return the index of the pending writes, cached until the next write."""
         writes = self._stack.writes
         index = self._index
         if index is None or index.writes is not writes:

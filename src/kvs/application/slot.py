@@ -1,7 +1,7 @@
 """One open transaction: its stack, its snapshot, and the memory it is charged for.
 
-The ways a transaction begins, grows and ends are here, and what becomes of it when the engine fails. Every way out goes
-through :meth:`Slot.end`, which closes the snapshot exactly once.
+Here a transaction begins, grows and ends, also when the engine fails. Every exit goes through :meth:`Slot.end`, which
+closes the snapshot exactly once.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ class SessionLimits:
 
 @final
 class SessionContext:
-    """What all sessions of a server share.
+    """The collaborators that all sessions of a server share.
 
     Attributes:
         storage: The engine.
@@ -77,12 +77,12 @@ class SessionContext:
 
 
 class Slot(Session):
-    """The slot for one transaction that every session has.
+    """The transaction of a session, if any.
 
     Args:
         session_id: Number of the session.
         context: What all sessions share.
-        budget: Memory the transaction is charged to.
+        budget: Memory budget that the transaction is charged to.
     """
 
     __slots__ = ("_budget", "_context", "_index", "_internal", "_limits", "_snapshot", "_stack", "_storage")
@@ -96,7 +96,7 @@ class Slot(Session):
         self._stack: TransactionStack = IDLE
         self._snapshot: Snapshot | None = None
         self._index: WriteIndex | None = None  # of the pending writes, since they were last listed
-        self._internal = False  # the transaction was begun for one command, and the client does not know of it
+        self._internal = False  # the transaction was begun for one command, invisibly to the client
 
     @property
     @override
@@ -130,7 +130,7 @@ class Slot(Session):
             raise
 
     def end(self) -> None:
-        """Leave the transaction, whatever became of it."""
+        """End the transaction, however it ended."""
         snapshot = self._snapshot
         self._snapshot = None
         self._index = None
@@ -140,7 +140,7 @@ class Slot(Session):
             self.close_snapshot(snapshot)
 
     def abort_transaction(self) -> None:
-        """End the open transaction by decision of the server."""
+        """Abort the open transaction by decision of the server."""
         self.end()
         self.counters.aborted += 1
 
@@ -166,7 +166,7 @@ class Slot(Session):
             self._context.log.error("engine_failed", session=self.id, call="Snapshot.close", exc_info=error)
 
     def check_size(self, stack: TransactionStack) -> TransactionStack:
-        """Return the next stack.
+        """Return the stack unchanged.
 
         Raises:
             LimitError: It holds more than ``max_transaction_bytes``.
@@ -179,12 +179,12 @@ class Slot(Session):
         return stack
 
     def set_stack(self, stack: TransactionStack) -> None:
-        """Make the next stack the current one: this is the state transition."""
+        """Make a stack the current one: this is the state transition."""
         self._budget.used_bytes += stack.retained_bytes - self._stack.retained_bytes
         self._stack = stack
 
     def apply(self, request: CommitRequest) -> Committed | Conflict:
-        """Have the engine commit a request."""
+        """Commit a request."""
         try:
             if not (request.writes or request.reads or request.clears):
                 return COMMITTED
@@ -197,10 +197,10 @@ class Slot(Session):
         return outcome
 
     def translate_error(self, error: Exception, *, writing: bool = False) -> KvsError:
-        """Return what a client gets when the engine raised; unless the engine only refused, end the transaction.
+        """Return the client's error for one that the engine raised; unless it only refused, abort the transaction.
 
         Args:
-            error: What was raised.
+            error: The engine's error.
             writing: Whether the call may have changed the data.
         """
         if isinstance(error, LimitError | StorageUnavailableError):

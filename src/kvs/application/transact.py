@@ -1,4 +1,4 @@
-"""Operations: several calls of a session as one, in a transaction of their own or in a frame of the open one."""
+"""Operations: several calls of a session as one, in a new transaction or in a frame of the open one."""
 
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar, cast
@@ -76,7 +76,7 @@ class TransactingSession(Slot):
         added_bytes = watch_bytes(new)
         if watched.held_bytes + added_bytes > self._limits.max_transaction_bytes:
             raise LimitError(
-                f"What is watched would hold {watched.held_bytes + added_bytes} bytes; max_transaction_bytes is "
+                f"The watched keys would hold {watched.held_bytes + added_bytes} bytes; max_transaction_bytes is "
                 f"{self._limits.max_transaction_bytes}."
             )
         watched.add(new, self.take_snapshot(), added_bytes)
@@ -92,7 +92,7 @@ class TransactingSession(Slot):
                 self.close_snapshot(snapshot)
 
     def _view(self, operation: "Operation[T]") -> "Steps[T]":
-        """Run an operation on a snapshot of its own."""
+        """Run an operation on a new snapshot."""
         self.begin(read_only=True)
         self._internal = True
         try:
@@ -103,33 +103,32 @@ class TransactingSession(Slot):
             self.end()
 
     def _run_nested(self, operation: "Operation[T]") -> "Steps[T]":
-        """Run an operation in a frame of the open transaction, whatever its depth."""
+        """Run an operation in a frame of the open transaction."""
         before = self._stack
         self.set_stack(self.check_size(before.nest()))
         try:
             result = yield from operation(self)
         except LimitError:
             if self._snapshot is not None:
-                self.set_stack(before)  # it is refused whole, with what it has read
+                self.set_stack(before)  # undo its reads, too
             raise
         except BaseException:
             if self._snapshot is not None:
-                self.set_stack(self._stack.rollback())  # what it has read stays read
+                self.set_stack(self._stack.rollback())  # its reads stay observed
             raise
         merged, _ = self._stack.commit()
         self.set_stack(merged)
         return result
 
     def _run_alone(self, operation: "Operation[object]", watched: WatchSet | None) -> Steps[object]:
-        """Run an operation as a transaction until no other commits first.
+        """Run an operation as a transaction, and retry it while others commit first.
 
         Args:
             operation: The operation.
-            watched: Keys that must not have changed; the client's transaction is EXEC's then, and counts. None: it
-                depends on nothing but what it reads itself.
+            watched: Keys that must not have changed, and whose EXEC the counters count; None: no watched keys.
 
         Returns:
-            Its result; or a conflict: a watched key has changed.
+            Its result, or a conflict if a watched key has changed.
         """
         reads: tuple[ReadSet, ...] = () if watched is None else watched.read_sets()
         try:
@@ -141,7 +140,7 @@ class TransactingSession(Slot):
                 try:
                     result = yield from operation(self)
                     stack = self._stack
-                    # Without writes only what is watched matters: a snapshot is consistent by itself.
+                    # Without writes only the watched keys matter: a snapshot is consistent by itself.
                     changes = stack.writes or stack.cleared
                     request = stack.request(reads) if changes else CommitRequest(reads, stack.writes)
                     outcome = self.apply(request)
@@ -153,12 +152,12 @@ class TransactingSession(Slot):
                     return result
                 if any(key in each.keys for each in reads for key in outcome.keys):
                     self.counters.conflicted += 1
-                    return outcome  # and not only what the operation itself has read
+                    return outcome  # not only the operation's reads have changed
                 if self.work.left <= 0:
                     yield
             raise contention_error()
         except TimedOutError:
-            if reads and self._has_lost(reads):  # only just now, which an engine on worker threads may do at any time
+            if reads and self._has_lost(reads):  # just now, as a blocking engine may at any time
                 return self._conflict(reads)
             raise snapshot_evicted() from None
         finally:
@@ -166,7 +165,7 @@ class TransactingSession(Slot):
                 self.unwatch()
 
     def _has_lost(self, reads: tuple[ReadSet, ...]) -> bool:
-        """Return whether the engine had to evict a snapshot of the watched keys."""
+        """Return whether the engine has evicted a snapshot of the watched keys."""
         try:
             for each in reads:
                 if cast("Snapshot", each.snapshot).expired:
@@ -176,14 +175,14 @@ class TransactingSession(Slot):
         return False
 
     def _conflict(self, reads: tuple[ReadSet, ...]) -> Conflict:
-        """Return the conflict for watched keys of which nothing is known any more."""
+        """Return the conflict for watched keys whose snapshot was evicted."""
         self.counters.conflicted += 1
         keys = dict.fromkeys(key for each in reads for key in each.keys)
         return Conflict(tuple(islice(keys, MAX_CONFLICTS_NAMED)), ())
 
 
 def snapshot_evicted() -> StorageUnavailableError:
-    """Return the error for the loss of a snapshot that the client does not know of."""
+    """Return the error for the eviction of a snapshot that is invisible to the client."""
     return StorageUnavailableError(
         "The command took long, and the values kept for it outgrew max_history_bytes; nothing was applied. Retry."
     )

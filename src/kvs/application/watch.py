@@ -1,4 +1,4 @@
-"""The keys a client watches, each with the snapshot that was taken when it was first named."""
+"""The keys that a client watches, each with the snapshot taken when it was first watched."""
 
 from collections.abc import Collection
 from typing import Final, final
@@ -8,7 +8,7 @@ from kvs.domain.values import ENTRY_OVERHEAD_BYTES, Key
 from kvs.ports.storage import Snapshot
 
 WATCH_OVERHEAD_BYTES: Final = 512
-"""Charged for each snapshot of watched keys: its own objects, and the lists it is in."""
+"""Charged for each snapshot of watched keys: its objects, and the lists that hold it."""
 
 
 @final
@@ -17,7 +17,7 @@ class WatchSet:
 
     Attributes:
         snapshots: One for each WATCH that added keys; the owner closes them.
-        held_bytes: Memory charged for all of this.
+        held_bytes: Memory charged.
     """
 
     __slots__ = ("_keys", "_read_sets", "held_bytes", "snapshots")
@@ -30,7 +30,7 @@ class WatchSet:
 
     @property
     def keys(self) -> set[Key]:
-        """Every watched key. Made when it is first needed: most clients name all keys in one WATCH."""
+        """Every watched key. Built on first use: most clients name all keys in one WATCH."""
         if self._keys is None:
             self._keys = {key for reads in self._read_sets for key in reads.keys}
         return self._keys
@@ -41,7 +41,7 @@ class WatchSet:
         return new if len(new) < 2 else list(dict.fromkeys(new))
 
     def add(self, new: list[Key], snapshot: Snapshot, added_bytes: int) -> None:
-        """Watch new keys from a snapshot on; ``added_bytes`` is what :func:`watch_bytes` returns for them."""
+        """Watch new keys from a snapshot on; ``added_bytes`` is their :func:`watch_bytes`."""
         self.held_bytes += added_bytes
         self.snapshots.append(snapshot)
         self._read_sets.append(ReadSet(snapshot, new, ()))
@@ -49,12 +49,12 @@ class WatchSet:
             self._keys.update(new)
 
     def read_sets(self) -> tuple[ReadSet, ...]:
-        """Return what must hold for a commit that depends on all watched keys."""
+        """Return the read sets of all watched keys."""
         return tuple(self._read_sets)
 
 
 def watch_bytes(keys: list[Key]) -> int:
-    """Return the memory charged for watching keys that are named together."""
+    """Return the memory charged for keys that are watched together."""
     size = WATCH_OVERHEAD_BYTES
     for key in keys:
         size += len(key) + ENTRY_OVERHEAD_BYTES

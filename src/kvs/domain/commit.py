@@ -1,7 +1,7 @@
-"""What a transaction asks of an engine when it commits, and the two answers.
+"""The request to commit a transaction, and its two results.
 
-This is the vocabulary that the transaction stack shares with engines. Terms follow FoundationDB and etcd: a read set is
-what was observed, in keys and in ranges of keys (read conflict ranges); a conflict is an answer and not an error.
+This is the vocabulary that the transaction stack shares with engines. Terms follow FoundationDB and etcd: a read set
+holds the keys and the ranges of keys that were observed (read conflict ranges); a conflict is a result, not an error.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,7 +14,7 @@ MAX_CONFLICTS_NAMED: Final = 8
 
 
 class KeyRange(NamedTuple):
-    """The keys from ``low`` up to, and without, ``high``; None: to the end. In byte order, as everywhere."""
+    """The keys from ``low`` up to but excluding ``high``, in byte order; ``high`` is None for no upper bound."""
 
     low: Key
     high: Key | None
@@ -25,7 +25,7 @@ class KeyRange(NamedTuple):
 
     @property
     def prefix(self) -> Key:
-        """The longest prefix that all keys of the range have in common by its bounds alone; for messages."""
+        """The longest common prefix of the range that its bounds imply; for messages."""
         low, high = self.low, self.high
         if high is None:
             return low[: len(low) - len(low.lstrip(b"\xff"))]
@@ -40,7 +40,7 @@ class KeyRange(NamedTuple):
 
 
 def prefix_end(prefix: Key) -> Key | None:
-    """Return the lowest key above all those under the prefix, or None if there is no such bound."""
+    """Return the lowest key above all keys with the prefix, or None if no key is."""
     stem = prefix.rstrip(b"\xff")
     return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None
 
@@ -51,23 +51,23 @@ def prefix_range(prefix: Key) -> KeyRange:
 
 
 def page_range(prefix: Key, after: Key, page: list[Key], limit: int) -> KeyRange:
-    """Return what a page of keys has observed: up to its last key if it is full, else to the end of the prefix.
+    """Return the range that a page of keys observes: to its last key if it is full, else to the end of the prefix.
 
     Args:
-        prefix: What was listed.
-        after: The page begins behind this key.
-        page: The keys that were found.
-        limit: How many there might have been.
+        prefix: The prefix that was listed.
+        after: The page begins after this key.
+        page: The keys found.
+        limit: The maximum length of the page.
     """
     low = prefix if after < prefix else after + b"\0"
     return KeyRange(low, page[-1] + b"\0" if page and len(page) >= limit else prefix_end(prefix))
 
 
 class ReadSet:
-    """What must not have changed since a snapshot, for a commit to succeed.
+    """The keys and ranges that must be unchanged since a snapshot for a commit to succeed.
 
     Attributes:
-        snapshot: The engine's own snapshot, opaque to everybody else.
+        snapshot: The engine's snapshot, opaque to its callers.
         keys: Keys observed, present or absent.
         ranges: Ranges whose set of keys was observed.
     """
@@ -82,12 +82,12 @@ class ReadSet:
 
 @final
 class CommitRequest:
-    """What an engine is asked to apply, all of it or nothing.
+    """The changes that an engine applies atomically.
 
     Attributes:
         reads: One read set per snapshot. A transaction has one; watched keys add one for each WATCH.
         writes: Values and tombstones by key. A tombstone for an absent key changes nothing.
-        clears: Whether every key that there is at the moment of the commit is deleted before the writes are applied.
+        clears: Whether all keys that exist at the moment of the commit are deleted before the writes are applied.
     """
 
     __slots__ = ("clears", "reads", "writes")
@@ -100,11 +100,11 @@ class CommitRequest:
 
 @final
 class Committed:
-    """The answer to a commit that was applied.
+    """The result of a commit that was applied.
 
     Attributes:
-        version: Number of the commit. It is above that of every commit applied before on the same open engine; a
-            request without anything to write may get the number of the last one.
+        version: Number of the commit, greater than that of every earlier commit on the same open engine; a request
+            without writes may get the number of the last one.
     """
 
     __slots__ = ("version",)
@@ -115,11 +115,11 @@ class Committed:
 
 @final
 class Conflict:
-    """The answer to a commit that was not applied, because something observed has changed since.
+    """The result of a commit that was rejected because something it observed has changed.
 
     Attributes:
-        keys: Some of the keys that changed, at most :data:`MAX_CONFLICTS_NAMED`.
-        ranges: Some of the observed ranges in which keys appeared or went, likewise bounded.
+        keys: Up to :data:`MAX_CONFLICTS_NAMED` of the keys that changed.
+        ranges: As many of the observed ranges in which keys were added or deleted.
     """
 
     __slots__ = ("keys", "ranges")
@@ -130,4 +130,4 @@ class Conflict:
 
 
 COMMITTED: Final = Committed(0)
-"""The answer to a commit that had nothing to apply and never reached an engine."""
+"""The result of a commit without reads or writes, which never reaches an engine."""

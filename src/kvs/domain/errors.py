@@ -1,28 +1,24 @@
-"""One tree of errors, each with the stable code that a client program can rely on.
+"""Errors for clients, each with a stable code that programs can rely on.
 
-A conflict is not here: it is one of the two answers to a commit (see :class:`kvs.domain.commit.Conflict`).
+A conflict is not an error: it is one of the two results of a commit (:class:`kvs.domain.commit.Conflict`).
 
-Unless its description says otherwise, an error leaves the data, the transaction and the connection as they were.
+Unless its description says otherwise, an error leaves the data, the transaction and the connection unchanged.
 """
 
 from typing import ClassVar
 
 
 class KvsError(Exception):
-    """A request could not be done; the message is a sentence for people."""
+    """A request failed; the message is a sentence for people."""
 
     code: ClassVar[str] = "internal"
 
 
-# What was asked is wrong; asking the same again gives the same answer.
+# The request is wrong; repeating it fails again.
 
 
 class UsageError(KvsError):
-    """Raised when a command has too few or too many words, or an empty key, or breaks its client's own promise.
-
-    The promise is that of START READONLY, not to write. Nobody else can make a client break it, so there is nothing to
-    decide by a code of its own: it is a mistake in the client, like the others here.
-    """
+    """Raised for a mistake in the client: wrong arguments, an empty key, or a write in a read-only transaction."""
 
     code: ClassVar[str] = "usage"
 
@@ -34,11 +30,11 @@ class TooLargeError(KvsError):
 
 
 class NotANumberError(UsageError):
-    """Raised when a value that is to be added to is not a whole number of 64 bits."""
+    """Raised when a value to be incremented is not a 64-bit integer."""
 
 
 class OutOfRangeError(UsageError):
-    """Raised when a sum has more than 64 bits."""
+    """Raised when a sum does not fit into 64 bits."""
 
 
 class TooLongError(TooLargeError):
@@ -46,7 +42,7 @@ class TooLongError(TooLargeError):
 
 
 class NoTransactionError(KvsError):
-    """Raised when a command needs an open transaction and there is none."""
+    """Raised when a command needs an open transaction and none is open."""
 
     code: ClassVar[str] = "no_transaction"
 
@@ -55,16 +51,16 @@ class NoTransactionError(KvsError):
 
 
 class LimitError(KvsError):
-    """Raised when a request would exceed a limit. It alone is refused; an open transaction stays open."""
+    """Raised when a request would exceed a limit. Only the request is refused; an open transaction stays open."""
 
     code: ClassVar[str] = "limit"
 
 
 class ResultTooLargeError(LimitError):
-    """Raised when what is read does not fit into one reply.
+    """Raised when a result does not fit into one reply.
 
     Attributes:
-        max_bytes: What does.
+        max_bytes: Longest result that fits.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -73,16 +69,16 @@ class ResultTooLargeError(LimitError):
 
 
 class TimedOutError(KvsError):
-    """Raised when the server ends a transaction or a connection for its age or idleness. The connection closes."""
+    """Raised when the server ends a transaction or a connection that is too old or idle. The connection closes."""
 
     code: ClassVar[str] = "timeout"
 
 
-# The engine could not do it.
+# The engine failed.
 
 
 class StorageUnavailableError(KvsError):
-    """Raised when the engine cannot serve now. Nothing was applied and retrying is safe; a transaction stays open."""
+    """Raised when the engine is unavailable. Nothing was applied, retrying is safe, and a transaction stays open."""
 
     code: ClassVar[str] = "unavailable"
 

@@ -1,6 +1,6 @@
-"""Persistent maps and sets: never changed once they are part of a transaction; a change makes another one.
+"""Persistent maps and sets: immutable once they are part of a transaction; an update returns a new one.
 
-Large ones share their structure. Small ones, as most are, are copied whole, which is cheaper.
+Large ones share structure. Small ones, which most are, are copied, which is cheaper.
 """
 
 from typing import Final, TypeAlias, TypeVar
@@ -10,20 +10,20 @@ from immutables import Map
 from kvs.domain.values import Key
 
 FEW_ENTRIES: Final = 8
-"""Most entries of a map that is copied whole for one more."""
+"""Most entries of a map that is copied to add one."""
 
 V = TypeVar("V")
 
 Entries: TypeAlias = dict[Key, V] | Map[Key, V]
-"""A persistent map: never changed once it is part of a stack."""
+"""A persistent map."""
 
 
 Keys: TypeAlias = tuple[Key, ...] | Map[Key, None]
-"""A persistent set: a tuple while it is small, for the same reason."""
+"""A persistent set: a tuple while it is small."""
 
 
 def with_key(keys: Keys, key: Key) -> Keys:
-    """Return the set with one more key, which is not in it. O(log n)."""
+    """Return the set with a key added that it does not contain. O(log n)."""
     if not isinstance(keys, tuple):
         return keys.set(key, None)
     if len(keys) >= FEW_ENTRIES:
@@ -39,7 +39,7 @@ def entry(entries: Entries[V], key: Key) -> V | None:
 
 
 def with_entry(entries: Entries[V], key: Key, value: V) -> Entries[V]:
-    """Return the map with one more entry, or one replaced. O(log n).
+    """Return the map with an entry added or replaced. O(log n).
 
     Copying a dict of up to eight entries takes 30 to 120 ns, where the persistent map allocates two objects and hashes
     the key anew, 170 to 250 ns; most transactions are that small.

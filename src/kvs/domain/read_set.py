@@ -1,4 +1,4 @@
-"""What a transaction has observed, as it grows: keys, and ranges of keys that are merged where they touch."""
+"""The read set of an open transaction: keys, and ranges of keys that are merged where they touch."""
 
 from typing import Final, TypeAlias, final
 
@@ -14,10 +14,10 @@ Ranges: TypeAlias = tuple[KeyRange, ...]
 
 
 def with_range(ranges: Ranges, new: KeyRange) -> Ranges:
-    """Return the ranges with one more. O(ranges), of which there are at most :data:`MAX_RANGES`."""
+    """Return the ranges with one added. O(ranges), at most :data:`MAX_RANGES`."""
     low, high = new
     first, end = 0, len(ranges)
-    while first < end:  # find the first that ends where the new one begins, or behind that
+    while first < end:  # find the first that ends at or after the start of the new one
         middle = (first + end) // 2
         upper = ranges[middle][1]
         if upper is not None and upper < low:
@@ -43,7 +43,7 @@ def with_range(ranges: Ranges, new: KeyRange) -> Ranges:
 
 
 def _is_nearer(before: KeyRange, new: KeyRange, after: KeyRange) -> bool:
-    """Return whether the gap to the range before is the smaller one, as far as common prefixes tell."""
+    """Return whether the gap to the range before is the smaller one, judged by common prefixes."""
     left = before[1] or b""  # neither is None: there is a range after each of the two
     right = new[1] or b""
     return _common_bytes(left, new[0]) >= _common_bytes(right, after[0])
@@ -58,7 +58,7 @@ def _common_bytes(one: Key, other: Key) -> int:
 
 
 def range_bytes(ranges: Ranges) -> int:
-    """Return what ranges are charged for: both bounds, and an entry for each."""
+    """Return the memory charged for ranges: both bounds, and an entry for each."""
     size = 0
     for low, high in ranges:
         size += ENTRY_OVERHEAD_BYTES + len(low) + (0 if high is None else len(high))
@@ -71,14 +71,14 @@ NO_RANGES: Final[Ranges] = ()
 
 @final
 class TrackedReads(ReadSet):
-    """What has been observed: the read set of the commit, as it grows. Replaced, never changed.
+    """The read set of a transaction so far. Immutable.
 
     Attributes:
         key_set: The keys.
         range_set: The ranges.
-        held_bytes: What all of them hold.
-        ranges_bytes: What the ranges hold.
-        tracked: Whether it can ever be validated: there is a transaction, and it may write. If not, it stays empty.
+        held_bytes: Memory charged for keys and ranges.
+        ranges_bytes: Memory charged for the ranges.
+        tracked: Whether it may be validated: a transaction is open and may write. If not, it stays empty.
     """
 
     __slots__ = ("held_bytes", "key_set", "range_set", "ranges_bytes", "tracked")

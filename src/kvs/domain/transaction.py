@@ -3,9 +3,9 @@
 Theory of operation
 -------------------
 
-A :class:`TransactionStack` is the whole state of one session's transaction. It never changes: every function returns
-the next stack, and one that is not allowed raises and leaves, by construction, everything as it was. The session holds
-one stack in one variable; replacing it *is* the state transition, and not replacing it is how a request is refused.
+A :class:`TransactionStack` is the whole state of one session's transaction. It is immutable: every function returns the
+next stack, and one that is not allowed raises. The session holds one stack in one variable; replacing it *is* the state
+transition, and not replacing it is how a request is refused.
 
 =============  ===================================  =========================================
 function       outside a transaction (``IDLE``)     inside, at depth n
@@ -24,42 +24,39 @@ function       outside a transaction (``IDLE``)     inside, at depth n
 .. [r] In a read-only transaction, ``put``, ``delete`` and ``clear`` raise ``UsageError``, and ``observe*`` returns the
    same stack.
 
-*Frames.* A stack holds what its innermost frame sees, and the stack beneath, which is what a ROLLBACK goes back to.
+*Frames.* A stack holds what its innermost frame sees, and the stack beneath it, to which ROLLBACK returns.
 
 *Writes.* Every frame holds one persistent map that contains its parent's entries by structural sharing. START shares
 the map, an inner COMMIT replaces the parent's map by the child's, ROLLBACK drops it; a look-up is one probe at any
 depth. All three cost O(1) in depth, in the size of the store and in the number of pending writes. While a map has few
-entries it is a plain dict that nobody changes any more (see :func:`kvs.domain.persistent.with_entry`).
+entries it is a plain dict, never modified (see :func:`kvs.domain.persistent.with_entry`).
 
-*Reads.* There is one read set for the whole stack, not one per frame: what was read in a frame that was rolled back
-has still been seen by the client, who may have acted on it. What is put into the read set decides the isolation, and
-that is decided here and in the session, never in an engine: the engine only finds out whether an observed key or range
-has changed since the snapshot.
+*Reads.* The whole stack has one read set, not one per frame: the client has seen what it read in a frame that was
+rolled back, and may have acted on it. The read set determines the isolation level, and it is built here and in the
+session, never in an engine: the engine only checks whether an observed key or range has changed since the snapshot.
 
 *Ranges.* A page of keys observes the range that it covers, so the read set has ranges in byte order. Those that touch
-or overlap are merged. There are at most ``MAX_RANGES``: beyond that, a new one is merged with its nearer neighbour
-across the gap between them. A key in that gap can then cause a conflict though nobody looked there, but no conflict is
-missed, and validation stays bounded.
+or overlap are merged. Beyond ``MAX_RANGES``, a new one is merged with its nearer neighbour across the gap between them.
+A key in that gap can then cause a false conflict, but no conflict is missed, and validation stays bounded.
 
-*Clear.* Deleting every key is one flag of the frame, a tombstone for the whole range of keys: pending writes are
-dropped, and every later read is answered by a later write or by nothing. Such a read depends on nothing that anybody
-else can change, so it is not observed. The flag belongs to the frame: a ROLLBACK undoes it, and an inner COMMIT hands
-it on with the writes.
+*Clear.* Deleting every key sets one flag of the frame, a tombstone for the whole range of keys: pending writes are
+dropped, and later reads see later writes only. Such a read depends on no other client, so it is not observed. The flag
+belongs to the frame: ROLLBACK undoes it, and an inner COMMIT passes it on with the writes.
 
-*Read-only.* A transaction that was started so has promised not to write, in any of its frames. Who does not write is
-never validated, so it has no read set, and holds the same however much it reads. Its read set says so, and so does that
-of ``IDLE``: one question tells an ordinary transaction from both, where there would have to be one anyhow.
+*Read-only.* A read-only transaction may not write in any of its frames. It is never validated, so it keeps no read set,
+and its memory does not grow with its reads. Its read set is marked as not ``tracked``, and so is that of ``IDLE``: one
+check on the read path covers both.
 
-*Commit.* The outermost commit touches nothing. It returns a :class:`CommitRequest` for the engine, to which the
-snapshot, opaque here, means something.
+*Commit.* The outermost commit changes nothing. It returns a :class:`CommitRequest` for the engine, which knows the
+snapshot that is opaque here.
 
 *Bytes.* A frame retains the values it shadows, so a thousand frames over one key can hold a thousand values. Each frame
-is charged with ``own_bytes``, the entries in its map that are not its parent's very own, found by identity with two
-probes. When a child is merged, the exact figure would cost a walk; the smaller of ``own + child's own`` and of all that
-is visible is never too small and costs O(1).
+is charged with ``own_bytes``, the entries in its map that are not its parent's, found by identity with two probes. When
+a child is merged, the exact figure would cost a walk; the smaller of ``own + child's own`` and the size of everything
+visible is never too small and costs O(1).
 
 Source of the scheme: H. T. Kung and J. T. Robinson, "On Optimistic Methods for Concurrency Control", 1981; the frames
-follow J. E. B. Moss, "Nested Transactions", 1981, without siblings running side by side.
+follow J. E. B. Moss, "Nested Transactions", 1981, without concurrent siblings.
 """
 
 from typing import Final, final
@@ -75,11 +72,11 @@ FRAME_OVERHEAD_BYTES: Final = 256
 over 1,000 frames: 210 to 250 B."""
 
 RANGE_BYTES: Final = 8
-"""Charged to a frame for each range that was observed before it: the frame beneath keeps its own list of them."""
+"""Charged to a frame for each range observed before it: the frame beneath keeps another list of them."""
 
 
 class NestingError(Exception):
-    """Raised when a stack that is already open is started on another snapshot: a mistake in the caller."""
+    """Raised when a stack that is already open is started on another snapshot: a bug in the caller."""
 
 
 _NO_WRITES: Final[dict[Key, Write]] = {}
@@ -87,13 +84,13 @@ _NO_WRITES: Final[dict[Key, Write]] = {}
 
 @final
 class TransactionStack:
-    """A session's transaction, as an immutable value; see the head of this module.
+    """A session's transaction as an immutable value; see the module docstring.
 
     Attributes:
         depth: Number of open frames; 0 when idle.
-        cleared: Whether the innermost frame has deleted every key, so that nothing of the snapshot is to be seen.
+        cleared: Whether the innermost frame has deleted every key, which hides the snapshot.
         writes: Everything pending, as the innermost frame sees it.
-        retained_bytes: What the transaction holds: every frame's writes, shadowed ones included, and the read set.
+        retained_bytes: Memory charged: every frame's writes, including shadowed ones, and the read set.
     """
 
     __slots__ = (
@@ -122,13 +119,13 @@ class TransactionStack:
         """Make a stack.
 
         Args:
-            beneath: Without the innermost frame, as it was when that was pushed; None for the outermost frame.
+            beneath: The stack on which the innermost frame was pushed; None for the outermost frame.
             depth: See the class.
             reads: The read set of all frames.
             writes: See the class.
-            own_bytes: Upper bound of what the innermost frame holds beyond the one beneath.
+            own_bytes: Upper bound of the memory that the innermost frame adds to the one beneath.
             visible_bytes: Exact size of all the entries in ``writes``.
-            frames_bytes: What all the frames hold.
+            frames_bytes: Memory charged for all frames.
             cleared: See the class.
         """
         self._beneath = beneath
@@ -154,8 +151,8 @@ class TransactionStack:
         """Open the outermost frame on a snapshot. O(1).
 
         Args:
-            snapshot: What to read.
-            read_only: Whether nothing will be written, in this frame or in any inside it.
+            snapshot: The snapshot to read.
+            read_only: Whether writes are refused, in this frame and in all frames inside it.
 
         Raises:
             NestingError: A transaction is open already.
@@ -169,12 +166,12 @@ class TransactionStack:
         """Push a frame, which is read-only if the one beneath is. O(1).
 
         Args:
-            read_only: Whether nothing will be written in it.
+            read_only: Whether writes are refused in it.
 
         Raises:
-            NoTransactionError: There is no frame to nest in.
-            UsageError: It is to be read-only and the one beneath is not: its reads would have to be noted all the same,
-                for they decide whether the writes beneath may be applied.
+            NoTransactionError: No transaction is open.
+            UsageError: It is to be read-only and the one beneath is not: its reads would have to be tracked after
+                all, because the writes beneath may depend on them.
         """
         self._check_open()
         if read_only and self._reads.tracked:
@@ -194,7 +191,7 @@ class TransactionStack:
         return self._write(key, value)
 
     def delete(self, key: Key) -> "TransactionStack":
-        """Make a delete pending. That the key is there was observed by whoever asks. O(log n), flat in depth.
+        """Make a delete pending. The caller observes whether the key exists. O(log n), flat in depth.
 
         Raises:
             NoTransactionError: There is no transaction.
@@ -203,7 +200,7 @@ class TransactionStack:
         return self._write(key, TOMBSTONE)
 
     def clear(self) -> "TransactionStack":
-        """Delete every key. Reads nothing, and drops what is pending in the innermost frame. O(1).
+        """Delete every key. Reads nothing, and drops the pending writes of the innermost frame. O(1).
 
         Raises:
             NoTransactionError: There is no transaction.
@@ -214,7 +211,7 @@ class TransactionStack:
         return TransactionStack(self._beneath, self.depth, self._reads, _NO_WRITES, 0, 0, frames_bytes, cleared=True)
 
     def check_may_write(self) -> None:
-        """Raise what a write would raise. For a DEL, which reads before it knows whether there is anything to write.
+        """Raise what a write would raise. For DEL, which reads before it writes.
 
         Raises:
             NoTransactionError: There is no transaction.
@@ -225,7 +222,7 @@ class TransactionStack:
             raise UsageError("START READONLY promised not to write; end this transaction first: COMMIT or ROLLBACK.")
 
     def observe(self, key: Key) -> "TransactionStack":
-        """Put a key, present or absent, into the read set.
+        """Add a key, present or absent, to the read set.
 
         Raises:
             NoTransactionError: There is no transaction.
@@ -241,7 +238,7 @@ class TransactionStack:
         return self._reading(TrackedReads(reads.snapshot, keys, reads.range_set, held_bytes, reads.ranges_bytes))
 
     def observe_range(self, low: Key, high: Key | None) -> "TransactionStack":
-        """Put the set of keys in [low, high) into the read set, so that a phantom is a conflict; None: to the end.
+        """Add the range [low, high) to the read set, so that phantoms conflict; None means no upper bound.
 
         Raises:
             NoTransactionError: There is no transaction.
@@ -260,10 +257,10 @@ class TransactionStack:
         return self._reading(TrackedReads(reads.snapshot, reads.key_set, ranges, held_bytes, ranges_bytes))
 
     def commit(self) -> "tuple[TransactionStack, CommitRequest | None]":
-        """Merge the innermost frame into its parent, or ask for the outermost to be applied. O(1).
+        """Merge the innermost frame into its parent, or end the outermost one. O(1).
 
         Returns:
-            The next stack, and None or, from the outermost frame, what the engine is to apply.
+            The next stack; and, from the outermost frame, the request for the engine, else None.
 
         Raises:
             NoTransactionError: There is no transaction.
@@ -287,10 +284,10 @@ class TransactionStack:
         return merged, None
 
     def request(self, watched: tuple[ReadSet, ...] = ()) -> CommitRequest:
-        """Return what an engine is asked to apply if everything is kept. O(watched).
+        """Return the request that commits the transaction. O(watched).
 
         Args:
-            watched: What is to be validated besides what was read.
+            watched: Read sets to validate in addition to the transaction's.
         """
         reads: tuple[ReadSet, ...] = (self._reads,)
         return CommitRequest(watched + reads if watched else reads, self.writes, self.cleared)
@@ -333,7 +330,7 @@ class TransactionStack:
             visible -= old_size
             if old is not inherited:
                 own -= old_size
-        if write is not inherited:  # the very same object, e.g. an interned b"", costs nothing more
+        if write is not inherited:  # the same object, e.g. an interned b"", costs nothing more
             own += size
         frames_bytes = self._frames_bytes - self._own_bytes + own
         writes = with_entry(self.writes, key, write)
@@ -345,4 +342,4 @@ class TransactionStack:
 IDLE: Final = TransactionStack(
     None, 0, TrackedReads(None, NO_KEYS, NO_RANGES, 0, 0, tracked=False), _NO_WRITES, 0, 0, 0, cleared=False
 )
-"""No transaction. One shared constant, so that a session outside a transaction holds nothing."""
+"""No transaction: a shared constant, so a session outside a transaction holds no memory."""

@@ -1,11 +1,9 @@
-"""What can become of one key's value, as functions of the value it has.
+"""Updates: functions from a key's old value to its new one.
 
-A :data:`Update` is given to whoever can read the value and write the next one with nobody in between. It knows nothing
-of where that is: an engine, or a transaction. It may be asked more than once, and what it is compares by value. (That
-is what the data classes are for. Each has a constructor written out, since the compiler takes 40 ns for that, and 500
-for the one it would be given.)
+An engine or a transaction applies an :data:`Update` atomically, and may call it more than once. Updates are data
+classes, which compare by value; each has an explicit constructor, because compiled it takes 40 ns, a generated one 500.
 
-Numbers are stored as text, as people write them.
+Numbers are stored as decimal text.
 """
 
 from collections.abc import Callable
@@ -16,31 +14,31 @@ from kvs.domain.errors import NotANumberError, OutOfRangeError, TooLongError
 from kvs.domain.values import TOMBSTONE, Value, Write
 
 Update: TypeAlias = Callable[[Value | None], Write | None]
-"""Returns the next value, a tombstone, or None to leave everything as it is, given the value or None if it is absent.
+"""Given the old value, or None if it is absent, returns the new one, a tombstone, or None to change nothing.
 
-It may raise ``UsageError`` or ``TooLargeError``; nothing is changed then.
+It may raise ``UsageError`` or ``TooLargeError``; then nothing is changed.
 """
 
 Updated: TypeAlias = tuple[Value | None, Value | None]
-"""The value before a change and the value after it; None: absent."""
+"""The value before and after an update; None: absent."""
 
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**63 - 1
 
 _REGISTER: Final = 2**62 - 1
-"""Largest whole number that the compiler keeps in a register: to compare beyond it takes ten times as long."""
+"""Largest integer that the compiler keeps in a register: comparing larger ones takes ten times as long."""
 
 _INTEGER_BYTES: Final = 20
-"""Longest number of 64 bits. What is longer is not even tried: the time to read a number grows as its square."""
+"""Longest 64-bit number. Longer text is not parsed: the time to parse a number grows as its square."""
 
 _ZERO: Final = 48
 
 
 def integer(text: bytes) -> int:
-    """Return a whole number of 64 bits.
+    """Return a 64-bit integer.
 
     Raises:
-        NotANumberError: The text is none, or not as it would be written: ``+1``, ``01``, a blank.
+        NotANumberError: The text is not one in canonical form: ``+1``, ``01`` and blanks are refused.
     """
     size = len(text)
     if 0 < size < _INTEGER_BYTES - 1 and (text[0] != _ZERO or size == 1):  # as nearly always
@@ -65,7 +63,7 @@ def integer(text: bytes) -> int:
 
 
 def byte_range(value: Value, first: int, last: int) -> Value:
-    """Return the bytes from one place to another, both included; a negative one is counted from the end."""
+    """Return the bytes between two positions, both included; negative ones count from the end."""
     size = len(value)
     if first < 0 and last < 0 and first > last:
         return b""  # and not the first byte, which both may come to
@@ -88,13 +86,12 @@ class Replace:
         self.value = value
 
     def __call__(self, _: Value | None) -> Write | None:
-        """See :data:`Update`."""
         return self.value
 
 
 @dataclass(init=False)
 class PutIfAbsent:
-    """Store a value where there is none."""
+    """Store a value if the key is absent."""
 
     value: Value
 
@@ -102,13 +99,12 @@ class PutIfAbsent:
         self.value = value
 
     def __call__(self, old: Value | None) -> Write | None:
-        """See :data:`Update`."""
         return self.value if old is None else None
 
 
 @dataclass(init=False)
 class PutIfPresent:
-    """Store a value where there is one."""
+    """Store a value if the key is present."""
 
     value: Value
 
@@ -116,7 +112,6 @@ class PutIfPresent:
         self.value = value
 
     def __call__(self, old: Value | None) -> Write | None:
-        """See :data:`Update`."""
         return None if old is None else self.value
 
 
@@ -125,13 +120,12 @@ class Remove:
     """Delete the key."""
 
     def __call__(self, old: Value | None) -> Write | None:
-        """See :data:`Update`."""
         return None if old is None else TOMBSTONE
 
 
 @dataclass(init=False)
 class Append:
-    """Add bytes behind the value, up to a length in bytes."""
+    """Append bytes to the value, up to a maximum length."""
 
     suffix: Value
     max_bytes: int
@@ -141,7 +135,6 @@ class Append:
         self.max_bytes = max_bytes
 
     def __call__(self, old: Value | None) -> Write | None:
-        """See :data:`Update`. O(length)."""
         value = self.suffix if old is None else old + self.suffix
         _check_length(len(value), self.max_bytes)
         return value
@@ -149,7 +142,7 @@ class Append:
 
 @dataclass(init=False)
 class Overwrite:
-    """Put bytes in place of those from an offset on, with zero bytes in between if the value ends before it."""
+    """Overwrite the bytes from an offset on; a value that ends before it is padded with zero bytes."""
 
     offset: int
     part: Value
@@ -161,7 +154,6 @@ class Overwrite:
         self.max_bytes = max_bytes
 
     def __call__(self, old: Value | None) -> Write | None:
-        """See :data:`Update`. O(length)."""
         if not self.part:
             return None
         end = self.offset + len(self.part)
@@ -174,7 +166,7 @@ class Overwrite:
 
 @dataclass(init=False)
 class Add:
-    """Add to a whole number; an absent key counts as 0."""
+    """Add to an integer; an absent key counts as 0."""
 
     amount: int
 
@@ -182,7 +174,6 @@ class Add:
         self.amount = amount
 
     def __call__(self, old: Value | None) -> Write | None:
-        """See :data:`Update`."""
         number = (0 if old is None else integer(old)) + self.amount
         if not (-_REGISTER <= number <= _REGISTER or INTEGER_MIN <= number <= INTEGER_MAX):
             raise OutOfRangeError("The sum would have more than 64 bits.")

@@ -12,7 +12,7 @@ Value: TypeAlias = bytes
 
 
 class Tombstone(Enum):
-    """The type of :data:`TOMBSTONE`, so that a type checker can tell it from a value."""
+    """The type of :data:`TOMBSTONE`, which a type checker can distinguish from a value."""
 
     TOMBSTONE = "tombstone"
 
@@ -21,7 +21,7 @@ TOMBSTONE: Final = Tombstone.TOMBSTONE
 """A pending delete in a write set; never a stored value."""
 
 Write: TypeAlias = Value | Tombstone
-"""What a write set holds for a key: a value to be stored, or a tombstone."""
+"""A pending write of a key: a value to be stored, or a tombstone."""
 
 ENTRY_OVERHEAD_BYTES: Final = 160
 """Charged for an entry on top of its key and value: two ``bytes`` headers (33 B each, rounded up by the allocator) and
@@ -30,6 +30,6 @@ ordered index, 140 to 190 B in a persistent map."""
 
 
 def entry_bytes(key: Key, write: Write | None) -> int:
-    """Return what an entry is charged for, in bytes; a tombstone or nothing has no value to hold."""
+    """Return the bytes charged for an entry; a tombstone or an absent value adds nothing to its key."""
     size = ENTRY_OVERHEAD_BYTES + len(key)
     return size + len(write) if isinstance(write, bytes) else size

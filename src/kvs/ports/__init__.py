@@ -1,1 +1,1 @@
-"""What the application offers (inbound) and what it needs (storage), as protocols."""
+"""The application's ports: sessions (inbound) and storage (outbound)."""

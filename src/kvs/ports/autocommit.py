@@ -1,4 +1,4 @@
-"""Single commands as transactions of their own, over the snapshot and the commit of any engine.
+"""Single commands as one-operation transactions, over the snapshots and commits of any engine.
 
 These are the defaults of :class:`kvs.ports.storage.Storage`. An engine that can do better overrides the method.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kvs.ports.storage import Storage
 
 MAX_RETRIES: Final = 1000
-"""How often a commit is tried that others may come before. Each conflict means that one of them has got through."""
+"""Attempts to commit before giving up. Each conflict means that another client has committed."""
 
 
 def get(storage: "Storage", key: Key) -> Value | None:
@@ -45,13 +45,13 @@ def count(storage: "Storage", prefix: Key) -> int:
 
 
 def write(storage: "Storage", request: CommitRequest) -> None:
-    """Apply a request that has read nothing, and so cannot conflict."""
+    """Apply a request without reads, which cannot conflict."""
     if not _is_committed(storage.commit(request)):
         raise TypeError("the engine answered with a conflict to a commit that depends on nothing")
 
 
 def update(storage: "Storage", key: Key, update: Update) -> Updated:
-    """Atomically replace a value by what the function returns for it; return both. Retried if others come before."""
+    """Atomically replace a value with ``update(old)``; return both. Retried after a conflict."""
     for _ in range(MAX_RETRIES):
         snapshot = storage.snapshot()
         try:
@@ -67,7 +67,7 @@ def update(storage: "Storage", key: Key, update: Update) -> Updated:
 
 
 def delete(storage: "Storage", key: Key) -> bool:
-    """Delete a key; return whether it was there."""
+    """Delete a key; return whether it existed."""
     old, _ = update(storage, key, _tombstone)
     return old is not None
 
@@ -82,7 +82,7 @@ def _tombstone(_: Value | None) -> Write | None:
 
 
 def _is_committed(answer: object) -> bool:
-    """Return whether a commit was applied. Anything but the two answers must not have it tried again."""
+    """Return whether a commit was applied. Anything but the two results must not cause a retry."""
     if isinstance(answer, Committed | Conflict):
         return isinstance(answer, Committed)
     raise TypeError(f"the engine returned {type(answer).__name__}, not Committed or Conflict")

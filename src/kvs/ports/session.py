@@ -1,9 +1,9 @@
-"""The inbound port: what a client may ask. Every protocol opens its sessions here and calls nothing else.
+"""The inbound port: everything a client can do. Protocols open sessions here and call nothing else.
 
 Steps
-    What may take long is a generator: it yields whenever it has used up its share of :class:`Work`, and returns its
-    result at the end. A connection advances it by one share per turn, so that others are served in between, and closes
-    it when its client leaves; closing releases what it holds. A worker thread runs it to the end in one go.
+    An operation that may take long is a generator: it yields whenever its share of :class:`Work` is used up, and
+    returns its result at the end. A connection advances it by one share at a time, so that other clients are served in
+    between, and closes it when the client disconnects, which releases its resources.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from kvs.domain.values import Key, Value
 T = TypeVar("T")
 
 Steps: TypeAlias = Generator[None, None, T]
-"""Work in shares: yields when a share is used up, returns the result."""
+"""An operation in shares: yields when a share is used up, returns the result."""
 
 Operation: TypeAlias = "Callable[[Session], Steps[T]]"
 """Several calls of a session as one. It may be run more than once."""
@@ -28,11 +28,11 @@ COPIED_BYTES_PER_UNIT: Final = 1 << 12
 
 @final
 class Work:
-    """What one client may still do before others have their turn.
+    """The work that one client may still do before others are served.
 
     Attributes:
-        left: In units; one is about a microsecond of the compiled build, and about what a plain GET costs. What is
-            over is noticed after the step that went over, so a step must be small.
+        left: In units; one is about a microsecond of the compiled build, the cost of a plain GET. It is checked after
+            each step, so steps must be small.
     """
 
     __slots__ = ("left",)
@@ -42,7 +42,7 @@ class Work:
 
 
 def run_to_end(steps: "Steps[T]") -> T:
-    """Return what steps return, without making way for anybody."""
+    """Run steps to the end without pausing; return their result."""
     while True:
         try:
             next(steps)
@@ -66,17 +66,17 @@ class TransactionCounters:
 class Session(ABC):
     """One client's state for the life of its connection: at most one transaction, nested to any depth.
 
-    Outside a transaction every command is an atomic transaction of its own. Every method may raise a
-    :class:`kvs.domain.errors.KvsError`; its class says what that leaves behind. One thread at a time calls a session:
-    the loop, or, for an engine that blocks, a worker while it runs a request.
+    Outside a transaction every command is its own atomic transaction. Every method may raise a
+    :class:`kvs.domain.errors.KvsError`; its class documents the effects. One thread at a time calls a session: the
+    loop, or, for a blocking engine, the worker that runs its request.
 
-    A base class and not a protocol: the compiled build then calls it without looking methods up, 4 % of a GET.
+    A base class and not a protocol: the compiled build then calls methods without a look-up, 4 % of a GET.
 
     Attributes:
         id: Number of the session, unique in the life of the server.
-        counters: How many outermost transactions have ended, and how.
+        counters: Outermost transactions, by how they ended.
         started_at_s: When the open transaction was started, in seconds of the server's monotonic clock.
-        work: What the client may still do in this share; long operations charge it and yield when it is used up.
+        work: The rest of the current share; long operations charge it and yield when it is used up.
     """
 
     __slots__ = ("counters", "id", "started_at_s", "work")
@@ -95,7 +95,7 @@ class Session(ABC):
     @property
     @abstractmethod
     def held_bytes(self) -> int:
-        """What the transaction and the watched keys hold in memory."""
+        """Memory charged for the transaction and the watched keys."""
 
     @property
     @abstractmethod
@@ -110,11 +110,11 @@ class Session(ABC):
     @property
     @abstractmethod
     def holds_snapshot(self) -> bool:
-        """Whether there is a snapshot to be closed: by a transaction, or by watched keys."""
+        """Whether a transaction or watched keys hold a snapshot."""
 
     @abstractmethod
     def is_pending(self, key: Key) -> bool:
-        """Return whether the transaction writes or deletes a key, so that reading it takes no call of the engine."""
+        """Return whether the transaction has a pending write of a key, so that reading it needs no engine."""
 
     @abstractmethod
     def get(self, key: Key) -> Value | None:
@@ -126,7 +126,7 @@ class Session(ABC):
 
     @abstractmethod
     def delete(self, key: Key) -> bool:
-        """Delete a key; return whether it was there."""
+        """Delete a key; return whether it existed."""
 
     @abstractmethod
     def keys(self, prefix: Key, after: Key, limit: int) -> Steps[list[Key]]:
@@ -143,8 +143,8 @@ class Session(ABC):
         In a transaction that is a read and, unless the value stays as it is, a write.
 
         Raises:
-            UsageError: From the function, too; nothing was changed.
-            TooLargeError: Likewise.
+            UsageError: From the function; nothing was changed.
+            TooLargeError: From the function; nothing was changed.
         """
 
     @abstractmethod
@@ -157,13 +157,13 @@ class Session(ABC):
 
     @abstractmethod
     def view(self, operation: "Operation[T]") -> "Steps[T]":
-        """Run an operation that only reads, on the state of one moment."""
+        """Run an operation that only reads, on one consistent state."""
 
     @abstractmethod
     def transact(self, operation: "Operation[T]") -> "Steps[T]":
         """Run an operation atomically: all of it is applied, or nothing if it raises.
 
-        Outside a transaction it is one of its own, retried if another commits first; inside, it is a nested frame.
+        Outside a transaction it is one, retried if another commits first; inside, it is a nested frame.
         """
 
     @abstractmethod
@@ -171,8 +171,8 @@ class Session(ABC):
         """Run an operation as a transaction if no watched key has changed; then forget all watched keys.
 
         Returns:
-            The operation's result; or a conflict, with nothing applied, if a watched key has changed, or the engine had
-            to evict the snapshot that told.
+            The operation's result; or a conflict, with nothing applied, if a watched key has changed or the engine
+            evicted the snapshot of a watched key.
 
         Raises:
             UsageError: A transaction is open.
@@ -180,7 +180,7 @@ class Session(ABC):
 
     @abstractmethod
     def watch(self, keys: Collection[Key]) -> None:
-        """Have :meth:`execute` fail if any of these keys changes from now on. This opens no transaction.
+        """Make the next :meth:`execute` fail if any of these keys changes from now on. Opens no transaction.
 
         Raises:
             UsageError: A transaction is open.
@@ -196,9 +196,8 @@ class Session(ABC):
         """Open a transaction, or a frame inside the open one.
 
         Args:
-            read_only: Nothing will be written. Such a transaction never conflicts, and holds the same however much it
-                reads; PUT and DEL are refused in it. Its nested frames are read-only too, and none can be nested in a
-                transaction that may write.
+            read_only: Refuse writes. Such a transaction never conflicts, and its memory does not grow with its reads.
+                Its nested frames are read-only too; it cannot be nested in a transaction that may write.
         """
 
     @abstractmethod
@@ -215,7 +214,7 @@ class Session(ABC):
 
     @abstractmethod
     def info(self) -> dict[str, dict[str, object]]:
-        """Return figures for people: about this ``session`` and about the ``server``. O(number of sessions)."""
+        """Return figures about this ``session`` and the ``server``, for people. O(number of sessions)."""
 
     @abstractmethod
     def abort(self) -> None:

@@ -1,24 +1,23 @@
-"""The storage port: what an engine must give.
+"""The storage port, which every engine implements.
 
-Required are four methods: ``snapshot``, ``commit``, ``stats`` and ``close``, and those of :class:`Snapshot`. All others
+Required are four methods, ``snapshot``, ``commit``, ``stats`` and ``close``, and those of :class:`Snapshot`. All others
 have defaults, which an engine overrides where it can do better.
 
 Consistency
-    Every call is atomic with respect to every other call on the same engine. What a call has returned, every later
-    call sees. A :class:`Snapshot` shows the committed data exactly as it was when it was taken, whatever happens
-    after.
+    Every call is atomic with respect to every other call on the same engine, and sees the effects of all calls that
+    returned before it. A :class:`Snapshot` shows the committed data exactly as it was when the snapshot was taken.
 
 Commit
-    ``commit`` applies all of a request or nothing. It applies it only if nothing named by a read set has changed since
-    the snapshot of that read set. A key has changed if a commit since put it, even with equal bytes, or deleted it
+    ``commit`` applies all of a request or nothing. It applies it only if nothing in its read sets has changed since
+    the snapshot of that read set. A key has changed if a later commit put it, even with equal bytes, or deleted it
     while it existed; deleting an absent key changes nothing. A range has changed if the set of keys in it differs from
-    the snapshot's; overwriting a value does not change it. How an engine finds out is its own business.
+    the snapshot's; overwriting a value does not change it. How an engine detects changes is up to the engine.
 
-    A request that ``clears`` deletes every key that there is at that moment, whether the client ever saw it or not,
-    and then applies its writes. That changes each of those keys.
+    A request that ``clears`` deletes all keys that exist at that moment, whether the client has seen them or not, and
+    then applies its writes. That changes each of those keys.
 
-    A request may have several read sets, each of a snapshot of its own, as when a client watches keys one by one; and
-    it may have no writes, when the question is only whether the read sets hold at this moment.
+    A request may have several read sets, each with its own snapshot, as when a client watches keys one by one; and it
+    may have no writes, to check only whether the read sets still hold.
 
     ``Committed`` carries the version of the commit, a number that increases with every commit that changes something.
 
@@ -28,29 +27,28 @@ Snapshots
     an engine may drop at once what it kept for them.
 
 Durability
-    What ``put``, ``delete``, ``update``, ``clear`` and ``commit`` of a non-blocking engine have returned is as durable
-    as the engine promises once the next ``sync`` has returned; the server sends no reply before. A ``sync`` that raises
-    ends the server. A ``blocking`` engine returns from them only when durable, seen by nobody before; its ``sync`` is
-    not called.
+    The effects of ``put``, ``delete``, ``update``, ``clear`` and ``commit`` of a non-blocking engine are as durable as
+    the engine promises once the next ``sync`` has returned; the server sends no reply before. A ``sync`` that raises
+    stops the server. A ``blocking`` engine returns from them only when their effects are durable, and makes them
+    visible only then; its ``sync`` is not called.
 
 Concurrency
-    A non-blocking engine is called from one thread only, the loop, and everybody waits for it.
+    A non-blocking engine is called from one thread only, the loop, and its calls block all clients.
 
     A ``blocking`` engine is called by up to ``worker_threads`` threads at the same time, and must be thread-safe. Calls
-    of one session to the engine and to its snapshot come one after the other, though each may come from another thread.
+    of one session to the engine and to its snapshot are sequential, though each may come from another thread.
     The loop itself reads only ``blocking`` and, between two calls of that session, a snapshot's ``expired``: they must
-    not wait. A call that has begun is let run to its end, also when its client has left. ``close`` comes from the main
-    thread when every call has ended; if one does not end, it does not come at all.
+    not block. A call that has begun runs to its end, also if its client disconnects. ``close`` is called from the main
+    thread after every call has ended; if one never ends, ``close`` is not called.
 
 Background work
-    An engine that has something to do when nobody calls, such as freeing old values, does a bounded part of it in each
-    ``sync`` and says by ``has_work`` whether there is more. The server then calls ``sync`` again soon, even if no
-    request comes.
+    An engine with background work, such as freeing old values, does a bounded part of it in each ``sync`` and reports
+    by ``has_work`` whether there is more. The server then calls ``sync`` again soon, even without requests.
 
 Failure
     An engine raises ``StorageUnavailableError`` (nothing was applied, retrying is safe), ``OutcomeUnknownError`` (a
-    write may have been applied), ``LimitError`` (refused for a limit of its own, nothing was applied) and, from a
-    snapshot it had to evict, ``TimedOutError``. Anything else breaks the contract: it is logged and answered with
+    write may have been applied), ``LimitError`` (it would exceed a limit of the engine, nothing was applied) and, from
+    a snapshot it had to evict, ``TimedOutError``. Anything else breaks the contract: it is logged, and the client gets
     an internal error.
 
 Keys are non-empty ``bytes``; values are ``bytes``; prefixes may be empty, which means every key.
@@ -103,7 +101,7 @@ class Snapshot(ABC):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Storage(ABC):
-    """An engine. See the head of this module for what it promises.
+    """An engine. The module docstring states what it must guarantee.
 
     Required: :meth:`snapshot`, :meth:`commit`, :meth:`stats`, :meth:`close`. Single commands are snapshots and commits
     by default (:mod:`kvs.ports.autocommit`); the rest does nothing by default.
@@ -119,14 +117,14 @@ class Storage(ABC):
 
     @abstractmethod
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        """Apply the request if nothing that was observed has changed.
+        """Apply the request if nothing in its read sets has changed.
 
         Returns:
-            Committed with its version, or Conflict with some of what changed, up to ``MAX_CONFLICTS_NAMED`` keys and as
-            many ranges.
+            Committed with its version, or Conflict with up to ``MAX_CONFLICTS_NAMED`` of the keys and as many of the
+            ranges that changed.
 
         Complexity:
-            O(keys read + written) and, per range, at most O(keys that appeared or went since the snapshot). That of
+            O(keys read + written) and, per range, at most O(keys added or deleted since the snapshot). The cost of
             ``clears`` should not depend on the number of keys.
         """
 
@@ -136,9 +134,9 @@ class Storage(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Release everything. No call follows."""
+        """Release all resources. No call follows."""
 
-    # Single commands, each a transaction of its own.
+    # Single commands, each its own transaction.
 
     def get(self, key: Key) -> Value | None:
         """Return the committed value of a key, or None."""
@@ -160,17 +158,17 @@ class Storage(ABC):
         autocommit.write(self, CommitRequest((), {key: value}))
 
     def delete(self, key: Key) -> bool:
-        """Delete a key; return whether it was there."""
+        """Delete a key; return whether it existed."""
         return autocommit.delete(self, key)
 
     def update(self, key: Key, update: Update) -> Updated:
-        """Atomically replace a value by ``update(old)``; return the old and the new one.
+        """Atomically replace a value with ``update(old)``; return the old and the new one.
 
-        The function may be called more than once. A value that it leaves as it is has not changed.
+        The function may be called more than once. A value that it leaves alone has not changed.
 
         Raises:
             UsageError: From the function; nothing was applied.
-            TooLargeError: Likewise.
+            TooLargeError: From the function; nothing was applied.
         """
         return autocommit.update(self, key, update)
 
@@ -182,25 +180,25 @@ class Storage(ABC):
 
     @property
     def blocking(self) -> bool:
-        """Whether calls may wait for a network or a slow device, and so must not run on the loop. Not, by default.
+        """Whether calls may block, and so must not run on the loop. False by default.
 
-        Always the same.
+        Constant for the life of the engine.
         """
         return False
 
     def sync(self) -> None:  # noqa: B027  # nothing to do, by default
-        """Make everything that was applied as durable as the engine promises. At once if there is nothing to do.
+        """Make everything that was applied as durable as the engine promises. Cheap if there is nothing to do.
 
-        Called at the end of each tick; not called if the engine is a blocking one.
+        Called at the end of each tick, unless the engine is blocking.
         """
 
     @property
     def has_work(self) -> bool:
-        """Whether the next ``sync`` has more to do though nothing is written: see "Background work". Must not block."""
+        """Whether the next ``sync`` has background work to do even without writes. Must not block."""
         return False
 
     def check(self) -> None:  # noqa: B027  # nothing to do, by default
-        """Raise if what was synced may not last after all, because of what an engine does in the background.
+        """Raise if synced data may be lost after all because background work has failed.
 
-        Called every second or so, and before an orderly end. The server then ends as after a ``sync`` that raises.
+        Called about every second, and before an orderly stop. The server then stops as after a ``sync`` that raises.
         """
