@@ -1,15 +1,15 @@
-"""``python -m kvs``, and the command ``kvs``: sees to signals before anything else is imported."""
+"""``python -m kvs`` and the command ``kvs``: handles signals before anything else is imported."""
 
-import _signal  # type: ignore[import-not-found]  # what ``signal`` wraps in enumerations, which take a while to import
+import _signal  # type: ignore[import-not-found]  # ``signal`` wraps this in enumerations, which are slow to import
 import os
 
-TYPE_CHECKING = False  # that of typing takes a while to import, too
+TYPE_CHECKING = False  # typing is slow to import, too
 if TYPE_CHECKING:
     from types import FrameType
 
 
 def main() -> None:
-    """Have signals end the process without a word, import the command line, which takes a while, and run it."""
+    """Let signals end the process silently, import the command line, which takes a while, and run it."""
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # which would show a traceback
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     if os.getpid() == 1:  # the kernel drops signals for which process 1 has no handler

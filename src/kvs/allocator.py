@@ -1,8 +1,8 @@
-"""What the memory allocator holds, and how it is made to give back what is free.
+"""The memory allocator's figures, and the release of free memory to the system.
 
 Freed memory stays with the process for reuse: after large transactions have been closed, hundreds of MiB may be
-resident that nothing counts any more. glibc gives it back when ``malloc_trim`` asks for it. Where the C library has no
-such call, figures are left out and nothing is given back.
+resident that no figure counts. glibc releases it on ``malloc_trim``. Where the C library has no such call, figures are
+omitted and nothing is released.
 """
 
 import os
@@ -17,7 +17,7 @@ TRIM_EVERY_S: Final = 5.0
 """Least time between two trims."""
 
 WORTH_TRIMMING_BYTES: Final = 8 << 20
-"""How much has to be free for a trim to be worth its time, which is some 10 ms for a GiB."""
+"""Free memory that makes a trim worth its time, some 10 ms per GiB."""
 
 QUIET_TICKS: Final = 50
 """Most ticks since the last look for the server to count as idle."""
@@ -55,7 +55,7 @@ def _libc() -> CDLL | None:
 
 
 def resident_bytes() -> int | None:
-    """Return how much memory of this process is resident, or None where the system does not say."""
+    """Return the resident memory of this process, or None where the system does not report it."""
     try:
         pages = Path("/proc/self/statm").read_bytes().split()[1]
     except (OSError, IndexError):
@@ -64,13 +64,13 @@ def resident_bytes() -> int | None:
 
 
 def free_bytes() -> int:
-    """Return how much the C library holds that nobody uses; 0 where it does not say."""
+    """Return the free memory that the C library keeps; 0 where it does not report it."""
     library = _libc()
     return 0 if library is None else int(library.mallinfo2().fordblks)
 
 
 def memory_figures() -> dict[str, int]:
-    """Return figures for INFO, those that can be had."""
+    """Return the available figures for INFO."""
     figures = {}
     resident = resident_bytes()
     if resident is not None:
@@ -84,7 +84,7 @@ def memory_figures() -> dict[str, int]:
 
 
 def trim() -> None:
-    """Give back to the system what is free."""
+    """Release free memory to the system."""
     library = _libc()
     if library is not None:
         library.malloc_trim(0)
@@ -92,12 +92,12 @@ def trim() -> None:
 
 @final
 class IdleTrimmer:
-    """Gives memory back while nothing else happens. To be called every second or so.
+    """Releases free memory while the server is idle.
 
     Args:
         clock: Monotonic seconds.
-        trim: What gives it back.
-        free: Returns how much there is to give back.
+        trim: Releases free memory.
+        free: Returns the size of free memory.
     """
 
     def __init__(
@@ -110,13 +110,13 @@ class IdleTrimmer:
         self._trim = trim
         self._free = free
         self._due_s = 0.0
-        self._left_bytes = 0  # was free after the last trim, and could not be given back
+        self._left_bytes = 0  # was still free after the last trim
 
     def look(self, ticks: int) -> None:
-        """Trim if it is worth it.
+        """Trim if it is worth it. To be called about every second.
 
         Args:
-            ticks: How many there have been since the last look.
+            ticks: Number of ticks since the last call.
         """
         now_s = self._clock()
         if ticks > QUIET_TICKS or now_s < self._due_s:

@@ -1,7 +1,7 @@
 """The composition root: the only module that knows every layer.
 
-The container builds the object graph once, at the start, and then steps aside: what it built holds plain references. A
-test replaces any part by overriding its provider.
+The container builds the object graph once, at the start; the objects hold plain references to each other. A test
+replaces any part by overriding its provider.
 """
 
 import asyncio
@@ -51,16 +51,16 @@ from kvs.standard_streams import BackgroundStream, open_stderr, stderr_replaced
 
 @contextmanager
 def open_storage(settings: Settings, given: Mapping[str, Given], log: FilteringBoundLogger) -> Iterator[Storage]:
-    """Open the engine of the settings, with the options that were given for it; close it on every way out.
+    """Open the engine of the settings, with its options; close it on every exit.
 
     Raises:
-        ConfigError: The engine cannot be had, or does not like its options.
+        ConfigError: The engine is not available, or rejects its options.
         StorageOpenError: It cannot be opened.
     """
     name = settings.storage
     engine = engines.get(name)
     with engine.open(settings, read_options(name, engine.options, given), log) as storage:
-        if Storage not in type(storage).__mro__:  # isinstance may answer for another port: compiled, they share a cache
+        if Storage not in type(storage).__mro__:  # isinstance may be wrong: compiled ports share a cache
             raise ConfigError(f"storage: engine {name!r} is not derived from kvs.ports.storage.Storage")
         if storage.blocking != engine.blocking:
             raise ConfigError(f"storage: engine {name!r} and its storage do not agree on whether it is blocking")
@@ -77,7 +77,7 @@ def _opened_storage(settings: Settings, options: Mapping[str, Given], log: Filte
 def _open_sessions(
     storage: Storage, sessions: SessionRegistry, budget: MemoryBudget, worker_threads: int
 ) -> Iterator[OpenSession]:
-    """Give each session of a blocking engine an executor, and none to those of any other."""
+    """Give each session of a blocking engine an executor, and none to those of other engines."""
     if not storage.blocking:
         yield lambda: (sessions.open(), None)
         return
@@ -124,9 +124,9 @@ def _about_listening(about: dict[str, str], settings: Settings) -> dict[str, str
 
 
 def _endpoints(settings: Settings, connect: ConnectionFactory, parameters: dict[bytes, bytes]) -> list[Endpoint]:
-    """Return where the server listens, and what is spoken there."""
+    """Return the endpoint of the server, with its protocols."""
 
-    def bound(port: int) -> None:  # which may have been 0, for any
+    def bound(port: int) -> None:  # the setting may be 0, for any free port
         parameters[b"port"] = b"%d" % port
 
     return [TcpEndpoint(settings.host, settings.port, connect, bound)]
@@ -150,7 +150,7 @@ def _backend(settings: Settings) -> NetworkBackend:
 
 
 class Container(containers.DeclarativeContainer):
-    """Everything a server is made of."""
+    """All parts of a server."""
 
     settings = providers.Dependency(instance_of=Settings)
     options: providers.Provider[Mapping[str, Given]] = providers.Object({})
@@ -244,12 +244,12 @@ class Container(containers.DeclarativeContainer):
 
 
 def serve(container: Container) -> int:
-    """Run a server until it is told to stop; return the exit code.
+    """Run a server until it is stopped; return the exit code.
 
-    The engine is closed on every way out but one: when it hangs, the process ends here.
+    The engine is closed on every exit but one: when it hangs, the process ends here.
 
     Raises:
-        ConfigError: The engine cannot be had, or does not like its options.
+        ConfigError: The engine is not available, or rejects its options.
         StorageOpenError: The engine cannot be opened.
         ListenError: An address cannot be listened on.
     """
@@ -279,7 +279,7 @@ def serve(container: Container) -> int:
 
 
 def _open_unless_stopped(container: Container, signals: Signals) -> bool:
-    """Open the engine; return whether that came to its end before a signal did."""
+    """Open the engine; return whether it was opened before a signal arrived."""
     log = container.log()
     try:
         with signals.interrupting():
@@ -294,7 +294,7 @@ def _open_unless_stopped(container: Container, signals: Signals) -> bool:
 
 
 def _leave_unopened(container: Container) -> NoReturn:
-    """Close what there is of the engine, and end the process: one that is half open may have left threads behind."""
+    """Close the engine as far as it was opened, and end the process: a half-open engine may have running threads."""
     code = 0
     try:
         shut_down(container)
@@ -312,6 +312,6 @@ def _end_process(container: Container, code: int) -> NoReturn:
 
 
 def shut_down(container: Container) -> None:
-    """Close what has been opened: the workers first, for the engine is closed under none of their calls."""
-    container.sessions.shutdown()  # the container itself keeps no order where a part has been replaced
+    """Close everything: the workers first, so that the engine is not closed during one of their calls."""
+    container.sessions.shutdown()  # the container keeps no order where a part has been replaced
     container.shutdown_resources()

@@ -1,8 +1,8 @@
 """Settings: flags over environment over file over defaults, each value with its source.
 
 :class:`Settings` is the one table. The options of the command line, the names of environment variables (``KVS_`` and
-the name in capitals) and the keys of the file are all made from its fields. A storage engine has a table of its own
-for its options, which are read in the same way once the engine is known: see :func:`read_options`.
+the name in capitals) and the keys of the file are all made from its fields. A storage engine has its own table of
+options, which are read in the same way once the engine is known: see :func:`read_options`.
 """
 
 import codecs
@@ -24,7 +24,7 @@ Options = TypeVar("Options", bound=msgspec.Struct)
 
 OPTION_FLAG: Final = "--storage-option"
 CONFIG_FILE_VARIABLE: Final = "KVS_CONFIG"
-BUILD_VARIABLE: Final = "KVS_BUILD"  # read by setup.py, and of no meaning to a server
+BUILD_VARIABLE: Final = "KVS_BUILD"  # read by setup.py, ignored by a server
 SERVICE_VARIABLE: Final = "it is the address of a service, as Kubernetes sets it"
 """Why a variable of a setting is skipped."""
 
@@ -36,7 +36,7 @@ DATA_DIR_ENGINE: Final = "sqlite"
 IMPLIED: Final = "implied by data_dir"
 MAX_FILE_BYTES: Final = 1 << 20
 QUOTED_CHARACTERS: Final = 100
-"""How much of a value an error repeats."""
+"""How much of a value an error quotes."""
 
 
 class ConfigError(CommandError):
@@ -46,7 +46,7 @@ class ConfigError(CommandError):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that can be set. Sizes are bytes, times are seconds, as the names say."""
+    """All settings. Sizes are in bytes and times in seconds, as the names say."""
 
     host: Annotated[tuple[str, ...], Meta(min_length=1, description="address or name to listen on; repeatable")] = (
         "127.0.0.1",
@@ -138,21 +138,21 @@ SETTINGS: Final = settings_of(Settings)
 
 
 class Given(msgspec.Struct, frozen=True):
-    """A value as it was given, and its source."""
+    """A value as given, and its source."""
 
     value: object
     origin: str
 
 
 class Configuration(msgspec.Struct, frozen=True):
-    """Everything that was given.
+    """The settings of a server, with their sources.
 
     Attributes:
         settings: The settings, checked.
         origins: The source of each of them.
-        options: Options of the chosen engine by name; not checked yet, since that takes the engine.
-        unknown_variables: Environment variables that look like settings and are not.
-        skipped_variables: Environment variables of settings that describe a service instead.
+        options: Options of the chosen engine by name; unchecked, because the check needs the engine.
+        unknown_variables: Environment variables with the prefix of settings but unknown names.
+        skipped_variables: Environment variables with the name of a setting that describe a service instead.
     """
 
     settings: Settings
@@ -220,7 +220,7 @@ def read_options(engine: str, table: type[Options], given: Mapping[str, Given]) 
     """Return the options of an engine, checked against its own table as settings are.
 
     Raises:
-        ConfigError: There is no such option, or its value is not allowed.
+        ConfigError: An option is unknown, or its value is not allowed.
     """
     known = settings_of(table)
     for name, value in given.items():
@@ -244,7 +244,7 @@ def option_name(engine: str, option: str) -> str:
 
 
 def _storage_tables(contents: dict[str, Any], path: str) -> dict[str, dict[str, Given]]:
-    """Take the options of engines out of the file's contents, and leave the name of the engine, if it is there."""
+    """Move the options of engines out of the file's contents, and leave the name of the engine, if given."""
     storage = contents.pop("storage")
     if isinstance(storage.get("engine"), str):
         contents["storage"] = storage.pop("engine")
@@ -307,7 +307,7 @@ def _check(setting: Setting, value: object, origin: str, name: str = "") -> Any:
             value, reason = None, f": {error}"
     known = setting.kind in (bool, int, float, str) or setting.choices
     try:
-        # Text for a type that only an engine knows is converted by msgspec.
+        # msgspec converts text for a type that only an engine knows.
         return msgspec.convert(value, setting.type, strict=not isinstance(value, str) or bool(known))
     except msgspec.ValidationError:
         raise ConfigError(
@@ -329,7 +329,7 @@ def _items(value: object, *, addresses: bool) -> object:
 
 
 def _bare_address(text: str) -> str:
-    """Return an address without the brackets that IPv6 has before a port; nothing if that leaves a bracket."""
+    """Return an address without the brackets that IPv6 has before a port; empty if that leaves a bracket."""
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
     return "" if "[" in text or "]" in text else text

@@ -1,4 +1,4 @@
-"""What a storage engine says of itself, so that it can be chosen by name.
+"""The description by which a storage engine is chosen by name.
 
 A package offers an engine by an entry point of the group ``kvs.storage`` that names an :class:`EngineSpec`;
 ``docs/engines.md`` walks through one. The port that the engine itself implements is :mod:`kvs.ports.storage`.
@@ -17,11 +17,11 @@ from kvs.ports.storage import Storage
 
 
 class StorageOpenError(CommandError):
-    """Raised by an engine that cannot be opened; one line that names the file or address, and the reason."""
+    """Raised when an engine cannot be opened; one line that names the file or address, and the reason."""
 
 
 class NoOptions(msgspec.Struct, frozen=True):
-    """The options of an engine that has none."""
+    """The options of an engine without options."""
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,18 +29,18 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         summary: One line for ``kvs engines``.
-        open: Takes the settings, the engine's own options and a logger; returns a context manager of the storage, so
-            that whoever opens it closes it, on every way out. May raise :class:`StorageOpenError`, and
-            :class:`kvs.config.ConfigError` for options that do not go together.
-        options: The engine's own options: a struct like :class:`kvs.config.Settings`, a default for each field and its
-            description in a ``Meta``. What is given is checked against it before ``open`` is called.
-        durable: Whether what it has acknowledged outlives the server.
+        open: Takes the settings, the engine's options and a logger; returns a context manager that yields the storage
+            and closes it on exit. May raise :class:`StorageOpenError`, and :class:`kvs.config.ConfigError` for options
+            that contradict each other.
+        options: A struct like :class:`kvs.config.Settings`: a default for each field, and its description in a
+            ``Meta``. Options are checked against it before ``open`` is called.
+        durable: Whether acknowledged commits survive the server.
         shared: Whether several servers may use the same data at a time.
-        blocking: Whether its calls may wait, and so run on worker threads; as its storage says, too.
+        blocking: Whether calls may block; must equal ``Storage.blocking``.
     """
 
     summary: str
-    open: Callable[[Settings, Any, FilteringBoundLogger], AbstractContextManager[Storage]]  # Any: its own options
+    open: Callable[[Settings, Any, FilteringBoundLogger], AbstractContextManager[Storage]]  # Any: its options
     options: type[msgspec.Struct] = NoOptions
     durable: bool = False
     shared: bool = False

@@ -35,7 +35,7 @@ MEMORY: Final = EngineSpec(summary="Everything in memory, nothing on disk; the f
 
 
 def names() -> list[str]:
-    """Return the names of all engines there are, built-in ones first."""
+    """Return the names of all available engines, built-in ones first."""
     return [*BUILT_IN, *sorted(_installed().keys() - BUILT_IN.keys())]
 
 
@@ -43,7 +43,7 @@ def get(name: str) -> EngineSpec:
     """Return the engine of a name; no other is imported.
 
     Raises:
-        ConfigError: There is none of that name, or it cannot be imported, or it is not an engine.
+        ConfigError: The name is unknown, the engine cannot be imported, or it is not an engine.
     """
     target = BUILT_IN.get(name)
     if target is not None:
@@ -66,7 +66,7 @@ def get(name: str) -> EngineSpec:
             engine = point.load()
         except ModuleNotFoundError as error:
             raise ConfigError(
-                f"storage: engine {name!r} cannot be imported: there is no module {error.name!r}; install it, or "
+                f"storage: engine {name!r} cannot be imported: no module named {error.name!r}; install it, or "
                 f"package {package} again from where it came from, with all that it needs"
             ) from None
         except (ImportError, AttributeError) as error:

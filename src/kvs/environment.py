@@ -1,4 +1,4 @@
-"""Reads environment variables, with their empty values, quotes, and what orchestrators put there.
+"""Reads environment variables, and handles empty values, quotes, and the variables that orchestrators set.
 
 Kubernetes describes a Service called ``kvs`` to every container of its namespace: ``KVS_PORT=tcp://10.0.0.1:4000``,
 ``KVS_SERVICE_HOST=10.0.0.1``, ``KVS_PORT_4000_TCP_ADDR=10.0.0.1`` and more; Docker's links did the same.

@@ -7,12 +7,12 @@ T = TypeVar("T")
 
 
 def from_settings(limits: type[T], settings: object, **given: Any) -> T:
-    """Return a dataclass of limits: what is given, settings of the same names, and defaults for the rest.
+    """Return a dataclass of limits, from given fields, settings of the same names, and defaults.
 
     Args:
         limits: The dataclass.
         settings: Has an attribute for each field that is not given and has no default.
-        given: Fields to use in place of settings.
+        given: Fields to use instead of settings.
     """
     names = {field.name for field in fields(limits)}  # type: ignore[arg-type]  # typeshed's name for dataclasses is private
     found = {name: getattr(settings, name) for name in names if hasattr(settings, name)}

@@ -29,16 +29,16 @@ LEVEL_COLORS: Final = {
     "critical": "\x1b[1;31m",
 }
 _QUOTED: Final = re.compile('[ "=]')
-"""What in a value without quotes could be taken for the end of it."""
+"""Characters that would make an unquoted value ambiguous."""
 
 
 def make_logger(level: str, form: str, stream: TextIO | BackgroundStream | None = None) -> FilteringBoundLogger:
-    """Return the logger that everything is bound to.
+    """Return the root logger.
 
     Args:
-        level: Least severe level to log.
+        level: Minimum severity to log.
         form: ``json``, ``console``, or ``auto`` for console on a terminal and json elsewhere.
-        stream: Where to; standard error if not given.
+        stream: Where to write; standard error by default.
     """
     stream = stream or sys.stderr
     console = form == "console" or (form == "auto" and stream.isatty())
@@ -76,7 +76,7 @@ def make_logger(level: str, form: str, stream: TextIO | BackgroundStream | None 
 
 
 def _notice(processors: list[Processor]) -> Callable[[int, str], str]:
-    """Return what renders the event that reports dropped events."""
+    """Return a renderer of the event that reports dropped events."""
     report = structlog.wrap_logger(
         structlog.ReturnLogger(), processors=processors, wrapper_class=structlog.BoundLogger, context_class=dict
     )

@@ -1,4 +1,4 @@
-"""``override``, which Python has in ``typing`` from 3.12 on; a type checker checks what it marks."""
+"""``override``, which is in ``typing`` from Python 3.12 on; type checkers check the methods it marks."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar

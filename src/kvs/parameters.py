@@ -1,4 +1,4 @@
-"""What CONFIG GET tells: settings by the names that Redis has for them, and what else of Redis's is true of kvs."""
+"""The parameters of CONFIG GET: settings under Redis's names, and Redis's other parameters as they apply to kvs."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -8,10 +8,10 @@ from kvs.adapters.inbound.net.listener import BACKLOG
 from kvs.config import Settings
 
 LOG_LEVELS: Final = {"debug": "debug", "info": "notice"}
-"""By the names of kvs; all others are ``warning``, the highest of Redis."""
+"""By kvs's names; all others are ``warning``, Redis's highest."""
 
 SYNCS: Final = {"full": "always", "normal": "everysec"}
-"""When commits are made to last, by what the engine sqlite promises."""
+"""When commits are synced, by the durability of the engine sqlite."""
 
 ALWAYS: Final = {
     "activedefrag": "no",
@@ -40,10 +40,10 @@ ALWAYS: Final = {
     "unixsocket": "",
     "unixsocketperm": "0",
 }
-"""There is no other way to have it: no replication, no eviction, no slow log, no passwords ..."""
+"""Constant, because kvs has no replication, no eviction, no slow log, no passwords ..."""
 
 KEEPALIVE_PATH: Final = Path("/proc/sys/net/ipv4/tcp_keepalive_time")
-"""Where Linux tells for how long a connection is silent before the kernel asks whether the client is there."""
+"""On Linux, the time a connection is silent before the kernel probes the client."""
 
 
 def parameters(settings: Settings, *, durable: bool, durability: str) -> dict[bytes, bytes]:
@@ -52,7 +52,7 @@ def parameters(settings: Settings, *, durable: bool, durability: str) -> dict[by
     Args:
         settings: Of this server.
         durable: Whether its engine keeps data on disk.
-        durability: What an Ok of that is worth, in the words of the engine sqlite.
+        durability: Its durability level, as the engine sqlite names it.
     """
     values = ALWAYS | {
         "appendfsync": SYNCS.get(durability, "no") if durable else "no",

@@ -1,4 +1,4 @@
-"""What a server sets for its whole process: the garbage collector, the switching of threads, and descriptors."""
+"""Process-wide settings of a server: the garbage collector, the thread switch interval, and the descriptor limit."""
 
 import gc
 import sys
@@ -10,8 +10,8 @@ FD_RESERVE: Final = 32
 """Descriptors that are not for clients: standard streams, listeners, the loop's own, the engine's, refused clients."""
 
 SWITCH_INTERVAL_S: Final = 0.0005
-"""How long a worker that computes in Python keeps others, above all the loop, from running; Python's own default is ten
-times that. Beside 8 clients whose calls computed for some 10 ms, the median PING took 4 ms in place of 13."""
+"""How long a worker that computes in Python delays other threads, above all the loop; Python's default is ten times
+that. Beside 8 clients whose calls computed for some 10 ms, the median PING took 4 ms instead of 13."""
 
 
 def tune_gc() -> None:

@@ -23,7 +23,7 @@ _SHOWN: Final = ("PiB", "TiB", "GiB", "MiB", "KiB")
 
 
 def parse_whole(text: str) -> int | None:
-    """Return a whole number; None if the text is not one."""
+    """Return an integer; None if the text is not one."""
     return int(text) if _WHOLE.fullmatch(text) else None
 
 

@@ -49,7 +49,7 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The values there are, where there is a list of them."""
+        """The allowed values, if they are listed."""
         return get_args(self.kind) if get_origin(self.kind) is Literal else ()
 
     @property
@@ -69,7 +69,7 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def metavar(self) -> str:
-        """What stands for a value in the help."""
+        """The placeholder of a value in the help."""
         if self.choices:
             return "|".join(self.choices)
         return "SIZE" if self.is_size else "TIME" if self.is_time else "VALUE"
@@ -80,7 +80,7 @@ class Setting(msgspec.Struct, frozen=True):
         return self.kind is str and self.name.endswith(_PATHS)
 
     def format(self, value: Any) -> str:
-        """Return a value as it could be given."""
+        """Return the text of a value, in the form in which it can be given."""
         if self.repeatable:
             return ",".join(map(str, value))
         if self.is_size:
@@ -90,10 +90,10 @@ class Setting(msgspec.Struct, frozen=True):
         return str(value).lower() if self.kind is bool else str(value)
 
     def parse(self, text: str) -> object:
-        """Return the value of a text; the text itself, to be refused, if it has none.
+        """Return the value of a text; the text itself, to be refused, if it is not valid.
 
         Raises:
-            ValueError: It is a path, and there is no such home directory; or it contains a NUL.
+            ValueError: It is a path with an unknown home directory, or contains a NUL.
         """
         if "\0" in text:
             raise ValueError("it contains a NUL")
@@ -121,7 +121,7 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def allowed(self) -> str:
-        """What may be given, in words."""
+        """The allowed values, in words."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
         if self.repeatable:

@@ -1,7 +1,7 @@
 """Signal handling, from before an engine is opened until after it has been closed.
 
-One handler for all of that time, so that none is lost between two: the kernel drops a signal that process 1 of a
-container has no handler for, and others would be ended by it in the middle of something.
+One handler is installed for all of that time, so that no signal is lost: the kernel drops a signal for which process 1
+of a container has no handler, and other processes would be killed by it.
 """
 
 import os
@@ -21,12 +21,12 @@ Receiver: TypeAlias = Callable[[signal.Signals], None]
 
 
 AGAIN_S: Final = 0.001
-"""How long after an exception was lost it is raised again."""
+"""Delay before a lost exception is raised again."""
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Have Ctrl-C raise KeyboardInterrupt, and end the process without a word before and afterwards."""
+    """Let Ctrl-C raise KeyboardInterrupt in the block, and end the process silently before and after it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
         return
@@ -40,10 +40,10 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def _never_lost(kind: type[BaseException]) -> Iterator[None]:
-    """Have an exception that a signal's handler has raised come again, a moment later, where it could not propagate.
+    """Raise an exception of a signal handler again, a moment later, if it could not propagate.
 
-    In a finalizer, or in a callback of a weak reference such as every import has, Python reports an exception with a
-    traceback, and goes on.
+    In a finalizer, or in a callback of a weak reference such as every import has, Python prints an exception with a
+    traceback and continues.
     """
     report = sys.unraisablehook
 
@@ -66,17 +66,17 @@ def _never_lost(kind: type[BaseException]) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-class Stopped(BaseException):  # no error, as KeyboardInterrupt is none
-    """Raised in the main thread, wherever it is, by a signal that ends the opening of the engine."""
+class Stopped(BaseException):  # not an error, like KeyboardInterrupt
+    """Raised in the main thread by a signal that interrupts the opening of the engine."""
 
 
 class Signals:
-    """Takes signals for a server.
+    """Handles the signals of a server.
 
     The first one that stops it is kept until the server receives signals, or interrupts the opening of the engine. A
     second one before that ends the process at once.
 
-    Concurrency: for the main thread, where Python runs handlers, between any two of its instructions.
+    Concurrency: only for the main thread, where Python runs handlers between any two instructions.
 
     Attributes:
         stopping: The first signal that is to stop the server.
@@ -98,10 +98,10 @@ class Signals:
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Raise :class:`Stopped` in the block when a signal stops the server, at once if it has come already.
+        """Raise :class:`Stopped` in the block when a signal stops the server.
 
         Raises:
-            Stopped: It has.
+            Stopped: One has already arrived.
         """
         self._interrupting = True
         try:
@@ -109,13 +109,13 @@ class Signals:
                 raise Stopped
             with _never_lost(Stopped):
                 yield
-            if self.stopping is not None:  # it was lost, or caught by somebody else
+            if self.stopping is not None:  # it was lost, or something else caught it
                 raise Stopped
         finally:
             self._interrupting = False
 
     def deliver_to(self, receiver: Receiver | None) -> None:
-        """Deliver each signal to a receiver, and first those that came before; None ends the delivery."""
+        """Deliver signals to a receiver, earlier ones first; None ends the delivery."""
         self._receiver = receiver
         if receiver is not None:
             early, self._early = self._early, []
@@ -123,12 +123,12 @@ class Signals:
                 receiver(number)
 
     def ignore(self) -> None:
-        """Ignore signals from now on: all that is left to do is to write the log, within a bounded time."""
+        """Ignore signals from now on: only the log remains to be written, within a bounded time."""
         for number in (*STOPPING, *HARMLESS):
             signal.signal(number, signal.SIG_IGN)
 
     def finish(self) -> None:
-        """Let a signal that stops end the process: only the interpreter's own cleanup is left."""
+        """Let a stopping signal end the process: only the interpreter's cleanup remains."""
         for number in STOPPING:
             signal.signal(number, signal.SIG_DFL)
         for number in HARMLESS:

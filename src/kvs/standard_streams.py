@@ -1,9 +1,9 @@
 """Standard output and standard error, which fail in every way that a file can.
 
-Either may be closed, its reader gone, its disk full, or it may be a pipe that nobody reads, which blocks whoever writes
-to it. None of this may change what a server does, so a write to its standard error never raises and never waits: lines
-go into a bounded buffer, from which a thread writes them. What cannot be written is dropped and counted, and
-the log says so as soon as it can be written again. A command whose output cannot be written ends with one line.
+Either may be closed, have lost its reader, be on a full disk, or be a pipe without an active reader, which blocks its
+writers. None of this may affect a server, so a write to its standard error never raises and never blocks: lines go into
+a bounded buffer, from which a thread writes them. Lines that cannot be written are dropped and counted, which the log
+reports as soon as it can be written again. A command whose output cannot be written ends with one line.
 """
 
 import errno
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 DRAIN_TIMEOUT_S: Final = 1.0
-"""How long the end of a process waits for what is still to be written."""
+"""How long a process that ends waits for buffered output."""
 
 DEFAULT_BUFFER_BYTES: Final = 1 << 20
 
@@ -36,11 +36,11 @@ class BackgroundStream(io.TextIOBase):
     """A text stream that is written by a background thread. Any thread may call it.
 
     Args:
-        descriptor: Where to write; None if there is nothing to write to.
-        max_buffer_bytes: How much may wait to be written; what comes beyond is dropped.
+        descriptor: Where to write; None if it is closed.
+        max_buffer_bytes: Maximum buffered output; beyond it writes are dropped.
 
     Attributes:
-        dropped: Number of writes that were dropped so far.
+        dropped: Number of writes dropped so far.
         notice: Returns the line that reports a number of dropped writes, and why; empty for none.
     """
 
@@ -56,7 +56,7 @@ class BackgroundStream(io.TextIOBase):
         self._torn = False  # the last line was written in part
         self._changed = Condition()  # on a reentrant lock: a signal handler may write in the middle of a write
         self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0  # with what is being written
+        self._waiting_bytes = 0  # including the line being written
         self._thread: Thread | None = None
 
     def fileno(self) -> int:
@@ -74,7 +74,7 @@ class BackgroundStream(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Have text written, or drop all of it. O(length); waits for nothing."""
+        """Queue text to be written, or drop all of it. O(length); never blocks."""
         data = text.encode(errors="backslashreplace")
         with self._changed:
             if self._descriptor is None or self.closed:
@@ -88,12 +88,12 @@ class BackgroundStream(io.TextIOBase):
         return len(text)
 
     def drop(self, reason: str) -> None:
-        """Count something that could not even be brought into words."""
+        """Count an event that could not be rendered."""
         with self._changed:
             self._drop(reason)
 
     def drain(self, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
-        """Wait until all of it has been written or dropped, but no longer than this."""
+        """Wait until everything has been written or dropped, at most so long."""
         deadline_s = time.monotonic() + timeout_s
         with self._changed:
             while self._waiting_bytes:
@@ -102,7 +102,7 @@ class BackgroundStream(io.TextIOBase):
                     return
 
     def close(self) -> None:
-        """Take no more, and end the thread when all of it has been written or dropped."""
+        """Refuse further writes, and end the thread when everything has been written or dropped."""
         with self._changed:
             super().close()
             self._changed.notify_all()
@@ -112,9 +112,9 @@ class BackgroundStream(io.TextIOBase):
         self._reason = reason
 
     def _start(self) -> bool:
-        """Start the thread, if it is not there; return whether it is. With the lock held."""
+        """Start the thread if it is not running; return whether it is. With the lock held."""
         if self._thread is None:
-            # A daemon: one that is stuck in a write must not keep the process from ending.
+            # A daemon: a thread stuck in a write must not keep the process from ending.
             thread = Thread(target=self._run, name="kvs-stderr", daemon=True)
             try:
                 thread.start()
@@ -183,7 +183,7 @@ class BackgroundStream(io.TextIOBase):
 
 
 def open_stderr(max_buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> BackgroundStream:
-    """Return a stream to this process's standard error, whatever has become of that."""
+    """Return a stream to this process's standard error, also if that is closed."""
     try:
         descriptor = None if sys.stderr is None else sys.stderr.fileno()
     except (OSError, ValueError):
@@ -193,7 +193,7 @@ def open_stderr(max_buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> BackgroundStrea
 
 @contextmanager
 def stderr_replaced(stream: BackgroundStream) -> Iterator[None]:
-    """Have what Python itself reports, such as the end of a thread by an exception, go through a stream as well."""
+    """Send Python's own reports, such as an exception that ends a thread, through a stream as well."""
     original: TextIO | None = sys.stderr
     sys.stderr = stream
     try:
@@ -211,7 +211,7 @@ def _wait(descriptor: int, event: int) -> None:
 
 
 class Stdin(io.FileIO):
-    """Standard input of a command, of which nothing yet is not the end."""
+    """Standard input of a command, where a non-blocking read without data is not the end."""
 
     @override
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
@@ -221,9 +221,9 @@ class Stdin(io.FileIO):
 
 
 class Stdout(io.FileIO):
-    """Standard output of a command: the first write that fails ends the command, and all that follow are dropped.
+    """Standard output of a command: the first write that fails ends the command, and later ones are dropped.
 
-    The interpreter flushes its streams at its end, and would report the failure a second time.
+    The interpreter flushes its streams on exit, and would report the failure a second time.
     """
 
     _failed = False
@@ -244,20 +244,20 @@ class Stdout(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Make closed standard streams ones that fail, and failures of standard output a :class:`CommandError`.
+    """Replace closed standard streams with ones that fail, and turn failures of standard output into CommandError.
 
-    The next file that is opened would have the descriptor of one that is closed, and get what is meant for that.
+    Otherwise the next file opened would get the descriptor of a closed stream, and its output.
     """
     for name, descriptor in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest that is free, so this one; and open for the wrong direction.
+            # The lowest free descriptor, so this one; and open for the wrong direction.
             os.open(os.devnull, os.O_RDONLY if descriptor else os.O_WRONLY)
         if getattr(sys, name) is None:
             setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
     errors = sys.stdout.errors
-    if errors == "strict":  # what somebody has called a directory may be in no encoding
+    if errors == "strict":  # a directory's name may not be in any encoding
         errors = "backslashreplace"
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(Stdout(1, "w", closefd=False)), sys.stdout.encoding, errors, line_buffering=True
@@ -265,12 +265,12 @@ def prepare_streams() -> None:
 
 
 def reason_of(error: OSError) -> str:
-    """Return why a file, which may be a standard stream, cannot be read or written."""
+    """Return why a file or standard stream cannot be read or written."""
     return "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)
 
 
 def report(message: str) -> None:
-    """Write one line to standard error, if that can be done within a second."""
+    """Write one line to standard error, if that is possible within a second."""
     stderr = open_stderr()
     stderr.write(f"kvs: {message}\n")
     stderr.drain()

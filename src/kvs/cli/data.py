@@ -44,7 +44,7 @@ def dump(file: str, **given: Any) -> None:  # one argument per setting
     opening = open_source(load_configuration(given))
     with interruptible(), writing(file) as output, opening as source:
         count = write(source, output, partial(Bar, shown=not output.isatty()))
-    if file != STANDARD_STREAM or sys.stderr.isatty():  # in a pipeline, only what goes wrong is of interest
+    if file != STANDARD_STREAM or sys.stderr.isatty():  # in a pipeline, report only failures
         report(f"dumped {counted(count)}")
 
 

@@ -1,4 +1,4 @@
-"""Opens what is dumped or loaded: a running server, or the data directory of a stopped one."""
+"""Opens the source of a dump or the target of a load: a running server, or the data directory of a stopped one."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -15,29 +15,29 @@ from kvs.dump.writer import Source
 from kvs.ports.storage import Storage
 
 LOG_LEVEL: Final = "warning"
-"""Of an engine that is opened here: events about its progress would come between the lines of a progress bar."""
+"""Log level of an engine that is opened here: its progress events would disturb the progress bar."""
 
 
 def open_source(configuration: Configuration) -> AbstractContextManager[Source]:
-    """Return what is to be dumped, opened while it is entered.
+    """Return the source of a dump, as a context manager.
 
     Raises:
-        ConfigError: The settings do not fit.
+        ConfigError: The settings contradict each other.
         DumpError: It cannot be opened.
     """
     if not _in_data_dir(configuration):
         return _server_source(configuration)
     directory = configuration.settings.data_dir
     if not Path(directory).is_dir():
-        raise DumpError(f"{quoted(directory)}: there is no such directory")
+        raise DumpError(f"{quoted(directory)}: no such directory")
     return _engine_source(_storage(configuration))
 
 
 def open_sink(configuration: Configuration) -> AbstractContextManager[Sink]:
-    """Return what is to be loaded into, opened while it is entered.
+    """Return the target of a load, as a context manager.
 
     Raises:
-        ConfigError: The settings do not fit.
+        ConfigError: The settings contradict each other.
         DumpError: It cannot be opened.
     """
     if not _in_data_dir(configuration):
@@ -46,10 +46,10 @@ def open_sink(configuration: Configuration) -> AbstractContextManager[Sink]:
 
 
 def _in_data_dir(configuration: Configuration) -> bool:
-    """Return whether a data directory is meant. Only the flag means it: a server may have it in the environment.
+    """Return whether a data directory is given by its flag; the environment may be that of a server.
 
     Raises:
-        ConfigError: A server is meant, too.
+        ConfigError: A server is given, too.
     """
     if configuration.origins["data_dir"] != SETTINGS["data_dir"].flag:
         return False

@@ -38,7 +38,7 @@ def writing(name: str) -> Iterator[BinaryIO]:
     """Open a file, or standard output, to write. A file appears under its name when all of it has reached the disk.
 
     Raises:
-        BrokenPipeError: Nobody reads standard output any more.
+        BrokenPipeError: The reader of standard output is gone.
         DumpError: It cannot be written.
     """
     try:
@@ -47,7 +47,7 @@ def writing(name: str) -> Iterator[BinaryIO]:
                 yield stream
             return
         path = Path(name).resolve()  # so that a symbolic link stays one
-        if path.exists() and not path.is_file():  # a device, a pipe: nothing to put another file in place of
+        if path.exists() and not path.is_file():  # a device or a pipe cannot be replaced
             with path.open("wb", BUFFER_BYTES) as stream:
                 yield stream
             return

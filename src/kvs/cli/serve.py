@@ -21,7 +21,7 @@ def serve(**given: Any) -> None:  # one argument per setting
     signals = Signals()
     signals.install()
     try:
-        with signals.interrupting():  # the file may be a pipe into which nobody writes
+        with signals.interrupting():  # the file may be a pipe without a writer
             configuration = load(given)
     except Stopped:
         sys.exit(0)

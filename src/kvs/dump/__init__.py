@@ -2,5 +2,5 @@
 
 :mod:`kvs.dump.writer` dumps a source, :mod:`kvs.dump.loader` loads a sink. Both exist for a running server, over RESP
 (:mod:`kvs.dump.server_endpoint`), and for a storage engine (:mod:`kvs.dump.engine_endpoint`). This package opens
-neither: it is given them, by :mod:`kvs.cli.endpoints` or by a test.
+neither: :mod:`kvs.cli.endpoints` or a test passes them in.
 """

@@ -15,7 +15,7 @@ PAGE_KEYS: Final = 1000
 
 SYNC_ENTRIES: Final = 1000
 SYNC_BYTES: Final = 4 << 20
-"""How much is put before it is made durable: an engine may hold it in memory until then."""
+"""Bytes put between two syncs: an engine may hold them in memory until then."""
 
 
 class EngineSource:
@@ -35,11 +35,11 @@ class EngineSource:
         try:
             self._snapshot = storage.snapshot()
             self.total = self._snapshot.count(b"")
-        except Exception as error:  # whatever an engine raises ends the command in one line
+        except Exception as error:  # any error of an engine ends the command in one line
             raise _failure(error) from error
 
     def entries(self) -> Iterator[Entry]:
-        """Yield every entry, in the order of keys. A page of keys and one value are held at a time."""
+        """Yield every entry in key order, holding a page of keys and one value at a time."""
         try:
             after = b""
             while keys := self._snapshot.scan(b"", after, PAGE_KEYS):
@@ -60,16 +60,16 @@ class EngineSource:
 
 
 class EngineSink:
-    """An engine, to put entries into.
+    """A storage engine as a sink.
 
     Args:
         storage: The engine.
-        max_key_bytes: Longest key that a server with the same settings would take.
+        max_key_bytes: Longest key that a server with the same settings would accept.
         max_value_bytes: Longest value.
 
     Attributes:
-        stored: How many entries are as durable as the engine promises.
-        unconfirmed: How many more have been put.
+        stored: Number of entries that are as durable as the engine promises.
+        unconfirmed: Number of entries put since.
     """
 
     def __init__(self, storage: Storage, max_key_bytes: int, max_value_bytes: int) -> None:

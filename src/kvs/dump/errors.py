@@ -5,7 +5,7 @@ from typing import Final
 from kvs.errors import CommandError
 
 QUOTED_CHARACTERS: Final = 200
-"""How much of a foreign text a message repeats."""
+"""How much of a foreign text a message quotes."""
 
 
 class DumpError(CommandError):
@@ -16,8 +16,8 @@ class LineError(DumpError):
     """Raised when a line of a dump cannot be loaded.
 
     Args:
-        number: Of the line, from 1.
-        reason: What is wrong.
+        number: Number of the line, from 1.
+        reason: Why.
     """
 
     def __init__(self, number: int, reason: str) -> None:

@@ -83,7 +83,7 @@ def trailer_line(entries: int) -> bytes:
 
 
 def parse(line: bytes) -> Entry | Header | Trailer:
-    """Return what a line says.
+    """Parse a line.
 
     Args:
         line: Without its end.
@@ -93,7 +93,7 @@ def parse(line: bytes) -> Entry | Header | Trailer:
     """
     try:
         entry = _decode_text_entry(line)
-        if entry.key and _encode(entry) == line:  # just as dump writes it, so there is nothing else in it
+        if entry.key and _encode(entry) == line:  # exactly as dump writes it, so it has no other fields
             return entry.key.encode(), entry.value.encode()
     except (msgspec.MsgspecError, ValueError):
         pass
@@ -103,7 +103,7 @@ def parse(line: bytes) -> Entry | Header | Trailer:
 def _parse_any(line: bytes) -> Entry | Header | Trailer:
     try:
         parsed = _decode_line(line)
-    except (msgspec.MsgspecError, ValueError) as error:  # ValueError: what is not UTF-8, and some numbers
+    except (msgspec.MsgspecError, ValueError) as error:  # ValueError: invalid UTF-8, and some numbers
         raise BadLineError(f"not a valid entry ({quoted(str(error)) if line else 'empty line'})") from None
     json.loads(line.decode(), object_pairs_hook=_check_no_field_twice)
     if parsed.kvs_dump is not UNSET or parsed.entries is not UNSET:

@@ -1,4 +1,4 @@
-"""Loads a dump into a sink: all of it is checked first, where it can be read twice."""
+"""Loads a dump into a sink, after a complete check if the dump can be read twice."""
 
 from collections.abc import Callable, Iterable, Iterator
 from os import SEEK_END
@@ -14,7 +14,7 @@ MAX_PROBLEMS: Final = 10
 """How many bad lines a check reports before it stops."""
 
 JSON_OVERHEAD_BYTES: Final = 1024
-"""What a line may hold beyond key and value: names, punctuation, and blanks in one that was made by hand."""
+"""Bytes that a line may have beyond key and value: names, punctuation, and blanks in one made by hand."""
 
 
 class Sink(Protocol):
@@ -22,11 +22,11 @@ class Sink(Protocol):
 
     @property
     def stored(self) -> int:
-        """How many entries have been stored for certain."""
+        """Number of entries that are certainly stored."""
 
     @property
     def unconfirmed(self) -> int:
-        """How many more may have been stored."""
+        """Number of further entries that may be stored."""
 
     def rejection_reason(self, key: Key, value: Value) -> str:
         """Return why an entry cannot be stored; empty if it can."""
@@ -40,12 +40,12 @@ class Sink(Protocol):
 
 
 def longest_line_bytes(max_key_bytes: int, max_value_bytes: int) -> int:
-    """Return how long the line of an entry can be: JSON writes a control character in six bytes."""
+    """Return the maximum length of a line: JSON writes a control character in six bytes."""
     return 6 * (max_key_bytes + max_value_bytes) + JSON_OVERHEAD_BYTES
 
 
 def load(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: StartProgress = NoProgress) -> int:
-    """Load a dump; return the number of entries. Existing keys are overwritten, others are left alone.
+    """Load a dump; return the number of entries. Existing keys are overwritten, other keys are kept.
 
     A file is checked whole before its first entry is stored. A pipe can be read only once, so its lines are checked as
     they are stored.
@@ -106,7 +106,7 @@ def _check(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: StartPro
 def _entries(
     stream: BinaryIO, sink: Sink, max_line_bytes: int, report: Callable[[DumpError], None]
 ) -> Iterator[NumberedEntry]:
-    """Yield the entries that the sink will take."""
+    """Yield the entries, and raise for one that the sink would reject."""
     try:
         for entry in read_entries(stream, max_line_bytes, report):
             number, key, value = entry

@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """**Protocol:** Shows the progress of one pass over entries, while it is entered as a context manager."""
+    """**Protocol:** A context manager that shows the progress of one pass over entries."""
 
     def __enter__(self) -> Self: ...
 
@@ -21,9 +21,9 @@ class StartProgress(Protocol):
     """**Protocol:** Makes a :class:`Progress`.
 
     Args:
-        label: What is done, in one word.
-        total: How many items there are; None if that is not known.
-        position: Returns how far it has come, where ``total`` does not count items.
+        label: The activity, in one word.
+        total: Number of items; None if it is unknown.
+        position: Returns the current position, if ``total`` does not count items.
     """
 
     def __call__(self, label: str, total: int | None, position: Callable[[], int] | None = None, /) -> Progress: ...

@@ -1,4 +1,4 @@
-"""Reads a dump line by line: its entries, each with the number of its line, and whether all of it is there."""
+"""Reads the entries of a dump line by line, and detects truncation."""
 
 import codecs
 from collections.abc import Callable, Iterator
@@ -15,13 +15,13 @@ NumberedEntry: TypeAlias = tuple[int, Key, Value]
 def read_entries(stream: BinaryIO, max_line_bytes: int, report: Callable[[DumpError], None]) -> Iterator[NumberedEntry]:
     """Yield the entries of a dump, in bounded memory.
 
-    A dump that begins with a header has to end with a trailer. One that does not was made by hand: it may end anywhere,
-    but if there is a trailer, it has to be right.
+    A dump with a header must end with a trailer. One without a header was made by hand; it may end anywhere,
+    but a trailer, if present, must be correct.
 
     Args:
         stream: The dump.
         max_line_bytes: Longest line; a longer one ends it.
-        report: Called for each problem. If it returns, reading goes on after the line, where that makes sense.
+        report: Called for each problem. If it returns, reading continues after the line, where that makes sense.
 
     Raises:
         OSError: The stream cannot be read.

@@ -1,7 +1,7 @@
-"""A client in RESP: requests go out while the replies to earlier ones come in.
+"""A RESP client that pipelines: it sends requests while the replies to earlier ones arrive.
 
-What comes from the other side is not believed: it may be another server, and nothing is taken that is longer, or nested
-deeper, than any reply of kvs.
+Replies are not trusted, because the peer may be another kind of server: none may be longer, or nested deeper, than any
+reply of kvs.
 """
 
 import re
@@ -21,11 +21,11 @@ CONNECT_TIMEOUT_S: Final = 10.0
 REPLY_TIMEOUT_S: Final = 60.0
 
 WINDOW_BYTES: Final = 32 << 10
-"""Most that is sent before its replies are read, unless it is a single request. A server stops reading from a client
-that does not read; so much fits between the two all the same, and nobody waits for the other in a circle."""
+"""Maximum bytes sent before their replies are read, unless it is a single request. A server stops reading from a client
+that does not read; so much always fits into the buffers between the two, which prevents a deadlock."""
 
 BATCHES: Final = 2
-"""In how many parts that is sent, so that one is served while the other is made."""
+"""Number of parts in which that is sent, so that one is served while the next is made."""
 
 BATCH_BYTES: Final = WINDOW_BYTES // BATCHES
 
@@ -33,17 +33,16 @@ MAX_LINE_BYTES: Final = 4096
 """Longest line: a header, or an error."""
 
 MAX_DEPTH: Final = 3
-"""How deep arrays may be nested in one another, strings counted."""
+"""Maximum nesting of arrays, including the strings in them."""
 
 ITEM_BYTES: Final = 1100
-"""What an item of an array is taken to hold, as far as a reply may not hold more than so much: short strings are not
-counted one by one."""
+"""Bytes charged for an item of an array against the limit of a reply: short strings are not counted individually."""
 
 SHORT_BYTES: Final = 1024
 
 _SHORT: Final = {b"$%d\r\n" % length: length + 2 for length in range(SHORT_BYTES)}
-"""How much follows the header of a bulk string, most of which are short: to look it up takes a third of the time that
-it takes to read a number."""
+"""Bytes that follow the header of a bulk string, by header: for short ones, a look-up takes a third of the time of
+parsing the number."""
 
 _NUMBER: Final = re.compile(rb"-?[0-9]{1,19}")
 
@@ -54,10 +53,10 @@ CLOSED: Final = "the server has closed it"
 
 
 class ServerError(DumpError):
-    """Raised when the server answers with an error.
+    """Raised when the server replies with an error.
 
     Attributes:
-        code: Its code, in small letters.
+        code: Its code, in lower case.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -66,11 +65,11 @@ class ServerError(DumpError):
 
 
 Reply: TypeAlias = "bytes | str | int | list[Reply] | ServerError | None"
-"""A bulk string, a simple string, a number, an array, an error, or nothing."""
+"""A bulk string, a simple string, a number, an array, an error, or null."""
 
 
 class _JsonError(msgspec.Struct):
-    """How kvs speaks to a client that it does not let in, before it knows its protocol."""
+    """A refusal of kvs in the line protocol, which it sends before it knows the client's protocol."""
 
     code: str
     mesg: str
@@ -80,7 +79,7 @@ _decode_json_error: Final = msgspec.json.Decoder(_JsonError).decode
 
 
 def encode(*words: bytes) -> bytes:
-    """Return a request as it is sent."""
+    """Encode a request."""
     return b"".join([b"*%d\r\n" % len(words), *(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)])
 
 
@@ -89,20 +88,20 @@ class RespClient:
 
     Args:
         host: Address or name.
-        port: Where it listens.
-        max_reply_bytes: Most that a reply may hold.
+        port: Its port.
+        max_reply_bytes: Maximum size of a reply.
 
     Raises:
-        DumpError: There is no kvs server, here and in every method.
+        DumpError: The peer is not a kvs server, or the connection fails; also in every method.
     """
 
     def __init__(self, host: str, port: int, max_reply_bytes: int) -> None:
         self._name = quoted(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         self._max_reply_bytes = max_reply_bytes
-        self._room_bytes = 0  # in the reply that is read
+        self._room_bytes = 0  # left in the reply being read
         try:
             self._socket = socket.create_connection((host, port), CONNECT_TIMEOUT_S)
-        except (OSError, ValueError) as error:  # ValueError: a name that cannot be one
+        except (OSError, ValueError) as error:  # ValueError: an invalid name
             raise DumpError(f"cannot connect to {self._name}: {_reason(error)}; does the server run there?") from None
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._stream = self._socket.makefile("rb", 1 << 18)
@@ -128,7 +127,7 @@ class RespClient:
         """Send one request, and return its reply.
 
         Raises:
-            ServerError: It tells of an error.
+            ServerError: It is an error.
         """
         (reply,) = self.pipelined([encode(*words)])
         if isinstance(reply, ServerError):
@@ -136,19 +135,19 @@ class RespClient:
         return reply
 
     def pipelined(self, requests: Iterable[bytes], window_bytes: int = WINDOW_BYTES) -> Iterator[Reply]:
-        """Send requests, and yield the reply to each, in order. Requests are drawn ahead of the replies.
+        """Send requests, and yield the reply to each, in order. Requests are taken ahead of the replies.
 
-        The window may be wider than usual if the replies are so short that all of them fit into what the server keeps
+        The window may be wider than usual if the replies are so short that all of them fit into the server's buffer
         for a client.
         """
         return self.exchange(_batches(requests, window_bytes // BATCHES), window_bytes)
 
     def exchange(self, batches: Iterable[tuple[int, bytes]], window_bytes: int = WINDOW_BYTES) -> Iterator[Reply]:
-        """Do the same for requests that have been put together.
+        """Do the same for encoded batches of requests.
 
         Args:
-            batches: How many requests, and their bytes: no more than ``BATCH_BYTES``, unless it is a single one.
-            window_bytes: See above.
+            batches: The number of requests in each, and their bytes: at most ``BATCH_BYTES``, unless it is one request.
+            window_bytes: Maximum bytes sent ahead of the replies.
         """
         in_flight: deque[tuple[int, int]] = deque()
         in_flight_bytes = 0
@@ -157,7 +156,7 @@ class RespClient:
                 due, size = in_flight.popleft()
                 yield from self._replies(due)
                 in_flight_bytes -= size
-            # That the server has gone is found out by reading: it may have said why.
+            # A lost server is detected by reading: it may have sent the reason.
             with suppress(OSError):
                 self._socket.sendall(batch)
             in_flight.append((count, len(batch)))
@@ -166,11 +165,11 @@ class RespClient:
             yield from self._replies(due)
 
     def unexpected(self, reply: Reply) -> DumpError:
-        """Return what to raise for a reply that kvs would not have given."""
+        """Return the error for a reply that kvs would not send."""
         return self._no_kvs(_text(reply) if isinstance(reply, bytes) else reprlib.repr(reply))
 
     def _greet(self) -> None:
-        """Make sure that this is kvs: another server would take what is to be loaded, or have other data to dump."""
+        """Check that this is kvs: another server would accept a load, or dump other data."""
         try:
             reply = self.ask(b"HELLO", b"2")
         except ServerError as error:
@@ -190,7 +189,7 @@ class RespClient:
     # Replies.
 
     def _replies(self, count: int, depth: int = MAX_DEPTH) -> Iterator[Reply]:
-        """Yield the next replies, or the next items of one, in which arrays may be nested so deep."""
+        """Yield the next replies, or the next items of one, with arrays nested at most so deep."""
         read_line, read, size_of = self._stream.readline, self._stream.read, _SHORT.get
         try:
             for _ in range(count):
@@ -207,7 +206,7 @@ class RespClient:
             raise self._lost(_reason(error)) from None
 
     def _parse(self, line: bytes, depth: int) -> Reply:
-        """Return the reply that a line begins, unless it is a short string."""
+        """Return the reply that begins with a line, unless it is a short string."""
         if line == _OK_LINE:
             return OK
         if depth == MAX_DEPTH:
@@ -270,7 +269,7 @@ class RespClient:
 
 
 def _batches(requests: Iterable[bytes], most_bytes: int) -> Iterator[tuple[int, bytes]]:
-    """Yield requests put together, and how many they are."""
+    """Yield batches of requests: their number, and their bytes."""
     batch: list[bytes] = []
     size = 0
     for request in requests:

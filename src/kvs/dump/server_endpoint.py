@@ -1,4 +1,4 @@
-"""A running server as the source of a dump and as the sink of a load, over RESP, which carries any bytes."""
+"""A running server as the source of a dump and as the sink of a load, over RESP, which is binary-safe."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,8 +14,8 @@ from kvs.dump.resp_client import BATCH_BYTES, ITEM_BYTES, OK, Reply, RespClient,
 from kvs.quantities import format_size
 
 STORE_WINDOW_BYTES: Final = 64 << 10
-"""What is sent to be stored before the replies, which are short, are read. A durable server syncs once for all that it
-reads at a time: half of this takes a tenth longer, twice as much is no faster."""
+"""Bytes of entries sent before the short replies are read. A durable server syncs once for all that it reads at a
+time: half of this takes a tenth longer, twice as much is no faster."""
 
 PAGE_KEYS: Final = 1000
 """Keys to list at a time."""
@@ -24,14 +24,14 @@ BEGINNING: Final = b"0"
 """The cursor of SCAN where a listing begins, and where it has ended."""
 
 GET_OVERHEAD_BYTES: Final = 32
-"""What a GET is longer than its key, at most."""
+"""Maximum bytes of a GET beyond its key."""
 
 REPLY_OVERHEAD_BYTES: Final = 4096
-"""What a reply may hold beyond keys and values: the cursor, and what the server says of itself."""
+"""Maximum bytes of a reply beyond keys and values: the cursor, and the server's INFO."""
 
 
 def longest_reply_bytes(max_key_bytes: int, max_value_bytes: int) -> int:
-    """Return what a reply may hold: a page of keys, or any value that could be loaded again."""
+    """Return the maximum size of a reply: a page of keys, or any value that could be loaded again."""
     page_bytes = PAGE_KEYS * (max_key_bytes + ITEM_BYTES)
     return max(page_bytes, longest_line_bytes(max_key_bytes, max_value_bytes)) + REPLY_OVERHEAD_BYTES
 
@@ -40,13 +40,13 @@ class ServerSource:
     """The data of a server as of one moment, in a read-only transaction.
 
     Args:
-        client: A connection that nothing else uses.
+        client: A connection for exclusive use.
 
     Attributes:
         total: Number of entries.
 
     Raises:
-        DumpError: The server does not answer, or not as it should, here and while reading; it may end the transaction.
+        DumpError: The server fails, or ends the transaction; also while reading.
     """
 
     def __init__(self, client: RespClient) -> None:
@@ -61,12 +61,12 @@ class ServerSource:
         self.total = total
 
     def entries(self) -> Iterator[Entry]:
-        """Yield every entry, in the order of keys. Two pages of keys and one value are held at a time."""
+        """Yield every entry in key order, holding two pages of keys and one value at a time."""
         client = self._client
         keys: list[Key] = []
         listing = [_scan(BEGINNING)]
         while listing or keys:
-            # The next page is asked for first, so that it is there when these values are.
+            # Request the next page first, so that it arrives with these values.
             replies = client.exchange(chain([(1, request) for request in listing], _gets(keys)))
             following: list[Key] = []
             if listing:
@@ -100,17 +100,17 @@ class ServerSource:
 
 
 class ServerSink:
-    """A server, to put entries into, each in a transaction of its own.
+    """A server as a sink; each entry is stored in its own transaction.
 
     Args:
-        client: A connection that nothing else uses.
+        client: A connection for exclusive use.
 
     Attributes:
-        stored: How many entries the server has acknowledged.
-        unconfirmed: How many more have been sent.
+        stored: Number of entries that the server has acknowledged.
+        unconfirmed: Number of entries sent and not acknowledged.
 
     Raises:
-        DumpError: The server does not answer, or not as it should.
+        DumpError: The server fails.
     """
 
     def __init__(self, client: RespClient) -> None:
@@ -125,18 +125,18 @@ class ServerSink:
 
     @property
     def unconfirmed(self) -> int:
-        """How many entries have been sent beyond those acknowledged."""
+        """Number of entries sent and not acknowledged."""
         return len(self._sent)
 
     def rejection_reason(self, _: Key, value: Value) -> str:
-        """Return why the server would refuse a value, or even close the connection; empty if it would not."""
+        """Return why the server would refuse a value; empty if it would not."""
         if len(value) > self._max_value_bytes:
             limit = format_size(self._max_value_bytes)
             return f"the value has {len(value)} bytes; the server's max_value_bytes is {limit}"
         return ""
 
     def store(self, entries: Iterable[NumberedEntry]) -> None:
-        """Put entries. After the first that fails no more are sent, but all that have been sent are waited for.
+        """Put entries. After the first failure no more are sent, but all outstanding replies are awaited.
 
         Raises:
             DumpError: An entry was refused, or could not be read; or the server is lost.
@@ -171,7 +171,7 @@ class ServerSink:
 
 
 def _gets(keys: list[Key]) -> Iterator[tuple[int, bytes]]:
-    """Yield the requests for the values of a page of keys, put together: one by one, it would take twice as long."""
+    """Yield batches of the requests for the values of a page of keys: one by one, they would take twice as long."""
     longest_bytes = max(map(len, keys), default=0) + GET_OVERHEAD_BYTES
     size = max(1, BATCH_BYTES // longest_bytes)
     for at in range(0, len(keys), size):
