@@ -158,6 +158,7 @@ class Container(containers.DeclarativeContainer):
     stderr = providers.Singleton(open_stderr, settings.provided.max_log_buffer_bytes)
     log = providers.Singleton(make_logger, settings.provided.log_level, settings.provided.log_format, stderr)
     clock = providers.Object(time.monotonic)
+    wall_clock = providers.Object(time.time)
     signals = providers.Singleton(Signals)
     budget = providers.Singleton(MemoryBudget, settings.provided.max_clients_bytes)
 
@@ -214,7 +215,7 @@ class Container(containers.DeclarativeContainer):
             ServerContext,
             clients=clients,
             parameters=parameters,
-            clock=providers.Object(time.time),
+            clock=wall_clock,
             uptime_clock=clock,
         ),
         budget=budget,

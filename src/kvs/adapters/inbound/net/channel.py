@@ -14,7 +14,7 @@ from kvs.adapters.inbound.net.kernel import untaken_output_bytes
 from kvs.adapters.inbound.net.progress import OutputProgress
 from kvs.adapters.inbound.net.tick import Tick, TickMember
 from kvs.adapters.inbound.net.timeouts import ServerLimits
-from kvs.adapters.inbound.protocol.connection import Connection, no_wake
+from kvs.adapters.inbound.protocol.connection import TOO_SLOW, Connection, no_wake
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError
 from kvs.override import override
@@ -39,7 +39,6 @@ INTERNAL_ERROR: Final = "internal error"
 KILLED: Final = "killed"
 SERVER_STOPPING: Final = "server stopping"
 TIMEOUT: Final = "timeout"
-TOO_SLOW: Final = "too slow"
 
 
 @final
@@ -197,11 +196,11 @@ class Channel(TickMember):
 
     def pause_writing(self) -> None:
         """Run nothing more for the client, and read nothing: it does not read its replies."""
-        self._output_full = True  # the flush that is under way does the rest
+        self._output_full = self.connection.output_full = True  # the flush that is under way does the rest
 
     def resume_writing(self) -> None:
         """Go on: the client has read half of them."""
-        self._output_full = False
+        self._output_full = self.connection.output_full = False
         if self.connection.backlog:
             if not self.connection.busy:
                 self._tick.defer(self)

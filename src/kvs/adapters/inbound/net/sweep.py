@@ -6,9 +6,10 @@ from typing import Final, final
 
 from structlog.typing import FilteringBoundLogger
 
-from kvs.adapters.inbound.net.channel import TIMEOUT, TOO_SLOW, Channel
+from kvs.adapters.inbound.net.channel import TIMEOUT, Channel
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.adapters.inbound.protocol.connection import TOO_SLOW
 from kvs.domain.errors import TimedOutError
 
 CHANNELS_PER_TURN: Final = 500

@@ -22,6 +22,9 @@ from kvs.ports.session import Session
 
 UNBOUNDED: Final = 1 << 30
 
+TOO_SLOW: Final = "too slow"
+"""Why a client is closed that does not read its output."""
+
 CHARGE_STEP_BYTES: Final = 4096
 """What a connection may hold more or less than the budget knows: telling it of every reply would cost 5 % of a GET."""
 
@@ -48,6 +51,7 @@ class Connection(RunLoop):
 
     Attributes:
         remote_address: Address of the client, for the log. Set by the channel.
+        output_full: The client has more than ``max_output_bytes`` of output that it does not read. Set by the channel.
         wake: Called on the loop when there is output or work that no input has asked for. Set by the channel.
         detector: Returns the connection that goes on, given this one and the first bytes; None: this one.
     """
@@ -66,6 +70,7 @@ class Connection(RunLoop):
         "_on_close",
         "_pushed",
         "detector",
+        "output_full",
         "remote_address",
         "wake",
     )
@@ -82,6 +87,7 @@ class Connection(RunLoop):
         super().__init__(session, executor, room_bytes)
         self.wake: Callable[[], None] = no_wake
         self.remote_address = ""
+        self.output_full = False
         self.detector: Detector | None = None
         self._budget = budget
         self._max_share = max_share
@@ -182,10 +188,19 @@ class Connection(RunLoop):
             self._stop()
 
     def push(self, message: bytes) -> None:
-        """Send something that no request asked for."""
+        """Send something that no request asked for.
+
+        A request waits while its client does not read; a message cannot. So a client that has more unread output than
+        one that sends requests may have is closed.
+        """
         if self.closing:
             return
-        if self._on_worker:
+        waiting_bytes = self._out_bytes + sum([len(pushed) for pushed in self._pushed])
+        if self.output_full or waiting_bytes + len(message) > self._room_bytes:
+            self.close_reason = TOO_SLOW
+            self._stop()
+            self.wake()
+        elif self._on_worker:
             self._pushed.append(message)
         else:
             self._append(message)

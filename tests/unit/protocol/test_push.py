@@ -1,0 +1,60 @@
+"""Messages that no request asked for: they leave as replies do, and have the same bounds."""
+
+import pytest
+
+from kvs.adapters.inbound.line.commands import LineLimits
+from kvs.adapters.inbound.line.connection import LineProtocol
+from kvs.adapters.inbound.protocol.connection import TOO_SLOW, Connection
+from kvs.logs import make_logger
+from tests.support.sessions import Bench
+
+ROOM_BYTES = 100
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """Return sessions."""
+    return Bench()
+
+
+def connect(bench: Bench) -> tuple[Connection, list[str]]:
+    """Return a connection, and a list that has an entry for each time that it woke its channel."""
+    protocol = LineProtocol(
+        LineLimits(100, 4000, 1000, ROOM_BYTES), bench.budget, make_logger("info", "json", bench.log)
+    )
+    connection = protocol.open(bench.sessions.open(), None)
+    wakes: list[str] = []
+    connection.wake = lambda: wakes.append("wake")
+    return connection, wakes
+
+
+def test_push_follows_the_replies_that_are_due(bench: Bench) -> None:
+    """It wakes the channel, which then takes both."""
+    connection, wakes = connect(bench)
+    connection.receive(b"PING\n")
+    connection.push(b"news\n")
+    assert wakes == ["wake"]
+    assert connection.take_output().endswith(b'"PONG"}\nnews\n')
+
+
+def test_push_beyond_the_room_closes_the_connection(bench: Bench) -> None:
+    """The messages that had room are still sent; nothing is run or pushed any more, and nothing is held."""
+    connection, wakes = connect(bench)
+    connection.push(b"x" * ROOM_BYTES)
+    assert not connection.closing
+    connection.push(b"y")
+    assert connection.closing
+    assert connection.close_reason == TOO_SLOW
+    connection.push(b"z")
+    assert wakes == ["wake", "wake"]
+    assert connection.take_output() == b"x" * ROOM_BYTES
+    bench.assert_nothing_is_held()
+
+
+def test_push_to_a_client_that_does_not_read_closes_the_connection(bench: Bench) -> None:
+    """The channel says that its output is full."""
+    connection, _ = connect(bench)
+    connection.output_full = True
+    connection.push(b"x")
+    assert connection.closing
+    assert connection.take_output() == b""
