@@ -60,10 +60,15 @@ def programs(text: str) -> list[str]:
     return found
 
 
+def kvs_command(name: str) -> click.Command | None:
+    """Return a command of kvs, which is imported when it is used."""
+    return commands.get_command(click.Context(commands), name)
+
+
 def check_kvs(where: str, words: Sequence[str]) -> None:
     """Check that kvs has the command and its options; words in capitals and brackets stand for something."""
     name = words[0] if words and not words[0].startswith("-") else "serve"
-    command = commands.commands.get(name)
+    command = kvs_command(name)
     assert command is not None, f"{where}: there is no command kvs {name}"
     check_options(where, command, commands, words)
 

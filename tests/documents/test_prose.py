@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from kvs.cli.main import commands as kvs_commands
+from kvs.cli.main import COMMANDS
 from kvs.config import SETTINGS
 from tests.documents.commands import (
     check_bench,
@@ -15,6 +15,7 @@ from tests.documents.commands import (
     check_make,
     check_variable,
     help_of_pytest,
+    kvs_command,
     without_assignments,
 )
 from tests.documents.markdown import LINKED, REPLAYED, ROOT, Document, Span, document
@@ -90,7 +91,8 @@ def test_options_in_the_text_exist(path: str) -> None:
     """Of kvs or of pytest, or in the benchmark's manual of that."""
     known = {"--help", "--version"} | {
         option
-        for command in kvs_commands.commands.values()
+        for name in COMMANDS
+        if (command := kvs_command(name)) is not None
         for parameter in command.params
         for option in parameter.opts
     }
