@@ -1,7 +1,7 @@
 """The commands of the line protocol.
 
 The grammar is ``VERB [KEY [VALUE]]``: one space ends the verb, one ends the key, and the value is everything after it,
-so ``line.split(b" ", 2)`` is the whole of parsing. Blanks behind a command that has no value are ignored.
+so parsing is ``line.split(b" ", 2)``. Blanks after a command without a value are ignored.
 """
 
 import json
@@ -34,14 +34,14 @@ from kvs.ports.session import Session, Steps
 TAB: Final = b"\t"
 
 LONG_VALUE_BYTES: Final = 1 << 16
-"""Longest value whose reply is made in one go."""
+"""Longest value whose reply is made in one step."""
 
 SHORT_VALUE_BYTES: Final = 1 << 10
 """Longest value whose escaping is not worth charging."""
 
 LINE_OVERHEAD_BYTES: Final = 1024
-"""What a line may hold beyond the longest key and value: verb, blanks, and some bytes too many, so that a value that is
-a little too long gets an error of its own, and only a line that is much longer ends the connection."""
+"""Bytes of a line beyond the longest key and value: verb, blanks, and some slack, so that a value that is slightly too
+long gets its own error, and only a much longer line ends the connection."""
 
 READ_ONLY: Final = b"READONLY"
 
@@ -57,7 +57,7 @@ HELP: Final = (
 
 @final
 class LineLimits:
-    """What one client may send, and do in one tick; see the settings of the same names."""
+    """Limits of one client; see the settings of the same names."""
 
     __slots__ = (
         "max_key_bytes",
@@ -90,8 +90,8 @@ class LineCommand(Command):
 
     Attributes:
         run: Runs it.
-        help: How it is used, and what it does.
-        closes: The connection ends with it.
+        help: The line of HELP.
+        closes: It ends the connection.
         takes_value: Blanks at the end of its line belong to its last argument.
     """
 
@@ -187,7 +187,7 @@ def _long_result(session: Session, value: bytes) -> Steps[bytes]:
 
 
 def _put(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
-    if words[1].endswith(TAB):  # GET and DEL ignore blanks after a key, so nothing could reach it
+    if words[1].endswith(TAB):  # GET and DEL ignore blanks after a key, so could never reach it
         raise UsageError("A key cannot end in a tab.")
     session.put(words[1], words[2])
     return replies.OK
@@ -215,7 +215,7 @@ def _count(session: Session, _: LineLimits, words: list[bytes]) -> Steps[bytes]:
 
 
 def bare(session: Session, line: bytes) -> bytes | None:
-    """Run a line that is nothing but the verb of a command without arguments; return None if it is anything else."""
+    """Run a line that consists of the verb of a command without arguments; return None for any other line."""
     if line == b"START":  # compared, not looked up: a dict would take the compiled build three times as long
         return _start(session)
     if line == b"COMMIT":
@@ -272,7 +272,7 @@ def _exit(_: Session) -> bytes:
 
 
 def unknown_command(verb: bytes) -> UnknownCommandError:
-    """Return the error for an unknown verb, with the command that may have been meant."""
+    """Return the error for an unknown verb, with a suggestion."""
     meant = MEANT.get(verb.upper(), "")
     if not meant and len(verb) <= LONGEST_VERB_BYTES + 2:
         from difflib import get_close_matches  # noqa: PLC0415  # 3 ms of every start
@@ -296,7 +296,7 @@ MEANT: Final[dict[bytes, str]] = {
     b"DISCARD": "ROLLBACK",
     b"UNDO": "ROLLBACK",
 }
-"""Verbs of other programs that mean a command of this one."""
+"""Verbs of other programs, with the corresponding command."""
 
 _TABLE: Final[list[LineCommand]] = [
     LineCommand(
@@ -382,7 +382,7 @@ _TABLE: Final[list[LineCommand]] = [
 ]
 
 COMMANDS: Final[dict[bytes, LineCommand]] = {command.name: command for command in _TABLE}
-"""Every command by its verb, in the order a newcomer meets them."""
+"""Every command by its verb, in the order of HELP."""
 
 LONGEST_VERB_BYTES: Final = max(map(len, COMMANDS))
 
@@ -392,6 +392,6 @@ BARE_LINES: Final[dict[bytes, Bare]] = {
     b"ROLLBACK": _rollback,
     b"PING": _ping,
 }
-"""What the fast path runs by a look-up of the whole line."""
+"""Commands that the fast path runs by a look-up of the whole line."""
 
 LONGEST_BARE_LINE_BYTES: Final = max(map(len, BARE_LINES))

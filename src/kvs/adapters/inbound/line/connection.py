@@ -1,7 +1,7 @@
 """The line protocol: ``VERB [KEY [VALUE]]`` in, one line of JSON out. ``docs/protocol.md`` is its reference.
 
 A request runs only when its line is complete. Nothing is decoded: the wire carries UTF-8, the store holds bytes, and
-the only questions about text are whether it is UTF-8 and whether it needs JSON escapes.
+the only checks of text are whether it is UTF-8 and whether it needs JSON escapes.
 """
 
 import re
@@ -30,18 +30,18 @@ TLS_HANDSHAKE: Final = 0x16
 LF: Final = 10
 
 TERMINAL_LINE_BYTES: Final = 4096
-"""The longest line that Linux's terminals pass on, with its LF. They silently drop the rest of a longer one."""
+"""The longest line, with its LF, that Linux's terminals deliver. They silently drop the rest of a longer one."""
 
 MAY_BE_CUT: Final = (
     b'{"status": "Ok", "mesg": "The line has 4,095 bytes, the most that a terminal passes on; if you typed or pasted '
     b'it, it may have been cut there."}\n'
 )
 
-DROPPED: Final[Request] = []
-"""Stands for a line that was not kept for want of memory; no request is empty."""
+OVER_BUDGET: Final[Request] = []
+"""Stands for a line that was dropped over the memory budget; no request is empty."""
 
 HAS_FAST_PATH: Final = BUILD == "compiled"
-"""Interpreted, going byte by byte would cost more than it saves."""
+"""Interpreted, a scan byte by byte would cost more than it saves."""
 
 _HTTP: Final = re.compile(rb" HTTP/[0-9]\.[0-9][ \t]*\Z")
 
@@ -74,7 +74,7 @@ class LineConnection(Connection):
         self._limits = limits
         self._gate = gate
         self._partial = False  # the buffer begins with a line that is not complete
-        self._dropping = False  # such a line is not kept, for want of memory
+        self._dropping = False  # such a line is dropped, over the memory budget
         self._first_byte_seen = False
         self._first_line_seen = False  # and it was not HTTP
         self._cut_request = 0  # number of the request that a terminal may have cut; 0: of none
@@ -126,7 +126,7 @@ class LineConnection(Connection):
             end = data.find(b"\n")
             if end < 0:
                 return False
-            self._buffer.feed(data[end:])  # with the line feed, for which there is a reply
+            self._buffer.feed(data[end:])  # with the line feed, which gets a reply
             return True
         self._buffer.feed(data)
         if not self._partial or b"\n" in data:
@@ -160,7 +160,7 @@ class LineConnection(Connection):
         buffer.at = end + 1
         if self._dropping:
             self._dropping = False
-            return DROPPED
+            return OVER_BUDGET
         self._work.left -= len(line) // COPIED_BYTES_PER_UNIT
         if line.endswith(b"\r"):
             line = line[:-1]
@@ -176,7 +176,7 @@ class LineConnection(Connection):
         return line.lstrip(BLANKS).split(b" ", 2)
 
     def _drop_if_full(self) -> None:
-        """Keep no more of an incomplete line that is longer than what always runs, if the clients hold too much."""
+        """Drop an incomplete line that is longer than commands that always run, if clients hold too much memory."""
         if self._buffer.held_bytes > LINE_OVERHEAD_BYTES and not self._gate.is_open():
             self._dropping = True
             self._partial = False
@@ -211,14 +211,14 @@ class LineConnection(Connection):
         return stop == size
 
     def _fast_path_applies(self) -> bool:
-        """Return whether the gate lets every request pass, and no worker would have to run them."""
+        """Return whether the gate accepts every request, and no worker has to run them."""
         if not (HAS_FAST_PATH and self._first_line_seen and self._gate.is_open()):
             return False
         return self.executor is None or self.busy
 
     @override
     def _admit(self, request: Request) -> Command:
-        if request is DROPPED:
+        if request is OVER_BUDGET:
             raise self._gate.refusal()
         verb = request[0].rstrip(BLANKS)
         if not verb:
@@ -228,7 +228,7 @@ class LineConnection(Connection):
             if verb.endswith(b":"):
                 message = "This looks like an HTTP header, and this port does not speak HTTP."
                 raise self._refuse(message, verb)
-            self._work.left -= SLOW_COST  # for the search for what may have been meant
+            self._work.left -= SLOW_COST  # for the search for a suggestion
             raise unknown_command(verb)
         if not command.takes_value:
             _strip_blanks(request)
@@ -262,7 +262,7 @@ class LineConnection(Connection):
         return "The last line did not end in LF, so it was not run."
 
     def _refuse(self, message: str, data: bytes) -> ProtocolViolationError:
-        self._received = data.lstrip(BLANKS).split(b" ", 1)[0]  # no more: what follows may be a value
+        self._received = data.lstrip(BLANKS).split(b" ", 1)[0]  # not the rest, which may be a value
         return ProtocolViolationError(message)
 
     @override

@@ -1,7 +1,7 @@
 """The fast path of the compiled build: the most common requests, run straight from the input, byte by byte.
 
-No line and no list of words is made. It runs plain GET, PUT and commands without arguments, and stops at the first line
-that is anything else. What they do is in :mod:`kvs.adapters.inbound.line.commands`.
+It creates neither lines nor lists of words. It runs plain GET, PUT and commands without arguments, and stops at the
+first other line. The commands are in :mod:`kvs.adapters.inbound.line.commands`.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
 
 SCANNED_BYTES: Final = 128
-"""How far the end of a value is looked for byte by byte, 1 ns each; beyond that it is quicker to call ``find``."""
+"""Bytes of a value that are scanned one by one for its end, 1 ns each; beyond that ``find`` is faster."""
 
 LF: Final = 10
 CR: Final = 13
@@ -40,7 +40,7 @@ def run(
     max_requests: int,
     max_out_bytes: int,
 ) -> "tuple[i64, int, int, bool]":
-    """Run requests up to the first that is anything else, or not plain.
+    """Run requests up to the first other or not plain one.
 
     Args:
         data: Input, after a first line that was not HTTP.
@@ -49,12 +49,12 @@ def run(
         session: The client's session.
         limits: Limits of keys and values.
         out: Where replies are appended.
-        max_requests: Most to run.
-        max_out_bytes: Stop when there are replies of so many bytes.
+        max_requests: Maximum number of requests.
+        max_out_bytes: Length of replies after which to stop.
 
     Returns:
-        Where it stopped, at the beginning of a line or the end; how many requests were run; how long their replies are;
-        and whether the last of them ended the connection.
+        Where it stopped, at the beginning of a line or the end; the number of requests run; the length of their
+        replies; and whether the last of them ended the connection.
     """
     out_bytes = 0
     closing = False

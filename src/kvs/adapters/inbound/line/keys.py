@@ -1,7 +1,7 @@
-"""KEYS of the line protocol: a page of keys, among which there may be some that no line can carry.
+"""KEYS of the line protocol: a page of keys, some of which the protocol may be unable to show.
 
-Keys that are not UTF-8 are passed over and counted. A page ends with a key that can be typed as the end of a line, as
-whoever asks for the next page has to.
+Keys that are not UTF-8 are skipped and counted. A page ends with a key that can be typed at the end of a line, which
+the request for the next page needs.
 """
 
 from functools import partial
@@ -18,7 +18,7 @@ PAGE_KEYS: Final = 1000
 """Most keys that one KEYS lists."""
 
 MAX_PAGE_BYTES: Final = PAGE_KEYS << 20
-"""Most that the keys of a page may hold: as many of the longest that any setting allows, so that all can be listed."""
+"""Maximum size of the keys of a page: a full page of the longest keys that any setting allows."""
 
 REQUEST: Final = b"KEYS %b %b"
 BARE_REQUEST_BYTES: Final = len(REQUEST % (b"", b""))
@@ -31,13 +31,13 @@ NO_NEXT_PAGE: Final = (
 )
 
 NO_PATTERN: Final = b"KEYS and COUNT take a prefix, not a pattern: leave out the * to find what begins with the rest."
-"""Told when nothing begins with a prefix that ends in ``*``."""
+"""The hint when no key begins with a prefix that ends in ``*``."""
 
 BLANKS: Final = b" \t"
 
 
 def can_end(room_bytes: int, key: Key) -> bool:
-    """Return whether a line, of which so many bytes are left, can ask for what follows a key."""
+    """Return whether a line with so many bytes left can request the keys after a key."""
     return len(key) <= room_bytes and b"\n" not in key and not key.endswith(b"\r") and key.strip(BLANKS) != b""
 
 
@@ -68,9 +68,9 @@ def list_keys(session: Session, prefix: Key, after: Key, max_line_bytes: int) ->
     """Return the reply to KEYS.
 
     Args:
-        session: Where to look.
-        prefix: All keys of the page begin with it.
-        after: They come after this key.
+        session: The session to list.
+        prefix: The prefix of all keys of the page.
+        after: The page begins after this key.
         max_line_bytes: Longest line.
     """
     room_bytes = max_line_bytes - len(prefix) - BARE_REQUEST_BYTES

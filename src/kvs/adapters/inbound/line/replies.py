@@ -1,8 +1,8 @@
 """The replies of the line protocol: JSON, one line each, made from bytes without a JSON encoder.
 
-A reply is almost always a constant, or a constant around a value that needs no escaping. To find that out takes 90 ns
-for short text (compiled 40 ns), where ``json.dumps`` takes 1.6 us, and 0.4 ns a byte for long text. To escape a byte
-takes up to 40 ns if control characters of all kinds are mixed, so that long values are escaped in slices.
+A reply is almost always a constant, or a constant around a value that needs no escaping. The check takes 90 ns for
+short text (compiled 40 ns; ``json.dumps`` takes 1.6 us) and 0.4 ns a byte for long text. To escape a byte takes up to
+40 ns if control characters of all kinds are mixed, so long values are escaped in slices.
 """
 
 from collections.abc import Generator
@@ -16,7 +16,7 @@ TRUE: Final = b'{"status": "Ok", "result": true}\n'
 FALSE: Final = b'{"status": "Ok", "result": false}\n'
 
 _ESCAPES: Final[list[tuple[bytes, bytes]]] = [
-    (b"\\", b"\\\\"),  # first, for the others bring backslashes
+    (b"\\", b"\\\\"),  # first, because the others add backslashes
     (b'"', b'\\"'),
     (b"\n", b"\\n"),
     (b"\r", b"\\r"),
@@ -24,19 +24,19 @@ _ESCAPES: Final[list[tuple[bytes, bytes]]] = [
     *((bytes((code,)), b"\\u%04x" % code) for code in range(0x20) if code not in b"\n\r\t"),
 ]
 _AS_IT_IS: Final = bytes(code if 0x20 <= code < 0x80 and code not in b'"\\' else code ^ 1 for code in range(256))
-"""Leaves alone what a JSON string shows as it is; ``translate`` returns the very same object if it changed nothing."""
+"""Marks bytes that need escapes; ``translate`` returns the same object if it changed nothing."""
 
 LONG_BYTES: Final = 1 << 16
-"""From this length on a value is better given to :func:`result_steps`: :func:`result` may take 3 ms."""
+"""From this length on, use :func:`result_steps`: :func:`result` may take 3 ms."""
 
 SLICE_BYTES: Final = 1 << 14
-"""What is escaped at a time. It stays in the processor's cache, also when each byte has become six."""
+"""Bytes escaped at a time. They stay in the processor's cache, also when each byte has become six."""
 
 MAX_CHARACTER_BYTES: Final = 4
-"""Of a character in UTF-8."""
+"""Longest character in UTF-8."""
 
 STEP_UNITS: Final = 1000
-"""Units of work after which :func:`result_steps` makes way."""
+"""Units of work after which :func:`result_steps` yields."""
 
 
 def is_utf8(text: bytes) -> bool:
@@ -71,12 +71,12 @@ def result(value: bytes) -> bytes:
 
 
 def result_steps(value: bytes) -> Generator[None, None, bytes]:
-    """Return what :func:`result` returns; make way after each :data:`STEP_UNITS` of work.
+    """Return the same as :func:`result`, in steps of :data:`STEP_UNITS` of work.
 
     Raises:
         EncodingError: The value is not UTF-8.
     """
-    reply = BytesIO()  # what it has is handed over without a copy, which for 96 MiB takes 60 ms
+    reply = BytesIO()  # its content is returned without a copy, which takes 60 ms for 96 MiB
     reply.write(b'{"status": "Ok", "result": "')
     at = 0
     units = 0
@@ -94,24 +94,24 @@ def result_steps(value: bytes) -> Generator[None, None, bytes]:
 
 
 def units(value: bytes, reply: bytes) -> int:
-    """Return the units of work that it took to make the reply to a value."""
+    """Return the units of work of the reply to a value."""
     return (len(value) >> 10) + ((len(reply) - len(value)) >> 7)
 
 
 def result_json(json: bytes, message: bytes | None = None) -> bytes:
-    """Return the reply whose result is given as JSON, with a message where there is one."""
+    """Return a reply with a result in JSON, and an optional message."""
     if message is None:
         return b'{"status": "Ok", "result": %b}\n' % json
     return b'{"status": "Ok", "result": %b, "mesg": %b}\n' % (json, quoted(message))
 
 
 def error(code: str, message: str) -> bytes:
-    """Return the reply that tells of an error."""
+    """Return the reply that reports an error."""
     return b'{"status": "Error", "code": "%b", "mesg": %b}\n' % (code.encode(), quoted(message.encode()))
 
 
 def _slice_end(text: bytes, at: int) -> int:
-    """Return where a slice ends that begins at a place: with the text, or before the first byte of a character."""
+    """Return the end of the slice that begins at a position: the end of the text, or the start of a character."""
     end = at + SLICE_BYTES
     if end >= len(text):
         return len(text)
@@ -122,7 +122,7 @@ def _slice_end(text: bytes, at: int) -> int:
 
 
 def _escaped(text: bytes, at: int = 0) -> bytes:
-    """Return text as it stands between the quotes of a JSON string, given where it begins in the value."""
+    """Return text escaped for a JSON string, given its position in the value."""
     if not text.isascii():
         try:
             text.decode()

@@ -1,1 +1,1 @@
-"""Sockets and the event loop. Nothing here knows a protocol."""
+"""Sockets and the event loop, independent of protocols."""

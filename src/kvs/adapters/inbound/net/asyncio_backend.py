@@ -14,7 +14,7 @@ from kvs.override import override
 class AsyncioChannel(Channel):
     """A channel that is the protocol of an asyncio transport.
 
-    asyncio takes a turn or two of the loop to make a transport of an accepted socket; until then there is none.
+    asyncio needs one or two iterations of the loop to make a transport of an accepted socket; until then it has none.
     """
 
     __slots__ = ("_drains", "_max_output_bytes", "_transport")
@@ -28,7 +28,7 @@ class AsyncioChannel(Channel):
         self._drains = False  # as soon as there is a transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport; a client that is being refused has its reply waiting."""
+        """Attach the transport; for a refused client a reply is already waiting."""
         transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=self._max_output_bytes, low=self._max_output_bytes // 2)
         self._transport = transport
@@ -90,7 +90,7 @@ class AsyncioChannel(Channel):
         if self._transport is not None and not self._transport.is_closing():
             try:
                 self._transport.write_eof()
-            except OSError:  # the peer is gone, and asyncio has not noticed yet
+            except OSError:  # the peer has disconnected, and asyncio has not noticed yet
                 self._transport.abort()
 
     @override
@@ -108,7 +108,7 @@ class AsyncioBackend:
     """Implements :class:`kvs.adapters.inbound.net.backend.NetworkBackend`.
 
     Args:
-        max_output_bytes: Unread output above which nothing more is run for a client, until half of it is gone.
+        max_output_bytes: Unread output above which a client is not served until it has read half of it.
     """
 
     needs_gc = True  # asyncio's transports hold callbacks that hold them

@@ -1,4 +1,4 @@
-"""What moves the bytes of all channels."""
+"""The interface of network backends."""
 
 import socket
 from typing import Protocol
@@ -8,17 +8,17 @@ from kvs.adapters.inbound.protocol.connection import Connection
 
 
 class NetworkBackend(Protocol):
-    """**Protocol:** Makes channels of accepted sockets, and moves their bytes."""
+    """**Protocol:** Makes channels of accepted sockets, and transfers their bytes."""
 
     @property
     def needs_gc(self) -> bool:
-        """Whether a closed channel is in a cycle of references, which only the garbage collector frees."""
+        """Whether a closed channel is in a reference cycle, which only the garbage collector frees."""
 
     def start(self, context: ChannelContext) -> None:
-        """Begin, on the running loop."""
+        """Start on the running loop."""
 
     def open(self, sock: socket.socket, remote_address: str, connection: Connection) -> Channel:
-        """Return the channel of a socket, and mark it dirty as soon as it can send; its first bytes may come then."""
+        """Return the channel of a socket, and mark it dirty as soon as it can send; its first input may arrive then."""
 
     def stop(self) -> None:
-        """End; every channel has been aborted."""
+        """Stop, after every channel has been aborted."""

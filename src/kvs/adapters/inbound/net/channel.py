@@ -1,7 +1,7 @@
-"""One client's socket: which input is taken, when replies leave, when reading stops, and how a connection ends.
+"""One client's socket: its input, its output, flow control, and the end of the connection.
 
-The methods have asyncio's names. Those of a protocol (``data_received``, ``pause_writing``, ...) are here: a backend
-calls them. Those of a transport (``write``, ``abort``, ...) are what a backend's own subclass adds.
+The methods have asyncio's names. Those of a protocol (``data_received``, ``pause_writing``, ...) are here, for backends
+to call. Those of a transport (``write``, ``abort``, ...) are added by the subclass of each backend.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from kvs.adapters.inbound.net.kernel import untaken_output_bytes
 from kvs.adapters.inbound.net.progress import OutputProgress
 from kvs.adapters.inbound.net.tick import Tick, TickMember
 from kvs.adapters.inbound.net.timeouts import ServerLimits
-from kvs.adapters.inbound.protocol.connection import TOO_SLOW, Connection, no_wake
+from kvs.adapters.inbound.protocol.connection import Connection, no_wake
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError
 from kvs.override import override
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LINGER_BYTES: Final = 16 << 20
-"""Most input that is thrown away after the last reply, before the connection is closed hard. While the client has not
-taken that reply, there is no such limit: the kernel would throw the reply away with the connection."""
+"""Input that is discarded after the last reply before the connection is reset. The limit does not apply while the
+client has not received that reply, because the reset would discard it."""
 
-# Phases of a channel. In all but OPEN, input needs more than to be run.
-OPENING: Final = 0  # no byte has come, so the protocol is not known
+# Phases of a channel. In all but OPEN, input needs special treatment.
+OPENING: Final = 0  # no byte has arrived, so the protocol is unknown
 OPEN: Final = 1
-DRAINING: Final = 2  # what has come by now is run, and nothing after it
+DRAINING: Final = 2  # input that has arrived is run, later input is not
 LEAVING: Final = 3  # the last reply is on its way; input is discarded
 CLOSED: Final = 4
 
@@ -43,13 +43,13 @@ TIMEOUT: Final = "timeout"
 
 @final
 class ChannelContext:
-    """What all channels of a server share.
+    """The collaborators that all channels of a server share.
 
     Attributes:
         loop: The running loop.
-        tick: Where they report work and output.
-        budget: Memory of all clients together; unsent output counts.
-        limits: For the linger.
+        tick: The server's tick, in which they run and flush.
+        budget: Memory budget of all clients, which includes unsent output.
+        limits: Timeouts.
         closed: Called with a channel whose socket is closed and whose session has ended.
         log: Bound logger.
     """
@@ -74,16 +74,16 @@ class ChannelContext:
 
 
 class Channel(TickMember):
-    """A client's socket, whatever moves its bytes.
+    """A client's socket, independent of the backend.
 
     Attributes:
-        connection: Its conversation; another one from the first byte on, which decides the protocol.
+        connection: Its connection; replaced after the first byte, which determines the protocol.
         remote_address: Address of the client, as people write it.
         connected_s: When it was accepted, in seconds of the loop's clock.
-        last_input_s: When it last sent something, was read from again, or was seen to have taken some of a reply that
-            it had not taken whole; in seconds of the loop's clock.
-        refused: It is here only to be told that there are too many clients.
-        reason: Why it has ended, or is ending; empty before. The first reason stays.
+        last_input_s: When it last sent input, was resumed, or was seen to have read part of an unread reply; in seconds
+            of the loop's clock.
+        refused: It is open only to reply that the server is full.
+        reason: Why it has ended or is ending; empty before. The first reason is kept.
     """
 
     __slots__ = (
@@ -118,7 +118,7 @@ class Channel(TickMember):
         self._context: Final = context
         self._tick: Final = context.tick
         self._phase = OPENING
-        self._local_address = ""  # looked up when it is asked for, which is rare
+        self._local_address = ""  # looked up on first use, which is rare
         self._reading = True
         self._input_ended = False
         self._output_full = False
@@ -130,15 +130,15 @@ class Channel(TickMember):
         self.connection = connection
         self._adopt(connection)
 
-    # Of a transport: what a backend adds.
+    # Transport: implemented by each backend.
 
     @abstractmethod
     def write(self, data: bytes) -> None:
-        """Send, or keep what cannot be sent at once; call :meth:`pause_writing` and :meth:`resume_writing` by turns."""
+        """Send, and buffer the rest; call :meth:`pause_writing` and :meth:`resume_writing` alternately."""
 
     @abstractmethod
     def get_write_buffer_size(self) -> int:
-        """Return how many bytes have been kept."""
+        """Return the number of buffered bytes."""
 
     @abstractmethod
     def fileno(self) -> int:
@@ -150,7 +150,7 @@ class Channel(TickMember):
 
     @abstractmethod
     def unread_bytes(self) -> int:
-        """Return how much input the kernel holds."""
+        """Return the size of input in the kernel's buffer."""
 
     @abstractmethod
     def pause_reading(self) -> None:
@@ -172,10 +172,10 @@ class Channel(TickMember):
     def abort(self) -> None:
         """Close now; output that has not been sent is lost."""
 
-    # Of a protocol: what a backend calls.
+    # Protocol: called by the backend.
 
     def data_received(self, data: bytes) -> None:
-        """Take input; run what it completes."""
+        """Take input, and run the requests it completes."""
         quota = self._tick.packet_quota(self)
         if self._phase != OPEN:
             self._receive_out_of_order(data, quota)
@@ -185,7 +185,7 @@ class Channel(TickMember):
         self._tick.mark_dirty(self)
 
     def eof_received(self) -> bool:
-        """Note that the client has shut down its side. It may still be reading, so the transport stays open."""
+        """Handle the client's half-close. It may still be reading, so the transport stays open."""
         self._input_ended = True
         if self._phase == LEAVING:
             self.close()
@@ -195,11 +195,11 @@ class Channel(TickMember):
         return True
 
     def pause_writing(self) -> None:
-        """Run nothing more for the client, and read nothing: it does not read its replies."""
+        """Stop reading from the client and running its requests: it does not read its replies."""
         self._output_full = self.connection.output_full = True  # the flush that is under way does the rest
 
     def resume_writing(self) -> None:
-        """Go on: the client has read half of them."""
+        """Continue: the client has read half of them."""
         self._output_full = self.connection.output_full = False
         if self.connection.backlog:
             if not self.connection.busy:
@@ -218,7 +218,7 @@ class Channel(TickMember):
             self._charge_memory(0)
             connection.when_closed(self._session_closed)
 
-    # Of a member of the tick.
+    # Tick member: called by the tick.
 
     @override
     def resume(self, quota: int) -> int:
@@ -242,7 +242,7 @@ class Channel(TickMember):
             if unsent or self._unsent_bytes:
                 self._charge_memory(unsent)
         if connection.closing:
-            if not connection.busy:  # else the last reply is still to come
+            if not connection.busy:  # else the last reply is not there yet
                 self._leave()
         elif connection.backlog:
             if not (self._output_full or connection.busy):
@@ -256,7 +256,7 @@ class Channel(TickMember):
         self.end(INTERNAL_ERROR)
         self._context.log.error("client_failed", peer=self.remote_address, exc_info=error)
 
-    # Of the server.
+    # Called by the server.
 
     def end(self, reason: str) -> None:
         """Close now, for a reason."""
@@ -264,13 +264,13 @@ class Channel(TickMember):
         self.abort()
 
     def fail(self, error: KvsError, reason: str) -> None:
-        """Close after the replies that are due and an error, for a reason."""
+        """Close after the outstanding replies and an error, for a reason."""
         self.reason = self.reason or reason
         self.connection.fail(error)
         self._tick.mark_dirty(self)
 
     def drain(self) -> None:
-        """Run what the client has sent by now, then close."""
+        """Run the requests that have arrived, then close."""
         self.reason = self.reason or SERVER_STOPPING
         self._owed_bytes = self.unread_bytes()
         if self._owed_bytes == 0:
@@ -285,18 +285,17 @@ class Channel(TickMember):
         return self._local_address
 
     def events(self) -> str:
-        """Return what is polled for: ``r`` for input, ``w`` for room for output."""
+        """Return the polled events: ``r`` for input, ``w`` for room for output."""
         return ("r" if self._reading else "") + ("w" if self.get_write_buffer_size() else "")
 
     def idle_s(self, now_s: float) -> float:
-        """Return how long the client has neither sent nor taken anything, 0 while it is not its turn to send."""
+        """Return how long the client has neither sent nor received anything; 0 while the server owes it work."""
         return now_s - self.last_input_s if self._reading else 0.0
 
     def output_stalled_s(self, now_s: float) -> float:
-        """Return how long the client has taken none of the output that it is owed. Call it periodically.
+        """Return how long the client has received none of its pending output. Call it periodically.
 
-        What only the kernel holds does not count, unless it is all that the client is still here for: it costs us
-        nothing, and the client may have better things to do than to read.
+        Output in the kernel's buffer counts only when the connection is closing: until then it costs nothing.
         """
         unsent = self.get_write_buffer_size()
         self._charge_memory(unsent)
@@ -306,7 +305,7 @@ class Channel(TickMember):
         self.last_input_s = max(self.last_input_s, progress.took_s)  # so it is not idle
         return stalled_s if unsent or leaving else 0.0
 
-    # Input out of the usual order.
+    # Input that is not simply run.
 
     def _receive_out_of_order(self, data: bytes, quota: int) -> None:
         if self._phase == LEAVING:
@@ -362,11 +361,11 @@ class Channel(TickMember):
             self._context.loop.call_later(self._context.limits.linger_timeout_s, self._linger)
 
     def _linger(self) -> None:
-        """Close, if the client had taken everything at the last look, and yet has not closed."""
+        """Close, if the client had received everything at the last check and has not closed."""
         if self._phase == CLOSED:
             return
         untaken, self._lingering_bytes = self._lingering_bytes, self._untaken_bytes()
-        if untaken or self._lingering_bytes:  # a client that never takes it is ended by output_timeout_s
+        if untaken or self._lingering_bytes:  # output_timeout_s ends a client that never takes it
             self._context.loop.call_later(self._context.limits.linger_timeout_s, self._linger)
         else:
             self.abort()

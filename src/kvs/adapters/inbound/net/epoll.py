@@ -1,10 +1,10 @@
 """The backend for Linux: all channels behind one epoll object, which asyncio sees as a single descriptor.
 
-A wake-up reads every channel that is ready and runs what has come, then ends the tick, which sends all the replies: one
-system call to learn who is ready, then one to read and one to send per channel, and no callback, future or buffer in
-between. asyncio keeps what it is good at and what is not on the path of a request: signals, timers, accepting.
+A wake-up reads every ready channel and runs its requests, then ends the tick, which sends all replies: one system call
+to find the ready channels, then one to read and one to send per channel, without callbacks, futures or buffers in
+between. asyncio does what is not on the path of a request: signals, timers, accepting.
 
-Measured beside the asyncio backend: see ``docs/performance.md``.
+``docs/performance.md`` compares it with the asyncio backend.
 """
 
 import os
@@ -20,16 +20,16 @@ from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.override import override
 
 SMALL_READ_BYTES: Final = 479
-"""What is read from a client that sends little: with their header, the largest bytes that come from Python's own
-allocator. To get 64 KiB from malloc and give most of it back takes 0.2 us, 2 % of a request by itself."""
+"""Read size for a client that sends little: with their header, the largest bytes from Python's small-object allocator.
+To get 64 KiB from malloc and free most of it takes 0.2 us, 2 % of a request."""
 
 LARGE_READ_BYTES: Final = 120 << 10
-"""So that a value of 64 KiB comes with its request in one piece; from 128 KiB on, malloc maps memory every time."""
+"""Read size that takes a request with a value of 64 KiB in one piece; from 128 KiB on, malloc calls mmap every time."""
 
 SMALL_READS: Final = 8
-"""After so many reads in a row that would have fitted, a client is taken for one that sends little."""
+"""Consecutive small reads after which a client counts as one that sends little."""
 
-# read() and write() do for a socket what its recv() and send() do, which take 0.15 us more to parse their arguments.
+# os.read() and os.write() on a socket save 0.15 us over its recv() and send(), which parse more arguments.
 read: Final = os.read
 write: Final = os.write
 
@@ -37,7 +37,7 @@ READABLE: Final = select.EPOLLIN
 WRITABLE: Final = select.EPOLLOUT
 GONE: Final = select.EPOLLHUP | select.EPOLLERR
 
-# What is to follow the last of the output.
+# The action after the last output.
 NOT_ENDING: Final = 0
 SHUT_DOWN: Final = 1
 CLOSE: Final = 2
@@ -79,7 +79,7 @@ class EpollChannel(Channel):
         self._open = True
 
     def ready(self, events: int) -> None:
-        """Read or send, as the kernel says."""
+        """Read or send, according to the kernel's events."""
         if events != READABLE and not self._go_on(events):
             return
         try:
@@ -99,11 +99,11 @@ class EpollChannel(Channel):
         if data:
             self.data_received(data)
         else:
-            self._poll_for(self._interest & ~READABLE)  # an end of input stays readable for ever
+            self._poll_for(self._interest & ~READABLE)  # an end of input stays readable forever
             self.eof_received()
 
     def _read_rest(self, data: bytes) -> bytes:
-        """Read what has not gone into a small buffer, and use a large one from now on."""
+        """Read what did not fit into a small buffer, and use a large one from now on."""
         self._read_bytes = LARGE_READ_BYTES
         self._small_reads = 0
         try:
@@ -117,7 +117,7 @@ class EpollChannel(Channel):
             self._read_bytes = SMALL_READ_BYTES
 
     def _go_on(self, events: int) -> bool:
-        """Do what the kernel says, but for reading; return whether to read."""
+        """Handle the kernel's events except input; return whether to read."""
         if events & WRITABLE:
             self._send_unsent()
         if not self._open:
@@ -125,7 +125,7 @@ class EpollChannel(Channel):
         if self._interest & READABLE:
             return events & (READABLE | GONE) != 0
         if events & GONE:
-            self.abort()  # reported whether one polls for it or not, again and again
+            self.abort()  # reported repeatedly, whether polled for or not
         return False
 
     @override
@@ -207,7 +207,7 @@ class EpollChannel(Channel):
             self.connection_lost(None)
 
     def _end_if_sent(self) -> None:
-        """Do what is to follow the last of the output, if that has been sent."""
+        """Do the action after the last output, if that has been sent."""
         if self._unsent or not self._open:
             return
         if self._ending == CLOSE:
@@ -230,7 +230,7 @@ class EpollBackend:
     """Implements :class:`kvs.adapters.inbound.net.backend.NetworkBackend`.
 
     Args:
-        max_output_bytes: Unread output above which nothing more is run for a client, until half of it is gone.
+        max_output_bytes: Unread output above which a client is not served until it has read half of it.
     """
 
     def __init__(self, max_output_bytes: int) -> None:
@@ -275,7 +275,7 @@ class EpollBackend:
         channels = self._channels
         self._tick.begin()
         for fd, events in self.epoll.poll(0, PACKETS_PER_TICK):
-            channel = channels[fd]  # None: closed in this same turn, by the service of another
+            channel = channels[fd]  # None: another channel's request has just closed it
             if channel is not None:
                 try:
                     channel.ready(events)

@@ -1,4 +1,4 @@
-"""What the kernel holds of a connection: input that has not been read, output that the peer has not acknowledged."""
+"""The kernel's buffers of a connection: unread input, and output that the peer has not acknowledged."""
 
 import fcntl
 import os
@@ -8,16 +8,16 @@ import termios
 from typing import Final
 
 SO_NWRITE: Final = 0x1024
-"""macOS's socket option for the bytes in the send buffer; Python has no name for it."""
+"""macOS's socket option for the size of the send buffer's content; Python does not define it."""
 
 
 def unread_input_bytes(fd: int) -> int:
-    """Return how much input the kernel holds for a socket."""
+    """Return the size of unread input of a socket."""
     return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def untaken_output_bytes(fd: int) -> int:
-    """Return how much output the kernel holds that the peer's kernel has not taken; 0 where the system cannot say."""
+    """Return the size of output that the peer's kernel has not acknowledged; 0 where the system does not report it."""
     try:
         if sys.platform == "linux":
             return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)

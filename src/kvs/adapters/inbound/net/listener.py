@@ -1,7 +1,7 @@
-"""Endpoints, their listening sockets, and the loop that accepts clients.
+"""Endpoints, their listening sockets, and the accept loop.
 
-asyncio's own server would do, but for two things: it cannot tell a client that there is no room, and what its closing
-waits for differs between Python 3.11 and 3.13.
+asyncio's server lacks two things: it cannot reply to a client that the server is full, and its ``wait_closed`` differs
+between Python 3.11 and 3.13.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from kvs.errors import CommandError
 
 BACKLOG: Final = 4096
 ACCEPTED_PER_TURN: Final = 64
-"""Most clients accepted per wake-up, so that a storm of them does not delay those that are connected."""
+"""Most clients accepted per wake-up, so that many new ones do not delay those that are connected."""
 
 LOG_AGAIN_S: Final = 60.0
 
@@ -30,7 +30,7 @@ _NOTHING_TO_ACCEPT: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EI
 
 
 Address: TypeAlias = tuple[Any, ...]
-"""Of a socket: host and port, and for IPv6 the flow and the number of the interface."""
+"""A socket's address: host and port, and for IPv6 the flow and the number of the interface."""
 
 Accepted: TypeAlias = Callable[[socket.socket, str, ConnectionFactory], None]
 
@@ -41,12 +41,12 @@ class ListenError(CommandError):
 
 @dataclass(frozen=True)
 class TcpEndpoint:
-    """A port on which one kind of conversation is spoken.
+    """Addresses to listen on, and the factory of their connections.
 
     Attributes:
         hosts: Names or addresses to listen on.
-        port: Port, 0 for any that is free.
-        connect: Opens the conversation of a client that has been accepted there.
+        port: Port; 0 for any free one.
+        connect: Opens the connection of an accepted client.
         bound: Called with the port as soon as it is bound.
     """
 
@@ -58,8 +58,8 @@ class TcpEndpoint:
     def bind(self) -> list[socket.socket]:
         """Return bound sockets, one for each address of each host; with port 0 all of them share one free port.
 
-        Of a name with several addresses, those that this machine does not have are left out: ``localhost`` may have
-        ``::1`` where there is no IPv6. An address that several hosts have, or that another covers, is bound once.
+        Addresses of a name that this machine does not have are skipped: ``localhost`` may have ``::1`` without IPv6. An
+        address that several hosts share, or that another covers, is bound once.
 
         Raises:
             ListenError: An address is unknown, taken or forbidden.
@@ -69,7 +69,7 @@ class TcpEndpoint:
         return sockets
 
     def set_up(self, sock: socket.socket) -> None:
-        """Set the options of a socket that has been accepted."""
+        """Set the options of an accepted socket."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
@@ -111,25 +111,25 @@ def _bind_all(hosts: tuple[str, ...], port: int) -> list[socket.socket]:
 
 
 def shown_address(address: Address, port: int | None = None) -> str:
-    """Return an address of a socket as people write it."""
+    """Return an address as people write it."""
     host = shown_host(address)
     port = address[1] if port is None else port
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def shown_host(address: Address) -> str:
-    """Return the host of an address of a socket; behind one that several networks may have, the interface."""
+    """Return the host of an address, with the interface if the address is link-local."""
     host: str = address[0]
     if len(address) < 4 or not address[3] or "%" in host:
         return host
     try:
         return f"{host}%{socket.if_indextoname(address[3])}"
-    except OSError:  # the interface is gone
+    except OSError:  # the interface was removed
         return f"{host}%{address[3]}"
 
 
 def local_address_of(sock: socket.socket) -> str:
-    """Return the address at this end of a connection; nothing if it has been closed."""
+    """Return the local address of a connection; empty if it is closed."""
     try:
         name = sock.getsockname()
     except OSError:
@@ -170,7 +170,7 @@ class Listener:
 
     Args:
         endpoints: Where to listen.
-        accepted: Called with each accepted socket, the address of its peer, and what opens its conversation.
+        accepted: Called with each accepted socket, the address of its peer, and the factory of its connection.
         retry_s: How long to wait when descriptors have run out.
         log: Bound logger.
 
@@ -239,7 +239,7 @@ class Listener:
                 if error.errno in _OUT_OF_RESOURCES:
                     self._wait(error)
                 elif error.errno not in _NOTHING_TO_ACCEPT:
-                    continue  # that client has gone again; there may be others
+                    continue  # that client has disconnected; there may be others
                 return
             try:
                 sock.settimeout(0)
@@ -250,7 +250,7 @@ class Listener:
             self._accepted(sock, shown_address(address), endpoint.connect)
 
     def _wait(self, error: OSError) -> None:
-        """Pause for a while: the socket stays readable, and trying at once would spin."""
+        """Pause for a while: the socket stays readable, and retrying at once would spin."""
         self.pause()
         self._retry = self._loop.call_later(self._retry_s, self.resume)
         now_s = self._loop.time()

@@ -12,7 +12,7 @@ class ChannelRegistry(ClientRegistry):
     """Every channel whose session has not ended, by the number of its session, in order of arrival.
 
     Attributes:
-        channels: All of them, those of refused clients among them.
+        channels: All of them, including those of refused clients.
     """
 
     __slots__ = ("_ended_requests", "_refused_now", "channels")
@@ -28,12 +28,12 @@ class ChannelRegistry(ClientRegistry):
 
     @property
     def admitted(self) -> int:
-        """Number of channels of clients that have not been refused."""
+        """Number of channels, without refused clients."""
         return len(self.channels) - self._refused_now
 
     @property
     def refused_now(self) -> int:
-        """Number of channels of clients that are here only to be told that there are too many."""
+        """Number of channels of refused clients."""
         return self._refused_now
 
     def add(self, channel: Channel) -> None:
@@ -82,5 +82,5 @@ class ChannelRegistry(ClientRegistry):
 
     @override
     def requests(self) -> int:
-        channels = list(self.channels.values())  # a worker may count them while others come and go
+        channels = list(self.channels.values())  # a worker may count them while clients connect and disconnect
         return self._ended_requests + sum([channel.connection.requests for channel in channels])

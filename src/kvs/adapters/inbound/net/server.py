@@ -1,4 +1,4 @@
-"""The server: how it starts, accepts clients, and stops."""
+"""The server: starts, accepts clients, and stops."""
 
 import asyncio
 import os
@@ -25,28 +25,28 @@ from kvs.ports.storage import Storage
 from kvs.signals import STOPPING, Signals
 
 MAX_REFUSED: Final = 8
-"""Most clients at a time that are here only to be told that there are too many; more wait in the kernel's backlog."""
+"""Maximum number of refused clients at a time; more wait in the kernel's backlog."""
 
 LOOPBACK: Final = ("127.", "::1")
 
 
 class Server:
-    """Serves the clients of one network backend over one engine, until it is stopped.
+    """Serves clients over one network backend and one engine, until it is stopped.
 
     Args:
-        endpoints: Where to listen, and what is spoken there.
+        endpoints: Where to listen, and the connection factories.
         backend: Makes channels of sockets.
-        registry: Where they are kept.
+        registry: Holds the channels.
         storage: The engine, for its ``sync`` and its ``check``.
         limits: Bounds and timeouts.
-        budget: Memory of all clients together.
-        signals: Where signals come from, those that stop it and others.
-        about: Engine, version and the like, for the log.
+        budget: Memory budget of all clients.
+        signals: Delivers signals.
+        about: Engine, version and so on, for the log.
         log: Bound logger.
 
     Attributes:
-        tick: Its ticks; there are none before it runs.
-        engine_hung: The server has stopped, and there are calls in flight; the engine must not be closed under them.
+        tick: Its ticks; set when it runs.
+        engine_hung: The server has stopped with calls in flight; the engine must not be closed during them.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Server:
             self._listener.close()
             for channel in self._channels():
                 channel.end(SERVER_STOPPING)
-            await asyncio.sleep(0)  # asyncio reports the end of an aborted socket in the next turn
+            await asyncio.sleep(0)  # asyncio reports the end of an aborted socket in the next iteration
             await self._await_last_calls()
             self._backend.stop()
             self._signals.deliver_to(None)
@@ -126,7 +126,7 @@ class Server:
     # The engine.
 
     def _look_after_engine(self) -> None:
-        """Find out what has failed, have background work done, and give free memory back while little happens."""
+        """Check the engine, do its background work, and release free memory while the server is idle."""
         self._trimmer.look(self.tick.ended - self.ticks_seen)
         self.ticks_seen = self.tick.ended
         self._check_engine()
@@ -139,7 +139,7 @@ class Server:
                 self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        """Stop: the engine is finished. What it has applied may not last, so no client may be told of it."""
+        """Stop: the engine has failed. Its last commits may not be durable, so no reply may report them."""
         self._failed = True
         self._exit_code = 1
         self._stop.set()
@@ -217,7 +217,7 @@ class Server:
         self._log.info("stopping", signal=signal_number.name, clients=len(self._registry))
 
     async def _drain(self) -> None:
-        """Stop accepting, answer what has arrived, abort what is open, and wait for the clients to leave."""
+        """Stop accepting, run the requests that have arrived, abort open transactions, and close the connections."""
         self._draining = True
         self._listener.close()
         if not self._registry.channels:
@@ -231,9 +231,9 @@ class Server:
             self._log.warning("drain_interrupted", clients=len(self._registry))
 
     async def _await_last_calls(self) -> None:
-        """Wait, but not for ever, for the calls in flight of clients that are gone: next the engine is closed."""
+        """Wait, up to a limit, for calls in flight whose clients have disconnected, before the engine is closed."""
         for channel in self._channels():
-            channel.connection_lost(None)  # asyncio does not report it of a socket that it has not taken over yet
+            channel.connection_lost(None)  # asyncio does not report it for a socket without a transport
         self._empty.clear()
         if self._registry.channels:
             with suppress(TimeoutError):
@@ -245,5 +245,5 @@ class Server:
             self._log.critical("engine_hung", calls=len(self._registry))
 
     def _unexpected(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log what asyncio caught; it has closed the socket concerned."""
+        """Log an exception that asyncio caught; it has closed the socket concerned."""
         self._log.error("unexpected", reason=context.get("message"), exc_info=context.get("exception"))

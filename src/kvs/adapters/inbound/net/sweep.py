@@ -13,7 +13,7 @@ from kvs.adapters.inbound.protocol.connection import TOO_SLOW
 from kvs.domain.errors import TimedOutError
 
 CHANNELS_PER_TURN: Final = 500
-"""Channels that are checked in one turn of the loop: about 0.5 ms."""
+"""Channels checked per iteration of the loop: about 0.5 ms."""
 
 
 @final
@@ -24,7 +24,7 @@ class Sweep:
         loop: The running loop.
         registry: The channels.
         limits: The timeouts.
-        check_engine: Called first; finds out what has failed while nothing was asked of the engine.
+        check_engine: Called first; detects failures of the engine's background work.
         log: Bound logger.
     """
 
@@ -68,9 +68,9 @@ class Sweep:
             return
         connection = channel.connection
         if connection.closing or connection.busy:
-            return  # busy, it may be committing; and as long as that lasts it is not the client's turn
+            return  # it may be committing, and the client cannot continue before that ends
         reason = limits.timeout_reason(connection, channel.idle_s(now_s), now_s)
-        if reason and channel.unread_bytes():  # it has sent, and this process was stopped, or too busy to read
+        if reason and channel.unread_bytes():  # it has sent input, and this process was stopped or too busy to read it
             reason = limits.timeout_reason(connection, 0.0, now_s)
         if reason:
             channel.fail(TimedOutError(reason), TIMEOUT)

@@ -1,20 +1,19 @@
-"""The tick: run what has come, make it durable, send the replies. And the budget that bounds its work.
+"""The tick: run requests, make their effects durable, send the replies. And the budget that bounds its work.
 
 The order
-    Channels run their packets as the backend delivers them, and mark themselves dirty. The end of the tick follows when
-    every packet of that turn of the loop has been run: one ``sync`` of the engine, then every dirty channel sends its
-    replies, reads included. No output leaves earlier, so no client sees a result that is not as durable as the engine
-    promises. A blocking engine needs no ``sync``: its calls return when their effect is durable.
+    Channels run their packets as the backend delivers them, and mark themselves dirty. When every packet of an
+    iteration of the loop has been run, the tick ends: one ``sync`` of the engine, then every dirty channel sends its
+    replies, also those to reads. No output is sent earlier, so no client sees a result that is not as durable as the
+    engine promises. A blocking engine needs no ``sync``: its calls return when their effects are durable.
 
 The budget
-    All channels together do a bounded amount of work between two looks at the sockets. It is counted in units, of about
-    1 us in the compiled build; a connection is given a quota and returns the units that it has used. Every packet that
-    arrives gets a small quota at once, so that a client with little to do is answered in the tick in which it asked,
-    whatever others do. A channel that has requests left over is deferred. Deferred channels share what the packets have
-    left of the budget, in turn, after the sockets have been polled again and the replies that were ready have been
-    sent; at least a quarter of the budget is theirs, so that they make progress however many packets arrive. A request
-    cannot always be interrupted; a channel that has exceeded its quotas is in debt, and is served in turn even when a
-    packet of it has just arrived, until it has used as much less.
+    All channels together do a bounded amount of work between two polls of the sockets. It is counted in units of about
+    1 us in the compiled build; a connection gets a quota and returns the units used. Every packet gets a small quota on
+    arrival, so that a short request is answered in its tick, whatever the other clients do. A channel with requests
+    left over is deferred. Deferred channels share the rest of the budget, round robin, after the sockets have been
+    polled again and the ready replies have been sent; at least a quarter of the budget is reserved for them, so that
+    they make progress however many packets arrive. A request cannot always be interrupted; a channel that has exceeded
+    its quotas is in debt, and its packets are deferred until it has used as much less.
 """
 
 import asyncio
@@ -30,15 +29,15 @@ UNITS_PER_TICK: Final = 20_000 if BUILD == "compiled" else 5_000
 """About 20 ms of work."""
 
 PACKETS_PER_TICK: Final = 128
-"""How many packets of a tick are sure to get a quota. A backend should deliver no more before it ends the tick."""
+"""Packets per tick that are guaranteed a quota. A backend should deliver no more before it ends the tick."""
 
 
 class TickMember(ABC):
-    """What a tick knows of a channel.
+    """A channel, as the tick sees it.
 
     Attributes:
         dirty: It is flushed at the end of this tick.
-        deferred: It is in the queue of those that have work left over.
+        deferred: It is in the queue of members with work left over.
         debt: Units by which it has exceeded its quotas.
     """
 
@@ -51,15 +50,15 @@ class TickMember(ABC):
 
     @abstractmethod
     def resume(self, quota: int) -> int:
-        """Run about so many units of the work that is left over; return how many it took."""
+        """Run about so many units of the work left over; return the units used."""
 
     @abstractmethod
     def flush(self) -> None:
-        """Send what there is to send; call :meth:`Tick.defer` if there is work left over."""
+        """Send the output; call :meth:`Tick.defer` if work is left over."""
 
     @abstractmethod
     def crash(self, error: Exception) -> None:
-        """End at once: a bug, or lack of memory, has left the member in an unknown state."""
+        """Close at once: a bug or lack of memory has left the member in an unknown state."""
 
 
 @final
@@ -69,13 +68,13 @@ class Tick:
     Args:
         loop: The running loop.
         storage: The engine, for its ``sync``.
-        sync_failed: Called when that raises. Nothing is sent from then on.
+        sync_failed: Called when ``sync`` raises. Nothing is sent from then on.
         units: Budget of a tick.
 
     Attributes:
         now_s: When the tick began, in seconds of the loop's clock.
         ended: Number of ticks so far.
-        used_units: Units that have been used in all of them.
+        used_units: Total units used.
     """
 
     __slots__ = (
@@ -122,11 +121,11 @@ class Tick:
         self._woken: list[TickMember] = []
         self._deferred: deque[TickMember] = deque()
         self._open = False
-        self._serving = False  # a turn of the deferred is scheduled, and ends this budget
+        self._serving = False  # serving the deferred is scheduled, and ends this budget
         self._failed = False
 
     def begin(self) -> None:
-        """Begin a tick. The caller calls :meth:`end` in the same turn of the loop."""
+        """Begin a tick. The caller calls :meth:`end` in the same iteration of the loop."""
         if not self._open:
             self._open = True
             self._packets = 0
@@ -135,7 +134,7 @@ class Tick:
                 self._left = self._units
 
     def packet_quota(self, member: TickMember) -> int:
-        """Return the quota of a packet that has just arrived: the more, the more the tick has left."""
+        """Return the quota of a packet that has just arrived, which grows with the budget left."""
         if not self._open:
             self._begin_and_schedule_end()
         if member.debt > self._share:
@@ -147,7 +146,7 @@ class Tick:
         return self._share if self._left > 0 or self._packets <= PACKETS_PER_TICK else 0
 
     def charge(self, member: TickMember, quota: int, units: int) -> None:
-        """Take off the budget what a member has used of a quota."""
+        """Charge the budget with the units that a member has used of a quota."""
         self._left -= units
         self.used_units += units
         if units > quota or member.debt:
@@ -168,14 +167,14 @@ class Tick:
             self._begin_and_schedule_end()
 
     def defer(self, member: TickMember) -> None:
-        """Resume a member when it is its turn."""
+        """Queue a member, to be resumed when its turn comes."""
         if not member.deferred:
             member.deferred = True
             self._deferred.append(member)
             self._schedule_deferred()
 
     def end(self) -> None:
-        """Make durable what this tick has done, then send its replies."""
+        """Make the effects of this tick durable, then send its replies."""
         if not self._open or self._failed:
             return
         if self._woken:
@@ -188,7 +187,7 @@ class Tick:
             try:
                 self._storage.sync()
                 self._schedule_if_engine_has_work()
-            except Exception as error:  # whatever it is, the engine is finished
+            except Exception as error:  # any exception means that the engine has failed
                 self._failed = True
                 self._sync_failed(error)
                 return
@@ -201,10 +200,10 @@ class Tick:
                 member.crash(error)
 
     def check_engine(self) -> None:
-        """Find out what has failed in the engine's background, and have its work done, while no client asks for any.
+        """Check the engine, and do its background work while no requests arrive.
 
         Raises:
-            Exception: The engine is finished.
+            Exception: The engine has failed.
         """
         if not self._failed:
             self._storage.check()
@@ -220,13 +219,13 @@ class Tick:
         self._loop.call_soon(self.end)
 
     def _schedule_deferred(self) -> None:
-        """Schedule a turn of the deferred behind the callbacks of sockets that are ready by then."""
+        """Schedule the deferred after the callbacks of sockets that are ready by then."""
         if not self._serving:
             self._serving = True
             self._loop.call_soon(self._loop.call_soon, self._serve_deferred)
 
     def _serve_deferred(self) -> None:
-        """Resume deferred members, in the order in which they came, with what the tick has left."""
+        """Resume deferred members in order, with the rest of the budget."""
         self.end()  # the replies of packets that have arrived meanwhile
         if self._failed:
             return

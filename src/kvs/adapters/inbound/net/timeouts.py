@@ -1,4 +1,4 @@
-"""Limits of all clients together: how many there may be, and how long each may be silent."""
+"""Limits on clients: their number, and how long each may be silent."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from kvs.adapters.inbound.protocol.connection import Connection
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """What all clients together may do, and for how long. Those without a default are settings of the same names.
+    """Limits and timeouts of clients. Fields without a default are settings of the same names.
 
-    A timeout of 0 is none.
+    A timeout of 0 means no timeout.
 
     Attributes:
-        linger_timeout_s: Longest wait for a client to close after it has taken the last reply. A plain close with
-            unread input makes the kernel reset the connection, and the last reply is lost with it.
-        last_calls_timeout_s: Longest wait, at the stop, for calls in flight whose clients are gone.
+        linger_timeout_s: Longest wait for a client to close after it has received the last reply. A plain close with
+            unread input makes the kernel reset the connection, which loses the last reply.
+        last_calls_timeout_s: Longest wait, when stopping, for calls in flight whose clients have disconnected.
         accept_retry_s: How long no client is accepted when descriptors have run out.
     """
 
@@ -41,12 +41,12 @@ class ServerLimits:
         return min(1.0, max(0.02, min((timeout / 4 for timeout in timeouts if timeout), default=1.0)))
 
     def timeout_reason(self, connection: Connection, idle_s: float, now_s: float) -> str:
-        """Return why a connection has to be ended; empty if it may go on.
+        """Return why a connection must be closed; empty if it may continue.
 
         Args:
             connection: The connection.
-            idle_s: How long nothing has come.
-            now_s: Seconds of the loop's clock, which is the sessions' as well.
+            idle_s: Time since the last input.
+            now_s: Seconds of the loop's clock, which is also that of the sessions.
         """
         session = connection.session
         if session.expired:

@@ -1,1 +1,1 @@
-"""What every protocol shares. Nothing here knows a socket."""
+"""The parts that all protocols share, independent of sockets."""

@@ -1,4 +1,4 @@
-"""The input of one connection that has not been parsed."""
+"""The unparsed input of one connection."""
 
 from typing import TYPE_CHECKING, final
 
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
 
 @final
 class ReceiveBuffer:
-    """Bytes in the order in which they came, and the place up to which they are parsed.
+    """Input bytes, and the position up to which they are parsed.
 
-    Pieces that come behind an incomplete request are kept apart until as many bytes are there as the parser needs, and
-    are then joined once: a large value is not copied with every piece of it.
+    Pieces that arrive after an incomplete request are kept apart until the parser has as many bytes as it needs, and
+    are then joined once: a large value is not copied again with every piece.
 
     Attributes:
         data: Input. A parser reads it from ``at`` on, and moves ``at``.
-        at: How far it has been parsed.
+        at: Position up to which it is parsed.
     """
 
     __slots__ = ("_later", "_later_bytes", "_needed_bytes", "at", "data")
@@ -29,7 +29,7 @@ class ReceiveBuffer:
 
     @property
     def held_bytes(self) -> int:
-        """How much there is that has not been parsed."""
+        """Number of unparsed bytes."""
         return len(self.data) - self.at + self._later_bytes
 
     def feed(self, data: bytes) -> None:
@@ -42,11 +42,11 @@ class ReceiveBuffer:
             self._later_bytes += len(data)
 
     def need(self, size: "i64") -> None:
-        """Have :meth:`ready` return False until so many bytes are there beyond ``at``."""
+        """Make :meth:`ready` return False until there are so many bytes after ``at``."""
         self._needed_bytes = size
 
     def ready(self) -> bool:
-        """Return whether a parser can go on; if so, all input is in ``data``."""
+        """Return whether a parser can continue; if so, all input is in ``data``."""
         if self._later:
             if self.held_bytes < self._needed_bytes:
                 return False

@@ -1,24 +1,24 @@
-"""What a list of clients shows of one."""
+"""The state of a client for CLIENT LIST."""
 
 from typing import final
 
 
 @final
 class ClientInfo:
-    """What a list of clients shows of one, as far as its protocol knows it.
+    """The part of a client's state that its protocol knows.
 
     Attributes:
         input_bytes: Input that has not been run.
-        output_bytes: Replies that have not been taken.
-        arguments_bytes: Held by a request that is not complete.
-        queue_length: Number of queued commands; -1: there is no queue.
-        queue_bytes: What they hold.
+        output_bytes: Replies that the channel has not taken.
+        arguments_bytes: Memory of an incomplete request.
+        queue_length: Number of queued commands; -1 outside MULTI.
+        queue_bytes: Memory of queued commands.
         flags: A letter for each state the client is in.
-        name: Of the client.
+        name: Name of the client.
         last_command: Name of the last command.
-        version: Of the protocol; 0: the line protocol.
-        library: Of the client.
-        library_version: Likewise.
+        version: Version of RESP; 0: the line protocol.
+        library: Name of the client's library.
+        library_version: Its version.
     """
 
     __slots__ = (

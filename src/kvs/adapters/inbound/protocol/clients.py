@@ -1,4 +1,4 @@
-"""What commands about clients may ask of the server, and what they get: the port of CLIENT LIST and CLIENT KILL."""
+"""The port of commands about clients, such as CLIENT LIST and CLIENT KILL."""
 
 from abc import ABC, abstractmethod
 from typing import final
@@ -11,14 +11,14 @@ class ClientDescription:
     """A client at one moment.
 
     Attributes:
-        connection: Its conversation, with the session.
+        connection: Its connection, with the session.
         address: Its address, as people write it.
         local_address: The address that it has connected to; empty if its socket is closed.
         fd: The descriptor of its socket, or -1.
         connected_s: When it was accepted, in seconds of the monotonic clock.
-        last_input_s: When it last sent something or took output, likewise.
-        unsent_bytes: Output that the kernel has not taken yet.
-        events: What is polled for: ``r`` for input, ``w`` for room for output.
+        last_input_s: When it last sent input or received output, by the same clock.
+        unsent_bytes: Output that is not in the kernel's buffer yet.
+        events: The polled events: ``r`` for input, ``w`` for room for output.
     """
 
     __slots__ = (
@@ -56,12 +56,12 @@ class ClientDescription:
 class ClientRegistry(ABC):
     """The clients of a server, by the numbers of their sessions.
 
-    A command that looks at many of them takes the numbers first and describes one client after the other, so that it
-    can be interrupted; a client may have gone by then.
+    A command about many of them takes the numbers first and describes one client after the other, so that it can be
+    interrupted; a client may have disconnected by then.
 
     Attributes:
-        arrived: How many clients there have been, without those that were refused.
-        refused: How many were refused because there were too many.
+        arrived: Number of clients so far, without refused ones.
+        refused: Number of clients refused because there were too many.
     """
 
     __slots__ = ("arrived", "refused")
@@ -72,16 +72,16 @@ class ClientRegistry(ABC):
 
     @abstractmethod
     def ids(self) -> list[int]:
-        """Return the numbers of all clients that have not been refused, in order of arrival."""
+        """Return the numbers of all clients except refused ones, in order of arrival."""
 
     @abstractmethod
     def describe(self, session_id: int) -> ClientDescription | None:
-        """Return a client, or None if it has gone."""
+        """Return a client, or None if it has disconnected."""
 
     @abstractmethod
     def kill(self, session_id: int) -> bool:
-        """Close a client's connection now; return whether there was one."""
+        """Close a client's connection now; return whether it existed."""
 
     @abstractmethod
     def requests(self) -> int:
-        """Return how many requests have been run, by clients that have gone, too. O(clients)."""
+        """Return the number of requests run, including those of disconnected clients. O(clients)."""

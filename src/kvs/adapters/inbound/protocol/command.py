@@ -1,4 +1,4 @@
-"""What every protocol knows of a command, so that one gate and one run loop serve all of them."""
+"""The declaration of a command, the same in all protocols, so that one gate and one run loop serve them."""
 
 from collections.abc import Callable
 from typing import Final, TypeAlias
@@ -6,12 +6,12 @@ from typing import Final, TypeAlias
 from kvs.ports.session import Session, Steps
 
 Reply: TypeAlias = "bytes | Steps[bytes]"
-"""A handler returns its reply, or a generator that yields while there is more to do and returns it at the end."""
+"""The reply of a handler, or a generator that yields between shares of work and returns it."""
 
 Locality: TypeAlias = Callable[[Session, list[bytes]], bool]
-"""Returns whether a request takes no call of the engine, given the session and the arguments."""
+"""Returns whether a request needs no call of the engine, given the session and the arguments."""
 
-# What an argument is. Keys, prefixes and values have limits; values and secrets are not shown to others.
+# Kinds of arguments. Keys, prefixes and values have limits; values and secrets are not shown to others.
 KEY: Final = "key"
 PREFIX: Final = "prefix"
 VALUE: Final = "value"
@@ -43,12 +43,12 @@ def in_frame(session: Session, _: list[bytes]) -> bool:
 
 
 def of_pending_key(session: Session, arguments: list[bytes]) -> bool:
-    """Return whether the transaction's own writes decide about the first key."""
+    """Return whether the transaction has a pending write of the first key."""
     return len(arguments) > 1 and session.is_pending(arguments[1])
 
 
 def without_snapshot(session: Session, _: list[bytes]) -> bool:
-    """Return whether there is no snapshot to be closed."""
+    """Return whether the session holds no snapshot."""
     return not session.holds_snapshot
 
 
@@ -56,16 +56,16 @@ class Command:
     """An entry in a protocol's table of commands.
 
     Attributes:
-        name: In the letters that the protocol documents.
-        arity: Number of arguments, the name included; negative: so many or more.
-        arguments: What each argument after the name is: ``KEY``, ``PREFIX``, ``VALUE``, ``SECRET`` or ``OTHER``.
+        name: Name, in the case in which the protocol documents it.
+        arity: Number of arguments, including the name; negative: so many or more.
+        arguments: Kind of each argument after the name: ``KEY``, ``PREFIX``, ``VALUE``, ``SECRET`` or ``OTHER``.
         repeated: How many of the last of ``arguments`` repeat, as the pairs of MSET do.
-        cost: Units of work, beyond what the handler itself charges.
+        cost: Units of work in addition to those that the handler charges.
         is_local: Returns whether a request needs no call of the engine, and so no worker if the engine blocks.
         on_loop: It is about connections, which belong to the loop: no worker may run it.
         usage: Message for a wrong number of arguments.
         empty_key: Message for an empty key.
-        runs_when_full: It runs even when all clients together hold ``max_clients_bytes``: it frees memory, or reports.
+        runs_when_full: It runs even when all clients together hold ``max_clients_bytes``: it frees memory or reports.
     """
 
     __slots__ = (
@@ -107,11 +107,11 @@ class Command:
         self.runs_when_full: Final = runs_when_full
 
     def takes(self, number: int) -> bool:
-        """Return whether so many arguments are right, the name included."""
+        """Return whether a number of arguments, including the name, is allowed."""
         return number == self.arity if self.arity > 0 else number >= -self.arity
 
     def kind_of(self, at: int) -> str:
-        """Return what the argument at a place after the name is, which begins with 1."""
+        """Return the kind of the argument at a position; that of the first after the name is 1."""
         arguments = self.arguments
         if at <= len(arguments):
             return arguments[at - 1]

@@ -1,8 +1,8 @@
-"""A connection: it is given bytes and gives bytes back, and does no I/O. This is what a channel calls.
+"""A connection: bytes in, bytes out, without I/O. Channels call it.
 
-If the engine's calls may wait, the first request that needs one moves the connection to a worker thread, which runs
-that request and all complete ones behind it, and hands the connection back: one hop for each packet. While the
-connection is *busy* the loop only collects input for it.
+If the engine is blocking, the first request that needs it moves the connection to a worker thread, which runs that
+request and all complete ones after it, and hands the connection back: one hop per packet. While the connection is
+*busy* the loop only collects input for it.
 """
 
 from abc import abstractmethod
@@ -26,27 +26,27 @@ TOO_SLOW: Final = "too slow"
 """Why a client is closed that does not read its output."""
 
 CHARGE_STEP_BYTES: Final = 4096
-"""What a connection may hold more or less than the budget knows: telling it of every reply would cost 5 % of a GET."""
+"""Change of a connection's memory below which the budget is not updated: an update per reply costs 5 % of a GET."""
 
 HOP_S: Final = 0.01
-"""How long a worker goes on with the requests of one connection before those of others have their turn."""
+"""How long a worker runs the requests of one connection before it serves others."""
 
 
 def no_wake() -> None:
-    """Do nothing: no channel waits for this connection."""
+    """Do nothing: no channel is attached."""
 
 
 class Connection(RunLoop):
     """One client's session, unparsed input and unsent replies.
 
-    A base class and not a protocol, as :class:`kvs.ports.session.Session` is, and for the same reason.
+    A base class and not a protocol, for the same reason as :class:`kvs.ports.session.Session`.
 
     Args:
         session: The client's session.
-        budget: Memory of all clients.
-        executor: Runs requests on worker threads; None if the engine's calls never wait.
-        max_share: Most units of work in one share, which is at least so many requests.
-        room_bytes: How long the replies of one share may be before the next request waits.
+        budget: Memory budget of all clients.
+        executor: Runs requests on worker threads; None if the engine is non-blocking.
+        max_share: Maximum units of work in one share, and so of requests.
+        room_bytes: Length of the replies of one share at which the next request waits.
         log: For clients that do not speak the protocol.
 
     Attributes:
@@ -94,51 +94,51 @@ class Connection(RunLoop):
         self._log = log
         self._charged_bytes = 0
         self._input_ended = False
-        self._arrived: list[bytes] = []  # input that came while a worker had the buffer
-        self._pushed: list[bytes] = []  # messages likewise
-        self._finished: list[bytes] = []  # replies of before the worker began, which can be taken meanwhile
+        self._arrived: list[bytes] = []  # input that arrived while a worker had the buffer
+        self._pushed: list[bytes] = []  # messages pushed meanwhile
+        self._finished: list[bytes] = []  # replies from before the worker began, which can be taken meanwhile
         self._failure: BaseException | None = None  # of a worker
         self._closed = False
         self._closing_session = False
         self._on_close: Callable[[], None] | None = None
 
-    # What a protocol provides.
+    # Provided by the protocol.
 
     @property
     @abstractmethod
     def mid_request(self) -> bool:
-        """Whether part of a request has come and the rest has not."""
+        """Whether only part of a request has arrived."""
 
     @abstractmethod
     def client_info(self) -> ClientInfo:
-        """Return what this protocol knows of its client, for a list of clients."""
+        """Return the client's state for CLIENT LIST."""
 
     @abstractmethod
     def _parsed_bytes(self) -> int:
-        """Return what is held of requests outside of the buffer."""
+        """Return the memory of requests outside the buffer."""
 
     @abstractmethod
     def _forget_input(self) -> None:
-        """Release all that."""
+        """Release the memory of requests outside the buffer."""
 
     @abstractmethod
     def _incomplete_message(self) -> str:
-        """Return what to say of a last request that was cut short."""
+        """Return the message for a last request that is incomplete."""
 
-    # What the channel calls.
+    # Called by the channel.
 
     def detect(self, data: bytes) -> "Connection":
-        """Return the connection that goes on, given the first bytes, which tell the protocol."""
+        """Return the connection to continue with, given the first bytes, which determine the protocol."""
         detector, self.detector = self.detector, None
         return self if detector is None else detector(self, data)
 
     @property
     def busy(self) -> bool:
-        """Whether a worker is running requests: :meth:`resume` is of no use before ``wake`` is called."""
+        """Whether a worker is running requests: :meth:`resume` has no effect before ``wake`` is called."""
         return self._on_worker
 
     def held_bytes(self) -> int:
-        """Return the size of requests that have not been run and of replies that have not been taken."""
+        """Return the memory of requests that have not been run and of replies that have not been taken."""
         return self._input_bytes() + self._out_bytes
 
     def receive(self, data: bytes, quota: int = UNBOUNDED) -> int:
@@ -170,7 +170,7 @@ class Connection(RunLoop):
         return 0 if self._on_worker or self.closing else self._run_share(quota)
 
     def end_of_input(self) -> None:
-        """Handle the end of input: what is complete is still run, then the connection is closing."""
+        """Handle the end of input: complete requests are still run, then the connection is closing."""
         if not (self._input_ended or self.closing):
             self._input_ended = True
             if not (self._on_worker or self.backlog):
@@ -182,7 +182,7 @@ class Connection(RunLoop):
             self.close_reason = error.code
             reply = self._error_reply(error)
             if self._on_worker:
-                self._pushed.append(reply)  # behind the reply to what is being run
+                self._pushed.append(reply)  # after the reply to the running request
             else:
                 self._append(reply)
             self._stop()
@@ -207,7 +207,7 @@ class Connection(RunLoop):
             self.wake()
 
     def take_output(self) -> bytes:
-        """Return the replies there are, and forget them."""
+        """Remove and return the output."""
         if self._on_worker:
             out, self._finished = self._finished, []
             return b"".join(out)
@@ -233,7 +233,7 @@ class Connection(RunLoop):
         self._stop()
 
     def when_closed(self, callback: Callable[[], None]) -> None:
-        """Call back once the session has ended: after the call of the engine that is under way."""
+        """Call back once the session has ended, which is after a call in flight."""
         if self._closed and not (self._on_worker or self._closing_session):
             callback()
         else:
@@ -248,7 +248,7 @@ class Connection(RunLoop):
         clean = self._run()
         used = share - work.left
         if clean and self._out_bytes <= CHARGE_STEP_BYTES and not (self._charged_bytes or self._input_ended):
-            return used  # as nearly always: there is nothing to settle
+            return used  # the usual case: nothing to settle
         if self._moved is not None or (self._steps is not None and self._is_on_wrong_thread()):
             self._move_to_worker()
         else:
@@ -263,7 +263,7 @@ class Connection(RunLoop):
         return True
 
     def _settle(self) -> None:
-        """Decide how to go on after a share."""
+        """Decide how to continue after a share."""
         if self.closing:
             self._stop()
             violation, self._violation = self._violation, None
@@ -292,9 +292,9 @@ class Connection(RunLoop):
             self.executor.run(self._run_on_worker, self._back_from_worker)
 
     def _run_on_worker(self) -> None:
-        """Run the request that was moved, and those that follow, for as long as a hop may take. By a worker.
+        """Run the request that was moved, and those after it, for at most the time of a hop. By a worker.
 
-        A request that was moved is run though the client may have left; a long one is then given up between two steps.
+        A request that was moved is run even if the client has disconnected; a long one is then abandoned between steps.
         """
         executor = self.executor
         if executor is None:
@@ -327,7 +327,7 @@ class Connection(RunLoop):
             self._out_bytes = 0
             self._stop()
             if self._failure is not None:
-                self._raise_failure()  # there is no resume any more
+                self._raise_failure()  # resume is not called any more
         else:
             self._settle()
             self.wake()
@@ -343,11 +343,11 @@ class Connection(RunLoop):
     # The end.
 
     def _stop(self) -> None:
-        """Take no more input and forget what there is of it; replies that are due are still sent."""
+        """Take no more input and drop the unparsed; outstanding replies are still sent."""
         self.closing = True
         self.backlog = False
         if self._on_worker:
-            return  # goes on when the worker is back
+            return  # continued when the worker has finished
         self._moved = None
         self._buffer.clear()
         self._forget_input()
@@ -355,7 +355,7 @@ class Connection(RunLoop):
         self._charge()
 
     def _end_session(self) -> None:
-        """Close the session; if that closes a snapshot of an engine that waits, on a worker."""
+        """Close the session; on a worker if that closes a snapshot of a blocking engine."""
         if self._closing_session:
             return
         if self.executor is None or not self.session.holds_snapshot:
@@ -369,7 +369,7 @@ class Connection(RunLoop):
             self.executor.run(self._abort, self._session_aborted)
 
     def _abort(self) -> None:
-        """Release what the engine holds for the client. By a worker."""
+        """Close the session's snapshots. By a worker."""
         try:
             self._close_steps()
             self.session.abort()
@@ -394,7 +394,7 @@ class Connection(RunLoop):
         return self._buffer.held_bytes + self._parsed_bytes()
 
     def _charge(self) -> None:
-        """Tell the budget what this connection holds now, when that has changed by enough to matter."""
+        """Update the budget if the connection's memory has changed by enough to matter."""
         held = self._input_bytes() + self._out_bytes
         change = held - self._charged_bytes
         if change > CHARGE_STEP_BYTES or change < -CHARGE_STEP_BYTES or self.closing:

@@ -1,4 +1,4 @@
-"""Which protocol a client speaks: its first byte tells. ``*`` is RESP, all else is the line protocol."""
+"""Protocol detection by the first byte: ``*`` is RESP, anything else the line protocol."""
 
 from collections.abc import Callable
 from typing import Final, TypeAlias, final
@@ -10,15 +10,15 @@ from kvs.ports.session import Session
 RESP_FIRST_BYTE: Final = b"*"
 
 OpenConnection: TypeAlias = Callable[[Session, WorkerExecutor | None], Connection]
-"""Returns a connection in one protocol, for a session and what runs its requests if the engine's calls may wait."""
+"""Returns a connection in one protocol, given the session and the executor, if any."""
 
 OpenSession: TypeAlias = Callable[[], tuple[Session, WorkerExecutor | None]]
-"""Opens a session of a new client."""
+"""Opens the session of a new client."""
 
 
 @final
 class ProtocolDetector:
-    """Opens connections whose protocol the first byte will tell; until then they speak the line protocol.
+    """Opens connections that detect their protocol by the first byte, and speak the line protocol before.
 
     Args:
         open_session: Opens their sessions.

@@ -1,4 +1,4 @@
-"""Errors of requests as bytes on a wire; those of what they ask for are in :mod:`kvs.domain.errors`."""
+"""Errors in the framing and encoding of requests; errors of their execution are in :mod:`kvs.domain.errors`."""
 
 from typing import ClassVar
 
@@ -6,13 +6,13 @@ from kvs.domain.errors import KvsError, TooLargeError
 
 
 class UnknownCommandError(KvsError):
-    """Raised when there is no such command."""
+    """Raised for an unknown command."""
 
     code: ClassVar[str] = "unknown_command"
 
 
 class EncodingError(KvsError):
-    """Raised when text is not UTF-8 where the protocol can carry nothing else."""
+    """Raised when text is not UTF-8 although the protocol requires it."""
 
     code: ClassVar[str] = "encoding"
 
@@ -24,7 +24,7 @@ class ProtocolViolationError(KvsError):
 
 
 class HttpError(ProtocolViolationError):
-    """Raised when a client speaks HTTP: a browser may have been made to send it. The connection closes."""
+    """Raised when a client speaks HTTP, possibly a browser under attack. The connection closes."""
 
 
 class FramingLostError(TooLargeError):

@@ -1,7 +1,7 @@
-"""The gate: what every request passes before it runs, in any protocol.
+"""The gate, which checks every request before it runs, in any protocol.
 
-What must hold for all commands is checked here and nowhere else. Fast paths go around the gate, and are entered only
-while it would let everything pass (:meth:`Gate.is_open`); they check the lengths of keys and values themselves.
+Conditions on all commands are checked only here. Fast paths bypass the gate, and are entered only while it would accept
+every request (:meth:`Gate.is_open`); they check the lengths of keys and values themselves.
 """
 
 from typing import final
@@ -18,7 +18,7 @@ class Gate:
     Args:
         max_key_bytes: Longest key.
         max_value_bytes: Longest value.
-        budget: Memory of all clients.
+        budget: Memory budget of all clients.
     """
 
     __slots__ = ("_budget", "_max_key_bytes", "_max_short_bytes", "_max_value_bytes")
@@ -30,11 +30,11 @@ class Gate:
         self._budget = budget
 
     def is_open(self) -> bool:
-        """Return whether no request is refused but for its own arguments."""
+        """Return whether requests are refused for their arguments only."""
         return not self._budget.exhausted()
 
     def check(self, command: Command, request: list[bytes]) -> None:
-        """Let a request pass.
+        """Check a request.
 
         Raises:
             UsageError: It has the wrong number of arguments, or an empty key.
@@ -52,7 +52,7 @@ class Gate:
                     self._check_argument(command, at, argument)
 
     def refusal(self) -> LimitError:
-        """Return the error for a request that is refused for want of memory."""
+        """Return the error for a request that is refused over the memory budget."""
         return LimitError(
             f"The clients together hold max_clients_bytes = {self._budget.limit_bytes} or more; until that has gone "
             "down only what gives some back or tells of it runs: COMMIT, ROLLBACK, INFO, PING and the like."

@@ -8,7 +8,7 @@ from kvs.domain.commit import Conflict
 from kvs.domain.errors import KvsError, TimedOutError
 
 SHOWN_BYTES: Final = 64
-"""Most of a key or verb that is repeated in a message."""
+"""Maximum length of a key or verb quoted in a message."""
 
 
 def shown(text: bytes) -> str:
@@ -23,14 +23,14 @@ def excerpt(text: bytes) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text in ASCII, without control characters, for a log field; bytes that are not UTF-8 by their numbers."""
+    """Return text in ASCII, without control characters, for a log field; bytes that are not UTF-8 as escapes."""
     return text.encode(errors="surrogateescape").decode("latin-1").encode("unicode_escape").decode()
 
 
 def conflict_message(conflict: Conflict) -> str:
-    """Return what to say of a COMMIT that was not applied."""
+    """Return the message for a rejected COMMIT."""
     changed = [shown(key) for key in conflict.keys]
-    prefixes = dict.fromkeys(each.prefix for each in conflict.ranges)  # several pages may be of one
+    prefixes = dict.fromkeys(each.prefix for each in conflict.ranges)  # several pages may share one
     changed += [f"the keys under {shown(prefix)}" if prefix else "the set of keys" for prefix in prefixes]
     return f"Nothing was applied, for this changed since START: {', '.join(changed)}. Retry from START."
 

@@ -1,8 +1,8 @@
 """The run loop, which is the same for every protocol.
 
-Parse a request, let it through the gate, run it, append its reply; until the input, the quota of work or the room for
-output is used up. A command that takes longer is a generator, kept here and advanced by one share at a time. What must
-go on on another thread is left for it.
+Parse a request, check it at the gate, run it, append its reply; until the input, the quota of work or the room for
+output is used up. A long command is a generator, which is kept here and advanced by one share at a time. A command that
+must continue on another thread is left for it.
 """
 
 from abc import ABC, abstractmethod
@@ -33,17 +33,17 @@ class RunLoop(ABC):
 
     Args:
         session: The client's session.
-        executor: Runs requests on worker threads; None if the engine's calls never wait.
-        room_bytes: How long the replies of one share may be before the next request waits.
+        executor: Runs requests on worker threads; None if the engine is non-blocking.
+        room_bytes: Length of the replies of one share at which the next request waits.
 
     Attributes:
         session: The client's session.
         executor: See above.
         requests: Number of requests run so far.
-        backlog: There is something left to run.
-        closing: The connection ends once its output has been sent. Nothing is run any more.
-        close_reason: Why it is closing, for the log: the command that closed it, or the code of the error that it
-            replied; empty before.
+        backlog: Complete requests, or the rest of one, are left to run.
+        closing: The connection ends once its output has been sent, and runs no more requests.
+        close_reason: Why it is closing, for the log: the command that closed it, or the code of the error in its last
+            reply; empty before.
     """
 
     __slots__ = (
@@ -81,11 +81,11 @@ class RunLoop(ABC):
         self._on_worker = False
         self._violation: ProtocolViolationError | None = None  # to be logged
 
-    # What a protocol provides.
+    # Provided by the protocol.
 
     @abstractmethod
     def _run_fast_path(self) -> bool:
-        """Run the most common requests straight from the buffer, if nothing needs a closer look.
+        """Run the most common requests straight from the buffer, if the connection's state allows it.
 
         Returns:
             Whether all input is used up.
@@ -93,14 +93,14 @@ class RunLoop(ABC):
 
     @abstractmethod
     def _parse(self) -> Request | None:
-        """Return the next request, or None if it has not come as a whole."""
+        """Return the next request, or None if it is incomplete."""
 
     @abstractmethod
     def _admit(self, request: Request) -> Command:
         """Return the command of a request.
 
         Raises:
-            KvsError: There is no such command, or it may not run now.
+            KvsError: The command is unknown, or may not run now.
         """
 
     @abstractmethod
@@ -114,10 +114,10 @@ class RunLoop(ABC):
     # The loop.
 
     def _run(self) -> bool:
-        """Run requests until input, quota or room for output is used up, or another thread has to go on.
+        """Run requests until input, quota or room for output is used up, or another thread has to continue.
 
         Returns:
-            Whether the fast path has used up all input, so that nothing is held but replies.
+            Whether the fast path has used up all input, so that only replies hold memory.
         """
         work = self._work
         room_bytes = self._room_bytes
@@ -168,7 +168,7 @@ class RunLoop(ABC):
         return False
 
     def _is_due(self) -> bool:
-        """Return whether a worker has been given a request that it has not begun."""
+        """Return whether a request is moved to a worker that has not begun it."""
         return self._on_worker and self._moved is not None
 
     def _run_command(self, command: Command, request: Request) -> bytes | None:
@@ -187,7 +187,7 @@ class RunLoop(ABC):
         return reply
 
     def _wanted_thread(self) -> int:
-        """Return where the suspended command has to go on."""
+        """Return where the suspended command has to continue."""
         return ANY_THREAD
 
     def _is_on_wrong_thread(self) -> bool:
@@ -195,7 +195,7 @@ class RunLoop(ABC):
         return wanted != ANY_THREAD and self.executor is not None and (wanted == LOOP) == self._on_worker
 
     def _emit(self, reply: bytes) -> None:
-        """Take the reply to a request."""
+        """Append the reply to a request."""
         self._append(reply)
 
     def _append(self, reply: bytes) -> None:
@@ -209,7 +209,7 @@ class RunLoop(ABC):
         return not (command.on_loop or command.is_local(self.session, request))
 
     def _close_steps(self) -> None:
-        """Give up the command that is suspended."""
+        """Abandon the suspended command."""
         steps, self._steps = self._steps, None
         if steps is not None:
             steps.close()

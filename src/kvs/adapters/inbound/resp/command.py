@@ -1,4 +1,4 @@
-"""What a command of RESP is."""
+"""Commands of RESP."""
 
 from collections.abc import Callable
 from typing import Final, TypeAlias, final
@@ -12,9 +12,9 @@ from kvs.ports.session import Session
 ARGUMENTS_PER_UNIT: Final = 4
 """Arguments of one request per unit of work."""
 
-# What becomes of a command after MULTI.
+# How a command is handled after MULTI.
 QUEUED: Final = 0
-"""It is queued, and is part of the transaction that EXEC runs."""
+"""It is queued, as part of the transaction that EXEC runs."""
 
 IMMEDIATE: Final = 1
 """It is run at once."""
@@ -23,7 +23,7 @@ REFUSED: Final = 2
 """It is refused, and EXEC will refuse the whole queue."""
 
 AFTER_EXEC: Final = 3
-"""It is queued, and run once the transaction has been applied: it is about connections, not about data, and a
+"""It is queued, and run after the transaction has been applied: it is about connections, not about data, and a
 transaction may be run more than once."""
 
 Handler: TypeAlias = Callable[[Session, ClientContext, list[bytes]], Reply]
@@ -32,16 +32,16 @@ Handler: TypeAlias = Callable[[Session, ClientContext, list[bytes]], Reply]
 
 @final
 class RespCommand(Command):
-    """A command of RESP; what else is known of it is in the catalogue.
+    """A command of RESP.
 
     Attributes:
-        about: The entry of the catalogue.
+        about: Its entry in the catalogue.
         run: Runs it.
-        first_key: Place of its first key; 0: it has none.
-        last_key: Place of its last key; negative: counted from the end.
-        key_step: From one key to the next.
-        multi_policy: What becomes of it after MULTI.
-        subcommands: By their names alone; None: it has none.
+        first_key: Position of its first key; 0: it has none.
+        last_key: Position of its last key; negative: counted from the end.
+        key_step: Step from one key to the next.
+        multi_policy: How it is handled after MULTI.
+        subcommands: Subcommands by name; None: it has none.
     """
 
     __slots__ = ("about", "first_key", "key_step", "last_key", "multi_policy", "run", "subcommands")
@@ -87,7 +87,7 @@ class RespCommand(Command):
         return self.cost + len(arguments) // ARGUMENTS_PER_UNIT
 
     def keys(self, arguments: list[bytes]) -> list[Key]:
-        """Return those of the arguments that are keys."""
+        """Return the keys among the arguments."""
         if not self.first_key:
             return []
         last = self.last_key if self.last_key > 0 else len(arguments) + self.last_key

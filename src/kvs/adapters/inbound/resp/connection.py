@@ -1,4 +1,4 @@
-"""A connection in RESP: requests in as they come, replies out in order. ``docs/protocol.md`` is its reference."""
+"""A connection in RESP. ``docs/protocol.md`` is its reference."""
 
 from typing import Final, cast, final
 
@@ -16,7 +16,7 @@ from kvs.adapters.inbound.resp.commands.registry import command_of
 from kvs.adapters.inbound.resp.commands.transactions import EXEC
 from kvs.adapters.inbound.resp.context import REPLIES_ON, ClientContext, ServerContext
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
-from kvs.adapters.inbound.resp.parser import DROPPED, RequestParser
+from kvs.adapters.inbound.resp.parser import OVER_BUDGET, RequestParser
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
 from kvs.build import BUILD
@@ -25,7 +25,7 @@ from kvs.override import override
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session
 
 HAS_FAST_PATH: Final = BUILD == "compiled"
-"""Interpreted, going byte by byte would cost more than it saves."""
+"""Interpreted, a scan byte by byte would cost more than it saves."""
 
 
 @final
@@ -115,7 +115,7 @@ class RespConnection(Connection):
         return stop == len(data)
 
     def _fast_path_applies(self) -> bool:
-        """Return whether the gate lets every request pass, and no worker would have to run them."""
+        """Return whether the gate accepts every request, and no worker has to run them."""
         if not (self._parser.between_requests and self._context.runs_at_once() and self._gate.is_open()):
             return False
         return self.executor is None or self.busy
@@ -124,7 +124,7 @@ class RespConnection(Connection):
     def _admit(self, request: Request) -> Command:
         context = self._context
         try:
-            if request is DROPPED:
+            if request is OVER_BUDGET:
                 raise self._gate.refusal()
             command = command_of(request)
             context.last_command = command.name
@@ -135,7 +135,7 @@ class RespConnection(Connection):
         except HttpError:
             raise
         except KvsError as error:
-            if request is not DROPPED and request[0].lower() == EXEC.name:
+            if request is not OVER_BUDGET and request[0].lower() == EXEC.name:
                 context.abort_reason = error
                 return EXEC
             context.dirty = context.queue is not None
@@ -189,7 +189,7 @@ class RespConnection(Connection):
     @override
     def _error_reply(self, error: KvsError) -> bytes:
         if isinstance(error, HttpError) or (self.closing and self._context.reply_mode != REPLIES_ON):
-            return b""  # Redis ends such connections without a word
+            return b""  # Redis closes such connections silently
         return replies.error(error)
 
     @override

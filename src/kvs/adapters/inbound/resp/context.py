@@ -1,4 +1,4 @@
-"""What a RESP connection knows beyond its session, and what all of them share."""
+"""The state of a RESP connection beyond its session, and the state that all of them share."""
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -20,19 +20,19 @@ REPLIES_ON: Final = 0
 REPLIES_OFF: Final = 1
 SKIP_NEXT_REPLY: Final = 2
 SKIP_THIS_REPLY: Final = 3
-"""What CLIENT REPLY has made of the replies: the next one is this one as soon as its command has come."""
+"""Modes of CLIENT REPLY: ``SKIP_NEXT_REPLY`` becomes ``SKIP_THIS_REPLY`` when the next command arrives."""
 
 
 @final
 class ServerContext:
-    """What all connections share.
+    """State shared by all connections.
 
     Attributes:
-        clients: Who is connected.
-        cursors: Of SCAN.
+        clients: The connected clients.
+        cursors: The cursors of SCAN.
         parameters: The parameters of CONFIG GET, by name.
         clock: Seconds since 1970, for TIME.
-        run_id: Of this server, from its start to its end.
+        run_id: Random ID of this run of the server.
         uptime_clock: Monotonic seconds, the clock of the clients.
     """
 
@@ -55,26 +55,26 @@ class ServerContext:
 
 @final
 class ClientContext:
-    """What a connection knows beyond its session.
+    """State of one connection.
 
     Attributes:
         limits: Limits of requests and replies.
-        shared: What all connections share.
+        shared: State shared by all connections.
         protocol: The version of the protocol.
-        name: Given by the client to itself.
-        library: Likewise: what it is built with.
-        library_version: Likewise.
-        no_evict: Whether the client has asked not to be evicted. Nobody ever is.
-        reply_mode: What becomes of replies.
+        name: The client's name, as it has set it.
+        library: The client's library, as it has set it.
+        library_version: The version of that.
+        no_evict: Whether the client has set NO-EVICT, which has no effect.
+        reply_mode: The mode of CLIENT REPLY.
         last_command: Name of the last command that was run or queued.
         queue: The commands since MULTI, with their arguments; None outside.
-        queue_bytes: What they hold.
-        queue_protocol: The version of the protocol when it began.
-        dirty: One was refused, and EXEC will refuse all.
+        queue_bytes: Memory of the queue.
+        queue_protocol: The version of the protocol at MULTI.
+        dirty: A command was refused, so EXEC will fail.
         closing: The connection ends after the reply to this command.
-        last_cursor: The cursor that SCAN returned last, and its key: it is valid here whatever others are given.
-        wanted_thread: Where the suspended command has to go on.
-        abort_reason: Why EXEC was not let through.
+        last_cursor: The cursor that SCAN returned last, and its key: it stays valid here whatever other clients do.
+        wanted_thread: Where the suspended command has to continue.
+        abort_reason: Why the gate refused EXEC.
     """
 
     __slots__ = (
@@ -117,11 +117,11 @@ class ClientContext:
         self.abort_reason: KvsError | None = None
 
     def runs_at_once(self) -> bool:
-        """Return whether a command is run and answered as soon as it has come."""
+        """Return whether commands are run and their replies sent: neither queued nor suppressed."""
         return self.queue is None and self.reply_mode == REPLIES_ON
 
     def withhold(self) -> None:
-        """Drop a reply that is not wanted."""
+        """Drop a reply that CLIENT REPLY suppresses."""
         if self.reply_mode == SKIP_NEXT_REPLY:
             self.reply_mode = SKIP_THIS_REPLY
         elif self.reply_mode == SKIP_THIS_REPLY:
@@ -135,10 +135,10 @@ class ClientContext:
 
 
 def check_reply(context: ClientContext, parts: Sequence[bytes]) -> None:
-    """Refuse a reply that is longer than one may be, before its parts, which may be the same many times, are joined.
+    """Check the length of a reply before its parts, which may repeat many times, are joined.
 
     Raises:
-        LimitError: It is.
+        LimitError: It is longer than allowed.
     """
     if sum([len(part) for part in parts]) > context.limits.max_reply_bytes:
         raise ResultTooLargeError(context.limits.max_reply_bytes)

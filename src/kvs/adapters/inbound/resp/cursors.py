@@ -1,4 +1,4 @@
-"""Cursors of SCAN: numbers, as its clients expect, for the keys where listings go on."""
+"""Cursors of SCAN: numbers, as clients expect, for the keys where listings continue."""
 
 import random
 from threading import Lock
@@ -8,17 +8,17 @@ from kvs.domain.errors import UsageError
 from kvs.domain.values import Key
 
 MAX_CURSORS: Final = 10_000
-"""Cursors kept for all clients together; one more, and the one that was used longest ago is forgotten."""
+"""Maximum number of cursors of all clients; beyond it the least recently used is dropped."""
 
 CURSOR_BITS: Final = 53
-"""Clients in JavaScript read them as floating-point numbers."""
+"""JavaScript clients parse them as floating-point numbers."""
 
 
 @final
 class Cursors:
-    """The cursors of one server: a listing may go on over any connection, as it does from a pool of them.
+    """The cursors of one server: a listing may continue on any connection, such as another one of a pool.
 
-    Any thread may call: a listing in a queue over a blocking engine is run by a worker.
+    Thread-safe: over a blocking engine, workers run listings.
     """
 
     __slots__ = ("_keys", "_lock")
@@ -29,7 +29,7 @@ class Cursors:
 
     def issue(self, key: Key) -> int:
         """Return a cursor that stands for all keys after this one. O(1)."""
-        cursor = random.getrandbits(CURSOR_BITS - 1) + 1  # it is no secret, only unlike any other
+        cursor = random.getrandbits(CURSOR_BITS - 1) + 1  # not a secret, only unique
         with self._lock:
             self._keys[cursor] = key
             if len(self._keys) > MAX_CURSORS:
@@ -37,10 +37,10 @@ class Cursors:
         return cursor
 
     def find(self, cursor: int) -> Key:
-        """Return the key that a cursor stands for; nothing for 0, where every listing begins. O(1).
+        """Return the key that a cursor stands for; empty for 0, where every listing begins. O(1).
 
         Raises:
-            UsageError: There is no such cursor.
+            UsageError: The cursor is unknown.
         """
         if cursor == 0:
             return b""

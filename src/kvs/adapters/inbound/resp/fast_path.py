@@ -1,6 +1,6 @@
 """The fast path of the compiled build: GET, INCR, and SET without options, run straight from the input.
 
-It stops at the first byte of the first request that is anything else, or is not complete.
+It stops at the first other or incomplete request.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
 
 SHORTEST_BYTES: Final = 20
-"""GET of a key of one byte."""
+"""Length of GET with a key of one byte."""
 
 CR: Final = 13
 LF: Final = 10
@@ -28,7 +28,7 @@ TWO: Final = 50
 THREE: Final = 51
 FOUR: Final = 52
 NINE: Final = 57
-SMALL: Final = 32  # makes a letter of ASCII small
+SMALL: Final = 32  # makes an ASCII letter lower case
 C: Final = 99
 E: Final = 101
 G: Final = 103
@@ -61,21 +61,21 @@ def run(
     max_requests: int,
     max_out_bytes: int,
 ) -> "tuple[i64, i64, i64, bool, bytes]":
-    """Run requests up to the first that is anything else.
+    """Run requests up to the first other one.
 
     Args:
-        data: Input that has a request begin at ``start``, or nothing behind it.
+        data: Input in which a request begins at ``start``, unless it ends there.
         start: Where to begin.
         session: The client's session.
         limits: Limits of keys and values.
         null: The reply to GET of an absent key.
         out: Where replies are appended, in any number of pieces.
-        max_requests: Most to run.
-        max_out_bytes: Stop when there are replies of so many bytes.
+        max_requests: Maximum number of requests.
+        max_out_bytes: Length of replies after which to stop.
 
     Returns:
-        Where it stopped, how many requests were run, how long their replies are, whether the last of them ended the
-        connection, and that one's name.
+        Where it stopped, the number of requests run, the length of their replies, whether the last of them ended the
+        connection, and its name.
     """
     out_bytes: i64 = 0
     room: i64 = max_out_bytes
@@ -121,7 +121,7 @@ def run(
         if data[begin - 3] != CR or data[begin - 2] != LF or data[begin - 1] != BULK:
             break
         first: i64 = begin
-        # The last byte of input, which is where any of this may end, is never behind a length that was announced.
+        # The last byte of input, where any of this may end, is never after an announced length.
         length: i64 = 0
         byte = data[begin]
         while ZERO <= byte <= NINE and length <= max_key and begin < size - 1:
@@ -144,7 +144,7 @@ def run(
                     length = len(value)
                     if length < SHORT:
                         out.append(b"%b%b\r\n" % (BULK_HEADERS[length], value))
-                    else:  # in pieces, since it is copied once more when replies are joined
+                    else:  # in pieces, because it is copied again when replies are joined
                         out.append(b"$%d\r\n" % length)
                         out.append(value)
                         out.append(CRLF)

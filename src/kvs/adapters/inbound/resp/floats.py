@@ -1,9 +1,9 @@
-"""Decimal numbers as INCRBYFLOAT of Redis has them: the ``long double`` of C on x86-64, a floating point of 80 bits.
+"""The decimal numbers of Redis's INCRBYFLOAT: C's ``long double`` on x86-64, an 80-bit floating-point number.
 
-That is a sign, 64 significant bits, and a power of two up to 2**16383. A number is read by the rules of strtold(),
-which takes decimal and hexadecimal ones; sums are rounded to the nearest number there is, to the even one of two; and
-they are written in decimal with 17 digits behind the point, without zeros at the end. Python has no such type, but
-whole numbers of any size, and with these it is exact: a float is kept as a number of 64 bits and a power of two.
+It has a sign, 64 significant bits, and a power of two up to 2**16383. Numbers are parsed by the rules of strtold(),
+which accepts decimal and hexadecimal ones; sums are rounded half to even; and they are formatted in decimal with 17
+digits after the point, without trailing zeros. Python has no such type, but its integers of any size make this exact: a
+float is kept as a 64-bit integer and a power of two.
 """
 
 import re
@@ -16,17 +16,17 @@ from kvs.domain.values import Value, Write
 
 BITS: Final = 64
 MIN_EXPONENT: Final = -16445
-"""Of the smallest number: beneath 2**-16382 there are fewer bits and no smaller power of two."""
+"""Exponent of the smallest number: below 2**-16382 numbers have fewer bits and no smaller power of two."""
 MAX_EXPONENT: Final = 16383 - BITS + 1
 
 MAX_BYTES: Final = 5 * 1024 - 1
-"""Longest number that is read; one that is written is shorter."""
+"""Longest number that is parsed; formatted ones are shorter."""
 
 DECIMAL_EXPONENT: Final = 5000
-"""No number has more digits before its point, nor zeros behind it, that Redis would read; what has is not computed."""
+"""Maximum digits before the point, and zeros after it, of a number that Redis would parse; others are not computed."""
 
 DIGITS: Final = 17
-"""Behind the point, in what is written."""
+"""Formatted digits after the point."""
 
 _NUMBER: Final = re.compile(
     rb"([+-]?)(?:(?P<infinity>inf(?:inity)?)"
@@ -34,12 +34,12 @@ _NUMBER: Final = re.compile(
     rb"|(?P<decimal>[0-9]++\.?[0-9]*+|\.[0-9]++)(?:e(?P<exponent>[+-]?[0-9]++))?)",
     re.IGNORECASE,
 )
-"""No digit is given back (``++``): to share them out between two groups in every way takes the square of the time."""
+"""Quantifiers are possessive (``++``): backtracking between two groups of digits would take quadratic time."""
 
 
 @dataclass(init=False)
 class AddFloat:
-    """Add to a decimal number, as Redis does, in floating point of 80 bits; an absent key counts as 0.
+    """Add to a decimal number, as Redis does, in 80-bit floating point; an absent key counts as 0.
 
     Attributes:
         amount: The number as text.
@@ -58,7 +58,7 @@ def total(augend: bytes, addend: bytes) -> bytes:
     """Return the sum of two numbers as text.
 
     Raises:
-        UsageError: One is no number, or cannot be told from zero or from infinity; or the sum is infinite.
+        UsageError: One is not a number, underflows or overflows; or the sum is infinite.
     """
     numbers = [_read(text) for text in (augend, addend)]
     if None in numbers:
@@ -81,7 +81,7 @@ def _read(text: bytes) -> tuple[int, int] | None:
         return None
     if match["hex"]:
         before, _, behind = match["hex"].partition(b".")
-        # A power of so many digits is beyond all bounds, unless there are more zeros than a number may have bytes.
+        # A power of so many digits is out of bounds, unless the number has more zeros than it may have bytes.
         power = _bounded(match["power"]) - 4 * len(behind)
         numerator, denominator = int(before + behind, 16), 1
     else:
@@ -104,7 +104,7 @@ def _read(text: bytes) -> tuple[int, int] | None:
 
 
 def _bounded(exponent: bytes | None) -> int:
-    """Return an exponent, or one that is as far beyond all bounds."""
+    """Return an exponent, or for one out of bounds another one out of the same bounds."""
     if not exponent:
         return 0
     digits = exponent.lstrip(b"+-0") or b"0"
@@ -117,7 +117,7 @@ def _rounded(numerator: int, denominator: int, power: int) -> tuple[int, int] | 
     size = abs(numerator)
     if not size:
         return 0, 0
-    # At least one bit more than are kept, or as many as there are at the smallest power.
+    # At least one bit more than are kept, or as many as the smallest power has.
     shift = size.bit_length() - denominator.bit_length() - BITS
     exponent = max(power + shift, MIN_EXPONENT)
     if exponent > MAX_EXPONENT + 1 or power + shift < MIN_EXPONENT - 2 * BITS:
@@ -125,7 +125,7 @@ def _rounded(numerator: int, denominator: int, power: int) -> tuple[int, int] | 
     significand = _quotient(size, denominator, exponent - power)
     if significand >> BITS:
         exponent += 1
-        significand = _quotient(size, denominator, exponent - power)  # from the fraction, for it is rounded but once
+        significand = _quotient(size, denominator, exponent - power)  # from the fraction, to round only once
         if significand >> BITS:  # all ones, and rounded up
             significand >>= 1
             exponent += 1
@@ -135,7 +135,7 @@ def _rounded(numerator: int, denominator: int, power: int) -> tuple[int, int] | 
 
 
 def _quotient(numerator: int, denominator: int, shift: int) -> int:
-    """Return a fraction divided by a power of two, rounded to the nearest whole number, and to the even one of two."""
+    """Return a fraction divided by a power of two, rounded half to even."""
     if shift < 0:
         numerator <<= -shift
     else:

@@ -1,15 +1,15 @@
-"""Patterns of keys, in the language of Redis: ``*``, ``?``, ``[a-z]``, ``[^a]``, and a backslash before any of these.
+"""Redis's patterns of keys: ``*``, ``?``, ``[a-z]``, ``[^a]``, and a backslash before any of these.
 
-Stars divide a pattern into parts; every other token stands for exactly one byte. The first and the last part can fit
-in one place of a key only. Each part between them is sought from where the one before it ended: the first place where
-it fits is as good as any later one, so nothing is ever tried again. To seek a part takes the length of the key times
-that of the part if all of the part is tried at every place, as ``re`` does. That is the fastest way for an ordinary key
-and pattern. For others (:class:`_Search`) the length of the part hardly counts:
+Stars divide a pattern into parts; every other token matches exactly one byte. The first and the last part can match at
+one position only. Each part between them is searched from the end of the previous match: the leftmost match is as good
+as any later one, so there is no backtracking. The search for a part takes the length of the key times that of the part
+if the whole part is tried at every position, as ``re`` does. That is fastest for common keys and patterns. For others
+(:class:`_Search`) the length of the part hardly matters:
 
-- Literal bytes are sought by ``bytes.find`` if they are few. If they are many, ``re`` is linear: it has the table of
-  Knuth, Morris and Pratt for an expression that is all literal.
-- All else is tried at all places at once, one bit of a number for each token (shift-and; Baeza-Yates and Gonnet, "A new
-  approach to text searching", 1992).
+- ``bytes.find`` finds short literals. For long ones, ``re`` is linear: it builds a Knuth-Morris-Pratt table for a
+  pattern that is all literal.
+- All other parts are matched at all positions at once, with one bit of a number for each token (shift-and; Baeza-Yates
+  and Gonnet, "A new approach to text searching", 1992).
 """
 
 import re
@@ -28,30 +28,30 @@ _DASH: Final = 45
 _BACKSLASH: Final = 92
 
 ORDINARY_BYTES: Final = 256
-"""Longest pattern that is ordinary. To compile a regular expression takes up to 4 us a byte."""
+"""Longest pattern that becomes a regular expression, whose compilation takes up to 4 us a byte."""
 
 ORDINARY_STEPS: Final = 4096
-"""Length of a key times that of a part, up to which they are ordinary: about 12 us."""
+"""Maximum length of a key times that of a part for the regular expression: about 12 us."""
 
 WINDOW_BYTES: Final = 4096
-"""Places in a key that are looked at in one go by :meth:`Glob.steps`."""
+"""Positions in a key that :meth:`Glob.steps` searches in one step."""
 
 STEP_UNITS: Final = 1000
-"""Units of work after which :meth:`Glob.steps` makes way."""
+"""Units of work after which :meth:`Glob.steps` yields."""
 
 FEW_BYTES: Final = 16
-"""Most literal bytes that ``bytes.find`` gets: in the worst case it tries all of them at every place."""
+"""Longest literal for ``bytes.find``, which in the worst case compares all of it at every position."""
 
 _STEPS_PER_UNIT: Final = 256
 _LITERAL_UNITS: Final = 4
 _BITS_UNITS: Final = 128
 _BITS_PER_UNIT: Final = 16
 _PARTS_PER_UNIT: Final = 16
-"""How much work it is at most: steps of a regular expression; to seek literal bytes in 1,024 bytes, or other tokens,
-with one unit more for so many tokens of the pattern; and to begin to seek a part."""
+"""Maximum units of work: steps of a regular expression; the search of 1,024 bytes for a literal, or for other tokens,
+with one unit more for so many tokens of the pattern; and the start of a search."""
 
 _Set: TypeAlias = tuple[bool, list[tuple[int, int]]]
-"""The bytes that are in one of some ranges, or, if it is negated, in none of them."""
+"""Ranges of bytes, and whether the set is negated."""
 
 _ANY: Final[_Set] = (True, [])
 
@@ -64,12 +64,12 @@ class Glob(Matcher):
     """A pattern.
 
     Attributes:
-        text: As it was written.
-        prefix: What every key that matches begins with: nothing else needs to be looked at.
+        text: The pattern as given.
+        prefix: Prefix of all matching keys, so only keys under it need to be listed.
         matches_all: Every key with the prefix matches.
 
-    To match many keys without holding up others, subtract :meth:`cost` for each from the work of a share. If that is
-    more than :data:`STEP_UNITS`, go through :meth:`steps`; for all other keys that is the same as :meth:`match`.
+    To match many keys without blocking other clients, subtract :meth:`cost` of each from the work of a share. If it is
+    more than :data:`STEP_UNITS`, use :meth:`steps`; for all other keys that is the same as :meth:`match`.
     """
 
     __slots__ = ("_ordinary_bytes", "_parts", "_regex", "_search", "matches_all", "prefix", "text")
@@ -79,7 +79,7 @@ class Glob(Matcher):
         self._parts = parts = _parts(text)
         self.prefix = _leading_literal(parts[0])
         self.matches_all = len(parts) > 1 and not any(parts[1:]) and len(self.prefix) == len(parts[0])
-        self._ordinary_bytes = -1  # longest key that goes through the regular expression
+        self._ordinary_bytes = -1  # longest key that the regular expression matches
         self._regex: re.Pattern[bytes] | None = None
         if len(text) <= ORDINARY_BYTES and not self.matches_all:
             self._ordinary_bytes = ORDINARY_STEPS // max([1, *[len(tokens) for tokens in parts[1:]]])
@@ -88,11 +88,11 @@ class Glob(Matcher):
 
     @override
     def match(self, key: bytes) -> bool:
-        """Return whether a key matches, all of it.
+        """Return whether the whole key matches.
 
         Complexity:
-            O(length of key), and no more than :meth:`cost`: under 2 ms for a key of 8 KiB, whatever the pattern. For
-            longer ones there is :meth:`steps`.
+            O(length of key), and at most :meth:`cost`: under 2 ms for a key of 8 KiB, whatever the pattern. For longer
+            ones use :meth:`steps`.
         """
         if self.matches_all:
             return key.startswith(self.prefix)
@@ -102,7 +102,7 @@ class Glob(Matcher):
 
     @override
     def steps(self, key: bytes) -> Generator[None, None, bool]:
-        """Return whether a key matches; make way after each :data:`STEP_UNITS` of work."""
+        """Return whether a key matches, in steps of :data:`STEP_UNITS` of work."""
         if self.cost(len(key)) <= STEP_UNITS:
             return self.match(key)
         return (yield from self._searched().steps(key))
@@ -174,11 +174,11 @@ class _Search:
                 if units >= STEP_UNITS:
                     units = 0
                     yield
-                at = window_end - part.size + 1 if found < 0 else found  # a part is seen whole wherever it begins
+                at = window_end - part.size + 1 if found < 0 else found  # windows overlap by the length of the part
         return True
 
     def _ends_fit(self, key: bytes) -> bool:
-        """Return whether the first and the last part are where they have to be."""
+        """Return whether the first and the last part match."""
         first, last, size = self._first, self._last, len(key)
         if last is None:
             return size == first.size and first.find(key, 0, size) >= 0
@@ -192,7 +192,7 @@ class _Search:
 
 @final
 class _Part:
-    """What stands between two stars: tokens, each for one byte."""
+    """The tokens between two stars, each of which matches one byte."""
 
     __slots__ = ("_first_bit", "_last_bit", "_literal", "_masks", "_regex", "size")
 
@@ -208,14 +208,14 @@ class _Part:
         self._last_bit = 1 << max(at, at + self.size - 1)
 
     def find(self, key: bytes, at: int, end: int) -> int:
-        """Return where the first place ends at which the part is between two places in a key; -1: there is none."""
+        """Return the end of the first match of the part between two positions in a key; -1: no match."""
         if self._regex is not None:
             match = self._regex.search(key, at, end)
             return -1 if match is None else match.end()
         if self._literal is not None:
             found = key.find(self._literal, at, end)
             return -1 if found < 0 else found + self.size
-        # A bit of the state tells that the tokens up to its own fit the bytes up to here.
+        # A set bit of the state means that the tokens up to it match the bytes up to here.
         masks, first_bit, last_bit = self._masks, self._first_bit, self._last_bit
         state = 0
         for place in range(at, end):
@@ -226,7 +226,7 @@ class _Part:
 
 
 def _parts(text: bytes) -> list[list[_Token]]:
-    """Return what stands between the stars: a literal byte as such, and a set of bytes for all else."""
+    """Return the parts between the stars: literal bytes as such, and other tokens as sets of bytes."""
     parts: list[list[_Token]] = [[]]
     at = 0
     while at < len(text):
@@ -248,7 +248,7 @@ def _parts(text: bytes) -> list[list[_Token]]:
 
 
 def _one_of(text: bytes, at: int) -> tuple[_Set, int]:
-    """Return a set of bytes, and where it ended. One that is not closed ends with the text."""
+    """Return a set of bytes, and its end. One without a closing bracket ends with the text."""
     negated = at < len(text) and text[at] == _CARET
     at += negated
     ranges: list[tuple[int, int]] = []
@@ -275,7 +275,7 @@ def _leading_literal(tokens: list[_Token]) -> bytes:
 
 
 def _whole_regex(parts: list[list[_Token]]) -> re.Pattern[bytes]:
-    """Return a regular expression for all of a pattern; what it has found in the middle it never goes back on."""
+    """Return a regular expression for a whole pattern; it does not backtrack."""
     middle = b"".join([b"(?>.*?%b)" % _expression(tokens) for tokens in parts[1:-1] if tokens])
     last = b".*" + _expression(parts[-1]) if len(parts) > 1 else b""
     return re.compile(_expression(parts[0]) + middle + last, re.DOTALL)
@@ -287,7 +287,7 @@ def _expression(tokens: list[_Token]) -> bytes:
     for token in tokens:
         if isinstance(token, int):
             text.append(b"\\x%02x" % token)
-        elif token[1]:  # ranges as such: a set of all the bytes there are is to be no longer than one of two
+        elif token[1]:  # ranges as such: a set of all bytes must be no longer than one of two
             ranges = b"".join([b"\\x%02x-\\x%02x" % (low, high) for low, high in token[1]])
             text.append(b"[%b%b]" % (b"^" if token[0] else b"", ranges))
         else:
@@ -296,8 +296,8 @@ def _expression(tokens: list[_Token]) -> bytes:
 
 
 def _masks(tokens: list[_Token]) -> list[int]:
-    """Return, for each byte, a number whose bit n tells whether the token n has it."""
-    rows = bytearray()  # one of 256 digits for each token, the last one first, as the digits of a number are
+    """Return, for each byte, a number whose bit n says whether token n matches it."""
+    rows = bytearray()  # 256 digits for each token, the last token first, as the digits of a number
     for token in reversed(tokens):
         negated, ranges = (False, [(token, token)]) if isinstance(token, int) else token
         row = bytearray((b"1" if negated else b"0") * 256)

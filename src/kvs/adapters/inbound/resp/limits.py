@@ -1,13 +1,13 @@
-"""What one client may send in RESP, hold, and be answered."""
+"""Limits of requests, replies and queues of one client."""
 
 from typing import Final, final
 
 SLACK_BYTES: Final = 1024
-"""What a bulk string may be longer than the longest key or value: one that is a little too long is told so, and only
-one beyond all reason ends the connection."""
+"""Slack of a bulk string beyond the longest key or value: one that is slightly too long gets an error, and only a much
+longer one ends the connection."""
 
 ARGUMENT_OVERHEAD_BYTES: Final = 64
-"""Charged for an argument on top of its bytes: the header of a ``bytes`` (33 B), a place in a list, and rounding."""
+"""Charged for an argument on top of its bytes: the header of a ``bytes`` (33 B), a list item, and rounding."""
 
 
 @final

@@ -1,7 +1,7 @@
-"""Cuts requests out of bytes, in whatever pieces they come: arrays of bulk strings, ``*2 $3 GET $1 k`` with CRLFs.
+"""Parses requests from bytes in pieces of any size: arrays of bulk strings, ``*2 $3 GET $1 k`` with CRLFs.
 
-No length is believed. Nothing is reserved for what a header announces, only for what has come; and nothing is looked at
-twice, however small the pieces, or a client could make it take time that grows with the square of what it sends.
+Announced lengths are not trusted: memory is allocated only for bytes that have arrived. No byte is parsed twice,
+however small the pieces, or a client could cause quadratic time.
 """
 
 from typing import TYPE_CHECKING, Final, final
@@ -24,10 +24,10 @@ ZERO: Final = 48
 NINE: Final = 57
 
 MAX_DIGITS: Final = 18
-"""Longest number that is read in a register: more than any limit, and less than overflows."""
+"""Longest number that is parsed in a register: more than any limit, and less than overflows."""
 
 HEADER_BYTES: Final = 32
-"""A header that is longer announces nothing, and is not kept, but as in Redis it is refused only where it ends."""
+"""A longer header is invalid, and is not kept, but as in Redis it is refused only where it ends."""
 
 MAX_LINE_BYTES: Final = 1 << 16
 """Or where it is longer than a line of Redis may be."""
@@ -37,20 +37,20 @@ NEGATIVE: Final = -1
 NONE: Final = (1 << 62) - 1
 """More than any limit allows."""
 
-DROPPED: Final[list[bytes]] = []
-"""Stands for a request that was not kept for want of memory; no request is empty."""
+OVER_BUDGET: Final[list[bytes]] = []
+"""Stands for a request that was dropped over the memory budget; no request is empty."""
 
 
 @final
 class RequestParser:
-    """Cuts requests out of one client's input.
+    """Parses one client's requests.
 
     Args:
         buffer: The input.
         limits: Limits of requests.
 
     Attributes:
-        held_bytes: What the arguments of an incomplete request hold.
+        held_bytes: Memory of the arguments of an incomplete request.
     """
 
     __slots__ = (
@@ -75,18 +75,18 @@ class RequestParser:
         self._max_bulk_bytes: i64 = limits.max_bulk_bytes
         self._max_request_bytes: i64 = limits.max_request_bytes
         self._arguments: list[bytes] = []
-        self._missing: i64 = 0  # arguments of the request that have not come
-        self._bulk: i64 = -1  # announced length of the one that comes next; -1: not announced
+        self._missing: i64 = 0  # arguments of the request that have not arrived
+        self._bulk: i64 = -1  # announced length of the next one; -1: not announced
         self._request_bytes: i64 = 0  # announced by the request so far
         self._dropping = False
-        self._skip: i64 = 0  # bytes of a bulk string, with its CRLF, that will not be kept
-        self._violation: ProtocolViolationError | None = None  # what is wrong with a header that has not ended
-        self._line_bytes: i64 = 0  # how much of it has come, and has not been kept
+        self._skip: i64 = 0  # bytes of a bulk string, with its CRLF, to be dropped
+        self._violation: ProtocolViolationError | None = None  # the error in a header that has not ended
+        self._line_bytes: i64 = 0  # how much of it has arrived and was dropped
         self.held_bytes = 0
 
     @property
     def mid_request(self) -> bool:
-        """Whether part of a request has come and the rest has not."""
+        """Whether only part of a request has arrived."""
         return self._missing > 0 or self._buffer.held_bytes > 0 or self._violation is not None
 
     @property
@@ -107,7 +107,7 @@ class RequestParser:
         return True
 
     def drop(self) -> None:
-        """Release the request that has not come as a whole; :meth:`next` will return :data:`DROPPED` for it."""
+        """Drop the incomplete request; :meth:`next` will return :data:`OVER_BUDGET` for it."""
         self._dropping = True
         self._arguments = []
         self.held_bytes = 0
@@ -124,10 +124,10 @@ class RequestParser:
         self.held_bytes = 0
 
     def next(self) -> list[bytes] | None:
-        """Return the arguments of the next request, or None if it has not come as a whole.
+        """Return the arguments of the next request, or None if it is incomplete.
 
         Raises:
-            ProtocolViolationError: This is not a request. The framing is lost.
+            ProtocolViolationError: The input is not a request. The framing is lost.
         """
         buffer = self._buffer
         if self._dropping and self._missing == 0:
@@ -137,7 +137,7 @@ class RequestParser:
         if self._violation is not None:
             self._look_for_end(self._violation)
             return None
-        # What changes with every argument is kept in registers, and put back where this ends.
+        # State that changes with every argument is kept in registers, and stored at the end.
         data, arguments, keeps = buffer.data, self._arguments, not self._dropping
         size: i64 = len(data)
         at: i64 = buffer.at
@@ -167,7 +167,7 @@ class RequestParser:
                 if number > self._max_arguments:
                     raise ProtocolViolationError("Protocol error: invalid multibulk length")
                 at = end
-                if number > 0:  # Redis answers nothing to an empty request, and neither does anybody expect it
+                if number > 0:  # an empty request gets no reply, as in Redis
                     missing = number
                     request_bytes = 0
                 continue
@@ -218,14 +218,14 @@ class RequestParser:
         return None
 
     def _skip_bulk(self) -> None:
-        """Keep nothing of an incomplete bulk string whose length is known."""
+        """Drop an incomplete bulk string whose length is known."""
         if self._bulk >= 0:
             self._skip = self._bulk + 2 - self._buffer.held_bytes
             self._bulk = -1
             self._buffer.clear()
 
     def _refuse_line(self, reason: str) -> None:
-        """Keep no more of a header."""
+        """Drop the rest of a header."""
         self._violation = ProtocolViolationError(f"Protocol error: {reason}")
         self._line_bytes = 0
 
@@ -233,7 +233,7 @@ class RequestParser:
         """Skip a wrong header, up to its end.
 
         Raises:
-            ProtocolViolationError: Here it is; or it is too long.
+            ProtocolViolationError: The header has ended, or is too long.
         """
         data, at = self._buffer.data, self._buffer.at
         end = data.find(b"\r", at)
@@ -250,18 +250,18 @@ class RequestParser:
         self.held_bytes = 0
         if self._dropping:
             self._dropping = False
-            return DROPPED
+            return OVER_BUDGET
         return arguments
 
 
 def _header(data: bytes, at: "i64") -> "tuple[i64, i64]":
-    """Return the number that a header announces, and where its line ends.
+    """Return the number in a header, and where its line ends.
 
-    The number is ``INCOMPLETE`` if there is more to come, ``NEGATIVE`` if it is below zero, and ``NONE`` if it is none.
+    The number is ``INCOMPLETE`` if bytes are missing, ``NEGATIVE`` if it is below zero, and ``NONE`` if it is invalid.
     """
     size: i64 = len(data)
     if at + 2 < size and data[at + 1] == CR and data[at + 2] == LF and ZERO <= data[at] <= NINE:
-        return data[at] - ZERO, at + 3  # as nearly always
+        return data[at] - ZERO, at + 3  # the usual case
     first: i64 = at
     number: i64 = 0
     byte: i64 = 0
@@ -281,10 +281,10 @@ def _header(data: bytes, at: "i64") -> "tuple[i64, i64]":
 
 
 def _odd_header(data: bytes, at: "i64") -> "tuple[i64, i64]":
-    """Return the same of a header that is below zero, or long, or wrong, or not complete."""
+    """Return the same for a header that is negative, long, invalid or incomplete."""
     end = data.find(b"\r", at, at + HEADER_BYTES)
     if end < 0 or end + 1 == len(data):
-        # Of lines that end in LF alone, Redis would wait for the end.
+        # Redis would wait for the end of a line that ends in LF alone.
         if data.find(b"\n", at, at + HEADER_BYTES) >= 0:
             return NONE, at
         return INCOMPLETE, at

@@ -1,4 +1,4 @@
-"""Replies in RESP, as bytes. What differs between its versions 2 and 3 is a :class:`RespVersion`."""
+"""Replies in RESP, as bytes. A :class:`RespVersion` covers the differences between versions 2 and 3."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final, final
@@ -25,26 +25,26 @@ EMPTY_ARRAY: Final = b"*0\r\n"
 CRLF: Final = b"\r\n"
 
 SHORT: Final = 1024
-"""Below this, what a length or a number looks like is at hand."""
+"""Below this, the text of a length or a number is precomputed."""
 
 BULK_HEADERS: Final = [b"$%d\r\n" % length for length in range(SHORT)]
-"""The header of a bulk string by its length: to look one up takes 5 ns, to make it 90."""
+"""The header of a bulk string by its length: a look-up takes 5 ns, formatting 90."""
 
 NUMBERS: Final = [b":%d\r\n" % value for value in range(SHORT)]
 ARRAY_HEADERS: Final = [b"*%d\r\n" % length for length in range(SHORT)]
-"""Likewise."""
+"""An integer reply by its number."""
 
 _LINE_BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
 
 
 @final
 class RespVersion:
-    """What a reply looks like in one version of the protocol.
+    """The form of replies in one version of the protocol.
 
     Attributes:
         version: 2 or 3.
-        null: Nothing, where a bulk string could be.
-        null_array: Nothing, where an array could be.
+        null: A null bulk string.
+        null_array: A null array.
     """
 
     __slots__ = ("null", "null_array", "version")
@@ -55,11 +55,11 @@ class RespVersion:
         self.null_array: Final = null_array
 
     def value(self, value: bytes | None) -> bytes:
-        """Return a bulk string, or nothing."""
+        """Return a bulk string, or null."""
         return self.null if value is None else bulk(value)
 
     def mapping(self, pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """Return a map of replies; in RESP2 an array of keys and values by turns."""
+        """Return a map of replies; in RESP2 an array of alternating keys and values."""
         parts = [b"%" if self.version > 2 else b"*", b"%d\r\n" % (len(pairs) if self.version > 2 else 2 * len(pairs))]
         for key, value in pairs:
             parts += (key, value)
@@ -90,7 +90,7 @@ def simple(text: bytes) -> bytes:
 
 
 def number(value: int) -> bytes:
-    """Return a whole number."""
+    """Return an integer."""
     return NUMBERS[value] if 0 <= value < SHORT else b":%d\r\n" % value
 
 
@@ -106,15 +106,14 @@ def bulks(values: Iterable[bytes]) -> bytes:
 
 
 def error_line(code: str, message: bytes) -> bytes:
-    """Return an error reply: a word for programs, and a sentence for people, in one line."""
+    """Return an error reply: a code for programs, and a sentence for people, in one line."""
     return b"-%b %b\r\n" % (code.encode(), message.translate(_LINE_BREAKS))
 
 
 def error(error: KvsError) -> bytes:
     """Return the reply that reports an error, in Redis's words where Redis has this error.
 
-    Mistakes in a request have the code that Redis has for all of them, ``ERR``. All else has the word that it has in
-    every protocol of kvs, in capitals.
+    Mistakes in a request have Redis's code for all of them, ``ERR``. Other errors have their code in capitals.
     """
     if isinstance(error, ResultTooLargeError):
         message = b"The reply would hold more than max_reply_bytes = %d." % error.max_bytes

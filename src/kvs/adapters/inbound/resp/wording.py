@@ -1,16 +1,16 @@
-"""Errors that repeat what a client has sent, byte for byte as those of Redis do.
+"""Errors that quote a client's bytes unchanged, as Redis's do.
 
-The messages of errors are text, and what a client sends is bytes: those that are not UTF-8 are carried in the text as
-surrogates, and come out of it as they went in.
+Messages are text, and a client sends bytes: those that are not UTF-8 become surrogates in the text, and are restored
+when it is encoded.
 """
 
 from typing import Final
 
 NAME_BYTES: Final = 128
-"""Most of a name, and of all arguments together, that is repeated of an unknown command. It is the same in Redis."""
+"""Maximum length of the name, and of all arguments, quoted for an unknown command, as in Redis."""
 
 SHOWN_BYTES: Final = 1024
-"""Most that is repeated of any other argument. Redis repeats all of it."""
+"""Maximum length quoted of any other argument. Redis quotes all of it."""
 
 
 def as_text(raw: bytes) -> str:
@@ -19,18 +19,18 @@ def as_text(raw: bytes) -> str:
 
 
 def as_bytes(message: str) -> bytes:
-    """Return a message as it goes over the wire."""
+    """Encode a message."""
     try:
         return message.encode(errors="surrogateescape")
-    except UnicodeEncodeError:  # surrogates of others, who do not say what they stand for
+    except UnicodeEncodeError:  # surrogates of another origin
         return message.encode(errors="backslashreplace")
 
 
 def shown(raw: bytes, max_bytes: int = SHOWN_BYTES) -> str:
-    """Return bytes for a message up to a length, and up to a zero byte, where text ends for Redis."""
+    """Return bytes for a message, cut at a length and at a zero byte, where Redis's text ends."""
     return as_text(c_string(raw[:max_bytes]))
 
 
 def c_string(raw: bytes) -> bytes:
-    """Return bytes up to the first that is zero."""
+    """Return bytes up to the first zero byte."""
     return raw.partition(b"\0")[0]

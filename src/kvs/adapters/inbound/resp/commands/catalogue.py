@@ -1,7 +1,6 @@
-"""What is known of every command by its name: the one table that checks arguments, finds keys, and answers COMMAND.
+"""The table of all commands, by name: it checks arguments, finds keys, and feeds COMMAND.
 
-It is that of Redis 7.0, for the commands that Redis has, and ``tests/interop/test_commands.py`` holds it to that. The
-summaries are those of kvs.
+For Redis's commands it is that of Redis 7.0, as ``tests/interop/test_commands.py`` checks. The summaries are kvs's own.
 """
 
 from typing import Final, NamedTuple
@@ -10,7 +9,7 @@ CATEGORIES: Final = (
     *("keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo"),
     *("stream", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection", "transaction", "scripting"),
 )
-"""Those that Redis has, in its order."""
+"""Redis's categories, in its order."""
 
 OF_FLAGS: Final = {
     "readonly": ("read",),
@@ -18,17 +17,17 @@ OF_FLAGS: Final = {
     "admin": ("admin", "dangerous"),
     "fast": ("fast",),
 }
-"""Categories that follow from flags; what is not fast is slow."""
+"""Categories implied by flags; commands that are not fast are slow."""
 
 
 class Keys(NamedTuple):
     """Arguments that are keys.
 
     Attributes:
-        flags: What becomes of them, in the words of Redis.
-        first: Place of the first.
-        last: How far the last is behind the first; negative: counted from the end.
-        step: From one to the next.
+        flags: How the command uses them, in Redis's words.
+        first: Position of the first.
+        last: Distance of the last from the first; negative: counted from the end.
+        step: Step from one to the next.
     """
 
     flags: tuple[str, ...]
@@ -38,17 +37,17 @@ class Keys(NamedTuple):
 
 
 class About(NamedTuple):
-    """What is known of a command.
+    """The entry of a command.
 
     Attributes:
-        arity: Number of arguments, its name among them; negative: so many or more.
-        since: The version of Redis, or of kvs, that had it first.
-        group: As COMMAND DOCS tells it.
-        flags: As COMMAND INFO tells them.
-        categories: Likewise, and in the order of :data:`CATEGORIES`.
-        keys: Where its keys are.
+        arity: Number of arguments, including its name; negative: so many or more.
+        since: The first version of Redis, or of kvs, that has it.
+        group: As in COMMAND DOCS.
+        flags: As in COMMAND INFO.
+        categories: As in COMMAND INFO, in the order of :data:`CATEGORIES`.
+        keys: Positions of its keys.
         summary: A sentence for people.
-        tips: As COMMAND INFO tells them.
+        tips: As in COMMAND INFO.
     """
 
     arity: int
@@ -62,7 +61,7 @@ class About(NamedTuple):
 
     @property
     def key_range(self) -> tuple[int, int, int]:
-        """Place of the first key, or 0; place of the last, negative if counted from the end; and the step."""
+        """Position of the first key, or 0; position of the last, negative if counted from the end; and the step."""
         if not self.keys:
             return 0, 0, 0
         first, last = self.keys[0], self.keys[-1]
@@ -75,13 +74,13 @@ get | 2 | 1.0.0 | string | readonly fast | string | RO access 1 0 1
 set | -3 | 1.0.0 | string | write denyoom | string | RW access update variable_flags 1 0 1
     Stores a value, if NX or XX hold; may return the old.
 setnx | 3 | 1.0.0 | string | write denyoom fast | string | OW insert 1 0 1
-    Stores a value where there is none.
+    Stores a value if the key does not exist.
 getset | 3 | 1.0.0 | string | write denyoom fast | string | RW access update 1 0 1
     Stores a value and returns the old one.
 getdel | 2 | 6.2.0 | string | write fast | string | RW access delete 1 0 1
     Returns the value of a key and deletes it.
 append | 3 | 2.0.0 | string | write denyoom fast | string | RW insert 1 0 1
-    Adds bytes behind a value.
+    Appends bytes to a value.
 strlen | 2 | 2.2.0 | string | readonly fast | string | RO 1 0 1
     Returns the length of a value in bytes.
 getrange | 4 | 2.4.0 | string | readonly | string | RO access 1 0 1
@@ -91,11 +90,11 @@ setrange | 4 | 2.2.0 | string | write denyoom | string | RW update 1 0 1
 incr | 2 | 1.0.0 | string | write denyoom fast | string | RW access update 1 0 1
     Adds one to a number.
 decr | 2 | 1.0.0 | string | write denyoom fast | string | RW access update 1 0 1
-    Takes one off a number.
+    Subtracts one from a number.
 incrby | 3 | 1.0.0 | string | write denyoom fast | string | RW access update 1 0 1
     Adds to a number.
 decrby | 3 | 1.0.0 | string | write denyoom fast | string | RW access update 1 0 1
-    Takes off a number.
+    Subtracts from a number.
 incrbyfloat | 3 | 2.6.0 | string | write denyoom fast | string | RW access update 1 0 1
     Adds to a decimal number.
 mget | -2 | 1.0.0 | string | readonly fast | string | RO access 1 -1 1
@@ -103,9 +102,9 @@ mget | -2 | 1.0.0 | string | readonly fast | string | RO access 1 -1 1
 mset | -3 | 1.0.1 | string | write denyoom | string | OW update 1 -1 2
     Stores values, all of them at once. | request_policy:multi_shard response_policy:all_succeeded
 msetnx | -3 | 1.0.1 | string | write denyoom | string | OW insert 1 -1 2
-    Stores values if none of the keys is there. | request_policy:multi_shard response_policy:agg_min
+    Stores values if none of the keys exists. | request_policy:multi_shard response_policy:agg_min
 exists | -2 | 1.0.0 | generic | readonly fast | keyspace | RO 1 -1 1
-    Counts those keys that are there. | request_policy:multi_shard response_policy:agg_sum
+    Counts the keys that exist. | request_policy:multi_shard response_policy:agg_sum
 del | -2 | 1.0.0 | generic | write | keyspace | RM delete 1 -1 1
     Deletes keys, all of them at once. | request_policy:multi_shard response_policy:agg_sum
 unlink | -2 | 4.0.0 | generic | write fast | keyspace | RM delete 1 -1 1
@@ -119,7 +118,7 @@ scan | -2 | 2.8.0 | generic | readonly | keyspace |
 randomkey | 1 | 1.0.0 | generic | readonly | keyspace |
     Returns any key. | request_policy:all_shards nondeterministic_output
 rename | 3 | 1.0.0 | generic | write | keyspace | RW access delete 1 0 1; OW update 2 0 1
-    Gives a value another key.
+    Renames a key.
 renamenx | 3 | 1.0.0 | generic | write fast | keyspace | RW access delete 1 0 1; OW insert 2 0 1
     The same, if that key is not there.
 copy | -3 | 6.2.0 | generic | write denyoom | keyspace | RO access 1 0 1; OW update 2 0 1
@@ -139,7 +138,7 @@ discard | 1 | 2.0.0 | transactions | noscript loading stale fast allow_busy | tr
 watch | -2 | 2.2.0 | transactions | noscript loading stale fast allow_busy | transaction | RO 1 -1 1
     Makes the next EXEC depend on keys.
 unwatch | 1 | 2.2.0 | transactions | noscript loading stale fast allow_busy | transaction |
-    Forgets what is watched.
+    Stops watching all keys.
 start | -1 | 0.1.0 | transactions | noscript fast | transaction |
     Opens a transaction, or one nested in it; READONLY: to read in.
 commit | 1 | 0.1.0 | transactions | noscript | transaction |
@@ -147,25 +146,25 @@ commit | 1 | 0.1.0 | transactions | noscript | transaction |
 rollback | 1 | 0.1.0 | transactions | noscript fast | transaction |
     Undoes the innermost.
 ping | -1 | 1.0.0 | connection | fast | connection |
-    Returns PONG, or what is given. | request_policy:all_shards response_policy:all_succeeded
+    Returns PONG, or its argument. | request_policy:all_shards response_policy:all_succeeded
 echo | 2 | 1.0.0 | connection | loading stale fast | connection |
-    Returns what is given.
+    Returns its argument.
 quit | -1 | 1.0.0 | connection | noscript loading stale fast no_auth allow_busy | connection |
     Ends the connection.
 reset | 1 | 6.2.0 | connection | noscript loading stale fast no_auth allow_busy | connection |
-    Begins anew.
+    Resets the connection.
 select | 2 | 1.0.0 | connection | loading stale fast | connection |
     Chooses a database; there is one, 0.
 hello | -1 | 6.0.0 | connection | noscript loading stale fast no_auth allow_busy | connection |
     Chooses the version of the protocol.
 client | -2 | 2.4.0 | connection |  |  |
-    Tells of connections, and closes them.
+    Describes and closes connections.
 client|caching | 3 | 6.0.0 | connection | noscript loading stale | connection |
     Is refused: nothing is tracked.
 client|getname | 2 | 2.6.9 | connection | noscript loading stale | connection |
     Returns the name that was set.
 client|getredir | 2 | 6.0.0 | connection | noscript loading stale | connection |
-    Returns -1, for nothing is tracked.
+    Returns -1, as nothing is tracked.
 client|help | 2 | 5.0.0 | connection | loading stale | connection |
     Lists the subcommands.
 client|id | 2 | 5.0.0 | connection | noscript loading stale | connection |
@@ -177,7 +176,7 @@ client|kill | -3 | 2.4.0 | connection | admin noscript loading stale | connectio
 client|list | -2 | 2.4.0 | connection | admin noscript loading stale | connection |
     Describes all connections. | nondeterministic_output
 client|no-evict | 3 | 7.0.0 | connection | admin noscript loading stale | connection |
-    Does nothing, for nobody is evicted.
+    Does nothing: clients are not evicted.
 client|pause | -3 | 2.9.50 | connection | admin noscript loading stale | connection |
     Is refused: clients cannot be paused.
 client|reply | 3 | 3.2.0 | connection | noscript loading stale | connection |
@@ -187,21 +186,21 @@ client|setname | 3 | 2.6.9 | connection | noscript loading stale | connection |
 client|tracking | -3 | 6.0.0 | connection | noscript loading stale | connection |
     Turns invalidation messages off; they cannot be turned on.
 client|trackinginfo | 2 | 6.2.0 | connection | noscript loading stale | connection |
-    Tells that nothing is tracked.
+    Reports that nothing is tracked.
 client|unblock | -3 | 5.0.0 | connection | admin noscript loading stale | connection |
-    Returns 0, for no command blocks.
+    Returns 0: no command blocks.
 client|unpause | 2 | 6.2.0 | connection | admin noscript loading stale | connection |
-    Does nothing, for nobody is paused.
+    Does nothing: clients are not paused.
 client|setinfo | 4 | 7.2.0 | connection | noscript loading stale | connection |
-    Tells of the client's library, for CLIENT LIST.
+    Sets the name or version of the client's library, for CLIENT LIST.
 client|no-touch | 3 | 7.2.0 | connection | noscript loading stale | connection |
-    Does nothing, for no use is noted.
+    Does nothing: accesses are not recorded.
 time | 1 | 2.6.0 | server | loading stale fast |  |
     Returns seconds since 1970, and microseconds. | nondeterministic_output
 info | -1 | 1.0.0 | server | loading stale | dangerous |
     Returns figures for people. | nondeterministic_output request_policy:all_shards response_policy:special
 config | -2 | 2.0.0 | server |  |  |
-    Tells of parameters.
+    Describes parameters.
 config|get | -3 | 2.0.0 | server | admin noscript loading stale |  |
     Returns parameters by the names that Redis has for them.
 config|help | 2 | 5.0.0 | server | loading stale |  |
@@ -209,15 +208,15 @@ config|help | 2 | 5.0.0 | server | loading stale |  |
 config|resetstat | 2 | 2.0.0 | server | admin noscript loading stale |  |
     Is refused: figures are counted from the start.
 config|rewrite | 2 | 2.8.0 | server | admin noscript loading stale |  |
-    Is refused: there is no file to be written.
+    Is refused: there is no file to write.
 config|set | -4 | 2.0.0 | server | admin noscript loading stale |  |
     Is refused: settings are given at the start. | request_policy:all_nodes response_policy:all_succeeded
 command | -1 | 2.8.13 | server | loading stale | connection |
-    Tells of commands. | nondeterministic_output_order
+    Describes commands. | nondeterministic_output_order
 command|count | 2 | 2.8.13 | server | loading stale | connection |
     Returns the number of commands.
 command|docs | -2 | 7.0.0 | server | loading stale | connection |
-    Describes commands to people. | nondeterministic_output_order
+    Describes commands for people. | nondeterministic_output_order
 command|getkeys | -4 | 2.8.13 | server | loading stale | connection |
     Returns the keys of a command that is given in full.
 command|getkeysandflags | -4 | 7.0.0 | server | loading stale | connection |
@@ -225,7 +224,7 @@ command|getkeysandflags | -4 | 7.0.0 | server | loading stale | connection |
 command|help | 2 | 5.0.0 | server | loading stale | connection |
     Lists the subcommands.
 command|info | -2 | 2.8.13 | server | loading stale | connection |
-    Describes commands to programs. | nondeterministic_output_order
+    Describes commands for programs. | nondeterministic_output_order
 command|list | -2 | 7.0.0 | server | loading stale | connection |
     Lists their names. | nondeterministic_output_order
 """

@@ -1,4 +1,4 @@
-"""CLIENT: what a client tells of itself, what it is told of others, and their end."""
+"""CLIENT: describes and closes connections."""
 
 from typing import Final
 
@@ -63,7 +63,7 @@ def _no_evict(_: Session, context: ClientContext, arguments: list[bytes]) -> byt
 
 def _no_touch(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
     _on_or_off(arguments[2])
-    return replies.OK  # no key has a time of its last use
+    return replies.OK  # access times are not recorded
 
 
 def _on_or_off(word: bytes) -> bool:
@@ -72,7 +72,7 @@ def _on_or_off(word: bytes) -> bool:
     return word.lower() == b"on"
 
 
-# What kvs does not do, and can say so.
+# Features that kvs lacks.
 
 
 def _pause(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
@@ -159,7 +159,7 @@ def _list(session: Session, context: ClientContext, arguments: list[bytes]) -> S
     now_s = context.shared.uptime_clock()
     known: dict[int, bytes] = {}
     lines: list[bytes] = []
-    for number in wanted:  # which may be the same, many times
+    for number in wanted:  # the same one may repeat many times
         line = known.get(number)
         if line is None:
             client = clients.describe(number)
@@ -235,7 +235,7 @@ def _kill(session: Session, context: ClientContext, arguments: list[bytes]) -> S
 
 
 def _normal(kind: bytes) -> bool:
-    """Return whether clients of that kind are those there are."""
+    """Return whether clients of that kind exist."""
     if c_string(kind).lower() not in (b"normal", b"master", b"replica", b"slave", b"pubsub"):
         raise UsageError(f"Unknown client type '{shown(kind)}'")
     return c_string(kind).lower() == b"normal"

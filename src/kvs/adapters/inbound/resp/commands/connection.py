@@ -1,4 +1,4 @@
-"""Commands about this connection: what it speaks, and its end."""
+"""Commands about this connection."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ from kvs.domain.updates import integer
 from kvs.ports.session import Session
 
 REDIS_VERSION: Final = b"7.0.0"
-"""The version of Redis whose replies these are: programs turn features on and off by it."""
+"""The version of Redis that kvs reports: programs enable features by it."""
 
 MAX_NAME_BYTES: Final = 512
 """Longest name of a client, or of its library."""
@@ -39,7 +39,7 @@ def _reset(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
     session.reset()
     context.discard()
     context.protocol = RESP2
-    if context.reply_mode != SKIP_THIS_REPLY:  # which goes on to be true of this one
+    if context.reply_mode != SKIP_THIS_REPLY:  # which still applies to this one
         context.reply_mode = REPLIES_ON
     context.name = b""
     return replies.RESET
@@ -64,7 +64,7 @@ def _hello(session: Session, context: ClientContext, arguments: list[bytes]) -> 
     while at < len(arguments):
         option = arguments[at].upper()
         if option == b"AUTH" and at + 2 < len(arguments):
-            if arguments[at + 1] != b"default":  # who has no password, as in Redis before one is set
+            if arguments[at + 1] != b"default":  # the user without a password, as in Redis before one is set
                 return replies.error_line("WRONGPASS", b"invalid username-password pair or user is disabled.")
             at += 3
         elif option == b"SETNAME" and at + 1 < len(arguments):
@@ -87,11 +87,11 @@ def _hello(session: Session, context: ClientContext, arguments: list[bytes]) -> 
 
 
 def checked_name(name: bytes, of: str = "") -> bytes:
-    """Return a name that a client may have, or its library.
+    """Return a valid name of a client or its library.
 
     Raises:
         TooLargeError: It is too long.
-        UsageError: It has blanks in it, or what cannot be seen.
+        UsageError: It contains blanks or invisible characters.
     """
     if len(name) > MAX_NAME_BYTES:
         raise TooLargeError(f"The name has {len(name)} bytes; {MAX_NAME_BYTES} are allowed.")

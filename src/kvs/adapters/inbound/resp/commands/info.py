@@ -1,7 +1,6 @@
 """INFO: figures for people and for programs, by section, under the names of Redis where they mean the same.
 
-Nothing is made up: a figure of Redis that kvs does not know is left out, and one that is always 0 counts what never
-happens here.
+Figures of Redis that kvs does not know are omitted; one that is always 0 counts events that never happen here.
 """
 
 import os
@@ -19,12 +18,12 @@ from kvs.ports.session import Session
 
 Figures: TypeAlias = dict[str, object]
 Section: TypeAlias = Callable[[ClientContext, Figures], Figures]
-"""Returns the figures of a section, given those of the server, of which it takes its own out."""
+"""Returns the figures of a section, and removes them from those of the server."""
 
 DEFAULT_WORDS: Final = frozenset({b"default", b"all", b"everything"})
 SECONDS_PER_DAY: Final = 86_400
 MAX_RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024
-"""In which getrusage() counts memory: bytes or KiB."""
+"""The unit of memory of getrusage(): bytes or KiB."""
 
 
 def _info(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
@@ -87,7 +86,7 @@ def _memory(context: ClientContext, server: Figures) -> Figures:
     system_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     max_bytes = int(_parameter(context, b"maxmemory") or 0)
     return {
-        **_bytes("used_memory", resident_bytes),  # all that the process has: Python knows no other figure
+        **_bytes("used_memory", resident_bytes),  # of the whole process: Python has no other figure
         **_bytes("used_memory_rss", resident_bytes),
         **_bytes("used_memory_peak", peak_bytes),
         **_bytes("total_system_memory", system_bytes),
@@ -161,7 +160,7 @@ SECTIONS: Final[dict[str, Section]] = {
     "Modules": _modules,
     "Cluster": _cluster,
 }
-"""In the order of Redis. Keyspace is the next; and what is left over of the server's figures is the engine's."""
+"""In Redis's order. Keyspace follows; the server's remaining figures are the engine's."""
 
 
 def _parameter(context: ClientContext, name: bytes) -> str:
@@ -169,12 +168,12 @@ def _parameter(context: ClientContext, name: bytes) -> str:
 
 
 def _bytes(name: str, size: int) -> Figures:
-    """Return a figure in bytes, and as people read it."""
+    """Return a figure in bytes, and in human-readable form."""
     return {name: size, f"{name}_human": human(size)}
 
 
 def human(size: int) -> str:
-    """Return a number of bytes as Redis writes it for people: ``1.50M``."""
+    """Return a number of bytes in Redis's human-readable form: ``1.50M``."""
     if size < 1 << 10:
         return f"{size}B"
     for power, unit in enumerate("KMGTP", 1):
@@ -184,7 +183,7 @@ def human(size: int) -> str:
 
 
 def _resident_bytes() -> int:
-    """Return what the process has in memory; its peak, where the system does not say."""
+    """Return the resident memory of the process; its peak, where the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_bytes().split()[1])
     except OSError:

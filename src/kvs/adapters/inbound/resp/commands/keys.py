@@ -17,21 +17,21 @@ from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 
 SCAN_COUNT: Final = 10
 MAX_SCAN_COUNT: Final = 10_000
-"""Most keys that one SCAN looks at; COUNT is a hint, here as in Redis."""
+"""Maximum number of keys that one SCAN examines; COUNT is a hint, as in Redis."""
 
 CURSOR_DIGITS: Final = 20
-"""Of the largest cursor, a number of 64 bits."""
+"""Digits of the largest cursor, a 64-bit number."""
 
 DATABASE_MIN: Final = -(2**31)
 DATABASE_MAX: Final = 2**31 - 1
-"""Numbers that Redis reads as one of a database, whether or not there is such a database."""
+"""Numbers that Redis accepts as the number of a database, whether or not it exists."""
 
 PART_KEYS: Final = 1000
 BULKS_PER_UNIT: Final = 8
-"""Keys of a reply that are joined at a time, and how many of them make a unit of work."""
+"""Keys of a reply that are joined at a time, and how many of them are a unit of work."""
 
 MAX_PATTERNS_BYTES: Final = 1024
-"""Longest pattern, or all those of one request together: more would cost more for every byte of every key."""
+"""Maximum length of all patterns of one request, which bounds the cost per byte of every key."""
 
 
 def _exists(session: Session, _: ClientContext, arguments: list[bytes]) -> Reply:
@@ -96,7 +96,7 @@ def _scan(session: Session, context: ClientContext, arguments: list[bytes]) -> S
         else:
             raise UsageError("syntax error")
         at += 2
-    glob = None if pattern is None else _glob(pattern)  # the last one counts, and only that is read
+    glob = None if pattern is None else _glob(pattern)  # only the last one counts
     last = context.last_cursor
     after = last[1] if last is not None and last[0] == cursor else context.shared.cursors.find(cursor)
     count = min(count, MAX_SCAN_COUNT)
@@ -176,10 +176,10 @@ def _glob(pattern: bytes) -> Glob:
 
 
 def check_patterns(patterns: list[bytes]) -> None:
-    """Refuse patterns that would hold up everybody else.
+    """Refuse patterns that would block other clients.
 
     Raises:
-        TooLargeError: They are.
+        TooLargeError: They are too long.
     """
     size = sum([len(pattern) for pattern in patterns])
     if size > MAX_PATTERNS_BYTES:
@@ -187,10 +187,10 @@ def check_patterns(patterns: list[bytes]) -> None:
 
 
 def check_database(number: bytes) -> None:
-    """Refuse any database but the one there is.
+    """Refuse any database but the only one, 0.
 
     Raises:
-        UsageError: It is another, or none.
+        UsageError: It is another, or not a number.
     """
     index = integer(number)
     if not DATABASE_MIN <= index <= DATABASE_MAX:
@@ -200,7 +200,7 @@ def check_database(number: bytes) -> None:
 
 
 def _cursor(text: bytes) -> int:
-    """Return a cursor as Redis reads it, with strtoul(): nothing is 0, and -1 the largest number of 64 bits."""
+    """Parse a cursor as Redis does, with strtoul(): the empty text is 0, and -1 the largest 64-bit number."""
     digits = text[1:] if text[:1] in (b"+", b"-") else text
     significant = digits.lstrip(b"0")
     if len(significant) <= CURSOR_DIGITS and (digits.isdigit() or not text):

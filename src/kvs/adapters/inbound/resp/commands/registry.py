@@ -1,4 +1,4 @@
-"""Every command of RESP by its name, and the command that tells of them: COMMAND."""
+"""All commands of RESP by name, and COMMAND, which describes them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -18,16 +18,16 @@ from kvs.domain.errors import UsageError
 from kvs.ports.session import Session, Steps
 
 HTTP_WORDS: Final = (b"post", b"host:")
-"""What Redis takes for an attack, and ends the connection without a word."""
+"""Words that Redis takes for an attack, on which it closes the connection silently."""
 
 
 def command_of(arguments: list[bytes]) -> RespCommand:
-    """Return the command that is asked for.
+    """Return the command of a request.
 
     Raises:
-        UnknownCommandError: There is none of that name.
-        UsageError: It has no such subcommand.
-        HttpError: This is a word of HTTP: a browser may have been made to send it.
+        UnknownCommandError: The name is unknown.
+        UsageError: The subcommand is unknown.
+        HttpError: The name is a word of HTTP, possibly from a browser under attack.
     """
     name = arguments[0]
     command = BY_NAME.get(name)
@@ -87,7 +87,7 @@ def _filtered(arguments: list[bytes]) -> list[bytes]:
         category = word.decode(errors="replace")
         return [command.name for command in _with_subcommands() if category in command.about.categories]
     if by == b"pattern":
-        pattern = arguments[4].lower()  # where a zero byte does not end it, as in Redis
+        pattern = arguments[4].lower()  # a zero byte does not end it, as in Redis
         check_patterns([pattern])
         glob = Glob(pattern)
         return [command.name for command in _with_subcommands() if glob.match(command.name)]
@@ -132,13 +132,13 @@ def _getkeysandflags(_: Session, context: ClientContext, arguments: list[bytes])
 
 
 def _flags_of_set(words: list[bytes]) -> tuple[str, ...]:
-    """Return what becomes of the key of a SET, which with GET is read as well."""
+    """Return how a SET uses its key, which with GET is read as well."""
     reads = any(word.lower() == b"get" for word in words[3:])
     return ("RW", "access", "update") if reads else ("OW", "update")
 
 
 def _with_keys(words: list[bytes]) -> RespCommand:
-    """Return the command that is given in full, which has keys."""
+    """Return the command of a complete request that has keys."""
     command = BY_NAME.get(words[0].lower())
     if command is not None and command.subcommands is not None and len(words) > 1:
         command = command.subcommands.get(words[1].lower())
@@ -171,7 +171,7 @@ def _subcommands_of(command: RespCommand) -> list[RespCommand]:
 
 
 def _described(context: ClientContext, command: RespCommand) -> bytes:
-    """Return what COMMAND INFO tells of a command."""
+    """Return a command's entry in COMMAND INFO."""
     about = command.about
     note = NOTES.get(command.name.decode(), "")
     subcommands = [_described(context, subcommand) for subcommand in _subcommands_of(command)]
@@ -192,7 +192,7 @@ def _described(context: ClientContext, command: RespCommand) -> bytes:
 
 
 def _key_specification(context: ClientContext, keys: Keys, note: str) -> bytes:
-    """Return where the keys are: from a place on, so many steps."""
+    """Return the positions of keys: a start, and the steps from it."""
     mapping = context.protocol.mapping
     begin = mapping([(_text("index"), replies.number(keys.first))])
     find = mapping(
@@ -212,7 +212,7 @@ def _key_specification(context: ClientContext, keys: Keys, note: str) -> bytes:
 
 
 def _documented(context: ClientContext, commands: Sequence[RespCommand]) -> bytes:
-    """Return what COMMAND DOCS tells of commands, by their names."""
+    """Return the entries of commands in COMMAND DOCS, by name."""
     known: dict[RespCommand, bytes] = {}
     for command in commands:
         if command not in known:
@@ -222,7 +222,7 @@ def _documented(context: ClientContext, commands: Sequence[RespCommand]) -> byte
 
 
 def _facts(context: ClientContext, command: RespCommand) -> bytes:
-    """Return what COMMAND DOCS tells of one."""
+    """Return a command's entry in COMMAND DOCS."""
     about = command.about
     facts = [
         (_text("summary"), _text(about.summary)),
@@ -277,4 +277,4 @@ COMMANDS: Final[list[RespCommand]] = [
 BY_NAME: Final[dict[bytes, RespCommand]] = {
     name: command for command in COMMANDS for name in (command.name, command.name.upper())
 }
-"""In small letters and in capitals, as nearly everybody writes them."""
+"""In lower and upper case, as most clients write them."""

@@ -24,7 +24,7 @@ def _time(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
 def _get(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     check_patterns(arguments[2:])
     parameters = context.shared.parameters
-    found: dict[bytes, bytes] = {}  # by the name that was asked for, as in Redis, but each parameter once
+    found: dict[bytes, bytes] = {}  # by the requested name, as in Redis, but each parameter once
     met: set[bytes] = set()
     for pattern in dict.fromkeys(arguments[2:]):
         name = pattern.lower()

@@ -1,4 +1,4 @@
-"""Commands about one value, and about the values of several keys."""
+"""Commands about the values of one key or several."""
 
 from functools import partial
 from typing import Final
@@ -26,7 +26,7 @@ from kvs.domain.values import Key, Value
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 
 SIMPLE_FLOAT_BYTES: Final = 64
-"""Numbers with so many digits, and no exponent, take some 10 us to add."""
+"""Numbers of so many digits without exponent take some 10 us to add."""
 
 EXPIRY_OPTIONS: Final = (b"EX", b"PX", b"EXAT", b"PXAT", b"KEEPTTL")
 
@@ -62,13 +62,13 @@ def _set(session: Session, context: ClientContext, arguments: list[bytes]) -> by
     old = session.update(arguments[1], change)[0]
     if answers_old:
         return context.protocol.value(old)
-    # Of several values that differ, the one before tells whether the condition held.
+    # The old value shows whether the condition held.
     held = condition != (b"NX" if old is not None else b"XX")
     return replies.OK if held else context.protocol.null
 
 
 def _is_local_set(session: Session, arguments: list[bytes]) -> bool:
-    """Return whether a SET calls no engine: it is blind, in a transaction, or of a pending key."""
+    """Return whether a SET needs no engine: it is blind in a transaction, or of a pending key."""
     return session.depth > 0 and (len(arguments) == 3 or session.is_pending(arguments[1]))
 
 
@@ -153,7 +153,7 @@ def _msetnx(session: Session, _: ClientContext, arguments: list[bytes]) -> Steps
 
 
 def _copied(session: Session, key: Key, change: Update) -> bytes:
-    """Make a change that copies the value, and return the length of the new one."""
+    """Apply an update that copies the value; return the length of the new one."""
     _, new = session.update(key, change)
     session.work.left -= len(new or b"") // COPIED_BYTES_PER_UNIT
     return _length(new)

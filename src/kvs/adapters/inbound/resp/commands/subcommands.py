@@ -11,7 +11,7 @@ from kvs.ports.session import Session
 
 
 def container(name: str, subcommands: Sequence[RespCommand], bare: Handler | None = None) -> RespCommand:
-    """Return a command with subcommands, and HELP among them; ``bare`` is run where none is named."""
+    """Return a command with subcommands, including HELP; ``bare`` is run without a subcommand."""
 
     def run_help(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
         return _help(name, subcommands)

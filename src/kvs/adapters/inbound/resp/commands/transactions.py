@@ -1,7 +1,7 @@
-"""Transactions, both kinds: those of Redis, which queue commands, and those of kvs, which are interactive and nest.
+"""Both kinds of transactions: Redis's, which queue commands, and kvs's, which are interactive and nest.
 
-What MULTI queues becomes one transaction at EXEC, which depends on the keys of WATCH. The two kinds do not mix: neither
-begins inside the other.
+EXEC runs the commands queued since MULTI as one transaction, which depends on the keys of WATCH. The two kinds do not
+mix: neither can begin inside the other.
 """
 
 from functools import partial
@@ -72,7 +72,7 @@ def _execute(session: Session, context: ClientContext, queue: list[tuple[Command
 def _run_queue(
     context: ClientContext, queue: list[tuple[Command, list[bytes]]], session: Session
 ) -> Steps[list[bytes]]:
-    """Return the replies to the queue: each command has its own, an error too, and the others go on.
+    """Return the replies to the queued commands; the error of one does not stop the others.
 
     Raises:
         KvsError: From the engine, which ended the transaction.
@@ -104,16 +104,16 @@ def _run_queue(
                 raise ResultTooLargeError(context.limits.max_reply_bytes)
         return answered
     finally:
-        context.protocol = context.queue_protocol  # this may be run again; and a HELLO has its turn after EXEC
+        context.protocol = context.queue_protocol  # this may be run again; and a HELLO is run after EXEC
 
 
 def _postpone(session: Session, context: ClientContext, command: RespCommand, arguments: list[bytes]) -> bytes:
-    """Leave a command for the time after EXEC, except that what follows a HELLO is answered in its protocol."""
+    """Defer a command until after EXEC; but replies after a HELLO are already in its protocol."""
     if command.name == b"hello":
         name = context.name
         try:
             command.run(session, context, arguments)
-        except KvsError:  # which it will raise again
+        except KvsError:  # raised again when it is run
             pass
         finally:
             context.name = name
@@ -123,7 +123,7 @@ def _postpone(session: Session, context: ClientContext, command: RespCommand, ar
 def _run_after(
     session: Session, context: ClientContext, queue: list[tuple[Command, list[bytes]]], answered: list[bytes]
 ) -> Steps[None]:
-    """Run the commands of the queue that are no part of the transaction, which has been applied."""
+    """Run the queued commands that are not part of the transaction, after it has been applied."""
     work = session.work
     room_bytes = context.limits.max_reply_bytes - sum([len(reply) for reply in answered])
     for at, (queued, arguments) in enumerate(queue):
@@ -145,7 +145,7 @@ def _run_after(
 
 
 def _abort(session: Session, context: ClientContext, error: KvsError) -> bytes:
-    """Return the reply to an EXEC that was not let through, as with an argument; the queue and the watches end."""
+    """Return the reply to an EXEC that the gate refused, as for an argument; discard the queue and the watches."""
     context.abort_reason = None
     if not session.depth:
         session.unwatch()
@@ -169,7 +169,7 @@ def _watch(session: Session, context: ClientContext, arguments: list[bytes]) -> 
 
 
 def _unwatch(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
-    if not session.depth:  # as when a queue is run, or there is nothing to forget
+    if not session.depth:  # not when a queue is run
         session.unwatch()
     return replies.OK
 
