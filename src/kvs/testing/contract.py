@@ -49,4 +49,4 @@ class DurableStorageContract(StorageContract, DurabilityCases):
 
     @abstractmethod
     def open_storage_in(self, directory: Path) -> AbstractContextManager[Storage]:
-        """See :class:`kvs.testing.cases.durability.DurabilityCases`."""
+        """Open the engine on the data of a directory."""

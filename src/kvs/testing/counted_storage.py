@@ -7,6 +7,7 @@ from typing import cast
 from kvs.domain.commit import CommitRequest, Committed, Conflict, ReadSet
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key, Value
+from kvs.override import override
 from kvs.ports.storage import Snapshot, Storage
 
 
@@ -21,24 +22,24 @@ class CountedSnapshot(Snapshot):
             storage.open_snapshots += 1
 
     @property
+    @override
     def expired(self) -> bool:
-        """See :class:`kvs.ports.storage.Snapshot`."""
         return self._open().expired
 
+    @override
     def get(self, key: Key) -> Value | None:
-        """See :class:`kvs.ports.storage.Snapshot`."""
         return self._open().get(key)
 
+    @override
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        """See :class:`kvs.ports.storage.Snapshot`."""
         return self._open().scan(prefix, after, limit)
 
+    @override
     def count(self, prefix: Key) -> int:
-        """See :class:`kvs.ports.storage.Snapshot`."""
         return self._open().count(prefix)
 
+    @override
     def close(self) -> None:
-        """See :class:`kvs.ports.storage.Snapshot`."""
         with self._storage.counting:
             if self._closed:
                 self._storage.misuses.append("closed twice")
@@ -71,40 +72,40 @@ class CountedStorage(Storage):
         self.counting = threading.Lock()
 
     @property
+    @override
     def blocking(self) -> bool:
-        """See :class:`kvs.ports.storage.Storage`."""
         return self.inner.blocking
 
+    @override
     def get(self, key: Key) -> Value | None:
-        """See :class:`kvs.ports.storage.Storage`."""
         return self.inner.get(key)
 
+    @override
     def put(self, key: Key, value: Value) -> None:
-        """See :class:`kvs.ports.storage.Storage`."""
         self.inner.put(key, value)
 
+    @override
     def delete(self, key: Key) -> bool:
-        """See :class:`kvs.ports.storage.Storage`."""
         return self.inner.delete(key)
 
+    @override
     def update(self, key: Key, update: Update) -> Updated:
-        """See :class:`kvs.ports.storage.Storage`."""
         return self.inner.update(key, update)
 
+    @override
     def clear(self) -> None:
-        """See :class:`kvs.ports.storage.Storage`."""
         self.inner.clear()
 
+    @override
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        """See :class:`kvs.ports.storage.Storage`."""
         return self.inner.scan(prefix, after, limit)
 
+    @override
     def count(self, prefix: Key) -> int:
-        """See :class:`kvs.ports.storage.Storage`."""
         return self.inner.count(prefix)
 
+    @override
     def snapshot(self) -> CountedSnapshot:
-        """See :class:`kvs.ports.storage.Storage`."""
         with self.counting:
             self.taken += 1
         inner = self.inner.snapshot()
@@ -112,8 +113,8 @@ class CountedStorage(Storage):
             return cast("CountedSnapshot", inner)  # a broken engine's: there is nothing to count
         return CountedSnapshot(self, inner)
 
+    @override
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        """See :class:`kvs.ports.storage.Storage`."""
         inner: list[ReadSet] = []
         for reads in request.reads:
             snapshot = reads.snapshot
@@ -121,14 +122,14 @@ class CountedStorage(Storage):
             inner.append(ReadSet(snapshot._open(), reads.keys, reads.ranges))
         return self.inner.commit(CommitRequest(tuple(inner), request.writes, request.clears))
 
+    @override
     def sync(self) -> None:
-        """See :class:`kvs.ports.storage.Storage`."""
         self.inner.sync()
 
+    @override
     def stats(self) -> Mapping[str, int]:
-        """See :class:`kvs.ports.storage.Storage`."""
         return self.inner.stats()
 
+    @override
     def close(self) -> None:
-        """See :class:`kvs.ports.storage.Storage`."""
         self.inner.close()

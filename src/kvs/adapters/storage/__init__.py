@@ -1,1 +1,1 @@
-"""Storage engines, and the look-up of engines by name."""
+"""Storage engines."""

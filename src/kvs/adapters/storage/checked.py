@@ -1,8 +1,7 @@
-"""What a foreign engine returns, checked before it is believed.
+"""Checks the results of third-party engines.
 
-The storage port is open to engines written by others in plain Python. They are wrapped: an answer of the wrong type
-raises ``TypeError`` here, in both builds alike, and is then handled like an engine that failed. Built-in engines are
-not wrapped.
+Third-party engines in plain Python are wrapped: a result of the wrong type raises ``TypeError`` here, in both builds,
+and is then handled like a failure of the engine. Built-in engines are not wrapped.
 """
 
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from kvs.ports.storage import Snapshot, Storage
 
 @final
 class CheckedSnapshot(Snapshot):
-    """A snapshot of a foreign engine."""
+    """A snapshot of a third-party engine."""
 
     __slots__ = ("inner",)
 
@@ -48,10 +47,10 @@ class CheckedSnapshot(Snapshot):
 
 @final
 class CheckedStorage(Storage):
-    """A foreign engine.
+    """Wraps a third-party engine.
 
     Args:
-        inner: The engine itself.
+        inner: The engine.
     """
 
     __slots__ = ("_blocking", "_inner")

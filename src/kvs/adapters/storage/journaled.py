@@ -1,7 +1,7 @@
-"""The memory engine with a journal behind it: reads as ever, and every write also goes to where it lasts.
+"""The memory engine with a journal: reads are served from memory, writes also go to the journal.
 
-What is written between two syncs is one batch, and a sync hands it to the journal, which makes all of it durable or
-fails. So one wait for the disk serves every client of a tick.
+The writes between two syncs are one batch, which the sync hands to the journal, which makes all of it durable or fails.
+So one wait for the disk serves every client of a tick.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ Row: TypeAlias = tuple[Key, Value | None]
 
 
 class Journal(Protocol):
-    """**Protocol:** Where batches last."""
+    """**Protocol:** Stores batches durably."""
 
     def append(self, batch: list[Row], *, clears: bool) -> None:
         """Make a batch durable, all of it or nothing.
@@ -29,11 +29,11 @@ class Journal(Protocol):
             clears: Whether everything before the batch is deleted.
 
         Raises:
-            Exception: It is not known whether it is durable; nothing may be written any more.
+            Exception: It may or may not be durable; nothing may be written any more.
         """
 
     def check(self) -> None:
-        """Raise if what was appended may not last after all."""
+        """Raise if appended batches may not be durable after all."""
 
     def stats(self) -> Mapping[str, int]:
         """Return figures for people."""
@@ -44,11 +44,11 @@ class Journal(Protocol):
 
 @final
 class JournaledStorage(Storage):
-    """The engine; see the head of this module. Not thread-safe: one loop calls it.
+    """The engine; see the module docstring. Not thread-safe: one loop calls it.
 
     Args:
-        memory: Holds what the journal tells, and is written to by nobody else.
-        journal: Gets what is written from now on.
+        memory: Holds the journal's data; only this engine may write to it.
+        journal: Receives the writes.
     """
 
     __slots__ = ("_batch", "_clears", "_journal", "_memory")
@@ -136,7 +136,7 @@ class JournaledStorage(Storage):
 
     @override
     def close(self) -> None:
-        self._journal.close()  # what was not synced was acknowledged to nobody, and is dropped
+        self._journal.close()  # unsynced writes were not acknowledged, and are dropped
         self._memory.close()
 
     def _note_clear(self) -> None:

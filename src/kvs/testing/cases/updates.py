@@ -36,7 +36,6 @@ class Says:
         self._pending = pending
 
     def __call__(self, old: Value | None) -> Write | None:
-        """See :data:`kvs.domain.updates.Update`."""
         self.asked.append(old)
         return self._pending
 

@@ -1,10 +1,10 @@
-"""An ordered set of keys that can be looked at as it was: a B+ tree whose old versions share what has not changed.
+"""An ordered set of keys with snapshots: a B+ tree whose versions share unchanged nodes.
 
-A view of the tree is just its root at that moment. A node that a view may still see is copied before it is changed
-(path copying); one that is younger than the newest view is changed in place, so with no views open nothing is copied.
-Old nodes go when the last view that reaches them does; nobody has to look for them.
+A view of the tree is its root at that moment. A node that a view may still see is copied before it is changed (path
+copying); one that is younger than the newest view is changed in place, so without open views nothing is copied. Old
+nodes are freed by reference counting, with the last view that reaches them.
 
-Every node knows how many keys are beneath it, so counting a range costs O(log n), as does finding where one begins.
+Every node stores the number of keys beneath it, so counting a range costs O(log n), as does finding its start.
 A leaf that becomes empty is removed; sparse ones are not merged, which bounds the waste at one node per key.
 
 Source: D. Comer, "The Ubiquitous B-Tree", 1979; O. Rodeh, "B-trees, Shadowing, and Clones", 2008, for the copying.
@@ -55,7 +55,7 @@ NO_KEYS: Final[Root] = Node([], 0, 0, 0)
 
 
 def tree_bytes(root: Root) -> int:
-    """Return about what all the nodes hold: 8 B a key, and the nodes themselves at two thirds full."""
+    """Return an estimate of the memory of all nodes: 8 B a key, and the nodes themselves at two thirds full."""
     return root.count * (8 + NODE_OVERHEAD_BYTES * 3 // (2 * LEAF_KEYS)) + NODE_OVERHEAD_BYTES
 
 
@@ -74,7 +74,7 @@ def scan_prefix(root: Root, prefix: bytes, after: bytes, limit: int) -> list[byt
     """Return up to ``limit`` keys under the prefix and above ``after``, in order. O(limit + log n)."""
     found: list[bytes] = []
     if limit > 0:
-        # The lowest key above `after` is `after` with a zero byte behind it.
+        # The lowest key above `after` is `after` with a zero byte appended.
         low = prefix if after < prefix else after + b"\0"
         _collect(root, low, prefix_end(prefix), limit, found)
     return found
@@ -83,8 +83,8 @@ def scan_prefix(root: Root, prefix: bytes, after: bytes, limit: int) -> list[byt
 def same_keyset(one: Root, other: Root, low: bytes, high: bytes | None) -> bool:
     """Return whether two versions of a tree hold the same keys in [low, high).
 
-    Subtrees that both share hold the same keys, so they are left out on both sides, level by level; what remains of the
-    one must equal what remains of the other.
+    Subtrees that both share hold the same keys, so they are skipped on both sides, level by level; the rest of the one
+    must equal the rest of the other.
 
     Complexity: O(leaves of the range that were changed between the two).
     """
@@ -105,11 +105,11 @@ def same_keyset(one: Root, other: Root, low: bytes, high: bytes | None) -> bool:
 
 @final
 class KeyIndex:
-    """The current version of the set, and the only one that changes.
+    """The current, mutable version of the set.
 
     Attributes:
-        root: A view of the set as it is now.
-        copied_bytes: Running total of the nodes that were copied because a view could see them.
+        root: A view of the current set.
+        copied_bytes: Total size so far of the nodes that were copied because a view could see them.
     """
 
     __slots__ = ("copied_bytes", "root")
@@ -119,7 +119,7 @@ class KeyIndex:
         self.copied_bytes = 0
 
     def bulk_load(self, keys: list[bytes]) -> None:
-        """Fill an empty set with keys that are in order, each once. O(n), and ten times faster than to add them."""
+        """Fill an empty set with sorted, unique keys. O(n), and ten times faster than adding them one by one."""
         nodes: list[Node] = []
         lowest: list[bytes] = []  # key beneath each of them
         for at in range(0, len(keys), BULK_FILL):
@@ -160,7 +160,7 @@ class KeyIndex:
         node.keys.insert(at, key)
         node.count += 1
         if node.count > LEAF_KEYS:
-            # Keys that come in order leave full leaves behind.
+            # Keys added in order leave full leaves.
             self._split(node, path, node.count - 1 if at == node.count - 1 else node.count // 2, now)
 
     def discard(self, key: bytes, now: int, pinned_at: int) -> None:

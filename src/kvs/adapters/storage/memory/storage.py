@@ -1,7 +1,7 @@
-"""The memory engine: a dict of bytes, a tree of its keys, and just enough history for the snapshots that are open.
+"""The memory engine: a dict of bytes, an index of its keys, and the old versions that open snapshots need.
 
-A snapshot is a commit number and the root of the key tree at that moment, both had for nothing. Values as of then stand
-beside the current ones (:mod:`kvs.adapters.storage.memory.versions`); the root alone says which keys existed
+A snapshot is a commit number and the root of the key index at that moment, both free of cost. Old values are stored
+beside the current ones (:mod:`kvs.adapters.storage.memory.versions`); the root determines which keys existed
 (:mod:`kvs.adapters.storage.memory.key_index`).
 """
 
@@ -23,7 +23,7 @@ MOVED_AT_ONCE: Final = 1000
 """Most keys of a data set that is cleared by moving its values into history one by one."""
 
 FREED_PER_TICK: Final = 5000
-"""Entries freed per tick of what has been cleared: some 0.5 ms."""
+"""Entries of cleared data sets freed per tick: some 0.5 ms."""
 
 
 @final
@@ -61,13 +61,13 @@ class MemorySnapshot(Snapshot):
         self.let_go()
 
     def let_go(self) -> None:
-        """Need no old values any more: it is closed, or its transaction has been committed, and will be closed."""
+        """Release the old values: the snapshot is closed, or its transaction has been committed."""
         if not self._released:
             self._released = True
             self._point.store.release(self._point)
 
     def point(self) -> ReadPoint:
-        """Return where this snapshot looks, unless it had to be given up."""
+        """Return the read point of this snapshot, unless it was evicted."""
         if self._point.expired:
             raise TimedOutError(
                 "The transaction was ended: the values kept for its snapshot outgrew max_history_bytes."
@@ -77,11 +77,11 @@ class MemorySnapshot(Snapshot):
 
 @final
 class MemoryStorage(Storage):
-    """The engine; see the head of this module. Not thread-safe: one loop calls it.
+    """The engine; see the module docstring. Not thread-safe: one loop calls it.
 
     Args:
-        max_data_bytes: Most that keys and values may hold, by :func:`kvs.domain.values.entry_bytes`; 0: no limit.
-        max_history_bytes: Most that may be kept for open snapshots.
+        max_data_bytes: Maximum size of keys and values, by :func:`kvs.domain.values.entry_bytes`; 0: no limit.
+        max_history_bytes: Maximum size of old versions kept for open snapshots.
     """
 
     __slots__ = (
@@ -101,9 +101,9 @@ class MemoryStorage(Storage):
         self._teardown = Teardown()
         self.versions = VersionStore(max_history_bytes, self._teardown)
         self._data = self.versions.data
-        # The collector looks at a dict only once there has been something in it to look at. Let that be now, while it
-        # is empty: when it is large, the first snapshot would stop everybody for that look, 10 ms at a million keys.
-        # (Compiled versions are nothing to look at, so there it never does.)
+        # The cyclic collector tracks a dict from the first container in it. Let that happen now, while it is empty:
+        # when it is large, the first snapshot would pause the server for a traversal, 10 ms at a million keys.
+        # (Compiled versions are acyclic, so there it never does.)
         self._data[b""] = VersionChain(b"", None)
         del self._data[b""]
         self._data_bytes = 0
@@ -187,7 +187,7 @@ class MemoryStorage(Storage):
                 return conflict
         if self._max_data_bytes:
             self._reserve(request.writes, clears=request.clears)
-        # From here on nothing can fail, and the snapshots of this very request need no old values.
+        # From here on nothing can fail, and the snapshots of this request need no old values.
         for reads in request.reads:
             _snapshot_of(reads.snapshot).let_go()
         if request.clears:
@@ -196,7 +196,7 @@ class MemoryStorage(Storage):
             self._clear()
         self._begin_commit()
         writes = request.writes
-        if isinstance(writes, dict):  # as nearly always; the compiler walks a dict four times faster than any mapping
+        if isinstance(writes, dict):  # the usual case; the compiler walks a dict four times faster than any mapping
             for key, pending in writes.items():
                 self._write(key, pending)
         else:
@@ -206,7 +206,7 @@ class MemoryStorage(Storage):
 
     @override
     def sync(self) -> None:
-        # There is nothing to make durable; a tick collects a little.
+        # Nothing needs to be made durable; a tick collects a little garbage.
         versions = self.versions
         if versions.kept or versions.older is not None:
             versions.collect_on_tick()
@@ -269,7 +269,7 @@ class MemoryStorage(Storage):
         self._index(key, present=False)
 
     def _take_out(self, key: Key, old: Value | VersionChain) -> None:
-        """Take a value out of the data, and keep it for the snapshots that see it."""
+        """Remove a value from the data, and keep it for the snapshots that see it."""
         if isinstance(old, VersionChain):
             self.versions.replace(old, self._commits, None)
         elif self.versions.newest_pinned < 0:
@@ -278,7 +278,7 @@ class MemoryStorage(Storage):
             self._data[key] = self.versions.start_chain(self._commits, key, old, None)
 
     def _clear(self) -> None:
-        """Delete every key there is. O(1), but for small data sets that snapshots see, which stay where they are."""
+        """Delete every key. O(1), except for small data sets that snapshots see, whose values are moved to history."""
         root = self._tree.root
         if not root.count:
             return
@@ -297,10 +297,10 @@ class MemoryStorage(Storage):
         self._tree = KeyIndex()
 
     def _take_out_all(self) -> None:
-        """Take all values out of the data, or those before keeping them has become too much."""
+        """Remove all values from the data, or those before the limit of history is reached."""
         versions = self.versions
         versions.keep_tree()
-        for key in list(self._data):  # a list, for the collector takes keys out
+        for key in list(self._data):  # a copy, because the garbage collection removes keys
             old = self._data.get(key)
             if old is not None and not (isinstance(old, VersionChain) and old.current is None):
                 self._take_out(key, old)
@@ -335,12 +335,12 @@ class MemoryStorage(Storage):
                 f"The data set is full: it holds {self._data_bytes} bytes of max_data_bytes = {self._max_data_bytes}, "
                 f"and this needs {growth} more. Deletes are not refused."
             )
-        self._data_bytes += growth + released  # what is released is taken off by _delete
+        self._data_bytes += growth + released  # _delete subtracts what is released
 
     # Validating.
 
     def _is_behind(self, request: CommitRequest) -> bool:
-        """Return whether there has been a commit since any snapshot of a request."""
+        """Return whether any commit is newer than a snapshot of a request."""
         for reads in request.reads:
             if _snapshot_of(reads.snapshot).point() is not self.versions.current_point:
                 return True

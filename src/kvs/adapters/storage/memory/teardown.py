@@ -1,7 +1,7 @@
-"""Frees large structures a part at a time, so that nobody waits while a million objects are given back.
+"""Frees large structures in parts, so that freeing a million objects does not block the server.
 
-To drop the last reference to a dict or a tree frees all that it holds in one go, which takes some 100 ms for a million
-entries. What is to go is added here instead, and each step takes some of it apart.
+Dropping the last reference to a dict or a tree frees its whole content at once, which takes some 100 ms for a million
+entries. Such structures are added here instead, and each step frees a part.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ from kvs.domain.values import Key, Value
 
 @final
 class Teardown:
-    """What is to be freed: first the data sets, then the indexes of their keys."""
+    """Structures to be freed: first the data sets, then the indexes of their keys."""
 
     __slots__ = ("_data", "_nodes")
 
@@ -24,15 +24,15 @@ class Teardown:
 
     @property
     def has_work(self) -> bool:
-        """Whether something is left to free."""
+        """Whether anything is left to free."""
         return len(self._data) > 0 or len(self._nodes) > 0
 
     def add_data(self, data: dict[Key, Value | VersionChain]) -> None:
-        """Take over a data set that nobody else refers to any more."""
+        """Add a data set without other references."""
         self._data.append(data)
 
     def add_index(self, root: Root) -> None:
-        """Take over a version of an index of keys; what it shares with others stays."""
+        """Add a version of a key index; nodes that others share are kept."""
         self._nodes.append(root)
 
     def step(self, entries: int) -> None:

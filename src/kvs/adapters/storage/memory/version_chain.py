@@ -9,17 +9,16 @@ from kvs.domain.values import Key, Value
 
 
 @final
-@mypyc_attr(acyclic=True)  # there are many, and the cyclic collector need not look at them
+@mypyc_attr(acyclic=True)  # there are many, and the cyclic collector need not track them
 class VersionChain:
     """The value of a key, and the old ones that some snapshot may see.
 
     Attributes:
         key: The key.
-        current: The value; None: there is no such key now.
-        changed: The last of ``commits``, at hand without a look into the list. A later change is not noted while no
-            snapshot is newer than this.
+        current: The value; None: the key is absent.
+        changed: The last of ``commits``, cached. Later changes are not recorded while no snapshot is newer.
         commits: When each of ``values`` was replaced, ascending; never empty while this is part of the data set.
-        values: Old values; None: there was no such key.
+        values: Old values; None: the key was absent.
     """
 
     __slots__ = ("changed", "commits", "current", "key", "values")

@@ -1,27 +1,26 @@
 """Multi-version concurrency: the old values that open snapshots still see, key by key.
 
 Every commit has a number, and a snapshot is the number of the last commit it sees. When a value is replaced, the old
-one is kept in a short list of that key alone, and only if an open snapshot can see it. The list reads: replaced at
+one is kept in a short list of that key, and only if an open snapshot can see it. The list reads: replaced at
 commit c1 (before: v1), at c2 (before: v2), ... A snapshot sees the value of the first entry above its own number, or
 the current one if there is none; a key has changed for it if the last entry is above its number. So neither reads nor
 writes depend on how many snapshots are open.
 
-*Chains.* A :class:`VersionChain` stands in the data set itself, in place of the value, so that one look-up finds both.
-A second map beside it would be as large, and as cold in the processor's caches.
+*Chains.* A :class:`VersionChain` replaces the value in the data set itself, so that one look-up finds both. A second
+map would be as large, and as cold in the processor's caches.
 
 *Read points.* Snapshots of the same commit share a :class:`ReadPoint`. The one of the latest commit, the current point,
-is kept apart: nothing has to be kept for it until the next commit seals it. Those before it are pinned.
+is separate: it needs no old values until the next commit seals it. Earlier ones are pinned.
 
-*Garbage collection.* Each write, and each tick, looks at a few of the keys that have chains, in turn (the ring and its
-clock hand), and drops the entries that no open snapshot needs any more. Garbage never outgrows the live part by more
-than a constant factor, and nothing ever has to stop for it. If what is kept outgrows its limit all the same, the oldest
-snapshot is evicted.
+*Garbage collection.* Each write, and each tick, visits a few of the keys that have chains, round robin (a ring with a
+clock hand), and drops the entries that no open snapshot needs. Garbage is bounded by a constant factor of the live
+part, and collection never pauses the server. If the live part exceeds its limit, the oldest snapshot is evicted.
 
 *Clears.* When every key of a large data set is deleted while snapshots are open, its values are not moved one by one.
-The whole :class:`VersionStore` retires with the data set that it is for, as it is, and serves its snapshots until the
-last of them closes. The store that follows begins with a read point of nothing, its *base*, which is pinned as long as
-the retired one is there. So every key that is put after the clear has a chain, and a snapshot of before finds what has
-changed by walking from its own store to the current one.
+The whole :class:`VersionStore` retires with its data set, unchanged, and serves its snapshots until the last of them
+closes. The next store begins with a read point of an empty data set, its *base*, which is pinned as long as the retired
+one exists. So every key that is put after the clear has a chain, and an older snapshot detects changes by walking from
+its store to the current one.
 """
 
 from bisect import bisect_left
@@ -34,31 +33,31 @@ from kvs.adapters.storage.memory.version_chain import VersionChain
 from kvs.domain.values import Key, Value, entry_bytes
 
 SWEPT_PER_WRITE: Final = 2
-"""Entries looked at per write: it adds one at the most, so the collector is the faster of the two."""
+"""Entries visited per write: a write adds at most one, so collection is faster."""
 
 SWEPT_PER_TICK: Final = 128
-"""Entries looked at per tick: some 20 us. When nobody sends anything, ticks go on until nothing is left to look at."""
+"""Entries visited per tick: some 20 us. Without requests, ticks continue until nothing is left to visit."""
 
 SWEPT_UNDER_PRESSURE: Final = 32
-"""Entries looked at per write when history is over its limit: it can overshoot by 1/32 until a full turn has shown that
-what is left is needed."""
+"""Entries visited per write when history is over its limit: it can overshoot by 1/32 until a full turn of the clock
+hand has shown that the rest is needed."""
 
 
 LARGE_INDEX_BYTES: Final = 1 << 20
-"""From how much on the nodes that are left over of an index are freed in shares."""
+"""Size from which the remaining nodes of an index are freed in shares."""
 
 
 @final
 class ReadPoint:
-    """A commit that snapshots look at.
+    """A commit that snapshots read.
 
     Attributes:
-        store: Where their values are.
+        store: The store of their values.
         number: Number of the last commit they see.
         root: The keys they see.
-        holders: How many snapshots are open here.
+        holders: Number of open snapshots.
         copied_bytes: Upper bound of the tree nodes kept for this point and older ones.
-        expired: Evicted, because what is kept outgrew its limit.
+        expired: Whether it was evicted because history exceeded its limit.
     """
 
     __slots__ = ("copied_bytes", "expired", "holders", "number", "root", "store")
@@ -77,21 +76,21 @@ class VersionStore:
     """Old values and read points of one data set.
 
     Args:
-        max_bytes: Most that may be kept, retired stores included.
-        teardown: Frees what no snapshot needs any more, if it is large.
-        older: The store that has retired for this one.
+        max_bytes: Maximum size of history, including retired stores.
+        teardown: Frees large structures that no snapshot needs.
+        older: The store that this one replaces.
 
     Attributes:
         data: The data set, in which a value may be a :class:`VersionChain`.
         current_point: The point of the latest commit, if a snapshot has been taken there.
         newest_pinned: Number of the newest open point before that, for which replaced values are kept; -1: none.
-        held_bytes: What is kept here.
+        held_bytes: Size of history.
         kept: Whether any key has a chain.
         idle: Whether nothing is kept, and no snapshot is open.
-        older: The store that retired before this one, as long as it has snapshots.
-        newer: The store that this one has retired for.
-        root: Once retired: the keys there were.
-        base: The point of nothing that this one began with, as long as there is an older store.
+        older: The previous store, as long as it has snapshots.
+        newer: The store that replaced this one.
+        root: Once retired: its keys.
+        base: The empty point that this one began with, as long as an older store exists.
     """
 
     __slots__ = (
@@ -166,11 +165,11 @@ class VersionStore:
         return self.current_point
 
     def retire(self, commit: int, root: Root) -> "VersionStore":
-        """Keep everything as it is, because a commit deletes every key; return the store for what comes after it.
+        """Retire, because a commit deletes every key; return the next store.
 
         Args:
             commit: Number of that commit. The current point has been sealed.
-            root: The keys there were.
+            root: The keys before that.
         """
         newer = VersionStore(self._max_bytes, self._teardown, self)
         base = ReadPoint(newer, commit, NO_KEYS)
@@ -185,7 +184,7 @@ class VersionStore:
         return newer
 
     def seal_current(self) -> None:
-        """Pin the current point, because a commit follows. To be called before its first write."""
+        """Pin the current point before the first write of a commit."""
         point, self.current_point = self.current_point, None
         if point is not None and point.holders:
             self._numbers.append(point.number)
@@ -194,7 +193,7 @@ class VersionStore:
         self._settle()
 
     def release(self, point: ReadPoint) -> None:
-        """Forget one holder of a point, and the point with the last of them."""
+        """Remove a holder of a point, and the point with the last of them."""
         point.holders -= 1
         if point.holders == 0 and point is not self.current_point and not point.expired:
             self._forget(point)
@@ -211,16 +210,16 @@ class VersionStore:
             return True  # the clear deleted it
         while store is not None:
             if key in store.data:
-                return True  # as long as the base is pinned, whatever is put leaves a chain
+                return True  # as long as the base is pinned, every put leaves a chain
             store = store.newer
         return False
 
     def start_chain(self, commit: int, key: Key, old: Value | None, new: Value | None) -> VersionChain:
-        """Return what is to stand in the data set for a key that a commit changes, and that has had no chain."""
+        """Return the new content of the data set for a key without a chain that a commit changes."""
         chain = VersionChain(key, new)
         self._ring.append(chain)
         self.idle = False
-        if self._unswept > 0:  # a walk has to get past this one, though it is needed now
+        if self._unswept > 0:  # the current walk must pass this one, although it is needed
             self._unswept += 1
         self.kept = True
         self._keep(chain, commit, old)
@@ -244,12 +243,12 @@ class VersionStore:
         self.held_bytes += copied_bytes
 
     def keep_tree(self) -> None:
-        """Account for all the tree nodes that the newest point sees: from now on nobody else needs them."""
+        """Account for all tree nodes that the newest point sees, which nothing else needs from now on."""
         point = self._points[-1]
         self.keep_nodes(max(0, tree_bytes(point.root) - point.copied_bytes))
 
     def collect(self) -> None:
-        """Drop some of what is no longer needed; evict the oldest snapshot if what is needed is too much."""
+        """Collect some garbage; evict the oldest snapshot if history is still over its limit."""
         if self.total_bytes <= self._max_bytes:
             self._swept_under_pressure = 0
             if self._unswept > 0:
@@ -261,7 +260,7 @@ class VersionStore:
             self.evict_oldest()
 
     def collect_on_tick(self) -> None:
-        """Drop a little of what is no longer needed, whether anybody writes or not."""
+        """Collect a little garbage, also without writes."""
         if self._unswept > 0:
             self._sweep(SWEPT_PER_TICK)
         if self.older is not None:
@@ -270,7 +269,7 @@ class VersionStore:
                 self.evict_oldest()
 
     def measure(self, entries: int) -> None:
-        """Account for some more of the values that only the snapshots of a retired store see."""
+        """Account for more of the values that only the snapshots of a retired store see."""
         if self.older is not None:
             self.older.measure(entries)
         unmeasured = self._unmeasured
@@ -285,22 +284,22 @@ class VersionStore:
             self.held_bytes += entry_bytes(key, value.current if isinstance(value, VersionChain) else value)
 
     def evict_oldest(self) -> None:
-        """Give the oldest snapshots up, for what is kept for them is too much."""
+        """Evict the snapshots of the oldest point, because history exceeds its limit."""
         if self.older is not None:
             self.older.evict_oldest()
         elif self._points:
             oldest = self._points[0]
             oldest.expired = True
             self._forget(oldest)
-            oldest.root = NO_KEYS  # its holders may be slow to go
+            oldest.root = NO_KEYS  # its holders may close late
 
     def _settle(self) -> None:
         self.idle = self.current_point is None and self.newest_pinned < 0 and not self.kept
 
     def _sweep(self, entries: int) -> int:
-        """Look at the next keys that have history, as far as this many more entries go; return how many keys.
+        """Visit the next keys with history, up to so many entries; return the number of keys.
 
-        A key with many entries is looked at whole, and paid for by the next calls.
+        A key with many entries is visited whole, and charged to the next calls.
         """
         ring = self._ring
         looked_at = 0
@@ -327,7 +326,7 @@ class VersionStore:
         return looked_at
 
     def _prune(self, chain: VersionChain) -> bool:
-        """Drop the entries of a key that no open snapshot needs; return whether none is left."""
+        """Drop the entries of a key that no open snapshot needs; return whether none are left."""
         numbers = self._numbers
         kept = 0
         before = 0  # open snapshots older than the entry before this one
@@ -346,7 +345,7 @@ class VersionStore:
         return kept == 0
 
     def _forget(self, point: ReadPoint) -> None:
-        """Take a point out of the list.
+        """Remove a point from the list.
 
         The tree nodes kept for it pass to the next older one, which may share them, but never more than its whole tree.
         O(log s) compares in the s open points, and a move of at most 8 s bytes.

@@ -52,7 +52,7 @@ def no_progress(_label: str, _unit: str, _count: int, _total: int) -> None:
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
-    """What was found in a data directory that is not damaged."""
+    """The content of an undamaged data directory."""
 
     keys: int
     bytes: int
@@ -60,10 +60,10 @@ class VerifyReport(msgspec.Struct, frozen=True):
 
 
 def verify(directory: Path, progress: Progress = no_progress) -> VerifyReport:
-    """Read everything and check it, as it is now; a server may be using it meanwhile. Changes nothing.
+    """Read and check all data; a server may be using it. Changes nothing.
 
     Raises:
-        StorageOpenError: It is damaged or not complete, or no data directory of this engine, or cannot be read.
+        StorageOpenError: It is damaged, incomplete or unreadable, or not a data directory of this engine.
     """
     with _source(directory, incomplete=False) as source:
         report, last_seq = _check(source.name, source.connection, progress)
@@ -74,18 +74,18 @@ def verify(directory: Path, progress: Progress = no_progress) -> VerifyReport:
 def back_up(
     directory: Path, destination: Path, progress: Progress = no_progress, *, incomplete: bool = False
 ) -> VerifyReport:
-    """Copy a data directory as it is at one moment, and verify the copy; a server may be using it meanwhile.
+    """Copy a data directory as of one moment, and verify the copy; a server may be using it.
 
-    The copy is complete once the database has its name; before that it has another, and a new attempt replaces it.
+    The database gets its final name when the copy is complete; an incomplete one is replaced by the next attempt.
 
     Args:
         directory: The data directory.
-        destination: The new one: a directory that is empty, or is not there yet.
-        progress: Called as it goes on.
+        destination: The new one: an empty or nonexistent directory.
+        progress: Called periodically.
         incomplete: Whether acknowledged commits may be missing.
 
     Raises:
-        StorageOpenError: The one is damaged or cannot be read, the other is not empty or cannot be written to.
+        StorageOpenError: The source is damaged or unreadable, or the destination is not empty or not writable.
     """
     _require_apart(directory, destination)
     part = destination / (NAME + ".part")
@@ -183,12 +183,12 @@ def _copy(source: sqlite3.Connection, part: Path, progress: Progress) -> None:
 
 
 def _parts(part: Path) -> list[Path]:
-    """Return what an attempt that was killed may have left: the copy, and what SQLite had beside it."""
+    """Return the files that a killed attempt may have left: the copy, and SQLite's files beside it."""
     return [part.with_name(part.name + end) for end in FILE_ENDS]
 
 
 def _check(name: str, connection: sqlite3.Connection, progress: Progress) -> tuple[VerifyReport, int]:
-    """Check everything; return what was found, and the number of the journal's last row."""
+    """Check everything; return the report, and the number of the journal's last row."""
     reader = Loader(connection)
     rows = count = 0
     try:
@@ -213,7 +213,7 @@ def _check(name: str, connection: sqlite3.Connection, progress: Progress) -> tup
 
 
 def _expected_rows(connection: sqlite3.Connection) -> int:
-    """Return how many rows there are; what is damaged may be counted wrong."""
+    """Return the number of rows, which may be wrong if the database is damaged."""
     (entries,) = connection.execute("SELECT entries FROM folded").fetchone()
     (journal,) = connection.execute("SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM journal").fetchone()
     return int(entries + journal)
@@ -224,7 +224,7 @@ def _with_structure(rows: int) -> int:
 
 
 def _require_empty(destination: Path, part: Path) -> None:
-    """Refuse a destination that holds anything but what an attempt that was killed has left."""
+    """Refuse a destination that holds anything but the files of a killed attempt."""
     try:
         names = {entry.name for entry in destination.iterdir()}
     except FileNotFoundError:

@@ -1,13 +1,13 @@
-"""What is done to the database off the hot path, by a thread of its own: compaction, checkpoints, and periodic syncs.
+"""The background thread of the database: compaction, checkpoints, and periodic syncs.
 
-*Compaction* moves what the journal has gathered into the table of entries. The newest row of each key is found and
-sorted by key first, beside the writes of others. Then the entries are changed in slices of neighbouring keys, each a
-short transaction, so that a tick never waits long, and a page is written once for all of its keys. At last the rows of
-the journal go, in slices as well, the oldest first: whatever is left of them says nothing that is not true. It can end
+*Compaction* moves rows of the journal into the table of entries. First it finds the newest row of each key and sorts
+them by key, concurrently with commits. Then it updates the entries in slices of neighbouring keys, each a short
+transaction, so that a tick never waits long, and a page is written once for all of its keys. Finally it deletes the
+rows of the journal, in slices as well, oldest first, so the remaining rows are always valid. It can be interrupted
 anywhere, and starts again from the journal.
 
-*Checkpoints* copy the write-ahead log into the file. SQLite would do so in the middle of a commit; here the bulk of it
-is copied while others write, and the log is started anew once hardly anything is left to copy.
+*Checkpoints* copy the write-ahead log into the file. SQLite would do so in the middle of a commit; here most of it is
+copied concurrently with commits, and the log is restarted when almost nothing is left to copy.
 """
 
 import sqlite3
@@ -92,16 +92,16 @@ SELECT count(*), coalesce(sum(length(key) + coalesce(length(value), 0)), 0) FROM
 
 @final
 class Compaction:
-    """The thread.
+    """The background thread.
 
     Args:
-        connection: Of its own, to the same database.
-        path: Of the database.
-        journal: What is compacted.
-        durability: Of the database.
-        max_journal_bytes: How much may wait to be compacted.
-        log: For what takes long and what fails.
-        watch: Notices when the files are not the right ones any more.
+        connection: A separate connection to the same database.
+        path: Path of the database.
+        journal: The journal to compact.
+        durability: Durability of the database.
+        max_journal_bytes: Maximum size of uncompacted rows.
+        log: For slow operations and failures.
+        watch: Detects when the files were replaced.
     """
 
     def __init__(
@@ -127,11 +127,10 @@ class Compaction:
         self._thread = Thread(target=self._run, name="kvs-compact", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the slice at hand, and wait for that."""
+        """Stop after the current slice, and wait for that."""
         self._stopping.set()
         self._thread.join()
 
@@ -194,7 +193,7 @@ class Compaction:
                 return
 
     def checkpoint(self) -> None:
-        """Copy the write-ahead log into the file, and have it started anew, unless somebody is reading it."""
+        """Copy the write-ahead log into the file, and restart it unless it has readers."""
         connection, journal = self._connection, self._journal
         for _ in range(CHECKPOINT_PASSES):
             _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
@@ -209,7 +208,7 @@ class Compaction:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Write, in a short transaction, then pause for as long: the ticks come first, unless too much is waiting."""
+        """Write in a short transaction, then pause for as long, unless too much is waiting: ticks have priority."""
         with self._journal.write_lock:
             started_s = time.monotonic()
             self._connection.execute("BEGIN IMMEDIATE")
@@ -221,7 +220,7 @@ class Compaction:
         self._look_now_and_then()
 
     def _compact_slice(self, first: int, last: int) -> None:
-        """Bring the entries of neighbouring keys up to date."""
+        """Update the entries of neighbouring keys."""
         connection, span = self._connection, {"first": first, "last": last}
         old, old_checksums = connection.execute(_COUNT_OLD, span).fetchone()
         new, new_checksums = connection.execute(_COUNT_NEW, span).fetchone()
@@ -233,7 +232,7 @@ class Compaction:
         )
 
     def _drop_slice(self, through: int) -> int:
-        """Drop the oldest rows of the journal, up to one that has been compacted; return how many."""
+        """Delete the oldest compacted rows of the journal; return how many."""
         connection, journal = self._connection, self._journal
         (first,) = connection.execute("SELECT coalesce(min(seq), 0) FROM main.journal").fetchone()
         row_bytes = journal.waiting_bytes // max(journal.waiting_rows, 1)

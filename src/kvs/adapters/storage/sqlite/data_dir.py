@@ -1,6 +1,6 @@
 """The data directory, and the lock that keeps a second server out of it.
 
-The lock is a file of its own, so that a backup and the sqlite3 tool can read the database while a server runs.
+The lock is a separate file, so that a backup and the sqlite3 tool can read the database while a server runs.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ FILE_MODE: Final = 0o600
 
 @final
 class DirectoryLock:
-    """The directory, held for this process alone.
+    """The directory, locked by this process.
 
     Attributes:
         path: The directory.

@@ -1,4 +1,4 @@
-"""A database that a server has in use: its connections, its mark, and the watch over its files."""
+"""The database of a running server: its connections, its mark, and the watch over its files."""
 
 import sqlite3
 from contextlib import ExitStack, closing
@@ -25,7 +25,7 @@ class Database:
     """The database, accepted and taken into use; it is made if there is none.
 
     Args:
-        path: Where it is.
+        path: Path of the database.
         directory: The data directory.
         durability: How commits are synced.
         last_seq: Number of the journal's last row, as it was when it was accepted.
@@ -33,8 +33,8 @@ class Database:
     Attributes:
         connection: For commits.
         background: For compaction and checkpoints.
-        mark: Is to be told of every commit.
-        watch: Notices when the files are not the right ones any more.
+        mark: Records every commit.
+        watch: Detects when the files were replaced.
 
     Raises:
         StorageOpenError: It cannot be opened, or not be written to.

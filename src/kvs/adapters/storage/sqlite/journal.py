@@ -12,7 +12,7 @@ from kvs.adapters.storage.sqlite.mark import MarkFile
 
 ROW_OVERHEAD_BYTES: Final = 32
 COMMIT_OVERHEAD_BYTES: Final = 8192
-"""What a commit takes in the write-ahead log beyond its rows: it holds whole pages, two on average in part."""
+"""Bytes of a commit in the write-ahead log beyond its rows: it holds whole pages, two partly used on average."""
 
 
 class JournalError(Exception):
@@ -25,22 +25,22 @@ class SqliteJournal:
 
     Args:
         connection: To write with.
-        path: Of the database, for messages.
-        last_seq: Number of the last row there is.
-        rows: How many rows there are.
-        row_bytes: What those hold.
-        max_bytes: How much may wait to be compacted before commits wait for that.
-        durability: Of the database.
-        mark: Is told how far the journal has come.
+        path: Path of the database, for messages.
+        last_seq: Number of the last row.
+        rows: Number of rows.
+        row_bytes: Size of the rows.
+        max_bytes: Size of uncompacted rows at which commits wait for compaction.
+        durability: Durability of the database.
+        mark: Records the last row.
 
     Attributes:
         turn: To be held by whoever writes to the database. What waits there for room is told when there is some.
         last_seq: Number of the last row that was committed.
         synced_seq: Number of the last row that was synced.
-        waiting_rows: How many rows have not been compacted.
-        waiting_bytes: What they hold.
-        clears: How often everything was deleted; a compaction under way ends then.
-        wal_bytes: About what has gone into the write-ahead log since its last checkpoint.
+        waiting_rows: Number of uncompacted rows.
+        waiting_bytes: Their size.
+        clears: Number of clears; a clear ends the current compaction.
+        wal_bytes: Approximate size of the write-ahead log since its last checkpoint.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class SqliteJournal:
         self._failure: str = ""
 
     def append(self, batch: list[Row], *, clears: bool = False) -> None:
-        """See :class:`kvs.adapters.storage.journaled.Journal`. O(rows), and one wait for the disk.
+        """Make a batch durable. O(rows), and one wait for the disk.
 
         A clear empties both tables in the same transaction. SQLite then gives whole pages back, without a look at their
         rows, and the file is in a state that every version can read.
 
         Raises:
-            JournalError: It is not known whether the batch has been written; only a restart can tell.
+            JournalError: The batch may or may not have been written; a restart finds out.
         """
         with self.write_lock:
             while self.waiting_bytes > self._max_bytes and not clears and not self._failure:
@@ -122,7 +122,7 @@ class SqliteJournal:
             self._mark.write(self.last_seq, seq)
 
     def check(self) -> None:
-        """See :class:`kvs.adapters.storage.journaled.Journal`.
+        """Check for failures.
 
         Raises:
             JournalError: Writing has failed before, here or in the background.
@@ -131,7 +131,7 @@ class SqliteJournal:
             raise JournalError(self._failure)
 
     def fail(self, error: Exception) -> None:
-        """Let nothing be written any more; the first failure is the one that is told."""
+        """Refuse further writes; the first failure is the one reported."""
         if isinstance(error, JournalError):  # the files are not ours any more
             self._failure = self._failure or str(error)
             return
@@ -145,8 +145,7 @@ class SqliteJournal:
         return self._failure != ""
 
     def stats(self) -> Mapping[str, int]:
-        """See :class:`kvs.adapters.storage.journaled.Journal`."""
         return {"journal_rows": self.waiting_rows, "journal_bytes": self.waiting_bytes}
 
     def close(self) -> None:
-        """See :class:`kvs.adapters.storage.journaled.Journal`. Whoever opened the database closes it."""
+        """Do nothing: the database outlives its journal."""

@@ -1,8 +1,7 @@
-"""Reads a database whole and believes nothing of it: every row is checked, and that none is missing.
+"""Reads a whole database and verifies it: every row is checked, and missing rows are detected.
 
-SQLite keeps no checksums of its pages. So each row has one; the entries' number and the sum of their checksums are kept
-beside them; and the journal's rows are numbered without a gap. What that leaves, the structure of the file, is checked
-by SQLite's own ``quick_check``.
+SQLite keeps no checksums of its pages. So each row has one; the number of entries and the sum of their checksums are
+stored too; and the journal's rows are numbered without gaps. SQLite's ``quick_check`` checks the structure of the file.
 """
 
 import sqlite3
@@ -17,17 +16,17 @@ from kvs.adapters.storage.sqlite.instance import TABLE as INSTANCE
 
 
 class CorruptionError(Exception):
-    """Raised when the file does not hold what was written; the message says what and where."""
+    """Raised when the file is damaged; the message says what and where."""
 
 
 @final
 class Loader:
-    """Reads the rows of one database, of which there must be one state: in a transaction, or while nobody writes.
+    """Reads the rows of a database in one state: in a transaction, or while nothing writes.
 
     Attributes:
         entries: Number of entries read so far.
         journal_rows: Number of the journal's rows read so far.
-        journal_bytes: What they hold.
+        journal_bytes: Their size.
         read_bytes: Keys and values read so far.
         last_seq: Number of the journal's last row, once all are read.
     """
@@ -41,7 +40,7 @@ class Loader:
         self.last_seq = 0
 
     def rows(self) -> Iterator[Row]:
-        """Yield the entries in the order of their keys, then what the journal says of them since, in its order.
+        """Yield the entries in key order, then the rows of the journal in theirs.
 
         Raises:
             CorruptionError: A row is damaged or missing.
@@ -114,7 +113,7 @@ def check_schema(connection: sqlite3.Connection) -> None:
 
 
 def check_structure(connection: sqlite3.Connection) -> None:
-    """Check how the pages of the file hang together. Reads all of it.
+    """Check the structure of the file. Reads all of it.
 
     Raises:
         CorruptionError: They do not.

@@ -1,4 +1,4 @@
-"""The write-ahead log before SQLite gets it: whether it is damaged, and what is to be cut off."""
+"""Checks the write-ahead log before SQLite opens it, and truncates a torn tail."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ def wal_path(path: Path) -> Path:
 
 
 def verify_wal(path: Path) -> tuple[int | None, int]:
-    """Return where the log is damaged, if it is, and where its last commit ends.
+    """Return the offset of damage in the log, if any, and the end of its last commit.
 
     No connection may have the database open.
 

@@ -1,9 +1,9 @@
-"""Tells a write-ahead log that was cut short from one that is damaged.
+"""Distinguishes a truncated write-ahead log from a damaged one.
 
-SQLite reads a log as far as its checksums hold and takes the rest for a write that never finished. So a damaged page in
-the middle would undo, without a word, every commit behind it. But a commit is synced before anything follows it: where
-something follows, it had been finished, and if it cannot be read, it is damaged. Only damage to the very last commit,
-or to what marks the end of the one before it, looks like one that was never finished.
+SQLite reads a log as far as its checksums are valid, and treats the rest as an unfinished write. So a damaged page in
+the middle would silently undo every commit after it. But a commit is synced before anything follows it: a commit with
+something after it was finished, and if it cannot be read, it is damaged. Only damage to the last commit, or to the end
+mark of the one before it, looks like an unfinished commit.
 
 Source: the file format, https://www.sqlite.org/fileformat2.html#the_write_ahead_log.
 """
@@ -59,7 +59,7 @@ def _scan_frames(
     file: BinaryIO, page_bytes: int, salts: tuple[int, int], checksum: tuple[int, int], *, swap: bool
 ) -> tuple[int | None, int]:
     damaged: int | None = None
-    finished = False  # behind the damage, a commit has come to its end
+    finished = False  # after the damage, a commit has ended
     at = end = _HEADER.size
     while True:
         frame = file.read(_FRAME.size)

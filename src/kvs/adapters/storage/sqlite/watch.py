@@ -1,4 +1,4 @@
-"""Notices that the files of a database were deleted, replaced or overwritten while a server uses them.
+"""Detects that the files of a database were deleted, replaced or overwritten while a server uses them.
 
 SQLite writes to the files that it has open, whatever has become of their names, so commits would go where no start
 finds them. A name must lead to the file that it led to when the database was taken into use; the database must have the
