@@ -83,7 +83,7 @@ def test_a_conflict(address: Address) -> None:
         assert cli(address, "SET", "a", "5") == "OK\n"
         out, _ = process.communicate(b"COMMIT\nGET a\n")
     assert out.splitlines() == [
-        b'CONFLICT Nothing was applied, for this changed since START: "a". Retry from START.',
+        b'CONFLICT "a" changed since START. Nothing was applied; retry from START.',
         b"",
         b"5",
     ]

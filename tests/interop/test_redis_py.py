@@ -237,9 +237,7 @@ def test_our_conflicts(client: Any) -> None:
         client.set("a", 10)
         with pytest.raises(ResponseError) as raised:
             single.execute_command("COMMIT")
-        assert str(raised.value) == (
-            'CONFLICT Nothing was applied, for this changed since START: "a". Retry from START.'
-        )
+        assert str(raised.value) == ('CONFLICT "a" changed since START. Nothing was applied; retry from START.')
         assert single.get("a") == b"10"
         single.execute_command("START")
         assert single.incr("a") == 11

@@ -49,7 +49,8 @@ HELP: Final = (
     b"PUT key value: store. GET key: read. DEL key: delete. KEYS [prefix [after]]: list up to 1000 keys. "
     b"COUNT [prefix]: count keys. START: open a transaction, or a nested one inside it. COMMIT: keep the innermost; "
     b"the outermost is applied at once for all to see, or answers conflict if something you read has changed: then "
-    b"retry from START. ROLLBACK: undo the innermost. START READONLY: open a transaction to read in, any amount. "
+    b"retry from START. ROLLBACK: undo the innermost. START READONLY: open a read-only transaction, which never "
+    b"conflicts. "
     b"INFO: figures. PING. EXIT: leave; an open transaction is undone. A key is one word of UTF-8; the value is the "
     b"rest of the line."
 )
@@ -333,8 +334,8 @@ _TABLE: Final[list[LineCommand]] = [
         -1,
         (OTHER,),
         "START takes nothing after it but READONLY: START [READONLY].",
-        "START: open a transaction, or a nested one inside it. START READONLY: open one to read in, which never "
-        "conflicts.",
+        "START: open a transaction, or a nested one inside it. START READONLY: open a read-only "
+        "transaction, which never conflicts.",
         is_local=in_transaction,
     ),
     _without_arguments(

@@ -118,11 +118,9 @@ class AsyncioBackend:
         self._opening: set[asyncio.Task[None]] = set()
 
     def start(self, context: ChannelContext) -> None:
-        """See :class:`kvs.adapters.inbound.net.backend.NetworkBackend`."""
         self._context = context
 
     def open(self, sock: socket.socket, remote_address: str, connection: Connection) -> Channel:
-        """See :class:`kvs.adapters.inbound.net.backend.NetworkBackend`."""
         channel = AsyncioChannel(self._context, connection, remote_address, self._max_output_bytes)
         task = self._context.loop.create_task(self._attach(channel, sock))
         self._opening.add(task)  # the loop itself holds tasks by weak references only

@@ -240,17 +240,14 @@ class EpollBackend:
 
     @property
     def needs_gc(self) -> bool:
-        """See :class:`kvs.adapters.inbound.net.backend.NetworkBackend`."""
         return False
 
     def start(self, context: ChannelContext) -> None:
-        """See :class:`kvs.adapters.inbound.net.backend.NetworkBackend`."""
         self._context = context
         self._tick = context.tick
         context.loop.add_reader(self.epoll.fileno(), self._wake_up)
 
     def open(self, sock: socket.socket, remote_address: str, connection: Connection) -> Channel:
-        """See :class:`kvs.adapters.inbound.net.backend.NetworkBackend`."""
         channel = EpollChannel(self, self._context, sock, remote_address, connection)
         fd = sock.fileno()
         while len(self._channels) <= fd:
@@ -261,7 +258,6 @@ class EpollBackend:
         return channel
 
     def stop(self) -> None:
-        """See :class:`kvs.adapters.inbound.net.backend.NetworkBackend`."""
         self._context.loop.remove_reader(self.epoll.fileno())
         self.epoll.close()
 

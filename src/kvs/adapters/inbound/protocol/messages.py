@@ -32,7 +32,7 @@ def conflict_message(conflict: Conflict) -> str:
     changed = [shown(key) for key in conflict.keys]
     prefixes = dict.fromkeys(each.prefix for each in conflict.ranges)  # several pages may share one
     changed += [f"the keys under {shown(prefix)}" if prefix else "the set of keys" for prefix in prefixes]
-    return f"Nothing was applied, for this changed since START: {', '.join(changed)}. Retry from START."
+    return f"{', '.join(changed)} changed since START. Nothing was applied; retry from START."
 
 
 def is_fatal(error: KvsError) -> bool:

@@ -140,7 +140,7 @@ watch | -2 | 2.2.0 | transactions | noscript loading stale fast allow_busy | tra
 unwatch | 1 | 2.2.0 | transactions | noscript loading stale fast allow_busy | transaction |
     Stops watching all keys.
 start | -1 | 0.1.0 | transactions | noscript fast | transaction |
-    Opens a transaction, or one nested in it; READONLY: to read in.
+    Opens a transaction, or one nested in it; READONLY: refuses writes.
 commit | 1 | 0.1.0 | transactions | noscript | transaction |
     Keeps the innermost; the outermost is applied, or answers CONFLICT.
 rollback | 1 | 0.1.0 | transactions | noscript fast | transaction |
