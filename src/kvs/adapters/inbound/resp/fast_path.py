@@ -45,6 +45,9 @@ INCR: Final = b"incr"
 
 ADD_ONE: Final = Add(1)
 
+LARGE_VALUE_BYTES: Final = 1 << 16
+"""Longest value that is sent at once; the generic path lets others come first."""
+
 
 def may_apply(data: bytes, at: "i64") -> bool:
     """Return whether it is worth trying: the name of the command has three or four letters."""
@@ -140,6 +143,8 @@ def run(
                 if value is None:
                     out.append(null)
                     out_bytes += len(null)
+                elif len(value) > LARGE_VALUE_BYTES:
+                    break
                 else:
                     length = len(value)
                     if length < SHORT:
