@@ -114,7 +114,7 @@ const conversations = {
     await other.set("a", "10");
     await assert.rejects(say("COMMIT"), (error) => {
       assert(error instanceof ErrorReply);
-      assert.match(error.message, /^CONFLICT Nothing was applied, for this changed since START: "a"\./);
+      assert.match(error.message, /^CONFLICT "a" changed since START\. Nothing was applied/);
       return true;
     });
     assert.equal(await client.get("a"), "10");

@@ -203,7 +203,7 @@ def test_engine_is_closed_when_the_port_is_taken(server: Server, engine: EngineC
         ("missing-dependency", ["missing-dependency", "kvs_test_engines_missing"]),
         ("missing-attribute", ["missing-attribute", "there_is_none"]),
         ("picky --storage-option mode=shy", ["storage.picky.mode", "'shy'", "--storage-option", "one of loud, quiet"]),
-        ("picky --storage-option moed=loud", ["storage.picky.moed", "no such option", "did you mean mode"]),
+        ("picky --storage-option moed=loud", ["storage.picky.moed", "unknown option", "did you mean mode"]),
         ("picky --storage-option mode", ["storage_option", "'mode'", "name=value"]),
         ("picky --storage-option mode=loud --storage-option careful=true", ["storage.picky.mode", "careful = true"]),
         ("underived", ["underived", "not derived from kvs.ports.storage.Storage"]),

@@ -22,8 +22,7 @@ from kvs.ports.session import Session
 
 UNBOUNDED: Final = 1 << 30
 
-TOO_SLOW: Final = "too slow"
-"""Why a client is closed that does not read its output."""
+TOO_SLOW: Final = "too slow"  # why a client is closed that does not read its output
 
 CHARGE_STEP_BYTES: Final = 4096
 """Change of a connection's memory below which the budget is not updated: an update per reply costs 5 % of a GET."""
@@ -38,8 +37,6 @@ def no_wake() -> None:
 
 class Connection(RunLoop):
     """One client's session, unparsed input and unsent replies.
-
-    A base class and not a protocol, for the same reason as :class:`kvs.ports.session.Session`.
 
     Args:
         session: The client's session.
@@ -142,15 +139,7 @@ class Connection(RunLoop):
         return self._input_bytes() + self._out_bytes
 
     def receive(self, data: bytes, quota: int = UNBOUNDED) -> int:
-        """Take bytes from the client, and run the requests they complete.
-
-        Args:
-            data: The bytes.
-            quota: Units of work after which to stop.
-
-        Returns:
-            Units used.
-        """
+        """Take bytes, run the requests they complete for about ``quota`` units of work, and return the units used."""
         if self.closing or self._input_ended:
             return 0
         if self._on_worker:
@@ -188,23 +177,19 @@ class Connection(RunLoop):
             self._stop()
 
     def push(self, message: bytes) -> None:
-        """Send something that no request asked for.
-
-        A request waits while its client does not read; a message cannot. So a client that has more unread output than
-        one that sends requests may have is closed.
-        """
+        """Send something that no request asked for. A client with more unread output than allowed is closed."""
         if self.closing:
             return
         waiting_bytes = self._out_bytes + sum([len(pushed) for pushed in self._pushed])
         if self.output_full or waiting_bytes + len(message) > self._room_bytes:
             self.close_reason = TOO_SLOW
             self._stop()
-            self.wake()
         elif self._on_worker:
             self._pushed.append(message)
+            return
         else:
             self._append(message)
-            self.wake()
+        self.wake()
 
     def take_output(self) -> bytes:
         """Remove and return the output."""
