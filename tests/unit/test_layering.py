@@ -18,7 +18,14 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS: dict[str, tuple[str, ...]] = {
     "domain": ("kvs.domain", "immutables"),
     "ports": ("kvs.ports", "kvs.domain", "kvs.override", "mypy_extensions"),
-    "application": ("kvs.application", "kvs.ports", "kvs.domain", "kvs.override", "structlog.typing"),
+    "application": (
+        "kvs.application",
+        "kvs.ports",
+        "kvs.domain",
+        "kvs.override",
+        "mypy_extensions",
+        "structlog.typing",
+    ),
 }
 """What a layer may import, besides the standard library. Of structlog the session has the type of its logger alone; of
 mypy_extensions the storage port tells the compiler that engines in plain Python may derive from it."""

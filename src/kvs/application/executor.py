@@ -96,22 +96,34 @@ class WorkerExecutor:
         self.budget: Final = MemoryBudget(budget.limit_bytes)
 
     def run(self, job: Job, done: Job) -> None:
-        """Run a job on a worker, then a callback on the loop. The job must not raise."""
+        """Have a job run by a worker, and then a callback by the loop. The job must not raise."""
+        self._threads.run(_Hop(self, job, done).run)
 
-        def finish() -> None:
-            self.settle()
-            done()
-
-        def work() -> None:
-            job()
-            self._post(finish)
-
-        self._threads.run(work)
+    def post(self, job: Job) -> None:
+        """Have a callback run by the connection's loop. By any thread."""
+        self._post(job)
 
     def settle(self) -> None:
         """Move the session's charges to the budget of all clients. On the loop."""
         self._shared_budget.settle(self.budget)
 
 
-ExecutorFactory: TypeAlias = "Callable[[], WorkerExecutor | None]"
-"""Makes the executor of a new connection; None for a non-blocking engine."""
+@final
+class _Hop:
+    """A job on its way to a worker and back. Not two nested functions: when compiled, those are in a cycle."""
+
+    __slots__ = ("_done", "_executor", "_job")
+
+    def __init__(self, executor: WorkerExecutor, job: Job, done: Job) -> None:
+        self._executor = executor
+        self._job = job
+        self._done = done
+
+    def run(self) -> None:
+        """Run the job, and go back. By a worker."""
+        self._job()
+        self._executor.post(self._finish)
+
+    def _finish(self) -> None:
+        self._executor.settle()
+        self._done()

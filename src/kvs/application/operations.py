@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias, final
 
+from mypy_extensions import mypyc_attr
+
 from kvs.domain.errors import ResultTooLargeError, UsageError
 from kvs.domain.values import Key, Value
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
@@ -21,6 +23,7 @@ MATCHED_UNITS: Final = 1000
 CanEnd: TypeAlias = Callable[[Key], bool]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # as tests have it
 class Matcher(ABC):
     """Decides which keys are listed."""
 

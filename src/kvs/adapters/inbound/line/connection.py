@@ -208,6 +208,8 @@ class LineConnection(Connection):
         if closing:
             self.closing = True
             self.close_reason = TimedOutError.code
+        if stop == size:
+            self._partial = False  # what was incomplete has been run
         return stop == size
 
     def _fast_path_applies(self) -> bool:

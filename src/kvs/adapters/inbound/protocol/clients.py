@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import final
 
+from mypy_extensions import mypyc_attr
+
 from kvs.adapters.inbound.protocol.connection import Connection
 
 
@@ -53,6 +55,7 @@ class ClientDescription:
         self.events = events
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)  # as tests have it
 class ClientRegistry(ABC):
     """The clients of a server, by the numbers of their sessions.
 

@@ -134,8 +134,9 @@ class RequestParser:
             return self._complete()  # its end has been skipped
         if not buffer.ready():
             return None
-        if self._violation is not None:
-            self._look_for_end(self._violation)
+        violation = self._violation  # not narrowed: it may be found below
+        if violation is not None:
+            self._look_for_end(violation)
             return None
         # State that changes with every argument is kept in registers, and stored at the end.
         data, arguments, keeps = buffer.data, self._arguments, not self._dropping
