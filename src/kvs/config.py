@@ -104,7 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=MAX_BYTES, description="unread replies above which a client is not served")
     ] = 1 << 20
     max_tick_requests: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="maximum requests of one client per tick, a turn of the event loop")
+        int, Meta(ge=1, le=1_000_000, description="maximum work of one client per tick, in requests as short as GET")
     ] = 1000
     max_tick_output_bytes: Annotated[
         int, Meta(ge=1, le=MAX_BYTES, description="maximum replies to one client per tick")
