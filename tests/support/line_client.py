@@ -123,12 +123,13 @@ class Client:
         """Send bytes as they are."""
         self.socket.sendall(data)
 
-    def send_behind(self, data: bytes) -> None:
-        """Send bytes from a thread of its own; that the server stops listening meanwhile is no failure."""
+    def send_behind(self, data: bytes, times: int = 1) -> None:
+        """Send bytes, or repeat them, from another thread; that the server stops listening meanwhile is no failure."""
 
         def run() -> None:
             with contextlib.suppress(OSError):
-                self.socket.sendall(data)
+                for _ in range(times):
+                    self.socket.sendall(data)
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
