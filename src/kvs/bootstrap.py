@@ -18,8 +18,8 @@ from structlog.typing import FilteringBoundLogger
 
 import kvs
 from kvs import engines
-from kvs.adapters.inbound.line.commands import LineLimits
 from kvs.adapters.inbound.line.connection import LineProtocol
+from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.net.asyncio_backend import AsyncioBackend
 from kvs.adapters.inbound.net.backend import NetworkBackend
 from kvs.adapters.inbound.net.listener import Endpoint, TcpEndpoint
@@ -169,9 +169,7 @@ class Container(containers.DeclarativeContainer):
     registry = providers.Singleton(
         SessionRegistry,
         storage=storage,
-        limits=providers.Factory(
-            SessionLimits, settings.provided.max_transaction_bytes, settings.provided.max_transaction_depth
-        ),
+        limits=providers.Factory(from_settings, SessionLimits, settings),
         budget=budget,
         clock=clock,
         about=about,
@@ -187,30 +185,14 @@ class Container(containers.DeclarativeContainer):
 
     line = providers.Singleton(
         LineProtocol,
-        limits=providers.Factory(
-            LineLimits,
-            max_key_bytes=settings.provided.max_key_bytes,
-            max_value_bytes=settings.provided.max_value_bytes,
-            max_tick_requests=settings.provided.max_tick_requests,
-            max_tick_output_bytes=settings.provided.max_tick_output_bytes,
-        ),
+        limits=providers.Factory(from_settings, LineLimits, settings),
         budget=budget,
         log=log,
     )
 
     resp = providers.Singleton(
         RespProtocol,
-        limits=providers.Factory(
-            RespLimits,
-            max_key_bytes=settings.provided.max_key_bytes,
-            max_value_bytes=settings.provided.max_value_bytes,
-            max_arguments=settings.provided.max_arguments,
-            max_request_bytes=settings.provided.max_request_bytes,
-            max_reply_bytes=settings.provided.max_reply_bytes,
-            max_transaction_bytes=settings.provided.max_transaction_bytes,
-            max_tick_requests=settings.provided.max_tick_requests,
-            max_tick_output_bytes=settings.provided.max_tick_output_bytes,
-        ),
+        limits=providers.Factory(from_settings, RespLimits, settings),
         shared=providers.Factory(
             ServerContext,
             clients=clients,

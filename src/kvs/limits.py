@@ -14,6 +14,6 @@ def from_settings(limits: type[T], settings: object, **given: Any) -> T:
         settings: Has an attribute for each field that is not given and has no default.
         given: Fields to use instead of settings.
     """
-    names = {field.name for field in fields(limits)}  # type: ignore[arg-type]  # typeshed's name for dataclasses is private
+    names = {field.name for field in fields(limits) if field.init}  # type: ignore[arg-type]  # typeshed's name for dataclasses is private
     found = {name: getattr(settings, name) for name in names if hasattr(settings, name)}
     return limits(**(found | given))

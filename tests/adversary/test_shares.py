@@ -12,6 +12,7 @@ import pytest
 
 from kvs.adapters.inbound.line import commands as line
 from kvs.adapters.inbound.line.connection import LineProtocol
+from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.clients import ClientDescription, ClientRegistry
 from kvs.adapters.inbound.protocol.command import KEY, PREFIX, VALUE, Command
 from kvs.adapters.inbound.protocol.connection import Connection
@@ -115,7 +116,7 @@ class House:
             UNLIMITED,
         )
         self._resp = RespProtocol(limits, shared, self.bench.budget, self.log)
-        line_limits = line.LineLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, MAX_TICK_REQUESTS, UNLIMITED)
+        line_limits = LineLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, MAX_TICK_REQUESTS, UNLIMITED)
         self._line = LineProtocol(line_limits, self.bench.budget, self.log)
         entries = {b"%05d" % number: b"v" for number in range(KEYS)}
         entries |= {LONG_KEY[:-3] + b"%03d" % number: b"" for number in range(LONG_KEYS)}

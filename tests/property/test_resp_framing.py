@@ -76,7 +76,7 @@ class Wire:
         assert sum(map(len, parser._arguments)) <= parser.held_bytes
         assert parser.held_bytes + buffer.held_bytes <= self.limits.max_request_bytes + HEADER_BYTES
         charged = self.bench.budget.used_bytes
-        assert charged <= CHARGE_STEP_BYTES + self.limits.max_request_bytes + 2 * self.limits.max_queue_bytes
+        assert charged <= CHARGE_STEP_BYTES + self.limits.max_request_bytes + 2 * self.limits.max_transaction_bytes
         if self.connection.closing:
             assert not self.connection.mid_request
             assert not self.connection.backlog

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 
-from kvs.adapters.inbound.line.commands import LineLimits
 from kvs.adapters.inbound.line.connection import LineProtocol
+from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.clients import ClientDescription, ClientRegistry
 from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.adapters.inbound.resp.connection import RespProtocol

@@ -6,6 +6,7 @@ closes the snapshot exactly once.
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
 from structlog.typing import FilteringBoundLogger
@@ -34,14 +35,12 @@ CHECKED_KEYS_PER_UNIT: Final = 4
 
 
 @final
+@dataclass
 class SessionLimits:
     """Limits of one session; see the settings of the same names."""
 
-    __slots__ = ("max_transaction_bytes", "max_transaction_depth")
-
-    def __init__(self, max_transaction_bytes: int, max_transaction_depth: int) -> None:
-        self.max_transaction_bytes = max_transaction_bytes
-        self.max_transaction_depth = max_transaction_depth
+    max_transaction_bytes: int
+    max_transaction_depth: int
 
 
 @final

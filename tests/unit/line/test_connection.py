@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvs.adapters.inbound.line.commands import COMMANDS, HELP, LINE_OVERHEAD_BYTES, LineLimits
+from kvs.adapters.inbound.line.commands import COMMANDS, HELP
 from kvs.adapters.inbound.line.connection import LineProtocol
 from kvs.adapters.inbound.line.fast_path import SCANNED_BYTES
 from kvs.adapters.inbound.line.keys import NO_PATTERN, PAGE_KEYS
+from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
 from kvs.adapters.inbound.protocol import errors as wire_errors
 from kvs.adapters.inbound.protocol.command import SLOW_COST
 from kvs.adapters.storage.memory.storage import MemoryStorage

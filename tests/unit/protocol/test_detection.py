@@ -2,8 +2,8 @@
 
 import pytest
 
-from kvs.adapters.inbound.line.commands import LineLimits
 from kvs.adapters.inbound.line.connection import LineConnection, LineProtocol
+from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.protocol.detection import ProtocolDetector
 from kvs.adapters.inbound.resp.connection import RespConnection, RespProtocol

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kvs.adapters.inbound.line.commands import LineLimits
 from kvs.adapters.inbound.line.connection import LineProtocol
+from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.connection import TOO_SLOW, Connection
 from kvs.logs import make_logger
 from tests.support.sessions import Bench

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from kvs.adapters.inbound.line.commands import LineLimits
 from kvs.adapters.inbound.line.connection import LineProtocol
+from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.adapters.inbound.resp.connection import RespProtocol

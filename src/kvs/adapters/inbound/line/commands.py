@@ -10,6 +10,7 @@ from typing import Final, TypeAlias, final
 
 from kvs.adapters.inbound.line import replies
 from kvs.adapters.inbound.line.keys import NO_PATTERN, list_keys
+from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.command import (
     KEY,
     OTHER,
@@ -39,10 +40,6 @@ LONG_VALUE_BYTES: Final = 1 << 16
 SHORT_VALUE_BYTES: Final = 1 << 10
 """Longest value whose escaping is not worth charging."""
 
-LINE_OVERHEAD_BYTES: Final = 1024
-"""Bytes of a line beyond the longest key and value: verb, blanks, and some slack, so that a value that is slightly too
-long gets its own error, and only a much longer line ends the connection."""
-
 READ_ONLY: Final = b"READONLY"
 
 HELP: Final = (
@@ -54,28 +51,6 @@ HELP: Final = (
     b"INFO: figures. PING. EXIT: leave; an open transaction is undone. A key is one word of UTF-8; the value is the "
     b"rest of the line."
 )
-
-
-@final
-class LineLimits:
-    """Limits of one client; see the settings of the same names."""
-
-    __slots__ = (
-        "max_key_bytes",
-        "max_line_bytes",
-        "max_tick_output_bytes",
-        "max_tick_requests",
-        "max_value_bytes",
-    )
-
-    def __init__(
-        self, max_key_bytes: int, max_value_bytes: int, max_tick_requests: int, max_tick_output_bytes: int
-    ) -> None:
-        self.max_key_bytes = max_key_bytes
-        self.max_value_bytes = max_value_bytes
-        self.max_tick_requests = max_tick_requests
-        self.max_tick_output_bytes = max_tick_output_bytes
-        self.max_line_bytes = max_key_bytes + max_value_bytes + LINE_OVERHEAD_BYTES
 
 
 Handler: TypeAlias = Callable[[Session, LineLimits, list[bytes]], Reply]

@@ -10,8 +10,9 @@ from typing import Final, cast, final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.line import fast_path, replies
-from kvs.adapters.inbound.line.commands import COMMANDS, LINE_OVERHEAD_BYTES, LineCommand, LineLimits, unknown_command
+from kvs.adapters.inbound.line.commands import COMMANDS, LineCommand, unknown_command
 from kvs.adapters.inbound.line.keys import BLANKS
+from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
 from kvs.adapters.inbound.protocol.command import SLOW_COST, Command, Reply
 from kvs.adapters.inbound.protocol.connection import UNBOUNDED, Connection

@@ -7,7 +7,8 @@ first other line. The commands are in :mod:`kvs.adapters.inbound.line.commands`.
 from typing import TYPE_CHECKING, Final
 
 from kvs.adapters.inbound.line import replies
-from kvs.adapters.inbound.line.commands import LONGEST_BARE_LINE_BYTES, LineLimits, bare, get
+from kvs.adapters.inbound.line.commands import LONGEST_BARE_LINE_BYTES, bare, get
+from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.line.replies import is_utf8
 from kvs.adapters.inbound.protocol.messages import is_fatal
 from kvs.domain.errors import KvsError

@@ -157,11 +157,11 @@ class RespConnection(Connection):
         held_bytes = (len(request) + 1) * ARGUMENT_OVERHEAD_BYTES
         for argument in request:
             held_bytes += len(argument)
-        if context.queue_bytes + held_bytes > self._limits.max_queue_bytes:
+        if context.queue_bytes + held_bytes > self._limits.max_transaction_bytes:
             context.dirty = True
             raise LimitError(
                 f"The queue would hold {context.queue_bytes + held_bytes} bytes; max_transaction_bytes is "
-                f"{self._limits.max_queue_bytes}."
+                f"{self._limits.max_transaction_bytes}."
             )
         if context.queue is not None:
             context.queue.append((command, request))

@@ -1,5 +1,6 @@
 """Limits of requests, replies and queues of one client."""
 
+from dataclasses import dataclass, field
 from typing import Final, final
 
 SLACK_BYTES: Final = 1024
@@ -11,39 +12,28 @@ ARGUMENT_OVERHEAD_BYTES: Final = 64
 
 
 @final
+@dataclass
 class RespLimits:
-    """See the settings of the same names. ``max_queue_bytes`` is ``max_transaction_bytes``: a queue becomes one."""
+    """See the settings of the same names. A queue becomes a transaction, so its limit is ``max_transaction_bytes``.
 
-    __slots__ = (
-        "max_arguments",
-        "max_bulk_bytes",
-        "max_key_bytes",
-        "max_queue_bytes",
-        "max_reply_bytes",
-        "max_request_bytes",
-        "max_tick_output_bytes",
-        "max_tick_requests",
-        "max_value_bytes",
-    )
+    Attributes:
+        max_bulk_bytes: Longest bulk string after which the next request is found.
+        max_request_bytes: The setting, or if longer, enough for every permitted SET.
+        max_reply_bytes: The setting, or if longer, enough for a page of SCAN with one key.
+    """
 
-    def __init__(
-        self,
-        max_key_bytes: int,
-        max_value_bytes: int,
-        max_arguments: int,
-        max_request_bytes: int,
-        max_reply_bytes: int,
-        max_transaction_bytes: int,
-        max_tick_requests: int,
-        max_tick_output_bytes: int,
-    ) -> None:
-        self.max_key_bytes = max_key_bytes
-        self.max_value_bytes = max_value_bytes
-        self.max_arguments = max_arguments
-        self.max_bulk_bytes = max(max_key_bytes, max_value_bytes) + SLACK_BYTES
-        # The shortest limit that lets every permitted SET through.
-        self.max_request_bytes = max(max_request_bytes, max_key_bytes + max_value_bytes + 2 * SLACK_BYTES)
-        self.max_reply_bytes = max(max_reply_bytes, max_key_bytes, max_value_bytes)  # a page of SCAN has a key
-        self.max_queue_bytes = max_transaction_bytes
-        self.max_tick_requests = max_tick_requests
-        self.max_tick_output_bytes = max_tick_output_bytes
+    max_key_bytes: int
+    max_value_bytes: int
+    max_arguments: int
+    max_request_bytes: int
+    max_reply_bytes: int
+    max_transaction_bytes: int
+    max_tick_requests: int
+    max_tick_output_bytes: int
+    max_bulk_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.max_bulk_bytes = max(self.max_key_bytes, self.max_value_bytes) + SLACK_BYTES
+        longest_set_bytes = self.max_key_bytes + self.max_value_bytes + 2 * SLACK_BYTES
+        self.max_request_bytes = max(self.max_request_bytes, longest_set_bytes)
+        self.max_reply_bytes = max(self.max_reply_bytes, self.max_key_bytes, self.max_value_bytes)
