@@ -92,7 +92,6 @@ class Channel(TickMember):
         "_input_ended",
         "_lingering_bytes",
         "_local_address",
-        "_output_full",
         "_owed_bytes",
         "_phase",
         "_progress",
@@ -121,7 +120,6 @@ class Channel(TickMember):
         self._local_address = ""  # looked up on first use, which is rare
         self._reading = True
         self._input_ended = False
-        self._output_full = False
         self._discarded_bytes = 0
         self._owed_bytes = -1  # input still to be read before the drain ends it; -1: no drain
         self._unsent_bytes = 0  # as the budget knows it
@@ -196,11 +194,11 @@ class Channel(TickMember):
 
     def pause_writing(self) -> None:
         """Stop reading from the client and running its requests: it does not read its replies."""
-        self._output_full = self.connection.output_full = True  # the flush that is under way does the rest
+        self.connection.output_full = True  # the flush that is under way does the rest
 
     def resume_writing(self) -> None:
         """Continue: the client has read half of them."""
-        self._output_full = self.connection.output_full = False
+        self.connection.output_full = False
         if self.connection.backlog:
             if not self.connection.busy:
                 self._tick.defer(self)
@@ -224,7 +222,7 @@ class Channel(TickMember):
     def resume(self, quota: int) -> int:
         connection, units = self.connection, 0
         if self._phase != CLOSED:
-            if connection.backlog and not (self._output_full or connection.busy):
+            if connection.backlog and not (connection.output_full or connection.busy):
                 units = connection.resume(quota)
             self._tick.mark_dirty(self)
         return units
@@ -245,9 +243,9 @@ class Channel(TickMember):
             if not connection.busy:  # else the last reply is not there yet
                 self._leave()
         elif connection.backlog:
-            if not (self._output_full or connection.busy):
+            if not (connection.output_full or connection.busy):
                 self._tick.defer(self)
-        elif self._reading and not self._output_full:
+        elif self._reading and not connection.output_full:
             return  # as nearly always
         self._adjust_reading()
 
@@ -337,7 +335,7 @@ class Channel(TickMember):
         self._tick.mark_dirty(self)
 
     def _adjust_reading(self) -> None:
-        wanted = self._phase == LEAVING or not (self._output_full or self.connection.backlog)
+        wanted = self._phase == LEAVING or not (self.connection.output_full or self.connection.backlog)
         if wanted != self._reading and not (self._input_ended or self._phase == CLOSED):
             self._reading = wanted
             if wanted:

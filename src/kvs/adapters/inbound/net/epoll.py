@@ -143,7 +143,7 @@ class EpollChannel(Channel):
                 return
         self._unsent += memoryview(data)[sent:]
         self._poll_for(self._interest | WRITABLE)
-        if not self._output_full and len(self._unsent) > self._backend.max_output_bytes:
+        if not self.connection.output_full and len(self._unsent) > self._backend.max_output_bytes:
             self.pause_writing()
 
     def _send_unsent(self) -> None:
@@ -160,7 +160,7 @@ class EpollChannel(Channel):
         if not unsent:
             self._poll_for(self._interest & ~WRITABLE)
             self._end_if_sent()
-        if self._output_full and len(unsent) <= self._backend.max_output_bytes // 2:
+        if self.connection.output_full and len(unsent) <= self._backend.max_output_bytes // 2:
             self.resume_writing()
 
     @override
