@@ -21,8 +21,6 @@ RUN_KEYS: Final = 1000
 
 SORTED_KEYS_PER_UNIT: Final = 3
 LISTED_KEYS_PER_UNIT: Final = 8
-FEW_WRITES: Final = 64
-"""Up to so many pending writes are sorted anew each time, which is faster than to keep an index."""
 
 
 @final

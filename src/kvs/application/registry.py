@@ -14,7 +14,7 @@ from kvs.ports.storage import Storage
 
 @final
 class SessionRegistry:
-    """Opens sessions on one engine and tracks them. Implements ``SessionFactory``.
+    """Opens sessions on one engine and tracks them.
 
     Args:
         storage: The engine.

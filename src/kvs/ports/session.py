@@ -8,7 +8,7 @@ Steps
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Mapping
-from typing import Final, Protocol, TypeAlias, TypeVar, final
+from typing import Final, TypeAlias, TypeVar, final
 
 from kvs.domain.commit import Committed, Conflict
 from kvs.domain.updates import Update, Updated
@@ -223,10 +223,3 @@ class Session(ABC):
     @abstractmethod
     def close(self) -> None:
         """Abort an open transaction and end the session. Safe to call again."""
-
-
-class SessionFactory(Protocol):
-    """**Protocol:** Opens sessions."""
-
-    def open(self) -> Session:
-        """Open a session."""

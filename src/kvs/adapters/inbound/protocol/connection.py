@@ -380,7 +380,7 @@ class Connection(RunLoop):
 
     def _charge(self) -> None:
         """Update the budget if the connection's memory has changed by enough to matter."""
-        held = self._input_bytes() + self._out_bytes
+        held = self.held_bytes()
         change = held - self._charged_bytes
         if change > CHARGE_STEP_BYTES or change < -CHARGE_STEP_BYTES or self.closing:
             self._budget.used_bytes += change
