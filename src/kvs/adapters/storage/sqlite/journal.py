@@ -34,7 +34,7 @@ class SqliteJournal:
         mark: Records the last row.
 
     Attributes:
-        turn: To be held by whoever writes to the database. What waits there for room is told when there is some.
+        write_lock: Held while writing to the database. A commit that waits for compaction waits on it.
         last_seq: Number of the last row that was committed.
         synced_seq: Number of the last row that was synced.
         waiting_rows: Number of uncompacted rows.
