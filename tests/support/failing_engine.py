@@ -24,7 +24,7 @@ class Setting:
         self.session = self.bench.open()
 
     def fails(self, expected: type[KvsError], use: Use) -> None:
-        """Assert how a command fails, what the client is told, and what is logged."""
+        """Assert the error that a command raises, that its message is safe to send, and the event in the log."""
         with pytest.raises(expected) as caught:
             use(self.session)
         assert type(caught.value) is expected

@@ -99,7 +99,7 @@ def test_the_server_ends_it(start_server: StartServer) -> None:
 
 
 def test_the_server_stops(start_server: StartServer) -> None:
-    """Whoever is there then is drained."""
+    """A connected client is drained, and its reason says that the server stopped."""
     server = start_server()
     client = server.connect()
     assert client.ask("PING") == PONG

@@ -360,7 +360,7 @@ class Options(msgspec.Struct, frozen=True):
         ("wait_s", "5m", 300.0),
         ("retry_s", "5m", 300),
         ("ratio", "0.5", 0.5),
-        ("key_file", "~/key", "/home/somebody/key"),
+        ("key_file", "~/key", "/users/somebody/key"),
         ("servers", "a, b", ("a", "b")),
         ("most", "7", 7),
     ],
@@ -369,7 +369,7 @@ def test_options_of_engines_are_read_as_settings_are(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
 ) -> None:
     """By what they are, as their names and types say."""
-    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("HOME", "/users/somebody")
     options = read_options("test", Options, {name: Given(text, "somewhere")})
     assert getattr(options, name) == value
 

@@ -20,7 +20,7 @@ def test_durability(durability: str, syncs: bytes) -> None:
 
 
 def test_names_in_no_encoding() -> None:
-    """A directory may be called by any bytes; they are told as they are."""
+    """The name of a directory may be any bytes, and CONFIG GET returns the same bytes."""
     settings = Settings(host=(os.fsdecode(b"\xff"),), data_dir=os.fsdecode(b"/data/\xff"))
     told = parameters(settings, durable=True, durability="full")
     assert (told[b"dir"], told[b"bind"]) == (b"/data/\xff", b"\xff")

@@ -49,7 +49,7 @@ class Frame:
         return replace(self, writes=dict(self.writes))
 
     def over(self, data: Data) -> Data:
-        """Return what there is when it has been applied."""
+        """Return the data after this frame has been applied to it."""
         merged = {**({} if self.cleared else data), **self.writes}
         return {key: value for key, value in merged.items() if value is not None}
 

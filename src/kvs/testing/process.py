@@ -36,7 +36,7 @@ FILLED: Final[dict[Key, Value]] = {
     b"came back": b"new",
     b"updated": b"new",
 }
-"""What there is after :func:`fill`."""
+"""The data after :func:`fill`."""
 
 
 class Process:
@@ -99,7 +99,7 @@ def main() -> None:
     cases: DurabilityCases = attrgetter(qualified_name)(import_module(module))()
     with cases.open_storage_in(Path(directory)) as storage:
         WORKS[work](storage)
-        sys.stdin.read()  # it ends if whoever started this ends first
+        sys.stdin.read()  # returns when the parent process ends, however it ends
 
 
 def say(line: str) -> None:

@@ -128,7 +128,7 @@ LONG_WRITES = WRITES[:3]  # the others touch two keys, in one step
 def test_an_operation_that_writes_makes_way_and_shows_nothing_before_its_end(
     operation: "Operation[Any]", answer: object, after: Data, inside: bool
 ) -> None:
-    """Whoever looks between two steps sees what there was before."""
+    """Between two steps, the stored data is still the old."""
     bench = Bench()
     session = filled(bench, DATA, inside=inside)
     seen: list[dict[Key, Value | None]] = []

@@ -52,7 +52,7 @@ def test_detection_goes_by_the_first_byte(first: bytes, rest: bytes, reply: byte
 
 
 def test_detection_is_over_once_a_connection_has_failed() -> None:
-    """What ends a client before its first byte is told in lines, and nothing goes on in another protocol."""
+    """An error before the first byte is a line of JSON, and the connection stays in the line protocol."""
     bench = Bench()
     connection = detector(bench).connect()
     connection.fail(TimedOutError("too slow"))

@@ -87,7 +87,7 @@ class DurabilityCases(StorageCases):
             assert contents(storage) == {b"a": b"new", b"c": b"value of c", b"n": b""}
 
     def test_a_clear_lasts(self, tmp_path: Path) -> None:
-        """Durability: nothing of what there was before it comes back, and what came after it is there."""
+        """Durability: after a restart, the keys from before the clear are gone, and those written after it exist."""
         with self.open_storage_in(tmp_path) as storage:
             put_all(storage, *MORE_THAN_A_PAGE)
             settle(storage)

@@ -19,7 +19,7 @@ class ScanCases(StorageCases):
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 4])
     def test_a_scan_is_cut_at_its_limit(self, storage: Storage, limit: int) -> None:
-        """``scan``: up to ``limit`` keys, the first there are; tried below, at and above what there is."""
+        """``scan``: the first ``limit`` keys; tried with limits below, at and above the number of keys."""
         put_all(storage, b"a", b"b", b"c")
         assert storage.scan(b"", b"", limit) == [b"a", b"b", b"c"][:limit]
 

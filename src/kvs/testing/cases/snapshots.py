@@ -34,7 +34,7 @@ class SnapshotCases(StorageCases):
         snapshot.close()
 
     def test_a_snapshot_of_nothing_stays_empty(self, storage: Storage) -> None:
-        """Consistency: a snapshot of an engine that never held anything, too, shows what there was."""
+        """Consistency: a snapshot of an engine that never had a key shows none, whatever is written later."""
         snapshot = storage.snapshot()
         put_all(storage, b"a")
         assert (snapshot.get(b"a"), snapshot.scan(b"", b"", 10), snapshot.count(b"")) == (None, [], 0)

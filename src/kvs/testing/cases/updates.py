@@ -147,7 +147,7 @@ class UpdateCases(StorageCases):
         assert isinstance(commit(storage, snapshot, {b"mine": b""}, [key], under(b"")), Committed)
 
     def test_a_snapshot_shows_no_later_update(self, storage: Storage) -> None:
-        """Consistency: a snapshot shows what there was; an update sees what there is."""
+        """Consistency: a snapshot shows the old value; an update gets the current one."""
         put_all(storage, b"a", b"b")
         snapshot = storage.snapshot()
         for number in range(3):

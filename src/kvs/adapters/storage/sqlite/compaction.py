@@ -201,7 +201,7 @@ class Compaction:
                 break
         with journal.write_lock:
             if pages * PAGE_BYTES >= self._batch_bytes and pages - copied <= LAST_PAGES:
-                connection.execute("PRAGMA busy_timeout = 0")  # no tick waits for whoever is reading
+                connection.execute("PRAGMA busy_timeout = 0")  # no tick waits for a reader
                 connection.execute("PRAGMA wal_checkpoint(RESTART)")
                 connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
             journal.wal_bytes = 0

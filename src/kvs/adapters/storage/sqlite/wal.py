@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 from kvs.adapters.storage.sqlite.wal_scan import scan_wal
 from kvs.engine import StorageOpenError
 
-ADVICE: Final = "Restore a backup; or copy what there is into a new directory: kvs backup --incomplete DIR NEW"
+ADVICE: Final = "Restore a backup; or copy what can be read into a new directory: kvs backup --incomplete DIR NEW"
 
 
 def wal_path(path: Path) -> Path:
@@ -42,7 +42,7 @@ def refuse_wal(path: Path, damage: int) -> NoReturn:
 
 
 def truncate_torn_tail(path: Path, end: int) -> None:
-    """Cut off what is behind the last commit of a log: what there is of one that never finished.
+    """Cut off the bytes after the last commit of a log, which are part of a commit that did not finish.
 
     The next commits would be written over it. If one of them did not finish either, the rest of the first would seem to
     follow it, as if it had.
