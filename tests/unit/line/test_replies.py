@@ -7,30 +7,29 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvs.adapters.inbound.line import replies
-from kvs.adapters.inbound.line.replies import LONG_BYTES, SLICE_BYTES, STEP_UNITS
+from kvs.adapters.inbound.line.replies import LONG_BYTES, SLICE_BYTES
 from kvs.adapters.inbound.protocol.errors import EncodingError
+from kvs.ports.session import Work
+from tests.support.sessions import shares
 
 characters = st.one_of(st.sampled_from('"\\\n\r\t\0\x1f\x7f /az\u00e9\u20ac\U0001f600'), st.characters(codec="utf-8"))
 texts = st.text(characters, max_size=20).map(str.encode)
 pieces = st.lists(st.one_of(texts, st.binary(max_size=6)), max_size=4).map(b"".join)
 
 
-def stepped(value: bytes) -> tuple[bytes, int]:
-    """Return the reply that is made in steps, and how often it made way."""
-    steps = replies.result_steps(value)
-    yielded = 0
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return bytes(stop.value), yielded
-        yielded += 1
+SHARE = 1000
+
+
+def stepped(value: bytes) -> tuple[int, bytes]:
+    """Return how often the reply to a value made way for others when made in shares, and the reply."""
+    work = Work()
+    return shares(replies.result_steps(value, work), work, SHARE)
 
 
 def outcome(value: bytes, in_steps: bool) -> bytes | str:
     """Return the reply to a value, or the message of the error."""
     try:
-        return stepped(value)[0] if in_steps else replies.result(value)
+        return stepped(value)[1] if in_steps else replies.result(value)
     except EncodingError as error:
         return str(error)
 
@@ -87,14 +86,14 @@ def test_reply_made_in_slices_is_the_same(first: bytes, odd: bytes, second: byte
 @pytest.mark.parametrize("value", [b"", b"a", b'"' * 100, b"a" * SLICE_BYTES, b"a" * LONG_BYTES])
 def test_short_reply_makes_no_way(value: bytes) -> None:
     """It is done at once."""
-    assert stepped(value) == (replies.result(value), 0)
+    assert stepped(value) == (0, replies.result(value))
 
 
 @pytest.mark.parametrize("unit", [b"a", b'"', bytes(range(32)), "\u00e9".encode()])
 def test_long_reply_makes_way(unit: bytes) -> None:
     """Often enough: two hundred bytes more are a unit of work, or a KiB that is copied."""
     value = unit * ((1 << 22) // len(unit))
-    reply, yielded = stepped(value)
+    yielded, reply = stepped(value)
     assert reply == replies.result(value)
     units = (len(value) >> 10) + ((len(reply) - len(value)) >> 8)
-    assert yielded >= units // STEP_UNITS
+    assert yielded >= units // SHARE

@@ -34,9 +34,6 @@ from kvs.ports.session import Session, Steps
 
 TAB: Final = b"\t"
 
-LONG_VALUE_BYTES: Final = 1 << 16
-"""Longest value whose reply is made in one step."""
-
 SHORT_VALUE_BYTES: Final = 1 << 10
 """Longest value whose escaping is not worth charging."""
 
@@ -137,29 +134,12 @@ def get(session: Session, key: bytes) -> Reply:
     value = session.get(key)
     if value is None:
         return replies.result_json(b"null", key + b" was not found.")
-    if len(value) > LONG_VALUE_BYTES:
-        return _long_result(session, value)
+    if len(value) > replies.LONG_BYTES:
+        return replies.result_steps(value, session.work)
     reply = replies.result(value)
     if len(value) > SHORT_VALUE_BYTES:
         session.work.left -= replies.units(value, reply)
     return reply
-
-
-def _long_result(session: Session, value: bytes) -> Steps[bytes]:
-    work = session.work
-    steps = replies.result_steps(value)
-    charged = 0
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            reply: bytes = end.value
-            work.left -= max(0, replies.units(value, reply) - charged)
-            return reply
-        charged += replies.STEP_UNITS
-        work.left -= replies.STEP_UNITS
-        if work.left <= 0:
-            yield
 
 
 def _put(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
