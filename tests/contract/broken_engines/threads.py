@@ -1,12 +1,37 @@
 """Engines that say that they may be called from many threads, and may not."""
 
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from types import TracebackType
+from typing import Final
 
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key, Value
 from tests.contract.broken_engines.faults import breaks
 from tests.support.naive_storage import LockedStorage, NaiveSnapshot, NaiveStorage
+
+MEETING_S: Final = 0.005
+
+
+class Window:
+    """Where threads overtake each other: one that comes in waits, at most 5 ms, for a second one.
+
+    Threads that are merely let go together may still run one after the other, for as long as a test lasts.
+    """
+
+    def __init__(self) -> None:
+        self._meeting = threading.Barrier(2)
+
+    def __enter__(self) -> None:
+        with suppress(threading.BrokenBarrierError):
+            self._meeting.wait(MEETING_S)
+            return
+        self._meeting.reset()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pass
 
 
 @breaks("no_update_of_a_thread_is_lost")
@@ -16,30 +41,41 @@ class HasNoLock(LockedStorage):
         self.lock = nullcontext()
 
 
+class OpenStorage(LockedStorage):
+    """One with a window, and a fault that leaves it open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = Window()
+
+
 @breaks("a_delete_is_answered_true_on_one_thread_only")
-class LooksBeforeItLocks(LockedStorage):
+class LooksBeforeItLocks(OpenStorage):
     def delete(self, key: Key) -> bool:
         present = self.get(key) is not None
-        super().delete(key)
+        with self.window:
+            super().delete(key)
         return present
 
 
 @breaks("updates_of_several_threads_all_count")
-class AsksBeforeItLocks(LockedStorage):
+class AsksBeforeItLocks(OpenStorage):
     def update(self, key: Key, change: Update) -> Updated:
         old = self.get(key)
         pending = change(old)
-        return super().update(key, lambda _: pending)
+        with self.window:
+            return super().update(key, lambda _: pending)
 
 
 @breaks("a_put_where_there_is_nothing_is_done_by_one_thread_only")
-class LocksWhatIsThereOnly(LockedStorage):
+class LocksWhatIsThereOnly(OpenStorage):
     def update(self, key: Key, change: Update) -> Updated:
         if self.get(key) is not None:
             return super().update(key, change)
         pending = change(None)
         if isinstance(pending, bytes):
-            self.put(key, pending)
+            with self.window:
+                self.put(key, pending)
             return None, pending
         return None, None
 
