@@ -33,6 +33,7 @@ from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.storage.checked import CheckedStorage
 from kvs.allocator import memory_figures
+from kvs.application.disposal import Disposal
 from kvs.application.executor import Job, Post, WorkerExecutor, WorkerThreads
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.registry import SessionRegistry
@@ -162,6 +163,8 @@ class Container(containers.DeclarativeContainer):
     signals = providers.Singleton(Signals)
     budget = providers.Singleton(MemoryBudget, settings.provided.max_clients_bytes)
 
+    disposal = providers.Singleton(Disposal)
+
     storage = providers.Resource(_opened_storage, settings, options, log)
 
     about = providers.Singleton(_about, settings)
@@ -176,6 +179,7 @@ class Container(containers.DeclarativeContainer):
         log_events_dropped=providers.Factory(_dropped_events, stderr),
         memory_figures=providers.Object(memory_figures),
         log=log,
+        disposal=disposal,
     )
 
     sessions = providers.Resource(_open_sessions, storage, registry, budget, settings.provided.worker_threads)
@@ -199,6 +203,7 @@ class Container(containers.DeclarativeContainer):
             parameters=parameters,
             clock=wall_clock,
             uptime_clock=clock,
+            disposal=disposal,
         ),
         budget=budget,
         log=log,
@@ -218,6 +223,7 @@ class Container(containers.DeclarativeContainer):
         backend=backend,
         registry=clients,
         storage=storage,
+        disposal=disposal,
         limits=server_limits,
         budget=budget,
         signals=signals,

@@ -12,6 +12,7 @@ from kvs.domain.values import Key, Value
 from kvs.override import override
 from kvs.ports.session import COPIED_BYTES_PER_UNIT
 from kvs.ports.storage import Snapshot, Storage
+from tests.support.sessions import output_of
 
 
 class Meter:
@@ -161,7 +162,7 @@ def shares(connection: Connection, meter: Meter, data: bytes, quota: int) -> Ite
             charged = connection.receive(data, quota) if number == 0 else connection.resume(quota)
         finally:
             sys.setprofile(None)
-        output = connection.take_output()
+        output = output_of(connection)
         yield Share(charged, calls // 2, meter.units + len(output) // COPIED_BYTES_PER_UNIT)  # each call returns
         if not connection.backlog:
             return

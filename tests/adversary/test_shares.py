@@ -23,6 +23,7 @@ from kvs.adapters.inbound.resp.connection import RespProtocol
 from kvs.adapters.inbound.resp.context import ClientContext, ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.application.disposal import Disposal
 from kvs.domain.commit import CommitRequest
 from kvs.logs import make_logger
 from kvs.override import override
@@ -104,7 +105,7 @@ class House:
         self.meter = self.storage.meter
         self.log = make_logger("info", "json", self.bench.log)
         clients = ManyClients()
-        shared = ServerContext(clients, {b"save": b""}, self.bench.clock, self.bench.clock)
+        shared = ServerContext(clients, {b"save": b""}, self.bench.clock, self.bench.clock, Disposal())
         limits = RespLimits(
             MAX_KEY_BYTES,
             MAX_VALUE_BYTES,

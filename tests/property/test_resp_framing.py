@@ -1,7 +1,9 @@
 """RESP out of any bytes, in whatever pieces they come: the same replies, no exception, and no more held than may be."""
 
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Final
 
 import pytest
@@ -17,10 +19,11 @@ from kvs.adapters.inbound.resp import connection
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
-from kvs.adapters.inbound.resp.parser import HEADER_BYTES, MAX_LINE_BYTES, RequestParser
+from kvs.adapters.inbound.resp.parser import HEADER_BYTES, LARGE_BULK_BYTES, MAX_LINE_BYTES, RequestParser
 from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.application.disposal import Disposal
 from kvs.logs import make_logger
-from tests.support.sessions import UNLIMITED, Bench
+from tests.support.sessions import UNLIMITED, Bench, output_of
 
 MAX_KEY_BYTES: Final = 16
 MAX_VALUE_BYTES: Final = 32
@@ -53,7 +56,7 @@ class Wire:
     def __init__(self, limits: RespLimits = LIMITS) -> None:
         self.bench = Bench(MemoryStorage(0, UNLIMITED), max_transaction_depth=3)
         self.limits = limits
-        shared = ServerContext(ChannelRegistry(), {b"save": b""}, self.bench.clock, self.bench.clock)
+        shared = ServerContext(ChannelRegistry(), {b"save": b""}, self.bench.clock, self.bench.clock, Disposal())
         log = make_logger("info", "json", self.bench.log)
         gate = Gate(limits.max_key_bytes, limits.max_value_bytes, self.bench.budget)
         self.connection = RespConnection(self.bench.open(), limits, shared, gate, self.bench.budget, None, log)
@@ -63,10 +66,10 @@ class Wire:
         """Hand over what came, a chunk a tick, and run all of it."""
         for chunk in filter(None, chunks):
             self.connection.receive(chunk)
-            self.output += self.connection.take_output()
+            self.output += output_of(self.connection)
             while self.connection.backlog:
                 self.connection.resume()
-                self.output += self.connection.take_output()
+                self.output += output_of(self.connection)
             self.check()
         return self
 
@@ -85,7 +88,7 @@ class Wire:
     def end(self) -> "Wire":
         """Tell of the end of input, and take what follows."""
         self.connection.end_of_input()
-        self.output += self.connection.take_output()
+        self.output += output_of(self.connection)
         assert self.connection.closing
         self.check()
         return self
@@ -334,7 +337,7 @@ def check_framing(requests: Sequence[Sequence[bytes]], chunks: Sequence[bytes], 
         wire.bench.budget.limit_bytes = 0 if exhausted else UNLIMITED
         wire.connection.receive(chunk)
         assert not wire.connection.backlog
-        wire.output += wire.connection.take_output()
+        wire.output += output_of(wire.connection)
         assert wire.connection._input_bytes() <= SLACK_BYTES or not exhausted
     wire.bench.budget.limit_bytes = UNLIMITED
     wire.feed([encoded([b"PING"])])
@@ -401,3 +404,36 @@ def test_every_mutation_of_an_ordinary_request(ordinary: bytes) -> None:
                 long = Wire().feed(byte_by_byte(said[0] + mutation + said[1])).end()
             assert short.output == long.output, mutation
             assert short.connection.requests == long.connection.requests, mutation
+
+
+class TestLargeBulk:
+    """Arguments that arrive in many pieces, and are not joined with what follows them."""
+
+    @staticmethod
+    def wire() -> Wire:
+        """Return a connection that takes large values."""
+        limits = RespLimits(
+            MAX_KEY_BYTES, 1 << 20, MAX_ARGUMENTS, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED
+        )
+        return Wire(limits)
+
+    @pytest.mark.parametrize("size", [LARGE_BULK_BYTES - 1, LARGE_BULK_BYTES, LARGE_BULK_BYTES + 1, 1 << 20])
+    @pytest.mark.parametrize("seed", range(10))
+    def test_large_value_comes_out_as_it_went_in(self, size: int, seed: int) -> None:
+        draw = random.Random(seed)
+        value = draw.randbytes(size)
+        requests = [[b"SET", b"k", value], [b"STRLEN", b"k"], [b"MSET", b"l", value, b"m", value], [b"PING"]]
+        data = b"".join(map(encoded, requests))
+        cuts = sorted([*draw.sample(range(1, len(data)), 30), len(data) - draw.randrange(1, 60)])
+        wire = self.wire().feed([data[low:high] for low, high in pairwise([0, *cuts, len(data)])])
+        assert wire.output == b"+OK\r\n:%d\r\n+OK\r\n+PONG\r\n" % size
+        for key in (b"k", b"l", b"m"):
+            assert wire.bench.storage.get(key) == value
+
+    @pytest.mark.parametrize("end", [b"\n\r", b"\r\r", b"xx"])
+    def test_large_value_without_crlf_loses_the_framing(self, end: bytes) -> None:
+        value = bytes(LARGE_BULK_BYTES)
+        wire = self.wire().feed([b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n" % len(value), value, end + b"\r\n"])
+        assert wire.output.startswith(b"-ERR Protocol error: expected CRLF")
+        assert wire.connection.closing
+        assert wire.bench.storage.get(b"k") is None

@@ -13,13 +13,14 @@ from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.adapters.inbound.resp.connection import RespProtocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
+from kvs.application.disposal import Disposal
 from kvs.application.executor import Job, WorkerExecutor, WorkerThreads
 from kvs.logs import make_logger
 from kvs.override import override
 from kvs.testing.drivers import Loop
 from tests.support.gated_storage import TIMEOUT_S, GatedStorage
 from tests.support.resp_wire import request
-from tests.support.sessions import UNLIMITED, Bench
+from tests.support.sessions import UNLIMITED, Bench, output_of
 
 MAX_KEY_BYTES = 16
 MAX_VALUE_BYTES = 1 << 16
@@ -99,7 +100,7 @@ class WorkerBench(Bench):
         """Return a client that speaks RESP."""
         limits = RespLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, 1000, UNLIMITED, UNLIMITED, UNLIMITED, max_share, UNLIMITED)
         executor = WorkerExecutor(self.threads, self._post, self.budget, self._hop_clock)
-        shared = ServerContext(self.clients, {}, self.clock, self.clock)
+        shared = ServerContext(self.clients, {}, self.clock, self.clock, Disposal())
         protocol = RespProtocol(limits, shared, self.budget, make_logger("info", "json", self.log))
         return RespClient(self, protocol.open(self.sessions.open(executor.budget), executor))
 
@@ -153,7 +154,7 @@ class WorkerClient:
             self.wait()
             if self.connection.backlog:
                 self.connection.resume(QUOTA)
-        return self.connection.take_output()
+        return output_of(self.connection)
 
     def wait_until_closed(self) -> None:
         """Let the loop run until the session of a connection that was closed has ended."""

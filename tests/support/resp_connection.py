@@ -7,10 +7,11 @@ from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
+from kvs.application.disposal import Disposal
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 from tests.support.resp_wire import Reply, read_reply, request
-from tests.support.sessions import UNLIMITED, Bench
+from tests.support.sessions import UNLIMITED, Bench, output_of
 
 
 class RespServer:
@@ -33,7 +34,7 @@ class RespServer:
         self.bench = Bench(storage)
         self._connections: list[RespConnection] = []
         self.clients = ChannelRegistry()
-        self.shared = ServerContext(self.clients, {}, self.bench.clock, self.bench.clock)
+        self.shared = ServerContext(self.clients, {}, self.bench.clock, self.bench.clock, Disposal())
         self.limits = RespLimits(
             max_key_bytes, 0, 100, UNLIMITED, max_reply_bytes, UNLIMITED, max_tick_requests, UNLIMITED
         )
@@ -64,4 +65,4 @@ def answer(connection: RespConnection) -> Reply:
     """Return the reply to what has been asked, however many ticks it takes."""
     while connection.backlog:
         connection.resume()
-    return read_reply(io.BytesIO(connection.take_output()))
+    return read_reply(io.BytesIO(output_of(connection)))

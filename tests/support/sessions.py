@@ -4,7 +4,9 @@ import io
 from collections.abc import Callable
 from typing import TypeVar
 
+from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.adapters.storage.checked import CheckedStorage
+from kvs.application.disposal import Disposal
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.registry import SessionRegistry
 from kvs.application.session import EngineSession
@@ -88,6 +90,7 @@ class Bench:
         self.budget = MemoryBudget(UNLIMITED)
         self.clock = Clock()
         self.log = io.StringIO()
+        self.disposal = Disposal()
         self.limits = SessionLimits(max_transaction_bytes, max_transaction_depth)
         self.sessions = SessionRegistry(
             CheckedStorage(self.storage),  # as bootstrap does with engines that are not built in
@@ -96,6 +99,7 @@ class Bench:
             self.clock,
             {"version": "1.2.3", "build": "test", "engine": "naive"},
             make_logger("info", "json", self.log),
+            self.disposal,
         )
 
     def open(self) -> EngineSession:
@@ -136,3 +140,11 @@ def fail(session: Session) -> Steps[None]:
     session.put(b"mine", b"")
     raise UsageError("no")
     yield
+
+
+def output_of(connection: Connection) -> bytes:
+    """Take a connection's output, whole."""
+    pieces, size = connection.take_output()
+    output = b"".join(pieces)
+    assert len(output) == size
+    return output

@@ -8,8 +8,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from heapq import merge
 from itertools import islice
-from typing import Final, final
+from typing import Any, Final, final
 
+from kvs.application.disposal import Disposal
 from kvs.domain.commit import prefix_end
 from kvs.domain.values import TOMBSTONE, Key, Value, Write
 from kvs.override import override
@@ -17,7 +18,10 @@ from kvs.ports.session import Steps, Work
 from kvs.ports.storage import Snapshot
 
 RUN_KEYS: Final = 1000
-"""Pending keys scanned, sorted or merged between two checks of the remaining work: 200 to 500 units."""
+"""Pending keys scanned or sorted between two checks of the remaining work: 200 to 500 units."""
+
+MERGED_KEYS: Final = 500
+"""Pending keys merged between two checks: 1,000 units."""
 
 SORTED_KEYS_PER_UNIT: Final = 3
 LISTED_KEYS_PER_UNIT: Final = 8
@@ -64,8 +68,13 @@ class WriteIndex:
         self.keys: list[Key] = []
         self.added: list[int] | None = None
 
-    def sort(self, work: Work) -> Steps[None]:
-        """Sort the keys. O(w log w) in the pending writes."""
+    def sort(self, work: Work, disposal: Disposal) -> Steps[None]:
+        """Sort the keys. O(w log w) in the pending writes.
+
+        Args:
+            work: Charged for it.
+            disposal: Frees the runs that are merged.
+        """
         source = iter(self.writes)
         runs: list[list[Key]] = []
         while True:
@@ -81,13 +90,18 @@ class WriteIndex:
             return
         merged: Iterator[Key] = merge(*runs)
         while True:
-            part = list(islice(merged, RUN_KEYS))
+            part = list(islice(merged, MERGED_KEYS))
             self.keys += part
-            if len(part) < RUN_KEYS:
+            if len(part) < MERGED_KEYS:
+                disposal.add(runs)
                 return
             work.left -= RUN_KEYS
             if work.left <= 0:
                 yield
+
+    def parts(self) -> list[list[Any]]:
+        """Return the lists, to be freed in slices."""
+        return [self.keys, [] if self.added is None else self.added]
 
     def sum_up(self, snapshot: Snapshot, work: Work) -> Steps[list[int]]:
         """Compute ``added``. O(w) look-ups in the snapshot."""

@@ -5,6 +5,7 @@ from typing import final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.application.disposal import Disposal
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.session import EngineSession
 from kvs.application.slot import SessionContext, SessionLimits
@@ -23,6 +24,7 @@ class SessionRegistry:
         clock: Monotonic seconds.
         about: The server's version, build and engine, for INFO.
         log: For engines that break their contract.
+        disposal: Frees large transactions.
         log_events_dropped: Returns how many events could not be logged.
         memory_figures: Returns the allocator's figures.
     """
@@ -48,10 +50,11 @@ class SessionRegistry:
         clock: Callable[[], float],
         about: Mapping[str, str],
         log: FilteringBoundLogger,
+        disposal: Disposal,
         log_events_dropped: Callable[[], int] = lambda: 0,
         memory_figures: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
-        self._context = SessionContext(storage, limits, clock, log, self.info, self._closed)
+        self._context = SessionContext(storage, limits, clock, log, self.info, self._closed, disposal)
         self._budget = budget
         self._clock = clock
         self._about = about

@@ -232,7 +232,8 @@ class EngineSession(TransactingSession):
         writes = self._stack.writes
         index = self._index
         if index is None or index.writes is not writes:
+            self.drop_index()
             index = WriteIndex(writes)
-            yield from index.sort(self.work)
+            yield from index.sort(self.work, self._context.disposal)
             self._index = index if writes else None
         return index

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.application.disposal import Disposal
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict
 from kvs.domain.errors import (
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 CHECKED_KEYS_PER_UNIT: Final = 4
 """Keys of a read set that are validated per unit of work; a write costs a unit."""
 
+LARGE_BYTES: Final = 1 << 20
+"""Size from which what a session drops is freed in parts."""
+
 
 @final
 @dataclass
@@ -54,9 +58,10 @@ class SessionContext:
         log: For engines that break their contract.
         server_info: Returns figures about the server, without those of the engine.
         on_close: Called with a session that has ended.
+        disposal: Frees large transactions.
     """
 
-    __slots__ = ("clock", "limits", "log", "on_close", "server_info", "storage")
+    __slots__ = ("clock", "disposal", "limits", "log", "on_close", "server_info", "storage")
 
     def __init__(
         self,
@@ -66,6 +71,7 @@ class SessionContext:
         log: FilteringBoundLogger,
         server_info: Callable[[], dict[str, object]],
         on_close: Callable[[Session], None],
+        disposal: Disposal,
     ) -> None:
         self.storage = storage
         self.limits = limits
@@ -73,6 +79,7 @@ class SessionContext:
         self.log = log
         self.server_info = server_info
         self.on_close = on_close
+        self.disposal = disposal
 
 
 class Slot(Session):
@@ -132,11 +139,17 @@ class Slot(Session):
         """End the transaction, however it ended."""
         snapshot = self._snapshot
         self._snapshot = None
-        self._index = None
+        self.drop_index()
         self._internal = False
         self.set_stack(IDLE)
         if snapshot is not None:
             self.close_snapshot(snapshot)
+
+    def drop_index(self) -> None:
+        """Drop the index of the pending writes. To be freed before these, so that no key is freed with its list."""
+        index, self._index = self._index, None
+        if index is not None:
+            self._context.disposal.add(index.parts())
 
     def abort_transaction(self) -> None:
         """Abort the open transaction by decision of the server."""
@@ -179,7 +192,10 @@ class Slot(Session):
 
     def set_stack(self, stack: TransactionStack) -> None:
         """Make a stack the current one: this is the state transition."""
-        self._budget.used_bytes += stack.retained_bytes - self._stack.retained_bytes
+        growth = stack.retained_bytes - self._stack.retained_bytes
+        self._budget.used_bytes += growth
+        if growth < -LARGE_BYTES:
+            self._context.disposal.add(self._stack.parts())
         self._stack = stack
 
     def apply(self, request: CommitRequest) -> Committed | Conflict:

@@ -4,7 +4,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from kvs.application.memory_budget import MemoryBudget
-from kvs.application.slot import SessionContext, Slot
+from kvs.application.slot import LARGE_BYTES, SessionContext, Slot
 from kvs.application.watch import WatchSet, watch_bytes
 from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, ReadSet
 from kvs.domain.errors import LimitError, StorageUnavailableError, TimedOutError, UsageError
@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 KEYS_PER_UNIT: Final = 4
 """Keys watched per unit of work."""
+
+MANY_SNAPSHOTS: Final = 1000
+"""Snapshots of watched keys from which they are closed in shares. Those of a blocking engine are closed by a worker."""
 
 
 class TransactingSession(Slot):
@@ -88,8 +91,14 @@ class TransactingSession(Slot):
         watched, self._watched = self._watched, None
         if watched is not None:
             self._budget.used_bytes -= watched.held_bytes
-            for snapshot in watched.snapshots:
-                self.close_snapshot(snapshot)
+            disposal = self._context.disposal
+            if len(watched.snapshots) > MANY_SNAPSHOTS and not self._storage.blocking:
+                disposal.add_calls(self.close_snapshot, watched.snapshots)
+            else:
+                for snapshot in watched.snapshots:
+                    self.close_snapshot(snapshot)
+            if watched.held_bytes > LARGE_BYTES:
+                disposal.add(watched.parts())
 
     def _view(self, operation: "Operation[T]") -> "Steps[T]":
         """Run an operation on a new snapshot."""

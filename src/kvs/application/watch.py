@@ -48,6 +48,10 @@ class WatchSet:
         if self._keys is not None:
             self._keys.update(new)
 
+    def parts(self) -> "list[Collection[Key]]":
+        """Return the containers of the keys, to drop one at a time."""
+        return [reads.keys for reads in self._read_sets]
+
     def read_sets(self) -> tuple[ReadSet, ...]:
         """Return the read sets of all watched keys."""
         return tuple(self._read_sets)

@@ -1,31 +1,35 @@
 """Persistent maps and sets: immutable once they are part of a transaction; an update returns a new one.
 
-Large ones share structure. Small ones, which most are, are copied, which is cheaper.
+Large ones share structure. Small ones, which most are, are copied, which is cheaper. Very large ones are in parts.
 """
 
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from immutables import Map
 
+from kvs.domain.partitioned_map import PartitionedMap, partitioned
 from kvs.domain.values import Key
 
 FEW_ENTRIES: Final = 8
 """Most entries of a map that is copied to add one."""
 
+MANY_ENTRIES: Final = 4096
+"""Entries from which a map is in parts: to distribute so many takes 1 to 2 ms."""
+
 V = TypeVar("V")
 
-Entries: TypeAlias = dict[Key, V] | Map[Key, V]
+Entries: TypeAlias = dict[Key, V] | Map[Key, V] | PartitionedMap[V]
 """A persistent map."""
 
 
-Keys: TypeAlias = tuple[Key, ...] | Map[Key, None]
+Keys: TypeAlias = tuple[Key, ...] | Map[Key, None] | PartitionedMap[None]
 """A persistent set: a tuple while it is small."""
 
 
 def with_key(keys: Keys, key: Key) -> Keys:
     """Return the set with a key added that it does not contain. O(log n)."""
     if not isinstance(keys, tuple):
-        return keys.set(key, None)
+        return _set(keys, key, None)
     if len(keys) >= FEW_ENTRIES:
         return Map(dict.fromkeys(keys)).set(key, None)
     return keys + (key,)  # noqa: RUF005  # (*keys, key) goes by way of a list when compiled: 60 ns more
@@ -33,7 +37,7 @@ def with_key(keys: Keys, key: Key) -> Keys:
 
 def entry(entries: Entries[V], key: Key) -> V | None:
     """Return the value of a key, or None."""
-    if isinstance(entries, dict):  # the compiler reaches into a dict, and would look the method up for either
+    if isinstance(entries, dict):  # the compiler reaches into a dict, and would look the method up for any of them
         return entries.get(key)
     return entries.get(key)
 
@@ -47,7 +51,20 @@ def with_entry(entries: Entries[V], key: Key, value: V) -> Entries[V]:
     if not entries:
         return {key: value}
     if not isinstance(entries, dict):
-        return entries.set(key, value)
+        return _set(entries, key, value)
     if len(entries) < FEW_ENTRIES:
         return {**entries, key: value}
     return Map(entries).set(key, value)
+
+
+def parts_of(entries: Entries[V] | Keys) -> "tuple[Any, ...]":
+    """Return the containers to drop one at a time so that freeing a large map or set takes no long pause."""
+    return entries.parts if isinstance(entries, PartitionedMap) else (entries,)
+
+
+def _set(entries: Map[Key, V] | PartitionedMap[V], key: Key, value: V) -> Map[Key, V] | PartitionedMap[V]:
+    if isinstance(entries, PartitionedMap):
+        return entries.set(key, value)
+    if len(entries) < MANY_ENTRIES:
+        return entries.set(key, value)
+    return partitioned(entries).set(key, value)

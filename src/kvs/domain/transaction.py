@@ -59,11 +59,11 @@ Source of the scheme: H. T. Kung and J. T. Robinson, "On Optimistic Methods for 
 follow J. E. B. Moss, "Nested Transactions", 1981, without concurrent siblings.
 """
 
-from typing import Final, final
+from typing import Any, Final, final
 
 from kvs.domain.commit import CommitRequest, KeyRange, ReadSet
 from kvs.domain.errors import NoTransactionError, UsageError
-from kvs.domain.persistent import Entries, entry, with_entry, with_key
+from kvs.domain.persistent import Entries, entry, parts_of, with_entry, with_key
 from kvs.domain.read_set import NO_KEYS, NO_RANGES, TrackedReads, range_bytes, with_range
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, TOMBSTONE, Key, Value, Write, entry_bytes
 
@@ -300,6 +300,22 @@ class TransactionStack:
         """
         self._check_open()
         return IDLE if self._beneath is None else self._beneath._reading(self._reads)
+
+    def parts(self) -> list[Any]:
+        """Return the containers of all frames, to drop one at a time. O(frames)."""
+        parts: list[Any] = []
+        frame: TransactionStack | None = self
+        while frame is not None:
+            beneath = frame._beneath
+            for own, inherited in (
+                (frame.writes, None if beneath is None else beneath.writes),
+                (frame._reads.key_set, None if beneath is None else beneath._reads.key_set),
+            ):
+                if own is not inherited:
+                    shared = set() if inherited is None else {id(part) for part in parts_of(inherited)}
+                    parts += [part for part in parts_of(own) if id(part) not in shared]
+            frame = beneath
+        return parts
 
     def _check_open(self) -> None:
         if not self.depth:

@@ -7,6 +7,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Final, Protocol
 
+from kvs.application.disposal import Disposal
 from kvs.application.executor import Job, WorkerExecutor, WorkerThreads
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.registry import SessionRegistry
@@ -192,7 +193,7 @@ class InProcessDriver(Driver):
         logger = make_logger("info", "json", self.log)
         about = {"version": "0", "build": "test", "engine": "test"}
         limits = SessionLimits(1 << 40, 1 << 20)
-        self._sessions = SessionRegistry(self.storage, limits, self.budget, Clock(), about, logger)
+        self._sessions = SessionRegistry(self.storage, limits, self.budget, Clock(), about, logger, Disposal())
         self._loop = Loop()
         self._threads: WorkerThreads | None = None
         if by_workers or self.storage.blocking:

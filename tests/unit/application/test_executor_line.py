@@ -13,7 +13,7 @@ from kvs.adapters.inbound.protocol.connection import HOP_S, no_wake
 from kvs.domain.errors import KvsError, LimitError, OutcomeUnknownError, StorageUnavailableError
 from kvs.ports.session import Session
 from tests.support.executor import LineClient, WorkerBench, results, worker_bench
-from tests.support.sessions import UNLIMITED
+from tests.support.sessions import UNLIMITED, output_of
 
 CALLS: dict[str, bytes] = {
     "get": b"GET k\n",
@@ -117,7 +117,7 @@ class TestHops:
             assert not client.connection.busy
         client.receive(b"COMMIT\nSTART\nROLLBACK\n")
         assert not client.connection.busy
-        assert len(results(client.connection.take_output())) == 12
+        assert len(results(output_of(client.connection))) == 12
         assert (len(bench.hops), client.session.depth) == (hops, 1)
 
     @pytest.mark.parametrize("line", [b"COMMIT\n", b"ROLLBACK\n"])
@@ -166,7 +166,7 @@ class TestBusyConnection:
             assert client.receive(b"NG\nDEL a\n") == 0
             client.receive(b"GET a\n")
             assert client.connection.resume() == 0
-            assert client.connection.take_output() == b""
+            assert output_of(client.connection) == b""
         assert results(client.run()) == [None, "PONG", "1", "PONG", True, None]
         assert bench.gate.names() == ["put", "get", "delete", "get"]
         assert client.connection.requests == 6 + len(greeting.splitlines())
@@ -178,7 +178,7 @@ class TestBusyConnection:
             assert client.wakes == 0
         client.wait()
         assert client.wakes == 1
-        assert results(client.connection.take_output()) == [None]
+        assert results(output_of(client.connection)) == [None]
 
     @calls
     def test_calls_the_engine_by_workers_alone(self, bench: WorkerBench, inside: bool, name: str) -> None:
@@ -198,16 +198,16 @@ class TestBusyConnection:
             client.receive(b"INFO\n")
             bench.gate.wait_for_calls(2)
         client.wait()
-        assert client.connection.take_output().count(b'"clients": 2') == 1
+        assert output_of(client.connection).count(b'"clients": 2') == 1
 
     def test_sends_what_is_pushed_behind_the_replies(self, bench: WorkerBench) -> None:
         """It is kept until the worker is done."""
         client = bench.line()
         with in_flight(bench, client, b"GET a\nPING\n"):
             client.connection.push(b"pushed\n")
-            assert client.connection.take_output() == b""
+            assert output_of(client.connection) == b""
         client.wait()
-        output = client.connection.take_output()
+        output = output_of(client.connection)
         assert output.endswith(b"pushed\n")
         assert results(output[: -len(b"pushed\n")]) == [None, "PONG"]
 
@@ -373,7 +373,7 @@ class TestEnd:
         bench.assert_nothing_is_held()
         bench.assert_workers_alone_called()
         assert bench.gate.names().count(name) == 1
-        assert client.connection.take_output() == b""
+        assert output_of(client.connection) == b""
         assert bench.data.get(b"k") == (b"v" if name == "put" else None)
         assert bench.data.get(b"w") == (b"1" if committed else None)
         assert bench.data.get(b"not-run") is None
@@ -395,7 +395,7 @@ class TestEnd:
         client = bench.line()
         with in_flight(bench, client, b"PUT a 1\nPUT b 1\n"):
             client.connection.fail(LimitError("too many"))
-            assert client.connection.take_output() == b""
+            assert output_of(client.connection) == b""
         assert results(client.run()) == [None, "limit"]
         assert client.receive(b"PUT c 1\n") == 0
         assert bench.gate.names() == ["put"]

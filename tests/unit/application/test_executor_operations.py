@@ -8,6 +8,7 @@ import pytest
 from kvs.application.watch import WATCH_OVERHEAD_BYTES
 from kvs.domain.errors import KvsError, LimitError, StorageUnavailableError
 from tests.support.executor import RespClient, WorkerBench, packet, worker_bench
+from tests.support.sessions import output_of
 
 CALLS: dict[str, str] = {
     "update": "INCR n",
@@ -67,7 +68,7 @@ class TestCommand:
         assert bench.sessions.info()["clients"] == 0
         bench.assert_workers_alone_called()
         bench.assert_nothing_is_held()
-        assert client.connection.take_output() == b""
+        assert output_of(client.connection) == b""
         assert bench.data.get(b"not-run") is None
         assert bench.data.get(b"n") == (b"1" if name in ("update", "put_all") else None)
         assert bench.data.get(b"m") == (b"2" if name == "put_all" else None)

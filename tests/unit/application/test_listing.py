@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvs.application.disposal import Disposal
 from kvs.application.listing import RUN_KEYS, WriteIndex, count_keys, list_page
 from kvs.application.session import EngineSession
 from kvs.domain.commit import Committed, Conflict
@@ -252,7 +253,7 @@ def test_write_index_agrees_with_a_plain_listing(
     seen = sorted(kept | {key for key, write in writes.items() if write is not TOMBSTONE})
     work = Work()
     index = WriteIndex(writes)
-    shares(index.sort(work), work, units)
+    shares(index.sort(work, Disposal()), work, units)
     assert index.keys == sorted(writes)
     for prefix, after, limit in asked:
         under = [key for key in seen if key.startswith(prefix)]
@@ -270,5 +271,5 @@ def test_write_index_of_many_runs_is_in_order(runs: int, spare: int) -> None:
     assert len(set(shuffled)) == len(keys)
     work = Work()
     index = WriteIndex(dict.fromkeys(shuffled, b""))
-    shares(index.sort(work), work, 1)
+    shares(index.sort(work, Disposal()), work, 1)
     assert index.keys == keys

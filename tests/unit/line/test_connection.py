@@ -24,7 +24,7 @@ from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 from tests.support.harness import OK, Reply, agrees, error
 from tests.support.scripted_storage import ScriptedStorage, raising
-from tests.support.sessions import UNLIMITED, Bench
+from tests.support.sessions import UNLIMITED, Bench, output_of
 
 MAX_KEY_BYTES = 16
 MAX_VALUE_BYTES = 32
@@ -61,7 +61,7 @@ class Wire:
 
     def take(self) -> int:
         """Take the output of a tick; return how many replies it was."""
-        output = self.connection.take_output()
+        output = output_of(self.connection)
         self.output += output
         return output.count(b"\n")
 
@@ -740,7 +740,7 @@ def test_long_line_in_pieces_is_joined_once(piece_bytes: int) -> None:
         if buffer.data is not last and buffer.data is not piece:
             copied_bytes += len(buffer.data)
         last = buffer.data
-    assert connection.take_output() == b'{"status": "Ok"}\n'
+    assert output_of(connection) == b'{"status": "Ok"}\n'
     assert bench.storage.get(b"k") == value
     assert copied_bytes <= 2 * len(line)
 

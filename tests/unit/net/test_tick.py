@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from kvs.adapters.inbound.net.tick import PACKETS_PER_TICK, Tick, TickMember
+from kvs.application.disposal import Disposal
 from tests.support.naive_storage import NaiveStorage
 
 # A compiled tick has compiled members only, which keeps their calls fast; and its arithmetic is the same.
@@ -26,7 +27,7 @@ class Room:
         self.used: Counter[str] = Counter()
         self.failures: list[Exception] = []
         self.storage = Synced(self.events, blocking=blocking, error=sync_error)
-        self.tick = Tick(asyncio.get_running_loop(), self.storage, self.failures.append, UNITS)
+        self.tick = Tick(asyncio.get_running_loop(), self.storage, Disposal(), self.failures.append, UNITS)
 
     def units(self, name: str) -> int:
         """Return how many units a member has used in all."""
@@ -225,15 +226,24 @@ class TestBudget:
 
         async def script() -> None:
             room = Room()
-            room.arrive(Member(room, "heavy", 5 * UNITS, step=5 * UNITS), Member(room, "light", 3))
-            assert room.events == [
-                "poll",
-                f"run heavy {5 * UNITS}",
-                "run light 3",
-                "sync",
-                "flush heavy",
-                "flush light",
-            ]
+            room.arrive(Member(room, "heavy", UNITS, step=UNITS), Member(room, "light", 3))
+            assert room.events == ["poll", f"run heavy {UNITS}", "run light 3", "sync", "flush heavy", "flush light"]
+
+        play(script)
+
+    def test_many_that_exceed_their_quotas_at_once_are_run_in_several_ticks(self) -> None:
+        """So that a packet that comes between them is not behind all of them."""
+
+        async def script() -> None:
+            room = Room()
+            heavy = [Member(room, f"heavy{number}", UNITS, step=UNITS) for number in range(10)]
+            room.arrive(*heavy)
+            assert sum(room.units(member.name) for member in heavy) == 2 * UNITS
+            room.arrive(Member(room, "light", 3))
+            assert room.events[-1] == "flush light"
+            assert sum(room.units(member.name) for member in heavy) < 4 * UNITS
+            await turns(40)
+            assert sum(room.units(member.name) for member in heavy) == 10 * UNITS
 
         play(script)
 

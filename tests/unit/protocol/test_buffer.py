@@ -1,7 +1,9 @@
 """The receive buffer: any pieces, nothing lost, nothing doubled, and no copying with every piece that follows."""
 
+import random
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -88,3 +90,33 @@ def test_a_buffer_hands_on_a_piece_as_it_came() -> None:
         assert buffer.ready()
         assert buffer.data is piece
         buffer.at = len(piece)
+
+
+class TestTake:
+    @pytest.mark.parametrize("seed", range(200))
+    def test_take_returns_the_next_bytes_and_leaves_the_rest(self, seed: int) -> None:
+        draw = random.Random(seed)
+        data = draw.randbytes(draw.randrange(1, 60))
+        buffer = ReceiveBuffer()
+        at = 0
+        while at < len(data):
+            size = draw.randrange(1, 20)
+            buffer.feed(data[at : at + size])
+            at += size
+        skipped = draw.randrange(len(buffer.data) + 1)
+        buffer.at = skipped
+        size = draw.randrange(len(data) - skipped + 1)
+        assert buffer.take(size) == data[skipped : skipped + size]
+        assert buffer.held_bytes == len(data) - skipped - size
+        buffer.feed(b"more")
+        assert buffer.ready()
+        assert buffer.data[buffer.at :] == data[skipped + size :] + b"more"
+
+    def test_take_fulfils_what_was_needed(self) -> None:
+        buffer = ReceiveBuffer()
+        buffer.feed(b"abc")
+        buffer.need(5)
+        buffer.feed(b"def")
+        assert buffer.take(4) == b"abcd"
+        assert buffer.ready()
+        assert buffer.data[buffer.at :] == b"ef"

@@ -9,16 +9,17 @@ from kvs.adapters.inbound.protocol.detection import ProtocolDetector
 from kvs.adapters.inbound.resp.connection import RespConnection, RespProtocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
+from kvs.application.disposal import Disposal
 from kvs.domain.errors import TimedOutError
 from kvs.logs import make_logger
-from tests.support.sessions import UNLIMITED, Bench
+from tests.support.sessions import UNLIMITED, Bench, output_of
 
 
 def detector(bench: Bench) -> ProtocolDetector:
     """Return what opens connections in either protocol."""
     log = make_logger("info", "json", bench.log)
     line = LineProtocol(LineLimits(100, 100, 1000, UNLIMITED), bench.budget, log)
-    shared = ServerContext(ChannelRegistry(), {}, bench.clock, bench.clock)
+    shared = ServerContext(ChannelRegistry(), {}, bench.clock, bench.clock, Disposal())
     resp = RespProtocol(RespLimits(100, 100, 100, 1, 4096, 4096, 1000, UNLIMITED), shared, bench.budget, log)
     return ProtocolDetector(lambda: (bench.open(), None), line.open, resp.open)
 
@@ -45,7 +46,7 @@ def test_detection_goes_by_the_first_byte(first: bytes, rest: bytes, reply: byte
     assert connection.session is opened.session
     for chunk in filter(None, chunks):
         connection.receive(chunk)
-    assert connection.take_output().startswith(reply)
+    assert output_of(connection).startswith(reply)
     assert connection.closing == (b"protocol" in reply)
     connection.close()
     bench.assert_nothing_is_held()
@@ -57,7 +58,7 @@ def test_detection_is_over_once_a_connection_has_failed() -> None:
     connection = detector(bench).connect()
     connection.fail(TimedOutError("too slow"))
     assert connection.detect(b"*1\r\n") is connection
-    assert connection.take_output().startswith(b'{"status": "Error", "code": "timeout"')
+    assert output_of(connection).startswith(b'{"status": "Error", "code": "timeout"')
 
 
 def test_detection_happens_once() -> None:

@@ -6,7 +6,7 @@ from kvs.adapters.inbound.line.connection import LineProtocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.connection import TOO_SLOW, Connection
 from kvs.logs import make_logger
-from tests.support.sessions import Bench
+from tests.support.sessions import Bench, output_of
 
 ROOM_BYTES = 100
 
@@ -34,7 +34,7 @@ def test_push_follows_the_replies_that_are_due(bench: Bench) -> None:
     connection.receive(b"PING\n")
     connection.push(b"news\n")
     assert wakes == ["wake"]
-    assert connection.take_output().endswith(b'"PONG"}\nnews\n')
+    assert output_of(connection).endswith(b'"PONG"}\nnews\n')
 
 
 def test_push_beyond_the_room_closes_the_connection(bench: Bench) -> None:
@@ -47,7 +47,7 @@ def test_push_beyond_the_room_closes_the_connection(bench: Bench) -> None:
     assert connection.close_reason == TOO_SLOW
     connection.push(b"z")
     assert wakes == ["wake", "wake"]
-    assert connection.take_output() == b"x" * ROOM_BYTES
+    assert output_of(connection) == b"x" * ROOM_BYTES
     bench.assert_nothing_is_held()
 
 
@@ -57,4 +57,4 @@ def test_push_to_a_client_that_does_not_read_closes_the_connection(bench: Bench)
     connection.output_full = True
     connection.push(b"x")
     assert connection.closing
-    assert connection.take_output() == b""
+    assert output_of(connection) == b""

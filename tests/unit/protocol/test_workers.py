@@ -11,12 +11,13 @@ from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.adapters.inbound.resp.connection import RespProtocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import SLACK_BYTES, RespLimits
+from kvs.application.disposal import Disposal
 from kvs.application.executor import WorkerExecutor, WorkerThreads
 from kvs.logs import make_logger
 from kvs.testing.drivers import Loop
 from tests.support.gated_storage import GatedStorage
 from tests.support.resp_wire import request
-from tests.support.sessions import UNLIMITED, Bench
+from tests.support.sessions import UNLIMITED, Bench, output_of
 
 
 class Works:
@@ -30,7 +31,7 @@ class Works:
         self.threads = WorkerThreads(1)
         self.now_s = 0.0
         log = make_logger("info", "json", self.bench.log)
-        shared = ServerContext(ChannelRegistry(), {}, self.bench.clock, self.bench.clock)
+        shared = ServerContext(ChannelRegistry(), {}, self.bench.clock, self.bench.clock, Disposal())
         resp_limits = RespLimits(100, 4000, 100, 1, UNLIMITED, UNLIMITED, 1000, UNLIMITED)
         self._resp = RespProtocol(resp_limits, shared, self.bench.budget, log)
         self._line = LineProtocol(LineLimits(100, 4000, 1000, UNLIMITED), self.bench.budget, log)
@@ -61,7 +62,7 @@ def test_worker_takes_a_packet_in_one_hop(works: Works) -> None:
     assert connection.busy
     works.wait(connection)
     assert not connection.backlog
-    assert connection.take_output().count(b"\n") == 10
+    assert output_of(connection).count(b"\n") == 10
 
 
 def test_worker_hands_a_connection_back_when_its_time_is_up(works: Works) -> None:
@@ -78,8 +79,8 @@ def test_worker_hands_a_connection_back_when_its_time_is_up(works: Works) -> Non
     connection.resume()
     works.gate.wait_for_calls(1)
     assert connection.busy
-    assert 1 <= connection.take_output().count(b"\n") < 100
-    assert connection.take_output() == b""
+    assert 1 <= output_of(connection).count(b"\n") < 100
+    assert output_of(connection) == b""
     works.gate.open()
     works.wait(connection)
 
@@ -119,7 +120,7 @@ def test_worker_ends_a_long_command_whose_client_has_left(works: Works) -> None:
     other = works.connect()
     other.receive(b"PUT a 1\n")
     works.wait(other)
-    assert other.take_output() == b'{"status": "Ok"}\n'
+    assert output_of(other) == b'{"status": "Ok"}\n'
 
 
 def test_worker_returns_to_a_dropped_request(works: Works) -> None:
@@ -138,7 +139,7 @@ def test_worker_returns_to_a_dropped_request(works: Works) -> None:
     while connection.backlog:
         works.wait(connection)
         connection.resume()
-    first, second, third = connection.take_output().splitlines()
+    first, second, third = output_of(connection).splitlines()
     assert (first, third) == (b"$-1", b"+PONG")
     assert second.startswith(b"-LIMIT ")
 

@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.resp_connection import RespServer, ask
 from tests.support.resp_wire import NULL, OK, PONG, QUEUED, Reply, Typed, request
+from tests.support.sessions import output_of
 
 
 def error_of(reply: Reply) -> bytes:
@@ -89,7 +90,7 @@ def test_replies_that_are_not_wanted_are_not_sent() -> None:
 
     def said(*commands: tuple[bytes, ...]) -> bytes:
         connection.receive(b"".join(request(*words) for words in commands))
-        return connection.take_output()
+        return output_of(connection)
 
     assert said((b"CLIENT", b"REPLY", b"SKIP"), (b"PING",), (b"ECHO", b"a")) == b"$1\r\na\r\n"
     assert said((b"CLIENT", b"REPLY", b"SKIP"), (b"NOSUCH",), (b"PING",)) == b"+PONG\r\n"

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.resp_connection import RespServer
 from tests.support.resp_wire import request
+from tests.support.sessions import output_of
 
 
 def refusals(server: RespServer) -> list[dict[str, str]]:
@@ -23,7 +24,7 @@ def test_words_of_http_end_it_without_a_word(name: bytes, queue: bool) -> None:
     before = request("MULTI") if queue else request("START")
     connection.receive(before + request(name, "secret") + request("SET", "k", "v"))
     assert connection.closing
-    assert connection.take_output() == b"+OK\r\n"
+    assert output_of(connection) == b"+OK\r\n"
     (refusal,) = refusals(server)
     assert refusal["reason"] == "This looks like HTTP, and this port does not speak HTTP."
     assert "secret" not in server.bench.log.getvalue()

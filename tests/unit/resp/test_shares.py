@@ -7,6 +7,7 @@ from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from tests.support.resp_connection import RespServer, answer, ask
 from tests.support.resp_wire import NULL, NULL_ARRAY, OK, PONG, QUEUED, Typed, request
+from tests.support.sessions import output_of
 
 SHARE = 10
 
@@ -23,7 +24,7 @@ def queued(server: RespServer, *commands: tuple[bytes, ...]) -> RespConnection:
 def begun(connection: RespConnection, *words: bytes) -> None:
     """Ask what is not answered in one tick."""
     connection.receive(request(*words))
-    assert connection.take_output() == b""
+    assert output_of(connection) == b""
     assert connection.backlog
 
 
@@ -35,9 +36,9 @@ def test_a_tick_runs_so_many_requests() -> None:
         connection.receive(request(*words) * (2 * SHARE + 1))
         replies = []
         while connection.backlog:
-            replies.append(connection.take_output().count(b"\r\n"))
+            replies.append(output_of(connection).count(b"\r\n"))
             connection.resume()
-        assert [*replies, connection.take_output().count(b"\r\n")] == [SHARE, SHARE, 1]
+        assert [*replies, output_of(connection).count(b"\r\n")] == [SHARE, SHARE, 1]
 
 
 def test_a_long_queue_makes_way_for_others() -> None:
@@ -130,7 +131,7 @@ def test_copying_long_values_counts(words: tuple[bytes, ...]) -> None:
     connection = server.connect()
     connection.receive(request(*words) * 3)
     assert connection.backlog
-    assert connection.take_output().count(b"\r\n") == 1
+    assert output_of(connection).count(b"\r\n") == 1
 
 
 @pytest.mark.parametrize("words", [(b"KEYS", b"*"), (b"EXEC",)])
@@ -163,7 +164,7 @@ def test_commands_about_connections_are_run_behind_a_queue_in_shares() -> None:
     begun(connection, b"EXEC")
     assert ask(other, b"GET", b"n") == b"2"
     connection.resume()
-    assert connection.take_output() == b""
+    assert output_of(connection) == b""
     assert ask(other, b"INCR", b"n") == 3
     assert answer(connection) == [1, *[b""] * 5, 2]
     assert ask(connection, b"GET", b"n") == b"3"

@@ -54,9 +54,9 @@ class AsyncioChannel(Channel):
             super().drain()
 
     @override
-    def write(self, data: bytes) -> None:
+    def write(self, output: list[bytes], size: int) -> None:
         if self._transport is not None:
-            self._transport.write(data)
+            self._transport.writelines(output)
 
     @override
     def get_write_buffer_size(self) -> int:

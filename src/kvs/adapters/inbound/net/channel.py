@@ -131,8 +131,11 @@ class Channel(TickMember):
     # Transport: implemented by each backend.
 
     @abstractmethod
-    def write(self, data: bytes) -> None:
-        """Send, and buffer the rest; call :meth:`pause_writing` and :meth:`resume_writing` alternately."""
+    def write(self, output: list[bytes], size: int) -> None:
+        """Send pieces of so many bytes, and keep the rest.
+
+        Call :meth:`pause_writing` and :meth:`resume_writing` alternately.
+        """
 
     @abstractmethod
     def get_write_buffer_size(self) -> int:
@@ -232,10 +235,10 @@ class Channel(TickMember):
         if self._phase == CLOSED:
             return
         connection = self.connection
-        output = connection.take_output()
-        if output:
-            self._progress.given_bytes += len(output)
-            self.write(output)
+        output, size = connection.take_output()
+        if size:
+            self._progress.given_bytes += size
+            self.write(output, size)
             unsent = self.get_write_buffer_size()
             if unsent or self._unsent_bytes:
                 self._charge_memory(unsent)

@@ -16,6 +16,7 @@ from kvs.adapters.inbound.net.channel import Channel, ChannelContext
 from kvs.adapters.inbound.net.kernel import unread_input_bytes
 from kvs.adapters.inbound.net.listener import local_address_of
 from kvs.adapters.inbound.net.tick import PACKETS_PER_TICK
+from kvs.adapters.inbound.net.unsent import MAX_WRITE_BYTES, UnsentOutput
 from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.override import override
 
@@ -74,7 +75,7 @@ class EpollChannel(Channel):
         self._interest = READABLE
         self._read_bytes = SMALL_READ_BYTES
         self._small_reads = 0
-        self._unsent = bytearray()
+        self._unsent: UnsentOutput | None = None
         self._ending = NOT_ENDING
         self._open = True
 
@@ -129,43 +130,47 @@ class EpollChannel(Channel):
         return False
 
     @override
-    def write(self, data: bytes) -> None:
-        sent = 0
-        if not self._unsent:
-            try:
-                sent = write(self._fd, data)
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError:  # the peer is gone
-                self.abort()
-                return
-            if sent == len(data):
-                return
-        self._unsent += memoryview(data)[sent:]
-        self._poll_for(self._interest | WRITABLE)
-        if not self.connection.output_full and len(self._unsent) > self._backend.max_output_bytes:
+    def write(self, output: list[bytes], size: int) -> None:
+        if self._unsent is None:
+            if size <= MAX_WRITE_BYTES:
+                data = output[0] if len(output) == 1 else b"".join(output)
+                try:
+                    sent = write(self._fd, data)
+                except (BlockingIOError, InterruptedError):
+                    sent = 0
+                except OSError:  # the peer is gone
+                    self.abort()
+                    return
+                if sent == size:
+                    return
+                output = [data[sent:]]
+            self._unsent = UnsentOutput()
+            self._poll_for(self._interest | WRITABLE)
+        self._unsent.add(output)
+        if not self.connection.output_full and self._unsent.size > self._backend.max_output_bytes:
             self.pause_writing()
 
     def _send_unsent(self) -> None:
         unsent = self._unsent
+        if unsent is None:
+            return
         try:
-            with memoryview(unsent) as view:
-                sent = write(self._fd, view)
+            unsent.send(self._fd)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self.abort()
             return
-        del unsent[:sent]
-        if not unsent:
+        if not unsent.size:
+            self._unsent = None
             self._poll_for(self._interest & ~WRITABLE)
             self._end_if_sent()
-        if self.connection.output_full and len(unsent) <= self._backend.max_output_bytes // 2:
+        if self.connection.output_full and unsent.size <= self._backend.max_output_bytes // 2:
             self.resume_writing()
 
     @override
     def get_write_buffer_size(self) -> int:
-        return len(self._unsent)
+        return 0 if self._unsent is None else self._unsent.size
 
     @override
     def fileno(self) -> int:
@@ -201,14 +206,14 @@ class EpollChannel(Channel):
     def abort(self) -> None:
         if self._open:
             self._open = False
-            self._unsent = bytearray()
+            self._unsent = None
             self._backend.forget(self._fd)
             self._socket.close()
             self.connection_lost(None)
 
     def _end_if_sent(self) -> None:
         """Do the action after the last output, if that has been sent."""
-        if self._unsent or not self._open:
+        if self._unsent is not None or not self._open:
             return
         if self._ending == CLOSE:
             self.abort()

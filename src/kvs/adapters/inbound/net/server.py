@@ -19,6 +19,7 @@ from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.allocator import IdleTrimmer
+from kvs.application.disposal import Disposal
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import LimitError
 from kvs.ports.storage import Storage
@@ -38,6 +39,7 @@ class Server:
         backend: Makes channels of sockets.
         registry: Holds the channels.
         storage: The engine, for its ``sync`` and its ``check``.
+        disposal: Frees what clients have dropped.
         limits: Bounds and timeouts.
         budget: Memory budget of all clients.
         signals: Delivers signals.
@@ -55,6 +57,7 @@ class Server:
         backend: NetworkBackend,
         registry: ChannelRegistry,
         storage: Storage,
+        disposal: Disposal,
         limits: ServerLimits,
         budget: MemoryBudget,
         signals: Signals,
@@ -66,6 +69,7 @@ class Server:
         self._backend = backend
         self._registry = registry
         self._storage = storage
+        self._disposal = disposal
         self._limits = limits
         self._budget = budget
         self._signals = signals
@@ -93,7 +97,7 @@ class Server:
         self._empty = asyncio.Event()
         limits, log = self._limits, self._log
         self._listener = Listener(self._endpoints, self._accept, limits.accept_retry_s, log)
-        tick = self.tick = Tick(loop, self._storage, self._give_up)
+        tick = self.tick = Tick(loop, self._storage, self._disposal, self._give_up)
         try:
             self._signals.deliver_to(self._receive_signal)
             self._backend.start(ChannelContext(loop, tick, self._budget, limits, self._forget, log))

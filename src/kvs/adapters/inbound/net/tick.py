@@ -13,7 +13,8 @@ The budget
     left over is deferred. Deferred channels share the rest of the budget, round robin, after the sockets have been
     polled again and the ready replies have been sent; at least a quarter of the budget is reserved for them, so that
     they make progress however many packets arrive. A request cannot always be interrupted; a channel that has exceeded
-    its quotas is in debt, and its packets are deferred until it has used as much less.
+    its quotas is in debt, and its packets are deferred until it has used as much less. When many channels exceed theirs
+    at once, and the budget by half, the other packets of the tick are deferred, too.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, final
 
+from kvs.application.disposal import Disposal
 from kvs.build import BUILD
 from kvs.ports.storage import Storage
 
@@ -68,6 +70,7 @@ class Tick:
     Args:
         loop: The running loop.
         storage: The engine, for its ``sync``.
+        disposal: What clients have dropped; some is freed in each tick.
         sync_failed: Called when ``sync`` raises. Nothing is sent from then on.
         units: Budget of a tick.
 
@@ -80,6 +83,7 @@ class Tick:
     __slots__ = (
         "_deferred",
         "_dirty",
+        "_disposal",
         "_failed",
         "_half",
         "_left",
@@ -102,6 +106,7 @@ class Tick:
         self,
         loop: asyncio.AbstractEventLoop,
         storage: Storage,
+        disposal: Disposal,
         sync_failed: Callable[[Exception], None],
         units: int = UNITS_PER_TICK,
     ) -> None:
@@ -110,6 +115,7 @@ class Tick:
         self.used_units = 0
         self._loop = loop
         self._storage = storage
+        self._disposal = disposal
         self._syncs = not storage.blocking
         self._sync_failed = sync_failed
         self._units = units
@@ -137,7 +143,7 @@ class Tick:
         """Return the quota of a packet that has just arrived, which grows with the budget left."""
         if not self._open:
             self._begin_and_schedule_end()
-        if member.debt > self._share:
+        if member.debt > self._share or self._left < -self._half:
             return 0
         self._packets += 1
         spare = self._left - self._half
@@ -183,10 +189,11 @@ class Tick:
                 self._resume(member, 0 if member.deferred else self.packet_quota(member))
         self._open = False
         self.ended += 1
+        has_work = False
         if self._syncs:
             try:
                 self._storage.sync()
-                self._schedule_if_engine_has_work()
+                has_work = self._storage.has_work
             except Exception as error:  # any exception means that the engine has failed
                 self._failed = True
                 self._sync_failed(error)
@@ -198,6 +205,11 @@ class Tick:
                 member.flush()
             except Exception as error:  # one client's trouble is not another's
                 member.crash(error)
+        if self._disposal.has_work:
+            self._disposal.step()
+            has_work = has_work or self._disposal.has_work
+        if has_work and not self._open:
+            self._begin_and_schedule_end()
 
     def check_engine(self) -> None:
         """Check the engine, and do its background work while no requests arrive.
@@ -207,12 +219,8 @@ class Tick:
         """
         if not self._failed:
             self._storage.check()
-            if self._syncs:
-                self._schedule_if_engine_has_work()
-
-    def _schedule_if_engine_has_work(self) -> None:
-        if self._storage.has_work and not self._open:
-            self._begin_and_schedule_end()
+            if not self._open and (self._disposal.has_work or (self._syncs and self._storage.has_work)):
+                self._begin_and_schedule_end()
 
     def _begin_and_schedule_end(self) -> None:
         self.begin()

@@ -60,6 +60,22 @@ class ReceiveBuffer:
         self._needed_bytes = 0
         return True
 
+    def take(self, size: "i64") -> bytes:
+        """Remove and return the next bytes, of which there must be so many. Copies no others but the end of a piece."""
+        pieces = [self.data[self.at :], *self._later]
+        used = 0
+        missing: i64 = size
+        while missing > len(pieces[used]):
+            missing -= len(pieces[used])
+            used += 1
+        self.data = pieces[used][missing:]
+        pieces[used] = pieces[used][:missing]
+        self.at = 0
+        self._later = pieces[used + 1 :]
+        self._later_bytes = sum([len(piece) for piece in self._later])
+        self._needed_bytes = 0
+        return b"".join(pieces[: used + 1])
+
     def clear(self) -> None:
         """Forget everything."""
         self.data = b""

@@ -5,8 +5,9 @@ from typing import Final, TypeAlias
 
 from kvs.ports.session import Session, Steps
 
-Reply: TypeAlias = "bytes | Steps[bytes]"
-"""The reply of a handler, or a generator that yields between shares of work and returns it."""
+Reply: TypeAlias = "bytes | list[bytes] | Steps[bytes]"
+"""The reply of a handler: whole, in pieces that are sent without being copied, or as what a generator returns, which
+yields between shares of work."""
 
 Locality: TypeAlias = Callable[[Session, list[bytes]], bool]
 """Returns whether a request needs no call of the engine, given the session and the arguments."""

@@ -191,22 +191,27 @@ class Connection(RunLoop):
             self._append(message)
         self.wake()
 
-    def take_output(self) -> bytes:
-        """Remove and return the output."""
-        if self._on_worker:
-            out, self._finished = self._finished, []
-            return b"".join(out)
-        out = self._out
-        if self._finished:
-            out = self._finished + out
-            self._finished = []
-        if not out:
-            return b""
-        self._out = []
-        self._out_bytes = 0
-        if self._charged_bytes:
+    def take_output(self) -> tuple[list[bytes], int]:
+        """Remove and return the output, in pieces, and its length."""
+        if self._on_worker or self._finished:
+            return self._take_finished()
+        out, size = self._out, self._out_bytes
+        if out:
+            self._out = []
+            self._out_bytes = 0
+            if self._charged_bytes:
+                self._charge()
+        return out, size
+
+    def _take_finished(self) -> tuple[list[bytes], int]:
+        """Remove and return the output that a worker does not change."""
+        out, self._finished = self._finished, []
+        if not self._on_worker:
+            out += self._out
+            self._out = []
+            self._out_bytes = 0
             self._charge()
-        return out[0] if len(out) == 1 else b"".join(out)
+        return out, sum([len(piece) for piece in out])
 
     def close(self) -> None:
         """Release everything; an open transaction is aborted. Safe to call again."""

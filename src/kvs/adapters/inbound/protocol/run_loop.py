@@ -122,6 +122,7 @@ class RunLoop(ABC):
         work = self._work
         room_bytes = self._room_bytes
         self.backlog = True
+        reply: bytes | list[bytes] | None
         while work.left > 0 and self._out_bytes < room_bytes and (not self.closing or self._is_due()):
             try:
                 if self._moved is not None:
@@ -159,7 +160,8 @@ class RunLoop(ABC):
             if reply is not None:
                 self.requests += 1
                 self._emit(reply)
-                work.left -= len(reply) // COPIED_BYTES_PER_UNIT
+                if isinstance(reply, bytes):
+                    work.left -= len(reply) // COPIED_BYTES_PER_UNIT
                 if not self._buffer.held_bytes:
                     self.backlog = False
                     return False
@@ -171,10 +173,10 @@ class RunLoop(ABC):
         """Return whether a request is moved to a worker that has not begun it."""
         return self._on_worker and self._moved is not None
 
-    def _run_command(self, command: Command, request: Request) -> bytes | None:
+    def _run_command(self, command: Command, request: Request) -> bytes | list[bytes] | None:
         """Run a command; return its reply, or None if it is not finished."""
         reply = self._start(command, request)
-        if isinstance(reply, bytes):
+        if isinstance(reply, bytes | list):
             return reply
         self._steps = steps = _yield_reply(reply)
         return self._advance(steps)
@@ -194,9 +196,13 @@ class RunLoop(ABC):
         wanted = self._wanted_thread()
         return wanted != ANY_THREAD and self.executor is not None and (wanted == LOOP) == self._on_worker
 
-    def _emit(self, reply: bytes) -> None:
+    def _emit(self, reply: bytes | list[bytes]) -> None:
         """Append the reply to a request."""
-        self._append(reply)
+        if isinstance(reply, bytes):
+            self._append(reply)
+        else:
+            for piece in reply:
+                self._append(piece)
 
     def _append(self, reply: bytes) -> None:
         self._out.append(reply)

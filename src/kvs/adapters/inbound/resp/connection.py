@@ -28,6 +28,10 @@ HAS_FAST_PATH: Final = BUILD == "compiled"
 """Interpreted, a scan byte by byte would cost more than it saves."""
 
 
+RECEIVED_BYTES_PER_UNIT: Final = 1 << 11
+"""Bytes of arguments per unit of work: they are copied, and the memory for a large one is new."""
+
+
 @final
 class RespConnection(Connection):
     """A connection in RESP."""
@@ -82,7 +86,7 @@ class RespConnection(Connection):
             if parser.held_bytes + self._buffer.held_bytes > SLACK_BYTES and not self._gate.is_open():
                 parser.drop()
             return None
-        self._work.left -= len(request) // ARGUMENTS_PER_UNIT
+        self._work.left -= len(request) // ARGUMENTS_PER_UNIT + parser.request_bytes // RECEIVED_BYTES_PER_UNIT
         return request
 
     @override
@@ -177,12 +181,12 @@ class RespConnection(Connection):
         return self._context.wanted_thread
 
     @override
-    def _emit(self, reply: bytes) -> None:
+    def _emit(self, reply: bytes | list[bytes]) -> None:
         if self._context.closing:
             self.closing = True
             self.close_reason = self._context.last_command.decode().upper().replace("|", " ")
         if self._context.reply_mode == REPLIES_ON:
-            self._append(reply)
+            super()._emit(reply)
         else:
             self._context.withhold()
 

@@ -9,6 +9,7 @@ from kvs.adapters.inbound.protocol.run_loop import ANY_THREAD
 from kvs.adapters.inbound.resp.cursors import Cursors
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.replies import RESP2, RespVersion
+from kvs.application.disposal import Disposal
 from kvs.domain.errors import ResultTooLargeError
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ SKIP_THIS_REPLY: Final = 3
 """Modes of CLIENT REPLY: ``SKIP_NEXT_REPLY`` becomes ``SKIP_THIS_REPLY`` when the next command arrives."""
 
 
+LONG_QUEUE: Final = 1000
+"""Commands from which a queue is freed in parts."""
+
+
 @final
 class ServerContext:
     """State shared by all connections.
@@ -34,9 +39,10 @@ class ServerContext:
         clock: Seconds since 1970, for TIME.
         run_id: Random ID of this run of the server.
         uptime_clock: Monotonic seconds, the clock of the clients.
+        disposal: Frees long queues.
     """
 
-    __slots__ = ("clients", "clock", "cursors", "parameters", "run_id", "uptime_clock")
+    __slots__ = ("clients", "clock", "cursors", "disposal", "parameters", "run_id", "uptime_clock")
 
     def __init__(
         self,
@@ -44,12 +50,14 @@ class ServerContext:
         parameters: Mapping[bytes, bytes],
         clock: Callable[[], float],
         uptime_clock: Callable[[], float],
+        disposal: Disposal,
     ) -> None:
         self.clients = clients
         self.cursors = Cursors()
         self.parameters = parameters
         self.clock = clock
         self.uptime_clock = uptime_clock
+        self.disposal = disposal
         self.run_id = secrets.token_hex(20)
 
 
@@ -129,7 +137,9 @@ class ClientContext:
 
     def discard(self) -> None:
         """Drop the queue that MULTI began."""
-        self.queue = None
+        queue, self.queue = self.queue, None
+        if queue is not None and len(queue) > LONG_QUEUE:
+            self.shared.disposal.add([arguments for _, arguments in queue])
         self.queue_bytes = 0
         self.dirty = False
 

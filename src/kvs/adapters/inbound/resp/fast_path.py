@@ -43,10 +43,9 @@ GET: Final = b"get"
 SET: Final = b"set"
 INCR: Final = b"incr"
 
-ADD_ONE: Final = Add(1)
+COLON: Final = b":"
 
-LARGE_VALUE_BYTES: Final = 1 << 16
-"""Longest value that is sent at once; the generic path lets others come first."""
+ADD_ONE: Final = Add(1)
 
 
 def may_apply(data: bytes, at: "i64") -> bool:
@@ -143,21 +142,24 @@ def run(
                 if value is None:
                     out.append(null)
                     out_bytes += len(null)
-                elif len(value) > LARGE_VALUE_BYTES:
-                    break
                 else:
                     length = len(value)
                     if length < SHORT:
-                        out.append(b"%b%b\r\n" % (BULK_HEADERS[length], value))
-                    else:  # in pieces, because it is copied again when replies are joined
-                        out.append(b"$%d\r\n" % length)
+                        reply = b"%b%b\r\n" % (BULK_HEADERS[length], value)
+                        out.append(reply)
+                        out_bytes += len(reply)
+                    else:  # in pieces, because it is copied again when replies are joined, or not at all
+                        reply = b"$%d\r\n" % length
+                        out.append(reply)
                         out.append(value)
                         out.append(CRLF)
-                    out_bytes += length + 8
+                        out_bytes += len(reply) + length + 2
             elif name is INCR:
                 number = session.update(key, ADD_ONE)[1]
-                if number is not None:
-                    out.append(b":%b\r\n" % number)
+                if number is not None:  # in pieces: formatting takes longer than joining them with the rest
+                    out.append(COLON)
+                    out.append(number)
+                    out.append(CRLF)
                     out_bytes += len(number) + 3
             else:
                 begin = end + 2

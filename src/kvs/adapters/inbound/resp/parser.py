@@ -32,6 +32,10 @@ HEADER_BYTES: Final = 32
 MAX_LINE_BYTES: Final = 1 << 16
 """Or where it is longer than a line of Redis may be."""
 
+LARGE_BULK_BYTES: Final = 1 << 16
+
+NO_CRLF: Final = "Protocol error: expected CRLF behind a bulk string"
+
 INCOMPLETE: Final = -2
 NEGATIVE: Final = -1
 NONE: Final = (1 << 62) - 1
@@ -51,6 +55,7 @@ class RequestParser:
 
     Attributes:
         held_bytes: Memory of the arguments of an incomplete request.
+        request_bytes: Memory of all arguments that the last request has announced.
     """
 
     __slots__ = (
@@ -63,10 +68,10 @@ class RequestParser:
         "_max_bulk_bytes",
         "_max_request_bytes",
         "_missing",
-        "_request_bytes",
         "_skip",
         "_violation",
         "held_bytes",
+        "request_bytes",
     )
 
     def __init__(self, buffer: ReceiveBuffer, limits: RespLimits) -> None:
@@ -77,12 +82,12 @@ class RequestParser:
         self._arguments: list[bytes] = []
         self._missing: i64 = 0  # arguments of the request that have not arrived
         self._bulk: i64 = -1  # announced length of the next one; -1: not announced
-        self._request_bytes: i64 = 0  # announced by the request so far
         self._dropping = False
         self._skip: i64 = 0  # bytes of a bulk string, with its CRLF, to be dropped
         self._violation: ProtocolViolationError | None = None  # the error in a header that has not ended
         self._line_bytes: i64 = 0  # how much of it has arrived and was dropped
         self.held_bytes = 0
+        self.request_bytes: i64 = 0
 
     @property
     def mid_request(self) -> bool:
@@ -130,6 +135,10 @@ class RequestParser:
             ProtocolViolationError: The input is not a request. The framing is lost.
         """
         buffer = self._buffer
+        if self._bulk >= LARGE_BULK_BYTES and not self._dropping and buffer.held_bytes >= self._bulk + 2:
+            self._take_large()
+            if self._missing == 0:
+                return self._complete()
         if self._dropping and self._missing == 0:
             return self._complete()  # its end has been skipped
         if not buffer.ready():
@@ -144,7 +153,7 @@ class RequestParser:
         at: i64 = buffer.at
         missing: i64 = self._missing
         bulk: i64 = self._bulk
-        request_bytes: i64 = self._request_bytes
+        request_bytes: i64 = self.request_bytes
         held_bytes: i64 = self.held_bytes
         number: i64
         end: i64
@@ -193,7 +202,7 @@ class RequestParser:
             if end + 2 > size:
                 break
             if data[end] != CR or data[end + 1] != LF:
-                raise ProtocolViolationError("Protocol error: expected CRLF behind a bulk string")
+                raise ProtocolViolationError(NO_CRLF)
             if keeps:
                 arguments.append(data[at:end])
                 held_bytes += bulk + ARGUMENT_OVERHEAD_BYTES
@@ -204,11 +213,12 @@ class RequestParser:
                 buffer.at = at
                 self._missing = 0
                 self._bulk = -1
+                self.request_bytes = request_bytes
                 return self._complete()
         buffer.at = at
         self._missing = missing
         self._bulk = bulk
-        self._request_bytes = request_bytes
+        self.request_bytes = request_bytes
         self.held_bytes = held_bytes
         if self._violation is not None:
             self._look_for_end(self._violation)
@@ -217,6 +227,22 @@ class RequestParser:
         elif bulk >= 0:
             buffer.need(bulk + 2)
         return None
+
+    def _take_large(self) -> None:
+        """Take an argument that has arrived in many pieces, without joining these twice.
+
+        Raises:
+            ProtocolViolationError: It does not end there.
+        """
+        buffer = self._buffer
+        self._arguments.append(buffer.take(self._bulk))
+        self.held_bytes += self._bulk + ARGUMENT_OVERHEAD_BYTES
+        buffer.ready()
+        if buffer.data[buffer.at] != CR or buffer.data[buffer.at + 1] != LF:
+            raise ProtocolViolationError(NO_CRLF)
+        buffer.at += 2
+        self._bulk = -1
+        self._missing -= 1
 
     def _skip_bulk(self) -> None:
         """Drop an incomplete bulk string whose length is known."""

@@ -7,7 +7,6 @@ from kvs.adapters.inbound.protocol.command import KEY, OTHER, SLOW_COST, VALUE, 
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.context import ClientContext
-from kvs.adapters.inbound.resp.fast_path import LARGE_VALUE_BYTES
 from kvs.application.operations import get_many, put_all_if_absent
 from kvs.domain.errors import UsageError
 from kvs.domain.updates import (
@@ -26,8 +25,8 @@ from kvs.domain.updates import (
 from kvs.domain.values import Key, Value
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 
-SENT_BYTES_PER_UNIT: Final = 1 << 10
-"""Bytes of a value that is sent per unit of work: it is copied into its reply, into the output and into the kernel."""
+LARGE_VALUE_BYTES: Final = 1 << 14
+"""Length from which it takes less time to send a value in a piece of its own than to copy it."""
 
 SIMPLE_FLOAT_BYTES: Final = 64
 """Numbers of so many digits without exponent take some 10 us to add."""
@@ -35,22 +34,15 @@ SIMPLE_FLOAT_BYTES: Final = 64
 EXPIRY_OPTIONS: Final = (b"EX", b"PX", b"EXAT", b"PXAT", b"KEEPTTL")
 
 
-def _value(session: Session, context: ClientContext, value: Value | None) -> Reply:
-    """Return the reply that has a value. A large one is charged for before it is copied, so that others come first."""
+def _value(context: ClientContext, value: Value | None) -> Reply:
+    """Return the reply that has a value; a large one is not copied into it."""
     if value is None or len(value) <= LARGE_VALUE_BYTES:
         return context.protocol.value(value)
-    return _large_value(session, context, value)
-
-
-def _large_value(session: Session, context: ClientContext, value: Value) -> Steps[bytes]:
-    session.work.left -= len(value) // SENT_BYTES_PER_UNIT
-    if session.work.left <= 0:
-        yield
-    return context.protocol.value(value)
+    return [b"$%d\r\n" % len(value), value, replies.CRLF]
 
 
 def _get(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
-    return _value(session, context, session.get(arguments[1]))
+    return _value(context, session.get(arguments[1]))
 
 
 def _set(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
@@ -96,11 +88,11 @@ def _setnx(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
 
 
 def _getset(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
-    return _value(session, context, session.update(arguments[1], Replace(arguments[2]))[0])
+    return _value(context, session.update(arguments[1], Replace(arguments[2]))[0])
 
 
 def _getdel(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
-    return _value(session, context, session.update(arguments[1], Remove())[0])
+    return _value(context, session.update(arguments[1], Remove())[0])
 
 
 def _append(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
@@ -113,7 +105,7 @@ def _strlen(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes
 
 def _getrange(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
     first, last = integer(arguments[2]), integer(arguments[3])
-    return _value(session, context, byte_range(session.get(arguments[1]) or b"", first, last))
+    return _value(context, byte_range(session.get(arguments[1]) or b"", first, last))
 
 
 def _setrange(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:

@@ -93,7 +93,7 @@ def _run_queue(
                     reply = _postpone(session, context, command, arguments)
                 else:
                     result = command.run(session, context, arguments)
-                    reply = result if isinstance(result, bytes) else (yield from result)
+                    reply = _whole(result) if isinstance(result, bytes | list) else (yield from result)
             except KvsError as error:
                 if not session.depth:
                     raise
@@ -105,6 +105,10 @@ def _run_queue(
         return answered
     finally:
         context.protocol = context.queue_protocol  # this may be run again; and a HELLO is run after EXEC
+
+
+def _whole(reply: bytes | list[bytes]) -> bytes:
+    return reply if isinstance(reply, bytes) else b"".join(reply)
 
 
 def _postpone(session: Session, context: ClientContext, command: RespCommand, arguments: list[bytes]) -> bytes:
@@ -137,7 +141,7 @@ def _run_after(
         try:
             if room_bytes > 0:
                 result = command.run(session, context, arguments)
-                reply = result if isinstance(result, bytes) else (yield from result)
+                reply = _whole(result) if isinstance(result, bytes | list) else (yield from result)
         except KvsError as error:
             reply = replies.error(error)
         room_bytes -= len(reply)
