@@ -28,7 +28,7 @@ SMALLER: Final[Mapping[str, tuple[str, str]]] = {
 BEFORE: Final[Mapping[str, str]] = {
     "docs/engines.md": (
         "from pathlib import Path\n"
-        "from kvs.testing.opening import open_engine\n"
+        "from kvs.testing import open_engine\n"
         "from kvs_wholefile import ENGINE\n"
         "directory = Path('data')\n"
     ),

@@ -68,7 +68,7 @@ class LineDriver(SocketDriver[Client]):
         client.send(*map(_line, calls))
         return [self._plain(call, client.reply()) for call in calls]
 
-    def shown(self, call: Call, outcome: Outcome) -> object:
+    def expected(self, call: Call, outcome: Outcome) -> object:
         if isinstance(outcome, Failed):
             return outcome
         if call.method == "get" and outcome is None:
@@ -151,7 +151,7 @@ class RespDriver(SocketDriver[Wire]):
             return [_plain(call, wire.reply()) for call in calls]
         return [self._execute(wire, call) if call.method == "execute" else self._make(wire, call) for call in calls]
 
-    def shown(self, call: Call, outcome: Outcome) -> object:
+    def expected(self, call: Call, outcome: Outcome) -> object:
         return _shown(call, outcome)
 
     def leave(self, session: int) -> None:

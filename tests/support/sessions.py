@@ -16,8 +16,8 @@ from kvs.domain.values import Key, Value
 from kvs.logs import make_logger
 from kvs.ports.session import Operation, Session, Steps, Work, run_to_end
 from kvs.ports.storage import Storage
-from kvs.testing.counted_storage import CountedStorage
 from kvs.testing.drivers import Clock
+from kvs.testing.leak_checked_storage import LeakCheckedStorage
 from tests.support.naive_storage import NaiveStorage
 
 UNLIMITED = 1 << 40
@@ -86,7 +86,7 @@ class Bench:
         max_transaction_bytes: int = UNLIMITED,
         max_transaction_depth: int = UNLIMITED,
     ) -> None:
-        self.storage = CountedStorage(NaiveStorage() if storage is None else storage)
+        self.storage = LeakCheckedStorage(NaiveStorage() if storage is None else storage)
         self.budget = MemoryBudget(UNLIMITED)
         self.clock = Clock()
         self.log = io.StringIO()

@@ -18,7 +18,7 @@ from kvs.config import load as load_configuration
 from kvs.dump.format import HEADER, entry_line, trailer_line
 from kvs.dump.loader import load as read_dump
 from kvs.dump.writer import dump as write_dump
-from kvs.testing.cases.base import ODD_KEYS, ODD_VALUES
+from kvs.testing.cases.base import EDGE_CASE_KEYS, EDGE_CASE_VALUES
 from tests.support.dumps import at, dump_from, dump_of, environment, fill, load_into, run_kvs, running_kvs
 from tests.support.harness import OK, TIMEOUT_S, Server, polling
 from tests.support.resp_wire import OK as RESP_OK
@@ -89,8 +89,8 @@ def test_every_key_and_every_value_that_a_client_can_store_survives(server: Serv
 ENGINES = {"memory": (), "sqlite": ("--storage", "sqlite")}
 
 BYTES = {
-    **{key: b"value of " + key for key in ODD_KEYS},
-    **{b"v%d" % number: value for number, value in enumerate(ODD_VALUES)},
+    **{key: b"value of " + key for key in EDGE_CASE_KEYS},
+    **{b"v%d" % number: value for number, value in enumerate(EDGE_CASE_VALUES)},
     **{bytes((code,)): bytes((code,)) for code in range(256)},
     **{b"key%c" % code: b"%cvalue\r\n" % code for code in range(256)},
     **{

@@ -1,4 +1,4 @@
-"""The contract of a storage engine as a test suite: derive a test class, say how the engine is opened, run pytest.
+"""The contract of a storage engine as a test suite: derive a test class, define how it opens the engine, run pytest.
 
     from contextlib import closing
 
@@ -9,9 +9,9 @@
         def open_storage(self):
             return closing(MyStorage())
 
-An engine that keeps data on disk derives from :class:`DurableStorageContract` instead. Each case holds one promise of
-:mod:`kvs.ports.storage`; its name and its docstring say which. It needs what
-the extra ``testing`` of the distribution ``kvs-server`` names: hypothesis and pytest.
+The test class of an engine that keeps data on disk derives from :class:`DurableStorageContract` instead. Each case
+tests one promise of :mod:`kvs.ports.storage`; its name and its docstring say which. The suite needs hypothesis and
+pytest, which the extra ``testing`` of the distribution ``kvs-server`` installs.
 """
 
 from importlib.util import find_spec
@@ -20,12 +20,11 @@ for _name in ("hypothesis", "pytest"):
     if find_spec(_name) is None:
         raise ModuleNotFoundError(f"kvs.testing needs {_name}: pip install hypothesis pytest", name=_name)
 
-import pytest  # noqa: E402  # only now, that it is there
+import pytest  # noqa: E402  # after the check that it is installed
 
 # Before they are imported, so that a failed assertion shows what it compared.
 pytest.register_assert_rewrite("kvs.testing.cases", "kvs.testing.drivers", "kvs.testing.machine")
 
-from kvs.testing.contract import DurableStorageContract, StorageContract  # noqa: E402  # see above
-from kvs.testing.opening import open_engine  # noqa: E402
+from kvs.testing.contract import DurableStorageContract, StorageContract, open_engine  # noqa: E402  # see above
 
 __all__ = ["DurableStorageContract", "StorageContract", "open_engine"]

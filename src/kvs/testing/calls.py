@@ -1,4 +1,4 @@
-"""What a test asks of a session, as values: the model, an engine in this process and a server are asked the same."""
+"""Calls of a session as values, so that tests make the same ones on the model, on an engine and on a server."""
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NO_LIMIT: Final = 1 << 40
-"""The limit of a listing that is to have every key."""
+"""Limit of a page that has every key."""
 
 
 class Failed(NamedTuple):
-    """What comes of a call that fails, or of a commit that conflicts; the wording is open.
+    """The outcome of a call that fails, or of a commit that conflicts, without its message.
 
     Attributes:
         code: The stable code of the error.
@@ -23,17 +23,17 @@ class Failed(NamedTuple):
 
 
 Outcome: TypeAlias = "bool | int | bytes | Failed | Sequence[Outcome] | None"
-"""What comes of a call: what it returns, or how it failed."""
+"""What a call returns, or how it failed."""
 
 CONFLICT: Final = Failed("conflict")
 
 
 class Update(NamedTuple):
-    """What is to become of a value; see the domain's update of the same name.
+    """An update of a value; see the one of the same name in :mod:`kvs.domain.updates`.
 
     Attributes:
         kind: ``append``, ``add``, ``replace``, ``put_if_absent`` or ``remove``.
-        operand: What to append, add or put.
+        operand: The bytes to append, the number to add, or the value to put.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Call(NamedTuple):
         return outcome
 
     def outcome(self, session: "SessionDriver") -> Outcome:
-        """Make the call and return what comes of it, a failure as well."""
+        """Make the call; return what it returns, or how it fails."""
         try:
             return self.on(session)
         except KvsError as error:
@@ -72,9 +72,9 @@ class Call(NamedTuple):
 
 
 class SessionDriver(Protocol):
-    """**Protocol:** A session of the inbound port with calls that return what comes of them.
+    """**Protocol:** A session of the inbound port, with methods that return outcomes.
 
-    Those that run several calls are given them as values. A conflict is an outcome, every other failure is raised.
+    Those for operations take calls as values. A conflict is an outcome; every other failure is raised.
     """
 
     def get(self, key: Key) -> Outcome:
@@ -84,7 +84,7 @@ class SessionDriver(Protocol):
         """Store a value."""
 
     def delete(self, key: Key) -> Outcome:
-        """Return whether the key was there."""
+        """Return whether the key was present."""
 
     def update(self, key: Key, update: Update) -> Outcome:
         """Return the values before and after."""
@@ -102,19 +102,19 @@ class SessionDriver(Protocol):
         """Delete every key."""
 
     def view(self, calls: tuple[Call, ...]) -> Outcome:
-        """Make calls that only read, as of one moment; return what each returned."""
+        """Make reading calls on one snapshot; return the outcome of each."""
 
     def transact(self, calls: tuple[Call, ...]) -> Outcome:
-        """Make calls as one; return what each returned. The first failure is that of the whole."""
+        """Make calls as one operation; return the outcome of each. The first failure fails the operation."""
 
     def watch(self, keys: tuple[Key, ...]) -> Outcome:
-        """Have :meth:`execute` depend on keys."""
+        """Watch keys, for :meth:`execute`."""
 
     def unwatch(self) -> Outcome:
-        """Forget what is watched."""
+        """Watch no keys."""
 
     def execute(self, calls: tuple[Call, ...]) -> Outcome:
-        """Make calls as one transaction, unless something watched has changed; return the outcome of each."""
+        """Make calls in one transaction, unless a watched key has changed; return the outcome of each."""
 
     def start(self, read_only: bool) -> Outcome:
         """Open a frame."""
@@ -126,11 +126,11 @@ class SessionDriver(Protocol):
         """Discard the innermost frame."""
 
     def reset(self) -> Outcome:
-        """Discard every frame, and forget what is watched."""
+        """Discard every frame, and watch no keys."""
 
     def depth(self) -> Outcome:
         """Return how many frames are open."""
 
 
 METHODS: Final = frozenset(name for name in vars(SessionDriver) if not name.startswith("_"))
-"""All that can be called."""
+"""The names of all calls."""

@@ -1,11 +1,15 @@
-"""The two classes to derive from: every case of the suite, put together."""
+"""The two classes to derive from, and a function that opens an engine as the server does."""
 
+import sys
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kvs.config import Settings
+from kvs.engine import EngineSpec
+from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 from kvs.testing.cases.changes import ChangeCases
 from kvs.testing.cases.commits import CommitCases
@@ -32,11 +36,11 @@ class StorageContract(
     ThreadCases,
     SessionCases,
 ):
-    """What every engine must do. Derive a class named ``Test...`` from it and give it ``open_storage``."""
+    """The cases for every engine. Derive a class named ``Test...`` and define ``open_storage``."""
 
 
 class DurableStorageContract(StorageContract, DurabilityCases):
-    """What an engine must do that keeps its data in a directory. Give it ``open_storage_in`` instead."""
+    """The cases for an engine that keeps its data in a directory. Define ``open_storage_in`` instead."""
 
     share_of_examples = 0.2  # each write waits for the disk
     walk_steps = 2_000
@@ -50,3 +54,17 @@ class DurableStorageContract(StorageContract, DurabilityCases):
     @abstractmethod
     def open_storage_in(self, directory: Path) -> AbstractContextManager[Storage]:
         """Open the engine on the data of a directory."""
+
+
+def open_engine(
+    engine: EngineSpec, directory: Path | None = None, **options: object
+) -> AbstractContextManager[Storage]:
+    """Open an engine with default settings.
+
+    Args:
+        engine: Its spec.
+        directory: Value of the setting ``data_dir``.
+        options: Options of the engine that differ from their defaults.
+    """
+    settings = Settings(data_dir="" if directory is None else str(directory))
+    return engine.open(settings, engine.options(**options), make_logger("warning", "json", sys.stderr))

@@ -1,4 +1,4 @@
-"""Sessions that tests make calls on: of the inbound port, over an engine of the caller's choice, in this process."""
+"""Drivers, which make a test's calls on sessions; and the driver of sessions over an engine in this process."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -20,67 +20,66 @@ from kvs.override import override
 from kvs.ports.session import Session, Steps, run_to_end
 from kvs.ports.storage import Storage
 from kvs.testing.calls import CONFLICT, METHODS, Call, Outcome, Update
-from kvs.testing.counted_storage import CountedStorage
+from kvs.testing.leak_checked_storage import LeakCheckedStorage
 
 TIMEOUT_S: Final = 20.0
 WORKER_THREADS: Final = 2
 
 
 class Driver(Protocol):
-    """**Protocol:** Sessions by number; one that is new, or was disconnected, is opened when it is first used."""
+    """**Protocol:** Makes calls on sessions, named by number; the first call of a number opens its session."""
 
     @staticmethod
     def can(call: Call) -> bool:
-        """Return whether there is a way to say this call."""
+        """Return whether the driver can make this call."""
 
     def execute_many(self, session: int, calls: Sequence[Call]) -> Sequence[object]:
-        """Make calls, in one round trip where there are any; return what came of each."""
+        """Make calls, in one round trip if there is a connection; return the outcome of each."""
 
-    def shown(self, call: Call, outcome: Outcome) -> object:
-        """Return what :meth:`execute_many` has to return for a call that comes to this outcome."""
+    def expected(self, call: Call, outcome: Outcome) -> object:
+        """Return what :meth:`execute_many` must return for a call with this outcome."""
 
     def disconnect(self, session: int) -> None:
-        """Cut the connection of a session, without a word."""
+        """Cut the connection of a session without notice."""
 
     def leave(self, session: int) -> None:
-        """Have a session say that it leaves, and leave."""
+        """End a session in an orderly way, such as by QUIT."""
 
     def check(self, snapshots: int) -> None:
-        """Assert what can be seen from here, and must hold between any two calls, if so many snapshots are needed."""
+        """Assert the invariants that hold between any two calls, with this number of open snapshots."""
 
     def close(self) -> None:
         """Cut all connections."""
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
 
     def __call__(self) -> float:
-        """Return the time."""
         return self.now_s
 
 
 class Loop:
-    """Jobs that worker threads have posted, run by the test when it says so."""
+    """A loop that runs posted jobs when a test tells it to."""
 
     def __init__(self) -> None:
-        self._tasks: SimpleQueue[Job] = SimpleQueue()
+        self._jobs: SimpleQueue[Job] = SimpleQueue()
 
-    def post(self, task: Job) -> None:
-        """Take a task. By any thread."""
-        self._tasks.put(task)
+    def post(self, job: Job) -> None:
+        """Queue a job. Called by any thread."""
+        self._jobs.put(job)
 
-    def run_until(self, there: Callable[[], bool]) -> None:
-        """Run what is posted until it has come to something."""
-        while not there():
-            self._tasks.get(timeout=TIMEOUT_S)()
+    def run_until(self, condition: Callable[[], bool]) -> None:
+        """Run posted jobs until a condition holds."""
+        while not condition():
+            self._jobs.get(timeout=TIMEOUT_S)()
 
 
 def domain_update(update: Update) -> updates.Update:
-    """Return the update that the session takes."""
+    """Return the domain's update for that of a call."""
     operand = update.operand
     makers: dict[str, Callable[[], updates.Update]] = {
         "append": lambda: updates.Append(operand, 1 << 20),
@@ -93,7 +92,7 @@ def domain_update(update: Update) -> updates.Update:
 
 
 class PortSession:
-    """A session of the port, run without making way for others; see :class:`kvs.testing.calls.SessionDriver`."""
+    """A session of the port, each call run to its end; see :class:`kvs.testing.calls.SessionDriver`."""
 
     def __init__(self, session: Session) -> None:
         self.session: Final = session
@@ -155,7 +154,7 @@ class PortSession:
 
 
 def _all(calls: tuple[Call, ...], session: Session) -> Steps[list[Outcome]]:
-    """An operation: calls, up to the first that fails."""
+    """An operation: makes calls, up to the first that fails."""
     outcomes = []
     for call in calls:
         yield
@@ -164,7 +163,7 @@ def _all(calls: tuple[Call, ...], session: Session) -> Steps[list[Outcome]]:
 
 
 def _each(calls: tuple[Call, ...], session: Session) -> Steps[list[Outcome]]:
-    """An operation: calls, whatever comes of each."""
+    """An operation: makes calls, and continues after a failure."""
     outcomes = []
     for call in calls:
         yield
@@ -177,17 +176,17 @@ class InProcessDriver(Driver):
 
     Args:
         opening: Opens the engine, and closes it with the driver.
-        by_workers: Whether worker threads call it, as they do if it is a blocking one.
+        by_workers: Whether worker threads call it; they always call a blocking engine.
 
     Attributes:
-        storage: The engine, counted.
-        budget: What the clients hold.
-        log: What was logged.
+        storage: The engine, with a check for leaks.
+        budget: The memory budget of all sessions.
+        log: The log, as JSON lines.
     """
 
     def __init__(self, opening: AbstractContextManager[Storage], *, by_workers: bool = False) -> None:
         self._opened = ExitStack()
-        self.storage = CountedStorage(self._opened.enter_context(opening))
+        self.storage = LeakCheckedStorage(self._opened.enter_context(opening))
         self.budget = MemoryBudget(1 << 40)
         self.log = io.StringIO()
         logger = make_logger("info", "json", self.log)
@@ -216,7 +215,7 @@ class InProcessDriver(Driver):
         return outcomes
 
     @override
-    def shown(self, call: Call, outcome: Outcome) -> Outcome:  # whatever the call is
+    def expected(self, call: Call, outcome: Outcome) -> Outcome:  # whatever the call is
         return outcome
 
     @override
@@ -228,7 +227,7 @@ class InProcessDriver(Driver):
 
     @override
     def leave(self, session: int) -> None:
-        self.disconnect(session)  # only protocols have a word for it
+        self.disconnect(session)  # without a protocol there is no other way
 
     @override
     def check(self, snapshots: int) -> None:
@@ -254,7 +253,7 @@ class InProcessDriver(Driver):
         return self._open[number]
 
     def _run(self, executor: WorkerExecutor | None, job: Job) -> None:
-        """Run a job, by a worker if there are any, and wait for its end."""
+        """Run a job, on a worker if there are any, and wait for its end."""
         if executor is None:
             job()
             return

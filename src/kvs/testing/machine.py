@@ -1,7 +1,7 @@
-"""Several sessions on a few keys, so that they collide: what comes of every call is predicted by the model.
+"""Random calls of several sessions on a few keys, so that they conflict; the model predicts the outcome of each.
 
-Two generators of the same calls. The state machine shrinks what it finds; the random walk is fifty times faster and so
-goes much further.
+There are two generators of calls. The state machine shrinks what it finds; the random walk is fifty times faster, and
+so goes much further.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ LIMITS: Final = (1, 2, 3, NO_LIMIT)
 UPDATES: Final = (
     Update("append", b"x"),
     Update("add", b"7"),
-    Update("add", b"1"),  # which fails, too, where there is no number
+    Update("add", b"1"),  # fails if the value is not a number
     Update("replace", b"2"),
     Update("put_if_absent", b"1"),
     Update("remove"),
@@ -60,7 +60,7 @@ CALLS: Final[dict[str, tuple[Call, ...]]] = {
     "reset": (Call("reset"),),
     "depth": (Call("depth"),),
 }
-"""The single calls that are made, by their kind."""
+"""Single calls, by kind."""
 
 READS: Final = ("get", "list", "page", "count")
 WRITES: Final = ("put", "delete", "update", "put_all", "clear")
@@ -77,78 +77,78 @@ LOOK_AROUND: Final = (
 )
 
 Can: TypeAlias = Callable[[Call], bool]
-"""Tells whether there is a way to say a call; see :meth:`kvs.testing.drivers.Driver.can`."""
+"""Returns whether a call can be made; see :meth:`kvs.testing.drivers.Driver.can`."""
 
 
-def anything(_: Call) -> bool:
-    """Say yes to every call."""
+def every_call(_: Call) -> bool:
+    """Return true."""
     return True
 
 
 class Comparison:
-    """A driver and a model on which the same calls are made."""
+    """Makes the same calls on a driver and on the model."""
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
         self.model = Model()
-        self.said: list[str] = []
+        self.calls: list[str] = []
         self._look_around = [call for call in LOOK_AROUND if driver.can(call)]
 
     def execute(self, session: int, *calls: Call) -> None:
-        """Have both make calls and assert that they agree."""
-        self.said += [f"{session}: {call!r}" for call in calls]
+        """Make calls on both, and assert that their outcomes agree."""
+        self.calls += [f"{session}: {call!r}" for call in calls]
         predicted = [call.outcome(self.model.session(session)) for call in calls]
         actual = self.driver.execute_many(session, calls)
-        for call, outcome, shown in zip(calls, predicted, actual, strict=True):
-            expected = self.driver.shown(call, outcome)
-            assert shown == expected, f"{shown} is not the predicted {expected} of {call}, after {self.said[-60:]}"
+        for call, outcome, found in zip(calls, predicted, actual, strict=True):
+            expected = self.driver.expected(call, outcome)
+            assert found == expected, f"{found} is not the predicted {expected} of {call}, after {self.calls[-60:]}"
 
     def disconnect(self, session: int) -> None:
-        """Cut a session's connection in both."""
-        self.said.append(f"{session}: (disconnected)")
+        """Cut the connection of a session, on both."""
+        self.calls.append(f"{session}: (disconnected)")
         self.model.disconnect(session)
         self.driver.disconnect(session)
 
     def leave(self, session: int) -> None:
-        """Have a session leave, in both."""
-        self.said.append(f"{session}: (left)")
+        """End a session in an orderly way, on both."""
+        self.calls.append(f"{session}: (left)")
         self.model.disconnect(session)
         self.driver.leave(session)
 
     def check_committed(self) -> None:
-        """Assert that somebody outside any transaction sees exactly what was committed."""
+        """Assert that a session outside any transaction sees exactly the committed data."""
         self.driver.check(self.model.snapshots)
         self.execute(OBSERVER, *self._look_around)
-        del self.said[-len(self._look_around) :]
+        del self.calls[-len(self._look_around) :]
 
 
 def sampled(can: Can, *kinds: str) -> st.SearchStrategy[Call]:
-    """Return calls of these kinds that can be said. To draw each argument by itself takes three times as long."""
-    said = ([call for call in CALLS[kind] if can(call)] for kind in kinds)
-    return st.one_of(*(st.sampled_from(calls) for calls in said if calls))
+    """Return possible calls of these kinds. Drawing each argument by itself takes three times as long."""
+    possible = ([call for call in CALLS[kind] if can(call)] for kind in kinds)
+    return st.one_of(*(st.sampled_from(calls) for calls in possible if calls))
 
 
 def several(calls: st.SearchStrategy[Call]) -> st.SearchStrategy[tuple[Call, ...]]:
-    """Return calls that are made as one."""
+    """Return the calls of one operation."""
     return st.lists(calls, min_size=1, max_size=4).map(tuple)
 
 
-def units(can: Can) -> list[st.SearchStrategy[Call]]:
-    """Return calls that make several others as one."""
+def operations(can: Can) -> list[st.SearchStrategy[Call]]:
+    """Return possible operations: several calls run as one."""
     found = []
     for method, kinds in (("view", ("get",)), ("view", READS), ("transact", ("delete",)), ("transact", READS + WRITES)):
         if can(Call(method, (tuple(CALLS[kind][-1] for kind in kinds),))):
-            found.append(st.tuples(several(sampled(anything, *kinds))).map(partial(Call, method)))
+            found.append(st.tuples(several(sampled(every_call, *kinds))).map(partial(Call, method)))
     return found
 
 
 sessions = st.sampled_from(SESSIONS)
 
 
-def machine_of(open_driver: Callable[[], Driver], can: Can = anything) -> type[RuleBasedStateMachine]:
-    """Return the state machine of a driver, of what can be said to it, as Hypothesis runs it: without arguments.
+def machine_of(open_driver: Callable[[], Driver], can: Can = every_call) -> type[RuleBasedStateMachine]:
+    """Return the state machine for a driver and the calls it can make, as a class, which Hypothesis makes itself.
 
-    Few rules, each with many calls: Hypothesis likes to switch some rules off for a whole run, and nothing much happens
+    It has few rules, each with many calls: Hypothesis often switches some rules off for a whole run, and little happens
     without START, COMMIT, a read and a write.
     """
     reads, writes, frames = sampled(can, *READS), sampled(can, *WRITES), sampled(can, *FRAMES)
@@ -162,18 +162,18 @@ def machine_of(open_driver: Callable[[], Driver], can: Can = anything) -> type[R
         def fill(self, puts: list[Call]) -> None:
             self.comparison.execute(OBSERVER, *puts)
 
-        @rule(session=sessions, call=st.one_of(reads, writes, frames, *units(can)))
+        @rule(session=sessions, call=st.one_of(reads, writes, frames, *operations(can)))
         def call(self, session: int, call: Call) -> None:
             self.comparison.execute(session, call)
 
         @rule(session=sessions, looks=st.lists(st.one_of(reads, frames), min_size=1, max_size=3), write=writes)
         def begin(self, session: int, looks: list[Call], write: Call) -> None:
-            """Open a frame, look around, and write: all of it at once."""
+            """Open a frame, read, and write, in one round trip."""
             self.comparison.execute(session, Call("start", (False,)), *looks, write)
 
         @rule(session=sessions, other=sessions, elsewhere=st.lists(writes, max_size=2))
         def finish(self, session: int, other: int, elsewhere: list[Call]) -> None:
-            """Write elsewhere, then commit every frame of a session: the outermost tells whether it conflicts."""
+            """Write elsewhere, then commit every frame of a session: the outermost may conflict."""
             for write in elsewhere:
                 self.comparison.execute(other, write)
             while self.comparison.model.session(session).depth():
@@ -207,7 +207,7 @@ def machine_of(open_driver: Callable[[], Driver], can: Can = anything) -> type[R
             watch=sampled(can, "watch", "watch", "unwatch"),
             other=sessions,
             elsewhere=st.lists(writes, max_size=1),
-            calls=st.none() | several(st.one_of(reads, writes, *units(can))),
+            calls=st.none() | several(st.one_of(reads, writes, *operations(can))),
         )
         def watch(
             self, session: int, watch: Call, other: int, elsewhere: list[Call], calls: tuple[Call, ...] | None
@@ -222,8 +222,8 @@ def machine_of(open_driver: Callable[[], Driver], can: Can = anything) -> type[R
     return WatchingMachine
 
 
-def run_machine(open_driver: Callable[[], Driver], share: float = 1.0, can: Can = anything) -> None:
-    """Run the state machine; ``share`` is how many of the profile's examples. How long each takes is of no matter."""
+def run_machine(open_driver: Callable[[], Driver], share: float = 1.0, can: Can = every_call) -> None:
+    """Run the state machine on a share of the profile's examples, without a deadline for each."""
     examples = max(1, int(settings().max_examples * share))
     run_state_machine_as_test(
         machine_of(open_driver, can), settings=settings(max_examples=examples, stateful_step_count=STEPS, deadline=None)
@@ -251,23 +251,23 @@ WEIGHTS: Final = {
     "reset": 0.1,
     "depth": 0.2,
 }
-"""How often each kind of call is made in a walk: the more it matters, the more often."""
+"""How often each kind of call is made in a walk, relative to the others."""
 
 
 def random_call(random: Random) -> Call:
-    """Return a call, the likelier the more often it matters."""
+    """Return a call; kinds with a larger weight are likelier."""
     (kind,) = random.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))
     if kind in CALLS:
         return random.choice(CALLS[kind])
     within: tuple[str, ...] = READS if kind == "view" else (*READS, *WRITES[:-1])
     if random.random() < 0.5 and kind != "execute":
-        within = ("get",) if kind == "view" else ("delete",)  # which RESP can say, too
+        within = ("get",) if kind == "view" else ("delete",)  # RESP has these operations, too
     calls = tuple(random.choice(CALLS[random.choice(within)]) for _ in range(random.randint(1, 3)))
     return Call(kind, (calls,))
 
 
 def random_walk(driver: Driver, seed: int, steps: int) -> None:
-    """Let sessions do random things for a long time on one data set."""
+    """Make random calls of several sessions on one data set."""
     random = Random(seed)
     comparison = Comparison(driver)
     with closing(driver):

@@ -1,9 +1,9 @@
-"""The reference model: what must come of every call of a session, said as simply as it can be.
+"""The reference model: the outcome of every call of a session, computed in the simplest way.
 
-Everything that is clever elsewhere is done by copying here. START copies the whole data set, a nested START copies the
-pending writes, and each key has the number of the commit that last changed it.
+It copies where kvs shares structure: START copies the whole data set, and a nested START the pending writes. Each key
+has the number of the commit that last changed it.
 
-It knows no limits and no protocol: those have tests of their own.
+The model has no limits and no protocol; other tests cover those.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,14 +17,14 @@ Data = dict[Key, Value]
 
 @dataclass
 class Range:
-    """Keys above one and up to another (None: to the last there is) that begin with a prefix."""
+    """The keys with a prefix that come after ``after``, up to and including ``last`` (None: all of them)."""
 
     prefix: Key
     after: Key
     last: Key | None
 
     def of(self, data: Data) -> list[Key]:
-        """Return those of a data set, in order."""
+        """Return the keys of a data set that lie in the range, in order."""
         return sorted(
             key
             for key in data
@@ -34,11 +34,11 @@ class Range:
 
 @dataclass
 class Frame:
-    """What is written and not committed, with all that the frames below have written; None is a tombstone.
+    """An open frame.
 
     Attributes:
-        writes: The pending writes.
-        cleared: Whether every key that was there before them is deleted.
+        writes: The pending writes, including those of the frames below; None is a tombstone.
+        cleared: Whether every earlier key is deleted.
     """
 
     writes: dict[Key, Value | None] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Frame:
 
 @dataclass
 class Transaction:
-    """An open transaction: a copy of everything, and what was read in it."""
+    """An open transaction: a copy of the data, its frames, and what it has read."""
 
     snapshot: Data
     started_at: int
@@ -76,12 +76,12 @@ class Transaction:
 
 
 class Model:
-    """A server with any number of sessions, each named by a number and there from its first call on.
+    """A server with any number of sessions, named by number; the first call of a number opens its session.
 
     Attributes:
-        data: What is committed.
+        data: The committed data.
         changed_at: Number of the commit that last changed a key, for keys that ever changed.
-        commits: How many commits there were.
+        commits: Number of commits so far.
     """
 
     def __init__(self) -> None:
@@ -91,20 +91,19 @@ class Model:
         self._sessions: dict[int, ModelSession] = {}
 
     def session(self, number: int) -> "ModelSession":
-        """Return a session."""
         return self._sessions.setdefault(number, ModelSession(self))
 
     def disconnect(self, number: int) -> None:
-        """A lost connection aborts its transaction; the session's next call comes on a new one."""
+        """Abort the transaction of a session, and forget the session."""
         self._sessions.pop(number, None)
 
     @property
     def snapshots(self) -> int:
-        """How many snapshots all sessions need: one for each transaction, and one for each WATCH."""
+        """Number of snapshots that all sessions need: one for each transaction, and one for each WATCH."""
         return sum((one.transaction is not None) + one.watches for one in self._sessions.values())
 
     def apply(self, frame: Frame) -> None:
-        """Commit writes."""
+        """Commit the writes of a frame."""
         self.commits += 1
         after = frame.over(self.data)
         changed = {key for key in self.data if key not in after} | {key for key in frame.writes if key in after}
@@ -126,7 +125,7 @@ class ModelSession:
     def __init__(self, model: Model) -> None:
         self._model = model
         self.transaction: Transaction | None = None
-        self.watched: dict[Key, int] = {}  # and the commit that was the last when it was watched first
+        self.watched: dict[Key, int] = {}  # with the number of the last commit when it was first watched
         self.watches = 0
 
     # One call.
@@ -136,7 +135,7 @@ class ModelSession:
         if transaction is None:
             return self._model.data.get(key)
         if key in transaction.top.writes:
-            return transaction.top.writes[key]  # its own pending write: nothing is observed
+            return transaction.top.writes[key]  # a pending write: nothing is observed
         if transaction.top.cleared:
             return None
         transaction.keys_read.add(key)
@@ -207,7 +206,7 @@ class ModelSession:
         try:
             outcomes = [call.on(self) for call in calls]
             frames[-1] = self.transaction.top
-        finally:  # what has been read in vain stays read
+        finally:  # reads outlive a rollback
             self.transaction.frames = frames
             if alone:
                 self._end()
@@ -273,7 +272,7 @@ class ModelSession:
     def depth(self) -> int:
         return 0 if self.transaction is None else len(self.transaction.frames)
 
-    # What they are made of.
+    # Helpers.
 
     def _view(self) -> Data:
         return self._model.data if self.transaction is None else self.transaction.view()
@@ -297,7 +296,7 @@ class ModelSession:
         self.transaction = Transaction(dict(self._model.data), self._model.commits, read_only)
 
     def _end(self) -> None:
-        """Apply the transaction, which has one frame, and leave it."""
+        """Apply the transaction, which has one frame, and end it."""
         frame = self._open().top
         self.transaction = None
         if frame.writes or frame.cleared:

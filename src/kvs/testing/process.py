@@ -1,7 +1,7 @@
-"""Another process that has a durable engine open, to be killed: both ends of it.
+"""A process with a durable engine open, which a test kills: how a test controls it, and what runs in it.
 
-The process imports the test class by its name and opens the engine as the class says, so that nothing of this process,
-open files and locks least of all, is inherited. It prints a line for each thing that from then on has to last.
+The process imports the test class by name and opens the engine as the class does, so it inherits nothing from this one,
+in particular no open files and no locks. It prints a line for every step that must be durable from then on.
 """
 
 import os
@@ -20,7 +20,7 @@ from kvs.domain.commit import CommitRequest
 from kvs.domain.updates import Remove, Replace
 from kvs.domain.values import TOMBSTONE, Key, Value
 from kvs.ports.storage import Storage
-from kvs.testing.cases.base import ODD_KEYS, ODD_VALUES, settle
+from kvs.testing.cases.base import EDGE_CASE_KEYS, EDGE_CASE_VALUES, end_tick
 
 if TYPE_CHECKING:
     from kvs.testing.cases.durability import DurabilityCases
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 60.0
 
 FILLED: Final[dict[Key, Value]] = {
-    **{key: b"value of " + key for key in ODD_KEYS},
-    **{b"v%d" % number: value for number, value in enumerate(ODD_VALUES)},
+    **{key: b"value of " + key for key in EDGE_CASE_KEYS},
+    **{b"v%d" % number: value for number, value in enumerate(EDGE_CASE_VALUES)},
     b"emptied": b"",
     b"overwritten": b"new",
     b"committed": b"new",
@@ -40,36 +40,36 @@ FILLED: Final[dict[Key, Value]] = {
 
 
 class Process:
-    """The process, from outside."""
+    """Controls the process."""
 
     def __init__(self, process: "subprocess.Popen[str]", name: str) -> None:
         self._process = process
         self._name = name
 
     def wait_for(self, line: str) -> None:
-        """Wait until the process has said a line.
+        """Wait until the process has printed a line.
 
         Raises:
-            AssertionError: It has ended, or said nothing for a minute; why is on its standard error.
+            AssertionError: It has ended, or printed nothing for a minute; its standard error has the reason.
         """
         assert self._process.stdout is not None
-        for said in self._process.stdout:
-            if said.strip() == line:
+        for printed in self._process.stdout:
+            if printed.strip() == line:
                 return
         raise AssertionError(f"the process that opens {self._name} did not get to {line!r}; see its standard error")
 
     def kill(self) -> str:
-        """Kill the process, with no warning; return the last line that it said and that was not waited for, or ''."""
+        """Kill the process; return the last line that it printed and nobody waited for, or ''."""
         self._process.kill()
         assert self._process.stdout is not None
-        lines = self._process.stdout.read().split("\n")[:-1]  # what follows the last end of a line was cut short
+        lines = self._process.stdout.read().split("\n")[:-1]  # a last line without an end is incomplete
         self._process.wait()
         return lines[-1] if lines else ""
 
 
 @contextmanager
 def running(cases: "DurabilityCases", directory: Path, work: Callable[[Storage], None]) -> Iterator[Process]:
-    """Have another process open the engine in a directory and work there; it is killed at the end at the latest."""
+    """Run ``work`` in another process, on an engine in a directory; the process is killed on exit at the latest."""
     name = f"{type(cases).__module__}:{type(cases).__qualname__}"
     code = "from kvs.testing.process import main; main()"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -89,11 +89,11 @@ def running(cases: "DurabilityCases", directory: Path, work: Callable[[Storage],
             process.kill()
 
 
-# The other end.
+# In the process.
 
 
 def main() -> None:
-    """Open the engine of a test class in a directory, do the work of that name, and wait to be killed."""
+    """Open the engine of a test class in a directory, run the work of that name, and wait to be killed."""
     name, directory, work = sys.argv[1:]
     module, _, qualified_name = name.partition(":")
     cases: DurabilityCases = attrgetter(qualified_name)(import_module(module))()
@@ -103,43 +103,43 @@ def main() -> None:
 
 
 def say(line: str) -> None:
-    """Tell the other process, at once."""
+    """Print a line for the test, without buffering."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def hold(_: Storage) -> None:
-    """Have the engine open, and no more."""
+    """Keep the engine open."""
     say("open")
 
 
 def fill(storage: Storage) -> None:
-    """Write in every way there is, and make it last."""
+    """Write by every kind of call, and make it durable."""
     storage.put(b"cleared", b"old")
-    settle(storage)
+    end_tick(storage)
     storage.clear()
     for key, value in FILLED.items():
         storage.put(key, value)
     for key in (b"overwritten", b"came back", b"updated", b"deleted", b"deleted by an update", b"deleted by a commit"):
         storage.put(key, b"old")
     storage.delete(b"came back")
-    settle(storage)
+    end_tick(storage)
     storage.put(b"overwritten", b"new")
     storage.delete(b"deleted")
     storage.update(b"updated", Replace(b"new"))
     storage.update(b"deleted by an update", Remove())
     storage.commit(CommitRequest((), {b"committed": b"new", b"came back": b"new", b"deleted by a commit": TOMBSTONE}))
-    settle(storage)
+    end_tick(storage)
     say("filled")
 
 
 def count_up(storage: Storage) -> None:
-    """Commit the next number under several keys, for ever; say each number when it is to last."""
+    """Commit the next number under several keys, for ever; print each number once it must be durable."""
     for number in count(1):
         digits = b"%d" % number
         last = b"n%d" % (number - 1)
         storage.commit(CommitRequest((), {b"a": digits, b"n" + digits: b"", last: TOMBSTONE, b"z": digits}))
-        settle(storage)
+        end_tick(storage)
         say(str(number))
 
 

@@ -55,7 +55,7 @@ class ValidatesWhatIsWritten(NaiveStorage):
     "a_snapshot_shows_no_later_update",
     "an_update_is_a_change_to_others",
     "an_update_returns_the_value_before_and_after",
-    "an_update_stores_what_the_change_says",
+    "an_update_stores_what_it_returns",
     "deleting_an_absent_key_changes_nothing",
     "the_first_to_commit_wins",
     "write_skew_is_a_conflict",
@@ -175,8 +175,8 @@ class TakesOverwritingForAChangeOfTheRange(NaiveStorage):
 
 @breaks(
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
-    "a_baseline_outlives_a_conflict",
-    "a_change_since_any_baseline_is_a_conflict",
+    "a_watched_snapshot_outlives_a_conflict",
+    "a_change_since_any_watched_snapshot_is_a_conflict",
     "a_clear_changes_what_was_there",
     "a_clear_deletes_every_key",
     "a_clear_of_an_empty_engine_is_no_change",
@@ -189,7 +189,7 @@ class ChecksTheFirstReadSetOnly(NaiveStorage):
 
 
 @breaks(
-    "a_change_since_any_baseline_is_a_conflict",
+    "a_change_since_any_watched_snapshot_is_a_conflict",
     "a_request_without_writes_changes_nothing",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
 )
@@ -200,8 +200,8 @@ class ChecksTheLastReadSetOnly(NaiveStorage):
 
 @breaks(
     "a_request_of_several_snapshots_commits_when_none_has_changed",
-    "a_baseline_outlives_a_conflict",
-    "a_change_since_any_baseline_is_a_conflict",
+    "a_watched_snapshot_outlives_a_conflict",
+    "a_change_since_any_watched_snapshot_is_a_conflict",
     "a_request_without_writes_changes_nothing",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
 )
@@ -216,7 +216,7 @@ class ValidatesEverythingAgainstTheLastSnapshot(NaiveStorage):
         return super().commit(observed_in(request, -1))
 
 
-@breaks("a_baseline_outlives_a_conflict")
+@breaks("a_watched_snapshot_outlives_a_conflict")
 class ForgetsWhatChangedBeforeAConflict(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         answer = super().commit(request)
@@ -228,8 +228,8 @@ class ForgetsWhatChangedBeforeAConflict(NaiveStorage):
 
 @breaks(
     "a_conflict_names_what_changed_and_nothing_else",
-    "a_baseline_outlives_a_conflict",
-    "a_change_since_any_baseline_is_a_conflict",
+    "a_watched_snapshot_outlives_a_conflict",
+    "a_change_since_any_watched_snapshot_is_a_conflict",
     "a_commit_that_clears_deletes_what_there_is_and_then_writes",
     "a_conflict_names_a_bounded_number",
     "an_old_snapshot_outlives_many_younger_ones",

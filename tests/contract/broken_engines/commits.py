@@ -12,8 +12,8 @@ from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
 
 @breaks(
     "the_first_to_commit_wins",
-    "a_baseline_outlives_a_conflict",
-    "a_change_since_any_baseline_is_a_conflict",
+    "a_watched_snapshot_outlives_a_conflict",
+    "a_change_since_any_watched_snapshot_is_a_conflict",
     "a_clear_changes_what_was_there",
     "a_commit_closes_no_snapshot",
     "a_commit_that_clears_deletes_what_there_is_and_then_writes",
@@ -135,7 +135,7 @@ class ClosesWhatItCommits(NaiveStorage):
     "a_request_is_made_of_any_mapping_and_any_collections",
     "a_snapshot_shows_no_later_update",
     "an_update_is_a_change_to_others",
-    "an_update_stores_what_the_change_says",
+    "an_update_stores_what_it_returns",
     "write_skew_is_a_conflict",
 )
 class LosesTombstones(NaiveStorage):
@@ -145,7 +145,7 @@ class LosesTombstones(NaiveStorage):
 
 @breaks(
     "a_conflict_applies_nothing",
-    "a_change_since_any_baseline_is_a_conflict",
+    "a_change_since_any_watched_snapshot_is_a_conflict",
     "a_delete_of_a_key_that_existed_changes_it",
     "a_put_changes_a_key",
     "a_put_of_equal_bytes_changes_a_key",

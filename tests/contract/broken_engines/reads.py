@@ -21,13 +21,13 @@ class DeletesWhatIsNotThere(NaiveStorage):
 
 @breaks(
     "values_are_any_bytes",
-    "a_change_since_any_baseline_is_a_conflict",
+    "a_change_since_any_watched_snapshot_is_a_conflict",
     "a_commit_applies_all_its_writes",
     "a_commit_that_clears_deletes_what_there_is_and_then_writes",
     "a_key_is_not_changed_by_what_happens_to_others",
     "a_request_of_several_snapshots_commits_when_none_has_changed",
     "a_request_without_writes_changes_nothing",
-    "an_update_stores_what_the_change_says",
+    "an_update_stores_what_it_returns",
     "deleting_an_absent_key_changes_nothing",
 )
 class TakesTheEmptyValueForNone(NaiveStorage):
@@ -46,7 +46,7 @@ class ReturnsViews(NaiveStorage):
     "what_was_put_is_there_at_once",
     "a_clear_deletes_every_key",
     "a_prefix_of_ff_has_no_end",
-    "an_update_stores_what_the_change_says",
+    "an_update_stores_what_it_returns",
     "keys_are_any_bytes",
     "values_are_any_bytes",
 )
@@ -68,7 +68,7 @@ class CountsWhatWasThereAtTheLastSync(NaiveStorage):
     "a_request_is_made_of_any_mapping_and_any_collections",
     "a_snapshot_shows_no_later_update",
     "a_snapshot_shows_what_there_was_before_a_clear",
-    "an_update_stores_what_the_change_says",
+    "an_update_stores_what_it_returns",
     "write_skew_is_a_conflict",
 )
 class ScansEveryKeyThereEverWas(NaiveStorage):

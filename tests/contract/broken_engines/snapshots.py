@@ -9,7 +9,7 @@ from tests.support.naive_storage import NaiveSnapshot, NaiveStorage, under
 
 @breaks(
     "a_snapshot_shows_nothing_that_came_later",
-    "a_baseline_outlives_a_conflict",
+    "a_watched_snapshot_outlives_a_conflict",
     "a_clear_changes_what_was_there",
     "a_commit_closes_no_snapshot",
     "a_commit_that_clears_deletes_what_there_is_and_then_writes",

@@ -49,7 +49,7 @@ class OpenStorage(LockedStorage):
         self.window = Window()
 
 
-@breaks("a_delete_is_answered_true_on_one_thread_only")
+@breaks("a_delete_returns_true_on_one_thread_only")
 class LooksBeforeItLocks(OpenStorage):
     def delete(self, key: Key) -> bool:
         present = self.get(key) is not None

@@ -20,7 +20,7 @@ class ReturnsNothingForWhatWasLeft(NaiveStorage):
         return old, pending if isinstance(pending, bytes) else None
 
 
-@breaks("an_update_stores_what_the_change_says", "an_update_is_a_change_to_others")
+@breaks("an_update_stores_what_it_returns", "an_update_is_a_change_to_others")
 class DeletesWhatBecomesEmpty(NaiveStorage):
     def update(self, key: Key, update: Update) -> Updated:
         old, new = super().update(key, update)
@@ -35,7 +35,7 @@ class TellsAChangeOfNoAbsence(NaiveStorage):
         return super().update(key, lambda old: update(old or b""))
 
 
-@breaks("what_a_change_raises_comes_out_and_nothing_has_changed")
+@breaks("an_update_that_raises_changes_nothing")
 class MakesRoomBeforeItAsks(NaiveStorage):
     def update(self, key: Key, update: Update) -> Updated:
         old = self._data.pop(key, None)
@@ -45,7 +45,7 @@ class MakesRoomBeforeItAsks(NaiveStorage):
         return super().update(key, lambda _: pending)
 
 
-@breaks("what_a_change_raises_comes_out_and_nothing_has_changed")
+@breaks("an_update_that_raises_changes_nothing")
 class WrapsWhatAChangeRaises(NaiveStorage):
     def update(self, key: Key, update: Update) -> Updated:
         try:

@@ -16,7 +16,7 @@ from kvs.dump.format import HEADER, entry_line, trailer_line
 from kvs.dump.loader import MAX_PROBLEMS, load, longest_line_bytes
 from kvs.dump.writer import dump
 from kvs.ports.storage import Storage
-from kvs.testing.counted_storage import CountedStorage
+from kvs.testing.leak_checked_storage import LeakCheckedStorage
 from tests.support.naive_storage import NaiveStorage
 from tests.support.scripted_storage import GO_ON, Behaviour, ScriptedStorage, raising, returning
 
@@ -38,7 +38,7 @@ class Pipe(io.BytesIO):
 
 def dumped(storage: Storage) -> bytes:
     """Return a dump of an engine."""
-    counted = CountedStorage(storage)
+    counted = LeakCheckedStorage(storage)
     output = io.BytesIO()
     source = EngineSource(counted)
     dump(source, output)

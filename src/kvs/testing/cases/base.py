@@ -1,4 +1,4 @@
-"""What all cases share: how an engine is opened, and the steps that they are made of."""
+"""What all cases share: opening the engine, edge cases of keys and values, and steps."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
@@ -11,7 +11,7 @@ from kvs.domain.commit import CommitRequest, Committed, Conflict, KeyRange, Read
 from kvs.domain.values import Key, Value, Write
 from kvs.ports.storage import Snapshot, Storage
 
-ODD_KEYS: Final[list[Key]] = [
+EDGE_CASE_KEYS: Final[list[Key]] = [
     b"\0",
     b"\0\0",
     b"\xff",
@@ -24,23 +24,23 @@ ODD_KEYS: Final[list[Key]] = [
     b"\xc3",
     b"a" * 5000,
 ]
-"""Keys that are no text, that end where prefixes end, or that are long."""
+"""Keys that are not UTF-8, that lie at the end of a prefix, or that are long."""
 
-ODD_VALUES: Final[list[Value]] = [b"", b"\0", b"\xff\xfe", b"x" * 100_000]
-"""Values that may be taken for none, that are no text, or that are long."""
+EDGE_CASE_VALUES: Final[list[Value]] = [b"", b"\0", b"\xff\xfe", b"x" * 100_000]
+"""Values that could be mistaken for an absent one, that are not UTF-8, or that are long."""
 
 
-def abridged(data: bytes) -> str:
-    """Return a name for a parameter; pytest's own would be as long as the longest key."""
+def short_id(data: bytes) -> str:
+    """Return the id of a parameter; pytest's own would be as long as the key."""
     return repr(data[:8])
 
 
 class StorageCases(ABC):
-    """Cases about one engine."""
+    """The base of all classes of cases."""
 
     @abstractmethod
     def open_storage(self) -> AbstractContextManager[Storage]:
-        """Open an engine that is empty; the context manager closes it. May be called again while another is open."""
+        """Open an empty engine; the context manager closes it. May be called while another one is open."""
 
     @pytest.fixture
     def storage(self) -> Iterator[Storage]:
@@ -50,7 +50,7 @@ class StorageCases(ABC):
 
 
 def put_all(storage: Storage, *keys: Key) -> None:
-    """Store these keys."""
+    """Store a value under each key."""
     for key in keys:
         storage.put(key, b"value of " + key)
 
@@ -62,12 +62,12 @@ def commit(
     keys: Collection[Key] = (),
     ranges: Collection[KeyRange] = (),
 ) -> Committed | Conflict:
-    """Commit as a session does: the snapshot is closed afterwards, whatever came of it."""
+    """Commit as a session does: the snapshot is closed afterwards, even if the commit fails."""
     try:
         return storage.commit(CommitRequest((ReadSet(snapshot, keys, ranges),), writes))
     finally:
         snapshot.close()
-        settle(storage)
+        end_tick(storage)
 
 
 def under(*prefixes: Key) -> list[KeyRange]:
@@ -75,8 +75,8 @@ def under(*prefixes: Key) -> list[KeyRange]:
     return [prefix_range(prefix) for prefix in prefixes]
 
 
-def settle(storage: Storage) -> None:
-    """End a tick, so that what was applied is durable. A blocking engine has seen to that, and is never asked."""
+def end_tick(storage: Storage) -> None:
+    """Make applied writes durable, as the end of a tick does. A blocking engine has done so, and gets no ``sync``."""
     if not storage.blocking:
         storage.sync()
 

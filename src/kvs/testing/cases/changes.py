@@ -7,7 +7,7 @@ import pytest
 from kvs.domain.commit import Committed, Conflict, KeyRange
 from kvs.domain.values import TOMBSTONE, Key, Write
 from kvs.ports.storage import Storage
-from kvs.testing.cases.base import StorageCases, commit, put_all, settle, under
+from kvs.testing.cases.base import StorageCases, commit, end_tick, put_all, under
 
 Changes: TypeAlias = list[tuple[Key, Write]]
 
@@ -24,11 +24,11 @@ def make(storage: Storage, changes: Changes, *, by_commit: bool) -> None:
             storage.put(key, pending)
         else:
             storage.delete(key)
-        settle(storage)
+        end_tick(storage)
 
 
 def key_has_changed(storage: Storage, key: Key, changes: Changes, *, by_commit: bool) -> bool:
-    """Return whether a commit that observed a key before these changes conflicts, having checked what it applied."""
+    """Return whether a commit that observed a key before these changes conflicts; check what it applied."""
     put_all(storage, b"k", b"other")
     snapshot = storage.snapshot()
     make(storage, changes, by_commit=by_commit)
@@ -38,7 +38,7 @@ def key_has_changed(storage: Storage, key: Key, changes: Changes, *, by_commit: 
 
 
 def prefix_has_changed(storage: Storage, changes: Changes, crowd: int, *, by_commit: bool) -> bool:
-    """Return whether a commit that observed the prefix ``p``, beside so many other keys, conflicts after changes."""
+    """Return whether a commit that observed prefix ``p`` conflicts after changes, with ``crowd`` other keys."""
     put_all(storage, b"p1", b"p2", b"z", *(b"a%d" % number for number in range(crowd)))
     put_all(storage, *(b"p0%d" % number for number in range(crowd)))
     snapshot = storage.snapshot()
@@ -50,7 +50,7 @@ def prefix_has_changed(storage: Storage, changes: Changes, crowd: int, *, by_com
 
 
 class ChangeCases(StorageCases):
-    """What counts as a change, and what does not. Where it says ``k`` that key exists, where ``absent`` it does not."""
+    """What counts as a change. The key ``k`` exists, the key ``absent`` does not."""
 
     # A key.
 
@@ -122,7 +122,7 @@ class ChangeCases(StorageCases):
     def test_a_key_that_changed_before_and_after_a_snapshot_has_changed(
         self, storage: Storage, changes_between: int
     ) -> None:
-        """Commit: with an older snapshot open, too, for which the earlier change counts as well."""
+        """Commit: also with an older snapshot open, for which the earlier change counts as well."""
         put_all(storage, b"k")
         oldest = storage.snapshot()
         for number in range(changes_between):
@@ -130,7 +130,7 @@ class ChangeCases(StorageCases):
         snapshot, reader = storage.snapshot(), storage.snapshot()
         storage.put(b"k", b"after")
         youngest = storage.snapshot()
-        settle(storage)
+        end_tick(storage)
         assert oldest.get(b"k") == b"value of k"
         assert reader.get(b"k") == b"%d" % (changes_between - 1)
         assert youngest.get(b"k") == b"after"
@@ -195,7 +195,7 @@ class ChangeCases(StorageCases):
     def test_a_prefix_is_not_changed_by_keys_outside_it(
         self, storage: Storage, changes: Changes, crowd: int, by_commit: bool
     ) -> None:
-        """Commit: keys that do not begin with a prefix are none of its own."""
+        """Commit: keys that do not begin with a prefix do not change it."""
         assert not prefix_has_changed(storage, changes, crowd, by_commit=by_commit)
 
     @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ class ChangeCases(StorageCases):
         ],
     )
     def test_a_range_is_changed_by_the_keys_between_its_bounds(self, storage: Storage, key: Key, changes: bool) -> None:
-        """Commit: a range has changed if a key in it came or went, from its lower bound on and below its upper one."""
+        """Commit: a range has changed if a key was added or deleted from its lower bound to below its upper one."""
         put_all(storage, b"p1", b"p3", b"p5")
         snapshot = storage.snapshot()
         if not storage.delete(key):
@@ -220,7 +220,7 @@ class ChangeCases(StorageCases):
         assert isinstance(answer, Conflict if changes else Committed)
 
     def test_the_empty_prefix_is_every_key(self, storage: Storage) -> None:
-        """Prefixes may be empty, which means every key: whatever comes anywhere changes it."""
+        """Prefixes may be empty, which means every key: any new key changes it."""
         snapshot = storage.snapshot()
         put_all(storage, b"\xff\xff")
         assert isinstance(commit(storage, snapshot, {b"mine": b""}, [], under(b"")), Conflict)

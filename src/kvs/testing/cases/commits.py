@@ -1,4 +1,4 @@
-"""Commit: all the writes of a request are applied, or none; and only if nothing that was observed has changed."""
+"""Commit: all writes of a request are applied, or none; and only if nothing that it observed has changed."""
 
 import pytest
 from immutables import Map
@@ -10,17 +10,17 @@ from kvs.testing.cases.base import StorageCases, commit, contents, put_all, unde
 
 
 class CommitCases(StorageCases):
-    """What a commit applies, and when it is refused."""
+    """What a commit applies, and when it conflicts."""
 
     def test_a_commit_applies_all_its_writes(self, storage: Storage) -> None:
-        """Commit: all the writes, values and tombstones, of keys that were there and of keys that were not."""
+        """Commit: all writes, values and tombstones, of present and of absent keys."""
         put_all(storage, b"a", b"b", b"c")
         answer = commit(storage, storage.snapshot(), {b"a": b"new", b"b": TOMBSTONE, b"n": b"", b"absent": TOMBSTONE})
         assert isinstance(answer, Committed)
         assert contents(storage) == {b"a": b"new", b"c": b"value of c", b"n": b""}
 
     def test_a_conflict_applies_nothing(self, storage: Storage) -> None:
-        """Commit: all the writes or none, be they values or tombstones."""
+        """Commit: all writes or none, values as well as tombstones."""
         put_all(storage, b"a", b"b")
         snapshot = storage.snapshot()
         storage.put(b"read", b"")
@@ -30,7 +30,7 @@ class CommitCases(StorageCases):
         assert contents(storage) == before
 
     def test_the_first_to_commit_wins(self, storage: Storage) -> None:
-        """Commit: of two that read and write one key the second conflicts, or the first one's update would be lost."""
+        """Commit: if two read and write one key, the second conflicts, or the update of the first would be lost."""
         put_all(storage, b"n")
         first, second = storage.snapshot(), storage.snapshot()
         assert isinstance(commit(storage, first, {b"n": b"first"}, [b"n"]), Committed)
@@ -41,7 +41,7 @@ class CommitCases(StorageCases):
         assert storage.get(b"n") == b"third"
 
     def test_write_skew_is_a_conflict(self, storage: Storage) -> None:
-        """Commit: of two that each read what the other writes one has to go."""
+        """Commit: if two each read a key that the other writes, one conflicts."""
         put_all(storage, b"x", b"y")
         first, second = storage.snapshot(), storage.snapshot()
         assert isinstance(commit(storage, first, {b"x": TOMBSTONE}, [b"x", b"y"]), Committed)
@@ -49,7 +49,7 @@ class CommitCases(StorageCases):
         assert contents(storage) == {b"y": b"value of y"}
 
     def test_a_commit_that_conflicted_succeeds_from_a_fresh_snapshot(self, storage: Storage) -> None:
-        """Commit: a conflict is with what came after the snapshot, and with nothing before."""
+        """Commit: only changes after the snapshot conflict."""
         snapshot = storage.snapshot()
         storage.put(b"k", b"1")
         assert isinstance(commit(storage, snapshot, {b"k": b"2"}, [b"k"]), Conflict)
@@ -57,13 +57,13 @@ class CommitCases(StorageCases):
         assert storage.get(b"k") == b"2"
 
     def test_ones_own_writes_are_no_conflict(self, storage: Storage) -> None:
-        """Commit: one that lists and reads where it writes conflicts with others only."""
+        """Commit: a transaction that lists and reads where it writes does not conflict with itself."""
         put_all(storage, b"p1")
         answer = commit(storage, storage.snapshot(), {b"p1": TOMBSTONE, b"p2": b""}, [b"p1", b"p2"], under(b"p", b""))
         assert isinstance(answer, Committed)
 
     def test_a_blind_commit_never_conflicts(self, storage: Storage) -> None:
-        """Commit: what was not observed may have changed in any way."""
+        """Commit: keys that were not observed may have changed in any way."""
         put_all(storage, b"a")
         snapshot = storage.snapshot()
         storage.put(b"a", b"later")
@@ -72,12 +72,12 @@ class CommitCases(StorageCases):
         assert contents(storage) == {b"a": b"mine", b"b": b"mine"}
 
     def test_a_request_without_a_snapshot_is_a_blind_one(self, storage: Storage) -> None:
-        """Commit: where nothing was observed nothing can have changed."""
+        """Commit: a request without read sets cannot conflict."""
         assert isinstance(storage.commit(CommitRequest((), {b"k": b"v"})), Committed)
         assert storage.get(b"k") == b"v"
 
     def test_a_commit_without_writes_is_validated_as_any_other(self, storage: Storage) -> None:
-        """Commit: whether to ask at all is for the session to decide."""
+        """Commit: the session decides whether to call ``commit`` without writes."""
         assert isinstance(commit(storage, storage.snapshot(), {}, [b"k"], under(b"")), Committed)
         snapshot = storage.snapshot()
         storage.put(b"k", b"")
@@ -85,7 +85,7 @@ class CommitCases(StorageCases):
 
     @pytest.mark.parametrize("changed", [False, True])
     def test_a_request_without_writes_changes_nothing(self, storage: Storage, changed: bool) -> None:
-        """Commit: the question is only whether the read sets hold at this moment, each of a snapshot of its own."""
+        """Commit: a request without writes only validates its read sets, each against its own snapshot."""
         put_all(storage, b"a", b"b")
         first, other = storage.snapshot(), storage.snapshot()
         storage.put(b"b", b"")
@@ -106,7 +106,7 @@ class CommitCases(StorageCases):
         assert contents(storage) == before
 
     def test_a_request_of_several_snapshots_commits_when_none_has_changed(self, storage: Storage) -> None:
-        """Commit: each read set has a snapshot of its own; the writes are applied once."""
+        """Commit: each read set has its own snapshot; the writes are applied once."""
         put_all(storage, b"a", b"b")
         first = storage.snapshot()
         storage.put(b"c", b"")
@@ -118,7 +118,7 @@ class CommitCases(StorageCases):
         assert contents(storage) == {b"a": b"new", b"b": b"value of b", b"c": b""}
 
     def test_versions_increase_with_every_commit(self, storage: Storage) -> None:
-        """``commit``: each answer has a higher version than the one before, whatever else came between the two."""
+        """``commit``: each result has a higher version than the one before, whatever happens between the two."""
         versions: list[int] = []
         for number in range(5):
             answer = commit(storage, storage.snapshot(), {b"k": b"%d" % number if number % 2 else TOMBSTONE, b"n": b""})
@@ -131,7 +131,7 @@ class CommitCases(StorageCases):
 
     @pytest.mark.parametrize("crowd", [0, 3000])
     def test_a_commit_that_clears_deletes_what_there_is_and_then_writes(self, storage: Storage, crowd: int) -> None:
-        """Commit: a request that clears deletes every key of that moment, seen or not, and then applies its writes."""
+        """Commit: a request that clears deletes every key that exists then, seen or not, and applies its writes."""
         put_all(storage, b"a", b"b", *(b"c%d" % number for number in range(crowd)))
         snapshot, older = storage.snapshot(), storage.snapshot()
         put_all(storage, b"come", b"unseen")
@@ -150,7 +150,7 @@ class CommitCases(StorageCases):
         assert set(conflict.ranges) == set(under(b"a", b"n"))
 
     def test_a_conflict_clears_nothing(self, storage: Storage) -> None:
-        """Commit: a request that clears is applied whole or not at all, as any other."""
+        """Commit: a request that clears is applied as a whole or not at all."""
         put_all(storage, b"a", b"b")
         snapshot = storage.snapshot()
         storage.put(b"a", b"later")
@@ -163,7 +163,7 @@ class CommitCases(StorageCases):
         assert contents(storage) == before
 
     def test_a_commit_closes_no_snapshot(self, storage: Storage) -> None:
-        """Snapshots: the caller closes each of them once, and none is the end of another one."""
+        """Snapshots: the caller closes each once, and closing one does not close another."""
         put_all(storage, b"k")
         mine, other = storage.snapshot(), storage.snapshot()
         assert isinstance(commit(storage, mine, {b"k": b"new"}, [b"k"]), Committed)
@@ -172,7 +172,7 @@ class CommitCases(StorageCases):
         assert isinstance(commit(storage, other, {b"mine": b""}, [b"k"]), Conflict)
 
     def test_a_request_is_made_of_any_mapping_and_any_collections(self, storage: Storage) -> None:
-        """``commit``: a transaction of many writes and reads comes in persistent maps, as the session holds them."""
+        """``commit``: writes and reads of a large transaction come in persistent maps, as the session holds them."""
         keys = [b"%02d" % number for number in range(20)]
         put_all(storage, *keys[::2])
         writes: Map[Key, Write] = Map({key: TOMBSTONE if at % 3 else b"new" for at, key in enumerate(keys)})

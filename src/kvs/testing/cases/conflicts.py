@@ -9,7 +9,7 @@ from kvs.testing.cases.base import StorageCases, commit, contents, put_all, unde
 
 
 class ConflictCases(StorageCases):
-    """What a conflict says."""
+    """What a conflict names."""
 
     def test_a_conflict_names_what_changed_and_nothing_else(self, storage: Storage) -> None:
         """``commit``: a conflict names keys as keys and ranges as ranges, and none that did not change."""
@@ -25,7 +25,7 @@ class ConflictCases(StorageCases):
     @pytest.mark.parametrize("changed", [MAX_CONFLICTS_NAMED - 1, MAX_CONFLICTS_NAMED, MAX_CONFLICTS_NAMED + 1, 100])
     @pytest.mark.parametrize("read_sets", [1, 3])
     def test_a_conflict_names_a_bounded_number(self, storage: Storage, changed: int, read_sets: int) -> None:
-        """``commit``: a conflict names as many as there are up to the bound, however many snapshots are validated."""
+        """``commit``: a conflict names all up to the bound, however many snapshots are validated."""
         keys = [b"%03d" % number for number in range(changed)]
         snapshots = [storage.snapshot() for _ in range(read_sets)]
         put_all(storage, *keys)
@@ -58,21 +58,21 @@ class ConflictCases(StorageCases):
         second.close()
         assert isinstance(answer, Conflict)
         assert answer.keys == conflicts
-        assert answer.ranges == tuple(under(b"o"))  # for it was listed in the second, and `other` came afterwards
+        assert answer.ranges == tuple(under(b"o"))  # the second listed it before `other` was put
 
     @pytest.mark.parametrize("changed", [0, 1, 2, None])
-    def test_a_change_since_any_baseline_is_a_conflict(self, storage: Storage, changed: int | None) -> None:
-        """Commit: as when a client fixes a baseline per key. Each of them counts, and the conflict names its key."""
+    def test_a_change_since_any_watched_snapshot_is_a_conflict(self, storage: Storage, changed: int | None) -> None:
+        """Commit: with a snapshot per key, as WATCH takes them, each is validated, and the conflict names its key."""
         keys = [b"a", b"b", b"c"]
         snapshots: list[Snapshot] = []
         for key in keys:
-            storage.put(key, b"before its baseline")
+            storage.put(key, b"before its snapshot")
             snapshots.append(storage.snapshot())
         if changed is not None:
-            storage.put(keys[changed], b"after its baseline")
+            storage.put(keys[changed], b"after its snapshot")
         before = contents(storage)
-        baselines = tuple(ReadSet(snapshot, [key], []) for snapshot, key in zip(snapshots, keys, strict=True))
-        answer = storage.commit(CommitRequest(baselines, {b"mine": b""}))
+        watched = tuple(ReadSet(snapshot, [key], []) for snapshot, key in zip(snapshots, keys, strict=True))
+        answer = storage.commit(CommitRequest(watched, {b"mine": b""}))
         for snapshot in snapshots:
             snapshot.close()
         if changed is None:
@@ -83,20 +83,20 @@ class ConflictCases(StorageCases):
             assert (answer.keys, answer.ranges) == ((keys[changed],), ())
             assert contents(storage) == before
 
-    def test_a_baseline_outlives_a_conflict(self, storage: Storage) -> None:
-        """Commit: a snapshot is there until it is closed; who conflicted for another one validates it again."""
+    def test_a_watched_snapshot_outlives_a_conflict(self, storage: Storage) -> None:
+        """Commit: a conflict closes no snapshot, so a later request can validate the same one again."""
         put_all(storage, b"k", b"r")
-        baseline, read = storage.snapshot(), storage.snapshot()
+        watched, read = storage.snapshot(), storage.snapshot()
         storage.put(b"r", b"changed")
-        request = CommitRequest((ReadSet(baseline, [b"k"], []), ReadSet(read, [b"r"], [])), {b"mine": b""})
+        request = CommitRequest((ReadSet(watched, [b"k"], []), ReadSet(read, [b"r"], [])), {b"mine": b""})
         for _ in range(2):
             answer = storage.commit(request)
             assert isinstance(answer, Conflict)
             assert answer.keys == (b"r",)
-        assert (baseline.get(b"r"), read.get(b"r")) == (b"value of r", b"value of r")
+        assert (watched.get(b"r"), read.get(b"r")) == (b"value of r", b"value of r")
         read.close()
         read = storage.snapshot()
-        request = CommitRequest((ReadSet(baseline, [b"k"], []), ReadSet(read, [b"r"], [])), {b"mine": b""})
+        request = CommitRequest((ReadSet(watched, [b"k"], []), ReadSet(read, [b"r"], [])), {b"mine": b""})
         assert isinstance(storage.commit(request), Committed)
-        baseline.close()
+        watched.close()
         read.close()

@@ -1,4 +1,4 @@
-"""Durability: what is as durable as the engine promises outlives a reopen, and a process that is killed."""
+"""Durability: synced data survive a reopen, and a kill of the process."""
 
 from abc import abstractmethod
 from contextlib import AbstractContextManager
@@ -12,13 +12,13 @@ from kvs.domain.updates import PutIfAbsent, Remove, Replace
 from kvs.domain.values import TOMBSTONE
 from kvs.engine import StorageOpenError
 from kvs.ports.storage import Storage
-from kvs.testing.cases.base import StorageCases, commit, contents, put_all, settle, under
-from kvs.testing.cases.updates import MORE_THAN_A_PAGE, Says
+from kvs.testing.cases.base import StorageCases, commit, contents, end_tick, put_all, under
+from kvs.testing.cases.updates import MORE_THAN_A_PAGE, FixedUpdate
 from kvs.testing.process import FILLED, count_up, fill, hold, running
 
 
 class DurabilityCases(StorageCases):
-    """What a later opener finds.
+    """What a reopened engine contains.
 
     Attributes:
         shared: Whether several processes may have the same data open, so that a second opener is not refused.
@@ -28,7 +28,7 @@ class DurabilityCases(StorageCases):
 
     @abstractmethod
     def open_storage_in(self, directory: Path) -> AbstractContextManager[Storage]:
-        """Open an engine on what an earlier one has left in a directory; the context manager closes it.
+        """Open an engine on the data of a directory; the context manager closes it.
 
         Other processes call it, too: they import the module of the class, make an instance, and call this.
         """
@@ -47,42 +47,42 @@ class DurabilityCases(StorageCases):
 
     @pytest.mark.parametrize("by_commit", [False, True], ids=["by delete", "by commit"])
     def test_deletes_last(self, tmp_path: Path, by_commit: bool) -> None:
-        """Durability: what was deleted stays so, and does not come back from an earlier sync."""
+        """Durability: deleted keys stay deleted, also those that an earlier sync made durable."""
         with self.open_storage_in(tmp_path) as storage:
             put_all(storage, b"a", b"b")
-            settle(storage)
+            end_tick(storage)
         with self.open_storage_in(tmp_path) as storage:
             if by_commit:
                 storage.commit(CommitRequest((), {b"a": TOMBSTONE}))
             else:
                 storage.delete(b"a")
-            settle(storage)
+            end_tick(storage)
         with self.open_storage_in(tmp_path) as storage:
             assert contents(storage) == {b"b": b"value of b"}
 
     def test_the_last_value_lasts(self, tmp_path: Path) -> None:
-        """Durability: of all the values that were synced it is the last one, over many reopens."""
+        """Durability: the last of all synced values survives, over many reopens."""
         for number in range(5):
             with self.open_storage_in(tmp_path) as storage:
                 assert storage.get(b"k") == (b"%d" % (number - 1) if number else None)
                 storage.put(b"k", b"not this one")
-                settle(storage)
+                end_tick(storage)
                 storage.put(b"k", b"%d" % number)
-                settle(storage)
+                end_tick(storage)
 
     def test_updates_last(self, tmp_path: Path) -> None:
-        """Durability: what an update has put or deleted, each followed by a sync of its own."""
+        """Durability: the puts and deletes of updates survive, each followed by its own sync."""
         with self.open_storage_in(tmp_path) as storage:
             put_all(storage, b"a", b"b", b"c")
-            settle(storage)
+            end_tick(storage)
             for key, change in (
                 (b"a", Replace(b"new")),
                 (b"b", Remove()),
                 (b"n", PutIfAbsent(b"")),
-                (b"c", Says(None)),
+                (b"c", FixedUpdate(None)),
             ):
                 storage.update(key, change)
-                settle(storage)
+                end_tick(storage)
         with self.open_storage_in(tmp_path) as storage:
             assert contents(storage) == {b"a": b"new", b"c": b"value of c", b"n": b""}
 
@@ -90,39 +90,39 @@ class DurabilityCases(StorageCases):
         """Durability: after a restart, the keys from before the clear are gone, and those written after it exist."""
         with self.open_storage_in(tmp_path) as storage:
             put_all(storage, *MORE_THAN_A_PAGE)
-            settle(storage)
+            end_tick(storage)
         with self.open_storage_in(tmp_path) as storage:
             storage.put(b"0000", b"overwritten")
             storage.clear()
-            settle(storage)
+            end_tick(storage)
         with self.open_storage_in(tmp_path) as storage:
             assert contents(storage) == {}
             put_all(storage, b"a", b"b")
-            settle(storage)
+            end_tick(storage)
             put_all(storage, b"c")
             storage.clear()
             put_all(storage, b"b", b"d")
-            settle(storage)
+            end_tick(storage)
         with self.open_storage_in(tmp_path) as storage:
             assert contents(storage) == {b"b": b"value of b", b"d": b"value of d"}
 
     def test_what_conflicted_is_not_there_after_a_reopen(self, tmp_path: Path) -> None:
-        """Durability: a conflict has applied nothing, in memory nor on disk."""
+        """Durability: a conflict applies nothing, neither in memory nor on disk."""
         with self.open_storage_in(tmp_path) as storage:
             put_all(storage, b"k")
             snapshot = storage.snapshot()
             storage.put(b"read", b"")
             assert isinstance(commit(storage, snapshot, {b"n": b"", b"k": TOMBSTONE}, [b"read"]), Conflict)
-            settle(storage)
+            end_tick(storage)
             before = contents(storage)
         with self.open_storage_in(tmp_path) as storage:
             assert contents(storage) == before == {b"k": b"value of k", b"read": b""}
 
     def test_a_reopened_engine_tells_what_has_changed(self, tmp_path: Path) -> None:
-        """Commit: after a reopen as ever; what came before it has not changed since."""
+        """Commit: validation works after a reopen, and commits before it count as no change."""
         with self.open_storage_in(tmp_path) as storage:
             put_all(storage, b"k", b"other")
-            settle(storage)
+            end_tick(storage)
         with self.open_storage_in(tmp_path) as storage:
             first, second = storage.snapshot(), storage.snapshot()
             assert isinstance(commit(storage, first, {b"k": b"first"}, [b"k", b"other"], under(b"")), Committed)
@@ -132,7 +132,7 @@ class DurabilityCases(StorageCases):
     # After a process that was killed.
 
     def test_what_was_synced_outlives_a_killed_process(self, tmp_path: Path) -> None:
-        """Durability: what a sync has returned for is there though nobody closed the engine."""
+        """Durability: synced data are there even if the engine was never closed."""
         with running(self, tmp_path, fill) as process:
             process.wait_for("filled")
             process.kill()
@@ -141,18 +141,18 @@ class DurabilityCases(StorageCases):
 
     @pytest.mark.parametrize("commits", [1, 20])
     def test_a_commit_outlives_a_killed_process_whole_or_not_at_all(self, tmp_path: Path, commits: int) -> None:
-        """Durability: the last that was told is there; of the one after it all of its writes or none."""
+        """Durability: the last acknowledged commit is there; of the one after it, all of its writes or none."""
         with running(self, tmp_path, count_up) as process:
             process.wait_for(str(commits))
-            told = int(process.kill() or commits)
+            acknowledged = int(process.kill() or commits)
         with self.open_storage_in(tmp_path) as storage:
             number = int(storage.get(b"a") or b"0")
-            assert told <= number <= told + 1
+            assert acknowledged <= number <= acknowledged + 1
             digits = b"%d" % number
             assert contents(storage) == {b"a": digits, b"n" + digits: b"", b"z": digits}
 
     def test_a_second_opener_is_refused_until_the_first_has_ended(self, tmp_path: Path) -> None:
-        """Durability: two processes that write the same files would destroy them; a dead one is in nobody's way."""
+        """Durability: two processes that write the same files would destroy them; a dead one is no obstacle."""
         if self.shared:
             pytest.skip("a shared engine: several processes may have the same data open")
         with running(self, tmp_path, hold) as process:

@@ -4,14 +4,14 @@ import pytest
 
 from kvs.domain.values import Key, Value
 from kvs.ports.storage import Storage
-from kvs.testing.cases.base import ODD_KEYS, ODD_VALUES, StorageCases, abridged, contents, put_all, settle
+from kvs.testing.cases.base import EDGE_CASE_KEYS, EDGE_CASE_VALUES, StorageCases, contents, end_tick, put_all, short_id
 
 
 class ReadCases(StorageCases):
-    """What ``get``, ``put`` and ``delete`` answer, and the figures of an engine."""
+    """What ``get``, ``put`` and ``delete`` return, and the figures of an engine."""
 
     def test_an_engine_starts_empty(self, storage: Storage) -> None:
-        """Consistency: nothing is there before something was stored."""
+        """Consistency: an engine has no keys before the first write."""
         assert storage.get(b"k") is None
         assert storage.scan(b"", b"", 10) == []
         assert storage.count(b"") == 0
@@ -51,23 +51,23 @@ class ReadCases(StorageCases):
         storage.delete(b"a")
         before = contents(storage)
         for _ in range(3):
-            settle(storage)
+            end_tick(storage)
         assert contents(storage) == before
         assert snapshot.scan(b"", b"", 10) == [b"a", b"b"]
         snapshot.close()
 
-    @pytest.mark.parametrize("key", ODD_KEYS, ids=abridged)
+    @pytest.mark.parametrize("key", EDGE_CASE_KEYS, ids=short_id)
     def test_keys_are_any_bytes(self, storage: Storage, key: Key) -> None:
-        """Keys are non-empty ``bytes``: what is no text is a key all the same."""
+        """Keys are non-empty ``bytes``, UTF-8 or not."""
         storage.put(key, key)
         assert storage.get(key) == key
         assert storage.scan(key, b"", 10) == [key]
         assert storage.count(key) == 1
         assert storage.delete(key)
 
-    @pytest.mark.parametrize("value", ODD_VALUES, ids=abridged)
+    @pytest.mark.parametrize("value", EDGE_CASE_VALUES, ids=short_id)
     def test_values_are_any_bytes(self, storage: Storage, value: Value) -> None:
-        """Values are ``bytes``: the empty value is a value, and no absence."""
+        """Values are ``bytes``: an empty value is not an absent one."""
         storage.put(b"k", value)
         snapshot = storage.snapshot()
         for view in (storage, snapshot):
@@ -77,7 +77,7 @@ class ReadCases(StorageCases):
         assert storage.delete(b"k") is True
 
     def test_what_is_returned_has_the_type_that_is_promised(self, storage: Storage) -> None:
-        """Keys and values are ``bytes``, pages are lists and numbers are whole: nothing that is only equal to them."""
+        """Keys and values are ``bytes``, pages ``list``, numbers ``int``: not other types that are equal to them."""
         storage.put(b"k", b"v")
         snapshot = storage.snapshot()
         for view in (storage, snapshot):

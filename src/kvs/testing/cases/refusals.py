@@ -1,4 +1,4 @@
-"""Failure: a write that the engine refuses for a limit of its own leaves everything as it was."""
+"""Failure: a write beyond a limit of the engine changes nothing."""
 
 from collections.abc import Mapping
 
@@ -9,26 +9,26 @@ from kvs.domain.errors import LimitError
 from kvs.domain.values import TOMBSTONE, Key, Write
 from kvs.ports.storage import Storage
 from kvs.testing.cases.base import StorageCases, commit, contents, put_all, under
-from kvs.testing.cases.updates import Says
+from kvs.testing.cases.updates import FixedUpdate
 
 
 class RefusalCases(StorageCases):
-    """What is left of a refused write. Skipped for an engine without a limit."""
+    """Effects of a refused write. Skipped for an engine without a limit."""
 
     def refused_writes(self) -> Mapping[Key, Write]:
-        """Return writes that together are beyond a limit of the engine. None by default: it has no limit."""
+        """Return writes that together exceed a limit of the engine. Empty by default: it has no limit."""
         return {}
 
     @pytest.fixture
     def refused(self) -> Mapping[Key, Write]:
-        """What ``refused_writes`` says."""
+        """The writes of ``refused_writes``."""
         writes = self.refused_writes()
         if not writes:
             pytest.skip("an engine without a limit of its own: refused_writes() names no writes")
         return writes
 
     def test_a_refused_commit_applies_nothing(self, storage: Storage, refused: Mapping[Key, Write]) -> None:
-        """Failure: ``LimitError`` means that nothing was applied, of the values nor of the tombstones."""
+        """Failure: ``LimitError`` means that nothing was applied, neither values nor tombstones."""
         put_all(storage, b"a", b"b")
         before = contents(storage)
         with pytest.raises(LimitError):
@@ -60,7 +60,7 @@ class RefusalCases(StorageCases):
         for key, pending in refused.items():
             snapshot = storage.snapshot()
             try:
-                _, after = storage.update(key, Says(pending))
+                _, after = storage.update(key, FixedUpdate(pending))
             except LimitError:
                 assert isinstance(commit(storage, snapshot, {}, [key], under(b"")), Committed)
                 break

@@ -6,16 +6,16 @@ from hypothesis import strategies as st
 
 from kvs.domain.values import Key
 from kvs.ports.storage import Storage
-from kvs.testing.cases.base import ODD_KEYS, StorageCases, put_all
+from kvs.testing.cases.base import EDGE_CASE_KEYS, StorageCases, put_all
 
 
 class ScanCases(StorageCases):
-    """What ``scan`` and ``count`` answer."""
+    """What ``scan`` and ``count`` return."""
 
     def test_scans_are_in_byte_order(self, storage: Storage) -> None:
-        """``scan``: in byte order, which is not that of the writes nor that of any alphabet."""
-        put_all(storage, *reversed(ODD_KEYS))
-        assert storage.scan(b"", b"", 100) == sorted(ODD_KEYS)
+        """``scan``: in byte order, not in the order of writes or of an alphabet."""
+        put_all(storage, *reversed(EDGE_CASE_KEYS))
+        assert storage.scan(b"", b"", 100) == sorted(EDGE_CASE_KEYS)
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 4])
     def test_a_scan_is_cut_at_its_limit(self, storage: Storage, limit: int) -> None:
@@ -37,22 +37,22 @@ class ScanCases(StorageCases):
         keys = [b"p%03d" % number for number in range(100)]
         put_all(storage, b"o", *keys, b"q")
         pages: list[Key] = []
-        for _ in range(100 // 7 + 2):  # one more than there are: an empty page is the end
+        for _ in range(100 // 7 + 2):  # one more than needed: an empty page is the end
             pages += storage.scan(b"p", pages[-1] if pages else b"", 7)
         assert pages == keys
 
     def test_a_prefix_of_ff_has_no_end(self, storage: Storage) -> None:
-        """``scan``: the keys under a prefix of 0xff bytes are the last there are."""
+        """``scan``: no key comes after those with a prefix of 0xff bytes."""
         put_all(storage, b"\xfe", b"\xfe\xff", b"\xff", b"\xff\0", b"\xff\xff", b"\xff\xff\xff")
         assert storage.scan(b"\xff", b"", 10) == [b"\xff", b"\xff\0", b"\xff\xff", b"\xff\xff\xff"]
         assert storage.scan(b"\xff\xff", b"\xff\xff", 10) == [b"\xff\xff\xff"]
         assert storage.count(b"\xfe\xff") == 1
         assert storage.count(b"\xff") == 4
 
-    # One test, but a class for each engine: Hypothesis would have a test of its own for each. The engine is one for all
-    # examples, each of which empties it first. How long an engine may take is not for this suite to say.
+    # Several engines run this one test, which Hypothesis checks by default. All examples share an engine; each empties
+    # it first. There is no deadline, because this suite does not judge how fast an engine is.
     @given(
-        keys=st.sets(st.one_of(st.binary(min_size=1, max_size=3), st.sampled_from(ODD_KEYS)), max_size=30),
+        keys=st.sets(st.one_of(st.binary(min_size=1, max_size=3), st.sampled_from(EDGE_CASE_KEYS)), max_size=30),
         gone=st.sets(st.binary(min_size=1, max_size=1), max_size=5),
         prefix=st.one_of(st.binary(max_size=2), st.sampled_from([b"\xff", b"\xff\xff", b"a\xff"])),
         after=st.binary(max_size=3),

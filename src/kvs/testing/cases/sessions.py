@@ -1,4 +1,4 @@
-"""All promises at once: sessions over the engine, what comes of each call compared with the reference model."""
+"""All promises at once: sessions over the engine, with each outcome compared with that of the reference model."""
 
 from typing import ClassVar
 
@@ -10,21 +10,21 @@ from kvs.testing.machine import random_walk, run_machine
 
 
 class SessionCases(StorageCases):
-    """Random calls of several sessions. Which engine it is cannot be told from what comes of them.
+    """Random calls of several sessions, whose outcomes do not depend on the engine.
 
     Attributes:
-        share_of_examples: How many of the examples of the Hypothesis profile the state machine tries.
-        walk_steps: How many calls a random walk makes. Lower both for an engine that is slow to open or to write.
+        share_of_examples: Share of the Hypothesis profile's examples that the state machine tries.
+        walk_steps: Number of calls of a random walk. Lower both for an engine that is slow to open or to write.
     """
 
     share_of_examples: ClassVar[float] = 0.5
     walk_steps: ClassVar[int] = 10_000
 
     def test_every_reply_is_the_models(self) -> None:
-        """Consistency and Commit: random calls come to what the model predicts; what is found is shrunk."""
+        """Consistency and Commit: random calls have the outcomes that the model predicts; failures are shrunk."""
         run_machine(lambda: InProcessDriver(self.open_storage()), self.share_of_examples)
 
     @pytest.mark.parametrize("seed", [10, 11])
     def test_a_long_random_walk_agrees_with_the_model(self, seed: int) -> None:
-        """Consistency and Commit: thousands of calls on one data set, so that histories grow old."""
+        """Consistency and Commit: thousands of calls on one data set, so that history grows."""
         random_walk(InProcessDriver(self.open_storage()), seed, self.walk_steps)

@@ -3,14 +3,14 @@
 from kvs.domain.commit import Conflict
 from kvs.domain.values import TOMBSTONE, Value
 from kvs.ports.storage import Snapshot, Storage
-from kvs.testing.cases.base import StorageCases, commit, put_all, settle, under
+from kvs.testing.cases.base import StorageCases, commit, end_tick, put_all, under
 
 
 class SnapshotCases(StorageCases):
     """What snapshots show."""
 
     def test_a_snapshot_shows_nothing_that_came_later(self, storage: Storage) -> None:
-        """Consistency: a snapshot has no later key, value or delete, by ``put``, ``delete`` or ``commit``."""
+        """Consistency: a snapshot shows no later key, value or delete, by ``put``, ``delete`` or ``commit``."""
         put_all(storage, b"a", b"b", b"c")
         snapshot = storage.snapshot()
         storage.put(b"a", b"later")
@@ -51,35 +51,35 @@ class SnapshotCases(StorageCases):
                 storage.put(b"k", value)
             storage.put(b"%02d" % number, b"")
             snapshots.append((storage.snapshot(), value))
-            settle(storage)
+            end_tick(storage)
         for at in (7, 0, 17, 3, 3, 10):
             snapshots.pop(at)[0].close()
-            settle(storage)
+            end_tick(storage)
         for snapshot, value in snapshots:
             assert snapshot.get(b"k") == value
             assert snapshot.count(b"k") == (value is not None)
             snapshot.close()
 
     def test_two_snapshots_of_one_moment_are_closed_each_for_itself(self, storage: Storage) -> None:
-        """``close``: the end of one view is not the end of the other."""
+        """``close``: closing one view does not close the other."""
         put_all(storage, b"k")
         first, second = storage.snapshot(), storage.snapshot()
         first.close()
         for _ in range(50):
             storage.put(b"k", b"later")
-            settle(storage)
+            end_tick(storage)
         assert second.get(b"k") == b"value of k"
         second.close()
 
     def test_an_old_snapshot_outlives_many_younger_ones(self, storage: Storage) -> None:
-        """Consistency: however much comes and goes after it, it is served, and knows what has changed."""
+        """Consistency: however much changes after it, it can be read and validated."""
         put_all(storage, b"k", b"untouched")
         old = storage.snapshot()
         for number in range(500):
             young = storage.snapshot()
             storage.put(b"k", b"%d" % number)
             storage.put(b"n%d" % number, b"")
-            settle(storage)
+            end_tick(storage)
             young.close()
         assert old.get(b"k") == b"value of k"
         assert old.scan(b"", b"", 10) == [b"k", b"untouched"]

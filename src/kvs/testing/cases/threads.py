@@ -1,4 +1,4 @@
-"""Concurrency: a blocking engine is called from many threads at a time."""
+"""Concurrency: many threads call a blocking engine at a time."""
 
 import random
 import sys
@@ -17,14 +17,14 @@ from kvs.testing.cases.base import StorageCases, commit
 
 THREADS: Final = 4
 ROUNDS: Final = 20
-SWITCH_INTERVAL_S: Final = 1e-6  # 5 ms by default: a race would hardly ever be met
+SWITCH_INTERVAL_S: Final = 1e-6  # with the default of 5 ms, races would hardly ever occur
 PAUSES: Final = 0.1
 PAUSE_S: Final = 1e-4
 TIMEOUT_S: Final = 60.0
 
 
-def at_once(*calls: Callable[[], None]) -> None:
-    """Make calls on a thread each, let go at one moment; raise what the first of them raised."""
+def run_concurrently(*calls: Callable[[], None]) -> None:
+    """Make calls, each on its own thread, all started at the same moment; raise the first error."""
     barrier = threading.Barrier(len(calls))
     errors: list[BaseException] = []
 
@@ -45,16 +45,16 @@ def at_once(*calls: Callable[[], None]) -> None:
         raise errors[0]
 
 
-def give_way(*_: object) -> None:
-    """Let other threads go on, now and then for longer; called at each call and return of a thread.
+def jitter(*_: object) -> None:
+    """Yield to other threads, sometimes for longer; threads call it at every function call and return.
 
-    Between any two of them a race may be hidden. Threads that only took turns would stay in step and never meet it.
+    A race can hide between any two of these. If threads only took turns, they would stay in step and miss it.
     """
     time.sleep(PAUSE_S if random.random() < PAUSES else 0)
 
 
 def increment(storage: Storage) -> None:
-    """Add one to the key ``n``, as a client does: read, commit, and on a conflict the same again."""
+    """Add one to the key ``n``, as a client does: read, commit, and retry after a conflict."""
     while True:
         snapshot = storage.snapshot()
         number = int(snapshot.get(b"n") or b"0")
@@ -63,16 +63,16 @@ def increment(storage: Storage) -> None:
 
 
 class ThreadCases(StorageCases):
-    """What holds when calls of several threads meet. Skipped for an engine that is called from one thread only."""
+    """Concurrent calls of several threads. Skipped for an engine that is called from one thread only."""
 
     @pytest.fixture
     def blocking(self, storage: Storage) -> Iterator[Storage]:
-        """The engine, if it is a blocking one, while threads change as often as they can."""
+        """The engine, if it is blocking, with threads that switch as often as possible."""
         if not storage.blocking:
             pytest.skip("not a blocking engine: the server calls it from one thread only")
         interval_s, profile = sys.getswitchinterval(), threading.getprofile()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        threading.setprofile(give_way)
+        threading.setprofile(jitter)
         try:
             yield storage
         finally:
@@ -86,21 +86,21 @@ class ThreadCases(StorageCases):
             for _ in range(ROUNDS):
                 increment(blocking)
 
-        at_once(*[increments] * THREADS)
+        run_concurrently(*[increments] * THREADS)
         assert blocking.get(b"n") == b"%d" % (THREADS * ROUNDS)
 
     def test_updates_of_several_threads_all_count(self, blocking: Storage) -> None:
-        """``update``: nobody comes between the value that the change is asked with and the one that follows it."""
+        """``update``: no other thread writes between an update's old value and its new one."""
 
         def increments() -> None:
             for _ in range(ROUNDS):
                 blocking.update(b"n", Add(1))
 
-        at_once(*[increments] * THREADS)
+        run_concurrently(*[increments] * THREADS)
         assert blocking.get(b"n") == b"%d" % (THREADS * ROUNDS)
 
     def test_a_put_where_there_is_nothing_is_done_by_one_thread_only(self, blocking: Storage) -> None:
-        """``update``: of several threads that each put under a key if it is absent one does, and is told so."""
+        """``update``: if several threads put a key that is absent, one succeeds, and only its result says so."""
         keys = [b"%d" % number for number in range(5 * ROUNDS)]
         winners: list[tuple[bytes, bytes]] = []
 
@@ -113,7 +113,7 @@ class ThreadCases(StorageCases):
                 else:
                     assert before == after
 
-        at_once(*[partial(claim, b"%d" % number) for number in range(THREADS)])
+        run_concurrently(*[partial(claim, b"%d" % number) for number in range(THREADS)])
         assert sorted(winners) == sorted((key, blocking.get(key)) for key in keys)
 
     def test_a_clear_is_seen_whole_or_not_at_all(self, blocking: Storage) -> None:
@@ -135,11 +135,11 @@ class ThreadCases(StorageCases):
                 assert len(snapshot.scan(b"", b"", 100)) in (0, len(keys))
                 snapshot.close()
 
-        at_once(write, *[read] * (THREADS - 1))
+        run_concurrently(write, *[read] * (THREADS - 1))
         assert blocking.count(b"") == 0
 
-    def test_a_delete_is_answered_true_on_one_thread_only(self, blocking: Storage) -> None:
-        """Consistency: every call is atomic with respect to every other, so a key that was put once goes once."""
+    def test_a_delete_returns_true_on_one_thread_only(self, blocking: Storage) -> None:
+        """Consistency: every call is atomic with respect to every other, so a key is deleted once for each put."""
         gone: list[bytes] = []
         done = threading.Event()
 
@@ -160,11 +160,11 @@ class ThreadCases(StorageCases):
             finally:
                 done.set()
 
-        at_once(puts, *[deletes] * (THREADS - 1))
+        run_concurrently(puts, *[deletes] * (THREADS - 1))
         assert len(gone) == 10 * ROUNDS
 
     def test_a_snapshot_is_stable_while_other_threads_commit(self, blocking: Storage) -> None:
-        """Consistency: a snapshot shows all of a commit or nothing, and the same again, whatever happens meanwhile."""
+        """Consistency: a snapshot shows all of a commit or nothing, and reads of it are repeatable."""
         written = threading.Event()
 
         def write() -> None:
@@ -184,15 +184,15 @@ class ThreadCases(StorageCases):
                 assert snapshot.get(b"b") == snapshot.get(b"a") == first
                 snapshot.close()
 
-        at_once(write, *[read] * (THREADS - 1))
+        run_concurrently(write, *[read] * (THREADS - 1))
 
     def test_a_snapshot_may_be_used_on_any_thread(self, blocking: Storage) -> None:
-        """Concurrency: one session never has two calls in flight, but each may come on another thread."""
+        """Concurrency: a session makes one call at a time, but each may come from another thread."""
         blocking.put(b"k", b"v")
         snapshot = blocking.snapshot()
         blocking.put(b"k", b"later")
         seen: list[object] = []
-        at_once(lambda: seen.append(snapshot.get(b"k")))
-        at_once(lambda: seen.append(snapshot.scan(b"", b"", 10)))
-        at_once(lambda: seen.append(type(commit(blocking, snapshot, {b"mine": b""}, [b"k"])).__name__))
+        run_concurrently(lambda: seen.append(snapshot.get(b"k")))
+        run_concurrently(lambda: seen.append(snapshot.scan(b"", b"", 10)))
+        run_concurrently(lambda: seen.append(type(commit(blocking, snapshot, {b"mine": b""}, [b"k"])).__name__))
         assert seen == [b"v", [b"k"], "Conflict"]

@@ -1,4 +1,4 @@
-"""``update`` and ``clear``: a change of one value with nobody in between, and the end of all of them."""
+"""``update`` and ``clear``: an atomic read-modify-write of one value, and the deletion of every key."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from kvs.domain.errors import KvsError, TooLargeError, UsageError
 from kvs.domain.updates import PutIfAbsent, PutIfPresent, Remove, Replace, Update
 from kvs.domain.values import TOMBSTONE, Key, Value, Write
 from kvs.ports.storage import Storage
-from kvs.testing.cases.base import ODD_KEYS, StorageCases, commit, contents, put_all, settle, under
+from kvs.testing.cases.base import EDGE_CASE_KEYS, StorageCases, commit, contents, end_tick, put_all, under
 
 MORE_THAN_A_PAGE = [b"%04d" % number for number in range(2500)]
 
@@ -28,29 +28,29 @@ outcomes = pytest.mark.parametrize(
 )
 
 
-class Says:
-    """A change that says what it was made of; ``asked`` has the values it was asked with."""
+class FixedUpdate:
+    """An update that returns what it was made with; ``old_values`` has what it was called with."""
 
     def __init__(self, pending: Write | None) -> None:
-        self.asked: list[Value | None] = []
+        self.old_values: list[Value | None] = []
         self._pending = pending
 
     def __call__(self, old: Value | None) -> Write | None:
-        self.asked.append(old)
+        self.old_values.append(old)
         return self._pending
 
 
 def raising(error: KvsError) -> Update:
-    """Return a change that raises."""
+    """Return an update that raises."""
 
-    def change(_: Value | None) -> Write | None:
+    def update(_: Value | None) -> Write | None:
         raise error
 
-    return change
+    return update
 
 
 class UpdateCases(StorageCases):
-    """What ``update`` and ``clear`` do, and what they are to others."""
+    """What ``update`` and ``clear`` do, and how commits and snapshots see them."""
 
     # Update.
 
@@ -58,29 +58,29 @@ class UpdateCases(StorageCases):
     def test_an_update_returns_the_value_before_and_after(
         self, storage: Storage, before: Value | None, pending: Write | None, after: Value | None
     ) -> None:
-        """``update``: both values, None for one that is absent; the change is asked with the first of them."""
+        """``update``: both values, None for an absent one; the update is called with the first."""
         if before is not None:
             storage.put(b"k", before)
-        change = Says(pending)
-        assert storage.update(b"k", change) == (before, after)
-        assert set(change.asked) == {before}
+        update = FixedUpdate(pending)
+        assert storage.update(b"k", update) == (before, after)
+        assert set(update.old_values) == {before}
 
     @outcomes
-    def test_an_update_stores_what_the_change_says(
+    def test_an_update_stores_what_it_returns(
         self, storage: Storage, before: Value | None, pending: Write | None, after: Value | None
     ) -> None:
-        """``update``: a value, a tombstone, or None to leave everything as it is; other keys are not touched."""
+        """``update``: a value, a tombstone, or None to change nothing; other keys stay as they are."""
         put_all(storage, b"j", b"k\0")
         others = contents(storage)
         if before is not None:
             storage.put(b"k", before)
-        storage.update(b"k", Says(pending))
+        storage.update(b"k", FixedUpdate(pending))
         assert storage.get(b"k") == after
         assert contents(storage) == (others if after is None else others | {b"k": after})
         assert storage.count(b"k") == 1 + (after is not None)
 
     def test_a_conditional_put_depends_on_what_there_is(self, storage: Storage) -> None:
-        """``update``: one that puts where there is nothing, one where there is something, and one that deletes."""
+        """``update``: one that puts an absent key, one that puts a present key, and one that deletes."""
         assert storage.update(b"k", PutIfPresent(b"no")) == (None, None)
         assert storage.update(b"k", PutIfAbsent(b"first")) == (None, b"first")
         assert storage.update(b"k", PutIfAbsent(b"no")) == (b"first", b"first")
@@ -92,10 +92,8 @@ class UpdateCases(StorageCases):
 
     @pytest.mark.parametrize("error", [UsageError("not a number"), TooLargeError("too long")], ids=["usage", "length"])
     @pytest.mark.parametrize("key", [b"k", b"absent"])
-    def test_what_a_change_raises_comes_out_and_nothing_has_changed(
-        self, storage: Storage, key: Key, error: KvsError
-    ) -> None:
-        """``update``: an error of the change comes out as it is, and nothing was applied."""
+    def test_an_update_that_raises_changes_nothing(self, storage: Storage, key: Key, error: KvsError) -> None:
+        """``update``: an error of the update is raised as it is, and nothing was applied."""
         put_all(storage, b"k")
         before = contents(storage)
         snapshot = storage.snapshot()
@@ -120,7 +118,7 @@ class UpdateCases(StorageCases):
         """Commit: a key has changed if an update since put or deleted it, a prefix if a key of it came or went."""
         put_all(storage, b"k", b"other")
         by_key, by_prefix, by_another = storage.snapshot(), storage.snapshot(), storage.snapshot()
-        storage.update(key, Says(pending))
+        storage.update(key, FixedUpdate(pending))
         assert isinstance(commit(storage, by_another, {}, [b"other"], under(b"o")), Committed)
         answer = commit(storage, by_key, {b"mine": b""}, [key])
         assert isinstance(answer, Conflict)
@@ -142,8 +140,8 @@ class UpdateCases(StorageCases):
         """Commit: nothing was put, nor anything deleted that existed."""
         put_all(storage, b"k")
         snapshot = storage.snapshot()
-        storage.update(key, Says(pending))
-        settle(storage)
+        storage.update(key, FixedUpdate(pending))
+        end_tick(storage)
         assert isinstance(commit(storage, snapshot, {b"mine": b""}, [key], under(b"")), Committed)
 
     def test_a_snapshot_shows_no_later_update(self, storage: Storage) -> None:
@@ -162,17 +160,17 @@ class UpdateCases(StorageCases):
     # Clear.
 
     def test_a_clear_deletes_every_key(self, storage: Storage) -> None:
-        """``clear``: more keys than a page, and keys of any bytes; what comes after it is there as ever."""
+        """``clear``: more keys than a page, and keys of any bytes; later writes work as usual."""
         for _ in range(2):
-            put_all(storage, *MORE_THAN_A_PAGE, *ODD_KEYS)
-            settle(storage)
+            put_all(storage, *MORE_THAN_A_PAGE, *EDGE_CASE_KEYS)
+            end_tick(storage)
             storage.clear()
             assert contents(storage) == {}
             assert storage.count(b"") == storage.stats()["keys"] == 0
-            assert {storage.get(key) for key in (*MORE_THAN_A_PAGE, *ODD_KEYS)} == {None}
+            assert {storage.get(key) for key in (*MORE_THAN_A_PAGE, *EDGE_CASE_KEYS)} == {None}
             assert storage.delete(b"b") is False
             put_all(storage, b"b", b"c")
-            settle(storage)
+            end_tick(storage)
             assert contents(storage) == {b"b": b"value of b", b"c": b"value of c"}
             assert storage.delete(b"b") is True
 
@@ -194,30 +192,30 @@ class UpdateCases(StorageCases):
         assert isinstance(commit(storage, older, {}, [b"x"]), Conflict)
 
     def test_a_clear_of_an_empty_engine_is_no_change(self, storage: Storage) -> None:
-        """Commit: deleting what is absent changes nothing, be it all there is."""
+        """Commit: deleting every key of none changes nothing."""
         snapshot = storage.snapshot()
         storage.clear()
         storage.clear()
-        settle(storage)
+        end_tick(storage)
         assert contents(storage) == {}
         assert isinstance(commit(storage, snapshot, {b"mine": b""}, [b"k"], under(b"")), Committed)
 
     @pytest.mark.parametrize("crowd", [0, len(MORE_THAN_A_PAGE)])
     def test_a_snapshot_shows_what_there_was_before_a_clear(self, storage: Storage, crowd: int) -> None:
-        """Consistency: each snapshot shows its own moment, before and after clears, whatever is put back."""
+        """Consistency: each snapshot shows its own moment, before and after clears and later writes."""
         put_all(storage, b"k", b"l", *MORE_THAN_A_PAGE[:crowd])
         first = storage.snapshot()
         storage.put(b"k", b"second")
         storage.delete(b"l")
         second = storage.snapshot()
         storage.clear()
-        settle(storage)
+        end_tick(storage)
         third = storage.snapshot()
         storage.put(b"k", b"fourth")
         fourth = storage.snapshot()
         storage.clear()
         put_all(storage, b"l", b"m")
-        settle(storage)
+        end_tick(storage)
         expected: list[dict[Key, Value]] = [
             {b"k": b"value of k", b"l": b"value of l"} | {key: b"value of " + key for key in MORE_THAN_A_PAGE[:crowd]},
             {b"k": b"second"} | {key: b"value of " + key for key in MORE_THAN_A_PAGE[:crowd]},
@@ -229,5 +227,5 @@ class UpdateCases(StorageCases):
             assert [snapshot.get(key) for key in (b"k", b"l", b"m")] == [data.get(key) for key in (b"k", b"l", b"m")]
             assert (snapshot.count(b""), snapshot.count(b"l")) == (len(data), b"l" in data)
             snapshot.close()
-            settle(storage)
+            end_tick(storage)
         assert contents(storage) == {b"l": b"value of l", b"m": b"value of m"}

@@ -1,4 +1,4 @@
-"""Any engine, with its snapshots counted: each is closed exactly once, and asked nothing afterwards."""
+"""Wraps an engine, and checks that each snapshot is closed exactly once and not used afterwards."""
 
 import threading
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from kvs.override import override
 from kvs.ports.storage import Snapshot, Storage
 
 
-class CountedSnapshot(Snapshot):
-    """A snapshot that knows whether it is open."""
+class LeakCheckedSnapshot(Snapshot):
+    """A snapshot that records misuse."""
 
-    def __init__(self, storage: "CountedStorage", inner: Snapshot) -> None:
+    def __init__(self, storage: "LeakCheckedStorage", inner: Snapshot) -> None:
         self.inner = inner
         self._storage = storage
         self._closed = False
@@ -54,14 +54,14 @@ class CountedSnapshot(Snapshot):
         return self.inner
 
 
-class CountedStorage(Storage):
-    """Passes everything on to an engine.
+class LeakCheckedStorage(Storage):
+    """Wraps an engine.
 
     Attributes:
-        open_snapshots: Taken and not closed yet.
-        taken: Ever taken.
-        misuses: What was done to a snapshot after it had been closed.
-        counting: Held while it counts.
+        open_snapshots: Number of open snapshots.
+        taken: Number of snapshots taken so far.
+        misuses: Uses of snapshots that had been closed.
+        counting: Protects the figures.
     """
 
     def __init__(self, inner: Storage) -> None:
@@ -105,20 +105,20 @@ class CountedStorage(Storage):
         return self.inner.count(prefix)
 
     @override
-    def snapshot(self) -> CountedSnapshot:
+    def snapshot(self) -> LeakCheckedSnapshot:
         with self.counting:
             self.taken += 1
         inner = self.inner.snapshot()
         if not hasattr(inner, "close"):
-            return cast("CountedSnapshot", inner)  # a broken engine's: there is nothing to count
-        return CountedSnapshot(self, inner)
+            return cast("LeakCheckedSnapshot", inner)  # of a broken engine: there is nothing to check
+        return LeakCheckedSnapshot(self, inner)
 
     @override
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         inner: list[ReadSet] = []
         for reads in request.reads:
             snapshot = reads.snapshot
-            assert isinstance(snapshot, CountedSnapshot)
+            assert isinstance(snapshot, LeakCheckedSnapshot)
             inner.append(ReadSet(snapshot._open(), reads.keys, reads.ranges))
         return self.inner.commit(CommitRequest(tuple(inner), request.writes, request.clears))
 
