@@ -40,7 +40,7 @@ def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
             }
             with running("kvs", python) as memory:
                 load(memory, keys)
-                _wait_until_folded(durable)
+                _wait_until_compacted(durable)
                 reads = [replace(work, workload="get", depth=depth) for depth in (1, 16, 64)]
                 sections[f"Reads, {CLIENTS} clients, any of {keys} keys"] = [
                     _compared(f"kvs sqlite / kvs memory, depth {work.depth}", work, memory, durable, rounds)
@@ -51,7 +51,7 @@ def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
     return sections
 
 
-def _wait_until_folded(server: Server) -> None:
+def _wait_until_compacted(server: Server) -> None:
     """Wait until the server has no work of its own left: it would be done on the core that is measured."""
     with LineClient(server) as client:
         waiting = None

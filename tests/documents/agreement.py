@@ -8,7 +8,7 @@ VARYING: Final = (
     (r'("version": )"[^"]+"', r"\1<a version>"),
     (r'("build": )"(?:pure|compiled)"', r"\1<a build>"),
     (r'("(?:uptime_s|snapshot_age_s|oldest_snapshot_s)": )\d+(?:\.\d+)?', r"\1<seconds>"),
-    (r"\d+ journal rows", "<number> journal rows"),  # they are folded whenever nobody commits
+    (r"\d+ journal rows", "<number> journal rows"),  # they are compacted whenever nobody commits
 )
 """What differs from run to run, and what stands for it in the comparison. All else is compared to the byte."""
 

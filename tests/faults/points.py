@@ -1,7 +1,7 @@
 """The points at which a fault can meet the server: every system call that changes its files or makes changes last.
 
 They fall into four *parts*. ``creation`` is a start without any files, one commit and the stop; ``recovery`` is a start
-with what a killed server has left, one commit and the stop; ``loop`` and ``folding`` are the two threads while the
+with what a killed server has left, one commit and the stop; ``loop`` and ``compaction`` are the two threads while the
 script is played, the loop with the stop behind it. How many calls there are is learnt from a recording of each.
 """
 
@@ -25,11 +25,11 @@ from tests.faults.server import TIMEOUT_S, Players, ServerProcess
 from tests.faults.strace import Fault
 from tests.faults.workload import Script, write_script
 
-Part: TypeAlias = Literal["creation", "recovery", "loop", "folding"]
+Part: TypeAlias = Literal["creation", "recovery", "loop", "compaction"]
 
 WORKERS: Final = 2
 MARGIN: Final = 1.05
-"""How many more points than were counted are tried: from run to run the folding meets the loop at another place."""
+"""How many more points than were counted are tried: from run to run compaction meets the loop at another place."""
 
 PROBE: Final = b"probe"
 SCRIPT: Final[Script] = write_script()
@@ -112,7 +112,7 @@ class Stage:
             "creation": self._record("creation", play=False)[0],
             "recovery": self._record("recovery", play=False)[0],
         }
-        self._counts["loop"], self._counts["folding"] = self._record("creation", play=True)
+        self._counts["loop"], self._counts["compaction"] = self._record("creation", play=True)
 
     def points(self) -> list[Point]:
         """Return all of them."""
@@ -120,7 +120,7 @@ class Stage:
             Point(part, call, number)
             for part, calls in self._counts.items()
             for call, count in calls.items()
-            for number in range(1, int(count * (MARGIN if part in ("loop", "folding") else 1)) + 1)
+            for number in range(1, int(count * (MARGIN if part in ("loop", "compaction") else 1)) + 1)
         ]
 
     def counted(self) -> str:
@@ -131,15 +131,15 @@ class Stage:
         """Run a server that meets a fault at a point; stop it if nothing ends it before."""
         fault = Fault(point.call, point.number, effect, lasting)
         directory = self._new_directory(point.part)
-        plays = point.part in ("loop", "folding")
+        plays = point.part in ("loop", "compaction")
         before = [] if plays else strace.launch_with(fault, directory)
         progress = Progress(HISTORY)
         answered = probed = False
         with ServerProcess(directory, before=before) as server, ExitStack() as stack:
             listened = server.listens()
             if listened and plays:
-                folding = server.compaction_thread()
-                thread = server.pid if point.part == "loop" else folding
+                compaction = server.compaction_thread()
+                thread = server.pid if point.part == "loop" else compaction
                 stack.enter_context(strace.attached(fault, directory, thread))
                 with Players(server, progress) as players:
                     answered = players.play(SCRIPT)

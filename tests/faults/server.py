@@ -16,7 +16,7 @@ from tests.support.waiting import TIMEOUT_S, polling
 __all__ = ["TIMEOUT_S", "Players", "ServerProcess"]
 
 ENGINE_FLAGS: Final = ("--storage-option", "max_journal_bytes=1MiB")
-"""The smallest journal there is, so that it is folded and the log is copied again and again."""
+"""The smallest journal there is, so that it is compacted and the WAL is copied again and again."""
 
 
 class ServerProcess(LoggedProcess):
@@ -60,9 +60,9 @@ class ServerProcess(LoggedProcess):
         return self.wait_for_any(("listening",)) is not None
 
     def compaction_thread(self) -> int:
-        """Return the number of the thread that folds. Those of the start may take a moment to be gone."""
+        """Return the number of the thread that compacts. Those of the start may take a moment to be gone."""
         for _ in polling("the server has three threads"):
-            threads = [*Path(f"/proc/{self.pid}/task").iterdir()]  # the oldest first: the loop, the log, the folding
+            threads = [*Path(f"/proc/{self.pid}/task").iterdir()]  # the oldest first: the loop, the log, the compaction
             if len(threads) == 3:
                 return int(threads[-1].name)
         raise AssertionError
@@ -91,9 +91,9 @@ class Players:
             sock.close()
 
     def play(self, script: Sequence[Phase]) -> bool:
-        """Play some phases, each with some folding and a checkpoint; return False if the server ends first."""
-        folded = len(self._server.events("journal_compacted"))
-        for number, phase in enumerate(script, folded + 1):
+        """Play some phases, each with some compaction and a checkpoint; return False if the server ends first."""
+        compacted = len(self._server.events("journal_compacted"))
+        for number, phase in enumerate(script, compacted + 1):
             copied_ns = self._database_changed_ns()
             if not all(self._play_round(round_) for round_ in phase):
                 return False
@@ -102,12 +102,12 @@ class Players:
         return self._ask_all([(b"PING",)] * CONNECTIONS, noting=False)  # what has failed meanwhile ends it now
 
     def _await_checkpoint(self, since_ns: int) -> None:
-        """Wait until the log is copied into the database, if that can still happen."""
+        """Wait until the WAL is copied into the database, if that can still happen."""
         deadline_s = time.monotonic() + TIMEOUT_S
         while self._database_changed_ns() == since_ns:
-            if self._server.log_ended or self._server.events("folding_failed"):
+            if self._server.log_ended or self._server.events("compaction_failed"):
                 return
-            assert time.monotonic() < deadline_s, "the log is never copied into the database"
+            assert time.monotonic() < deadline_s, "the WAL is never copied into the database"
             time.sleep(0.002)  # gives the processor to those who are to get there
 
     def _database_changed_ns(self) -> int:

@@ -1,7 +1,7 @@
 """strace: makes system calls of a server fail or kill it, and records them.
 
 strace counts calls for each thread and each name by itself, so a fault names both. The main thread is traced from the
-start or attached to later; the folding is attached to. Neither follows other threads, so nobody else is disturbed.
+start or attached to later; the compaction is attached to. Neither follows other threads, so nobody else is disturbed.
 
 A signal reaches the process before the call takes effect. What is behind a call is before the next one.
 """

@@ -23,7 +23,7 @@ from tests.support.seeds import SEED
 
 pytestmark = [pytest.mark.draws, full_scale_has_time]
 
-LOG_NAME: Final = NAME + "-wal"
+WAL_NAME: Final = NAME + "-wal"
 PAGE_BYTES: Final = 4096
 FRAME_BYTES: Final = 24 + PAGE_BYTES
 LOG_HEADER_BYTES: Final = 32
@@ -51,7 +51,7 @@ class Files:
 
 
 class Maker:
-    """Fills a data directory, and folds and copies the log when it is told to."""
+    """Fills a data directory, and compacts, and copies the WAL, when it is told to."""
 
     def __init__(self, path: Path, journal: SqliteJournal, compaction: Compaction, chance: random.Random) -> None:
         self.states: list[Data] = [{}]
@@ -200,7 +200,7 @@ def test_the_log_that_a_kill_leaves(scratch: Path, make: Callable[[Path], Files]
     pages, that ends the one before it.
     """
     files = make(scratch / "data")
-    contents = (files.path / LOG_NAME).read_bytes()
+    contents = (files.path / WAL_NAME).read_bytes()
     frames = range(LOG_HEADER_BYTES, len(contents), FRAME_BYTES)
     current = [frame for frame in frames if contents[frame + 8 : frame + 16] == contents[16:24]]
     commits = [frame for frame in current if any(contents[frame + 4 : frame + 8])]
@@ -213,4 +213,4 @@ def test_the_log_that_a_kill_leaves(scratch: Path, make: Callable[[Path], Files]
         return files.states[-1 - lost :]
 
     interesting = [*range(LOG_HEADER_BYTES), *(frame + at for frame in frames for at in range(24))]
-    check_damage(files, LOG_NAME, damages_of(range(len(contents)), interesting), allowed)
+    check_damage(files, WAL_NAME, damages_of(range(len(contents)), interesting), allowed)

@@ -19,8 +19,8 @@ from tests.support.harness import polling
 
 FULL: Final = "database or disk is full"
 SIZES: Final = ("512k", "1m", "1500k")
-"""With the smallest the first commits do not fit, with the largest the database, its log and some of what is folded do;
-all of the script would take more than twice as much."""
+"""On the smallest the first commits do not fit, on the largest the database, its WAL and some compacted rows do; the
+whole script would need more than twice as much."""
 
 BLOCK_BYTES: Final = 4096
 

@@ -3,7 +3,7 @@
 A script is a list of *phases*, and a phase a list of *rounds*. In a round each connection sends its *steps* in one
 packet; the next round begins when every reply has come. No two connections write to the same keys in the same round, so
 the order in which the server takes them makes no difference to the data. Between two phases the server is given the
-time to begin folding what it has.
+time to begin compacting what it has.
 
 There are single writes, transactions of several keys, nested ones, rollbacks, conflicts, transactions that last for
 several rounds, keys that go and come back, values of several pages, and many rows in one commit. Every value is unique,

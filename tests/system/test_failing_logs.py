@@ -172,13 +172,13 @@ def stopping_twice(stage: Stage) -> list[Any]:
     return seen
 
 
-def folding(stage: Stage) -> list[Any]:
-    """The journal is folded, in the middle of which its table is gone: the server gives up."""
+def compaction(stage: Stage) -> list[Any]:
+    """A table vanishes in the middle of a compaction: the server gives up."""
     server = stage.server
     client = server.connect()
     path = stage.directory / "kvs.db"
     seen: list[Any] = [client.ask(f"PUT k{number} " + "v" * 4000) for number in range(300)]
-    for _ in polling("the journal is folded"):
+    for _ in polling("the journal is compacted"):
         with closing(sqlite3.connect(path)) as connection:
             if connection.execute("SELECT count(*) FROM entries").fetchone()[0]:
                 break
@@ -265,8 +265,8 @@ SCENARIOS: Final = {
     "dropping": Played(dropping, flags=("--output-timeout-s", "0.3")),
     "draining": Played(draining, flags=("--drain-timeout-s", "0.2")),
     "stopping twice": Played(stopping_twice, flags=("--drain-timeout-s", "1000", "--output-timeout-s", "0")),
-    "folding": Played(
-        folding,
+    "compaction": Played(
+        compaction,
         flags=("--storage", "sqlite", "--data-dir", ".", "--storage-option", "max_journal_bytes=1MiB"),
         expect=("compaction_failed", "sync_failed"),
     ),

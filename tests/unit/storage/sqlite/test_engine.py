@@ -1,4 +1,4 @@
-"""The sqlite engine on real files: what lasts, what is folded, what is refused, and how it fails."""
+"""The sqlite engine on real files: what lasts, what is compacted, what is refused, and how it fails."""
 
 import sqlite3
 import subprocess
@@ -114,7 +114,7 @@ def test_the_file_is_as_durable_as_was_asked(tmp_path: Path, durability: str) ->
 
 
 def test_the_file_can_be_read_by_the_sqlite3_tool_while_it_is_served(tmp_path: Path) -> None:
-    """View ``data`` has what was committed, folded or not."""
+    """View ``data`` has what was committed, compacted or not."""
     with opened(tmp_path, SMALL_JOURNAL) as storage:
         scribble(storage, Random(3), 3000, 400)
         with database(tmp_path) as connection:
@@ -125,8 +125,8 @@ def test_the_file_can_be_read_by_the_sqlite3_tool_while_it_is_served(tmp_path: P
 
 
 @contextmanager
-def folding_by_hand(directory: Path, max_journal_bytes: int = 1 << 20) -> Iterator[tuple[SqliteJournal, Compaction]]:
-    """Open a database whose folding runs when a test says so."""
+def compaction_by_hand(directory: Path, max_journal_bytes: int = 1 << 20) -> Iterator[tuple[SqliteJournal, Compaction]]:
+    """Open a database whose compaction runs when a test says so."""
     path = directory / NAME
     with closing(open_database(path, "full")) as connection, closing(connect(path, "full")) as background:
         journal = SqliteJournal(connection, path, last_seq=0, rows=0, row_bytes=0, max_bytes=max_journal_bytes)
@@ -142,22 +142,22 @@ def rows_of(random: Random, count: int, keys: int) -> list[tuple[bytes, bytes | 
 
 
 @pytest.mark.parametrize("keys", [1, 50, 100_000])
-def test_folding_changes_where_the_data_are_and_not_what_they_are(tmp_path: Path, keys: int) -> None:
+def test_compaction_changes_where_the_data_are_and_not_what_they_are(tmp_path: Path, keys: int) -> None:
     """After any number of portions, entries and what is left of the journal tell the same as all of the journal."""
     random = Random(keys)
     expected: Contents = {}
-    with folding_by_hand(tmp_path) as (journal, folding):
+    with compaction_by_hand(tmp_path) as (journal, compaction):
         for _ in range(6):
             batch = rows_of(random, 700, keys)
             journal.append(batch)
             for key, value in batch:
                 expected.pop(key, None) if value is None else expected.update({key: value})
-            folding.compact()
+            compaction.compact()
             with database(tmp_path) as connection:
                 assert dict(connection.execute("SELECT key, value FROM data")) == expected
         assert 0 < journal.waiting_rows < 6 * 700
         while journal.waiting_rows:
-            folding.compact()
+            compaction.compact()
         assert journal.waiting_bytes == 0
         with database(tmp_path) as connection:
             assert dict(connection.execute("SELECT key, value FROM entries")) == expected
@@ -168,7 +168,7 @@ def test_folding_changes_where_the_data_are_and_not_what_they_are(tmp_path: Path
 @pytest.mark.parametrize("after", range(4))
 def test_a_clear_ends_a_compaction_under_way(tmp_path: Path, after: int) -> None:
     """Wherever it comes in between, nothing of what it deleted comes back, and what came after it is there."""
-    with folding_by_hand(tmp_path) as (journal, folding):
+    with compaction_by_hand(tmp_path) as (journal, compaction):
         journal.append([(b"%04d" % number, b"old" * 500) for number in range(700)])
         pauses = 0
 
@@ -178,23 +178,23 @@ def test_a_clear_ends_a_compaction_under_way(tmp_path: Path, after: int) -> None
                 journal.append([(b"0001", b"new"), (b"n", b"new")], clears=True)
             pauses += 1
 
-        folding._look_now_and_then = pause  # type: ignore[method-assign]
-        folding.compact()
+        compaction._run_periodic_tasks = pause  # type: ignore[method-assign]
+        compaction.compact()
         assert pauses > after
         assert (journal.waiting_rows, journal.clears) == (2, 1)
         while journal.waiting_rows:
-            folding.compact()
+            compaction.compact()
         with database(tmp_path) as connection:
             expected = [(b"0001", b"new"), (b"n", b"new")]
             assert connection.execute("SELECT key, value FROM entries ORDER BY key").fetchall() == expected
     assert stored(tmp_path) == dict(expected)
 
 
-def test_rows_are_numbered_on_when_all_have_been_folded(tmp_path: Path) -> None:
+def test_rows_are_numbered_on_when_all_have_been_compacted(tmp_path: Path) -> None:
     """The journal is empty, and the next row is not the first: else a lost journal could not be told from none."""
-    with folding_by_hand(tmp_path) as (journal, folding):
+    with compaction_by_hand(tmp_path) as (journal, compaction):
         journal.append([(b"k", b"1"), (b"k", b"2")])
-        folding.compact()
+        compaction.compact()
     with opened(tmp_path) as storage:
         storage.put(b"k", b"3")
         storage.sync()
@@ -207,31 +207,31 @@ def test_the_log_is_started_anew_and_does_not_grow_on(tmp_path: Path) -> None:
     """However much is written, with a checkpoint now and then the write-ahead log keeps its size."""
     log = tmp_path / (NAME + "-wal")
     sizes = []
-    with folding_by_hand(tmp_path, max_journal_bytes=1 << 22) as (journal, folding):
+    with compaction_by_hand(tmp_path, max_journal_bytes=1 << 22) as (journal, compaction):
         for _ in range(8):
             for _ in range(10):
                 journal.append(rows_of(Random(1), 200, 1000))
             while journal.waiting_bytes >= (1 << 22) // BATCHES:
-                folding.compact()
-            folding.checkpoint()
+                compaction.compact()
+            compaction.checkpoint()
             sizes.append(log.stat().st_size)
     assert max(sizes) < 2 * sizes[2]
 
 
 def test_a_reader_of_the_log_delays_nobody(tmp_path: Path) -> None:
-    """A backup may read for long: folding and checkpoints go on, and the log is started anew when it has ended."""
-    with folding_by_hand(tmp_path) as (journal, folding), database(tmp_path) as reader:
+    """A backup may read for long: compaction and checkpoints go on, and the WAL is restarted when it has ended."""
+    with compaction_by_hand(tmp_path) as (journal, compaction), database(tmp_path) as reader:
         journal.append([(b"k", b"1")])
         reader.execute("BEGIN")
         before = reader.execute("SELECT * FROM data").fetchall()
         for _ in range(20):
             journal.append(rows_of(Random(2), 200, 1000))
-            folding.compact()
-            folding.checkpoint()
+            compaction.compact()
+            compaction.checkpoint()
         assert reader.execute("SELECT * FROM data").fetchall() == before
 
 
-def test_writes_wait_for_the_folding_when_too_much_waits_to_be_folded(tmp_path: Path) -> None:
+def test_writes_wait_for_compaction_when_the_journal_is_full(tmp_path: Path) -> None:
     """Many times as much as the journal may hold goes through, and it never holds more than that and one batch."""
     value = b"v" * 10_000
     with opened(tmp_path, SMALL_JOURNAL) as storage:
@@ -270,12 +270,12 @@ def _connection(storage: JournaledStorage) -> sqlite3.Connection:
 
 def test_a_failure_in_the_background_fails_the_next_sync(tmp_path: Path) -> None:
     """Even one that has nothing to write, for reads are told of as well."""
-    with folding_by_hand(tmp_path) as (journal, folding):
+    with compaction_by_hand(tmp_path) as (journal, compaction):
         journal.append([(b"%d" % number, b"v" * 1000) for number in range(200)])
         with database(tmp_path) as connection:
             connection.execute("ALTER TABLE entries RENAME TO elsewhere")
-        folding.start()
-        folding._thread.join()
+        compaction.start()
+        compaction._thread.join()
         with pytest.raises(JournalError, match="no such table"):
             journal.check()
 
@@ -343,9 +343,9 @@ def test_values_that_sqlite_cannot_store_are_refused_at_the_start(tmp_path: Path
 )
 def test_what_is_not_as_it_was_written_is_refused(tmp_path: Path, statement: str) -> None:
     """A row that is damaged, missing, too many or old: the file is named, nothing is served, and nothing changed."""
-    with folding_by_hand(tmp_path) as (journal, folding):
+    with compaction_by_hand(tmp_path) as (journal, compaction):
         journal.append([(b"key%d" % number, b"%d" % number) for number in range(20)])
-        folding.compact()
+        compaction.compact()
         journal.append([(b"more%d" % number, b"%d" % number) for number in range(20)])
     assert len(stored(tmp_path)) == 40
     with database(tmp_path) as connection:

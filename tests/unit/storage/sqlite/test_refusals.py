@@ -22,7 +22,7 @@ from .test_engine import LOG, contents, database, opened, stored
 
 pytestmark = pytest.mark.one_build
 
-LOG_NAME = f"{NAME}-wal"
+WAL_NAME = f"{NAME}-wal"
 MARK_NAME = f"{NAME}-mark"
 
 
@@ -34,7 +34,7 @@ def foreign(path: Path, journal_mode: str) -> None:
 
 
 def foreign_in_use(path: Path) -> None:
-    """Make one as a kill leaves it: with a log."""
+    """Make one as a kill leaves it: with a WAL."""
     other = path.with_name("other")
     with closing(sqlite3.connect(other)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -134,7 +134,7 @@ def power_cut(directory: Path, durability: str) -> None:
     assert mark is not None
     of_first = structs.replace(mark, seq=1, synced_seq=1, boot=bytes(15) + b"\1")
     mark_path(directory / NAME).write_bytes(of_first.encoded())
-    with (directory / LOG_NAME).open("r+b") as log:
+    with (directory / WAL_NAME).open("r+b") as log:
         log.seek(first_end + 100)
         log.write(b"damage")
 
@@ -215,7 +215,7 @@ def test_another_boot_counts_what_was_synced(tmp_path: Path, monkeypatch: pytest
         storage.put(b"k", b"v")
         storage.sync()
         shutil.copytree(tmp_path / "data", tmp_path / "left")
-    (tmp_path / "left" / LOG_NAME).unlink()
+    (tmp_path / "left" / WAL_NAME).unlink()
     with pytest.raises(StorageOpenError, match="acknowledged commits are missing"):
         verify(tmp_path / "left")
     monkeypatch.setattr("kvs.adapters.storage.sqlite.mark.boot_identity", lambda: bytes(range(16)))
@@ -231,7 +231,7 @@ def test_a_machine_that_does_not_tell_its_boots_apart(tmp_path: Path, monkeypatc
         storage.sync()
         shutil.copytree(tmp_path / "data", tmp_path / "left")
     assert stored(tmp_path / "data") == {b"k": b"v"}
-    (tmp_path / "left" / LOG_NAME).unlink()
+    (tmp_path / "left" / WAL_NAME).unlink()
     with pytest.raises(StorageOpenError, match="acknowledged commits are missing"):
         stored(tmp_path / "left")
     assert files_of(tmp_path / "left").keys() == {NAME, f"{NAME}-shm", MARK_NAME, "lock"}

@@ -12,14 +12,14 @@ import msgspec
 from kvs.adapters.storage.sqlite.data_dir import FILE_MODE, make_directory, reading_data_dir, sync_path
 from kvs.adapters.storage.sqlite.file import (
     DATABASE_ERRORS,
-    FILE_ENDS,
+    FILE_SUFFIXES,
     NAME,
     connect_to_read,
-    database_in,
+    database_path,
     describe,
 )
 from kvs.adapters.storage.sqlite.inspection import inspected, require_all, require_same
-from kvs.adapters.storage.sqlite.instance import become_another, read_instance
+from kvs.adapters.storage.sqlite.instance import assign_new_identity, read_instance
 from kvs.adapters.storage.sqlite.loader import CorruptionError, Loader, check_structure
 from kvs.adapters.storage.sqlite.mark import read_mark
 from kvs.engine import StorageOpenError
@@ -28,27 +28,27 @@ STEP_PAGES: Final = 2048
 """Pages copied between two reports of progress."""
 
 CHECKED_ROWS: Final = 4096
-"""Rows checked between two reports of progress."""
+"""Rows verified between two reports of progress."""
 
 STRUCTURE_PART: Final = 8
-"""The check of the file's structure takes about an eighth of the time that the rows take."""
+"""Checking the structure of the file takes about an eighth of the time of verifying the rows."""
 
 REPLACED: Final = (
     "SELECT count(*), coalesce(sum(length(key) + length(value)), 0) FROM entries WHERE key IN (SELECT key FROM journal)"
 )
-LATEST: Final = (
+NEWEST: Final = (
     "SELECT count(*), coalesce(sum(length(key) + length(value)), 0) FROM journal "
     "WHERE seq IN (SELECT max(seq) FROM journal GROUP BY key) AND value IS NOT NULL"
 )
-"""What is counted by the entries that the journal replaces, and by its latest rows, costs as much as the journal has
-rows; to count all the data would take twice as long as checking it."""
+"""These count the entries that the journal replaces and the newest rows of its keys. They cost O(rows of the journal);
+counting all data would take twice as long as verifying them."""
 
 Progress = Callable[[str, str, int, int], None]
-"""Called with what is done, in what unit, how much of it, and of how much."""
+"""Called with the activity, the unit, the number done, and the total."""
 
 
 def no_progress(_label: str, _unit: str, _count: int, _total: int) -> None:
-    """Report nothing."""
+    """Ignore a report."""
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
 
 
 def verify(directory: Path, progress: Progress = no_progress) -> VerifyReport:
-    """Read and check all data; a server may be using it. Changes nothing.
+    """Read and verify a data directory, which a server may be using. Changes no files.
 
     Raises:
         StorageOpenError: It is damaged, incomplete or unreadable, or not a data directory of this engine.
@@ -74,13 +74,13 @@ def verify(directory: Path, progress: Progress = no_progress) -> VerifyReport:
 def back_up(
     directory: Path, destination: Path, progress: Progress = no_progress, *, incomplete: bool = False
 ) -> VerifyReport:
-    """Copy a data directory as of one moment, and verify the copy; a server may be using it.
+    """Copy a data directory as of one moment, and verify the copy; a server may be using the source.
 
-    The database gets its final name when the copy is complete; an incomplete one is replaced by the next attempt.
+    The copy gets its final name when it is complete; the next attempt replaces an incomplete one.
 
     Args:
         directory: The data directory.
-        destination: The new one: an empty or nonexistent directory.
+        destination: The new data directory; it must be empty or not exist.
         progress: Called periodically.
         incomplete: Whether acknowledged commits may be missing.
 
@@ -93,7 +93,7 @@ def back_up(
     with _source(directory, incomplete=incomplete) as source:
         try:
             make_directory(destination.absolute())
-            _require_empty(destination, part)  # still: to look at the source may have taken long
+            _require_empty(destination, part)  # again: opening the source may have taken long
             _copy(source.connection, part, progress)
             try:
                 with _opened_alone(part) as copy:
@@ -110,12 +110,12 @@ def back_up(
 
 
 class _Source(msgspec.Struct):
-    """A data directory to be read.
+    """A data directory that is read.
 
     Attributes:
-        name: What is read, for messages.
-        connection: To read one state of it.
-        require_all: Refuses it, told the number of the journal's last row, if acknowledged commits are missing.
+        name: The files that are read, for messages.
+        connection: Reads one state of it.
+        require_all: Checks, given the number of the journal's last row, that no acknowledged commit is missing.
     """
 
     name: str
@@ -125,7 +125,7 @@ class _Source(msgspec.Struct):
 
 @contextmanager
 def _source(directory: Path, *, incomplete: bool) -> Iterator[_Source]:
-    path = database_in(directory)
+    path = database_path(directory)
     with reading_data_dir(directory) as in_use:
         if in_use:
             with _shared_source(path, incomplete=incomplete) as source:
@@ -144,12 +144,12 @@ def _source(directory: Path, *, incomplete: bool) -> Iterator[_Source]:
 
 @contextmanager
 def _shared_source(path: Path, *, incomplete: bool) -> Iterator[_Source]:
-    """Read from a database that a server uses; what is committed meanwhile goes into the write-ahead log."""
-    mark = None if incomplete else read_mark(path)  # before the state that is read, which so comes as far at least
+    """Read one state of a database that a server uses; its commits go into the WAL meanwhile."""
+    mark = None if incomplete else read_mark(path)  # read before the state, which is therefore at least as new
     with closing(connect_to_read(path)) as connection:
         try:
             connection.execute("BEGIN")
-            instance = read_instance(connection)  # it is the first read that fixes the state
+            instance = read_instance(connection)  # the first read fixes the state
         except DATABASE_ERRORS as error:
             raise StorageOpenError(f"{path}: cannot be read: {describe(error)}") from None
         if mark is not None:
@@ -166,33 +166,33 @@ def _opened_alone(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _copy(source: sqlite3.Connection, part: Path, progress: Progress) -> None:
-    for left in _parts(part):
-        left.unlink(missing_ok=True)
+    for file in _parts(part):
+        file.unlink(missing_ok=True)
     os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
     with closing(sqlite3.connect(part, isolation_level=None)) as target:
-        target.execute("PRAGMA synchronous = OFF")  # all of it is synced at the end
+        target.execute("PRAGMA synchronous = OFF")  # everything is synced at the end
         source.backup(
             target,
             pages=STEP_PAGES,
             progress=lambda _, remaining, total: progress("Copying", "pages", total - remaining, total),
             sleep=0,
         )
-        become_another(target)
+        assign_new_identity(target)
         target.execute("PRAGMA journal_mode = DELETE")  # a single file, until a server opens it
     sync_path(part)
 
 
 def _parts(part: Path) -> list[Path]:
-    """Return the files that a killed attempt may have left: the copy, and SQLite's files beside it."""
-    return [part.with_name(part.name + end) for end in FILE_ENDS]
+    """Return the files of an incomplete copy: the copy itself, and SQLite's files beside it."""
+    return [part.with_name(part.name + end) for end in FILE_SUFFIXES]
 
 
 def _check(name: str, connection: sqlite3.Connection, progress: Progress) -> tuple[VerifyReport, int]:
-    """Check everything; return the report, and the number of the journal's last row."""
-    reader = Loader(connection)
+    """Verify a database; return the report, and the number of the journal's last row."""
+    loader = Loader(connection)
     rows = count = 0
     try:
-        for _ in reader.rows():
+        for _ in loader.rows():
             count += 1
             if count % CHECKED_ROWS == 0:
                 rows = max(count, rows or _expected_rows(connection))
@@ -200,20 +200,20 @@ def _check(name: str, connection: sqlite3.Connection, progress: Progress) -> tup
         progress("Verifying", "rows", count, _with_structure(count))
         check_structure(connection)
         replaced, replaced_bytes = connection.execute(REPLACED).fetchone()
-        latest, latest_bytes = connection.execute(LATEST).fetchone()
+        newest, newest_bytes = connection.execute(NEWEST).fetchone()
     except (CorruptionError, *DATABASE_ERRORS) as error:
         raise StorageOpenError(f"{name}: is damaged: {describe(error)}") from None
     progress("Verifying", "rows", _with_structure(count), _with_structure(count))
     report = VerifyReport(
-        keys=reader.entries - replaced + latest,
-        bytes=reader.read_bytes - reader.journal_bytes - replaced_bytes + latest_bytes,
-        journal_rows=reader.journal_rows,
+        keys=loader.entries - replaced + newest,
+        bytes=loader.read_bytes - loader.journal_bytes - replaced_bytes + newest_bytes,
+        journal_rows=loader.journal_rows,
     )
-    return report, reader.last_seq
+    return report, loader.last_seq
 
 
 def _expected_rows(connection: sqlite3.Connection) -> int:
-    """Return the number of rows, which may be wrong if the database is damaged."""
+    """Return the number of rows; it may be wrong if the database is damaged."""
     (entries,) = connection.execute("SELECT entries FROM folded").fetchone()
     (journal,) = connection.execute("SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM journal").fetchone()
     return int(entries + journal)
@@ -224,7 +224,7 @@ def _with_structure(rows: int) -> int:
 
 
 def _require_empty(destination: Path, part: Path) -> None:
-    """Refuse a destination that holds anything but the files of a killed attempt."""
+    """Check that a destination is empty, except for the files of an incomplete copy."""
     try:
         names = {entry.name for entry in destination.iterdir()}
     except FileNotFoundError:
@@ -236,7 +236,7 @@ def _require_empty(destination: Path, part: Path) -> None:
 
 
 def _require_apart(directory: Path, destination: Path) -> None:
-    """Refuse a destination that is the source or lies in it, whatever the way there is called."""
+    """Check that the destination is not the source or in it, also by way of links."""
     try:
         resolved = destination.resolve()
         inside = any(each.exists() and each.samefile(directory) for each in (resolved, *resolved.parents))

@@ -1,13 +1,13 @@
 """The background thread of the database: compaction, checkpoints, and periodic syncs.
 
 *Compaction* moves rows of the journal into the table of entries. First it finds the newest row of each key and sorts
-them by key, concurrently with commits. Then it updates the entries in slices of neighbouring keys, each a short
-transaction, so that a tick never waits long, and a page is written once for all of its keys. Finally it deletes the
-rows of the journal, in slices as well, oldest first, so the remaining rows are always valid. It can be interrupted
-anywhere, and starts again from the journal.
+them by key, concurrently with commits. Then it updates the entries in slices of neighbouring keys, each in a short
+transaction, so that a tick never waits long and a page is written once for all of its keys. Finally it deletes the
+rows of the journal, also in slices and oldest first, so the remaining rows are always valid. If it is interrupted, it
+starts again from the journal.
 
-*Checkpoints* copy the write-ahead log into the file. SQLite would do so in the middle of a commit; here most of it is
-copied concurrently with commits, and the log is restarted when almost nothing is left to copy.
+*Checkpoints* copy the write-ahead log (WAL) into the file. SQLite would do so during a commit; here most of it is
+copied concurrently with commits, and the WAL is restarted when almost nothing is left to copy.
 """
 
 import sqlite3
@@ -27,45 +27,44 @@ from kvs.adapters.storage.sqlite.wal import wal_path
 from kvs.adapters.storage.sqlite.watch import FileWatch
 
 SLICE_BYTES: Final = 256 << 10
-"""What is moved in one transaction: about 2 ms."""
+"""Bytes moved in one transaction, which takes about 2 ms."""
 
 ROW_COST_BYTES: Final = 1300
-"""What a row counts for beside its key and value: 200 small ones make a slice."""
+"""Charged for a row on top of its key and value: a slice has about 200 small rows."""
 
 SLICE_DROPPED_ROWS: Final = 2000
-"""Most rows of the journal dropped in one transaction: about 2 ms."""
+"""Maximum rows of the journal deleted in one transaction, which takes about 2 ms."""
 
 BATCHES: Final = 16
-"""What the journal may hold, in batches. One is compacted at a time, and the write-ahead log is started anew when it
-has grown to as much: larger ones make a start after a crash longer, smaller ones write the same pages more often."""
+"""Number of batches in a full journal. One batch is compacted at a time, and the WAL is restarted when it has the size
+of one: larger batches make a start after a crash slower, smaller ones write the same pages more often."""
 
 IDLE_THRESHOLD: Final = 4
-"""How many batches may wait while there are commits: compaction takes half of a core and delays the ticks,
-and can wait until nobody commits."""
+"""Batches that may wait while clients commit: compaction uses half a core and delays ticks, so it prefers idle time."""
 
 PRESSURE_THRESHOLD: Final = 12
-"""From how many batches on there are no pauses between slices: writes would soon have to wait."""
+"""Batches from which on compaction makes no pauses between slices, because writes would soon have to wait."""
 
 PAGE_BYTES: Final = 4096
 
 CHECKPOINT_PASSES: Final = 4
 LAST_PAGES: Final = 64
-"""Pages that may be left to copy when the log is started anew, while a tick waits: about 1 ms."""
+"""Maximum pages left to copy when the WAL is restarted: a tick may wait for them, about 1 ms."""
 
 WAKE_S: Final = 0.1
-"""How often it is looked whether there is anything to do."""
+"""Interval between checks for work."""
 
 SYNC_S: Final = 0.5
-"""How often what was committed is synced, if commits do not wait for that. A power cut may take this, and what the sync
-itself takes: about a second."""
+"""Interval of syncs, if commits do not wait for them. A power cut may lose the commits of this time and of the sync
+itself: about a second."""
 
 WATCH_S: Final = 0.5
-"""How often the files are looked at, whether they are still there."""
+"""Interval of checks that the files are still in place."""
 
 SLICES_BETWEEN_CHECKPOINTS: Final = 32
-"""How many slices may be moved before the log is copied: keys far apart dirty a page each, 25 MiB in all."""
+"""Slices moved between two checkpoints: keys that are far apart dirty a page each, 25 MiB in all."""
 
-# The newest row of each key, in the order of keys: what stands beside max() comes from the row that has it.
+# The newest row of each key, in key order: SQLite takes the other columns from the row that has the maximum.
 _COLLECT: Final = """
 CREATE TEMP TABLE newest AS
 SELECT key, value, checksum, max(seq) FROM main.journal WHERE seq <= ? GROUP BY key ORDER BY key
@@ -100,8 +99,8 @@ class Compaction:
         journal: The journal to compact.
         durability: Durability of the database.
         max_journal_bytes: Maximum size of uncompacted rows.
-        log: For slow operations and failures.
-        watch: Detects when the files were replaced.
+        log: The log.
+        watch: Detects that files were deleted or replaced.
     """
 
     def __init__(
@@ -130,7 +129,7 @@ class Compaction:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the current slice, and wait for that."""
+        """Stop after the current slice, and wait for the thread to end."""
         self._stopping.set()
         self._thread.join()
 
@@ -145,12 +144,12 @@ class Compaction:
                     self.compact()
                 if journal.wal_bytes >= self._batch_bytes:
                     self.checkpoint()
-                self._look_now_and_then()
-            except Exception as error:  # noqa: BLE001  # whatever it is, nothing may be acknowledged after it
+                self._run_periodic_tasks()
+            except Exception as error:  # noqa: BLE001  # after any error, no commit may be acknowledged
                 with journal.write_lock:
                     journal.fail(error)
                     journal.write_lock.notify_all()
-                if not isinstance(error, JournalError):  # else it is told of as what it is, when the server stops
+                if not isinstance(error, JournalError):  # else the server logs it when it stops
                     self._log.error("compaction_failed", reason=describe(error), exc_info=error)
                 return
 
@@ -171,7 +170,7 @@ class Compaction:
                 return
             with self._locked():
                 if journal.clears != clears:
-                    return  # what was collected is deleted
+                    return  # the collected rows are deleted
                 self._compact_slice(first, last)
             if number % SLICES_BETWEEN_CHECKPOINTS == 0:
                 self.checkpoint()
@@ -193,7 +192,7 @@ class Compaction:
                 return
 
     def checkpoint(self) -> None:
-        """Copy the write-ahead log into the file, and restart it unless it has readers."""
+        """Copy the WAL into the file, and restart it unless it has readers."""
         connection, journal = self._connection, self._journal
         for _ in range(CHECKPOINT_PASSES):
             _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
@@ -208,7 +207,7 @@ class Compaction:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Write in a short transaction, then pause for as long, unless too much is waiting: ticks have priority."""
+        """Write in a short transaction, then pause as long, unless the journal is nearly full: ticks have priority."""
         with self._journal.write_lock:
             started_s = time.monotonic()
             self._connection.execute("BEGIN IMMEDIATE")
@@ -217,10 +216,10 @@ class Compaction:
             took_s = time.monotonic() - started_s
         if self._journal.waiting_bytes < PRESSURE_THRESHOLD * self._batch_bytes:
             self._stopping.wait(took_s)
-        self._look_now_and_then()
+        self._run_periodic_tasks()
 
     def _compact_slice(self, first: int, last: int) -> None:
-        """Update the entries of neighbouring keys."""
+        """Update the entries of the slice's keys."""
         connection, span = self._connection, {"first": first, "last": last}
         old, old_checksums = connection.execute(_COUNT_OLD, span).fetchone()
         new, new_checksums = connection.execute(_COUNT_NEW, span).fetchone()
@@ -244,8 +243,8 @@ class Compaction:
         journal.write_lock.notify_all()
         return int(rows)
 
-    def _look_now_and_then(self) -> None:
-        """Look at the files, and sync what was committed, each when it is due."""
+    def _run_periodic_tasks(self) -> None:
+        """Check the files and sync the commits, each when it is due."""
         journal, now_s = self._journal, time.monotonic()
         if self._watch is not None and now_s >= self._watch_due_s:
             with journal.write_lock:

@@ -1,4 +1,4 @@
-"""The data directory, and the lock that keeps a second server out of it.
+"""The data directory, and the lock that admits one server at a time.
 
 The lock is a separate file, so that a backup and the sqlite3 tool can read the database while a server runs.
 """
@@ -14,12 +14,12 @@ from kvs.engine import StorageOpenError
 
 LOCK_NAME: Final = "lock"
 FILE_MODE: Final = 0o600
-"""Who may read and write the files: this user alone."""
+"""The files are readable and writable by this user only."""
 
 
 @final
 class DirectoryLock:
-    """The directory, locked by this process.
+    """The lock of a directory, held by this process.
 
     Attributes:
         path: The directory.
@@ -31,14 +31,14 @@ class DirectoryLock:
         self._made = made
 
     def accept(self) -> None:
-        """Say who holds the directory, now that it is to be used. Until then nothing in it has changed for good."""
+        """Write this process into the lock file, and keep the file: the directory will be used."""
         self._made = False
-        with suppress(OSError):  # a full disk is no reason: who holds it is told for convenience
+        with suppress(OSError):  # a full disk is no reason to fail: the text only helps people
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, b"process %d" % os.getpid(), 0)
 
     def release(self) -> None:
-        """Let others have it. If it was not accepted, nothing is left of the lock."""
+        """Release the lock. If the directory was not accepted, delete a lock file that this process created."""
         if self._made:
             with suppress(OSError):
                 (self.path / LOCK_NAME).unlink()
@@ -47,16 +47,16 @@ class DirectoryLock:
 
 @contextmanager
 def locked_data_dir(name: str) -> Iterator[DirectoryLock]:
-    """Hold the directory, made if there is none, for one process alone.
+    """Lock a directory for this process; create the directory if necessary.
 
-    The lock ends with the process, however that ends; the file stays, unless the directory was not accepted.
+    The lock ends with the process, even if it is killed; the lock file stays, unless the directory was not accepted.
 
     Raises:
-        StorageOpenError: It cannot be made or written to, or another process holds it.
+        StorageOpenError: The directory cannot be created or written to, or another process has locked it.
     """
     directory = Path(name)
     try:
-        directory = directory.absolute()  # which fails where the working directory has been deleted
+        directory = directory.absolute()  # fails if the working directory has been deleted
         make_directory(directory)
         lock = _lock(directory)
     except OSError as error:
@@ -77,16 +77,16 @@ def _lock(directory: Path) -> DirectoryLock:
             made = False
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         try:
-            _hold(descriptor, directory)
+            _acquire(descriptor, directory)
             if _is_named(descriptor, path):
                 return DirectoryLock(directory, descriptor, made=made)
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # another process has removed it, and somebody may have made a new one
+        os.close(descriptor)  # another process deleted the file; there may be a new one
 
 
-def _hold(descriptor: int, directory: Path) -> None:
+def _acquire(descriptor: int, directory: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -108,11 +108,11 @@ def _is_named(descriptor: int, path: Path) -> bool:
 
 @contextmanager
 def reading_data_dir(directory: Path) -> Iterator[bool]:
-    """Yield whether a server uses a directory; keep servers from starting there if none does. Changes nothing."""
+    """Yield whether a server uses a directory; if not, lock servers out meanwhile. Changes no files."""
     try:
         descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        yield False  # no server has ever been there, or nobody may ask
+        yield False  # no server has used it yet, or this user may not read the lock file
         return
     try:
         in_use = False
@@ -126,13 +126,13 @@ def reading_data_dir(directory: Path) -> Iterator[bool]:
 
 
 def make_directory(directory: Path) -> None:
-    """Make a directory, with those it is in, if it is not there; their names outlast a power cut.
+    """Create a directory and its parents, as far as they do not exist, so that they survive a power cut.
 
     Args:
-        directory: An absolute path. What is made is for this user alone, as the data are.
+        directory: An absolute path. New directories are accessible to this user only, as the data are.
 
     Raises:
-        OSError: It cannot be made, or is no directory.
+        OSError: It cannot be created, or is not a directory.
     """
     made = [each for each in (directory, *directory.parents) if not each.exists()]
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -141,18 +141,18 @@ def make_directory(directory: Path) -> None:
 
 
 def require_writable(*paths: Path) -> None:
-    """Refuse what is there and cannot be written to, before anything is.
+    """Check that existing files can be written to, before any of them is.
 
     Raises:
-        StorageOpenError: It is such.
+        StorageOpenError: One of them cannot.
     """
     for path in paths:
         if path.exists() and not os.access(path, os.W_OK):
             raise StorageOpenError(f"{path}: cannot be written to by this user; nothing was changed")
 
 
-def tighten(paths: Iterable[Path]) -> None:
-    """Take the permissions of group and others from files, as far as they are there and ours."""
+def restrict_access(paths: Iterable[Path]) -> None:
+    """Remove the permissions of group and others from the files that exist and belong to this user."""
     for path in paths:
         with suppress(OSError):
             if path.stat().st_mode & 0o077:
@@ -160,7 +160,7 @@ def tighten(paths: Iterable[Path]) -> None:
 
 
 def sync_path(path: Path) -> None:
-    """Make what is in a file, or the names in a directory, outlast a power cut."""
+    """Sync a file, or the names in a directory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

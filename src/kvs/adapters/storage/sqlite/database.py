@@ -22,22 +22,22 @@ from kvs.errors import CommandError
 
 @final
 class Database:
-    """The database, accepted and taken into use; it is made if there is none.
+    """An open database; it is created if there is none.
 
     Args:
         path: Path of the database.
         directory: The data directory.
         durability: How commits are synced.
-        last_seq: Number of the journal's last row, as it was when it was accepted.
+        last_seq: Number of the journal's last row when the database was loaded.
 
     Attributes:
         connection: For commits.
         background: For compaction and checkpoints.
         mark: Records every commit.
-        watch: Detects when the files were replaced.
+        watch: Detects that files were deleted or replaced.
 
     Raises:
-        StorageOpenError: It cannot be opened, or not be written to.
+        StorageOpenError: It cannot be opened or written to.
     """
 
     def __init__(self, path: Path, directory: Path, durability: Durability, last_seq: int) -> None:
@@ -45,8 +45,8 @@ class Database:
             self.watch: Final = stack.enter_context(closing(FileWatch(path, directory)))
             self._keeper = stack.enter_context(ExitStack())
             self.connection: Final = stack.enter_context(closing(open_database(path, durability)))
-            # The last connection to be closed copies the log and deletes it, unless it can only read: so this one makes
-            # sure that after a failure everything stays as it is.
+            # The last connection that is closed copies the WAL into the file and deletes it, unless it is read-only: so
+            # this one makes sure that all files stay as they are after a failure.
             self._keeper.enter_context(closing(connect_to_read(path)))
             self.background: Final = stack.enter_context(closing(connect(path, durability)))
             try:
@@ -60,10 +60,10 @@ class Database:
             self._stack = stack.pop_all()
 
     def end(self) -> None:
-        """End in an orderly way: leave a database that says so, and no log. What fails is left to the next start.
+        """Record an orderly stop, and let SQLite delete the WAL. If that fails, the next start recovers.
 
         Raises:
-            CommandError: The files are not ours any more, so that the next start will not find what was committed.
+            CommandError: The files were replaced, so the next start will not find the commits.
         """
         try:
             self.watch.check()
@@ -75,12 +75,12 @@ class Database:
             pass
 
     def close(self) -> None:
-        """Release everything."""
+        """Close the connections and files."""
         self._stack.close()
 
 
 def _require_unchanged(connection: sqlite3.Connection, path: Path, last_seq: int) -> None:
-    """Refuse a database that is not what was read before it was opened for writing."""
+    """Check that the database did not change between loading and opening it for writing."""
     query = "SELECT max(through_seq, (SELECT coalesce(max(seq), 0) FROM journal)) FROM folded"
     ((found,),) = connection.execute(query).fetchall()
     if found != last_seq:

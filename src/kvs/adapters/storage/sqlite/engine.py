@@ -1,4 +1,4 @@
-"""Opens the engine: takes the directory, checks and reads the database, and puts the parts together."""
+"""Opens the engine: locks the directory, verifies and loads the database, and connects the parts."""
 
 import sqlite3
 import time
@@ -15,9 +15,9 @@ from structlog.typing import FilteringBoundLogger
 from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.adapters.storage.sqlite.compaction import Compaction
-from kvs.adapters.storage.sqlite.data_dir import LOCK_NAME, locked_data_dir, require_writable, tighten
+from kvs.adapters.storage.sqlite.data_dir import LOCK_NAME, locked_data_dir, require_writable, restrict_access
 from kvs.adapters.storage.sqlite.database import Database
-from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, FILE_ENDS, Durability, database_in, describe
+from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, FILE_SUFFIXES, Durability, database_path, describe
 from kvs.adapters.storage.sqlite.inspection import inspected
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
 from kvs.adapters.storage.sqlite.loader import CorruptionError, Loader, check_structure
@@ -27,14 +27,14 @@ from kvs.engine import EngineSpec, StorageOpenError
 from kvs.ports.storage import Storage
 
 PROGRESS_S: Final = 1.0
-"""How often the log tells how far reading has come."""
+"""Interval of the ``loading`` events."""
 
 ROW_ROOM_BYTES: Final = 1000
-"""What SQLite's limit on the size of a row has to leave for what stands beside key and value."""
+"""Bytes of a row, within SQLite's limit on its size, that are kept for everything but key and value."""
 
 
 class SqliteOptions(msgspec.Struct, frozen=True):
-    """What can be set of this engine."""
+    """The options of this engine."""
 
     durability: Annotated[
         Durability,
@@ -61,15 +61,15 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
         raise ConfigError("data_dir: the sqlite engine needs a directory for its files; give one: --data-dir DIR")
     _check_sizes(settings)
     with locked_data_dir(settings.data_dir) as lock:
-        path = database_in(lock.path)
+        path = database_path(lock.path)
         memory = MemoryStorage(settings.max_data_bytes, settings.max_history_bytes)
         loaded = _load(memory, path, options.durability, log)
-        files = [lock.path / LOCK_NAME, *(path.with_name(path.name + end) for end in FILE_ENDS)]
+        files = [lock.path / LOCK_NAME, *(path.with_name(path.name + end) for end in FILE_SUFFIXES)]
         require_writable(lock.path, *files)
         lock.accept()
-        tighten(files)
+        restrict_access(files)
         if options.durability == "full":
-            truncate_torn_tail(path, loaded.log_end)
+            truncate_torn_tail(path, loaded.wal_end)
         with closing(Database(path, lock.path, options.durability, loaded.last_seq)) as database:
             journal = SqliteJournal(
                 database.connection,
@@ -117,10 +117,10 @@ def _check_sizes(settings: Settings) -> None:
 
 
 class _Loaded(msgspec.Struct, frozen=True):
-    """What was found in the files, as :class:`Loader` tells it; all zero if there were none.
+    """The figures of a finished :class:`Loader`; all zero if there were no files.
 
     Attributes:
-        log_end: Where the last commit in the log ends.
+        wal_end: Offset at which the last commit in the WAL ends.
     """
 
     entries: int = 0
@@ -128,48 +128,48 @@ class _Loaded(msgspec.Struct, frozen=True):
     journal_bytes: int = 0
     read_bytes: int = 0
     last_seq: int = 0
-    log_end: int = 0
+    wal_end: int = 0
 
 
 def _load(memory: MemoryStorage, path: Path, durability: Durability, log: FilteringBoundLogger) -> _Loaded:
-    """Fill the memory engine from files that nobody uses, and change nothing.
+    """Fill the memory engine from the files, which no server uses, without changing them.
 
     Raises:
-        StorageOpenError: They are damaged, not ours, or not complete.
+        StorageOpenError: They are damaged, incomplete, or not those of kvs.
     """
     started_s = time.monotonic()
     loaded = _Loaded()
     try:
         with inspected(path, synced=None if durability == "full" else False) as inspection:
             if inspection is not None:
-                reader = Loader(inspection.connection)
+                loader = Loader(inspection.connection)
                 with closing(inspection.connect()) as other:
-                    _read(memory, reader, other, path, inspection.name, log, started_s)
-                inspection.require_all(reader.last_seq)
+                    _read(memory, loader, other, path, inspection.name, log, started_s)
+                inspection.require_all(loader.last_seq)
                 loaded = _Loaded(
-                    reader.entries,
-                    reader.journal_rows,
-                    reader.journal_bytes,
-                    reader.read_bytes,
-                    reader.last_seq,
-                    inspection.log_end,
+                    loader.entries,
+                    loader.journal_rows,
+                    loader.journal_bytes,
+                    loader.read_bytes,
+                    loader.last_seq,
+                    inspection.wal_end,
                 )
     except (OSError, *DATABASE_ERRORS) as error:
         raise StorageOpenError(f"{path}: cannot be opened: {describe(error)}; nothing was changed") from None
-    _tell(log, "loaded", loaded, started_s)
+    _log_progress(log, "loaded", loaded, started_s)
     return loaded
 
 
 def _read(
     memory: MemoryStorage,
-    reader: Loader,
+    loader: Loader,
     other: sqlite3.Connection,
     path: Path,
     name: str,
     log: FilteringBoundLogger,
     started_s: float,
 ) -> None:
-    """Fill the memory engine from the file, while another thread checks how the file hangs together."""
+    """Fill the memory engine from the database, while another thread checks the structure of the file."""
     failures: list[Exception] = []
     done = Event()
 
@@ -179,16 +179,16 @@ def _read(
         except (CorruptionError, *DATABASE_ERRORS) as error:
             failures.append(error)
 
-    def tell() -> None:
+    def report_progress() -> None:
         while not done.wait(PROGRESS_S):
-            _tell(log, "loading", reader, started_s)
+            _log_progress(log, "loading", loader, started_s)
 
-    threads = [Thread(target=check, name="kvs-check"), Thread(target=tell, name="kvs-progress")]
+    threads = [Thread(target=check, name="kvs-check"), Thread(target=report_progress, name="kvs-progress")]
     for thread in threads:
         thread.start()
     try:
         try:
-            memory.restore(reader.rows())
+            memory.restore(loader.rows())
         except (CorruptionError, *DATABASE_ERRORS) as error:
             failures.append(error)
         threads[0].join()
@@ -206,14 +206,14 @@ def _read(
         )
 
 
-def _tell(log: FilteringBoundLogger, event: str, reader: Loader | _Loaded, started_s: float) -> None:
+def _log_progress(log: FilteringBoundLogger, event: str, read: Loader | _Loaded, started_s: float) -> None:
     seconds = time.monotonic() - started_s
-    rows = reader.entries + reader.journal_rows
+    rows = read.entries + read.journal_rows
     log.info(
         event,
-        keys=reader.entries,
-        journal_rows=reader.journal_rows,
-        bytes=reader.read_bytes,
+        keys=read.entries,
+        journal_rows=read.journal_rows,
+        bytes=read.read_bytes,
         seconds=round(seconds, 3),
         rows_per_s=round(rows / max(seconds, 0.001)),
     )

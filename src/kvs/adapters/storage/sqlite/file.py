@@ -1,4 +1,4 @@
-"""The database file: where it is, what it looks like, and how it is opened."""
+"""The database file: its path, its schema, and connections to it."""
 
 import os
 import sqlite3
@@ -15,20 +15,20 @@ from kvs.engine import StorageOpenError
 Durability: TypeAlias = Literal["full", "normal", "off"]
 
 NAME: Final = "kvs.db"
-FILE_ENDS: Final = ("", "-wal", "-shm", "-journal", "-mark")
-"""Behind the name of the database, these make the names of all its files."""
+FILE_SUFFIXES: Final = ("", "-wal", "-shm", "-journal", "-mark")
+"""The name of the database with each of these suffixes gives the names of all its files."""
 
-APPLICATION_ID: Final = 0x6B767321  # "kvs!", which file(1) can show
+APPLICATION_ID: Final = 0x6B767321  # "kvs!"; file(1) can show it
 FORMAT: Final = 1
 
 BUSY_TIMEOUT_S: Final = 5.0
-"""Longest wait for another program that has locked the file, such as the sqlite3 tool in the middle of a write."""
+"""Maximum wait for another program that has locked the file, such as the sqlite3 tool while it writes."""
 
 DATABASE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
-"""What a call of SQLite may raise: the message of an error may quote what is damaged, and then be no text."""
+"""Exceptions of a call of SQLite. An error message may quote damaged data, which are not always UTF-8."""
 
 WAL_KEPT_BYTES: Final = 64 << 20
-"""What the write-ahead log's file is cut down to when it has grown beyond, as it does while a backup reads."""
+"""Size to which the file of the write-ahead log (WAL) is truncated after it has grown larger, as during a backup."""
 
 SCHEMA: Final = f"""
 BEGIN IMMEDIATE;
@@ -45,8 +45,8 @@ CREATE VIEW data AS
 {instance.SCHEMA}
 COMMIT;
 """  # noqa: S608  # made of constants
-"""``folded``: up to which row of the journal all is in ``entries``, how many those are, and the sum of their checksums.
-The journal may still hold rows up to that one. ``data`` is for people."""
+"""Table ``folded`` has the number of the last compacted row of the journal, the number of entries, and the sum of their
+checksums. The journal may still contain compacted rows. The view ``data`` is for people."""
 
 
 def checksum_of(key: Key, value: Value | None) -> int:
@@ -55,14 +55,14 @@ def checksum_of(key: Key, value: Value | None) -> int:
     return checksum ^ 0xFFFFFFFF if value is None else crc32(value, checksum)
 
 
-def database_in(directory: Path) -> Path:
-    """Return where the database of a data directory is: all its files are beside it, also if the name is a link."""
+def database_path(directory: Path) -> Path:
+    """Return the path of the database in a data directory. A link is resolved: all files are beside its target."""
     path = directory / NAME
-    return Path(os.path.realpath(path)) if path.is_symlink() else path  # no error of a loop: opening has one
+    return Path(os.path.realpath(path)) if path.is_symlink() else path  # resolve() would raise for a loop of links
 
 
 def describe(error: Exception) -> str:
-    """Return what went wrong, with SQLite's own name for it where it has one; what it quotes of a file is escaped."""
+    """Return the message of an error, with SQLite's name for it, if any; unprintable text in it is escaped."""
     text = str(error)
     if isinstance(error, sqlite3.Error):
         name = getattr(error, "sqlite_errorname", "")
@@ -78,9 +78,9 @@ def open_database(path: Path, durability: Durability) -> sqlite3.Connection:
     """Return a connection for reading and writing; create the database if there is none.
 
     Raises:
-        StorageOpenError: It cannot be opened, or is not ours.
+        StorageOpenError: It cannot be opened, or is not a database of kvs.
     """
-    with suppress(OSError):  # SQLite will say what is wrong; it would let others read what it makes
+    with suppress(OSError):  # SQLite would create a file that others can read; it also reports errors
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
     connection = connect(path, durability)
     try:
@@ -88,7 +88,7 @@ def open_database(path: Path, durability: Durability) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")
             connection.executescript(SCHEMA)
             connection.execute(f"PRAGMA synchronous = {durability.upper()}")
-            sync_path(path.parent)  # or the file's name might not outlast a power cut
+            sync_path(path.parent)  # or the file's name might not survive a power cut
     except (*DATABASE_ERRORS, OSError) as error:
         connection.close()
         raise StorageOpenError(f"{path}: cannot be opened: {describe(error)}") from None
@@ -102,28 +102,28 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
     """Return a connection for reading and writing that never checkpoints by itself.
 
     Raises:
-        StorageOpenError: It cannot be opened, or not for writing.
+        StorageOpenError: The database cannot be opened for writing.
     """
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
         try:
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            if mode != "wal":  # which SQLite does not call an error
+            if mode != "wal":  # for SQLite, this is not an error
                 raise sqlite3.OperationalError(f"its journal mode is {mode!r} and cannot be made WAL")
             for pragma in (
                 f"synchronous = {durability.upper()}",
-                "wal_autocheckpoint = 0",  # it would stop a tick for milliseconds; see compaction.py
+                "wal_autocheckpoint = 0",  # it would delay a tick by milliseconds; see compaction.py
                 f"journal_size_limit = {WAL_KEPT_BYTES}",
-                "fullfsync = ON",  # of meaning on macOS only, where fsync alone does not reach the disk
+                "fullfsync = ON",  # for macOS, where fsync alone does not reach the disk
                 "checkpoint_fullfsync = ON",
-                "secure_delete = OFF",  # some builds overwrite what is deleted, which doubles the work of compaction
+                "secure_delete = OFF",  # some builds overwrite deleted data, which doubles the work of compaction
                 "cell_size_check = ON",
                 "trusted_schema = OFF",
                 "temp_store = MEMORY",
             ):
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute("CREATE TABLE probe (x)")  # what cannot be opened for writing SQLite opens for reading
+            connection.execute("CREATE TABLE probe (x)")  # SQLite opens a file read-only if it cannot be written
             connection.execute("ROLLBACK")
         except BaseException:
             connection.close()
@@ -134,10 +134,10 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """Return a connection that cannot write, to a database that a server may have open.
+    """Return a read-only connection to a database that a server may have open.
 
     Raises:
-        StorageOpenError: It cannot be opened, or is not ours.
+        StorageOpenError: It cannot be opened, or is not a database of kvs.
     """
     if not path.is_file():
         raise StorageOpenError(f"{path}: there is no such file, so this is no data directory of the sqlite engine")
@@ -155,10 +155,10 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 def check_format(connection: sqlite3.Connection, path: Path) -> bool:
-    """Return whether a database is one of ours; false if it is empty.
+    """Return whether a database has the format of kvs; false if it is empty.
 
     Raises:
-        StorageOpenError: It has another format.
+        StorageOpenError: It has another version of the format.
         sqlite3.DatabaseError: It is the database of another program.
     """
     version = _version(connection)
@@ -168,7 +168,7 @@ def check_format(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 def _version(connection: sqlite3.Connection) -> int | None:
-    """Return the format of a database, or None for one that is empty.
+    """Return the version of the format of a database, or None if it is empty.
 
     Raises:
         sqlite3.DatabaseError: It is the database of another program.

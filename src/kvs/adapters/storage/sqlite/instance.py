@@ -1,9 +1,9 @@
-"""What a database says of itself: which one it is, and whether a server has it in use.
+"""The identity of a database, and whether a server uses it.
 
-Table ``instance`` has one row. ``id`` is chosen at random when the database is made, and anew for a backup, so that no
-mark is taken for that of another one. ``session`` is chosen at random by each server that takes the database into use,
-and removed at the orderly end: where it is set, the file alone may not be all there is. Version 0.1.0 neither makes the
-table nor minds it.
+Table ``instance`` has one row. ``id`` is chosen at random when the database is created, and again for a backup, so that
+the mark of another database is recognized. ``session`` is chosen at random by each server that opens the database, and
+removed by an orderly stop: while it is set, the database file alone may be incomplete. Version 0.1.0 neither creates
+nor needs the table.
 """
 
 import sqlite3
@@ -24,11 +24,11 @@ ID_BYTES: Final = 16
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """The row.
+    """The row of the table.
 
     Attributes:
-        id: Which database it is.
-        session: Of the server that is using it, or did not close it; None: it was closed in an orderly way.
+        id: Identity of the database.
+        session: Of the server that uses the database, or ended without closing it; None: it was closed properly.
     """
 
     id: bytes
@@ -36,7 +36,7 @@ class Instance(msgspec.Struct, frozen=True):
 
 
 def read_instance(connection: sqlite3.Connection) -> Instance | None:
-    """Return the row, or None if version 0.1.0 has made the database.
+    """Return the row, or None if version 0.1.0 created the database.
 
     Raises:
         sqlite3.Error: It is damaged, or cannot be read.
@@ -53,20 +53,20 @@ def read_instance(connection: sqlite3.Connection) -> Instance | None:
 
 
 def begin_session(connection: sqlite3.Connection, path: Path, last_seq: int, *, syncs: bool) -> MarkFile:
-    """Take a database into use that has been found complete; return its mark.
+    """Begin to use a database that was found complete; return its mark.
 
-    Each step is on the disk before the next begins: the identity, the mark that has it, the session that wants a mark.
-    The log is copied into the file then, so that the file itself tells that it is in use.
+    Each step is on the disk before the next begins: the identity, the mark with it, and the session, which requires a
+    mark. Then the WAL is copied into the file, so that the file itself shows that it is in use.
 
     Args:
-        connection: To write with; afterwards it waits for the disk at every commit.
-        path: Of the database.
+        connection: For writing; from then on it syncs every commit.
+        path: Path of the database.
         last_seq: Number of the journal's last row.
         syncs: Whether each commit will be synced before the next one.
 
     Raises:
         sqlite3.Error: The database cannot be written.
-        OSError: The mark cannot be.
+        OSError: The mark cannot be written.
     """
     connection.execute("PRAGMA synchronous = FULL")
     if read_instance(connection) is None:
@@ -75,16 +75,16 @@ def begin_session(connection: sqlite3.Connection, path: Path, last_seq: int, *, 
     before = read_mark(path)
     mark = MarkFile(path, identity)
     try:
-        mark.give_back()  # on a full disk, this start and the log of its failure come before the next one's
+        mark.release_reserve()  # on a full disk, this start needs the space, or the log does, to report its failure
         mark.all_synced = syncs and (before is None or before.all_synced)
         mark.write(last_seq, before.synced_seq if before else 0)
         mark.sync()
         sync_path(path.parent)
         connection.execute("UPDATE instance SET session = randomblob(16)")
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        mark.all_synced = syncs  # the commit of the session was, and with it all that the log had
+        mark.all_synced = syncs  # the commit of the session was synced, and with it the whole WAL
         mark.write(last_seq, last_seq)
-        mark.reserve()
+        mark.allocate_reserve()
     except BaseException:
         mark.close()
         raise
@@ -92,19 +92,19 @@ def begin_session(connection: sqlite3.Connection, path: Path, last_seq: int, *, 
 
 
 def end_session(connection: sqlite3.Connection) -> None:
-    """Say that everything is in the database.
+    """Record that the database is complete and not in use.
 
     Raises:
-        sqlite3.Error: It cannot be written.
+        sqlite3.Error: The database cannot be written.
     """
     connection.execute("UPDATE instance SET session = NULL")
 
 
-def become_another(connection: sqlite3.Connection) -> None:
-    """Make a copy a database of its own, which nobody has in use.
+def assign_new_identity(connection: sqlite3.Connection) -> None:
+    """Give a copy its own identity, and record that it is not in use.
 
     Raises:
-        sqlite3.Error: It cannot be written.
+        sqlite3.Error: The database cannot be written.
     """
     if read_instance(connection) is not None:
         connection.execute("UPDATE instance SET id = randomblob(16), session = NULL")

@@ -1,4 +1,4 @@
-"""Appends each tick's commits to the database, in one transaction, and knows how much waits to be compacted."""
+"""Appends the commits of each tick to the database in one transaction, and counts the uncompacted rows."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from kvs.adapters.storage.sqlite.mark import MarkFile
 
 ROW_OVERHEAD_BYTES: Final = 32
 COMMIT_OVERHEAD_BYTES: Final = 8192
-"""Bytes of a commit in the write-ahead log beyond its rows: it holds whole pages, two partly used on average."""
+"""Bytes of a commit in the WAL beyond its rows: it consists of whole pages, two of them partly used on average."""
 
 
 class JournalError(Exception):
@@ -24,7 +24,7 @@ class SqliteJournal:
     """Implements :class:`kvs.adapters.storage.journaled.Journal`.
 
     Args:
-        connection: To write with.
+        connection: For writing.
         path: Path of the database, for messages.
         last_seq: Number of the last row.
         rows: Number of rows.
@@ -34,13 +34,13 @@ class SqliteJournal:
         mark: Records the last row.
 
     Attributes:
-        write_lock: Held while writing to the database. A commit that waits for compaction waits on it.
+        write_lock: Held while writing to the database. Commits wait on it until compaction has made room.
         last_seq: Number of the last row that was committed.
         synced_seq: Number of the last row that was synced.
         waiting_rows: Number of uncompacted rows.
-        waiting_bytes: Their size.
-        clears: Number of clears; a clear ends the current compaction.
-        wal_bytes: Approximate size of the write-ahead log since its last checkpoint.
+        waiting_bytes: Size of these rows.
+        clears: Number of clears; a clear aborts the current compaction.
+        wal_bytes: Approximate growth of the WAL since its last checkpoint.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class SqliteJournal:
     def append(self, batch: list[Row], *, clears: bool = False) -> None:
         """Make a batch durable. O(rows), and one wait for the disk.
 
-        A clear empties both tables in the same transaction. SQLite then gives whole pages back, without a look at their
-        rows, and the file is in a state that every version can read.
+        A clear empties both tables in the same transaction. SQLite then frees whole pages without reading their rows,
+        and every version of kvs can read the file.
 
         Raises:
-            JournalError: The batch may or may not have been written; a restart finds out.
+            JournalError: The batch may or may not be durable; only a restart can tell.
         """
         with self.write_lock:
             while self.waiting_bytes > self._max_bytes and not clears and not self._failure:
@@ -112,7 +112,7 @@ class SqliteJournal:
         self._connection.execute("UPDATE folded SET through_seq = ?, entries = 0, checksums = 0", (seq,))
 
     def note_synced(self, seq: int) -> None:
-        """Note up to which row everything was synced, and tell the mark how far the journal has come.
+        """Record the last synced row, and write the mark.
 
         Raises:
             OSError: The mark cannot be written.
@@ -122,26 +122,26 @@ class SqliteJournal:
             self._mark.write(self.last_seq, seq)
 
     def check(self) -> None:
-        """Check for failures.
+        """Raise the first failure, if any.
 
         Raises:
-            JournalError: Writing has failed before, here or in the background.
+            JournalError: A write has failed, here or in the background.
         """
         if self._failure:
             raise JournalError(self._failure)
 
     def fail(self, error: Exception) -> None:
         """Refuse further writes; the first failure is the one reported."""
-        if isinstance(error, JournalError):  # the files are not ours any more
+        if isinstance(error, JournalError):  # the files were replaced, so the mark is left alone
             self._failure = self._failure or str(error)
             return
         self._failure = self._failure or f"{self._path}: cannot be written: {describe(error)}"
         if self._mark is not None:
-            self._mark.give_back()
+            self._mark.release_reserve()
 
     @property
     def failed(self) -> bool:
-        """Whether writing has failed."""
+        """Whether a write has failed."""
         return self._failure != ""
 
     def stats(self) -> Mapping[str, int]:

@@ -1,7 +1,7 @@
 """Reads a whole database and verifies it: every row is checked, and missing rows are detected.
 
-SQLite keeps no checksums of its pages. So each row has one; the number of entries and the sum of their checksums are
-stored too; and the journal's rows are numbered without gaps. SQLite's ``quick_check`` checks the structure of the file.
+SQLite has no checksums for its pages. So each row has one, the number of entries and the sum of their checksums are
+stored, and the rows of the journal are numbered without gaps. SQLite's ``quick_check`` checks the file's structure.
 """
 
 import sqlite3
@@ -21,14 +21,14 @@ class CorruptionError(Exception):
 
 @final
 class Loader:
-    """Reads the rows of a database in one state: in a transaction, or while nothing writes.
+    """Reads the rows of a database. Needs an unchanging state: a transaction, or no writers.
 
     Attributes:
         entries: Number of entries read so far.
         journal_rows: Number of the journal's rows read so far.
-        journal_bytes: Their size.
-        read_bytes: Keys and values read so far.
-        last_seq: Number of the journal's last row, once all are read.
+        journal_bytes: Size of the keys and values of these.
+        read_bytes: Size of all keys and values read so far.
+        last_seq: Number of the journal's last row, set after reading all.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -40,7 +40,7 @@ class Loader:
         self.last_seq = 0
 
     def rows(self) -> Iterator[Row]:
-        """Yield the entries in key order, then the rows of the journal in theirs.
+        """Yield the entries in key order, then the rows of the journal by number.
 
         Raises:
             CorruptionError: A row is damaged or missing.
@@ -96,19 +96,19 @@ class Loader:
 
 
 def check_schema(connection: sqlite3.Connection) -> None:
-    """Check that tables and views are as they were made; there may be others.
+    """Check that the tables and views of kvs exist unchanged; there may be others.
 
     Raises:
-        CorruptionError: They are not.
+        CorruptionError: One is missing or changed.
         sqlite3.Error: The file is damaged otherwise, or cannot be read.
     """
     query = "SELECT name, type, sql FROM sqlite_schema"
-    with closing(sqlite3.connect(":memory:")) as made:
-        made.executescript(SCHEMA)
-        expected = made.execute(query).fetchall()
+    with closing(sqlite3.connect(":memory:")) as new:
+        new.executescript(SCHEMA)
+        expected = new.execute(query).fetchall()
     found = {name: rest for name, *rest in connection.execute(query)}
     for name, *rest in expected:
-        if found.get(name) != rest and not (name == INSTANCE and name not in found):  # version 0.1.0 does not make that
+        if found.get(name) != rest and not (name == INSTANCE and name not in found):  # version 0.1.0 does not create it
             raise CorruptionError(f"{rest[0]} {name} is missing or damaged")
 
 
@@ -116,12 +116,12 @@ def check_structure(connection: sqlite3.Connection) -> None:
     """Check the structure of the file. Reads all of it.
 
     Raises:
-        CorruptionError: They do not.
-        sqlite3.Error: The same, or the file cannot be read.
+        CorruptionError: It is damaged.
+        sqlite3.Error: It is damaged, or the file cannot be read.
     """
-    (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if answer != "ok":
-        raise CorruptionError(" ".join(answer.split()))
+    (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if result != "ok":
+        raise CorruptionError(" ".join(result.split()))
 
 
 def _is_row(key: object, value: object) -> bool:

@@ -1,13 +1,13 @@
-"""The *mark*: a small file beside the database that says how far the journal had come.
+"""The *mark*: a small file beside the database that records how far the journal had come.
 
-A log that was cut off, zeroed or deleted looks like one into which nothing had been written yet, and an older copy of
-the database looks like any other. So the number of the last row is kept in a place of its own, too. It is written
-behind every commit and not synced: a kill of the process cannot take it back, and after a power cut it may be old, but
-is never ahead of what the disk has. With ``durability`` other than ``full`` only the row up to which everything was
-synced counts after a power cut; another boot of the machine tells that there may have been one.
+A WAL that was truncated, zeroed or deleted looks like an empty one, and an older copy of the database looks like any
+other. So the number of the journal's last row is also kept in this file. It is written after every commit and not
+synced: it survives a kill of the process, and after a power cut it may be older than the database, but never newer.
+With ``durability`` other than ``full``, only the last synced row is required after a power cut; if the machine has
+booted since, there may have been one.
 
-Behind the mark, the file holds a *reserve* of zeros. It is given back when writing fails: on a full disk that the
-server's log is on as well, there is room then to log the reason.
+After the mark, the file holds a *reserve* of zeros, which is released when a write fails: if the disk is full and the
+server's log is on it, there is room to log the reason.
 """
 
 import os
@@ -28,7 +28,7 @@ _MAGIC: Final = b"kvs-mark"
 _FIELDS: Final = Struct(">8s16sQQ16s?")
 _CHECKSUM: Final = Struct(">I")
 _BYTES: Final = _FIELDS.size + _CHECKSUM.size
-"""Less than a sector, which a disk writes whole or not at all."""
+"""Less than a sector, which a disk writes atomically."""
 
 RESERVE_AT: Final = 4096
 RESERVE_BYTES: Final = 64 << 10
@@ -37,15 +37,15 @@ _UNKNOWN_BOOT: Final = bytes(16)
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """What a mark says.
+    """The content of a mark.
 
     Attributes:
-        instance: Identity of the database that it belongs to.
+        instance: Identity of the database.
         seq: Number of the last row of the journal that was committed.
         synced_seq: Number of the last row that was synced.
-        boot: Identity of the machine's boot during which it was written.
-        all_synced: Whether each commit in the log was synced before the next one, so that no power cut can have damaged
-            what the log has before its last commit.
+        boot: Identity of the machine's boot in which the mark was written.
+        all_synced: Whether each commit in the WAL was synced before the next one, so that a power cut can damage only
+            the last one.
     """
 
     instance: bytes
@@ -55,23 +55,23 @@ class Mark(msgspec.Struct, frozen=True):
     all_synced: bool
 
     def encoded(self) -> bytes:
-        """Return what the file holds."""
+        """Return the bytes of the file."""
         fields = _FIELDS.pack(_MAGIC, self.instance, self.seq, self.synced_seq, self.boot, self.all_synced)
         return fields + _CHECKSUM.pack(crc32(fields))
 
     @property
     def of_this_boot(self) -> bool:
-        """Whether the machine has been up since it was written, so that nothing can have been lost with its cache."""
+        """Whether the machine has not rebooted since the mark was written, so no unsynced data are lost."""
         return self.boot != _UNKNOWN_BOOT and self.boot == boot_identity()
 
     @property
     def required_seq(self) -> int:
-        """The row that the journal must have come to."""
+        """The last row that the journal must have."""
         return self.seq if self.of_this_boot else self.synced_seq
 
 
 def mark_path(path: Path) -> Path:
-    """Return where the mark of a database is."""
+    """Return the path of the mark of a database."""
     return path.with_name(path.name + "-mark")
 
 
@@ -107,14 +107,14 @@ class MarkFile:
     """Writes the mark of a database. Not thread-safe.
 
     Args:
-        path: Of the database.
+        path: Path of the database.
         instance: Identity of the database.
 
     Attributes:
-        all_synced: What is said of the log; see :class:`Mark`.
+        all_synced: Written with the mark; see :class:`Mark`.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The file cannot be created.
     """
 
     def __init__(self, path: Path, instance: bytes) -> None:
@@ -124,7 +124,7 @@ class MarkFile:
         self._descriptor = os.open(mark_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def write(self, seq: int, synced_seq: int) -> None:
-        """Say that rows up to these were committed, and synced. A call of the system, and no wait for the disk.
+        """Record the last rows that were committed and synced. One system call, which does not wait for the disk.
 
         Raises:
             OSError: It cannot be written.
@@ -134,30 +134,30 @@ class MarkFile:
             raise OSError(None, "the mark was written in part")
 
     def sync(self) -> None:
-        """Make it last.
+        """Wait until the mark is on the disk.
 
         Raises:
             OSError: It cannot be synced.
         """
         os.fsync(self._descriptor)
 
-    def reserve(self) -> None:
-        """Take a reserve, if there is room for one."""
+    def allocate_reserve(self) -> None:
+        """Allocate the reserve, if there is room for it."""
         with suppress(OSError):
             os.pwrite(self._descriptor, bytes(RESERVE_BYTES), RESERVE_AT)
 
-    def give_back(self) -> None:
-        """Give the reserve back."""
+    def release_reserve(self) -> None:
+        """Free the space of the reserve."""
         with suppress(OSError):
             os.ftruncate(self._descriptor, _BYTES)
 
     def close(self) -> None:
-        """Release it."""
+        """Close the file."""
         os.close(self._descriptor)
 
 
 def boot_identity() -> bytes:
-    """Return what tells this boot of the machine from every other; zeros where nothing tells."""
+    """Return the identity of this boot of the machine; zeros if it is unknown."""
     text = ""
     with suppress(OSError, subprocess.SubprocessError):
         if platform.system() == "Darwin":

@@ -1,4 +1,4 @@
-"""Checks the write-ahead log before SQLite opens it, and truncates a torn tail."""
+"""Checks the write-ahead log (WAL) before SQLite opens it, and truncates a torn tail."""
 
 import os
 from pathlib import Path
@@ -11,17 +11,17 @@ ADVICE: Final = "Restore a backup; or copy what can be read into a new directory
 
 
 def wal_path(path: Path) -> Path:
-    """Return where the write-ahead log of a database is."""
+    """Return the path of the WAL of a database."""
     return path.with_name(path.name + "-wal")
 
 
 def verify_wal(path: Path) -> tuple[int | None, int]:
-    """Return the offset of damage in the log, if any, and the end of its last commit.
+    """Return the offset of damage in the WAL, if any, and the end of its last commit.
 
     No connection may have the database open.
 
     Raises:
-        StorageOpenError: It cannot be read.
+        StorageOpenError: The WAL cannot be read.
     """
     try:
         return scan_wal(wal_path(path))
@@ -30,10 +30,10 @@ def verify_wal(path: Path) -> tuple[int | None, int]:
 
 
 def refuse_wal(path: Path, damage: int) -> NoReturn:
-    """Refuse a log whose every commit was synced.
+    """Raise the error for a damaged WAL in which every commit was synced.
 
     Raises:
-        StorageOpenError: It is damaged at that byte.
+        StorageOpenError: Always.
     """
     raise StorageOpenError(
         f"{wal_path(path)}: is damaged at byte {damage}, before commits that had been acknowledged; nothing was "
@@ -42,17 +42,17 @@ def refuse_wal(path: Path, damage: int) -> NoReturn:
 
 
 def truncate_torn_tail(path: Path, end: int) -> None:
-    """Cut off the bytes after the last commit of a log, which are part of a commit that did not finish.
+    """Cut off the bytes after the last commit of the WAL, which are part of an unfinished commit.
 
-    The next commits would be written over it. If one of them did not finish either, the rest of the first would seem to
-    follow it, as if it had.
+    Later commits would overwrite only part of them. If one of those were unfinished as well, the remaining bytes would
+    look as if they followed a finished commit.
 
     Args:
-        path: Of the database.
-        end: Where the last commit ends.
+        path: Path of the database.
+        end: End of the last commit.
 
     Raises:
-        StorageOpenError: It cannot be written to.
+        StorageOpenError: The WAL cannot be written to.
     """
     try:
         with wal_path(path).open("r+b") as file:

@@ -1,8 +1,8 @@
 """Detects that the files of a database were deleted, replaced or overwritten while a server uses them.
 
-SQLite writes to the files that it has open, whatever has become of their names, so commits would go where no start
-finds them. A name must lead to the file that it led to when the database was taken into use; the database must have the
-session that was begun then; and the log must have the last commit that its index, kept in shared memory, tells of.
+SQLite writes to the files that it has open, even if their names are gone, so commits would go where the next start does
+not find them. Each name must still lead to the same file as when the watch began; the database must contain the session
+of this server; and the WAL must contain the last commit that its index in shared memory records.
 
 Source: the format of the index, https://www.sqlite.org/walformat.html#the_wal_index_file_format.
 """
@@ -19,7 +19,7 @@ from kvs.adapters.storage.sqlite.mark import mark_path
 from kvs.adapters.storage.sqlite.wal import wal_path
 from kvs.adapters.storage.sqlite.wal_scan import HEADER_BYTES
 
-_INDEX: Final = struct.Struct("=IIIBBHII2I8s")  # to the salts; numbers are in the machine's own order
+_INDEX: Final = struct.Struct("=IIIBBHII2I8s")  # up to the salts, in the machine's byte order
 _INDEX_VERSION: Final = 3007000
 _FRAME: Final = struct.Struct(">2I8s2I")
 
@@ -28,34 +28,34 @@ _FRAME: Final = struct.Struct(">2I8s2I")
 class FileWatch:
     """Watches the files of one database. Not thread-safe.
 
-    It has to be closed behind every connection: a process that closes a file loses its locks on it.
+    Close it after every connection: a process that closes a file loses its locks on it.
 
     Args:
-        path: Of the database.
+        path: Path of the database.
         directory: The data directory.
     """
 
     def __init__(self, path: Path, directory: Path) -> None:
-        self._log = wal_path(path)
+        self._wal = wal_path(path)
         self._index = path.with_name(path.name + "-shm")
         self._database = path
-        self._names = (directory, path, self._log, self._index, mark_path(path), directory / LOCK_NAME)
+        self._names = (directory, path, self._wal, self._index, mark_path(path), directory / LOCK_NAME)
         self._files: dict[Path, tuple[int, int]] = {}
         self._descriptors: dict[Path, int] = {}
         self._session = b""
         self._session_at = 0
 
     def begin(self, connection: sqlite3.Connection) -> None:
-        """Take the files to be the right ones.
+        """Remember the files as they are.
 
         Args:
             connection: To the database, whose session has begun.
 
         Raises:
-            OSError: They cannot be read.
-            sqlite3.Error: Likewise.
+            OSError: A file cannot be read.
+            sqlite3.Error: The database cannot be read.
         """
-        for path in (self._database, self._log, self._index):
+        for path in (self._database, self._wal, self._index):
             self._descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._files = {path: _identity(path) for path in self._names if path.exists()}
         ((session,),) = connection.execute("SELECT session FROM instance").fetchall()
@@ -63,15 +63,15 @@ class FileWatch:
         ((page_bytes,),) = connection.execute("PRAGMA page_size").fetchall()
         page = os.pread(self._descriptors[self._database], page_bytes, (root - 1) * page_bytes)
         at = page.find(session)
-        if at >= 0:  # else somebody is reading an older state, and it could not be copied from the log
+        if at >= 0:  # else a reader of an older state kept it from being copied into the file
             self._session = session
             self._session_at = (root - 1) * page_bytes + at
 
     def check(self) -> None:
-        """Look at the files. Nobody of this process may write to the database meanwhile.
+        """Check the files. No thread of this process may write to the database meanwhile.
 
         Raises:
-            JournalError: They are not those that were begun with.
+            JournalError: They were deleted, replaced or overwritten.
         """
         for path, file in self._files.items():
             try:
@@ -79,32 +79,32 @@ class FileWatch:
             except (FileNotFoundError, NotADirectoryError):
                 raise _lost(path, "deleted or moved") from None
             except OSError:
-                continue  # a disk that fails is noticed by who writes
+                continue  # writes report a failing disk
             if found != file:
                 raise _lost(path, "replaced")
         found_session = os.pread(self._descriptors[self._database], len(self._session), self._session_at)
         if found_session != self._session:
             raise _lost(self._database, "overwritten")
-        self._check_log()
+        self._check_wal()
 
     def close(self) -> None:
-        """Release everything."""
+        """Close the files."""
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()
 
-    def _check_log(self) -> None:
+    def _check_wal(self) -> None:
         head = os.pread(self._descriptors[self._index], _INDEX.size, 0)
         if len(head) < _INDEX.size:
             raise _lost(self._index, "cut off")
         version, _, _, initialized, _, page_bytes, frames, _, checksum1, checksum2, salts = _INDEX.unpack(head)
         if version != _INDEX_VERSION or not initialized or frames == 0:
-            return  # there is no commit in the log
+            return  # the WAL has no commit
         page_bytes = 65536 if page_bytes == 1 else page_bytes
         at = HEADER_BYTES + (frames - 1) * (_FRAME.size + page_bytes)
-        frame = os.pread(self._descriptors[self._log], _FRAME.size, at)
+        frame = os.pread(self._descriptors[self._wal], _FRAME.size, at)
         if len(frame) < _FRAME.size or _FRAME.unpack(frame)[2:] != (salts, checksum1, checksum2):
-            raise _lost(self._log, "overwritten or cut off")
+            raise _lost(self._wal, "overwritten or cut off")
 
 
 def _identity(path: Path) -> tuple[int, int]:
