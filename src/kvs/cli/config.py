@@ -53,7 +53,7 @@ def _rows(configuration: Configuration, options: msgspec.Struct) -> list[tuple[s
 
 
 def _toml(configuration: Configuration, options: msgspec.Struct) -> Iterable[str]:
-    """Yield the lines of a file with every setting; the engine and its options come last, as a table has to."""
+    """Yield the lines of a file with every setting; the engine's table comes last, since it extends to the end."""
     engine = configuration.settings.storage
     for name, setting in SETTINGS.items():
         if name != "storage":
@@ -82,10 +82,10 @@ def _entry(name: str, setting: Setting, value: Any) -> Iterable[str]:
 
 
 def _string(name: str, text: str) -> str:
-    """Return a string of TOML, which escapes as JSON does but for DEL, and is UTF-8.
+    """Return a string in TOML, which has the escapes of JSON and one for DEL.
 
     Raises:
-        CommandError: The text is not.
+        CommandError: The text is not UTF-8.
     """
     try:
         text.encode()

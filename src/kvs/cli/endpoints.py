@@ -15,7 +15,7 @@ from kvs.dump.writer import Source
 from kvs.ports.storage import Storage
 
 LOG_LEVEL: Final = "warning"
-"""Log level of an engine that is opened here: its progress events would disturb the progress bar."""
+"""Log level of an engine opened here: its progress events would disturb the progress bar."""
 
 
 def open_source(configuration: Configuration) -> AbstractContextManager[Source]:
@@ -46,10 +46,10 @@ def open_sink(configuration: Configuration) -> AbstractContextManager[Sink]:
 
 
 def _in_data_dir(configuration: Configuration) -> bool:
-    """Return whether a data directory is given by its flag; the environment may be that of a server.
+    """Return whether the flag for a data directory is given. Its environment variable may be for a server.
 
     Raises:
-        ConfigError: A server is given, too.
+        ConfigError: The address of a server is given, too.
     """
     if configuration.origins["data_dir"] != SETTINGS["data_dir"].flag:
         return False

@@ -23,7 +23,7 @@ def engines(name: str | None) -> None:
         return
     engine = installed.get(name)
     click.echo(engine.summary)
-    click.echo(", ".join(f"{trait}: {answer}" for trait, answer in _traits(engine).items()))
+    click.echo(", ".join(f"{trait}: {value}" for trait, value in _traits(engine).items()))
     for option in settings_of(engine.options).values():
         click.echo(f"\n{option.name}: {option.description}")
         click.echo(f"  {option.allowed} [default: {option.format(option.default) or 'none'}]")

@@ -18,7 +18,7 @@ BUFFER_BYTES: Final = 1 << 18
 
 @contextmanager
 def reading(name: str) -> Iterator[BinaryIO]:
-    """Open a file, or standard input, to read.
+    """Open a file, or standard input, for reading.
 
     Raises:
         DumpError: It cannot be opened.
@@ -35,7 +35,7 @@ def reading(name: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def writing(name: str) -> Iterator[BinaryIO]:
-    """Open a file, or standard output, to write. A file appears under its name when all of it has reached the disk.
+    """Open a file, or standard output, for writing. A file appears under its name when all of it is on the disk.
 
     Raises:
         BrokenPipeError: The reader of standard output is gone.
@@ -66,7 +66,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         with stream:
             if path.exists():
-                os.fchmod(stream.fileno(), stat.S_IMODE(path.stat().st_mode))  # as secret as what it replaces
+                os.fchmod(stream.fileno(), stat.S_IMODE(path.stat().st_mode))  # as secret as the old file
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -76,6 +76,6 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(directory)  # or the name might not outlast a power cut
+        os.fsync(directory)  # or the name might not survive a power cut
     finally:
         os.close(directory)

@@ -27,7 +27,7 @@ DEFAULT_COMMAND: Final = "serve"
 
 
 class _Commands(click.Group):
-    """A group that imports a command when it is used, and takes options without a command for those of the default."""
+    """A group that imports a command when it is used; options without a command are those of the default command."""
 
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -58,10 +58,10 @@ def commands() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error is reported in one line.
+    """Run the command line, and report an error in one line.
 
-    Ctrl-C ends the process without a word, as it does by default, but where a command has something to tidy up or to
-    say: see :func:`kvs.signals.interruptible`.
+    Ctrl-C ends the process silently, as it does by default, except where a command has to clean up or to report: see
+    :func:`kvs.signals.interruptible`.
     """
     prepare_streams()
     try:
@@ -75,6 +75,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         report("interrupted")
         code = 1
-    except BrokenPipeError:  # the reader has gone
+    except BrokenPipeError:  # the reader of the output has gone
         code = 1
     sys.exit(code)

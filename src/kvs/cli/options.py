@@ -1,4 +1,4 @@
-"""Options and arguments that commands share. The options of settings are made from their table."""
+"""Options and arguments that commands share. Those of settings are made from the table of settings."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -16,7 +16,7 @@ def with_settings(helps: Mapping[str, str]) -> Callable[[F], F]:
     """Return a decorator that gives a command ``--config``, ``--storage-option``, and an option for each setting.
 
     Args:
-        helps: The text of the help by the name of the setting.
+        helps: The help text of each setting, by its name.
     """
 
     def decorate(command: F) -> F:
@@ -40,7 +40,7 @@ def with_settings(helps: Mapping[str, str]) -> Callable[[F], F]:
 
 
 def help_of(name: str, description: str = "") -> str:
-    """Return the help of a setting: its description or this one, its environment variable, its default."""
+    """Return the help text of a setting: a description, its own by default; its environment variable; its default."""
     setting = SETTINGS[name]
     description = description or setting.description
     default = setting.format(setting.default) or "none"
@@ -51,7 +51,7 @@ EVERY_SETTING: Final = {name: help_of(name) for name in SETTINGS}
 
 
 def load(given: dict[str, Any]) -> Configuration:
-    """Return the configuration, with the options that were given to a command.
+    """Return the configuration, including the options of the command line.
 
     Raises:
         ConfigError: A value is not allowed, or the file cannot be used.
@@ -60,9 +60,9 @@ def load(given: dict[str, Any]) -> Configuration:
 
 
 def path_argument(name: str, **attributes: Any) -> Callable[[F], F]:
-    """Return a decorator that gives a command the argument of a path, in which ``~`` is the home directory.
+    """Return a decorator that gives a command an argument for a path, in which ``~`` is the home directory.
 
-    A shell expands only some of them, and a supervisor none.
+    Shells expand ``~`` only in some places, and supervisors not at all.
     """
 
     def at_home(ctx: click.Context, param: click.Parameter, value: str) -> str:

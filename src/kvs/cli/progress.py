@@ -19,11 +19,11 @@ class Bar:
     """A progress bar, drawn while it is entered as a context manager.
 
     Args:
-        label: What is done.
-        total: How far it goes; None if that is not known.
-        position: Returns how far it has come, if that is not the number of items.
-        unit: What is counted for the rate.
-        shown: Whether it may be shown at all.
+        label: The activity.
+        total: The final position; None if it is unknown.
+        position: Returns the current position, if it is not the number of items.
+        unit: Plural of the items, for the rate.
+        shown: Whether the bar may be shown.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Bar:
             self._bar.render_finish()
 
     def through(self, items: Iterable[T]) -> Iterable[T]:
-        """Return the same items, which move the bar as they are taken."""
+        """Return the same items, and move the bar as they are consumed."""
         return items if self._bar is None else self._moving(items, self._bar)
 
     def _moving(self, items: Iterable[T], bar: "ProgressBar[str]") -> Iterator[T]:
@@ -91,7 +91,7 @@ class Bar:
 
 
 class Bars:
-    """One bar after the other, each drawn when its part of the work begins; a context manager."""
+    """A context manager that shows one progress bar after the other."""
 
     def __init__(self) -> None:
         self._label = ""

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, final
 from kvs.domain.values import Key, Write
 
 MAX_CONFLICTS_NAMED: Final = 8
-"""Most keys, and most ranges, that a conflict names."""
+"""Maximum number of keys, and of ranges, that a conflict names."""
 
 
 class KeyRange(NamedTuple):
@@ -119,7 +119,7 @@ class Conflict:
 
     Attributes:
         keys: Up to :data:`MAX_CONFLICTS_NAMED` of the keys that changed.
-        ranges: As many of the observed ranges in which keys were added or deleted.
+        ranges: Up to as many of the observed ranges in which keys were added or deleted.
     """
 
     __slots__ = ("keys", "ranges")

@@ -1,6 +1,6 @@
 """Persistent maps and sets: immutable once they are part of a transaction; an update returns a new one.
 
-Large ones share structure. Small ones, which most are, are copied, which is cheaper. Very large ones are in parts.
+Large ones share structure. Small ones, the usual case, are copied, which is cheaper. Very large ones are in parts.
 """
 
 from typing import Any, Final, TypeAlias, TypeVar
@@ -11,7 +11,7 @@ from kvs.domain.partitioned_map import PartitionedMap, partitioned
 from kvs.domain.values import Key
 
 FEW_ENTRIES: Final = 8
-"""Most entries of a map that is copied to add one."""
+"""Maximum size of a map or set that is copied to add an entry."""
 
 MANY_ENTRIES: Final = 4096
 """Entries from which a map is in parts: to distribute so many takes 1 to 2 ms."""
@@ -37,7 +37,7 @@ def with_key(keys: Keys, key: Key) -> Keys:
 
 def entry(entries: Entries[V], key: Key) -> V | None:
     """Return the value of a key, or None."""
-    if isinstance(entries, dict):  # the compiler reaches into a dict, and would look the method up for any of them
+    if isinstance(entries, dict):  # for the compiler: it calls dict.get directly, and looks up other methods
         return entries.get(key)
     return entries.get(key)
 

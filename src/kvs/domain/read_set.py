@@ -7,7 +7,7 @@ from kvs.domain.persistent import Keys
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, Key
 
 MAX_RANGES: Final = 1024
-"""Most ranges in a read set. Each costs the engine two look-ups in its index of keys when it validates."""
+"""Maximum number of ranges in a read set. To validate one, the engine looks up two keys in its index."""
 
 Ranges: TypeAlias = tuple[KeyRange, ...]
 """Ranges in byte order that neither touch nor overlap."""
@@ -43,7 +43,7 @@ def with_range(ranges: Ranges, new: KeyRange) -> Ranges:
 
 
 def _is_nearer(before: KeyRange, new: KeyRange, after: KeyRange) -> bool:
-    """Return whether the gap to the range before is the smaller one, judged by common prefixes."""
+    """Return whether the new range is nearer to the one before than to the one after, by common prefixes."""
     left = before[1] or b""  # neither is None: there is a range after each of the two
     right = new[1] or b""
     return _common_bytes(left, new[0]) >= _common_bytes(right, after[0])

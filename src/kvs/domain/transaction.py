@@ -211,7 +211,7 @@ class TransactionStack:
         return TransactionStack(self._beneath, self.depth, self._reads, _NO_WRITES, 0, 0, frames_bytes, cleared=True)
 
     def check_may_write(self) -> None:
-        """Raise what a write would raise. For DEL, which reads before it writes.
+        """Check that the transaction may write. For DEL, which reads first.
 
         Raises:
             NoTransactionError: There is no transaction.

@@ -14,9 +14,9 @@ from kvs.domain.errors import NotANumberError, OutOfRangeError, TooLongError
 from kvs.domain.values import TOMBSTONE, Value, Write
 
 Update: TypeAlias = Callable[[Value | None], Write | None]
-"""Given the old value, or None if it is absent, returns the new one, a tombstone, or None to change nothing.
+"""Takes the old value, or None if it is absent; returns the new value, a tombstone, or None to change nothing.
 
-It may raise ``UsageError`` or ``TooLargeError``; then nothing is changed.
+It may raise ``UsageError`` or ``TooLargeError``; then nothing changes.
 """
 
 Updated: TypeAlias = tuple[Value | None, Value | None]
@@ -41,7 +41,7 @@ def integer(text: bytes) -> int:
         NotANumberError: The text is not one in canonical form: ``+1``, ``01`` and blanks are refused.
     """
     size = len(text)
-    if 0 < size < _INTEGER_BYTES - 1 and (text[0] != _ZERO or size == 1):  # as nearly always
+    if 0 < size < _INTEGER_BYTES - 1 and (text[0] != _ZERO or size == 1):  # the usual case
         # Compiled, this takes a quarter of the instructions of isdigit() and int(), which are looked up and called.
         number = 0
         for at in range(size):
@@ -66,7 +66,7 @@ def byte_range(value: Value, first: int, last: int) -> Value:
     """Return the bytes between two positions, both included; negative ones count from the end."""
     size = len(value)
     if first < 0 and last < 0 and first > last:
-        return b""  # and not the first byte, which both may come to
+        return b""  # below, both could become 0, and select the first byte
     if first < 0:
         first = max(0, first + size)
     if last < 0:

@@ -35,7 +35,7 @@ class EngineSource:
         try:
             self._snapshot = storage.snapshot()
             self.total = self._snapshot.count(b"")
-        except Exception as error:  # any error of an engine ends the command in one line
+        except Exception as error:  # any error of an engine is reported in one line
             raise _failure(error) from error
 
     def entries(self) -> Iterator[Entry]:
@@ -60,12 +60,12 @@ class EngineSource:
 
 
 class EngineSink:
-    """A storage engine as a sink.
+    """Stores entries in a storage engine.
 
     Args:
         storage: The engine.
-        max_key_bytes: Longest key that a server with the same settings would accept.
-        max_value_bytes: Longest value.
+        max_key_bytes: Maximum length of a key for a server with the same settings.
+        max_value_bytes: Maximum length of a value.
 
     Attributes:
         stored: Number of entries that are as durable as the engine promises.

@@ -5,7 +5,7 @@ from typing import Final
 from kvs.errors import CommandError
 
 QUOTED_CHARACTERS: Final = 200
-"""How much of a foreign text a message quotes."""
+"""Maximum length of foreign text that a message quotes."""
 
 
 class DumpError(CommandError):
@@ -17,7 +17,7 @@ class LineError(DumpError):
 
     Args:
         number: Number of the line, from 1.
-        reason: Why.
+        reason: Why it cannot.
     """
 
     def __init__(self, number: int, reason: str) -> None:
@@ -25,7 +25,7 @@ class LineError(DumpError):
 
 
 def quoted(text: str) -> str:
-    """Return foreign text, shortened, and escaped where it could move a terminal's cursor or start a line."""
+    """Return foreign text, shortened, with unprintable characters escaped: they could control a terminal."""
     cut = text if len(text) <= QUOTED_CHARACTERS else text[:QUOTED_CHARACTERS] + "..."
     if cut.isprintable():
         return cut

@@ -7,8 +7,8 @@ r"""The format of a dump: JSON lines, one entry each, text wherever the bytes ar
     {"key_base64":"/wA=","value":"a key that is not UTF-8"}
     {"entries":2}
 
-The first and the last line are the header and the trailer: without them, a truncated dump could not be detected. Lines
-of entries alone are a dump made by hand.
+The first line is the header, the last one the trailer, which make truncation detectable. A dump without them was made
+by hand.
 """
 
 import json
@@ -42,14 +42,14 @@ class Trailer(msgspec.Struct, frozen=True):
 
 
 class _TextEntry(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """An entry whose key and value are UTF-8, as most are."""
+    """An entry whose key and value are UTF-8, the usual case."""
 
     key: str
     value: str
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """Any line. Bytes are base64, of the usual alphabet and with padding."""
+    """Any line. Bytes are in base64, with the standard alphabet and padding."""
 
     key: str | UnsetType = UNSET
     key_base64: bytes | UnsetType = UNSET
@@ -93,7 +93,7 @@ def parse(line: bytes) -> Entry | Header | Trailer:
     """
     try:
         entry = _decode_text_entry(line)
-        if entry.key and _encode(entry) == line:  # exactly as dump writes it, so it has no other fields
+        if entry.key and _encode(entry) == line:  # as dump writes it, so it has no other fields
             return entry.key.encode(), entry.value.encode()
     except (msgspec.MsgspecError, ValueError):
         pass
@@ -107,7 +107,7 @@ def _parse_any(line: bytes) -> Entry | Header | Trailer:
         raise BadLineError(f"not a valid entry ({quoted(str(error)) if line else 'empty line'})") from None
     json.loads(line.decode(), object_pairs_hook=_check_no_field_twice)
     if parsed.kvs_dump is not UNSET or parsed.entries is not UNSET:
-        return _mark(parsed)
+        return _header_or_trailer(parsed)
     key = _field("key", parsed.key, parsed.key_base64)
     if not key:
         raise BadLineError("the key is empty")
@@ -131,7 +131,7 @@ def _field(name: str, text: str | UnsetType, raw: bytes | UnsetType) -> bytes:
     return raw
 
 
-def _mark(parsed: _Line) -> Header | Trailer:
+def _header_or_trailer(parsed: _Line) -> Header | Trailer:
     header, trailer = parsed.kvs_dump, parsed.entries
     if header is not UNSET and parsed == _Line(kvs_dump=header):
         return Header(header)

@@ -11,14 +11,14 @@ from kvs.dump.reader import NumberedEntry, read_entries
 from kvs.standard_streams import reason_of
 
 MAX_PROBLEMS: Final = 10
-"""How many bad lines a check reports before it stops."""
+"""Maximum number of bad lines that a check reports."""
 
 JSON_OVERHEAD_BYTES: Final = 1024
-"""Bytes that a line may have beyond key and value: names, punctuation, and blanks in one made by hand."""
+"""Bytes that a line may have beyond key and value: names, punctuation, and blanks in a dump made by hand."""
 
 
 class Sink(Protocol):
-    """**Protocol:** Where entries are stored."""
+    """**Protocol:** Stores entries."""
 
     @property
     def stored(self) -> int:
@@ -59,8 +59,8 @@ def load(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: StartProgr
         total = _check(stream, sink, max_line_bytes, progress)
         stream.seek(beginning)
     try:
-        with progress("Loading", total) as shown:
-            sink.store(shown.through(_entries(stream, sink, max_line_bytes, _fail)))
+        with progress("Loading", total) as tracker:
+            sink.store(tracker.through(_entries(stream, sink, max_line_bytes, _fail)))
     except DumpError as error:
         raise DumpError(f"{str(error).rstrip('.')}; {_outcome(sink)}") from error
     except KeyboardInterrupt:
@@ -69,7 +69,7 @@ def load(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: StartProgr
 
 
 def counted(entries: int) -> str:
-    """Return a number of entries in words."""
+    """Return a number of entries with its noun, such as ``1 entry``."""
     return f"{entries:,} entr{'y' if entries == 1 else 'ies'}"
 
 
@@ -83,7 +83,11 @@ def _outcome(sink: Sink) -> str:
 
 
 def _check(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: StartProgress) -> int:
-    """Return how many entries a dump has, if all of it can be loaded."""
+    """Return the number of entries of a dump.
+
+    Raises:
+        DumpError: An entry cannot be loaded.
+    """
     problems: list[DumpError] = []
 
     def report(problem: DumpError) -> None:
@@ -95,8 +99,8 @@ def _check(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: StartPro
     size = stream.seek(0, SEEK_END) - beginning
     stream.seek(beginning)
     count = 0
-    with progress("Checking", size, lambda: stream.tell() - beginning) as shown:
-        for _ in shown.through(_entries(stream, sink, max_line_bytes, report)):
+    with progress("Checking", size, lambda: stream.tell() - beginning) as tracker:
+        for _ in tracker.through(_entries(stream, sink, max_line_bytes, report)):
             count += 1
     if problems:
         raise _summary(problems, "errors")
@@ -106,7 +110,7 @@ def _check(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: StartPro
 def _entries(
     stream: BinaryIO, sink: Sink, max_line_bytes: int, report: Callable[[DumpError], None]
 ) -> Iterator[NumberedEntry]:
-    """Yield the entries, and raise for one that the sink would reject."""
+    """Yield the entries that the sink would accept, and report the others."""
     try:
         for entry in read_entries(stream, max_line_bytes, report):
             number, key, value = entry

@@ -14,7 +14,7 @@ class Progress(Protocol):
     def __exit__(self, *exception: object) -> None: ...
 
     def through(self, items: Iterable[T]) -> Iterable[T]:
-        """Return the same items, and show how many have been taken."""
+        """Return the same items, and show how many have been consumed."""
 
 
 class StartProgress(Protocol):
@@ -30,7 +30,7 @@ class StartProgress(Protocol):
 
 
 class NoProgress:
-    """Shows nothing."""
+    """Shows no progress."""
 
     def __init__(self, label: str, total: int | None, position: Callable[[], int] | None = None, /) -> None: ...
 
@@ -40,5 +40,5 @@ class NoProgress:
     def __exit__(self, *exception: object) -> None: ...
 
     def through(self, items: Iterable[T]) -> Iterable[T]:
-        """Return the items themselves."""
+        """Return the items."""
         return items

@@ -20,36 +20,36 @@ def read_entries(stream: BinaryIO, max_line_bytes: int, report: Callable[[DumpEr
 
     Args:
         stream: The dump.
-        max_line_bytes: Longest line; a longer one ends it.
-        report: Called for each problem. If it returns, reading continues after the line, where that makes sense.
+        max_line_bytes: Maximum length of a line; reading stops at a longer one.
+        report: Called for each problem. If it returns, reading continues after the line, if possible.
 
     Raises:
         OSError: The stream cannot be read.
     """
     number = entries = bad = 0
-    begun = ended = False
+    has_header = has_trailer = False
     while line := stream.readline(max_line_bytes + 1):
         number += 1
         if len(line) > max_line_bytes:
             report(LineError(number, "longer than any entry within max_key_bytes and max_value_bytes can be"))
             return
-        if ended:
+        if has_trailer:
             report(LineError(number, "more data after the number of entries, which is the last line of a dump"))
             return
         try:
-            said = parse((line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).removesuffix(b"\n"))
-            if isinstance(said, tuple):
+            parsed = parse((line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).removesuffix(b"\n"))
+            if isinstance(parsed, tuple):
                 entries += 1
-                yield number, said[0], said[1]
-            elif isinstance(said, Header):
-                problem = _header_problem(said, number)
+                yield number, parsed[0], parsed[1]
+            elif isinstance(parsed, Header):
+                problem = _header_problem(parsed, number)
                 if problem:
                     report(LineError(number, problem))
                     return
-                begun = True
+                has_header = True
             else:
-                ended = True
-                _check_trailer(said, entries + bad)
+                has_trailer = True
+                _check_trailer(parsed, entries + bad)
         except BadLineError as error:
             reason = (
                 str(error) if line.endswith(b"\n") else f"the dump is truncated in the middle of this line ({error})"
@@ -58,7 +58,7 @@ def read_entries(stream: BinaryIO, max_line_bytes: int, report: Callable[[DumpEr
             bad += 1
     if not number:
         report(DumpError("the input is empty"))
-    elif begun and not ended and not bad:
+    elif has_header and not has_trailer and not bad:
         report(
             DumpError(
                 f"the dump is truncated after line {number}: its last line, with the number of entries, is missing"

@@ -21,16 +21,16 @@ CONNECT_TIMEOUT_S: Final = 10.0
 REPLY_TIMEOUT_S: Final = 60.0
 
 WINDOW_BYTES: Final = 32 << 10
-"""Maximum bytes sent before their replies are read, unless it is a single request. A server stops reading from a client
-that does not read; so much always fits into the buffers between the two, which prevents a deadlock."""
+"""Maximum bytes sent before their replies are read, except for a single longer request. A server stops reading from a
+client that does not read; this much always fits into the buffers between the two, which prevents a deadlock."""
 
 BATCHES: Final = 2
-"""Number of parts in which that is sent, so that one is served while the next is made."""
+"""Number of parts in which a window is sent, so that the server runs one while the client makes the next."""
 
 BATCH_BYTES: Final = WINDOW_BYTES // BATCHES
 
 MAX_LINE_BYTES: Final = 4096
-"""Longest line: a header, or an error."""
+"""Maximum length of a line: a header or an error."""
 
 MAX_DEPTH: Final = 3
 """Maximum nesting of arrays, including the strings in them."""
@@ -69,7 +69,7 @@ Reply: TypeAlias = "bytes | str | int | list[Reply] | ServerError | None"
 
 
 class _JsonError(msgspec.Struct):
-    """A refusal of kvs in the line protocol, which it sends before it knows the client's protocol."""
+    """An error of kvs in the line protocol, sent before the server knows the client's protocol."""
 
     code: str
     mesg: str
@@ -98,7 +98,7 @@ class RespClient:
     def __init__(self, host: str, port: int, max_reply_bytes: int) -> None:
         self._name = quoted(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         self._max_reply_bytes = max_reply_bytes
-        self._room_bytes = 0  # left in the reply being read
+        self._room_bytes = 0  # left for the reply that is being read
         try:
             self._socket = socket.create_connection((host, port), CONNECT_TIMEOUT_S)
         except (OSError, ValueError) as error:  # ValueError: an invalid name
@@ -119,7 +119,7 @@ class RespClient:
         self.close()
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         self._stream.close()
         self._socket.close()
 
@@ -143,7 +143,7 @@ class RespClient:
         return self.exchange(_batches(requests, window_bytes // BATCHES), window_bytes)
 
     def exchange(self, batches: Iterable[tuple[int, bytes]], window_bytes: int = WINDOW_BYTES) -> Iterator[Reply]:
-        """Do the same for encoded batches of requests.
+        """Send batches of encoded requests, and yield the reply to each request, in order.
 
         Args:
             batches: The number of requests in each, and their bytes: at most ``BATCH_BYTES``, unless it is one request.
@@ -156,7 +156,7 @@ class RespClient:
                 due, size = in_flight.popleft()
                 yield from self._replies(due)
                 in_flight_bytes -= size
-            # A lost server is detected by reading: it may have sent the reason.
+            # Reading detects a lost connection: the server may have sent the reason.
             with suppress(OSError):
                 self._socket.sendall(batch)
             in_flight.append((count, len(batch)))
@@ -166,7 +166,7 @@ class RespClient:
 
     def unexpected(self, reply: Reply) -> DumpError:
         """Return the error for a reply that kvs would not send."""
-        return self._no_kvs(_text(reply) if isinstance(reply, bytes) else reprlib.repr(reply))
+        return self._not_kvs(_text(reply) if isinstance(reply, bytes) else reprlib.repr(reply))
 
     def _greet(self) -> None:
         """Check that this is kvs: another server would accept a load, or dump other data."""
@@ -174,7 +174,7 @@ class RespClient:
             reply = self.ask(b"HELLO", b"2")
         except ServerError as error:
             if error.code == "err":
-                raise self._no_kvs(str(error)) from None
+                raise self._not_kvs(str(error)) from None
             if error.code == "unknown_command":
                 raise DumpError(f"{self._name} is an older kvs, which does not speak RESP") from None
             raise
@@ -189,7 +189,7 @@ class RespClient:
     # Replies.
 
     def _replies(self, count: int, depth: int = MAX_DEPTH) -> Iterator[Reply]:
-        """Yield the next replies, or the next items of one, with arrays nested at most so deep."""
+        """Yield the next replies, or items of an array; ``depth`` bounds the nesting of arrays."""
         read_line, read, size_of = self._stream.readline, self._stream.read, _SHORT.get
         try:
             for _ in range(count):
@@ -232,7 +232,7 @@ class RespClient:
                     return list(self._replies(int(text), depth - 1))
         if line.startswith(b"{"):
             return self._json_error(line)
-        raise self._no_kvs(_text(line))
+        raise self._not_kvs(_text(line))
 
     def _long_bulk(self, length: int) -> bytes:
         self._take_room(length)
@@ -253,7 +253,7 @@ class RespClient:
         try:
             error = _decode_json_error(line)
         except (msgspec.MsgspecError, ValueError):
-            raise self._no_kvs(_text(line)) from None
+            raise self._not_kvs(_text(line)) from None
         return ServerError(error.code, error.mesg)
 
     # Failures.
@@ -261,11 +261,11 @@ class RespClient:
     def _lost(self, reason: str) -> DumpError:
         return DumpError(f"the connection to {self._name} is lost: {reason}")
 
-    def _no_kvs(self, said: str) -> DumpError:
-        return DumpError(f"{self._name} does not answer as kvs does: {quoted(said)}")
+    def _not_kvs(self, reply: str) -> DumpError:
+        return DumpError(f"{self._name} does not answer as kvs does: {quoted(reply)}")
 
     def _bad_bulk(self, bulk: bytes, size: int) -> DumpError:
-        return self._lost(CLOSED) if len(bulk) < size else self._no_kvs(_text(bulk[-100:]))
+        return self._lost(CLOSED) if len(bulk) < size else self._not_kvs(_text(bulk[-100:]))
 
 
 def _batches(requests: Iterable[bytes], most_bytes: int) -> Iterator[tuple[int, bytes]]:

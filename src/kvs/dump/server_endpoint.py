@@ -14,14 +14,14 @@ from kvs.dump.resp_client import BATCH_BYTES, ITEM_BYTES, OK, Reply, RespClient,
 from kvs.quantities import format_size
 
 STORE_WINDOW_BYTES: Final = 64 << 10
-"""Bytes of entries sent before the short replies are read. A durable server syncs once for all that it reads at a
-time: half of this takes a tenth longer, twice as much is no faster."""
+"""Bytes of entries sent before the short replies are read. A durable server syncs once for all entries that it reads at
+a time: with half of this, a load takes a tenth longer; with twice as much, it is no faster."""
 
 PAGE_KEYS: Final = 1000
-"""Keys to list at a time."""
+"""Keys listed at a time."""
 
 BEGINNING: Final = b"0"
-"""The cursor of SCAN where a listing begins, and where it has ended."""
+"""The cursor with which a SCAN begins, and which it returns at the end."""
 
 GET_OVERHEAD_BYTES: Final = 32
 """Maximum bytes of a GET beyond its key."""
@@ -100,7 +100,7 @@ class ServerSource:
 
 
 class ServerSink:
-    """A server as a sink; each entry is stored in its own transaction.
+    """Stores entries in a server, each in its own transaction.
 
     Args:
         client: A connection for exclusive use.
@@ -171,7 +171,7 @@ class ServerSink:
 
 
 def _gets(keys: list[Key]) -> Iterator[tuple[int, bytes]]:
-    """Yield batches of the requests for the values of a page of keys: one by one, they would take twice as long."""
+    """Yield requests for the values of a page of keys, in batches: one by one, they would take twice as long."""
     longest_bytes = max(map(len, keys), default=0) + GET_OVERHEAD_BYTES
     size = max(1, BATCH_BYTES // longest_bytes)
     for at in range(0, len(keys), size):

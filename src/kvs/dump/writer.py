@@ -18,11 +18,11 @@ class Source(Protocol):
     total: int
 
     def entries(self) -> Iterator[Entry]:
-        """Yield every entry, in the order of keys."""
+        """Yield every entry in key order."""
 
 
 def dump(source: Source, output: BinaryIO, progress: StartProgress = NoProgress) -> int:
-    """Write a dump; return the number of entries. A dump without its last line is not complete.
+    """Write a dump; return the number of entries. Without its last line, a dump is incomplete.
 
     Raises:
         DumpError: The source fails.
@@ -30,8 +30,8 @@ def dump(source: Source, output: BinaryIO, progress: StartProgress = NoProgress)
     """
     output.write(HEADER)
     count = 0
-    with progress("Dumping", source.total) as shown:
-        for key, value in shown.through(source.entries()):
+    with progress("Dumping", source.total) as tracker:
+        for key, value in tracker.through(source.entries()):
             output.write(entry_line(key, value))
             count += 1
     if count != source.total:
