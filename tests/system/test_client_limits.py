@@ -23,10 +23,10 @@ def transport_flags(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return flags_of(request.param)
 
 
-def settle(*clients: Client) -> None:
-    """Have every client answered in turn; the last of them is the first to be served when all send at once.
+def ping_each(*clients: Client) -> None:
+    """Ping the server from each client in turn; the last of them is served first when all send at once.
 
-    (A poller that has not looked again since it served a client keeps it at the head of those that may be ready.)
+    (The kernel keeps the client that was served last at the head of those that may be ready, until it is polled again.)
     """
     for client in clients:
         assert client.ask("PING") == PONG
@@ -247,7 +247,7 @@ def test_commit_typed_slowly_when_memory_is_used_up(start_server: StartServer) -
 def test_flood_does_not_starve_another(server: Server) -> None:
     """While one client's flood waits, another's requests run: they are behind it in time, and done before it."""
     flood, other = server.connect(), server.connect()
-    settle(other, flood)
+    ping_each(other, flood)
     with server.paused():
         flood.send(*["PING"] * 8000, "GET marker")
         flood.wait_sent()
@@ -261,7 +261,7 @@ def test_flood_does_not_starve_another(server: Server) -> None:
 def test_flood_of_costly_commands(server: Server, command: str) -> None:
     """Commands that cost more than others count for more."""
     flood, other = server.connect(), server.connect()
-    settle(other, flood)
+    ping_each(other, flood)
     with server.paused():
         flood.send(*[command] * 200, "GET marker")
         flood.wait_sent()
@@ -276,7 +276,7 @@ def test_flood_of_large_replies(start_server: StartServer) -> None:
     server = start_server("--max-tick-output-bytes", "100000")
     flood, other = server.connect(), server.connect()
     flood.ok("PUT big " + "x" * 50_000)
-    settle(other, flood)
+    ping_each(other, flood)
     with server.paused():
         flood.send(*["GET big"] * 15, "GET marker")
         flood.wait_sent()
@@ -291,7 +291,7 @@ def test_max_tick_requests(start_server: StartServer, engine: EngineControl) -> 
     server = start_server("--max-tick-requests", "10", *engine.flags, env=engine.env)
     flood, other = server.connect(), server.connect()
     for requests in (9, 10, 11, 30):
-        settle(other, flood)
+        ping_each(other, flood)
         engine.clear()
         numbers = [f"flood{number}" for number in range(requests)]
         with server.paused():

@@ -51,7 +51,7 @@ class Stage:
     engine: EngineControl | None = None
     server: Server = field(init=False)
 
-    def settled(self, client: Client) -> None:
+    def wait_for_server(self, client: Client) -> None:
         """Wait until the server has taken in all that has happened to it."""
         assert client.ask("PING") == PONG
 
@@ -164,7 +164,7 @@ def stopping_twice(stage: Stage) -> list[Any]:
     """A drain that is cut short by a second signal."""
     server = stage.server
     idle = server.connect()
-    stage.settled(idle)
+    stage.wait_for_server(idle)
     stalled(stage)
     server.send_signal(signal.SIGTERM)
     seen: list[Any] = [idle.rest()]  # so the first has been taken in
@@ -233,7 +233,7 @@ def out_of_descriptors(stage: Stage) -> list[Any]:
     """There is none left for another client, and then there is."""
     server = stage.server
     first = server.connect()
-    stage.settled(first)
+    stage.wait_for_server(first)
     _, hard = limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (0, hard))
     waiting = server.connect()

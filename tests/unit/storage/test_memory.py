@@ -23,12 +23,12 @@ def history_bytes(storage: MemoryStorage) -> int:
     return storage.stats()["history_bytes"]
 
 
-def settle(storage: MemoryStorage) -> None:
-    """Let ticks go by, with a write now and then."""
+def run_ticks(storage: MemoryStorage) -> None:
+    """Run many ticks, some of which write."""
     for tick in range(ENOUGH_SYNCS):
         storage.sync()
         if tick % 100 == 0:
-            storage.put(b"settle", b"")
+            storage.put(b"tick", b"")
 
 
 def commit(storage: MemoryStorage, snapshot: MemorySnapshot, writes: dict[Key, Write], *read: Key) -> object:
@@ -58,7 +58,7 @@ def test_a_replaced_value_is_kept_for_an_open_snapshot_once() -> None:
     assert snapshot.get(b"k") == b"old value"
     assert history_bytes(storage) == entry_bytes(b"k", b"old value")
     snapshot.close()
-    settle(storage)
+    run_ticks(storage)
     assert history_bytes(storage) == 0
 
 
@@ -78,7 +78,7 @@ def test_history_is_gone_some_ticks_after_the_last_snapshot_closed(keys: int) ->
     Random(0).shuffle(snapshots)
     for snapshot in snapshots:
         snapshot.close()
-    settle(storage)
+    run_ticks(storage)
     assert storage.stats()["snapshots"] == 0
     assert history_bytes(storage) == 0
 
@@ -112,7 +112,7 @@ def test_the_history_of_a_hot_key_stays_bounded_beside_a_long_lived_snapshot() -
     assert old.get(b"hot") == b"first"
     assert most <= 5 * entry_bytes(b"hot", b"first")
     old.close()
-    settle(storage)
+    run_ticks(storage)
     assert history_bytes(storage) == 0
 
 
@@ -133,7 +133,7 @@ def test_the_index_kept_for_an_old_snapshot_is_at_most_one_whole_tree() -> None:
     assert old.count(b"") == 1000
     assert most <= 1000 * 2 * entry_bytes(b"0000x", None)
     old.close()
-    settle(storage)
+    run_ticks(storage)
     assert history_bytes(storage) == 0
 
 
@@ -203,7 +203,7 @@ def test_snapshots_agree_with_copies_and_history_returns_to_nothing(seed: int) -
             assert snapshot.count(b"1") == sum(name.startswith(b"1") for name in copy)
     for snapshot, _ in kept:
         snapshot.close()
-    settle(storage)
+    run_ticks(storage)
     assert history_bytes(storage) == 0
 
 
@@ -228,7 +228,7 @@ def test_the_oldest_snapshot_is_given_up_only_above_max_history_bytes(spare: int
     else:
         assert snapshot.get(b"k") == b"value"
     snapshot.close()
-    settle(storage)
+    run_ticks(storage)
     assert history_bytes(storage) == 0
 
 
@@ -273,7 +273,7 @@ def test_a_large_commit_gives_up_those_it_outgrows() -> None:
     assert isinstance(commit(storage, writer, writes), Committed)
     assert reader.expired
     assert storage.get(b"099") == b"w"
-    settle(storage)
+    run_ticks(storage)
     assert history_bytes(storage) == 0
 
 
@@ -306,7 +306,7 @@ def test_a_clear_keeps_what_there_was_once_or_gives_it_up(fits: bool) -> None:
         snapshot.close()
     storage.put(b"k", b"v")
     assert storage.scan(b"", b"", 10) == [b"k"]
-    settle(storage)
+    run_ticks(storage)
     assert history_bytes(storage) == 0
 
 
@@ -327,7 +327,7 @@ def test_a_clear_takes_what_was_kept_for_closed_snapshots_with_it() -> None:
         storage.delete(b"000")
         assert live.get(b"000") == b"new"
         live.close()
-    settle(storage)
+    run_ticks(storage)
     assert history_bytes(storage) == 0
 
 
@@ -345,7 +345,7 @@ def test_a_clear_of_what_is_clear_keeps_nothing() -> None:
     assert isinstance(commit(storage, between, {b"k": b""}, b"000"), Committed)
     assert snapshot.count(b"") == 100
     snapshot.close()
-    settle(storage)
+    run_ticks(storage)
     assert history_bytes(storage) == 0
 
 
@@ -451,7 +451,7 @@ def test_a_refused_commit_leaves_everything_as_it_was() -> None:
     assert snapshot.scan(b"", b"", 10) == [b"ke1", b"ke2"]
     assert isinstance(commit(storage, snapshot, REFUSED, b"ke1"), Conflict)
     snapshot.close()
-    settle(storage)
+    run_ticks(storage)
     assert history_bytes(storage) == 0
 
 

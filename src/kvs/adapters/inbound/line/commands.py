@@ -27,7 +27,7 @@ from kvs.adapters.inbound.protocol.command import (
     of_pending_key,
 )
 from kvs.adapters.inbound.protocol.errors import UnknownCommandError
-from kvs.adapters.inbound.protocol.messages import conflict_message, shown
+from kvs.adapters.inbound.protocol.messages import conflict_message, quoted
 from kvs.domain.commit import Committed
 from kvs.domain.errors import UsageError
 from kvs.ports.session import Session, Steps
@@ -53,7 +53,7 @@ HELP: Final = (
 Handler: TypeAlias = Callable[[Session, LineLimits, list[bytes]], Reply]
 """Takes the session, the limits and the words of the line; returns the reply, or a generator of it."""
 
-Bare: TypeAlias = Callable[[Session], bytes]
+NoArgumentHandler: TypeAlias = Callable[[Session], bytes]
 """A command without arguments: takes the session, returns the reply."""
 
 
@@ -105,7 +105,7 @@ class LineCommand(Command):
 
 def _without_arguments(
     name: str,
-    bare: Bare,
+    handler: NoArgumentHandler,
     help_text: str,
     *,
     cost: int = 0,
@@ -113,7 +113,7 @@ def _without_arguments(
     closes: bool = False,
 ) -> LineCommand:
     def run(session: Session, _: LineLimits, __: list[bytes]) -> bytes:
-        return bare(session)
+        return handler(session)
 
     return LineCommand(
         name,
@@ -170,13 +170,13 @@ def _count(session: Session, _: LineLimits, words: list[bytes]) -> Steps[bytes]:
     return replies.result_json(b"%d" % number, NO_PATTERN if not number and prefix.endswith(b"*") else None)
 
 
-def bare(session: Session, line: bytes) -> bytes | None:
+def run_no_argument_line(session: Session, line: bytes) -> bytes | None:
     """Run a line that consists of the verb of a command without arguments; return None for any other line."""
     if line == b"START":  # compared, not looked up: a dict would take the compiled build three times as long
         return _start(session)
     if line == b"COMMIT":
         return _commit(session)
-    run = BARE_LINES.get(line)
+    run = NO_ARGUMENT_LINES.get(line)
     return None if run is None else run(session)
 
 
@@ -236,7 +236,7 @@ def unknown_command(verb: bytes) -> UnknownCommandError:
         close = get_close_matches(verb.upper().decode(), [name.decode() for name in COMMANDS], n=1)
         meant = close[0] if close else ""
     hint = f" Did you mean {meant}?" if meant else ""
-    return UnknownCommandError(f"There is no command {shown(verb)}.{hint} HELP lists the commands.")
+    return UnknownCommandError(f"There is no command {quoted(verb)}.{hint} HELP lists the commands.")
 
 
 MEANT: Final[dict[bytes, str]] = {
@@ -342,7 +342,7 @@ COMMANDS: Final[dict[bytes, LineCommand]] = {command.name: command for command i
 
 LONGEST_VERB_BYTES: Final = max(map(len, COMMANDS))
 
-BARE_LINES: Final[dict[bytes, Bare]] = {
+NO_ARGUMENT_LINES: Final[dict[bytes, NoArgumentHandler]] = {
     b"START": _start,
     b"COMMIT": _commit,
     b"ROLLBACK": _rollback,
@@ -350,4 +350,4 @@ BARE_LINES: Final[dict[bytes, Bare]] = {
 }
 """Commands that the fast path runs by a look-up of the whole line."""
 
-LONGEST_BARE_LINE_BYTES: Final = max(map(len, BARE_LINES))
+LONGEST_NO_ARGUMENT_LINE_BYTES: Final = max(map(len, NO_ARGUMENT_LINES))

@@ -105,10 +105,10 @@ class LineConnection(Connection):
         return super().receive(data, quota)
 
     @override
-    def _settle(self) -> None:
+    def _finish_share(self) -> None:
         if self._cut_request:
             self._warn_of_cut()
-        super()._settle()
+        super()._finish_share()
 
     def _warn_of_cut(self) -> None:
         """Put a warning into the reply to a PUT that a terminal may have cut, if it has succeeded."""

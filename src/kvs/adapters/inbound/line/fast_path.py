@@ -7,7 +7,7 @@ first other line. The commands are in :mod:`kvs.adapters.inbound.line.commands`.
 from typing import TYPE_CHECKING, Final
 
 from kvs.adapters.inbound.line import replies
-from kvs.adapters.inbound.line.commands import LONGEST_BARE_LINE_BYTES, bare, get
+from kvs.adapters.inbound.line.commands import LONGEST_NO_ARGUMENT_LINE_BYTES, get, run_no_argument_line
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.line.replies import is_utf8
 from kvs.adapters.inbound.protocol.messages import is_fatal
@@ -105,12 +105,12 @@ def run(
                 reply = replies.OK
             else:
                 stop = at
-                while data[stop] != LF and stop - at <= LONGEST_BARE_LINE_BYTES:
+                while data[stop] != LF and stop - at <= LONGEST_NO_ARGUMENT_LINE_BYTES:
                     stop += 1
-                bare_reply = bare(session, data[at:stop])
-                if bare_reply is None:
+                own_reply = run_no_argument_line(session, data[at:stop])
+                if own_reply is None:
                     break
-                reply = bare_reply
+                reply = own_reply
         except KvsError as error:
             reply = replies.error(error.code, str(error))
             closing = is_fatal(error)

@@ -15,13 +15,13 @@ from kvs.override import override
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 
 PAGE_KEYS: Final = 1000
-"""Most keys that one KEYS lists."""
+"""Maximum number of keys that one KEYS lists."""
 
 MAX_PAGE_BYTES: Final = PAGE_KEYS << 20
 """Maximum size of the keys of a page: a full page of the longest keys that any setting allows."""
 
 REQUEST: Final = b"KEYS %b %b"
-BARE_REQUEST_BYTES: Final = len(REQUEST % (b"", b""))
+REQUEST_OVERHEAD_BYTES: Final = len(REQUEST % (b"", b""))
 
 NEXT_PAGE: Final = b"There are more; go on with: "
 
@@ -73,7 +73,7 @@ def list_keys(session: Session, prefix: Key, after: Key, max_line_bytes: int) ->
         after: The page begins after this key.
         max_line_bytes: Longest line.
     """
-    room_bytes = max_line_bytes - len(prefix) - BARE_REQUEST_BYTES
+    room_bytes = max_line_bytes - len(prefix) - REQUEST_OVERHEAD_BYTES
     page = yield from session.keys(prefix, after, PAGE_KEYS + 1)
     message: bytes | None = None
     more = len(page) > PAGE_KEYS

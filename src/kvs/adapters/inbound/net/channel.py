@@ -27,10 +27,10 @@ LINGER_BYTES: Final = 16 << 20
 client has not received that reply, because the reset would discard it."""
 
 # Phases of a channel. In all but OPEN, input needs special treatment.
-OPENING: Final = 0  # no byte has arrived, so the protocol is unknown
+DETECTING: Final = 0  # no byte has arrived, so the protocol is unknown
 OPEN: Final = 1
 DRAINING: Final = 2  # input that has arrived is run, later input is not
-LEAVING: Final = 3  # the last reply is on its way; input is discarded
+CLOSING: Final = 3  # the last reply is on its way; input is discarded
 CLOSED: Final = 4
 
 CLOSED_BY_CLIENT: Final = "closed by client"
@@ -116,7 +116,7 @@ class Channel(TickMember):
         self.reason = ""
         self._context: Final = context
         self._tick: Final = context.tick
-        self._phase = OPENING
+        self._phase = DETECTING
         self._local_address = ""  # looked up on first use, which is rare
         self._reading = True
         self._input_ended = False
@@ -188,7 +188,7 @@ class Channel(TickMember):
     def eof_received(self) -> bool:
         """Handle the client's half-close. It may still be reading, so the transport stays open."""
         self._input_ended = True
-        if self._phase == LEAVING:
+        if self._phase == CLOSING:
             self.close()
         else:
             self.reason = self.reason or CLOSED_BY_CLIENT
@@ -244,7 +244,7 @@ class Channel(TickMember):
                 self._charge_memory(unsent)
         if connection.closing:
             if not connection.busy:  # else the last reply is not there yet
-                self._leave()
+                self._begin_close()
         elif connection.backlog:
             if not (connection.output_full or connection.busy):
                 self._tick.defer(self)
@@ -300,21 +300,21 @@ class Channel(TickMember):
         """
         unsent = self.get_write_buffer_size()
         self._charge_memory(unsent)
-        leaving, progress = self._phase == LEAVING, self._progress
-        untaken = self._untaken_bytes() if leaving or not progress.complete else 0
+        closing, progress = self._phase == CLOSING, self._progress
+        untaken = self._untaken_bytes() if closing or not progress.complete else 0
         stalled_s = progress.look(now_s, untaken, unsent)
         self.last_input_s = max(self.last_input_s, progress.took_s)  # so it is not idle
-        return stalled_s if unsent or leaving else 0.0
+        return stalled_s if unsent or closing else 0.0
 
     # Input that is not simply run.
 
     def _receive_out_of_order(self, data: bytes, quota: int) -> None:
-        if self._phase == LEAVING:
+        if self._phase == CLOSING:
             self._discarded_bytes += len(data)
             if self._discarded_bytes > LINGER_BYTES and not self._untaken_bytes():
                 self.abort()
             return
-        if self._phase == OPENING:
+        if self._phase == DETECTING:
             self._adopt(self.connection.detect(data))
             self._phase = OPEN if self._owed_bytes < 0 else DRAINING
         self.last_input_s = self._tick.now_s
@@ -338,7 +338,7 @@ class Channel(TickMember):
         self._tick.mark_dirty(self)
 
     def _adjust_reading(self) -> None:
-        wanted = self._phase == LEAVING or not (self.connection.output_full or self.connection.backlog)
+        wanted = self._phase == CLOSING or not (self.connection.output_full or self.connection.backlog)
         if wanted != self._reading and not (self._input_ended or self._phase == CLOSED):
             self._reading = wanted
             if wanted:
@@ -349,10 +349,10 @@ class Channel(TickMember):
 
     # The end.
 
-    def _leave(self) -> None:
-        if self._phase >= LEAVING:
+    def _begin_close(self) -> None:
+        if self._phase >= CLOSING:
             return
-        self._phase = LEAVING
+        self._phase = CLOSING
         self.reason = self.reason or self.connection.close_reason
         if self._input_ended:
             self.close()

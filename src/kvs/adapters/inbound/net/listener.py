@@ -93,7 +93,7 @@ def _bind_all(hosts: tuple[str, ...], port: int) -> list[socket.socket]:
                 try:
                     sockets.append(_bind(family, address, port))
                 except OSError as error:
-                    refusal = _refusal(shown_address(address, port), error)
+                    refusal = _refusal(format_address(address, port), error)
                     if error.errno not in _NOT_HERE:
                         raise refusal from None
                     refusals.update((name, refusal) for name in names if name not in refusals)
@@ -110,14 +110,14 @@ def _bind_all(hosts: tuple[str, ...], port: int) -> list[socket.socket]:
     return sockets
 
 
-def shown_address(address: Address, port: int | None = None) -> str:
+def format_address(address: Address, port: int | None = None) -> str:
     """Return an address as people write it."""
-    host = shown_host(address)
+    host = format_host(address)
     port = address[1] if port is None else port
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def shown_host(address: Address) -> str:
+def format_host(address: Address) -> str:
     """Return the host of an address, with the interface if the address is link-local."""
     host: str = address[0]
     if len(address) < 4 or not address[3] or "%" in host:
@@ -134,7 +134,7 @@ def local_address_of(sock: socket.socket) -> str:
         name = sock.getsockname()
     except OSError:
         return ""
-    return shown_address(name)
+    return format_address(name)
 
 
 def _bind(family: socket.AddressFamily, address: Address, port: int) -> socket.socket:
@@ -200,7 +200,7 @@ class Listener:
     def addresses(self) -> list[tuple[str, int]]:
         """Host and port of each socket, as bound."""
         addresses = [sock.getsockname() for sock, _ in self._sockets]
-        return [(shown_host(address), address[1]) for address in addresses]
+        return [(format_host(address), address[1]) for address in addresses]
 
     def resume(self) -> None:
         """Accept clients, if not yet."""
@@ -247,7 +247,7 @@ class Listener:
             except OSError:
                 sock.close()
                 continue
-            self._accepted(sock, shown_address(address), endpoint.connect)
+            self._accepted(sock, format_address(address), endpoint.connect)
 
     def _wait(self, error: OSError) -> None:
         """Pause for a while: the socket stays readable, and retrying at once would spin."""

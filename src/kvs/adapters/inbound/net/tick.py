@@ -81,6 +81,7 @@ class Tick:
     """
 
     __slots__ = (
+        "_base_quota",
         "_deferred",
         "_dirty",
         "_disposal",
@@ -91,7 +92,6 @@ class Tick:
         "_open",
         "_packets",
         "_serving",
-        "_share",
         "_storage",
         "_sync_failed",
         "_syncs",
@@ -120,7 +120,7 @@ class Tick:
         self._sync_failed = sync_failed
         self._units = units
         self._half = units // 2  # below this, packets get no more than ...
-        self._share = max(1, self._half // PACKETS_PER_TICK)
+        self._base_quota = max(1, self._half // PACKETS_PER_TICK)
         self._left = units
         self._packets = 0
         self._dirty: list[TickMember] = []
@@ -143,13 +143,13 @@ class Tick:
         """Return the quota of a packet that has just arrived, which grows with the budget left."""
         if not self._open:
             self._begin_and_schedule_end()
-        if member.debt > self._share or self._left < -self._half:
+        if member.debt > self._base_quota or self._left < -self._half:
             return 0
         self._packets += 1
         spare = self._left - self._half
         if spare > 0:
-            return self._share + (spare >> 3)
-        return self._share if self._left > 0 or self._packets <= PACKETS_PER_TICK else 0
+            return self._base_quota + (spare >> 3)
+        return self._base_quota if self._left > 0 or self._packets <= PACKETS_PER_TICK else 0
 
     def charge(self, member: TickMember, quota: int, units: int) -> None:
         """Charge the budget with the units that a member has used of a quota."""
@@ -245,7 +245,7 @@ class Tick:
                 break
             member = deferred.popleft()
             member.deferred = False
-            self._resume(member, max(self._share, self._left // turns))
+            self._resume(member, max(self._base_quota, self._left // turns))
         self._serving = False
         self._left = self._units
         self.end()

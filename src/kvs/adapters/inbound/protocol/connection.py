@@ -163,7 +163,7 @@ class Connection(RunLoop):
         if not (self._input_ended or self.closing):
             self._input_ended = True
             if not (self._on_worker or self.backlog):
-                self._settle()
+                self._finish_share()
 
     def fail(self, error: KvsError) -> None:
         """End the connection with an error."""
@@ -238,13 +238,13 @@ class Connection(RunLoop):
         clean = self._run()
         used = share - work.left
         if clean and self._out_bytes <= CHARGE_STEP_BYTES and not (self._charged_bytes or self._input_ended):
-            return used  # the usual case: nothing to settle
+            return used  # the usual case
         if self._moved is not None or (self._steps is not None and self._is_on_wrong_thread()):
             self._move_to_worker()
         else:
             if self.executor is not None:
                 self.executor.settle()
-            self._settle()
+            self._finish_share()
         return used
 
     def _feed(self, data: bytes) -> bool:
@@ -252,7 +252,7 @@ class Connection(RunLoop):
         self._buffer.feed(data)
         return True
 
-    def _settle(self) -> None:
+    def _finish_share(self) -> None:
         """Decide how to continue after a share."""
         if self.closing:
             self._stop()
@@ -319,7 +319,7 @@ class Connection(RunLoop):
             if self._failure is not None:
                 self._raise_failure()  # resume is not called any more
         else:
-            self._settle()
+            self._finish_share()
             self.wake()
 
     def _raise_failure(self) -> None:

@@ -7,19 +7,19 @@ from kvs.adapters.inbound.protocol.errors import FramingLostError, ProtocolViola
 from kvs.domain.commit import Conflict
 from kvs.domain.errors import KvsError, TimedOutError
 
-SHOWN_BYTES: Final = 64
+EXCERPT_BYTES: Final = 64
 """Maximum length of a key or verb quoted in a message."""
 
 
-def shown(text: bytes) -> str:
+def quoted(text: bytes) -> str:
     """Return client bytes in quotes, cut to a bounded length, for a message."""
     return json.dumps(excerpt(text), ensure_ascii=False)
 
 
 def excerpt(text: bytes) -> str:
     """Return client bytes, cut to a bounded length, for a field of the log, which quotes them itself."""
-    cut = text[:SHOWN_BYTES].decode(errors="backslashreplace")
-    return cut + "..." if len(text) > SHOWN_BYTES else cut
+    cut = text[:EXCERPT_BYTES].decode(errors="backslashreplace")
+    return cut + "..." if len(text) > EXCERPT_BYTES else cut
 
 
 def printable(text: str) -> str:
@@ -29,9 +29,9 @@ def printable(text: str) -> str:
 
 def conflict_message(conflict: Conflict) -> str:
     """Return the message for a rejected COMMIT."""
-    changed = [shown(key) for key in conflict.keys]
+    changed = [quoted(key) for key in conflict.keys]
     prefixes = dict.fromkeys(each.prefix for each in conflict.ranges)  # several pages may share one
-    changed += [f"the keys under {shown(prefix)}" if prefix else "the set of keys" for prefix in prefixes]
+    changed += [f"the keys under {quoted(prefix)}" if prefix else "the set of keys" for prefix in prefixes]
     return f"{', '.join(changed)} changed since START. Nothing was applied; retry from START."
 
 

@@ -9,7 +9,7 @@ from typing import Final
 NAME_BYTES: Final = 128
 """Maximum length of the name, and of all arguments, quoted for an unknown command, as in Redis."""
 
-SHOWN_BYTES: Final = 1024
+EXCERPT_BYTES: Final = 1024
 """Maximum length quoted of any other argument. Redis quotes all of it."""
 
 
@@ -26,7 +26,7 @@ def as_bytes(message: str) -> bytes:
         return message.encode(errors="backslashreplace")
 
 
-def shown(raw: bytes, max_bytes: int = SHOWN_BYTES) -> str:
+def excerpt(raw: bytes, max_bytes: int = EXCERPT_BYTES) -> str:
     """Return bytes for a message, cut at a length and at a zero byte, where Redis's text ends."""
     return as_text(c_string(raw[:max_bytes]))
 

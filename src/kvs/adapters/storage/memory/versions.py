@@ -190,7 +190,7 @@ class VersionStore:
             self._numbers.append(point.number)
             self._points.append(point)
             self.newest_pinned = point.number
-        self._settle()
+        self._update_idle()
 
     def release(self, point: ReadPoint) -> None:
         """Remove a holder of a point, and the point with the last of them."""
@@ -293,7 +293,7 @@ class VersionStore:
             self._forget(oldest)
             oldest.root = NO_KEYS  # its holders may close late
 
-    def _settle(self) -> None:
+    def _update_idle(self) -> None:
         self.idle = self.current_point is None and self.newest_pinned < 0 and not self.kept
 
     def _sweep(self, entries: int) -> int:
@@ -322,7 +322,7 @@ class VersionStore:
         self._unswept = self._unswept - looked_at if ring else 0
         self._credit = min(self._credit, 0)
         self.kept = len(ring) > 0
-        self._settle()
+        self._update_idle()
         return looked_at
 
     def _prune(self, chain: VersionChain) -> bool:
@@ -356,7 +356,7 @@ class VersionStore:
         del self._numbers[at]
         del self._points[at]
         self.newest_pinned = self._numbers[-1] if self._numbers else -1
-        self._settle()
+        self._update_idle()
         self.held_bytes -= point.copied_bytes
         if at > 0 and point.copied_bytes:
             older = self._points[at - 1]

@@ -5,11 +5,11 @@ from typing import Final
 from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import AFTER_EXEC, REFUSED, Handler, RespCommand
-from kvs.adapters.inbound.resp.commands.client_line import described
+from kvs.adapters.inbound.resp.commands.client_line import client_line
 from kvs.adapters.inbound.resp.commands.connection import checked_name
 from kvs.adapters.inbound.resp.commands.subcommands import container
 from kvs.adapters.inbound.resp.context import REPLIES_OFF, REPLIES_ON, SKIP_NEXT_REPLY, ClientContext, check_reply
-from kvs.adapters.inbound.resp.wording import NAME_BYTES, c_string, shown
+from kvs.adapters.inbound.resp.wording import NAME_BYTES, c_string, excerpt
 from kvs.domain.errors import UsageError
 from kvs.domain.updates import INTEGER_MIN, integer
 from kvs.ports.session import Session, Steps
@@ -38,7 +38,7 @@ def _setinfo(_: Session, context: ClientContext, arguments: list[bytes]) -> byte
     elif option == b"lib-ver":
         context.library_version = checked_name(arguments[3], "lib-ver")
     else:
-        raise UsageError(f"Unrecognized option '{shown(arguments[2])}'")
+        raise UsageError(f"Unrecognized option '{excerpt(arguments[2])}'")
     return replies.OK
 
 
@@ -133,7 +133,7 @@ def _trackinginfo(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
 
 def _syntax_of(arguments: list[bytes]) -> UsageError:
     return UsageError(
-        f"unknown subcommand or wrong number of arguments for '{shown(arguments[1], NAME_BYTES)}'. Try CLIENT HELP."
+        f"unknown subcommand or wrong number of arguments for '{excerpt(arguments[1], NAME_BYTES)}'. Try CLIENT HELP."
     )
 
 
@@ -142,7 +142,7 @@ def _syntax_of(arguments: list[bytes]) -> UsageError:
 
 def _info(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
     client = context.shared.clients.describe(session.id)
-    return context.protocol.verbatim(b"" if client is None else described(client, context.shared.uptime_clock()))
+    return context.protocol.verbatim(b"" if client is None else client_line(client, context.shared.uptime_clock()))
 
 
 def _list(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
@@ -163,7 +163,7 @@ def _list(session: Session, context: ClientContext, arguments: list[bytes]) -> S
         line = known.get(number)
         if line is None:
             client = clients.describe(number)
-            line = known[number] = b"" if client is None else described(client, now_s)
+            line = known[number] = b"" if client is None else client_line(client, now_s)
             session.work.left -= DESCRIPTION_COST
         lines.append(line)
         session.work.left -= 1
@@ -199,7 +199,7 @@ def _kill(session: Session, context: ClientContext, arguments: list[bytes]) -> S
             local_address = c_string(word)
         elif option == b"user":
             if word != b"default":
-                raise UsageError(f"No such user '{shown(word)}'")
+                raise UsageError(f"No such user '{excerpt(word)}'")
         elif option == b"skipme" and word.lower() in (b"yes", b"no"):
             skips_me = word.lower() == b"yes"
         elif option == b"maxage":
@@ -237,7 +237,7 @@ def _kill(session: Session, context: ClientContext, arguments: list[bytes]) -> S
 def _normal(kind: bytes) -> bool:
     """Return whether clients of that kind exist."""
     if c_string(kind).lower() not in (b"normal", b"master", b"replica", b"slave", b"pubsub"):
-        raise UsageError(f"Unknown client type '{shown(kind)}'")
+        raise UsageError(f"Unknown client type '{excerpt(kind)}'")
     return c_string(kind).lower() == b"normal"
 
 

@@ -8,7 +8,7 @@ from kvs.adapters.inbound.resp.command import AFTER_EXEC, IMMEDIATE, RespCommand
 from kvs.adapters.inbound.resp.commands.keys import check_database
 from kvs.adapters.inbound.resp.context import REPLIES_ON, SKIP_THIS_REPLY, ClientContext
 from kvs.adapters.inbound.resp.replies import RESP2, RESP3
-from kvs.adapters.inbound.resp.wording import shown
+from kvs.adapters.inbound.resp.wording import excerpt
 from kvs.domain.errors import TooLargeError, UsageError
 from kvs.domain.updates import integer
 from kvs.ports.session import Session
@@ -71,7 +71,7 @@ def _hello(session: Session, context: ClientContext, arguments: list[bytes]) -> 
             context.name = checked_name(arguments[at + 1])  # at once, whatever follows, as in Redis
             at += 2
         else:
-            raise UsageError(f"Syntax error in HELLO option '{shown(arguments[at])}'")
+            raise UsageError(f"Syntax error in HELLO option '{excerpt(arguments[at])}'")
     context.protocol = protocol
     return protocol.mapping(
         [

@@ -13,7 +13,7 @@ from kvs.adapters.inbound.resp.commands.keys import check_patterns
 from kvs.adapters.inbound.resp.commands.subcommands import container
 from kvs.adapters.inbound.resp.context import ClientContext, check_reply
 from kvs.adapters.inbound.resp.glob import Glob
-from kvs.adapters.inbound.resp.wording import NAME_BYTES, as_bytes, c_string, shown
+from kvs.adapters.inbound.resp.wording import NAME_BYTES, as_bytes, c_string, excerpt
 from kvs.domain.errors import UsageError
 from kvs.ports.session import Session, Steps
 
@@ -41,7 +41,7 @@ def command_of(arguments: list[bytes]) -> RespCommand:
         subcommand = command.subcommands.get(arguments[1].lower())
         if subcommand is None:
             raise UsageError(
-                f"unknown subcommand '{shown(arguments[1], NAME_BYTES)}'. Try {command.name.decode().upper()} HELP."
+                f"unknown subcommand '{excerpt(arguments[1], NAME_BYTES)}'. Try {command.name.decode().upper()} HELP."
             )
         command = subcommand
     return command
@@ -53,17 +53,18 @@ def _unknown(arguments: list[bytes]) -> UnknownCommandError:
     for argument in arguments[1:]:
         if room_bytes <= 0:
             break
-        part = f"'{shown(argument, room_bytes)}' "
+        part = f"'{excerpt(argument, room_bytes)}' "
         rest += part
         room_bytes -= len(as_bytes(part))
-    return UnknownCommandError(f"unknown command '{shown(arguments[0], NAME_BYTES)}', with args beginning with: {rest}")
+    name = excerpt(arguments[0], NAME_BYTES)
+    return UnknownCommandError(f"unknown command '{name}', with args beginning with: {rest}")
 
 
 # COMMAND.
 
 
 def _all(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
-    return replies.array([_described(context, command) for command in COMMANDS])
+    return replies.array([_description(context, command) for command in COMMANDS])
 
 
 def _count(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
@@ -98,17 +99,17 @@ def _info(session: Session, context: ClientContext, arguments: list[bytes]) -> S
     if len(arguments) == 2:
         return _all(session, context, arguments)
     known: dict[RespCommand | None, bytes] = {None: context.protocol.null}
-    described = []
+    descriptions = []
     for name in arguments[2:]:
         session.work.left -= 1
         if session.work.left <= 0:
             yield
         command = _found(name)
         if command is not None and command not in known:
-            known[command] = _described(context, command)
-        described.append(known[command])
-    check_reply(context, described)
-    return replies.array(described)
+            known[command] = _description(context, command)
+        descriptions.append(known[command])
+    check_reply(context, descriptions)
+    return replies.array(descriptions)
 
 
 def _docs(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
@@ -170,11 +171,11 @@ def _subcommands_of(command: RespCommand) -> list[RespCommand]:
     return [] if command.subcommands is None else list(command.subcommands.values())
 
 
-def _described(context: ClientContext, command: RespCommand) -> bytes:
+def _description(context: ClientContext, command: RespCommand) -> bytes:
     """Return a command's entry in COMMAND INFO."""
     about = command.about
     note = NOTES.get(command.name.decode(), "")
-    subcommands = [_described(context, subcommand) for subcommand in _subcommands_of(command)]
+    subcommands = [_description(context, subcommand) for subcommand in _subcommands_of(command)]
     return replies.array(
         [
             replies.bulk(command.name),
@@ -271,7 +272,7 @@ COMMANDS: Final[list[RespCommand]] = [
     *clients.COMMANDS,
     *server.COMMANDS,
     *info.COMMANDS,
-    container("command", SUBCOMMANDS, bare=_all),
+    container("command", SUBCOMMANDS, default=_all),
 ]
 
 BY_NAME: Final[dict[bytes, RespCommand]] = {

@@ -9,7 +9,7 @@ from kvs.adapters.inbound.resp.commands.keys import check_patterns
 from kvs.adapters.inbound.resp.commands.subcommands import container
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.glob import Glob
-from kvs.adapters.inbound.resp.wording import c_string, shown
+from kvs.adapters.inbound.resp.wording import c_string, excerpt
 from kvs.domain.errors import UsageError
 from kvs.ports.session import Session
 
@@ -41,7 +41,7 @@ def _get(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
 def _set(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     if len(arguments) % 2:
         raise UsageError("syntax error")
-    name = shown(arguments[2])
+    name = excerpt(arguments[2])
     if arguments[2].lower() not in context.shared.parameters:
         raise UsageError(f"Unknown option or number of arguments for CONFIG SET - '{name}'")
     raise UsageError(f"CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config")

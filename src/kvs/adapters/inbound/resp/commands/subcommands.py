@@ -10,8 +10,8 @@ from kvs.domain.errors import UsageError
 from kvs.ports.session import Session
 
 
-def container(name: str, subcommands: Sequence[RespCommand], bare: Handler | None = None) -> RespCommand:
-    """Return a command with subcommands, including HELP; ``bare`` is run without a subcommand."""
+def container(name: str, subcommands: Sequence[RespCommand], default: Handler | None = None) -> RespCommand:
+    """Return a command with subcommands, including HELP; ``default`` is run without a subcommand."""
 
     def run_help(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
         return _help(name, subcommands)
@@ -21,7 +21,7 @@ def container(name: str, subcommands: Sequence[RespCommand], bare: Handler | Non
 
     everything = [*subcommands, RespCommand(f"{name}|help", run_help, (OTHER,), 1, is_local=everywhere)]
     by_name = {subcommand.name.partition(b"|")[2]: subcommand for subcommand in everything}
-    run = refuse if bare is None else bare
+    run = refuse if default is None else default
     return RespCommand(name, run, (OTHER,), 1, cost=SLOW_COST, is_local=everywhere, subcommands=by_name)
 
 
