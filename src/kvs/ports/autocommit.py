@@ -47,7 +47,7 @@ def count(storage: "Storage", prefix: Key) -> int:
 def write(storage: "Storage", request: CommitRequest) -> None:
     """Apply a request without reads, which cannot conflict."""
     if not _is_committed(storage.commit(request)):
-        raise TypeError("the engine answered with a conflict to a commit that depends on nothing")
+        raise TypeError("the engine returned a conflict for a commit that depends on nothing")
 
 
 def update(storage: "Storage", key: Key, update: Update) -> Updated:
@@ -81,8 +81,8 @@ def _tombstone(_: Value | None) -> Write | None:
     return TOMBSTONE
 
 
-def _is_committed(answer: object) -> bool:
+def _is_committed(result: object) -> bool:
     """Return whether a commit was applied. Anything but the two results must not cause a retry."""
-    if isinstance(answer, Committed | Conflict):
-        return isinstance(answer, Committed)
-    raise TypeError(f"the engine returned {type(answer).__name__}, not Committed or Conflict")
+    if isinstance(result, Committed | Conflict):
+        return isinstance(result, Committed)
+    raise TypeError(f"the engine returned {type(result).__name__}, not Committed or Conflict")

@@ -69,7 +69,7 @@ class CheckedStorage(Storage):
         snapshot = self._inner.snapshot()
         if (
             Snapshot not in type(snapshot).__mro__
-        ):  # isinstance may answer for another port: compiled, they share a cache
+        ):  # isinstance may be wrong for another port: compiled, they share a cache
             raise _wrong(snapshot, "a kvs.ports.storage.Snapshot")
         return CheckedSnapshot(snapshot)
 
@@ -81,17 +81,17 @@ class CheckedStorage(Storage):
             if not isinstance(snapshot, CheckedSnapshot):
                 raise _wrong(snapshot, "a snapshot of this engine")
             inner.append(ReadSet(snapshot.inner, reads.keys, reads.ranges))
-        answer: object = self._inner.commit(CommitRequest(tuple(inner), request.writes, request.clears))
-        if isinstance(answer, Committed):
-            _number(answer.version)
-            return answer
-        if not isinstance(answer, Conflict):
-            raise _wrong(answer, "Committed or Conflict")
-        _page([*answer.keys])
-        for each in answer.ranges:
+        result: object = self._inner.commit(CommitRequest(tuple(inner), request.writes, request.clears))
+        if isinstance(result, Committed):
+            _number(result.version)
+            return result
+        if not isinstance(result, Conflict):
+            raise _wrong(result, "Committed or Conflict")
+        _page([*result.keys])
+        for each in result.ranges:
             if type(each) is not KeyRange:
                 raise _wrong(each, "KeyRange")
-        return answer
+        return result
 
     @override
     def stats(self) -> Mapping[str, int]:
@@ -149,8 +149,8 @@ class CheckedStorage(Storage):
         self._inner.check()
 
 
-def _wrong(answer: object, expected: str) -> TypeError:
-    return TypeError(f"the engine returned {type(answer).__name__}, not {expected}")
+def _wrong(result: object, expected: str) -> TypeError:
+    return TypeError(f"the engine returned {type(result).__name__}, not {expected}")
 
 
 def _value(value: object) -> Value | None:

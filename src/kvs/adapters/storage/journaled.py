@@ -103,13 +103,13 @@ class JournaledStorage(Storage):
     @override
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         clears = request.clears and self._memory.count(b"") > 0
-        answer = self._memory.commit(request)
-        if isinstance(answer, Committed):
+        result = self._memory.commit(request)
+        if isinstance(result, Committed):
             if clears:
                 self._note_clear()
             for key, pending in request.writes.items():
                 self._batch.append((key, pending if isinstance(pending, bytes) else None))
-        return answer
+        return result
 
     @override
     def sync(self) -> None:

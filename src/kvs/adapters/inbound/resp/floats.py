@@ -80,16 +80,16 @@ def _read(text: bytes) -> tuple[int, int] | None:
     if match["infinity"]:
         return None
     if match["hex"]:
-        before, _, behind = match["hex"].partition(b".")
+        whole, _, fraction = match["hex"].partition(b".")
         # A power of so many digits is out of bounds, unless the number has more zeros than it may have bytes.
-        power = _bounded(match["power"]) - 4 * len(behind)
-        numerator, denominator = int(before + behind, 16), 1
+        power = _bounded(match["power"]) - 4 * len(fraction)
+        numerator, denominator = int(whole + fraction, 16), 1
     else:
-        before, _, behind = match["decimal"].partition(b".")
-        digits = (before + behind).lstrip(b"0")
+        whole, _, fraction = match["decimal"].partition(b".")
+        digits = (whole + fraction).lstrip(b"0")
         if not digits:
             return 0, 0
-        ten = _bounded(match["exponent"]) - len(behind)
+        ten = _bounded(match["exponent"]) - len(fraction)
         if abs(ten + len(digits)) > DECIMAL_EXPONENT:
             raise _no_float()
         power = 0

@@ -111,9 +111,9 @@ class MemoryStorage(Storage):
         self._commits = 0
 
     def restore(self, rows: Iterable[tuple[Key, Value | None]]) -> None:
-        """Fill an engine that nobody has used yet: each key has the last of its values, or is absent if that is None.
+        """Fill an unused engine: each key gets the last of its values, or is absent if that is None.
 
-        No limit applies: what is here was accepted once. O(n), and O(n log n) in keys that do not come in order.
+        No limit applies: the rows were accepted before. O(n), and O(n log n) if keys are not in order.
         """
         data = self._data
         for key, value in rows:

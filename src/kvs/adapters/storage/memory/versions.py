@@ -140,11 +140,11 @@ class VersionStore:
 
     @property
     def open_points(self) -> int:
-        """Number of different commits that open snapshots look at, those of retired stores included."""
+        """Number of different commits that open snapshots see, including those of retired stores."""
         points = len(self._points) + (self.current_point is not None and self.current_point.holders > 0)
         if self.older is None:
             return points
-        base_alone = self.base is not None and self.base.holders == 1  # which is nobody's snapshot
+        base_alone = self.base is not None and self.base.holders == 1  # no snapshot holds it
         return points - base_alone + self.older.open_points
 
     @property

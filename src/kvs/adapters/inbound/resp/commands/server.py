@@ -33,7 +33,7 @@ def _get(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
             matching = {name: name for name in parameters if glob.match(name)}
         else:
             matching = {name: pattern} if name in parameters else {}
-        found.update({asked: parameters[name] for name, asked in matching.items() if name not in met})
+        found.update({requested: parameters[name] for name, requested in matching.items() if name not in met})
         met.update(matching)
     return context.protocol.mapping([(replies.bulk(name), replies.bulk(value)) for name, value in found.items()])
 

@@ -58,12 +58,12 @@ def _exec(session: Session, context: ClientContext, _: list[bytes]) -> Reply:
 def _execute(session: Session, context: ClientContext, queue: list[tuple[Command, list[bytes]]]) -> Steps[bytes]:
     """Run the queue as one transaction."""
     try:
-        answered = yield from session.execute(partial(_run_queue, context, queue))
-        if isinstance(answered, Conflict):
+        outcome = yield from session.execute(partial(_run_queue, context, queue))
+        if isinstance(outcome, Conflict):
             return context.protocol.null_array
-        if LATER in answered:
-            yield from _run_after(session, context, queue, answered)
-        return replies.array(answered)
+        if LATER in outcome:
+            yield from _run_after(session, context, queue, outcome)
+        return replies.array(outcome)
     finally:
         context.wanted_thread = ANY_THREAD
         context.discard()
@@ -80,7 +80,7 @@ def _run_queue(
     """
     work = session.work
     room_bytes = context.limits.max_reply_bytes
-    answered: list[bytes] = []
+    results: list[bytes] = []
     try:
         for queued, arguments in queue:
             command = cast("RespCommand", queued)
@@ -98,11 +98,11 @@ def _run_queue(
                 if not session.depth:
                     raise
                 reply = replies.error(error)
-            answered.append(reply)
+            results.append(reply)
             room_bytes -= len(reply)
             if room_bytes < 0:
                 raise ResultTooLargeError(context.limits.max_reply_bytes)
-        return answered
+        return results
     finally:
         context.protocol = context.queue_protocol  # this may be run again; and a HELLO is run after EXEC
 
@@ -125,13 +125,13 @@ def _postpone(session: Session, context: ClientContext, command: RespCommand, ar
 
 
 def _run_after(
-    session: Session, context: ClientContext, queue: list[tuple[Command, list[bytes]]], answered: list[bytes]
+    session: Session, context: ClientContext, queue: list[tuple[Command, list[bytes]]], results: list[bytes]
 ) -> Steps[None]:
     """Run the queued commands that are not part of the transaction, after it has been applied."""
     work = session.work
-    room_bytes = context.limits.max_reply_bytes - sum([len(reply) for reply in answered])
+    room_bytes = context.limits.max_reply_bytes - sum([len(reply) for reply in results])
     for at, (queued, arguments) in enumerate(queue):
-        if answered[at] != LATER:
+        if results[at] != LATER:
             continue
         command = cast("RespCommand", queued)
         work.left -= command.cost_of(arguments)
@@ -145,7 +145,7 @@ def _run_after(
         except KvsError as error:
             reply = replies.error(error)
         room_bytes -= len(reply)
-        answered[at] = reply if room_bytes > 0 else replies.error(ResultTooLargeError(context.limits.max_reply_bytes))
+        results[at] = reply if room_bytes > 0 else replies.error(ResultTooLargeError(context.limits.max_reply_bytes))
 
 
 def _abort(session: Session, context: ClientContext, error: KvsError) -> bytes:
@@ -186,10 +186,10 @@ def _start(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
 
 
 def _commit(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
-    answer = session.commit()
-    if isinstance(answer, Committed):
+    outcome = session.commit()
+    if isinstance(outcome, Committed):
         return replies.OK
-    return replies.error_line("CONFLICT", conflict_message(answer).encode())
+    return replies.error_line("CONFLICT", conflict_message(outcome).encode())
 
 
 def _rollback(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
