@@ -115,13 +115,13 @@ def _place(chance: Random, size: int) -> int:
     return min(chance.randrange(size + 1) // unit * unit, size)
 
 
-def objection(left: Left, damage: Damage, directory: Path) -> str | None:
-    """Damage a copy, verify it, back it up, and start on it; return what is wrong with what becomes of it, if anything.
+def violation(left: Left, damage: Damage, directory: Path) -> str | None:
+    """Damage a copy, verify it, back it up, and start on it; return how a promise is violated, or None.
 
     Args:
-        left: What was left.
-        damage: What has become of it.
-        directory: Where to do so; it is not there before, nor afterwards.
+        left: The undamaged directory.
+        damage: The damage.
+        directory: Where to make the copy; it does not exist before and after.
     """
     files = {name: contents for name, contents in left.files.items() if name not in damage.changes}
     files |= {name: contents for name, contents in damage.changes.items() if contents is not None}

@@ -37,33 +37,33 @@ class History:
         }
         """The connection and the number of the step that writes a value."""
 
-    def objection(self, data: Data, acknowledged: Sequence[int]) -> str | None:
-        """Return what is wrong with data after a crash, None if nothing is.
+    def violation(self, data: Data, acknowledged: Sequence[int]) -> str | None:
+        """Return how data after a crash violate a promise; None if they do not.
 
         Args:
-            data: What was recovered.
-            acknowledged: How many steps of each connection have been.
+            data: The recovered data.
+            acknowledged: Number of acknowledged steps of each connection.
         """
         for number in range(len(self._before) - 1):
             if any(done < ends[number] for done, ends in zip(acknowledged, self._ends, strict=True)):
-                return self._objection(data, number, acknowledged)
+                return self._violation(data, number, acknowledged)
         return _difference(data, self._before[-1])
 
     def is_prefix(self, data: Data, acknowledged: Sequence[int] = (0,) * CONNECTIONS) -> bool:
-        """Return whether data are what some first part of the script leaves, and nothing of it in part.
+        """Return whether data are the result of a prefix of the script, with no step applied in part.
 
         Args:
-            data: What was recovered.
-            acknowledged: How many steps of each connection have to be in that part.
+            data: The recovered data.
+            acknowledged: Minimum number of steps of each connection in that prefix.
         """
         rounds = range(len(self._before) - 1)
         return data == self._before[-1] or any(
-            self._objection(data, number, acknowledged) is None
+            self._violation(data, number, acknowledged) is None
             for number in rounds
             if all(done <= ends[number] for done, ends in zip(acknowledged, self._ends, strict=True))
         )
 
-    def _objection(self, data: Data, number: int, acknowledged: Sequence[int]) -> str | None:
+    def _violation(self, data: Data, number: int, acknowledged: Sequence[int]) -> str | None:
         """Compare with the states that there may be in a round."""
         expected = dict(self._before[number])
         for at in range(CONNECTIONS):

@@ -85,15 +85,15 @@ class Outcome:
         """Whether it ended because its engine failed, even if it was being asked to stop at that moment."""
         return any(failure["event"] == "sync_failed" for failure in self.failures)
 
-    def objection(self) -> str | None:
-        """Recover what it has left behind; return what is wrong with that, None if nothing is."""
+    def violation(self) -> str | None:
+        """Recover the directory; return how its data violate a promise, or None."""
         try:
             data = recover(self.directory, use=True)
         except StorageOpenError as error:
             return str(error)
         if data.pop(PROBE, None) is None and self.probed:
             return "the probe was acknowledged and is lost"
-        return HISTORY.objection(data, self.acknowledged)
+        return HISTORY.violation(data, self.acknowledged)
 
 
 class Stage:

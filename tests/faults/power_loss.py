@@ -155,26 +155,25 @@ def crashes(recording: Recording, history: History, cases: Sequence[Case]) -> It
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of the data in one case.
+    """The recovered data of one case, judged.
 
     Attributes:
         case: The case.
-        objection: What is wrong with what was recovered, if everything acknowledged has to be there; None: nothing.
-        refusal: Why it was not recovered at all; empty if it was.
-        keeps_synced: Whether it is the outcome of a first part of the script, with everything acknowledged in it that a
-            sync has reached.
-        is_prefix: Whether it is the outcome of any first part of the script.
+        violation: How the data violate durability ``full``, which keeps every acknowledged commit; None: they do not.
+        refusal: Why they were not recovered at all; empty if they were.
+        keeps_synced: Whether they are the result of a prefix of the script that has every synced acknowledged step.
+        is_prefix: Whether they are the result of any prefix of the script.
     """
 
     case: Case
-    objection: str | None
+    violation: str | None
     refusal: str = ""
     keeps_synced: bool = False
     is_prefix: bool = False
 
 
 def verdicts(recording: Recording, history: History, cases: Sequence[Case], durability: str) -> Iterator[Verdict]:
-    """Recover in every case; in some of them use what was recovered, too."""
+    """Recover in every case; in some of them also use the recovered engine."""
     with scratch_directory() as scratch:
         for number, (case, crash) in enumerate(crashes(recording, history, cases)):
             directory = scratch / str(number)
@@ -187,7 +186,7 @@ def verdicts(recording: Recording, history: History, cases: Sequence[Case], dura
             else:
                 yield Verdict(
                     case,
-                    history.objection(data, crash.acknowledged),
+                    history.violation(data, crash.acknowledged),
                     keeps_synced=history.is_prefix(data, crash.synced),
                     is_prefix=history.is_prefix(data),
                 )

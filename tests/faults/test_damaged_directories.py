@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from tests.faults.damages import Contents, Damage, Left, chance_damages, contents_of, losses, objection, plain_damages
+from tests.faults.damages import Contents, Damage, Left, chance_damages, contents_of, losses, plain_damages, violation
 from tests.faults.disk import boot_anew
 from tests.faults.points import scratch_directory
 from tests.faults.scale import FULL_SCALE, full_scale_has_time
@@ -125,7 +125,7 @@ def scratch() -> Iterator[Path]:
 
 def wrong(left: Left, damages: Iterator[Damage], scratch: Path) -> list[str]:
     """Return what is wrong in each case."""
-    found = (objection(left, damage, scratch / str(number)) for number, damage in enumerate(damages))
+    found = (violation(left, damage, scratch / str(number)) for number, damage in enumerate(damages))
     return [told for told in found if told is not None]
 
 
@@ -137,8 +137,8 @@ def expect_none(found: list[str]) -> None:
 def test_without_damage(left: Left, scratch: Path) -> None:
     """What was acknowledged is served, and verify finds nothing."""
     refused = Left(left.how, left.files, (), {b"what nobody": b"has stored"}, left.durability)
-    assert objection(left, Damage("none", {}), scratch / "right") is None
-    assert "is not what was acknowledged" in (objection(refused, Damage("none", {}), scratch / "wrong") or "")
+    assert violation(left, Damage("none", {}), scratch / "right") is None
+    assert "is not what was acknowledged" in (violation(refused, Damage("none", {}), scratch / "wrong") or "")
 
 
 def test_damaged_in_every_way(left: Left, scratch: Path) -> None:

@@ -17,7 +17,7 @@ def test_failing_at_any_point(stage: Stage, points: list[Point], error: str, las
 
     def check(point: Point) -> str | None:
         outcome = stage.meet(point, error, lasting=lasting)
-        return _complaint(outcome) or outcome.objection()
+        return _complaint(outcome) or outcome.violation()
 
     variant = ERRORS.index(error) * 2 + lasting
     each(points if FULL_SCALE else points[variant::4], check)

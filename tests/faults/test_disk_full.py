@@ -64,7 +64,7 @@ def test_filled_under_load(small_disk: Path) -> None:
     with ServerProcess(directory) as server:
         assert server.listens(), server.other_lines
         assert server.stop() == 0
-    assert HISTORY.objection(recover(directory, use=True), progress.acknowledged) is None
+    assert HISTORY.violation(recover(directory, use=True), progress.acknowledged) is None
 
 
 @pytest.mark.parametrize("small_disk", ["2m"], indirect=True)

@@ -82,7 +82,7 @@ def test_ctrl_c_shows_no_traceback(tmp_path: Path, arguments: list[str]) -> None
 
 
 def test_loading_a_database_is_stopped(tmp_path: Path) -> None:
-    """Wherever the signal comes while the file is read, the end is orderly and the directory sound."""
+    """Wherever the signal comes while the file is read, the end is orderly, and the directory undamaged."""
     directory = tmp_path / "data"
     entries = "".join(f'{{"key": "k{number}", "value": "{"x" * 1000}"}}\n' for number in range(2000))
     load = [*KVS, "load", "--data-dir", str(directory)]

@@ -15,6 +15,6 @@ def test_killed_at_any_point(stage: Stage, points: list[Point]) -> None:
         outcome = stage.meet(point, "signal=KILL")
         if outcome.exit_code not in (-9, 0):
             return f"the server ended with {outcome.exit_code}: {outcome.failures} {outcome.lines}"
-        return outcome.objection()
+        return outcome.violation()
 
     each(points, check)

@@ -43,7 +43,7 @@ def unsynced() -> Recording:
 
 def test_full_durability_keeps_everything_acknowledged() -> None:
     """Whatever the disk has kept of what it was not made to keep, every reply that was sent holds."""
-    wrong = [verdict for verdict in judged(recorded("full"), "full", SAMPLE) if verdict.objection]
+    wrong = [verdict for verdict in judged(recorded("full"), "full", SAMPLE) if verdict.violation]
     assert not wrong, wrong[:5]
 
 
@@ -64,9 +64,9 @@ def test_without_syncs_what_is_served_is_a_first_part(unsynced: Recording) -> No
 
 def test_no_sync_would_be_found(unsynced: Recording) -> None:
     """Judged as if it had promised everything, a server that never syncs is caught."""
-    assert any(verdict.objection for verdict in judged(unsynced, "off", SMALL_SAMPLE))
+    assert any(verdict.violation for verdict in judged(unsynced, "off", SMALL_SAMPLE))
 
 
 def test_a_sync_behind_the_replies_would_be_found() -> None:
     """A server that syncs as soon as it has sent the replies is caught."""
-    assert any(verdict.objection for verdict in judged(recorded("full", "late"), "full", SMALL_SAMPLE))
+    assert any(verdict.violation for verdict in judged(recorded("full", "late"), "full", SMALL_SAMPLE))

@@ -52,11 +52,11 @@ def test_a_sound_directory_is_counted(tmp_path: Path) -> None:
         scribble(storage, Random(1), 500)
         expected = contents(storage)
         in_use = verify(tmp_path)
-    sound = verify(tmp_path)
-    assert in_use == sound
-    assert sound.keys == len(expected)
-    assert sound.bytes == sum(len(key) + len(value) for key, value in expected.items())
-    assert 0 < sound.journal_rows < 1000
+    report = verify(tmp_path)
+    assert in_use == report
+    assert report.keys == len(expected)
+    assert report.bytes == sum(len(key) + len(value) for key, value in expected.items())
+    assert 0 < report.journal_rows < 1000
 
 
 def test_damage_is_told(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_backup_is_the_data_at_one_moment(tmp_path: Path) -> None:
             storage.put(b"written meanwhile", b"%d" % count)
             storage.sync()
 
-        sound = back_up(tmp_path / "data", tmp_path / "copy", write_on)
+        report = back_up(tmp_path / "data", tmp_path / "copy", write_on)
         assert storage.get(b"written meanwhile") is not None
     assert list(told) == ["Copying", "Verifying"]
     for label, steps in told.items():
@@ -94,7 +94,7 @@ def test_a_backup_is_the_data_at_one_moment(tmp_path: Path) -> None:
         assert steps[-1][0] == steps[-1][1] > 100
         assert all(count < total for count, total in steps[:-1]), label
     assert [path.name for path in (tmp_path / "copy").iterdir()] == [NAME]
-    assert sound == verify(tmp_path / "copy")
+    assert report == verify(tmp_path / "copy")
     assert stored(tmp_path / "copy") == expected
     with opened(tmp_path / "copy") as storage:
         storage.put(b"k", b"v")
