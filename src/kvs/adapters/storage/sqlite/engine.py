@@ -39,9 +39,10 @@ class SqliteOptions(msgspec.Struct, frozen=True):
     durability: Annotated[
         Durability,
         Meta(
-            description="what an Ok is worth. full: it is on the disk and outlives a power cut. normal: the system has "
-            "it and is made to write it every second; it outlives a crash of the server, and a power cut may take the "
-            "last second. off: the system writes when it likes; a power cut may take anything, even the whole file"
+            description="what an acknowledged commit survives. full: it is on the disk, and survives a power cut. "
+            "normal: the system has it, and is told to write it every second; it survives a crash of the server, and a "
+            "power cut may take the last second. off: the system writes it sometime; a power cut may take anything, "
+            "even the whole file"
         ),
     ] = "full"
     max_journal_bytes: Annotated[
@@ -49,8 +50,8 @@ class SqliteOptions(msgspec.Struct, frozen=True):
         Meta(
             ge=1 << 20,
             le=MAX_BYTES,
-            description="commits that wait to be moved into the table of entries, a sixteenth at a time; beyond this, "
-            "writes wait for that",
+            description="maximum size of the journal, which is compacted a sixteenth at a time; if it is full, writes "
+            "wait for that",
         ),
     ] = 256 << 20
 
