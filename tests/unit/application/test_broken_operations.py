@@ -75,7 +75,7 @@ def test_search_that_fails_leaves_nothing_behind() -> None:
 @pytest.mark.parametrize("behaviour", [raising(RuntimeError("no")), returning("no")], ids=["raises", "text"])
 @pytest.mark.parametrize("method", ["snapshot", "Snapshot.expired"])
 def test_watch_that_fails_leaves_what_was_watched(method: str, behaviour: Behaviour) -> None:
-    """The baselines that there are, and no other."""
+    """Keys that were watched before stay watched, and no others are."""
     setting = Setting()
     setting.session.watch([b"k"])
     setting.engine.on[method] = behaviour
@@ -89,7 +89,7 @@ def test_watch_that_fails_leaves_what_was_watched(method: str, behaviour: Behavi
 
 
 @pytest.mark.parametrize("leave", ["unwatch", "execute", "close"])
-def test_baselines_that_fail_to_close_are_closed_once_all_the_same(leave: str) -> None:
+def test_watched_snapshots_that_fail_to_close_are_closed_once_all_the_same(leave: str) -> None:
     """Each of them, whatever came of the others."""
     setting = Setting()
     setting.session.watch([b"k"])

@@ -168,7 +168,7 @@ def test_execute_ends_if_a_watched_snapshot_is_evicted_between_two_shares() -> N
     steps = suspend(session.execute(operation), session.work)
     assert session.depth == 1
     for _ in range(10):
-        bench.storage.put(b"2", b"")  # which is too much together with what the baseline sees
+        bench.storage.put(b"2", b"")  # too much together with what the watched snapshot sees
     assert bench.storage.stats()["snapshots"] == 1
     assert isinstance(run(steps), Conflict)
     assert (session.depth, session.watching) == (0, False)

@@ -1,4 +1,4 @@
-"""What a session watches: what breaks a baseline, what does not, and what is left of it when it has served."""
+"""Watched keys: which changes make EXEC conflict, which do not, and when their snapshots are closed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +46,7 @@ NO_CHANGES: dict[str, Use] = {
 }
 
 
-# What breaks a baseline.
+# Which changes conflict.
 
 
 @pytest.mark.parametrize("operation", [write, nothing])

@@ -110,7 +110,7 @@ def test_what_is_under_way_is_not_refused_for_want_of_memory(words: tuple[bytes,
 
 
 def test_who_leaves_while_something_is_under_way_leaves_nothing_behind() -> None:
-    """Neither a snapshot nor a baseline."""
+    """Neither the snapshot of a transaction nor that of watched keys."""
     server = RespServer(max_tick_requests=SHARE)
     for number in range(10_000):
         server.bench.storage.put(b"%05d" % number, b"")
