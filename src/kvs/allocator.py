@@ -20,7 +20,7 @@ WORTH_TRIMMING_BYTES: Final = 8 << 20
 """Free memory that makes a trim worth its time, some 10 ms per GiB."""
 
 QUIET_TICKS: Final = 50
-"""Most ticks since the last look for the server to count as idle."""
+"""Maximum number of ticks since the last check for the server to count as idle."""
 
 
 class _Mallinfo(Structure):

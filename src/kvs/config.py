@@ -36,7 +36,7 @@ DATA_DIR_ENGINE: Final = "sqlite"
 IMPLIED: Final = "implied by data_dir"
 MAX_FILE_BYTES: Final = 1 << 20
 QUOTED_CHARACTERS: Final = 100
-"""How much of a value an error quotes."""
+"""Maximum length of a value that an error quotes."""
 
 
 class ConfigError(CommandError):

@@ -18,7 +18,7 @@ from kvs.errors import CommandError
 
 BACKLOG: Final = 4096
 ACCEPTED_PER_TURN: Final = 64
-"""Most clients accepted per wake-up, so that many new ones do not delay those that are connected."""
+"""Maximum number of clients accepted per wake-up, so that many new ones do not delay the others."""
 
 LOG_AGAIN_S: Final = 60.0
 

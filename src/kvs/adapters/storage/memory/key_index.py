@@ -16,7 +16,7 @@ from typing import Final, TypeAlias, final
 from kvs.domain.commit import prefix_end, prefix_range
 
 LEAF_KEYS: Final = 64
-"""Most keys in a leaf. Half as many make the tree 20 % larger, twice as many make a copied leaf cost twice the time."""
+"""Maximum keys in a leaf. With half, the tree is 20 % larger; with twice, copying a leaf takes twice as long."""
 
 BRANCH_CHILDREN: Final = 64
 

@@ -20,7 +20,7 @@ from kvs.override import override
 from kvs.ports.storage import Snapshot, Storage
 
 MOVED_AT_ONCE: Final = 1000
-"""Most keys of a data set that is cleared by moving its values into history one by one."""
+"""Maximum size of a data set that is cleared by moving its values into history one by one."""
 
 FREED_PER_TICK: Final = 5000
 """Entries of cleared data sets freed per tick: some 0.5 ms."""

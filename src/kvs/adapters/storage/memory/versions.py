@@ -149,7 +149,7 @@ class VersionStore:
 
     @property
     def total_bytes(self) -> int:
-        """What is kept here and in retired stores."""
+        """Size of history in this store and in retired ones."""
         return self.held_bytes if self.older is None else self.held_bytes + self.older.total_bytes
 
     @property
