@@ -13,6 +13,7 @@ from bench import (
     compare,
     durable,
     growth,
+    hostile,
     machine,
     memory,
     pauses,
@@ -99,6 +100,8 @@ def _sections(options: argparse.Namespace) -> Sections:
         case "pauses":
             names = _servers(options, ("redis", "kvs"))
             sections = pauses.measure(names, python, options.keys or 1_000_000, seconds or 3.0, rounds or 3)
+        case "hostile":
+            sections = hostile.measure(_servers(options, ("kvs",)), python, rounds or 3)
         case "startup":
             sections = startup.measure(_servers(options, ("redis", "kvs")), python, rounds or 20)
         case "durable":
@@ -137,6 +140,7 @@ def parser() -> argparse.ArgumentParser:
         "growth": "cost against nesting depth, open transactions and number of keys",
         "memory": "resident bytes per key",
         "pauses": "the longest wait of one client while others do big things",
+        "hostile": "the longest wait of one client while others ask for the most expensive things",
         "startup": "time from start to listening",
         "redis-benchmark": "Redis's own benchmark, on Redis and on kvs",
         "durable": "commits on the disk beside Redis that syncs always; reads; starts",

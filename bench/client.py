@@ -1,4 +1,4 @@
-"""A small blocking client of the line protocol, for what the generator does not do."""
+"""Small blocking clients of both protocols, for what the generator does not do."""
 
 import json
 import socket
@@ -46,3 +46,52 @@ class LineClient:
         if reply["status"] != "Ok":
             raise BenchError(f"unexpected reply: {line.decode()[:300]}")
         return reply.get("result")
+
+
+class RespClient:
+    """A connection in RESP."""
+
+    def __init__(self, server: Server) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._reader = self._socket.makefile("rb", 1 << 18)
+
+    def ask(self, *requests: list[bytes]) -> None:
+        """Send requests together, and read their replies; an error ends the benchmark."""
+        self.send(*requests)
+        for _ in requests:
+            self.read()
+
+    def send(self, *requests: list[bytes]) -> None:
+        """Send requests together."""
+        self._socket.sendall(b"".join(map(_encoded, requests)))
+
+    def send_but_last_byte(self, request: list[bytes]) -> None:
+        """Send all of a request except its last byte, which completes it."""
+        self._socket.sendall(_encoded(request)[:-1])
+
+    def send_last_byte(self) -> None:
+        """Complete that request."""
+        self._socket.sendall(b"\n")
+
+    def read(self) -> None:
+        """Read one reply."""
+        line = self._reader.readline()
+        if not line or line.startswith(b"-"):
+            raise BenchError(f"unexpected reply: {line.decode()[:300] or 'the server closed a connection'}")
+        size = int(line[1:]) if line[:1] in b"$*" else -1
+        if line.startswith(b"$") and size >= 0:
+            self._reader.read(size + 2)
+        elif line.startswith(b"*"):
+            for _ in range(size):
+                self.read()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._reader.close()
+        self._socket.close()
+
+
+def _encoded(request: list[bytes]) -> bytes:
+    words = b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in request])
+    return b"*%d\r\n%b" % (len(request), words)

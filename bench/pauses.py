@@ -37,8 +37,8 @@ def measure(names: Sequence[str], python: str, keys: int, seconds: float, rounds
             with running(name, python) as server:
                 load(server, PROBE_KEYS, first_key=PROBE_FIRST)
                 for phase, background in _phases(server, keys, seconds):
-                    samples.setdefault(phase, []).append(_probed(server, background))
-        sections[f"{name}: pauses at {keys:,} keys"] = [_row(*each) for each in samples.items()]
+                    samples.setdefault(phase, []).append(probed(server, background))
+        sections[f"{name}: pauses at {keys:,} keys"] = [row(*each) for each in samples.items()]
     return sections
 
 
@@ -59,9 +59,9 @@ def _phases(server: Server, keys: int, seconds: float) -> Iterator[tuple[str, Ca
     yield "delete all keys", lambda: _background(server, replace(everything, workload="unload"))
 
 
-def _probed(server: Server, background: Callable[[], object]) -> Sample:
+def probed(server: Server, background: Callable[[], object], workload: str = "mixed") -> Sample:
     """Return what the probe saw while the background ran."""
-    work = Work("mixed", 1, 1, keys=PROBE_KEYS, first_key=PROBE_FIRST, seconds=3600, interval_us=INTERVAL_US)
+    work = Work(workload, 1, 1, keys=PROBE_KEYS, first_key=PROBE_FIRST, seconds=3600, interval_us=INTERVAL_US)
     with started(work, server) as probe:
         time.sleep(2 * work.warmup_s)
         background()
@@ -69,7 +69,8 @@ def _probed(server: Server, background: Callable[[], object]) -> Sample:
         return probe.sample()
 
 
-def _row(phase: str, samples: Sequence[Sample]) -> Row:
+def row(phase: str, samples: Sequence[Sample]) -> Row:
+    """Sum up what the probe saw in all rounds of a phase."""
     return {
         "meanwhile": phase,
         "probes": sum(sample.requests for sample in samples),

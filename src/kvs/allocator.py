@@ -19,8 +19,8 @@ TRIM_EVERY_S: Final = 5.0
 WORTH_TRIMMING_BYTES: Final = 8 << 20
 """Free memory that makes a trim worth its time, some 10 ms per GiB."""
 
-QUIET_TICKS: Final = 50
-"""Maximum number of ticks since the last check for the server to count as idle."""
+QUIET_UNITS: Final = 1000
+"""Most units of work since the last check, about 1 ms of work, for the server to count as idle."""
 
 
 class _Mallinfo(Structure):
@@ -112,14 +112,14 @@ class IdleTrimmer:
         self._due_s = 0.0
         self._left_bytes = 0  # was still free after the last trim
 
-    def look(self, ticks: int) -> None:
+    def look(self, units: int) -> None:
         """Trim if it is worth it. To be called about every second.
 
         Args:
-            ticks: Number of ticks since the last call.
+            units: Units of work since the last call.
         """
         now_s = self._clock()
-        if ticks > QUIET_TICKS or now_s < self._due_s:
+        if units > QUIET_UNITS or now_s < self._due_s:
             return
         self._due_s = now_s + TRIM_EVERY_S
         free = self._free()

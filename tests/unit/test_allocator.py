@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvs.allocator import QUIET_TICKS, TRIM_EVERY_S, WORTH_TRIMMING_BYTES, IdleTrimmer, free_bytes, memory_figures
+from kvs.allocator import QUIET_UNITS, TRIM_EVERY_S, WORTH_TRIMMING_BYTES, IdleTrimmer, free_bytes, memory_figures
 
 
 class Heap:
@@ -20,9 +20,9 @@ class Heap:
         self.trims += 1
         self.free = self.stays
 
-    def look(self, ticks: int = 0) -> int:
+    def look(self, units: int = 0) -> int:
         """Return how many trims there have been after a look."""
-        self.trimmer.look(ticks)
+        self.trimmer.look(units)
         return self.trims
 
 
@@ -38,8 +38,8 @@ def test_a_busy_server_keeps_what_it_will_need() -> None:
     """A trim is for idle ones: it takes time, and the memory would be asked for again."""
     heap = Heap()
     heap.free = 1 << 30
-    assert heap.look(QUIET_TICKS + 1) == 0
-    assert heap.look(QUIET_TICKS) == 1
+    assert heap.look(QUIET_UNITS + 1) == 0
+    assert heap.look(QUIET_UNITS) == 1
 
 
 def test_trims_are_not_frequent() -> None:

@@ -77,7 +77,7 @@ class Server:
         self._log = log
         self._draining = False
         self._trimmer = IdleTrimmer()
-        self.ticks_seen = 0
+        self._units_seen = 0
         self._failed = False
         self._exit_code = 0
 
@@ -131,8 +131,8 @@ class Server:
 
     def _look_after_engine(self) -> None:
         """Check the engine, do its background work, and release free memory while the server is idle."""
-        self._trimmer.look(self.tick.ended - self.ticks_seen)
-        self.ticks_seen = self.tick.ended
+        self._trimmer.look(self.tick.used_units - self._units_seen)
+        self._units_seen = self.tick.used_units
         self._check_engine()
 
     def _check_engine(self) -> None:

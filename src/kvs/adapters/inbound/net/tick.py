@@ -76,7 +76,6 @@ class Tick:
 
     Attributes:
         now_s: When the tick began, in seconds of the loop's clock.
-        ended: Number of ticks so far.
         used_units: Total units used.
     """
 
@@ -97,7 +96,6 @@ class Tick:
         "_syncs",
         "_units",
         "_woken",
-        "ended",
         "now_s",
         "used_units",
     )
@@ -111,7 +109,6 @@ class Tick:
         units: int = UNITS_PER_TICK,
     ) -> None:
         self.now_s = loop.time()
-        self.ended = 0
         self.used_units = 0
         self._loop = loop
         self._storage = storage
@@ -188,7 +185,6 @@ class Tick:
             for member in woken:
                 self._resume(member, 0 if member.deferred else self.packet_quota(member))
         self._open = False
-        self.ended += 1
         has_work = False
         if self._syncs:
             try:

@@ -43,8 +43,6 @@ GET: Final = b"get"
 SET: Final = b"set"
 INCR: Final = b"incr"
 
-COLON: Final = b":"
-
 ADD_ONE: Final = Add(1)
 
 
@@ -156,10 +154,8 @@ def run(
                         out_bytes += len(reply) + length + 2
             elif name is INCR:
                 number = session.update(key, ADD_ONE)[1]
-                if number is not None:  # in pieces: formatting takes longer than joining them with the rest
-                    out.append(COLON)
-                    out.append(number)
-                    out.append(CRLF)
+                if number is not None:
+                    out.append(b":%b\r\n" % number)
                     out_bytes += len(number) + 3
             else:
                 begin = end + 2
