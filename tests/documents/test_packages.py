@@ -15,6 +15,7 @@ TEXTS = [
     path
     for path in (*ROOT.glob("*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*")))
     if path.suffix in (".md", ".py", ".toml", ".cfg", "") and path.is_file() and path.parent != Path(__file__).parent
+    if path.parent.name != "build"  # what the benchmark has compiled
 ]
 INSTALLERS = re.compile(r"\b(?:pipx? install|pipx run|uv pip install|uv add|uv tool install|uvx) +([^`\"#;&\n]*)")
 OURS = re.compile(r"\.(\[testing\])?|\.\./\.\.|\.\[tests\]|examples/kvs-wholefile")

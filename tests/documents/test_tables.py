@@ -175,7 +175,7 @@ def test_every_figure_of_info_is_in_the_tables(engine: str) -> None:
             only_in = re.findall(r"^only with `(\w+)`", row.cells["meaning"])
             if not only_in or engine in only_in:
                 documented.setdefault(codes(part)[0], set()).update(codes(row.cells[part]))
-    with Server("--storage", engine) as server:
+    with Server("--storage", engine, "--max-data-bytes", "1GiB") as server:
         client = server.connect()
         client.ok("START")
         for part, names in documented.items():

@@ -98,6 +98,7 @@ class SessionRegistry:
             "uptime_s": round(now_s - self._opened_at_s, 3),
             "clients": len(sessions),
             "clients_bytes": self._budget.used_bytes,
+            "max_clients_bytes": self._budget.limit_bytes,
             "open_transactions": transactions,
             "oldest_snapshot_s": round(now_s - oldest_s, 3),
             "commits": committed,

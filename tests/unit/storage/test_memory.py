@@ -18,6 +18,12 @@ UNLIMITED = 1 << 40
 ENOUGH_SYNCS = 2000
 
 
+def counted(storage: MemoryStorage) -> tuple[int, int, int]:
+    """Return the numbers of keys and snapshots, and the size of history."""
+    figures = storage.stats()
+    return figures["keys"], figures["snapshots"], figures["history_bytes"]
+
+
 def history_bytes(storage: MemoryStorage) -> int:
     """Return what is kept for snapshots, as INFO shows it."""
     return storage.stats()["history_bytes"]
@@ -144,7 +150,7 @@ def test_a_commit_uses_its_own_snapshot_up() -> None:
     snapshot = storage.snapshot()
     assert isinstance(commit(storage, snapshot, {b"k": b"w", b"n": b"w"}, b"k"), Committed)
     snapshot.close()
-    assert storage.stats() == {"keys": 2, "snapshots": 0, "history_bytes": 0}
+    assert counted(storage) == (2, 0, 0)
 
 
 def test_a_commit_keeps_what_others_at_the_same_point_see() -> None:
@@ -301,7 +307,7 @@ def test_a_clear_keeps_what_there_was_once_or_gives_it_up(fits: bool) -> None:
         assert history_bytes(storage) == needed
         assert snapshots[0].count(b"") == snapshots[1].count(b"") == 100
     else:
-        assert storage.stats() == {"keys": 0, "snapshots": 0, "history_bytes": 0}
+        assert counted(storage) == (0, 0, 0)
     for snapshot in snapshots:
         snapshot.close()
     storage.put(b"k", b"v")
@@ -320,7 +326,7 @@ def test_a_clear_takes_what_was_kept_for_closed_snapshots_with_it() -> None:
         gone.close()
         assert history_bytes(storage) > 0
         storage.clear()
-        assert storage.stats() == {"keys": 0, "snapshots": 0, "history_bytes": 0}
+        assert counted(storage) == (0, 0, 0)
         storage.put(b"000", b"new")
         live = storage.snapshot()
         storage.put(b"000", b"newer")
@@ -575,7 +581,7 @@ def test_large_clears_agree_with_the_naive_engine(seed: int, max_data_bytes: int
         }
         mine.close()
     idle(storage)
-    assert storage.stats() == {"keys": naive.count(b""), "snapshots": 0, "history_bytes": 0}
+    assert counted(storage) == (naive.count(b""), 0, 0)
 
 
 def test_a_large_clear_under_a_snapshot_is_counted_bit_by_bit() -> None:
@@ -624,3 +630,17 @@ def test_a_large_index_is_freed_in_shares() -> None:
     snapshot.close()
     assert idle(storage) > 60_000 // FREED_PER_TICK
     assert history_bytes(storage) == 0
+
+
+def test_stats_have_the_size_of_the_data_if_that_is_limited() -> None:
+    """And the limits."""
+    assert "data_bytes" not in MemoryStorage(0, 1000).stats()
+    storage = MemoryStorage(2000, 1000)
+    storage.put(b"k", b"value")
+    storage.put(b"l", b"value")
+    storage.delete(b"l")
+    figures = storage.stats()
+    assert (figures["data_bytes"], figures["max_data_bytes"]) == (entry_bytes(b"k", b"value"), 2000)
+    assert figures["max_history_bytes"] == 1000
+    storage.clear()
+    assert storage.stats()["data_bytes"] == 0

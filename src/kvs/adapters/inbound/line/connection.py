@@ -15,7 +15,7 @@ from kvs.adapters.inbound.line.keys import BLANKS
 from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
 from kvs.adapters.inbound.protocol.command import SLOW_COST, Command, Reply
-from kvs.adapters.inbound.protocol.connection import UNBOUNDED, Connection
+from kvs.adapters.inbound.protocol.connection import RECEIVED_BYTES_PER_UNIT, UNBOUNDED, Connection
 from kvs.adapters.inbound.protocol.errors import EncodingError, FramingLostError, ProtocolViolationError
 from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.messages import excerpt
@@ -45,6 +45,7 @@ HAS_FAST_PATH: Final = BUILD == "compiled"
 """Interpreted, a scan byte by byte would cost more than it saves."""
 
 _HTTP: Final = re.compile(rb" HTTP/[0-9]\.[0-9][ \t]*\Z")
+_HTTP_BYTES: Final = 64  # where it is searched, because a line may be long
 
 
 @final
@@ -162,12 +163,12 @@ class LineConnection(Connection):
         if self._dropping:
             self._dropping = False
             return OVER_BUDGET
-        self._work.left -= len(line) // COPIED_BYTES_PER_UNIT
+        self._work.left -= len(line) // RECEIVED_BYTES_PER_UNIT
         if line.endswith(b"\r"):
             line = line[:-1]
         if not self._first_line_seen and line.strip(BLANKS):
             self._first_line_seen = True
-            if _HTTP.search(line):  # it would otherwise be a well-formed PUT
+            if _HTTP.search(line[-_HTTP_BYTES:]):  # it would otherwise be a well-formed PUT
                 raise self._refuse("This port does not speak HTTP.", line)
         if not line.isascii():
             try:

@@ -221,6 +221,11 @@ class Channel(TickMember):
 
     # Tick member: called by the tick.
 
+    @property
+    @override
+    def holds_large_input(self) -> bool:
+        return self.connection.holds_large_input
+
     @override
     def resume(self, quota: int) -> int:
         connection, units = self.connection, 0

@@ -13,8 +13,8 @@ The budget
     left over is deferred. Deferred channels share the rest of the budget, round robin, after the sockets have been
     polled again and the ready replies have been sent; at least a quarter of the budget is reserved for them, so that
     they make progress however many packets arrive. A request cannot always be interrupted; a channel that has exceeded
-    its quotas is in debt, and its packets are deferred until it has used as much less. When many channels exceed theirs
-    at once, and the budget by half, the other packets of the tick are deferred, too.
+    its quotas is in debt, and its packets are deferred until it has used as much less. When the budget is exceeded by
+    half, packets that may complete a large request are deferred, too: many may come at once.
 """
 
 import asyncio
@@ -49,6 +49,11 @@ class TickMember(ABC):
         self.dirty = False
         self.deferred = False
         self.debt = 0
+
+    @property
+    @abstractmethod
+    def holds_large_input(self) -> bool:
+        """Whether a packet may complete a request that takes long to copy."""
 
     @abstractmethod
     def resume(self, quota: int) -> int:
@@ -140,7 +145,7 @@ class Tick:
         """Return the quota of a packet that has just arrived, which grows with the budget left."""
         if not self._open:
             self._begin_and_schedule_end()
-        if member.debt > self._base_quota or self._left < -self._half:
+        if member.debt > self._base_quota or (self._left < -self._half and member.holds_large_input):
             return 0
         self._packets += 1
         spare = self._left - self._half

@@ -6,7 +6,7 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
 from kvs.adapters.inbound.protocol.command import Command, Reply
-from kvs.adapters.inbound.protocol.connection import Connection
+from kvs.adapters.inbound.protocol.connection import RECEIVED_BYTES_PER_UNIT, Connection
 from kvs.adapters.inbound.protocol.errors import HttpError
 from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.run_loop import Request
@@ -26,10 +26,6 @@ from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session
 
 HAS_FAST_PATH: Final = BUILD == "compiled"
 """Interpreted, a scan byte by byte would cost more than it saves."""
-
-
-RECEIVED_BYTES_PER_UNIT: Final = 1 << 11
-"""Bytes of arguments per unit of work: they are copied, and the memory for a large one is new."""
 
 
 @final
@@ -168,7 +164,8 @@ class RespConnection(Connection):
                 f"{self._limits.max_transaction_bytes}."
             )
         if context.queue is not None:
-            context.queue.append((command, request))
+            context.queue.append(request)
+            context.queued_commands.append(cast("RespCommand", command))
             context.queue_bytes += held_bytes
         return replies.QUEUED
 

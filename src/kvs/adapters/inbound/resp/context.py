@@ -13,7 +13,7 @@ from kvs.application.disposal import Disposal
 from kvs.domain.errors import ResultTooLargeError
 
 if TYPE_CHECKING:
-    from kvs.adapters.inbound.protocol.command import Command
+    from kvs.adapters.inbound.resp.command import RespCommand
     from kvs.domain.errors import KvsError
     from kvs.domain.values import Key
 
@@ -75,7 +75,8 @@ class ClientContext:
         no_evict: Whether the client has set NO-EVICT, which has no effect.
         reply_mode: The mode of CLIENT REPLY.
         last_command: Name of the last command that was run or queued.
-        queue: The commands since MULTI, with their arguments; None outside.
+        queue: The requests since MULTI; None outside.
+        queued_commands: Their commands.
         queue_bytes: Memory of the queue.
         queue_protocol: The version of the protocol at MULTI.
         dirty: A command was refused, so EXEC will fail.
@@ -100,6 +101,7 @@ class ClientContext:
         "queue",
         "queue_bytes",
         "queue_protocol",
+        "queued_commands",
         "reply_mode",
         "shared",
         "wanted_thread",
@@ -115,7 +117,8 @@ class ClientContext:
         self.no_evict = False
         self.reply_mode = REPLIES_ON
         self.last_command = b"NULL"
-        self.queue: list[tuple[Command, list[bytes]]] | None = None
+        self.queue: list[list[bytes]] | None = None
+        self.queued_commands: list[RespCommand] = []
         self.queue_bytes = 0
         self.queue_protocol: RespVersion = RESP2
         self.dirty = False
@@ -138,8 +141,9 @@ class ClientContext:
     def discard(self) -> None:
         """Drop the queue that MULTI began."""
         queue, self.queue = self.queue, None
+        self.queued_commands = []
         if queue is not None and len(queue) > LONG_QUEUE:
-            self.shared.disposal.add([arguments for _, arguments in queue])
+            self.shared.disposal.add(queue)
         self.queue_bytes = 0
         self.dirty = False
 

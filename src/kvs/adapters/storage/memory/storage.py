@@ -221,7 +221,16 @@ class MemoryStorage(Storage):
     @override
     def stats(self) -> Mapping[str, int]:
         versions = self.versions
-        return {"keys": self._tree.root.count, "snapshots": versions.open_points, "history_bytes": versions.total_bytes}
+        figures = {
+            "keys": self._tree.root.count,
+            "snapshots": versions.open_points,
+            "history_bytes": versions.total_bytes,
+            "max_history_bytes": self._max_history_bytes,
+        }
+        if self._max_data_bytes:  # else the size is not counted, which costs a look-up per write
+            figures["data_bytes"] = self._data_bytes
+            figures["max_data_bytes"] = self._max_data_bytes
+        return figures
 
     @override
     def close(self) -> None:

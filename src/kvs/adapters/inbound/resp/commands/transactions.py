@@ -5,12 +5,11 @@ mix: neither can begin inside the other.
 """
 
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 from kvs.adapters.inbound.protocol.command import (
     KEY,
     OTHER,
-    Command,
     Reply,
     everywhere,
     in_frame,
@@ -55,7 +54,7 @@ def _exec(session: Session, context: ClientContext, _: list[bytes]) -> Reply:
     return _execute(session, context, context.queue)
 
 
-def _execute(session: Session, context: ClientContext, queue: list[tuple[Command, list[bytes]]]) -> Steps[bytes]:
+def _execute(session: Session, context: ClientContext, queue: list[list[bytes]]) -> Steps[bytes]:
     """Run the queue as one transaction."""
     try:
         outcome = yield from session.execute(partial(_run_queue, context, queue))
@@ -69,9 +68,7 @@ def _execute(session: Session, context: ClientContext, queue: list[tuple[Command
         context.discard()
 
 
-def _run_queue(
-    context: ClientContext, queue: list[tuple[Command, list[bytes]]], session: Session
-) -> Steps[list[bytes]]:
+def _run_queue(context: ClientContext, queue: list[list[bytes]], session: Session) -> Steps[list[bytes]]:
     """Return the replies to the queued commands; the error of one does not stop the others.
 
     Raises:
@@ -82,8 +79,7 @@ def _run_queue(
     room_bytes = context.limits.max_reply_bytes
     results: list[bytes] = []
     try:
-        for queued, arguments in queue:
-            command = cast("RespCommand", queued)
+        for command, arguments in zip(context.queued_commands, queue, strict=True):
             postponed = command.multi_policy == AFTER_EXEC
             work.left -= 1 if postponed else 1 + command.cost_of(arguments)
             if work.left <= 0:
@@ -124,16 +120,14 @@ def _postpone(session: Session, context: ClientContext, command: RespCommand, ar
     return LATER
 
 
-def _run_after(
-    session: Session, context: ClientContext, queue: list[tuple[Command, list[bytes]]], results: list[bytes]
-) -> Steps[None]:
+def _run_after(session: Session, context: ClientContext, queue: list[list[bytes]], results: list[bytes]) -> Steps[None]:
     """Run the queued commands that are not part of the transaction, after it has been applied."""
     work = session.work
     room_bytes = context.limits.max_reply_bytes - sum([len(reply) for reply in results])
-    for at, (queued, arguments) in enumerate(queue):
+    for at, arguments in enumerate(queue):
         if results[at] != LATER:
             continue
-        command = cast("RespCommand", queued)
+        command = context.queued_commands[at]
         work.left -= command.cost_of(arguments)
         context.wanted_thread = LOOP if command.on_loop else WORKER
         yield
