@@ -18,12 +18,9 @@ from kvs.ports.session import Steps, Work
 from kvs.ports.storage import Snapshot
 
 RUN_KEYS: Final = 1000
-"""Pending keys scanned or sorted between two checks of the remaining work: 200 to 500 units."""
+"""Pending keys scanned, sorted or merged between two checks of the remaining work: 500 to 1,000 units."""
 
-MERGED_KEYS: Final = 500
-"""Pending keys merged between two checks: 1,000 units."""
-
-SORTED_KEYS_PER_UNIT: Final = 3
+SORTED_KEYS_PER_UNIT: Final = 2
 LISTED_KEYS_PER_UNIT: Final = 8
 
 
@@ -90,9 +87,9 @@ class WriteIndex:
             return
         merged: Iterator[Key] = merge(*runs)
         while True:
-            part = list(islice(merged, MERGED_KEYS))
+            part = list(islice(merged, RUN_KEYS))
             self.keys += part
-            if len(part) < MERGED_KEYS:
+            if len(part) < RUN_KEYS:
                 disposal.add(runs)
                 return
             work.left -= RUN_KEYS

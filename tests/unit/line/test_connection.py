@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvs.adapters.inbound.line.commands import COMMANDS, HELP
-from kvs.adapters.inbound.line.connection import LineProtocol
+from kvs.adapters.inbound.line.connection import LONG_LINE_BYTES, LineProtocol
 from kvs.adapters.inbound.line.fast_path import SCANNED_BYTES
 from kvs.adapters.inbound.line.keys import NO_PATTERN, PAGE_KEYS
 from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
@@ -950,3 +950,49 @@ def test_log_has_nothing_of_what_clients_do_wrong_every_day() -> None:
     wire = Wire().feed([b"PUT\nnonsense\n\xff\nCOMMIT\nGET %b\n" % (K * 2)])
     assert len(wire.replies()) == 5
     assert wire.bench.log.getvalue() == ""
+
+
+class TestLongLine:
+    """A long line is not copied as a whole, and means what a short one means."""
+
+    @staticmethod
+    def outcome(line: bytes) -> tuple[list[Reply], bytes | None]:
+        """Return the replies to a line after another one, and the value stored since."""
+        wire = Wire()
+        wire.limits.max_value_bytes = wire.limits.max_line_bytes = 1 << 20
+        logger = make_logger("info", "json", wire.bench.log)
+        wire.connection = LineProtocol(wire.limits, wire.bench.budget, logger).open(wire.bench.open(), None)
+        wire.feed([b"PING\n", line])
+        stored = wire.bench.storage.get(b"k")
+        return wire.replies(), stored
+
+    @pytest.mark.parametrize(
+        "template",
+        [
+            b"PUT k %b\n",
+            b"PUT k %b\r\n",
+            b"PUT k %b\r\r\n",
+            b"put k  %b \n",
+            b" PUT k %b\n",
+            b"\tPUT k %b\n",
+            b"PUT  %b\n",
+            b"PUT k\t %b\n",
+            b"PUT k %b HTTP/1.1\n",
+            "PUT k é%b\n".encode(),
+            "PUT k %bé\n".encode(),
+            "PUT é %b\n".encode(),
+            b"PUT k \xff%b\n",
+            b"FOO k %b\n",
+            b"START k %b\n",
+            b"COUNT k %b\n",
+        ],
+    )
+    def test_long_line_means_what_a_short_one_means(self, template: bytes) -> None:
+        short, long = b"v" * 10, b"v" * (2 * LONG_LINE_BYTES)
+        replies, stored = self.outcome(template % short)
+        assert self.outcome(template % long) == (replies, stored and stored.replace(short, long))
+
+    def test_position_of_a_byte_that_is_not_utf8_is_that_in_the_line(self) -> None:
+        value = b"v" * LONG_LINE_BYTES
+        (_, reply), _ = self.outcome(b"PUT k %b\xff\n" % value)
+        assert reply["mesg"] == f"The line is not UTF-8 (at byte {len(value) + 6})."

@@ -28,6 +28,7 @@ from kvs.override import override
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session
 
 TLS_HANDSHAKE: Final = 0x16
+CR: Final = 13
 LF: Final = 10
 
 TERMINAL_LINE_BYTES: Final = 4096
@@ -43,6 +44,9 @@ OVER_BUDGET: Final[Request] = []
 
 HAS_FAST_PATH: Final = BUILD == "compiled"
 """Interpreted, a scan byte by byte would cost more than it saves."""
+
+LONG_LINE_BYTES: Final = 1 << 16
+HEAD_BYTES: Final = 1 << 14  # has the verb and the key
 
 _HTTP: Final = re.compile(rb" HTTP/[0-9]\.[0-9][ \t]*\Z")
 _HTTP_BYTES: Final = 64  # where it is searched, because a line may be long
@@ -158,14 +162,18 @@ class LineConnection(Connection):
             self._drop_if_full()
             return None
         self._partial = False
-        line = data[at:end]
         buffer.at = end + 1
         if self._dropping:
             self._dropping = False
             return OVER_BUDGET
-        self._work.left -= len(line) // RECEIVED_BYTES_PER_UNIT
-        if line.endswith(b"\r"):
-            line = line[:-1]
+        self._work.left -= (end - at) // RECEIVED_BYTES_PER_UNIT
+        if end > at and data[end - 1] == CR:
+            end -= 1
+        if end - at > LONG_LINE_BYTES and self._first_line_seen:
+            request = _split_long(data, at, end)
+            if request is not None:
+                return request
+        line = data[at:end]
         if not self._first_line_seen and line.strip(BLANKS):
             self._first_line_seen = True
             if _HTTP.search(line[-_HTTP_BYTES:]):  # it would otherwise be a well-formed PUT
@@ -278,6 +286,16 @@ class LineConnection(Connection):
             reason=str(violation),
             received=excerpt(self._received),
         )
+
+
+def _split_long(data: bytes, at: int, end: int) -> Request | None:
+    """Return the words of a long line, which is not copied; None if it is not a plain one with a value."""
+    head = data[at : at + HEAD_BYTES]
+    words = head.split(b" ", 2)
+    if len(words) < 3 or head[:1] in BLANKS or not head.isascii():
+        return None
+    value = data[at + len(head) - len(words[2]) : end]
+    return [words[0], words[1], value] if value.isascii() else None
 
 
 def _strip_blanks(request: Request) -> None:

@@ -5,11 +5,14 @@ entries. Such structures are added here instead, and each step frees a part.
 """
 
 from collections import deque
-from typing import final
+from typing import Final, final
 
 from kvs.adapters.storage.memory.key_index import Branch, Node, Root
 from kvs.adapters.storage.memory.version_chain import VersionChain
 from kvs.domain.values import Key, Value
+
+BYTES_PER_ENTRY: Final = 1 << 14
+"""Bytes of a large value that take as long to free as an entry."""
 
 
 @final
@@ -39,10 +42,9 @@ class Teardown:
         """Free about so many entries."""
         while self._data and entries > 0:
             data = self._data[0]
-            taken = min(entries, len(data))
-            for _ in range(taken):
-                data.popitem()
-            entries -= taken
+            while data and entries > 0:
+                value = data.popitem()[1]
+                entries -= 1 + (len(value) // BYTES_PER_ENTRY if isinstance(value, bytes) else 0)
             if not data:
                 self._data.popleft()
         while self._nodes and entries > 0:

@@ -63,7 +63,8 @@ def _unknown(arguments: list[bytes]) -> UnknownCommandError:
 # COMMAND.
 
 
-def _all(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
+def _all(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
+    session.work.left -= 3 * SLOW_COST  # 200 us
     return replies.array([_description(context, command) for command in COMMANDS])
 
 
