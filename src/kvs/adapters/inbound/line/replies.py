@@ -26,8 +26,11 @@ _ESCAPES: Final[list[tuple[bytes, bytes]]] = [
 _AS_IT_IS: Final = bytes(code if 0x20 <= code < 0x80 and code not in b'"\\' else code ^ 1 for code in range(256))
 """Marks bytes that need escapes; ``translate`` returns the same object if it changed nothing."""
 
+SEARCHED_BYTES: Final = 1 << 12
+"""From this length on, 34 searches for one byte each take less time than one translation: 25 us of 64 KiB, not 37."""
+
 LONG_BYTES: Final = 1 << 16
-"""From this length on, use :func:`result_steps`: :func:`result` may take 3 ms."""
+"""Beyond this length, use :func:`result_steps`: :func:`result` may take 3 ms."""
 
 SLICE_BYTES: Final = 1 << 14
 """Bytes escaped at a time. They stay in the processor's cache, also when each byte has become six."""
@@ -62,7 +65,7 @@ def result(value: bytes) -> bytes:
     Raises:
         EncodingError: The value is not UTF-8.
     """
-    if value.translate(_AS_IT_IS) is not value:
+    if len(value) > SEARCHED_BYTES or value.translate(_AS_IT_IS) is not value:
         value = _escaped(value)
     return b'{"status": "Ok", "result": "%b"}\n' % value  # compiled, a literal is filled in at once
 

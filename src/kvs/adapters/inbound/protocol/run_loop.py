@@ -176,7 +176,9 @@ class RunLoop(ABC):
     def _run_command(self, command: Command, request: Request) -> bytes | list[bytes] | None:
         """Run a command; return its reply, or None if it is not finished."""
         reply = self._start(command, request)
-        if isinstance(reply, bytes | list):
+        if isinstance(reply, bytes):
+            return reply
+        if isinstance(reply, list):  # apart: the compiler makes a union of types anew for each check
             return reply
         self._steps = steps = _yield_reply(reply)
         return self._advance(steps)

@@ -89,7 +89,12 @@ def _run_queue(context: ClientContext, queue: list[list[bytes]], session: Sessio
                     reply = _postpone(session, context, command, arguments)
                 else:
                     result = command.run(session, context, arguments)
-                    reply = _whole(result) if isinstance(result, bytes | list) else (yield from result)
+                    if isinstance(result, bytes):
+                        reply = result
+                    elif isinstance(result, list):
+                        reply = b"".join(result)
+                    else:
+                        reply = yield from result
             except KvsError as error:
                 if not session.depth:
                     raise
@@ -101,10 +106,6 @@ def _run_queue(context: ClientContext, queue: list[list[bytes]], session: Sessio
         return results
     finally:
         context.protocol = context.queue_protocol  # this may be run again; and a HELLO is run after EXEC
-
-
-def _whole(reply: bytes | list[bytes]) -> bytes:
-    return reply if isinstance(reply, bytes) else b"".join(reply)
 
 
 def _postpone(session: Session, context: ClientContext, command: RespCommand, arguments: list[bytes]) -> bytes:
@@ -135,7 +136,12 @@ def _run_after(session: Session, context: ClientContext, queue: list[list[bytes]
         try:
             if room_bytes > 0:
                 result = command.run(session, context, arguments)
-                reply = _whole(result) if isinstance(result, bytes | list) else (yield from result)
+                if isinstance(result, bytes):
+                    reply = result
+                elif isinstance(result, list):
+                    reply = b"".join(result)
+                else:
+                    reply = yield from result
         except KvsError as error:
             reply = replies.error(error)
         room_bytes -= len(reply)
