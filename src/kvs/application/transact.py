@@ -13,9 +13,10 @@ from kvs.ports.autocommit import MAX_RETRIES, contention_error
 from kvs.ports.session import Operation, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from kvs.domain.values import Key
+    from kvs.ports.session import Session
     from kvs.ports.storage import Snapshot
 
 T = TypeVar("T")
@@ -66,6 +67,35 @@ class TransactingSession(Slot):
         if self._snapshot is not None:
             raise UsageError("EXEC inside a transaction that START opened.")
         return cast("Steps[T | Conflict]", self._run_alone(operation, self._watched or WatchSet()))
+
+    @override
+    def execute_at_once(self, operation: "Callable[[Session], T | None]") -> "T | Conflict | None":
+        watched = self._watched
+        reads: tuple[ReadSet, ...] = () if watched is None else watched.read_sets()
+        if self._snapshot is not None:
+            return None
+        try:
+            self.begin()
+            self._internal = True
+            result = operation(self)
+            if result is None:
+                return None
+            outcome = self._apply_operation(reads)
+        except TimedOutError:
+            return None  # a snapshot was evicted
+        except BaseException:
+            self.unwatch()
+            raise
+        finally:
+            self.end()
+        if isinstance(outcome, Committed):
+            self.counters.committed += 1
+        elif _names_watched(outcome, reads):
+            self.counters.conflicted += 1
+        else:
+            return None  # its own reads have changed, as with a blocking engine they may at any time
+        self.unwatch()
+        return result if isinstance(outcome, Committed) else outcome
 
     @override
     def watch(self, keys: "Collection[Key]") -> None:
@@ -148,18 +178,14 @@ class TransactingSession(Slot):
                 self._internal = True
                 try:
                     result = yield from operation(self)
-                    stack = self._stack
-                    # Without writes only the watched keys matter: a snapshot is consistent by itself.
-                    changes = stack.writes or stack.cleared
-                    request = stack.request(reads) if changes else CommitRequest(reads, stack.writes)
-                    outcome = self.apply(request)
+                    outcome = self._apply_operation(reads)
                 finally:
                     self.end()
                 if isinstance(outcome, Committed):
                     if watched is not None:
                         self.counters.committed += 1
                     return result
-                if any(key in each.keys for each in reads for key in outcome.keys):
+                if _names_watched(outcome, reads):
                     self.counters.conflicted += 1
                     return outcome  # not only the operation's reads have changed
                 if self.work.left <= 0:
@@ -172,6 +198,13 @@ class TransactingSession(Slot):
         finally:
             if watched is not None:
                 self.unwatch()
+
+    def _apply_operation(self, reads: tuple[ReadSet, ...]) -> Committed | Conflict:
+        """Commit what an operation has written, if its reads and those of watched keys are unchanged."""
+        stack = self._stack
+        # Without writes only the watched keys matter: a snapshot is consistent by itself.
+        changes = stack.writes or stack.cleared
+        return self.apply(stack.request(reads) if changes else CommitRequest(reads, stack.writes))
 
     def _has_lost(self, reads: tuple[ReadSet, ...]) -> bool:
         """Return whether the engine has evicted a snapshot of the watched keys."""
@@ -188,6 +221,11 @@ class TransactingSession(Slot):
         self.counters.conflicted += 1
         keys = dict.fromkeys(key for each in reads for key in each.keys)
         return Conflict(tuple(islice(keys, MAX_CONFLICTS_NAMED)), ())
+
+
+def _names_watched(conflict: Conflict, reads: tuple[ReadSet, ...]) -> bool:
+    """Return whether a conflict names a watched key."""
+    return any(key in each.keys for each in reads for key in conflict.keys)
 
 
 def snapshot_evicted() -> StorageUnavailableError:

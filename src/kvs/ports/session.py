@@ -179,6 +179,18 @@ class Session(ABC):
         """
 
     @abstractmethod
+    def execute_at_once(self, operation: "Callable[[Session], T | None]") -> "T | Conflict | None":
+        """Do the same as :meth:`execute` in one step, which takes half the time for an operation of a few calls.
+
+        Args:
+            operation: Returns its result, or None if it takes more than one step.
+
+        Returns:
+            As :meth:`execute`; or None if that has to be called instead. Then nothing has been applied, and the
+            watched keys are still watched.
+        """
+
+    @abstractmethod
     def watch(self, keys: Collection[Key]) -> None:
         """Make the next :meth:`execute` fail if any of these keys changes from now on. Opens no transaction.
 

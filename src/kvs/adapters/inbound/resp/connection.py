@@ -182,10 +182,12 @@ class RespConnection(Connection):
         if self._context.closing:
             self.closing = True
             self.close_reason = self._context.last_command.decode().upper().replace("|", " ")
-        if self._context.reply_mode == REPLIES_ON:
-            super()._emit(reply)
-        else:
+        if self._context.reply_mode != REPLIES_ON:
             self._context.withhold()
+        elif isinstance(reply, bytes):
+            self._append(reply)
+        else:
+            super()._emit(reply)
 
     @override
     def _error_reply(self, error: KvsError) -> bytes:

@@ -29,6 +29,9 @@ from kvs.ports.session import Session, Steps
 LATER: Final = b"later"
 """Stands for the reply of a command that is run after the transaction."""
 
+SHORT_QUEUE: Final = 32
+"""Longest queue that is run in one step if its commands allow it."""
+
 EXECABORT: Final = b"-EXECABORT Transaction discarded because of previous errors.\r\n"
 
 
@@ -51,7 +54,38 @@ def _exec(session: Session, context: ClientContext, _: list[bytes]) -> Reply:
         session.unwatch()
         context.discard()
         return EXECABORT
+    if len(context.queue) <= SHORT_QUEUE:
+        try:
+            outcome = session.execute_at_once(partial(_run_short_queue, context, context.queue))
+        except BaseException:
+            context.discard()
+            raise
+        if outcome is not None:
+            context.discard()
+            return context.protocol.null_array if isinstance(outcome, Conflict) else replies.array(outcome)
     return _execute(session, context, context.queue)
+
+
+def _run_short_queue(context: ClientContext, queue: list[list[bytes]], session: Session) -> list[bytes] | None:
+    """Return the replies to queued commands; None if one of them takes more than a step."""
+    commands = context.queued_commands
+    work = session.work
+    results: list[bytes] = []
+    room_bytes = context.limits.max_reply_bytes
+    for at in range(len(queue)):
+        command = commands[at]
+        if command.multi_policy == AFTER_EXEC or work.left <= 0:
+            return None
+        try:
+            reply = command.run(session, context, queue[at])
+        except KvsError as error:
+            reply = replies.error(error)
+        if not isinstance(reply, bytes) or not session.depth:
+            return None
+        results.append(reply)
+        room_bytes -= len(reply)
+        work.left -= 1 + command.cost_of(queue[at])
+    return results if room_bytes >= 0 else None
 
 
 def _execute(session: Session, context: ClientContext, queue: list[list[bytes]]) -> Steps[bytes]:
@@ -79,7 +113,8 @@ def _run_queue(context: ClientContext, queue: list[list[bytes]], session: Sessio
     room_bytes = context.limits.max_reply_bytes
     results: list[bytes] = []
     try:
-        for command, arguments in zip(context.queued_commands, queue, strict=True):
+        for at, arguments in enumerate(queue):
+            command = context.queued_commands[at]
             postponed = command.multi_policy == AFTER_EXEC
             work.left -= 1 if postponed else 1 + command.cost_of(arguments)
             if work.left <= 0:
