@@ -16,6 +16,8 @@ from tests.support.harness import PONG, TIMEOUT_S, Server
 
 from .conftest import StartServer
 
+pytestmark = pytest.mark.one_build
+
 HOSTS = """
 127.0.0.1 one
 127.0.0.1 same

@@ -26,6 +26,8 @@ from tests.support.resp_wire import Wire
 
 from .conftest import StartServer
 
+pytestmark = pytest.mark.one_build
+
 KEYS = [
     *(
         "a",

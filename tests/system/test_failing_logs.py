@@ -390,6 +390,7 @@ def seen_with_a_log(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, 
     return seen
 
 
+@pytest.mark.one_build  # a log that fails is never compiled
 @pytest.mark.parametrize(("name", "failure", "transport"), chosen())
 def test_nothing_changes(
     tmp_path: Path,
@@ -432,6 +433,7 @@ def test_every_event_is_provoked(seen_with_a_log: Callable[[str, str], tuple[lis
     assert provoked - events == set()
 
 
+@pytest.mark.one_build
 def test_a_log_that_works_again(tmp_path: Path) -> None:
     """What was dropped while a pipe was full is counted, told in INFO, and reported as soon as somebody reads."""
     with unread_pipe() as writing, Server("--max-log-buffer-bytes", "4096", stderr=writing) as server:
@@ -458,6 +460,7 @@ def test_a_log_that_works_again(tmp_path: Path) -> None:
         assert b'"stopped"' in received
 
 
+@pytest.mark.one_build
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_second_signal_while_the_log_is_waited_for(number: signal.Signals) -> None:
     """The server has stopped, and its exit code is known; with a log that works it would be gone."""

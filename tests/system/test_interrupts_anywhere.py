@@ -17,6 +17,8 @@ import pytest
 from tests.support.dumps import dump_of, environment, run_kvs
 from tests.support.harness import TIMEOUT_S
 
+pytestmark = pytest.mark.one_build
+
 MOMENTS: Final = 8
 """For each command, in equal distances."""
 

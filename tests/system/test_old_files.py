@@ -14,6 +14,8 @@ from kvs.testing import open_engine
 from kvs.testing.cases.base import contents
 from tests.support.harness import run_to_end
 
+pytestmark = pytest.mark.one_build
+
 OLD: Final = Path(__file__).parents[1] / "data" / "version_0_1_0"
 
 WRITTEN: Final[dict[Key, Value]] = {

@@ -70,6 +70,7 @@ def wait_asleep(server: Server) -> None:
             return
 
 
+@pytest.mark.one_build
 @both_signals
 @pytest.mark.parametrize("way", WAYS)
 def test_a_signal_ends_the_opening_of_any_engine(
@@ -90,6 +91,7 @@ def test_a_signal_ends_the_opening_of_any_engine(
     assert ("close" in engine.names()) == (way == "swallows")
 
 
+@pytest.mark.one_build
 @both_signals
 def test_process_1_of_a_container(
     namespace: tuple[str, ...], start_server: StartServer, engine: EngineControl, number: signal.Signals
@@ -102,6 +104,7 @@ def test_process_1_of_a_container(
     assert_orderly(server, number)
 
 
+@pytest.mark.one_build
 def test_a_second_signal_ends_it_at_once(start_server: StartServer, engine: EngineControl) -> None:
     """If the engine does not come to an end."""
     engine.hold("loading")
@@ -126,6 +129,7 @@ def loading_server(start_server: StartServer, engine: EngineControl) -> Iterator
     assert server.stop() == 0
 
 
+@pytest.mark.one_build
 @both_signals
 def test_a_signal_ends_the_reading_of_the_settings(tmp_path: Path, number: signal.Signals) -> None:
     """They may come through a pipe into which nobody writes."""
@@ -146,6 +150,7 @@ def test_a_signal_ends_the_reading_of_the_settings(tmp_path: Path, number: signa
 HARMLESS = [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE]
 
 
+@pytest.mark.one_build
 @pytest.mark.parametrize("number", HARMLESS, ids=lambda number: number.name)
 def test_other_signals_do_not_end_the_opening(loading_server: Server, number: signal.Signals) -> None:
     """They are taken note of when the server is there."""
@@ -204,6 +209,7 @@ def test_stopped_and_continued(start_server: StartServer) -> None:
     assert client.reply()["result"] == "1"
 
 
+@pytest.mark.one_build
 @both_signals
 def test_a_command_as_process_1(namespace: tuple[str, ...], tmp_path: Path, number: signal.Signals) -> None:
     """It ends by a signal as anywhere else, from the moment on when the first module of kvs runs."""

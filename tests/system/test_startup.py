@@ -10,6 +10,8 @@ from tests.support.harness import PONG, Server, run_to_end
 
 from .conftest import StartServer
 
+pytestmark = pytest.mark.one_build
+
 
 @pytest.fixture(scope="session")
 def transport_flags() -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from kvs.adapters.inbound.net.listener import Listener, ListenError, TcpEndpoint
 from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.logs import make_logger
 
+pytestmark = pytest.mark.one_build
+
 
 def refuse() -> Connection:
     """Open no conversation: these tests end before one begins."""

@@ -11,6 +11,8 @@ from kvs.adapters.inbound.resp.floats import _NUMBER, AddFloat
 from kvs.domain.errors import UsageError
 from kvs.domain.values import Value
 
+pytestmark = pytest.mark.one_build
+
 
 @pytest.mark.parametrize(
     ("old", "amount", "total"),

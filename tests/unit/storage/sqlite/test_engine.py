@@ -22,6 +22,8 @@ from kvs.engine import StorageOpenError
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 
+pytestmark = pytest.mark.one_build
+
 LOG = make_logger("critical", "json")
 SMALL_JOURNAL = {"max_journal_bytes": Given(1 << 20, "test")}
 MISUSED = "table folded|no such table|damaged|missing|old|begins|order|not a database"
