@@ -64,10 +64,13 @@ def test_standard_input_that_is_a_file_is_checked_first(server: Server, tmp_path
     assert server.connect().ask("COUNT")["result"] == 0
 
 
+TOO_LONG = b"(too long)"
+"""Stands for more than fits into an entry, so that only the test that writes it has it in memory."""
+
 HOSTILE: dict[str, tuple[bytes, str]] = {
     "a long line": (b"x" * 10_000_000 + b"\n", "not a valid entry"),
     "a long line without end": (b"[" * 10_000_000, "the dump is truncated in the middle of this line"),
-    "a line longer than any entry": (b'{"key":"a","value":"%b"}\n' % (b"x" * 110_000_000), "longer than"),
+    "a line longer than any entry": (b'{"key":"a","value":"' + TOO_LONG + b'"}\n', "longer than"),
     "binary": (bytes(range(11, 256)) * 1000 + b"\n", "not a valid entry"),
     "deep nesting": (b'{"key":"a","value":' + b"[" * 1_000_000 + b"\n", "not a valid entry"),
     "duplicate fields": (b'{"key":"a","key":"b","value":""}\n', "key is given twice"),
@@ -86,7 +89,7 @@ def test_hostile_files(server: Server, tmp_path: Path, name: str) -> None:
     """The number of the bad line is told; nothing of a file is loaded, and of a pipe what comes before that line."""
     bad, words = HOSTILE[name]
     path = tmp_path / "dump"
-    path.write_bytes(entry_line(b"first", b"1") + bad)
+    path.write_bytes(entry_line(b"first", b"1") + bad.replace(TOO_LONG, b"x" * 110_000_000))
     client = server.connect()
     line = told(run_kvs("load", *at(server), str(path)))
     assert re.match(rf"kvs: line 2: {words}.*; nothing was loaded$", line)
