@@ -14,12 +14,14 @@ from tests.support.harness import ENGINES, Server, slow_engine
 FULL_SCALE: Final = bool(os.environ.get("TEST_FULL_SCALE"))
 """Whether to take the time for everything: every test with every transport, and as many clients as are promised."""
 
-TRANSPORTS: Final[tuple[str, ...]] = ("default", "asyncio", "sqlite")
-"""The tests run once for each; ``default`` is what runs when no flag is given."""
+TRANSPORTS_ALONE: Final[tuple[str, ...]] = ("default", "asyncio")
+"""For modules whose servers run over an engine of the tests; ``default`` is what runs when no flag is given."""
+
+TRANSPORTS: Final = (*TRANSPORTS_ALONE, "sqlite")
+"""The other tests run once for each."""
 
 TRANSPORTS_OF_SLOW_TESTS: Final = TRANSPORTS if FULL_SCALE else TRANSPORTS[:1]
 """The same for modules whose tests are many and each need a server of their own."""
-
 
 TRANSPORTS_AND_ENGINES: Final = (*TRANSPORTS, "blocking")
 """The same for modules that run over an engine that blocks, too."""

@@ -13,7 +13,7 @@ import pytest
 from tests.support.engine_control import EngineControl
 from tests.support.harness import OK, PONG, Client, Reply, codes, polling, slow_engine
 
-from .conftest import StartServer, Watched
+from .conftest import TRANSPORTS_ALONE, StartServer, Watched, flags_of
 
 LEAVE: dict[str, Callable[[Client], None]] = {"reset": Client.reset, "close": Client.close}
 
@@ -38,6 +38,12 @@ CALLS_INSIDE = {
     "INFO": "stats",
 }
 """The same inside a transaction that has written ``w``."""
+
+
+@pytest.fixture(scope="session", params=TRANSPORTS_ALONE)
+def transport_flags(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return the flags that choose the transport under test."""
+    return flags_of(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,13 @@ import pytest
 from tests.support.engine_control import EngineControl
 from tests.support.harness import OK, PONG, Client, Server
 
-from .conftest import StartServer, Watched
+from .conftest import TRANSPORTS_ALONE, StartServer, Watched, flags_of
+
+
+@pytest.fixture(scope="session", params=TRANSPORTS_ALONE)
+def transport_flags(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return the flags that choose the transport under test."""
+    return flags_of(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,13 @@ import pytest
 from tests.support.engine_control import EngineControl
 from tests.support.harness import OK, PONG, Client
 
-from .conftest import StartServer, Watched
+from .conftest import TRANSPORTS_ALONE, StartServer, Watched, flags_of
+
+
+@pytest.fixture(scope="session", params=TRANSPORTS_ALONE)
+def transport_flags(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return the flags that choose the transport under test."""
+    return flags_of(request.param)
 
 
 @pytest.mark.parametrize("line", ["PUT a 1", "GET a", "DEL a", "KEYS", "COUNT", "START", "PING", "NONSENSE", "EXIT"])
