@@ -70,7 +70,7 @@ class TestMachine:
     @protocols
     def test_every_reply_over_sockets_is_the_models(self, port: int, driver: type[LineDriver | RespDriver]) -> None:
         """The same, with a real server and real connections that get cut."""
-        run_machine(lambda: driver(port), share=0.2, can=driver.can)
+        run_machine(lambda: driver(port), share=0.1, can=driver.can)
 
 
 class TestWalk:
