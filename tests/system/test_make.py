@@ -303,22 +303,22 @@ def test_copied_with_the_tree(whole: Tree, tmp_path: Path) -> None:
 # What has changed.
 
 
-def test_it_is_installed_again_when_something_has_changed(whole: Tree) -> None:
+def test_it_is_installed_again_when_something_has_changed(tree: Tree) -> None:
     """A file, its name, or the kind of build; and not if it has merely been touched."""
 
     def builds(*variables: str) -> int:
-        code, lines = whole.make(".venv-run/.installed", *variables)
+        code, lines = tree.make(".venv-run/.installed", *variables)
         assert code == 0, lines
-        return whole.builds() - before
+        return tree.builds() - before
 
-    before = whole.builds()
+    before = tree.builds()
     assert builds() == 1
-    before = whole.builds()
-    (whole.path / "src" / "main.py").touch()
+    before = tree.builds()
+    (tree.path / "src" / "main.py").touch()
     assert builds() == 0
-    whole.write("src/more.py", "")
+    tree.write("src/more.py", "")
     assert [builds(), builds()] == [1, 1]
-    (whole.path / "src" / "more.py").unlink()
+    (tree.path / "src" / "more.py").unlink()
     assert builds() == 2
     assert [builds("KVS_BUILD=pure"), builds("KVS_BUILD=pure"), builds()] == [3, 3, 4]
 
