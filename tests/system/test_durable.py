@@ -59,6 +59,7 @@ def test_many_clients_are_served_by_one_transaction_of_sqlite(
     assert start_server(*flags).connect().ask("COUNT")["result"] == 20
 
 
+@pytest.mark.one_build
 def test_a_second_server_is_refused(start_server: StartServer, flags: tuple[str, ...]) -> None:
     """In one line that names the directory and the first, with exit code 1."""
     server = start_server(*flags)
@@ -67,6 +68,7 @@ def test_a_second_server_is_refused(start_server: StartServer, flags: tuple[str,
     assert ran.stderr == f"kvs: data_dir: {flags[3]} is in use by process {server.pid}; one at a time\n"
 
 
+@pytest.mark.one_build
 def test_the_directory_may_be_set_in_the_file(start_server: StartServer, tmp_path: Path) -> None:
     """With the options of the engine beside it."""
     file = tmp_path / "kvs.toml"
@@ -85,6 +87,7 @@ def test_the_directory_may_be_set_in_the_file(start_server: StartServer, tmp_pat
     ]
 
 
+@pytest.mark.one_build
 def test_a_directory_that_is_not_used_is_warned_of(start_server: StartServer, tmp_path: Path) -> None:
     """Who gives one expects that something is kept."""
     server = start_server("--storage", "memory", "--data-dir", str(tmp_path / "data"))
@@ -130,6 +133,7 @@ def test_other_programs_may_read_the_file_and_back_it_up(
     assert failures == []
 
 
+@pytest.mark.one_build
 def test_verify_tells_of_damage(start_server: StartServer, flags: tuple[str, ...]) -> None:
     """And so does a start: one line, exit code 1, and nothing is served."""
     server = start_server(*flags)
@@ -146,6 +150,7 @@ def test_verify_tells_of_damage(start_server: StartServer, flags: tuple[str, ...
         assert line.startswith(f"kvs: {path}: is damaged: row 51 of the journal is damaged")
 
 
+@pytest.mark.one_build
 def test_installed_engines_are_listed() -> None:
     """With what they promise; and the options of one, with every way to give them."""
     ran = run_to_end("engines")

@@ -196,6 +196,7 @@ def test_engine_is_closed_when_the_port_is_taken(server: Server, engine: EngineC
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.one_build
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -218,6 +219,7 @@ def test_engine_that_cannot_be_had(engine: EngineControl, name: str, said: list[
         assert word in ran.stderr
 
 
+@pytest.mark.one_build
 def test_options_come_from_the_flag_over_the_environment_over_the_file(engine: EngineControl, tmp_path: Path) -> None:
     """As settings do; a variable or a table for another engine is none of this one's business."""
     file = tmp_path / "kvs.toml"
@@ -230,6 +232,7 @@ def test_options_come_from_the_flag_over_the_environment_over_the_file(engine: E
     assert ran.stderr == "kvs: picky: cannot be opened with PickyOptions(size_bytes=8192, mode='loud', careful=False)\n"
 
 
+@pytest.mark.one_build
 def test_built_in_engine_is_not_shadowed(start_server: StartServer, engine: EngineControl) -> None:
     """A package that claims the name of a built-in engine does not get it."""
     server = start_server("--storage", "memory", env=engine.env)

@@ -90,6 +90,7 @@ HOSTILE = [
 """What would drive a terminal, or forge a line, if it came into the log as it is."""
 
 
+@pytest.mark.one_build
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_hostile_bytes_are_escaped(start_server: StartServer, form: str) -> None:
     """Whatever a client sends, in either format, nothing of it can forge a line or drive a terminal."""
@@ -169,6 +170,7 @@ def test_refusals_are_logged(start_server: StartServer) -> None:
     assert len(server.events("client_refused")) == 1
 
 
+@pytest.mark.one_build
 def test_log_level(start_server: StartServer) -> None:
     """What is less severe than the level is left out."""
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -189,6 +191,7 @@ def test_log_level(start_server: StartServer) -> None:
     assert [event["level"] for event in server.events()] == ["warning"]
 
 
+@pytest.mark.one_build
 def test_console_on_a_terminal_and_json_elsewhere() -> None:
     """Without a choice of format a terminal gets text, anything else JSON (which every other test here relies on)."""
     pty = pytest.importorskip("pty")
@@ -211,6 +214,7 @@ def test_console_on_a_terminal_and_json_elsewhere() -> None:
             assert process.wait(TIMEOUT_S) == 0
 
 
+@pytest.mark.one_build
 def test_unknown_environment_variable_is_reported(start_server: StartServer) -> None:
     """A variable that looks like a setting and is none gets a warning that names it."""
     server = start_server(env={"KVS_MAX_CLIENT": "5"})
