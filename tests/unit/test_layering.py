@@ -114,6 +114,7 @@ def test_dump_knows_the_storage_port_and_no_adapter() -> None:
         "kvs.domain",
         "kvs.errors",
         "kvs.override",
+        "kvs.progress",
         "kvs.quantities",
         "kvs.standard_streams",
         "msgspec",

@@ -1,7 +1,6 @@
 """``kvs dump``, ``load``, ``backup`` and ``verify``: the data as a whole."""
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,13 +36,13 @@ def dump(file: str, **given: Any) -> None:  # one argument per setting
     """
     from kvs.cli.endpoints import open_source
     from kvs.cli.files import writing
-    from kvs.cli.progress import Bar
+    from kvs.cli.progress import Bars
     from kvs.dump.loader import counted
     from kvs.dump.writer import dump as write
 
     opening = open_source(load_configuration(given))
-    with interruptible(), writing(file) as output, opening as source:
-        count = write(source, output, partial(Bar, shown=not output.isatty()))
+    with interruptible(), writing(file) as output, opening as source, Bars(shown=not output.isatty()) as bars:
+        count = write(source, output, bars.reach)
     if file != STANDARD_STREAM or sys.stderr.isatty():  # in a pipeline, report only failures
         report(f"dumped {counted(count)}")
 
@@ -59,7 +58,7 @@ def load(file: str, **given: Any) -> None:  # one argument per setting
     """
     from kvs.cli.endpoints import open_sink
     from kvs.cli.files import reading
-    from kvs.cli.progress import Bar
+    from kvs.cli.progress import Bars
     from kvs.dump.loader import counted, longest_line_bytes
     from kvs.dump.loader import load as read
 
@@ -71,7 +70,8 @@ def load(file: str, **given: Any) -> None:  # one argument per setting
         typed = stream.isatty()
         if typed:
             report("reading entries from standard input; Ctrl-D ends them")
-        count = read(stream, sink, max_line_bytes, partial(Bar, shown=not typed))
+        with Bars(shown=not typed) as bars:
+            count = read(stream, sink, max_line_bytes, bars.reach)
     report(f"loaded {counted(count)}")
 
 

@@ -6,8 +6,8 @@ from typing import BinaryIO, Final, Protocol
 
 from kvs.domain.values import Key, Value
 from kvs.dump.errors import DumpError, LineError
-from kvs.dump.progress import NoProgress, StartProgress
 from kvs.dump.reader import NumberedEntry, read_entries
+from kvs.progress import Progress, no_progress
 from kvs.standard_streams import reason_of
 
 MAX_PROBLEMS: Final = 10
@@ -44,7 +44,7 @@ def longest_line_bytes(max_key_bytes: int, max_value_bytes: int) -> int:
     return 6 * (max_key_bytes + max_value_bytes) + JSON_OVERHEAD_BYTES
 
 
-def load(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: StartProgress = NoProgress) -> int:
+def load(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: Progress = no_progress) -> int:
     """Load a dump; return the number of entries. Existing keys are overwritten, other keys are kept.
 
     A file is checked whole before its first entry is stored. A pipe can be read only once, so its lines are checked as
@@ -59,8 +59,7 @@ def load(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: StartProgr
         total = _check(stream, sink, max_line_bytes, progress)
         stream.seek(beginning)
     try:
-        with progress("Loading", total) as tracker:
-            sink.store(tracker.through(_entries(stream, sink, max_line_bytes, _fail)))
+        sink.store(_reported(_entries(stream, sink, max_line_bytes, _fail), total, progress))
     except DumpError as error:
         raise DumpError(f"{str(error).rstrip('.')}; {_outcome(sink)}") from error
     except KeyboardInterrupt:
@@ -82,7 +81,7 @@ def _outcome(sink: Sink) -> str:
     return f"{stored}, and up to {sink.unconfirmed:,} more may have been"
 
 
-def _check(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: StartProgress) -> int:
+def _check(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: Progress) -> int:
     """Return the number of entries of a dump.
 
     Raises:
@@ -99,9 +98,10 @@ def _check(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: StartPro
     size = stream.seek(0, SEEK_END) - beginning
     stream.seek(beginning)
     count = 0
-    with progress("Checking", size, lambda: stream.tell() - beginning) as tracker:
-        for _ in tracker.through(_entries(stream, sink, max_line_bytes, report)):
-            count += 1
+    progress("Checking", "keys", count, size, 0)
+    for count, _ in enumerate(_entries(stream, sink, max_line_bytes, report), 1):
+        progress("Checking", "keys", count, size, stream.tell() - beginning)
+    progress("Checking", "keys", count, size, size)
     if problems:
         raise _summary(problems, "errors")
     return count
@@ -121,6 +121,13 @@ def _entries(
                 yield entry
     except OSError as error:
         raise DumpError(f"the dump cannot be read: {reason_of(error)}") from None
+
+
+def _reported(entries: Iterable[NumberedEntry], total: int | None, progress: Progress) -> Iterator[NumberedEntry]:
+    progress("Loading", "keys", 0, total)
+    for count, entry in enumerate(entries, 1):
+        yield entry
+        progress("Loading", "keys", count, total)
 
 
 def _fail(problem: DumpError) -> None:

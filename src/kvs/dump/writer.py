@@ -5,7 +5,7 @@ from typing import BinaryIO, Protocol
 
 from kvs.dump.errors import DumpError
 from kvs.dump.format import HEADER, Entry, entry_line, trailer_line
-from kvs.dump.progress import NoProgress, StartProgress
+from kvs.progress import Progress, no_progress
 
 
 class Source(Protocol):
@@ -21,7 +21,7 @@ class Source(Protocol):
         """Yield every entry in key order."""
 
 
-def dump(source: Source, output: BinaryIO, progress: StartProgress = NoProgress) -> int:
+def dump(source: Source, output: BinaryIO, progress: Progress = no_progress) -> int:
     """Write a dump; return the number of entries. Without its last line, a dump is incomplete.
 
     Raises:
@@ -30,10 +30,10 @@ def dump(source: Source, output: BinaryIO, progress: StartProgress = NoProgress)
     """
     output.write(HEADER)
     count = 0
-    with progress("Dumping", source.total) as tracker:
-        for key, value in tracker.through(source.entries()):
-            output.write(entry_line(key, value))
-            count += 1
+    progress("Dumping", "keys", count, source.total)
+    for count, (key, value) in enumerate(source.entries(), 1):
+        output.write(entry_line(key, value))
+        progress("Dumping", "keys", count, source.total)
     if count != source.total:
         raise DumpError(f"expected {source.total} entries, got {count}; please report this as a bug")
     output.write(trailer_line(count))

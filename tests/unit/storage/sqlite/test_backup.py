@@ -81,8 +81,8 @@ def test_a_backup_is_the_data_at_one_moment(tmp_path: Path) -> None:
         scribble(storage, Random(1), 2000, 5000)
         expected = contents(storage)
 
-        def write_on(label: str, _unit: str, count: int, total: int) -> None:
-            told.setdefault(label, []).append((count, total))
+        def write_on(label: str, _unit: str, count: int, total: int | None, _: int | None = None) -> None:
+            told.setdefault(label, []).append((count, total or 0))
             storage.put(b"written meanwhile", b"%d" % count)
             storage.sync()
 

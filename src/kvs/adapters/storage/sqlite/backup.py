@@ -23,6 +23,7 @@ from kvs.adapters.storage.sqlite.instance import assign_new_identity, read_insta
 from kvs.adapters.storage.sqlite.loader import CorruptionError, Loader, check_structure
 from kvs.adapters.storage.sqlite.mark import read_mark
 from kvs.engine import StorageOpenError
+from kvs.progress import Progress, no_progress
 
 STEP_PAGES: Final = 2048
 """Pages copied between two reports of progress."""
@@ -42,13 +43,6 @@ NEWEST: Final = (
 )
 """These count the entries that the journal replaces and the newest rows of its keys. They cost O(rows of the journal);
 counting all data would take twice as long as verifying them."""
-
-Progress = Callable[[str, str, int, int], None]
-"""Called with the activity, the unit, the number done, and the total."""
-
-
-def no_progress(_label: str, _unit: str, _count: int, _total: int) -> None:
-    """Ignore a report."""
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
