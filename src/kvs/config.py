@@ -45,6 +45,14 @@ class ConfigError(CommandError):
     exit_code: ClassVar[int] = 2
 
 
+def _size(least: int, description: str) -> Meta:
+    return Meta(ge=least, le=MAX_BYTES, description=description)
+
+
+def _time(description: str) -> Meta:
+    return Meta(ge=0, le=MAX_SECONDS, description=description)
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings. Sizes are in bytes and times in seconds, as the names say."""
 
@@ -59,8 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "auto"
     worker_threads: Annotated[int, Meta(ge=1, le=10_000, description="threads for calls of a blocking engine")] = 64
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error", "critical"],
-        Meta(description="minimum severity to log"),
+        Literal["debug", "info", "warning", "error", "critical"], Meta(description="minimum severity to log")
     ] = "info"
     log_format: Annotated[
         Literal["auto", "json", "console"], Meta(description="auto: console on a terminal, else json")
@@ -72,66 +79,38 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_arguments: Annotated[
         int, Meta(ge=3, le=1_000_000, description="maximum arguments of a RESP request, including the command name")
     ] = 65_536
-    max_request_bytes: Annotated[
-        int,
-        Meta(ge=1, le=MAX_BYTES, description="maximum size of a RESP request; never less than the longest SET"),
-    ] = 64 << 20
+    max_request_bytes: Annotated[int, _size(1, "maximum size of a RESP request; never less than the longest SET")] = (
+        64 << 20
+    )
     max_reply_bytes: Annotated[
-        int,
-        Meta(ge=1, le=MAX_BYTES, description="maximum size of a RESP reply; never less than the longest key or value"),
+        int, _size(1, "maximum size of a RESP reply; never less than the longest key or value")
     ] = 64 << 20
     max_transaction_bytes: Annotated[
-        int,
-        Meta(ge=1, le=MAX_BYTES, description="maximum size of a transaction: writes of every level, and reads"),
+        int, _size(1, "maximum size of a transaction: writes of every level, and reads")
     ] = 64 << 20
     max_transaction_depth: Annotated[int, Meta(ge=1, le=1_000_000, description="levels of nesting")] = 1024
-    max_data_bytes: Annotated[
-        int,
-        Meta(ge=0, le=MAX_BYTES, description="maximum size of the data; beyond it only deletes; 0: no limit"),
-    ] = 0
-    max_history_bytes: Annotated[
-        int,
-        Meta(ge=0, le=MAX_BYTES, description="old versions kept for open snapshots; beyond it the oldest ends"),
-    ] = 256 << 20
-    max_clients_bytes: Annotated[
-        int, Meta(ge=1, le=MAX_BYTES, description="input, output and transactions of all clients together")
-    ] = 1 << 30
+    max_data_bytes: Annotated[int, _size(0, "maximum size of the data; beyond it only deletes; 0: no limit")] = 0
+    max_history_bytes: Annotated[int, _size(0, "old versions kept for open snapshots; beyond it the oldest ends")] = (
+        256 << 20
+    )
+    max_clients_bytes: Annotated[int, _size(1, "input, output and transactions of all clients together")] = 1 << 30
     max_log_buffer_bytes: Annotated[
-        int,
-        Meta(ge=4096, le=MAX_BYTES, description="log output waiting to be written; beyond it events are dropped"),
+        int, _size(4096, "log output waiting to be written; beyond it events are dropped")
     ] = 1 << 20
-    max_output_bytes: Annotated[
-        int, Meta(ge=1, le=MAX_BYTES, description="unread replies above which a client is not served")
-    ] = 1 << 20
+    max_output_bytes: Annotated[int, _size(1, "unread replies above which a client is not served")] = 1 << 20
     max_tick_requests: Annotated[
         int, Meta(ge=1, le=1_000_000, description="maximum work of one client per tick, in requests as short as GET")
     ] = 1000
-    max_tick_output_bytes: Annotated[
-        int, Meta(ge=1, le=MAX_BYTES, description="maximum replies to one client per tick")
-    ] = 1 << 20
+    max_tick_output_bytes: Annotated[int, _size(1, "maximum replies to one client per tick")] = 1 << 20
 
-    idle_timeout_s: Annotated[
-        float,
-        Meta(ge=0, le=MAX_SECONDS, description="time without input after which a client is disconnected; 0: never"),
-    ] = 0.0
-    transaction_idle_timeout_s: Annotated[
-        float, Meta(ge=0, le=MAX_SECONDS, description="the same while a transaction is open; 0: never")
-    ] = 300.0
-    transaction_timeout_s: Annotated[
-        float, Meta(ge=0, le=MAX_SECONDS, description="maximum duration of a transaction; 0: no limit")
-    ] = 3600.0
-    input_timeout_s: Annotated[
-        float, Meta(ge=0, le=MAX_SECONDS, description="maximum pause within a request; 0: no limit")
-    ] = 60.0
+    idle_timeout_s: Annotated[float, _time("time without input after which a client is disconnected; 0: never")] = 0.0
+    transaction_idle_timeout_s: Annotated[float, _time("the same while a transaction is open; 0: never")] = 300.0
+    transaction_timeout_s: Annotated[float, _time("maximum duration of a transaction; 0: no limit")] = 3600.0
+    input_timeout_s: Annotated[float, _time("maximum pause within a request; 0: no limit")] = 60.0
     output_timeout_s: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=MAX_SECONDS,
-            description="time without reading any reply after which a client is disconnected; 0: never",
-        ),
+        float, _time("time without reading any reply after which a client is disconnected; 0: never")
     ] = 60.0
-    drain_timeout_s: Annotated[float, Meta(ge=0, le=MAX_SECONDS, description="maximum time for a graceful stop")] = 5.0
+    drain_timeout_s: Annotated[float, _time("maximum time for a graceful stop")] = 5.0
 
 
 SETTINGS: Final = settings_of(Settings)
