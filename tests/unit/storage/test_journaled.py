@@ -43,9 +43,6 @@ class Notes:
         """See :class:`kvs.adapters.storage.journaled.Journal`."""
         return {}
 
-    def close(self) -> None:
-        """See :class:`kvs.adapters.storage.journaled.Journal`."""
-
 
 @pytest.mark.draws
 @pytest.mark.parametrize("seed", seeds(3))

@@ -38,9 +38,6 @@ class Journal(Protocol):
     def stats(self) -> Mapping[str, int]:
         """Return figures for people."""
 
-    def close(self) -> None:
-        """Release everything. No call follows."""
-
 
 @final
 class JournaledStorage(Storage):
@@ -136,8 +133,7 @@ class JournaledStorage(Storage):
 
     @override
     def close(self) -> None:
-        self._journal.close()  # unsynced writes were not acknowledged, and are dropped
-        self._memory.close()
+        self._memory.close()  # unsynced writes were not acknowledged, and are dropped
 
     def _note_clear(self) -> None:
         self._batch = []  # whatever it put is gone

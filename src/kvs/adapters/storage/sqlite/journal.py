@@ -146,6 +146,3 @@ class SqliteJournal:
 
     def stats(self) -> Mapping[str, int]:
         return {"journal_rows": self.waiting_rows, "journal_bytes": self.waiting_bytes}
-
-    def close(self) -> None:
-        """Do nothing: the database outlives its journal."""
