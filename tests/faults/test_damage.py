@@ -89,9 +89,7 @@ def made(path: Path) -> Iterator[Maker]:
     database = path / NAME
     with closing(open_database(database, "full")) as connection, closing(connect(database, "full")) as background:
         journal = SqliteJournal(connection, database, last_seq=0, rows=0, row_bytes=0, max_bytes=JOURNAL_BYTES)
-        yield Maker(
-            path, journal, Compaction(background, database, journal, "full", JOURNAL_BYTES, LOG), random.Random(1)
-        )
+        yield Maker(path, journal, Compaction(background, journal, LOG), random.Random(1))
 
 
 @pytest.fixture

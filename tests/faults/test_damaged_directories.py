@@ -166,7 +166,7 @@ def test_damaged_anywhere(left: Left, scratch: Path) -> None:
         ("inspection.require_all", lambda *_: None),
         ("inspection.require_same", lambda *_, **__: None),
         ("inspection.read_mark", lambda _: None),
-        ("inspection.Inspection.connect", lambda self: sqlite3.connect(self._path, check_same_thread=False)),
+        ("inspection.Inspection.connect", lambda self: sqlite3.connect(self.path, check_same_thread=False)),
         ("engine.inspected", lambda *_, **__: nullcontext(None)),
     ],
 )

@@ -132,7 +132,7 @@ def compaction_by_hand(directory: Path, max_journal_bytes: int = 1 << 20) -> Ite
     path = directory / NAME
     with closing(open_database(path, "full")) as connection, closing(connect(path, "full")) as background:
         journal = SqliteJournal(connection, path, last_seq=0, rows=0, row_bytes=0, max_bytes=max_journal_bytes)
-        yield journal, Compaction(background, path, journal, "full", max_journal_bytes, LOG)
+        yield journal, Compaction(background, journal, LOG)
 
 
 def rows_of(random: Random, count: int, keys: int) -> list[tuple[bytes, bytes | None]]:

@@ -183,10 +183,10 @@ def _parts(part: Path) -> list[Path]:
 
 def _check(name: str, connection: sqlite3.Connection, progress: Progress) -> tuple[VerifyReport, int]:
     """Verify a database; return the report, and the number of the journal's last row."""
-    loader = Loader(connection)
+    loader = Loader()
     rows = count = 0
     try:
-        for _ in loader.rows():
+        for _ in loader.rows(connection):
             count += 1
             if count % CHECKED_ROWS == 0:
                 rows = max(count, rows or _expected_rows(connection))

@@ -14,14 +14,13 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Event, Thread
 from typing import Final, final
 
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.sqlite.data_dir import sync_path
-from kvs.adapters.storage.sqlite.file import BUSY_TIMEOUT_S, Durability, describe
+from kvs.adapters.storage.sqlite.file import BUSY_TIMEOUT_S, describe
 from kvs.adapters.storage.sqlite.journal import ROW_OVERHEAD_BYTES, JournalError, SqliteJournal
 from kvs.adapters.storage.sqlite.wal import wal_path
 from kvs.adapters.storage.sqlite.watch import FileWatch
@@ -95,10 +94,7 @@ class Compaction:
 
     Args:
         connection: A separate connection to the same database.
-        path: Path of the database.
         journal: The journal to compact.
-        durability: Durability of the database.
-        max_journal_bytes: Maximum size of uncompacted rows.
         log: The log.
         watch: Detects that files were deleted or replaced.
     """
@@ -106,18 +102,15 @@ class Compaction:
     def __init__(
         self,
         connection: sqlite3.Connection,
-        path: Path,
         journal: SqliteJournal,
-        durability: Durability,
-        max_journal_bytes: int,
         log: FilteringBoundLogger,
         watch: FileWatch | None = None,
     ) -> None:
         self._connection = connection
-        self._wal_path = wal_path(path)
+        self._wal_path = wal_path(journal.path)
         self._journal = journal
-        self._syncs = durability == "normal"
-        self._batch_bytes = max_journal_bytes // BATCHES
+        self._syncs = journal.durability == "normal"
+        self._batch_bytes = journal.max_bytes // BATCHES
         self._log = log
         self._stopping = Event()
         self._watch = watch

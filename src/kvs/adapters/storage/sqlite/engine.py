@@ -3,9 +3,9 @@
 import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from pathlib import Path
-from threading import Event, Thread
 from typing import Annotated, Final
 
 import msgspec
@@ -18,7 +18,7 @@ from kvs.adapters.storage.sqlite.compaction import Compaction
 from kvs.adapters.storage.sqlite.data_dir import LOCK_NAME, locked_data_dir, require_writable, restrict_access
 from kvs.adapters.storage.sqlite.database import Database
 from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, FILE_SUFFIXES, Durability, database_path, describe
-from kvs.adapters.storage.sqlite.inspection import inspected
+from kvs.adapters.storage.sqlite.inspection import Inspection, inspected
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
 from kvs.adapters.storage.sqlite.loader import CorruptionError, Loader, check_structure
 from kvs.adapters.storage.sqlite.wal import truncate_torn_tail
@@ -64,33 +64,25 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
     with locked_data_dir(settings.data_dir) as lock:
         path = database_path(lock.path)
         memory = MemoryStorage(settings.max_data_bytes, settings.max_history_bytes)
-        loaded = _load(memory, path, options.durability, log)
+        loader, wal_end = _load(memory, path, options.durability, log)
         files = [lock.path / LOCK_NAME, *(path.with_name(path.name + end) for end in FILE_SUFFIXES)]
         require_writable(lock.path, *files)
         lock.accept()
         restrict_access(files)
         if options.durability == "full":
-            truncate_torn_tail(path, loaded.wal_end)
-        with closing(Database(path, lock.path, options.durability, loaded.last_seq)) as database:
+            truncate_torn_tail(path, wal_end)
+        with closing(Database(path, lock.path, options.durability, loader.last_seq)) as database:
             journal = SqliteJournal(
                 database.connection,
                 path,
-                last_seq=loaded.last_seq,
-                rows=loaded.journal_rows,
-                row_bytes=loaded.journal_bytes,
+                last_seq=loader.last_seq,
+                rows=loader.journal_rows,
+                row_bytes=loader.journal_bytes,
                 max_bytes=options.max_journal_bytes,
                 durability=options.durability,
                 mark=database.mark,
             )
-            compaction = Compaction(
-                database.background,
-                path,
-                journal,
-                options.durability,
-                options.max_journal_bytes,
-                log,
-                database.watch,
-            )
+            compaction = Compaction(database.background, journal, log, database.watch)
             storage = JournaledStorage(memory, journal)
             compaction.start()
             try:
@@ -117,104 +109,59 @@ def _check_sizes(settings: Settings) -> None:
         raise ConfigError(f"max_value_bytes: the sqlite engine stores no more than {most} bytes in a value")
 
 
-class _Loaded(msgspec.Struct, frozen=True):
-    """The figures of a finished :class:`Loader`; all zero if there were no files.
-
-    Attributes:
-        wal_end: Offset at which the last commit in the WAL ends.
-    """
-
-    entries: int = 0
-    journal_rows: int = 0
-    journal_bytes: int = 0
-    read_bytes: int = 0
-    last_seq: int = 0
-    wal_end: int = 0
-
-
-def _load(memory: MemoryStorage, path: Path, durability: Durability, log: FilteringBoundLogger) -> _Loaded:
+def _load(memory: MemoryStorage, path: Path, durability: Durability, log: FilteringBoundLogger) -> tuple[Loader, int]:
     """Fill the memory engine from the files, which no server uses, without changing them.
+
+    Returns:
+        The finished loader, and the offset at which the last commit in the WAL ends; all zero if there are no files.
 
     Raises:
         StorageOpenError: They are damaged, incomplete, or not those of kvs.
     """
     started_s = time.monotonic()
-    loaded = _Loaded()
+    loader, wal_end = Loader(), 0
     try:
         with inspected(path, synced=None if durability == "full" else False) as inspection:
             if inspection is not None:
-                loader = Loader(inspection.connection)
-                with closing(inspection.connect()) as other:
-                    _read(memory, loader, other, path, inspection.name, log, started_s)
+                _read(memory, loader, inspection, log, started_s)
                 inspection.require_all(loader.last_seq)
-                loaded = _Loaded(
-                    loader.entries,
-                    loader.journal_rows,
-                    loader.journal_bytes,
-                    loader.read_bytes,
-                    loader.last_seq,
-                    inspection.wal_end,
-                )
+                wal_end = inspection.wal_end
     except (OSError, *DATABASE_ERRORS) as error:
         raise StorageOpenError(f"{path}: cannot be opened: {describe(error)}; nothing was changed") from None
-    _log_progress(log, "loaded", loaded, started_s)
-    return loaded
+    _log_progress(log, "loaded", loader, started_s)
+    return loader, wal_end
 
 
 def _read(
-    memory: MemoryStorage,
-    loader: Loader,
-    other: sqlite3.Connection,
-    path: Path,
-    name: str,
-    log: FilteringBoundLogger,
-    started_s: float,
+    memory: MemoryStorage, loader: Loader, inspection: Inspection, log: FilteringBoundLogger, started_s: float
 ) -> None:
-    """Fill the memory engine from the database, while another thread checks the structure of the file."""
-    failures: list[Exception] = []
-    done = Event()
-
-    def check() -> None:
+    """Fill the memory engine in one thread, while another checks the structure of the file."""
+    with closing(inspection.connect()) as other, ThreadPoolExecutor(2, "kvs-load") as threads:
         try:
-            check_structure(other)
+            reading = threads.submit(memory.restore, loader.rows(inspection.connection))
+            checking = threads.submit(check_structure, other)
+            while wait((reading, checking), PROGRESS_S).not_done:
+                _log_progress(log, "loading", loader, started_s)
+            reading.result()
+            checking.result()
         except (CorruptionError, *DATABASE_ERRORS) as error:
-            failures.append(error)
-
-    def report_progress() -> None:
-        while not done.wait(PROGRESS_S):
-            _log_progress(log, "loading", loader, started_s)
-
-    threads = [Thread(target=check, name="kvs-check"), Thread(target=report_progress, name="kvs-progress")]
-    for thread in threads:
-        thread.start()
-    try:
-        try:
-            memory.restore(loader.rows())
-        except (CorruptionError, *DATABASE_ERRORS) as error:
-            failures.append(error)
-        threads[0].join()
-    except BaseException:  # a signal
-        other.interrupt()
-        raise
-    finally:
-        threads[0].join()
-        done.set()
-        threads[1].join()
-    if failures:
-        raise StorageOpenError(
-            f"{name}: is damaged: {describe(failures[0])}; nothing was changed. Restore a backup, or see what is left "
-            f"with: kvs verify {path.parent}"
-        )
+            raise StorageOpenError(
+                f"{inspection.name}: is damaged: {describe(error)}; nothing was changed. Restore a backup, or see what "
+                f"is left with: kvs verify {inspection.path.parent}"
+            ) from None
+        finally:  # a signal does not wait for the threads
+            inspection.connection.interrupt()
+            other.interrupt()
 
 
-def _log_progress(log: FilteringBoundLogger, event: str, read: Loader | _Loaded, started_s: float) -> None:
+def _log_progress(log: FilteringBoundLogger, event: str, loader: Loader, started_s: float) -> None:
     seconds = time.monotonic() - started_s
-    rows = read.entries + read.journal_rows
+    rows = loader.entries + loader.journal_rows
     log.info(
         event,
-        keys=read.entries,
-        journal_rows=read.journal_rows,
-        bytes=read.read_bytes,
+        keys=loader.entries,
+        journal_rows=loader.journal_rows,
+        bytes=loader.read_bytes,
         seconds=round(seconds, 3),
         rows_per_s=round(rows / max(seconds, 0.001)),
     )

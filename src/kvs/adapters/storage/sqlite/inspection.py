@@ -40,13 +40,14 @@ class Inspection:
         wal_end: Offset at which the last commit in its WAL ends.
 
     Attributes:
+        path: Path of the database.
         connection: A read-only connection.
         wal_end: Offset at which the last commit in its WAL ends.
         name: The files that are read, for messages.
     """
 
     def __init__(self, path: Path, mark: Mark | None, wal_end: int) -> None:
-        self._path = path
+        self.path: Final = path
         self._mark = mark
         self.wal_end: Final = wal_end
         self.name: Final = f"{path} (with {wal_path(path).name})" if self._has_commits_in_wal else f"{path}"
@@ -64,7 +65,7 @@ class Inspection:
         """
         how = "mode=ro&vfs=unix-none" if self._has_commits_in_wal else "immutable=1"
         connection = sqlite3.connect(
-            f"{self._path.absolute().as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False
+            f"{self.path.absolute().as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False
         )
         try:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()
@@ -85,7 +86,7 @@ class Inspection:
         Raises:
             StorageOpenError: Acknowledged commits are missing.
         """
-        require_all(self._path, self._mark, last_seq)
+        require_all(self.path, self._mark, last_seq)
 
 
 @contextmanager

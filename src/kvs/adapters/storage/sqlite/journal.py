@@ -25,7 +25,7 @@ class SqliteJournal:
 
     Args:
         connection: For writing.
-        path: Path of the database, for messages.
+        path: Path of the database.
         last_seq: Number of the last row.
         rows: Number of rows.
         row_bytes: Size of the rows.
@@ -34,6 +34,9 @@ class SqliteJournal:
         mark: Records the last row.
 
     Attributes:
+        path: Path of the database.
+        max_bytes: Size of uncompacted rows at which commits wait for compaction.
+        durability: Durability of the database.
         write_lock: Held while writing to the database. Commits wait on it until compaction has made room.
         last_seq: Number of the last row that was committed.
         synced_seq: Number of the last row that was synced.
@@ -61,10 +64,10 @@ class SqliteJournal:
         self.waiting_bytes = row_bytes + rows * ROW_OVERHEAD_BYTES
         self.clears = 0
         self.wal_bytes = 0
+        self.path: Final = path
+        self.max_bytes: Final = max_bytes
+        self.durability: Final = durability
         self._connection = connection
-        self._path = path
-        self._max_bytes = max_bytes
-        self._syncs = durability == "full"
         self._mark = mark
         self._failure: str = ""
 
@@ -78,7 +81,7 @@ class SqliteJournal:
             JournalError: The batch may or may not be durable; only a restart can tell.
         """
         with self.write_lock:
-            while self.waiting_bytes > self._max_bytes and not clears and not self._failure:
+            while self.waiting_bytes > self.max_bytes and not clears and not self._failure:
                 self.write_lock.wait()
             self.check()
             seq = self.last_seq
@@ -90,7 +93,7 @@ class SqliteJournal:
                 self._connection.executemany("INSERT INTO journal VALUES (?, ?, ?, ?)", rows)
                 self._connection.execute("COMMIT")
                 self.last_seq += len(rows)
-                self.note_synced(self.last_seq if self._syncs else self.synced_seq)
+                self.note_synced(self.last_seq if self.durability == "full" else self.synced_seq)
             except Exception as error:
                 self.fail(error)
                 raise JournalError(self._failure) from error
@@ -135,7 +138,7 @@ class SqliteJournal:
         if isinstance(error, JournalError):  # the files were replaced, so the mark is left alone
             self._failure = self._failure or str(error)
             return
-        self._failure = self._failure or f"{self._path}: cannot be written: {describe(error)}"
+        self._failure = self._failure or f"{self.path}: cannot be written: {describe(error)}"
         if self._mark is not None:
             self._mark.release_reserve()
 

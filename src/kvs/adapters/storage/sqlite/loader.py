@@ -31,33 +31,32 @@ class Loader:
         last_seq: Number of the journal's last row, set after reading all.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self) -> None:
         self.entries = 0
         self.journal_rows = 0
         self.journal_bytes = 0
         self.read_bytes = 0
         self.last_seq = 0
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, connection: sqlite3.Connection) -> Iterator[Row]:
         """Yield the entries in key order, then the rows of the journal by number.
 
         Raises:
             CorruptionError: A row is damaged or missing.
             sqlite3.Error: The file is damaged otherwise, or cannot be read.
         """
-        check_schema(self._connection)
-        rows = self._connection.execute("SELECT through_seq, entries, checksums FROM folded").fetchall()
+        check_schema(connection)
+        rows = connection.execute("SELECT through_seq, entries, checksums FROM folded").fetchall()
         if len(rows) != 1 or not all(type(figure) is int for figure in rows[0]):
             raise CorruptionError("table folded does not have its one row")
         through_seq, entries, checksums = rows[0]
-        yield from self._entries(entries, checksums)
-        yield from self._journal(through_seq)
+        yield from self._entries(connection, entries, checksums)
+        yield from self._journal(connection, through_seq)
 
-    def _entries(self, expected: int, expected_checksums: int) -> Iterator[Row]:
+    def _entries(self, connection: sqlite3.Connection, expected: int, expected_checksums: int) -> Iterator[Row]:
         count = checksums = size = 0
         last = b""
-        for key, value, checksum in self._connection.execute("SELECT key, value, checksum FROM entries"):
+        for key, value, checksum in connection.execute("SELECT key, value, checksum FROM entries"):
             if type(key) is not bytes or type(value) is not bytes or crc32(value, crc32(key)) != checksum:
                 raise CorruptionError(f"entry {count + 1} in the order of keys is damaged")
             if key <= last:
@@ -73,9 +72,9 @@ class Loader:
         if count != expected or checksums != expected_checksums:
             raise CorruptionError(f"entries are missing or old: there are {count}, and should be {expected}")
 
-    def _journal(self, through_seq: int) -> Iterator[Row]:
+    def _journal(self, connection: sqlite3.Connection, through_seq: int) -> Iterator[Row]:
         expected: int | None = None
-        for seq, key, value, checksum in self._connection.execute(
+        for seq, key, value, checksum in connection.execute(
             "SELECT seq, key, value, checksum FROM journal ORDER BY seq"
         ):
             if type(seq) is not int:
