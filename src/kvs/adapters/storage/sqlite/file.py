@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from zlib import crc32
@@ -74,6 +75,14 @@ def describe(error: Exception) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
+@contextmanager
+def closed_on_error(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Close a connection unless the block ends without an error."""
+    with ExitStack() as stack:
+        yield stack.enter_context(closing(connection))
+        stack.pop_all()
+
+
 def open_database(path: Path, durability: Durability) -> sqlite3.Connection:
     """Return a connection for reading and writing; create the database if there is none.
 
@@ -82,19 +91,15 @@ def open_database(path: Path, durability: Durability) -> sqlite3.Connection:
     """
     with suppress(OSError):  # SQLite would create a file that others can read; it also reports errors
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
-    connection = connect(path, durability)
     try:
-        if not check_format(connection, path):
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(SCHEMA)
-            connection.execute(f"PRAGMA synchronous = {durability.upper()}")
-            sync_path(path.parent)  # or the file's name might not survive a power cut
+        with closed_on_error(connect(path, durability)) as connection:
+            if not check_format(connection, path):
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.executescript(SCHEMA)
+                connection.execute(f"PRAGMA synchronous = {durability.upper()}")
+                sync_path(path.parent)  # or the file's name might not survive a power cut
     except (*DATABASE_ERRORS, OSError) as error:
-        connection.close()
         raise StorageOpenError(f"{path}: cannot be opened: {describe(error)}") from None
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 
@@ -105,8 +110,8 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
         StorageOpenError: The database cannot be opened for writing.
     """
     try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
-        try:
+        opened = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
+        with closed_on_error(opened) as connection:
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":  # for SQLite, this is not an error
                 raise sqlite3.OperationalError(f"its journal mode is {mode!r} and cannot be made WAL")
@@ -125,9 +130,6 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("CREATE TABLE probe (x)")  # SQLite opens a file read-only if it cannot be written
             connection.execute("ROLLBACK")
-        except BaseException:
-            connection.close()
-            raise
     except DATABASE_ERRORS as error:
         raise StorageOpenError(f"{path}: cannot be opened: {describe(error)}") from None
     return connection
@@ -142,13 +144,10 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise StorageOpenError(f"{path}: there is no such file, so this is no data directory of the sqlite engine")
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
-        try:
+        opened = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+        with closed_on_error(opened) as connection:
             if not check_format(connection, path):
                 raise StorageOpenError(f"{path}: is empty")
-        except BaseException:
-            connection.close()
-            raise
     except DATABASE_ERRORS as error:
         raise StorageOpenError(f"{path}: cannot be read: {describe(error)}") from None
     return connection
@@ -161,23 +160,13 @@ def check_format(connection: sqlite3.Connection, path: Path) -> bool:
         StorageOpenError: It has another version of the format.
         sqlite3.DatabaseError: It is the database of another program.
     """
-    version = _version(connection)
-    if version not in (None, FORMAT):
-        raise StorageOpenError(f"{path}: has format {version}; this version of kvs knows format {FORMAT}")
-    return version is not None
-
-
-def _version(connection: sqlite3.Connection) -> int | None:
-    """Return the version of the format of a database, or None if it is empty.
-
-    Raises:
-        sqlite3.DatabaseError: It is the database of another program.
-    """
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application_id != APPLICATION_ID:
         if tables == 0 and application_id == 0:
-            return None
+            return False
         raise sqlite3.DatabaseError("it is not a database of kvs")
-    return int(version)
+    if version != FORMAT:
+        raise StorageOpenError(f"{path}: has format {version}; this version of kvs knows format {FORMAT}")
+    return True

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, final
 
-from kvs.adapters.storage.sqlite.file import check_format
+from kvs.adapters.storage.sqlite.file import check_format, closed_on_error
 from kvs.adapters.storage.sqlite.instance import Instance, read_instance
 from kvs.adapters.storage.sqlite.mark import Mark, mark_path, read_mark
 from kvs.adapters.storage.sqlite.wal import ADVICE, refuse_wal, verify_wal, wal_path
@@ -64,17 +64,14 @@ class Inspection:
             sqlite3.Error: It cannot be opened.
         """
         how = "mode=ro&vfs=unix-none" if self._has_commits_in_wal else "immutable=1"
-        connection = sqlite3.connect(
+        opened = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False
         )
-        try:
+        with closed_on_error(opened) as connection:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchone()
             connection.execute("PRAGMA cell_size_check = ON")
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.execute("PRAGMA temp_store = MEMORY")
-        except BaseException:
-            connection.close()
-            raise
         return connection
 
     def require_all(self, last_seq: int) -> None:
