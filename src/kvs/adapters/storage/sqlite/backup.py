@@ -90,8 +90,10 @@ def back_up(
             _require_empty(destination, part)  # again: opening the source may have taken long
             _copy(source.connection, part, progress)
             try:
-                with _opened_alone(part) as copy:
-                    report, last_seq = _check(f"{source.name}, copied to {part}", copy, progress)
+                with inspected(part) as copy:
+                    if copy is None:
+                        raise StorageOpenError(f"{part}: is empty")
+                    report, last_seq = _check(f"{source.name}, copied to {part}", copy.connection, progress)
                 source.require_all(last_seq)
             except StorageOpenError:
                 part.unlink()
@@ -149,14 +151,6 @@ def _shared_source(path: Path, *, incomplete: bool) -> Iterator[_Source]:
         if mark is not None:
             require_same(path, mark, instance, copied=False)
         yield _Source(f"{path}", connection, lambda last_seq: require_all(path, mark, last_seq))
-
-
-@contextmanager
-def _opened_alone(path: Path) -> Iterator[sqlite3.Connection]:
-    with inspected(path) as inspection:
-        if inspection is None:
-            raise StorageOpenError(f"{path}: is empty")
-        yield inspection.connection
 
 
 def _copy(source: sqlite3.Connection, part: Path, progress: Progress) -> None:

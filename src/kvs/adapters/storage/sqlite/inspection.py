@@ -15,7 +15,7 @@ from typing import Final, final
 from kvs.adapters.storage.sqlite.file import check_format, closed_on_error
 from kvs.adapters.storage.sqlite.instance import Instance, read_instance
 from kvs.adapters.storage.sqlite.mark import Mark, mark_path, read_mark
-from kvs.adapters.storage.sqlite.wal import ADVICE, refuse_wal, verify_wal, wal_path
+from kvs.adapters.storage.sqlite.wal import verify_wal, wal_path
 from kvs.adapters.storage.sqlite.wal_scan import HEADER_BYTES
 from kvs.engine import StorageOpenError
 
@@ -26,6 +26,10 @@ _HEAD_BYTES: Final = 20
 _WRITE_VERSION_AT: Final = 18
 _WAL_MODE: Final = 2
 
+_REFUSAL: Final = (
+    "nothing was changed. Restore a backup; or copy what can be read into a new directory: "
+    "kvs backup --incomplete DIR NEW"
+)
 _LOST: Final = "nothing was changed. Put it back, or restore a backup"
 """Advice for a directory without a database. A backup of it would be empty, so it is not suggested."""
 
@@ -75,14 +79,7 @@ class Inspection:
         return connection
 
     def require_all(self, last_seq: int) -> None:
-        """Check that the journal has all acknowledged commits.
-
-        Args:
-            last_seq: Number of the journal's last row.
-
-        Raises:
-            StorageOpenError: Acknowledged commits are missing.
-        """
+        """See :func:`require_all`."""
         require_all(self.path, self._mark, last_seq)
 
 
@@ -109,7 +106,10 @@ def inspected(path: Path, *, synced: bool | None = None, incomplete: bool = Fals
         if synced is None:
             synced = mark is None or mark.of_this_boot or mark.all_synced
         if synced:
-            refuse_wal(path, damage)
+            raise StorageOpenError(
+                f"{wal_path(path)}: is damaged at byte {damage}, before commits that had been acknowledged; {_REFUSAL}"
+                ". If the machine lost power while durability was not full, start with that durability"
+            )
     if not _head_of(path).startswith(_DATABASE_MAGIC):  # to SQLite, zeros are an empty database
         raise sqlite3.DatabaseError("file is not a database")
     inspection = Inspection(path, mark, end)
@@ -142,7 +142,7 @@ def require_same(path: Path, mark: Mark | None, instance: Instance | None, *, co
     if mark is None and instance is not None and instance.session is not None and not copied:
         raise StorageOpenError(
             f"{path}: was in use and not closed in an orderly way, and {mark_path(path)}, which tells what was "
-            f"acknowledged, is missing; {_refusal()}"
+            f"acknowledged, is missing; {_REFUSAL}"
         )
 
 
@@ -158,12 +158,8 @@ def require_all(path: Path, mark: Mark | None, last_seq: int) -> None:
     problem = "was cut off or damaged" if wal.exists() else "is missing"
     raise StorageOpenError(
         f"{path}: acknowledged commits are missing: its journal ends at row {last_seq}, and had come to row "
-        f"{mark.required_seq}, says {mark_path(path)}; {wal} {problem}, or {path.name} is an older copy; {_refusal()}"
+        f"{mark.required_seq}, says {mark_path(path)}; {wal} {problem}, or {path.name} is an older copy; {_REFUSAL}"
     )
-
-
-def _refusal() -> str:
-    return f"nothing was changed. {ADVICE}"
 
 
 def _exists(path: Path, *, expected: bool) -> bool:

@@ -2,12 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Final, NoReturn
 
 from kvs.adapters.storage.sqlite.wal_scan import scan_wal
 from kvs.engine import StorageOpenError
-
-ADVICE: Final = "Restore a backup; or copy what can be read into a new directory: kvs backup --incomplete DIR NEW"
 
 
 def wal_path(path: Path) -> Path:
@@ -27,18 +24,6 @@ def verify_wal(path: Path) -> tuple[int | None, int]:
         return scan_wal(wal_path(path))
     except OSError as error:
         raise StorageOpenError(f"{wal_path(path)}: cannot be read: {error.strerror or error}") from None
-
-
-def refuse_wal(path: Path, damage: int) -> NoReturn:
-    """Raise the error for a damaged WAL in which every commit was synced.
-
-    Raises:
-        StorageOpenError: Always.
-    """
-    raise StorageOpenError(
-        f"{wal_path(path)}: is damaged at byte {damage}, before commits that had been acknowledged; nothing was "
-        f"changed. {ADVICE}. If the machine lost power while durability was not full, start with that durability"
-    )
 
 
 def truncate_torn_tail(path: Path, end: int) -> None:
