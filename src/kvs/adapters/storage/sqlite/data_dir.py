@@ -19,11 +19,7 @@ FILE_MODE: Final = 0o600
 
 @final
 class DirectoryLock:
-    """The lock of a directory, held by this process.
-
-    Attributes:
-        path: The directory.
-    """
+    """The lock of the directory ``path``, held by this process."""
 
     def __init__(self, path: Path, descriptor: int, *, made: bool) -> None:
         self.path: Final = path
@@ -128,11 +124,7 @@ def reading_data_dir(directory: Path) -> Iterator[bool]:
 def make_directory(directory: Path) -> None:
     """Create a directory and its parents, as far as they do not exist, so that they survive a power cut.
 
-    Args:
-        directory: An absolute path. New directories are accessible to this user only, as the data are.
-
-    Raises:
-        OSError: It cannot be created, or is not a directory.
+    The path must be absolute. New directories are accessible to this user only, as the data are.
     """
     made = [each for each in (directory, *directory.parents) if not each.exists()]
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -141,11 +133,7 @@ def make_directory(directory: Path) -> None:
 
 
 def require_writable(*paths: Path) -> None:
-    """Check that existing files can be written to, before any of them is.
-
-    Raises:
-        StorageOpenError: One of them cannot.
-    """
+    """Check that existing files can be written to, before any of them is."""
     for path in paths:
         if path.exists() and not os.access(path, os.W_OK):
             raise StorageOpenError(f"{path}: cannot be written to by this user; nothing was changed")

@@ -75,7 +75,6 @@ class Database:
             pass
 
     def close(self) -> None:
-        """Close the connections and files."""
         self._stack.close()
 
 

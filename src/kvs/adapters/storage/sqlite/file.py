@@ -84,11 +84,7 @@ def closed_on_error(connection: sqlite3.Connection) -> Iterator[sqlite3.Connecti
 
 
 def open_database(path: Path, durability: Durability) -> sqlite3.Connection:
-    """Return a connection for reading and writing; create the database if there is none.
-
-    Raises:
-        StorageOpenError: It cannot be opened, or is not a database of kvs.
-    """
+    """Return a connection for reading and writing; create the database if there is none."""
     with suppress(OSError):  # SQLite would create a file that others can read; it also reports errors
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
     try:
@@ -104,11 +100,7 @@ def open_database(path: Path, durability: Durability) -> sqlite3.Connection:
 
 
 def connect(path: Path, durability: Durability) -> sqlite3.Connection:
-    """Return a connection for reading and writing that never checkpoints by itself.
-
-    Raises:
-        StorageOpenError: The database cannot be opened for writing.
-    """
+    """Return a connection for reading and writing that never checkpoints by itself."""
     try:
         opened = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
         with closed_on_error(opened) as connection:
@@ -136,11 +128,7 @@ def connect(path: Path, durability: Durability) -> sqlite3.Connection:
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """Return a read-only connection to a database that a server may have open.
-
-    Raises:
-        StorageOpenError: It cannot be opened, or is not a database of kvs.
-    """
+    """Return a read-only connection to a database that a server may have open."""
     if not path.is_file():
         raise StorageOpenError(f"{path}: there is no such file, so this is no data directory of the sqlite engine")
     try:

@@ -38,11 +38,6 @@ _LOST: Final = "nothing was changed. Put it back, or restore a backup"
 class Inspection:
     """A database that no server uses, opened without changing any file.
 
-    Args:
-        path: Path of the database.
-        mark: Its mark.
-        wal_end: Offset at which the last commit in its WAL ends.
-
     Attributes:
         path: Path of the database.
         connection: A read-only connection.
@@ -62,11 +57,7 @@ class Inspection:
         return self.wal_end > HEADER_BYTES
 
     def connect(self) -> sqlite3.Connection:
-        """Return a read-only connection, which any thread may use.
-
-        Raises:
-            sqlite3.Error: It cannot be opened.
-        """
+        """Return a read-only connection, which any thread may use."""
         how = "mode=ro&vfs=unix-none" if self._has_commits_in_wal else "immutable=1"
         opened = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?{how}", uri=True, isolation_level=None, check_same_thread=False
@@ -125,14 +116,7 @@ def inspected(path: Path, *, synced: bool | None = None, incomplete: bool = Fals
 def require_same(path: Path, mark: Mark | None, instance: Instance | None, *, copied: bool) -> None:
     """Check that a database and its mark belong together, or that it needs no mark.
 
-    Args:
-        path: Path of the database.
-        mark: The mark beside it, if any.
-        instance: Its identity, if it has one.
-        copied: Whether SQLite made it as a copy, which is complete even if the original was in use.
-
-    Raises:
-        StorageOpenError: They do not, or a mark is needed and missing.
+    A database that SQLite made as a copy (``copied``) is complete even if the original was in use.
     """
     if mark is not None and (instance is None or instance.id != mark.instance):
         raise StorageOpenError(
@@ -147,11 +131,7 @@ def require_same(path: Path, mark: Mark | None, instance: Instance | None, *, co
 
 
 def require_all(path: Path, mark: Mark | None, last_seq: int) -> None:
-    """Check that a journal is as long as the mark requires.
-
-    Raises:
-        StorageOpenError: Acknowledged commits are missing.
-    """
+    """Check that a journal is as long as the mark requires."""
     if mark is None or last_seq >= mark.required_seq:
         return
     wal = wal_path(path)
@@ -165,12 +145,7 @@ def require_all(path: Path, mark: Mark | None, last_seq: int) -> None:
 def _exists(path: Path, *, expected: bool) -> bool:
     """Return whether there is a database; one whose creation was interrupted does not count.
 
-    Args:
-        path: Path of the database.
-        expected: Whether a WAL or a mark shows that there was one.
-
-    Raises:
-        StorageOpenError: It is expected and missing, or it is not a file.
+    One that is ``expected``, because there is a WAL or a mark, must not be missing.
     """
     try:
         if not path.exists() and not path.is_symlink():  # a link that does not resolve leads to itself

@@ -63,10 +63,6 @@ def begin_session(connection: sqlite3.Connection, path: Path, last_seq: int, *, 
         path: Path of the database.
         last_seq: Number of the journal's last row.
         syncs: Whether each commit will be synced before the next one.
-
-    Raises:
-        sqlite3.Error: The database cannot be written.
-        OSError: The mark cannot be written.
     """
     connection.execute("PRAGMA synchronous = FULL")
     if read_instance(connection) is None:
@@ -92,19 +88,11 @@ def begin_session(connection: sqlite3.Connection, path: Path, last_seq: int, *, 
 
 
 def end_session(connection: sqlite3.Connection) -> None:
-    """Record that the database is complete and not in use.
-
-    Raises:
-        sqlite3.Error: The database cannot be written.
-    """
+    """Record that the database is complete and not in use."""
     connection.execute("UPDATE instance SET session = NULL")
 
 
 def assign_new_identity(connection: sqlite3.Connection) -> None:
-    """Give a copy its own identity, and record that it is not in use.
-
-    Raises:
-        sqlite3.Error: The database cannot be written.
-    """
+    """Give a copy its own identity, and record that it is not in use."""
     if read_instance(connection) is not None:
         connection.execute("UPDATE instance SET id = randomblob(16), session = NULL")

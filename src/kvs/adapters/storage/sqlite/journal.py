@@ -34,9 +34,6 @@ class SqliteJournal:
         mark: Records the last row.
 
     Attributes:
-        path: Path of the database.
-        max_bytes: Size of uncompacted rows at which commits wait for compaction.
-        durability: Durability of the database.
         write_lock: Held while writing to the database. Commits wait on it until compaction has made room.
         last_seq: Number of the last row that was committed.
         synced_seq: Number of the last row that was synced.
@@ -115,21 +112,13 @@ class SqliteJournal:
         self._connection.execute("UPDATE folded SET through_seq = ?, entries = 0, checksums = 0", (seq,))
 
     def note_synced(self, seq: int) -> None:
-        """Record the last synced row, and write the mark.
-
-        Raises:
-            OSError: The mark cannot be written.
-        """
+        """Record the last synced row, and write the mark."""
         self.synced_seq = seq
         if self._mark is not None:
             self._mark.write(self.last_seq, seq)
 
     def check(self) -> None:
-        """Raise the first failure, if any.
-
-        Raises:
-            JournalError: A write has failed, here or in the background.
-        """
+        """Raise :class:`JournalError` if a write has failed, here or in the background."""
         if self._failure:
             raise JournalError(self._failure)
 
@@ -144,7 +133,6 @@ class SqliteJournal:
 
     @property
     def failed(self) -> bool:
-        """Whether a write has failed."""
         return self._failure != ""
 
     def stats(self) -> Mapping[str, int]:

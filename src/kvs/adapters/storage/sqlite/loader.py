@@ -95,12 +95,7 @@ class Loader:
 
 
 def check_schema(connection: sqlite3.Connection) -> None:
-    """Check that the tables and views of kvs exist unchanged; there may be others.
-
-    Raises:
-        CorruptionError: One is missing or changed.
-        sqlite3.Error: The file is damaged otherwise, or cannot be read.
-    """
+    """Check that the tables and views of kvs exist unchanged; there may be others."""
     query = "SELECT name, type, sql FROM sqlite_schema"
     with closing(sqlite3.connect(":memory:")) as new:
         new.executescript(SCHEMA)
@@ -112,12 +107,7 @@ def check_schema(connection: sqlite3.Connection) -> None:
 
 
 def check_structure(connection: sqlite3.Connection) -> None:
-    """Check the structure of the file. Reads all of it.
-
-    Raises:
-        CorruptionError: It is damaged.
-        sqlite3.Error: It is damaged, or the file cannot be read.
-    """
+    """Check the structure of the file. Reads all of it."""
     (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if result != "ok":
         raise CorruptionError(" ".join(result.split()))

@@ -55,7 +55,6 @@ class Mark(msgspec.Struct, frozen=True):
     all_synced: bool
 
     def encoded(self) -> bytes:
-        """Return the bytes of the file."""
         fields = _FIELDS.pack(_MAGIC, self.instance, self.seq, self.synced_seq, self.boot, self.all_synced)
         return fields + _CHECKSUM.pack(crc32(fields))
 
@@ -104,17 +103,10 @@ def read_mark(path: Path) -> Mark | None:
 
 @final
 class MarkFile:
-    """Writes the mark of a database. Not thread-safe.
-
-    Args:
-        path: Path of the database.
-        instance: Identity of the database.
+    """Writes the mark of the database whose identity is ``instance``. Not thread-safe.
 
     Attributes:
         all_synced: Written with the mark; see :class:`Mark`.
-
-    Raises:
-        OSError: The file cannot be created.
     """
 
     def __init__(self, path: Path, instance: bytes) -> None:
@@ -124,21 +116,12 @@ class MarkFile:
         self._descriptor = os.open(mark_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def write(self, seq: int, synced_seq: int) -> None:
-        """Record the last rows that were committed and synced. One system call, which does not wait for the disk.
-
-        Raises:
-            OSError: It cannot be written.
-        """
+        """Record the last rows that were committed and synced. One system call, which does not wait for the disk."""
         data = Mark(self._instance, seq, synced_seq, self._boot, self.all_synced).encoded()
         if os.pwrite(self._descriptor, data, 0) != len(data):
             raise OSError(None, "the mark was written in part")
 
     def sync(self) -> None:
-        """Wait until the mark is on the disk.
-
-        Raises:
-            OSError: It cannot be synced.
-        """
         os.fsync(self._descriptor)
 
     def allocate_reserve(self) -> None:
@@ -147,12 +130,10 @@ class MarkFile:
             os.pwrite(self._descriptor, bytes(RESERVE_BYTES), RESERVE_AT)
 
     def release_reserve(self) -> None:
-        """Free the space of the reserve."""
         with suppress(OSError):
             os.ftruncate(self._descriptor, _BYTES)
 
     def close(self) -> None:
-        """Close the file."""
         os.close(self._descriptor)
 
 

@@ -16,9 +16,6 @@ def verify_wal(path: Path) -> tuple[int | None, int]:
     """Return the offset of damage in the WAL, if any, and the end of its last commit.
 
     No connection may have the database open.
-
-    Raises:
-        StorageOpenError: The WAL cannot be read.
     """
     try:
         return scan_wal(wal_path(path))
@@ -31,13 +28,6 @@ def truncate_torn_tail(path: Path, end: int) -> None:
 
     Later commits would overwrite only part of them. If one of those were unfinished as well, the remaining bytes would
     look as if they followed a finished commit.
-
-    Args:
-        path: Path of the database.
-        end: End of the last commit.
-
-    Raises:
-        StorageOpenError: The WAL cannot be written to.
     """
     try:
         with wal_path(path).open("r+b") as file:

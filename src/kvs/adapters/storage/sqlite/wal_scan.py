@@ -33,9 +33,6 @@ def scan_wal(path: Path) -> tuple[int | None, int]:
     """Return the offset of the first damage, if any, and the end of the last readable commit, both in bytes.
 
     No connection may have the database open. Damage is certain only if every commit was synced.
-
-    Raises:
-        OSError: The WAL cannot be read.
     """
     try:
         file = path.open("rb")

@@ -29,10 +29,6 @@ class FileWatch:
     """Watches the files of one database. Not thread-safe.
 
     Close it after every connection: a process that closes a file loses its locks on it.
-
-    Args:
-        path: Path of the database.
-        directory: The data directory.
     """
 
     def __init__(self, path: Path, directory: Path) -> None:
@@ -46,15 +42,7 @@ class FileWatch:
         self._session_at = 0
 
     def begin(self, connection: sqlite3.Connection) -> None:
-        """Remember the files as they are.
-
-        Args:
-            connection: To the database, whose session has begun.
-
-        Raises:
-            OSError: A file cannot be read.
-            sqlite3.Error: The database cannot be read.
-        """
+        """Remember the files as they are, once the session has begun."""
         for path in (self._database, self._wal, self._index):
             self._descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._files = {path: _identity(path) for path in self._names if path.exists()}
@@ -88,7 +76,6 @@ class FileWatch:
         self._check_wal()
 
     def close(self) -> None:
-        """Close the files."""
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()
