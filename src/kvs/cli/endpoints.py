@@ -1,9 +1,9 @@
 """Opens the source of a dump or the target of a load: a running server, or the data directory of a stopped one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from kvs.config import SETTINGS, ConfigError, Configuration
 from kvs.dump.engine_endpoint import EngineSink, EngineSource
@@ -13,6 +13,8 @@ from kvs.dump.resp_client import RespClient
 from kvs.dump.server_endpoint import ServerSink, ServerSource, longest_reply_bytes
 from kvs.dump.writer import Source
 from kvs.ports.storage import Storage
+
+T = TypeVar("T")
 
 LOG_LEVEL: Final = "warning"
 """Log level of an engine opened here: its progress events would disturb the progress bar."""
@@ -26,7 +28,7 @@ def open_source(configuration: Configuration) -> AbstractContextManager[Source]:
         DumpError: It cannot be opened.
     """
     if not _in_data_dir(configuration):
-        return _server_source(configuration)
+        return _connected(configuration, ServerSource)
     directory = configuration.settings.data_dir
     if not Path(directory).is_dir():
         raise DumpError(f"{quoted(directory)}: no such directory")
@@ -34,14 +36,9 @@ def open_source(configuration: Configuration) -> AbstractContextManager[Source]:
 
 
 def open_sink(configuration: Configuration) -> AbstractContextManager[Sink]:
-    """Return the target of a load, as a context manager.
-
-    Raises:
-        ConfigError: The settings contradict each other.
-        DumpError: It cannot be opened.
-    """
+    """Return the target of a load; raises what :func:`open_source` does."""
     if not _in_data_dir(configuration):
-        return _server_sink(configuration)
+        return _connected(configuration, ServerSink)
     return _engine_sink(configuration, _storage(configuration))
 
 
@@ -61,25 +58,14 @@ def _in_data_dir(configuration: Configuration) -> bool:
     return True
 
 
-def _connect(configuration: Configuration) -> RespClient:
+@contextmanager
+def _connected(configuration: Configuration, endpoint: Callable[[RespClient], T]) -> Iterator[T]:
     settings = configuration.settings
     if settings.port == 0:
         raise ConfigError("port: 0 is for a server, which then picks one; give the one it listens on")
-    return RespClient(
-        settings.host[0], settings.port, longest_reply_bytes(settings.max_key_bytes, settings.max_value_bytes)
-    )
-
-
-@contextmanager
-def _server_source(configuration: Configuration) -> Iterator[Source]:
-    with _connect(configuration) as client:
-        yield ServerSource(client)
-
-
-@contextmanager
-def _server_sink(configuration: Configuration) -> Iterator[Sink]:
-    with _connect(configuration) as client:
-        yield ServerSink(client)
+    max_reply_bytes = longest_reply_bytes(settings.max_key_bytes, settings.max_value_bytes)
+    with RespClient(settings.host[0], settings.port, max_reply_bytes) as client:
+        yield endpoint(client)
 
 
 @contextmanager
