@@ -1,7 +1,7 @@
 """Engines by name: built-in ones from a table that cannot be shadowed, others from the entry points ``kvs.storage``."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -24,11 +24,8 @@ BUILT_IN: Final = {
 
 @contextmanager
 def _memory(settings: Settings, _options: NoOptions, _log: FilteringBoundLogger) -> Iterator[Storage]:
-    storage = MemoryStorage(settings.max_data_bytes, settings.max_history_bytes)
-    try:
+    with closing(MemoryStorage(settings.max_data_bytes, settings.max_history_bytes)) as storage:
         yield storage
-    finally:
-        storage.close()
 
 
 MEMORY: Final = EngineSpec(summary="Everything in memory, nothing on disk; the fastest.", open=_memory)

@@ -3,6 +3,7 @@
 These are the defaults of :class:`kvs.ports.storage.Storage`. An engine that can do better overrides the method.
 """
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from kvs.domain.commit import CommitRequest, Committed, Conflict, ReadSet
@@ -19,29 +20,20 @@ MAX_RETRIES: Final = 1000
 
 def get(storage: "Storage", key: Key) -> Value | None:
     """Return the committed value of a key, or None."""
-    snapshot = storage.snapshot()
-    try:
+    with closing(storage.snapshot()) as snapshot:
         return snapshot.get(key)
-    finally:
-        snapshot.close()
 
 
 def scan(storage: "Storage", prefix: Key, after: Key, limit: int) -> list[Key]:
     """Return committed keys."""
-    snapshot = storage.snapshot()
-    try:
+    with closing(storage.snapshot()) as snapshot:
         return snapshot.scan(prefix, after, limit)
-    finally:
-        snapshot.close()
 
 
 def count(storage: "Storage", prefix: Key) -> int:
     """Return the number of committed keys."""
-    snapshot = storage.snapshot()
-    try:
+    with closing(storage.snapshot()) as snapshot:
         return snapshot.count(prefix)
-    finally:
-        snapshot.close()
 
 
 def write(storage: "Storage", request: CommitRequest) -> None:
@@ -53,16 +45,13 @@ def write(storage: "Storage", request: CommitRequest) -> None:
 def update(storage: "Storage", key: Key, update: Update) -> Updated:
     """Atomically replace a value with ``update(old)``; return both. Retried after a conflict."""
     for _ in range(MAX_RETRIES):
-        snapshot = storage.snapshot()
-        try:
+        with closing(storage.snapshot()) as snapshot:
             old = snapshot.get(key)
             new = update(old)
             if new is None or (old is None and not isinstance(new, bytes)):
                 return old, old
             if _is_committed(storage.commit(CommitRequest((ReadSet(snapshot, (key,), ()),), {key: new}))):
                 return old, new if isinstance(new, bytes) else None
-        finally:
-            snapshot.close()
     raise contention_error()
 
 
