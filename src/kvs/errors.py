@@ -1,4 +1,4 @@
-"""The error that ends a command. Errors for clients are in :mod:`kvs.domain.errors`."""
+"""The error that ends a command, and text for terminals. Errors for clients are in :mod:`kvs.domain.errors`."""
 
 from typing import ClassVar
 
@@ -7,3 +7,10 @@ class CommandError(Exception):
     """Raised when a command fails; its message is one line for people."""
 
     exit_code: ClassVar[int] = 1
+
+
+def escaped(text: str) -> str:
+    """Return text with unprintable characters escaped: they could control a terminal, or begin a line."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -16,6 +16,7 @@ from typing import Any, Final, TextIO, cast
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
+from kvs.errors import escaped
 from kvs.standard_streams import BackgroundStream
 
 DROPPED_EVENT: Final = "log_events_dropped"
@@ -106,23 +107,16 @@ class _ConsoleRenderer:
         parts = [
             self._colored(time, DIM),
             self._colored(f"{level:<7}", LEVEL_COLORS.get(level, BOLD)),
-            self._colored(_escaped(str(name)), BOLD),
+            self._colored(escaped(str(name)), BOLD),
             *(f"{self._colored(field, DIM)}={_value(value)}" for field, value in event.items()),
         ]
         line = " ".join(parts)
-        return line if exception is None else "\n".join([line, *map(_escaped, str(exception).split("\n"))])
+        return line if exception is None else "\n".join([line, *map(escaped, str(exception).split("\n"))])
 
     def _colored(self, text: str, color: str) -> str:
         return f"{color}{text}{RESET}" if self._colors else text
 
 
 def _value(value: object) -> str:
-    text = _escaped(str(value))
+    text = escaped(str(value))
     return text if text and not _QUOTED.search(text) else '"' + text.replace('"', '\\"') + '"'
-
-
-def _escaped(text: str) -> str:
-    """Escape what could move the cursor or start a line."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from kvs.errors import CommandError
+from kvs.errors import CommandError, escaped
 
 QUOTED_CHARACTERS: Final = 200
 """Maximum length of foreign text that a message quotes."""
@@ -25,8 +25,5 @@ class LineError(DumpError):
 
 
 def quoted(text: str) -> str:
-    """Return foreign text, shortened, with unprintable characters escaped: they could control a terminal."""
-    cut = text if len(text) <= QUOTED_CHARACTERS else text[:QUOTED_CHARACTERS] + "..."
-    if cut.isprintable():
-        return cut
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
+    """Return foreign text, shortened and escaped."""
+    return escaped(text if len(text) <= QUOTED_CHARACTERS else text[:QUOTED_CHARACTERS] + "...")

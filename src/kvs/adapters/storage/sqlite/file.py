@@ -12,6 +12,7 @@ from kvs.adapters.storage.sqlite import instance
 from kvs.adapters.storage.sqlite.data_dir import FILE_MODE, sync_path
 from kvs.domain.values import Key, Value
 from kvs.engine import StorageOpenError
+from kvs.errors import escaped
 
 Durability: TypeAlias = Literal["full", "normal", "off"]
 
@@ -72,7 +73,7 @@ def describe(error: Exception) -> str:
         text = error.object.decode(errors="backslashreplace")
     elif isinstance(error, OSError):
         text = error.strerror or text
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
+    return escaped(text)
 
 
 @contextmanager
