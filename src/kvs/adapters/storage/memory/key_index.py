@@ -147,35 +147,17 @@ class KeyIndex:
             now: Number of the commit this belongs to, above that of every view.
             pinned_at: Number of the newest view, which sees every node created no later; -1 if there is none.
         """
-        node = self.root = self._own(self.root, now, pinned_at)
-        path: list[Branch] = []
-        while isinstance(node, Branch):
-            path.append(node)
-            at = bisect_right(node.keys, key)
-            child = self._own(node.children[at], now, pinned_at)
-            node.children[at] = child
-            node.count += 1
-            node = child
-        at = bisect_left(node.keys, key)
-        node.keys.insert(at, key)
-        node.count += 1
-        if node.count > LEAF_KEYS:
+        path, leaf = self._own_path(key, now, pinned_at, 1)
+        at = bisect_left(leaf.keys, key)
+        leaf.keys.insert(at, key)
+        if leaf.count > LEAF_KEYS:
             # Keys added in order leave full leaves.
-            self._split(node, path, node.count - 1 if at == node.count - 1 else node.count // 2, now)
+            self._split(leaf, path, leaf.count - 1 if at == leaf.count - 1 else leaf.count // 2, now)
 
     def discard(self, key: bytes, now: int, pinned_at: int) -> None:
         """Remove a key that is in the set. O(log n). Arguments as for :meth:`add`."""
-        node = self.root = self._own(self.root, now, pinned_at)
-        path: list[Branch] = []
-        while isinstance(node, Branch):
-            path.append(node)
-            at = bisect_right(node.keys, key)
-            child = self._own(node.children[at], now, pinned_at)
-            node.children[at] = child
-            node.count -= 1
-            node = child
+        path, node = self._own_path(key, now, pinned_at, -1)
         del node.keys[bisect_left(node.keys, key)]
-        node.count -= 1
         while path and node.count == 0:
             node = path.pop()
             at = bisect_right(node.keys, key)
@@ -186,6 +168,20 @@ class KeyIndex:
         while isinstance(root, Branch) and len(root.children) <= 1:
             root = root.children[0] if root.children else Node([], 0, 0, now)
         self.root = root
+
+    def _own_path(self, key: bytes, now: int, pinned_at: int, change: int) -> tuple[list[Branch], Node]:
+        """Return the branches above a key and its leaf, ready to be changed, with ``change`` keys more in each."""
+        node = self.root = self._own(self.root, now, pinned_at)
+        path: list[Branch] = []
+        while isinstance(node, Branch):
+            path.append(node)
+            node.count += change
+            at = bisect_right(node.keys, key)
+            child = self._own(node.children[at], now, pinned_at)
+            node.children[at] = child
+            node = child
+        node.count += change
+        return path, node
 
     def _own(self, node: Node, now: int, pinned_at: int) -> Node:
         """Return the node, or a copy of it if a view can see it."""
