@@ -57,11 +57,7 @@ class MemorySnapshot(Snapshot):
         return count_prefix(self.point().root, prefix)
 
     @override
-    def close(self) -> None:
-        self.let_go()
-
-    def let_go(self) -> None:
-        """Release the old values: the snapshot is closed, or its transaction has been committed."""
+    def close(self) -> None:  # again after a commit, which needs no old values any more
         if not self._released:
             self._released = True
             self._point.store.release(self._point)
@@ -136,9 +132,7 @@ class MemoryStorage(Storage):
         if self._max_data_bytes:
             self._reserve({key: value})
         self._begin_commit()
-        self._put(key, value)
-        if self.versions.kept:
-            self.versions.collect()
+        self._write(key, value)
 
     @override
     def delete(self, key: Key) -> bool:
@@ -189,7 +183,7 @@ class MemoryStorage(Storage):
             self._reserve(request.writes, clears=request.clears)
         # From here on nothing can fail, and the snapshots of this request need no old values.
         for reads in request.reads:
-            _snapshot_of(reads.snapshot).let_go()
+            _snapshot_of(reads.snapshot).close()
         if request.clears:
             if not self._max_data_bytes:
                 self._data_bytes = 0
