@@ -67,9 +67,8 @@ class CheckedStorage(Storage):
     @override
     def snapshot(self) -> CheckedSnapshot:
         snapshot = self._inner.snapshot()
-        if (
-            Snapshot not in type(snapshot).__mro__
-        ):  # isinstance may be wrong for another port: compiled, they share a cache
+        # isinstance may be wrong for another port: compiled, they share a cache.
+        if Snapshot not in type(snapshot).__mro__:
             raise _wrong(snapshot, "a kvs.ports.storage.Snapshot")
         return CheckedSnapshot(snapshot)
 
