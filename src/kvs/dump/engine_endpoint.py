@@ -1,6 +1,7 @@
 """A storage engine as the source of a dump and as the sink of a load."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from kvs.domain.errors import KvsError
@@ -32,15 +33,13 @@ class EngineSource:
     """
 
     def __init__(self, storage: Storage) -> None:
-        try:
+        with _failures():
             self._snapshot = storage.snapshot()
             self.total = self._snapshot.count(b"")
-        except Exception as error:  # any error of an engine is reported in one line
-            raise _failure(error) from error
 
     def entries(self) -> Iterator[Entry]:
         """Yield every entry in key order, holding a page of keys and one value at a time."""
-        try:
+        with _failures():
             after = b""
             while keys := self._snapshot.scan(b"", after, PAGE_KEYS):
                 for key in keys:
@@ -49,13 +48,8 @@ class EngineSource:
                         raise DumpError(f"the storage engine lists a key that it does not have: {key!r:.200}")
                     yield key, value
                 after = keys[-1]
-        except DumpError:
-            raise
-        except Exception as error:  # see above
-            raise _failure(error) from error
 
     def close(self) -> None:
-        """Close the snapshot."""
         self._snapshot.close()
 
 
@@ -94,34 +88,37 @@ class EngineSink:
         Raises:
             DumpError: An entry was refused, or could not be read; or the engine fails.
         """
-        try:
-            for number, key, value in entries:
-                self._put(number, key, value)
-                if self.unconfirmed >= SYNC_ENTRIES or self._unconfirmed_bytes >= SYNC_BYTES:
-                    self._sync()
-        except DumpError:
+        with _failures():
+            try:
+                for number, key, value in entries:
+                    self._put(number, key, value)
+                    if self.unconfirmed >= SYNC_ENTRIES or self._unconfirmed_bytes >= SYNC_BYTES:
+                        self._sync()
+            except DumpError:
+                self._sync()
+                raise
             self._sync()
-            raise
-        self._sync()
 
     def _put(self, number: int, key: Key, value: Value) -> None:
         try:
             self._storage.put(key, value)
         except KvsError as error:
             raise LineError(number, f"{error.code}: {error}") from None
-        except Exception as error:  # see above
-            raise _failure(error) from error
         self.unconfirmed += 1
         self._unconfirmed_bytes += entry_bytes(key, value)
 
     def _sync(self) -> None:
-        try:
-            self._storage.sync()
-        except Exception as error:  # see above
-            raise _failure(error) from error
+        self._storage.sync()
         self.stored += self.unconfirmed
         self.unconfirmed = self._unconfirmed_bytes = 0
 
 
-def _failure(error: Exception) -> DumpError:
-    return DumpError(f"the storage engine failed: {error}")
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Report any error of an engine in one line."""
+    try:
+        yield
+    except DumpError:
+        raise
+    except Exception as error:
+        raise DumpError(f"the storage engine failed: {error}") from error
