@@ -47,13 +47,7 @@ KEEPALIVE_PATH: Final = Path("/proc/sys/net/ipv4/tcp_keepalive_time")
 
 
 def parameters(settings: Settings, *, durable: bool, durability: str) -> dict[bytes, bytes]:
-    """Return values by name.
-
-    Args:
-        settings: Of this server.
-        durable: Whether its engine keeps data on disk.
-        durability: Its durability level, as the engine sqlite names it.
-    """
+    """Return values by name; ``durability`` is that of the engine sqlite, if the engine is ``durable``."""
     values = ALWAYS | {
         "appendfsync": SYNCS.get(durability, "no") if durable else "no",
         "appendonly": "yes" if durable else "no",

@@ -34,17 +34,14 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def flag(self) -> str:
-        """The command line's option."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """The environment variable."""
         return PREFIX + self.name.upper()
 
     @property
     def kind(self) -> Any:
-        """The type without its annotations."""
         return get_args(self.type)[0]
 
     @property
@@ -54,17 +51,14 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def repeatable(self) -> bool:
-        """Whether there may be several values."""
         return get_origin(self.kind) is tuple
 
     @property
     def is_size(self) -> bool:
-        """Whether it is a number of bytes."""
         return self.kind is int and self.name.endswith("_bytes")
 
     @property
     def is_time(self) -> bool:
-        """Whether it is a number of seconds."""
         return self.kind in (int, float) and self.name.endswith("_s")
 
     @property
@@ -76,7 +70,6 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def is_path(self) -> bool:
-        """Whether it is the path of a file or a directory."""
         return self.kind is str and self.name.endswith(_PATHS)
 
     def format(self, value: Any) -> str:

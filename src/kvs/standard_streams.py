@@ -60,17 +60,14 @@ class BackgroundStream(io.TextIOBase):
         self._thread: Thread | None = None
 
     def fileno(self) -> int:
-        """Return the descriptor."""
         if self._descriptor is None:
             raise io.UnsupportedOperation(CLOSED)
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Return whether it is a terminal."""
         return self._descriptor is not None and os.isatty(self._descriptor)
 
     def writable(self) -> bool:
-        """Return True."""
         return True
 
     def write(self, text: str) -> int:

@@ -73,20 +73,15 @@ def _entry(name: str, setting: Setting, value: Any) -> Iterable[str]:
         text = f"[{', '.join(_string(name, str(item)) for item in value)}]"
     else:
         text = setting.format(value)
-        if not (
-            setting.kind is bool or (setting.kind in (int, float) and text[-1] in digits)
-        ):  # it has a unit, or is text
+        bare = setting.kind is bool or (setting.kind in (int, float) and text[-1] in digits)
+        if not bare:  # it has a unit, or is text
             text = _string(name, text)
     yield f"{name} = {text}"
     yield ""
 
 
 def _string(name: str, text: str) -> str:
-    """Return a string in TOML, which has the escapes of JSON and one for DEL.
-
-    Raises:
-        CommandError: The text is not UTF-8.
-    """
+    """Return a string in TOML, which has the escapes of JSON and one for DEL."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -18,11 +18,7 @@ BUFFER_BYTES: Final = 1 << 18
 
 @contextmanager
 def reading(name: str) -> Iterator[BinaryIO]:
-    """Open a file, or standard input, for reading.
-
-    Raises:
-        DumpError: It cannot be opened.
-    """
+    """Open a file, or standard input, for reading."""
     standard = name == STANDARD_STREAM
     try:
         raw = Stdin(sys.stdin.fileno(), "r", closefd=False) if standard else io.FileIO(name, "r")
@@ -35,12 +31,7 @@ def reading(name: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def writing(name: str) -> Iterator[BinaryIO]:
-    """Open a file, or standard output, for writing. A file appears under its name when all of it is on the disk.
-
-    Raises:
-        BrokenPipeError: The reader of standard output is gone.
-        DumpError: It cannot be written.
-    """
+    """Open a file, or standard output, for writing. A file appears under its name when all of it is on the disk."""
     try:
         if name == STANDARD_STREAM:
             with io.BufferedWriter(Stdout(sys.stdout.fileno(), "w", closefd=False), BUFFER_BYTES) as stream:

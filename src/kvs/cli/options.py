@@ -51,11 +51,7 @@ EVERY_SETTING: Final = {name: help_of(name) for name in SETTINGS}
 
 
 def load(given: dict[str, Any]) -> Configuration:
-    """Return the configuration, including the options of the command line.
-
-    Raises:
-        ConfigError: A value is not allowed, or the file cannot be used.
-    """
+    """Return the configuration, including the options of the command line."""
     return load_configuration({name: value for name, value in given.items() if value is not None and value != ()})
 
 

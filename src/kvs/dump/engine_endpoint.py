@@ -20,17 +20,7 @@ SYNC_BYTES: Final = 4 << 20
 
 
 class EngineSource:
-    """The data of an engine as of one moment, until it is closed.
-
-    Args:
-        storage: The engine.
-
-    Attributes:
-        total: Number of entries.
-
-    Raises:
-        DumpError: The engine fails, here and while reading.
-    """
+    """The data of an engine as of one moment, until it is closed; a :class:`kvs.dump.writer.Source`."""
 
     def __init__(self, storage: Storage) -> None:
         with _failures():
@@ -54,16 +44,12 @@ class EngineSource:
 
 
 class EngineSink:
-    """Stores entries in a storage engine.
+    """A storage engine as a :class:`kvs.dump.loader.Sink`.
 
     Args:
         storage: The engine.
         max_key_bytes: Maximum length of a key for a server with the same settings.
         max_value_bytes: Maximum length of a value.
-
-    Attributes:
-        stored: Number of entries that are as durable as the engine promises.
-        unconfirmed: Number of entries put since.
     """
 
     def __init__(self, storage: Storage, max_key_bytes: int, max_value_bytes: int) -> None:
@@ -75,7 +61,6 @@ class EngineSink:
         self._unconfirmed_bytes = 0
 
     def rejection_reason(self, key: Key, value: Value) -> str:
-        """Return why no server with these limits could serve an entry; empty if it could."""
         if len(key) > self._max_key_bytes:
             return f"the key has {len(key)} bytes; max_key_bytes is {format_size(self._max_key_bytes)}"
         if len(value) > self._max_value_bytes:
@@ -83,11 +68,6 @@ class EngineSink:
         return ""
 
     def store(self, entries: Iterable[NumberedEntry]) -> None:
-        """Put entries, and make them durable, up to the first that fails.
-
-        Raises:
-            DumpError: An entry was refused, or could not be read; or the engine fails.
-        """
         with _failures():
             try:
                 for number, key, value in entries:

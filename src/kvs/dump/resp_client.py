@@ -119,7 +119,6 @@ class RespClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
         self._stream.close()
         self._socket.close()
 

@@ -37,16 +37,10 @@ def longest_reply_bytes(max_key_bytes: int, max_value_bytes: int) -> int:
 
 
 class ServerSource:
-    """The data of a server as of one moment, in a read-only transaction.
+    """The data of a server as of one moment, in a read-only transaction; a :class:`kvs.dump.writer.Source`.
 
     Args:
         client: A connection for exclusive use.
-
-    Attributes:
-        total: Number of entries.
-
-    Raises:
-        DumpError: The server fails, or ends the transaction; also while reading.
     """
 
     def __init__(self, client: RespClient) -> None:
@@ -100,17 +94,10 @@ class ServerSource:
 
 
 class ServerSink:
-    """Stores entries in a server, each in its own transaction.
+    """A server as a :class:`kvs.dump.loader.Sink`; each entry is stored in its own transaction.
 
     Args:
         client: A connection for exclusive use.
-
-    Attributes:
-        stored: Number of entries that the server has acknowledged.
-        unconfirmed: Number of entries sent and not acknowledged.
-
-    Raises:
-        DumpError: The server fails.
     """
 
     def __init__(self, client: RespClient) -> None:
@@ -125,22 +112,16 @@ class ServerSink:
 
     @property
     def unconfirmed(self) -> int:
-        """Number of entries sent and not acknowledged."""
         return len(self._sent)
 
     def rejection_reason(self, _: Key, value: Value) -> str:
-        """Return why the server would refuse a value; empty if it would not."""
         if len(value) > self._max_value_bytes:
             limit = format_size(self._max_value_bytes)
             return f"the value has {len(value)} bytes; the server's max_value_bytes is {limit}"
         return ""
 
     def store(self, entries: Iterable[NumberedEntry]) -> None:
-        """Put entries. After the first failure no more are sent, but all outstanding replies are awaited.
-
-        Raises:
-            DumpError: An entry was refused, or could not be read; or the server is lost.
-        """
+        """See :class:`kvs.dump.loader.Sink`. After a failure, all outstanding replies are awaited."""
         sent = self._sent
         failure: DumpError | None = None
 

@@ -9,11 +9,7 @@ from kvs.progress import Progress, no_progress
 
 
 class Source(Protocol):
-    """**Protocol:** The data as of one moment.
-
-    Attributes:
-        total: Number of entries.
-    """
+    """**Protocol:** The data as of one moment, with the number of entries. Failures raise a :class:`DumpError`."""
 
     total: int
 

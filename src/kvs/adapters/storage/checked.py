@@ -47,11 +47,7 @@ class CheckedSnapshot(Snapshot):
 
 @final
 class CheckedStorage(Storage):
-    """Wraps a third-party engine.
-
-    Args:
-        inner: The engine.
-    """
+    """Wraps a third-party engine."""
 
     __slots__ = ("_blocking", "_inner")
 
