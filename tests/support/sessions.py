@@ -14,9 +14,9 @@ from kvs.application.slot import SessionLimits
 from kvs.domain.errors import UsageError
 from kvs.domain.values import Key, Value
 from kvs.logs import make_logger
-from kvs.ports.session import Operation, Session, Steps, Work, run_to_end
+from kvs.ports.session import Operation, Session, Steps, Work
 from kvs.ports.storage import Storage
-from kvs.testing.drivers import Clock
+from kvs.testing.drivers import Clock, run_to_end
 from kvs.testing.leak_checked_storage import LeakCheckedStorage
 from tests.support.naive_storage import NaiveStorage
 

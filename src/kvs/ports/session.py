@@ -41,16 +41,6 @@ class Work:
         self.left = 0
 
 
-def run_to_end(steps: "Steps[T]") -> T:
-    """Run steps to the end without pausing; return their result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-
 @final
 class TransactionCounters:
     """Outermost transactions by how they ended: applied, rejected with a conflict, or ended by the server."""

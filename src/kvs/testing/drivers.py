@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from queue import SimpleQueue
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from kvs.application.disposal import Disposal
 from kvs.application.executor import Job, WorkerExecutor, WorkerThreads
@@ -17,10 +17,12 @@ from kvs.domain.commit import Conflict
 from kvs.domain.values import Key, Value
 from kvs.logs import make_logger
 from kvs.override import override
-from kvs.ports.session import Session, Steps, run_to_end
+from kvs.ports.session import Session, Steps
 from kvs.ports.storage import Storage
 from kvs.testing.calls import CONFLICT, METHODS, Call, Outcome, Update
 from kvs.testing.leak_checked_storage import LeakCheckedStorage
+
+T = TypeVar("T")
 
 TIMEOUT_S: Final = 20.0
 WORKER_THREADS: Final = 2
@@ -89,6 +91,16 @@ def domain_update(update: Update) -> updates.Update:
         "remove": updates.Remove,
     }
     return makers[update.kind]()
+
+
+def run_to_end(steps: Steps[T]) -> T:
+    """Run steps to the end without pausing; return their result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 class PortSession:
