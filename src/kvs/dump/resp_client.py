@@ -189,18 +189,12 @@ class RespClient:
 
     def _replies(self, count: int, depth: int = MAX_DEPTH) -> Iterator[Reply]:
         """Yield the next replies, or items of an array; ``depth`` bounds the nesting of arrays."""
-        read_line, read, size_of = self._stream.readline, self._stream.read, _SHORT.get
+        read_line, size_of = self._stream.readline, _SHORT.get
         try:
             for _ in range(count):
                 line = read_line(MAX_LINE_BYTES)
                 size = size_of(line)
-                if size is None:
-                    yield self._parse(line, depth)
-                    continue
-                bulk = read(size)
-                if len(bulk) != size or bulk[-2:] != b"\r\n":
-                    raise self._bad_bulk(bulk, size)
-                yield bulk[:-2]
+                yield self._parse(line, depth) if size is None else self._bulk(size)
         except OSError as error:
             raise self._lost(_reason(error)) from None
 
@@ -225,7 +219,8 @@ class RespClient:
                 case b"$" | b"*" if text == b"-1":
                     return None
                 case b"$" if text.isdigit():
-                    return self._long_bulk(int(text))
+                    self._take_room(int(text))
+                    return self._bulk(int(text) + 2)
                 case b"*" if text.isdigit() and depth > 1:
                     self._take_room(ITEM_BYTES * int(text))
                     return list(self._replies(int(text), depth - 1))
@@ -233,11 +228,13 @@ class RespClient:
             return self._json_error(line)
         raise self._not_kvs(_text(line))
 
-    def _long_bulk(self, length: int) -> bytes:
-        self._take_room(length)
-        bulk: bytes = self._stream.read(length + 2)
-        if len(bulk) != length + 2 or bulk[-2:] != b"\r\n":
-            raise self._bad_bulk(bulk, length + 2)
+    def _bulk(self, size: int) -> bytes:
+        """Read a bulk string; its CRLF counts in the size."""
+        bulk: bytes = self._stream.read(size)
+        if len(bulk) < size:
+            raise self._lost(CLOSED)
+        if bulk[-2:] != b"\r\n":
+            raise self._not_kvs(_text(bulk[-100:]))
         return bulk[:-2]
 
     def _take_room(self, size: int) -> None:
@@ -262,9 +259,6 @@ class RespClient:
 
     def _not_kvs(self, reply: str) -> DumpError:
         return DumpError(f"{self._name} does not answer as kvs does: {quoted(reply)}")
-
-    def _bad_bulk(self, bulk: bytes, size: int) -> DumpError:
-        return self._lost(CLOSED) if len(bulk) < size else self._not_kvs(_text(bulk[-100:]))
 
 
 def _batches(requests: Iterable[bytes], most_bytes: int) -> Iterator[tuple[int, bytes]]:
