@@ -80,17 +80,6 @@ class MemoryStorage(Storage):
         max_history_bytes: Maximum size of old versions kept for open snapshots.
     """
 
-    __slots__ = (
-        "_commits",
-        "_data",
-        "_data_bytes",
-        "_max_data_bytes",
-        "_max_history_bytes",
-        "_teardown",
-        "_tree",
-        "versions",
-    )
-
     def __init__(self, max_data_bytes: int, max_history_bytes: int) -> None:
         self._max_data_bytes = max_data_bytes
         self._max_history_bytes = max_history_bytes

@@ -93,29 +93,6 @@ class VersionStore:
         base: The empty point that this one began with, as long as an older store exists.
     """
 
-    __slots__ = (
-        "_credit",
-        "_hand",
-        "_max_bytes",
-        "_numbers",
-        "_points",
-        "_ring",
-        "_swept_under_pressure",
-        "_teardown",
-        "_unmeasured",
-        "_unswept",
-        "base",
-        "current_point",
-        "data",
-        "held_bytes",
-        "idle",
-        "kept",
-        "newer",
-        "newest_pinned",
-        "older",
-        "root",
-    )
-
     def __init__(self, max_bytes: int, teardown: Teardown, older: "VersionStore | None" = None) -> None:
         self.data: dict[Key, Value | VersionChain] = {}
         self.older = older
