@@ -8,6 +8,7 @@ omitted and nothing is released.
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from ctypes import CDLL, Structure, c_int, c_size_t
 from functools import cache
 from pathlib import Path
@@ -54,15 +55,6 @@ def _libc() -> CDLL | None:
     return library
 
 
-def resident_bytes() -> int | None:
-    """Return the resident memory of this process, or None where the system does not report it."""
-    try:
-        pages = Path("/proc/self/statm").read_bytes().split()[1]
-    except (OSError, IndexError):
-        return None
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
 def free_bytes() -> int:
     """Return the free memory that the C library keeps; 0 where it does not report it."""
     library = _libc()
@@ -72,9 +64,9 @@ def free_bytes() -> int:
 def memory_figures() -> dict[str, int]:
     """Return the available figures for INFO."""
     figures = {}
-    resident = resident_bytes()
-    if resident is not None:
-        figures["resident_bytes"] = resident
+    with suppress(OSError):
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
+        figures["resident_bytes"] = pages * os.sysconf("SC_PAGE_SIZE")
     library = _libc()
     if library is not None:
         info = library.mallinfo2()
