@@ -18,8 +18,6 @@ class Disposal:
     A worker may add while the loop frees: both are one operation on a deque.
     """
 
-    __slots__ = ("_lists",)
-
     def __init__(self) -> None:
         self._lists: deque[tuple[list[Any], Callable[[Any], None] | None]] = deque()
 

@@ -35,8 +35,6 @@ class WorkerThreads:
         RuntimeError: Not all threads can be started.
     """
 
-    __slots__ = ("_jobs", "_threads")
-
     def __init__(self, number: int) -> None:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._threads: list[Thread] = []

@@ -29,19 +29,6 @@ class SessionRegistry:
         memory_figures: Returns the allocator's figures.
     """
 
-    __slots__ = (
-        "_about",
-        "_budget",
-        "_clock",
-        "_context",
-        "_ended",
-        "_log_events_dropped",
-        "_memory_figures",
-        "_next_id",
-        "_open",
-        "_opened_at_s",
-    )
-
     def __init__(
         self,
         storage: Storage,

@@ -49,8 +49,6 @@ class CheckedSnapshot(Snapshot):
 class CheckedStorage(Storage):
     """Wraps a third-party engine."""
 
-    __slots__ = ("_blocking", "_inner")
-
     def __init__(self, inner: Storage) -> None:
         self._inner = inner
         self._blocking = _flag(inner.blocking)

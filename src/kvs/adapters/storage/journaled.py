@@ -48,8 +48,6 @@ class JournaledStorage(Storage):
         journal: Receives the writes.
     """
 
-    __slots__ = ("_batch", "_clears", "_journal", "_memory")
-
     def __init__(self, memory: MemoryStorage, journal: Journal) -> None:
         self._memory = memory
         self._journal = journal

@@ -68,8 +68,6 @@ class LineCommand(Command):
         takes_value: Blanks at the end of its line belong to its last argument.
     """
 
-    __slots__ = ("closes", "help", "run", "takes_value")
-
     def __init__(
         self,
         name: str,

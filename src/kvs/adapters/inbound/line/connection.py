@@ -312,8 +312,6 @@ def _strip_blanks(request: Request) -> None:
 class LineProtocol:
     """Opens connections in the line protocol."""
 
-    __slots__ = ("_budget", "_gate", "_limits", "_log")
-
     def __init__(self, limits: LineLimits, budget: MemoryBudget, log: FilteringBoundLogger) -> None:
         self._limits = limits
         self._gate = Gate(limits.max_key_bytes, limits.max_value_bytes, budget)

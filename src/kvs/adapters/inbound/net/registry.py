@@ -15,8 +15,6 @@ class ChannelRegistry(ClientRegistry):
         channels: All of them, including those of refused clients.
     """
 
-    __slots__ = ("_ended_requests", "_refused_now", "channels")
-
     def __init__(self) -> None:
         super().__init__()
         self.channels: dict[int, Channel] = {}

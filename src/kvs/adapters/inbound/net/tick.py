@@ -84,27 +84,6 @@ class Tick:
         used_units: Total units used.
     """
 
-    __slots__ = (
-        "_base_quota",
-        "_deferred",
-        "_dirty",
-        "_disposal",
-        "_failed",
-        "_half",
-        "_left",
-        "_loop",
-        "_open",
-        "_packets",
-        "_serving",
-        "_storage",
-        "_sync_failed",
-        "_syncs",
-        "_units",
-        "_woken",
-        "now_s",
-        "used_units",
-    )
-
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,

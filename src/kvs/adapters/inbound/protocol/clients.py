@@ -67,8 +67,6 @@ class ClientRegistry(ABC):
         refused: Number of clients refused because there were too many.
     """
 
-    __slots__ = ("arrived", "refused")
-
     def __init__(self) -> None:
         self.arrived = 0
         self.refused = 0

@@ -69,19 +69,6 @@ class Command:
         runs_when_full: It runs even when all clients together hold ``max_clients_bytes``: it frees memory or reports.
     """
 
-    __slots__ = (
-        "arguments",
-        "arity",
-        "cost",
-        "empty_key",
-        "is_local",
-        "name",
-        "on_loop",
-        "repeated",
-        "runs_when_full",
-        "usage",
-    )
-
     def __init__(
         self,
         name: bytes,

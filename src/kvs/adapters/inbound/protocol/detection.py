@@ -26,8 +26,6 @@ class ProtocolDetector:
         resp: Opens a connection in RESP.
     """
 
-    __slots__ = ("_line", "_open_session", "_resp")
-
     def __init__(self, open_session: OpenSession, line: OpenConnection, resp: OpenConnection) -> None:
         self._open_session = open_session
         self._line = line

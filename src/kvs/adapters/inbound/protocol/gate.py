@@ -21,8 +21,6 @@ class Gate:
         budget: Memory budget of all clients.
     """
 
-    __slots__ = ("_budget", "_max_key_bytes", "_max_short_bytes", "_max_value_bytes")
-
     def __init__(self, max_key_bytes: int, max_value_bytes: int, budget: MemoryBudget) -> None:
         self._max_key_bytes = max_key_bytes
         self._max_value_bytes = max_value_bytes

@@ -44,8 +44,6 @@ class RespCommand(Command):
         subcommands: Subcommands by name; None: it has none.
     """
 
-    __slots__ = ("about", "first_key", "key_step", "last_key", "multi_policy", "run", "subcommands")
-
     def __init__(
         self,
         name: str,

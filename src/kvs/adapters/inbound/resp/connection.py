@@ -213,8 +213,6 @@ class RespConnection(Connection):
 class RespProtocol:
     """Opens connections in RESP."""
 
-    __slots__ = ("_budget", "_gate", "_limits", "_log", "_shared")
-
     def __init__(
         self, limits: RespLimits, shared: ServerContext, budget: MemoryBudget, log: FilteringBoundLogger
     ) -> None:

@@ -42,8 +42,6 @@ class ServerContext:
         disposal: Frees long queues.
     """
 
-    __slots__ = ("clients", "clock", "cursors", "disposal", "parameters", "run_id", "uptime_clock")
-
     def __init__(
         self,
         clients: ClientRegistry,

@@ -21,8 +21,6 @@ class Cursors:
     Thread-safe: over a blocking engine, workers run listings.
     """
 
-    __slots__ = ("_keys", "_lock")
-
     def __init__(self) -> None:
         self._keys: dict[int, Key] = {}  # in order of last use
         self._lock = Lock()

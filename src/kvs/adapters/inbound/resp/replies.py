@@ -47,8 +47,6 @@ class RespVersion:
         null_array: A null array.
     """
 
-    __slots__ = ("null", "null_array", "version")
-
     def __init__(self, version: int, null: bytes, null_array: bytes) -> None:
         self.version: Final = version
         self.null: Final = null

@@ -112,8 +112,6 @@ class KeyIndex:
         copied_bytes: Total size so far of the nodes that were copied because a view could see them.
     """
 
-    __slots__ = ("copied_bytes", "root")
-
     def __init__(self) -> None:
         self.root: Root = Node([], 0, 0, 0)
         self.copied_bytes = 0

@@ -19,8 +19,6 @@ BYTES_PER_ENTRY: Final = 1 << 14
 class Teardown:
     """Structures to be freed: first the data sets, then the indexes of their keys."""
 
-    __slots__ = ("_data", "_nodes")
-
     def __init__(self) -> None:
         self._data: deque[dict[Key, Value | VersionChain]] = deque()
         self._nodes: list[Node] = []
