@@ -48,6 +48,7 @@ class SessionLimits:
 
 
 @final
+@dataclass
 class SessionContext:
     """The collaborators that all sessions of a server share.
 
@@ -61,25 +62,13 @@ class SessionContext:
         disposal: Frees large transactions.
     """
 
-    __slots__ = ("clock", "disposal", "limits", "log", "on_close", "server_info", "storage")
-
-    def __init__(
-        self,
-        storage: Storage,
-        limits: SessionLimits,
-        clock: Callable[[], float],
-        log: FilteringBoundLogger,
-        server_info: Callable[[], dict[str, object]],
-        on_close: Callable[[Session], None],
-        disposal: Disposal,
-    ) -> None:
-        self.storage = storage
-        self.limits = limits
-        self.clock = clock
-        self.log = log
-        self.server_info = server_info
-        self.on_close = on_close
-        self.disposal = disposal
+    storage: Storage
+    limits: SessionLimits
+    clock: Callable[[], float]
+    log: FilteringBoundLogger
+    server_info: Callable[[], dict[str, object]]
+    on_close: Callable[[Session], None]
+    disposal: Disposal
 
 
 class Slot(Session):

@@ -6,6 +6,7 @@ to call. Those of a transport (``write``, ``abort``, ...) are added by the subcl
 
 import asyncio
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
 from structlog.typing import FilteringBoundLogger
@@ -42,6 +43,7 @@ TIMEOUT: Final = "timeout"
 
 
 @final
+@dataclass
 class ChannelContext:
     """The collaborators that all channels of a server share.
 
@@ -54,23 +56,12 @@ class ChannelContext:
         log: Bound logger.
     """
 
-    __slots__ = ("budget", "closed", "limits", "log", "loop", "tick")
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        tick: Tick,
-        budget: MemoryBudget,
-        limits: ServerLimits,
-        closed: "Callable[[Channel], None]",
-        log: FilteringBoundLogger,
-    ) -> None:
-        self.loop = loop
-        self.tick = tick
-        self.budget = budget
-        self.limits = limits
-        self.closed = closed
-        self.log = log
+    loop: asyncio.AbstractEventLoop
+    tick: Tick
+    budget: MemoryBudget
+    limits: ServerLimits
+    closed: "Callable[[Channel], None]"
+    log: FilteringBoundLogger
 
 
 class Channel(TickMember):

@@ -1,9 +1,11 @@
 """The state of a client for CLIENT LIST."""
 
+from dataclasses import dataclass
 from typing import final
 
 
 @final
+@dataclass
 class ClientInfo:
     """The part of a client's state that its protocol knows.
 
@@ -21,29 +23,14 @@ class ClientInfo:
         library_version: Its version.
     """
 
-    __slots__ = (
-        "arguments_bytes",
-        "flags",
-        "input_bytes",
-        "last_command",
-        "library",
-        "library_version",
-        "name",
-        "output_bytes",
-        "queue_bytes",
-        "queue_length",
-        "version",
-    )
-
-    def __init__(self, input_bytes: int, output_bytes: int) -> None:
-        self.input_bytes = input_bytes
-        self.output_bytes = output_bytes
-        self.arguments_bytes = 0
-        self.queue_length = -1
-        self.queue_bytes = 0
-        self.flags = ""
-        self.name = ""
-        self.last_command = "NULL"
-        self.version = 0
-        self.library = ""
-        self.library_version = ""
+    input_bytes: int
+    output_bytes: int
+    arguments_bytes: int = 0
+    queue_length: int = -1
+    queue_bytes: int = 0
+    flags: str = ""
+    name: str = ""
+    last_command: str = "NULL"
+    version: int = 0
+    library: str = ""
+    library_version: str = ""

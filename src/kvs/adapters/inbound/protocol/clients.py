@@ -1,6 +1,7 @@
 """The port of commands about clients, such as CLIENT LIST and CLIENT KILL."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import final
 
 from mypy_extensions import mypyc_attr
@@ -9,6 +10,7 @@ from kvs.adapters.inbound.protocol.connection import Connection
 
 
 @final
+@dataclass
 class ClientDescription:
     """A client at one moment.
 
@@ -23,36 +25,14 @@ class ClientDescription:
         events: The polled events: ``r`` for input, ``w`` for room for output.
     """
 
-    __slots__ = (
-        "address",
-        "connected_s",
-        "connection",
-        "events",
-        "fd",
-        "last_input_s",
-        "local_address",
-        "unsent_bytes",
-    )
-
-    def __init__(
-        self,
-        connection: Connection,
-        address: str,
-        local_address: str,
-        fd: int,
-        connected_s: float,
-        last_input_s: float,
-        unsent_bytes: int,
-        events: str,
-    ) -> None:
-        self.connection = connection
-        self.address = address
-        self.local_address = local_address
-        self.fd = fd
-        self.connected_s = connected_s
-        self.last_input_s = last_input_s
-        self.unsent_bytes = unsent_bytes
-        self.events = events
+    connection: Connection
+    address: str
+    local_address: str
+    fd: int
+    connected_s: float
+    last_input_s: float
+    unsent_bytes: int
+    events: str
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)  # as tests have it
