@@ -7,7 +7,6 @@ Numbers are stored as decimal text.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from kvs.domain.errors import NotANumberError, OutOfRangeError, TooLongError
@@ -79,11 +78,8 @@ def byte_range(value: Value, first: int, last: int) -> Value:
     return value[first : last + 1]
 
 
-@dataclass(init=False)
 class Replace:
     """Store a value."""
-
-    value: Value
 
     def __init__(self, value: Value) -> None:
         self.value = value
@@ -92,11 +88,8 @@ class Replace:
         return self.value
 
 
-@dataclass(init=False)
 class PutIfAbsent:
     """Store a value if the key is absent."""
-
-    value: Value
 
     def __init__(self, value: Value) -> None:
         self.value = value
@@ -105,11 +98,8 @@ class PutIfAbsent:
         return self.value if old is None else None
 
 
-@dataclass(init=False)
 class PutIfPresent:
     """Store a value if the key is present."""
-
-    value: Value
 
     def __init__(self, value: Value) -> None:
         self.value = value
@@ -118,7 +108,6 @@ class PutIfPresent:
         return None if old is None else self.value
 
 
-@dataclass
 class Remove:
     """Delete the key."""
 
@@ -126,12 +115,8 @@ class Remove:
         return None if old is None else TOMBSTONE
 
 
-@dataclass(init=False)
 class Append:
     """Append bytes to the value, up to a maximum length."""
-
-    suffix: Value
-    max_bytes: int
 
     def __init__(self, suffix: Value, max_bytes: int) -> None:
         self.suffix = suffix
@@ -143,13 +128,8 @@ class Append:
         return value
 
 
-@dataclass(init=False)
 class Overwrite:
     """Overwrite the bytes from an offset on; a value that ends before it is padded with zero bytes."""
-
-    offset: int
-    part: Value
-    max_bytes: int
 
     def __init__(self, offset: int, part: Value, max_bytes: int) -> None:
         self.offset = offset
@@ -167,11 +147,8 @@ class Overwrite:
         return bytes(value)
 
 
-@dataclass(init=False)
 class Add:
     """Add to an integer; an absent key counts as 0."""
-
-    amount: int
 
     def __init__(self, amount: int) -> None:
         self.amount = amount

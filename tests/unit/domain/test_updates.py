@@ -26,6 +26,11 @@ from kvs.domain.values import TOMBSTONE, Value, Write
 numbers = st.one_of(st.integers(INTEGER_MIN, INTEGER_MAX), st.sampled_from([INTEGER_MIN, -1, 0, 1, INTEGER_MAX]))
 
 
+def named(part: object) -> str:
+    """Return the name of an update, or what it makes."""
+    return type(part).__name__ if callable(part) else repr(part)
+
+
 @pytest.mark.parametrize(
     ("change", "of_absent", "of_present"),
     [
@@ -38,7 +43,7 @@ numbers = st.one_of(st.integers(INTEGER_MIN, INTEGER_MAX), st.sampled_from([INTE
         (Overwrite(1, b"new", 100), b"\0new", b"onew"),
         (Overwrite(5, b"", 100), None, None),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_what_a_change_says(change: Update, of_absent: Write | None, of_present: Write | None) -> None:
     """A value, a tombstone, or None for nothing at all; the same however often it is asked."""
@@ -47,7 +52,7 @@ def test_what_a_change_says(change: Update, of_absent: Write | None, of_present:
         assert change(b"old") == of_present
 
 
-@pytest.mark.parametrize("change", [PutIfAbsent(b"new"), PutIfPresent(b"new"), Remove()], ids=repr)
+@pytest.mark.parametrize("change", [PutIfAbsent(b"new"), PutIfPresent(b"new"), Remove()], ids=named)
 def test_the_empty_value_is_a_value(change: Update) -> None:
     """And no absence."""
     assert change(b"") == change(b"old")

@@ -14,7 +14,6 @@ from kvs.domain.updates import INTEGER_MAX, Add, Append, Overwrite, Update
         (Append(b"new", 5), b"-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"),
         (Overwrite(3, b"new", 5), b"-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n"),
     ],
-    ids=repr,
 )
 def test_an_update_that_fails_is_told_in_the_words_of_redis(update: Update, reply: bytes) -> None:
     """Its clients know errors by them; the domain does not."""
