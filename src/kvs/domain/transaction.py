@@ -84,7 +84,7 @@ _NO_WRITES: Final[dict[Key, Write]] = {}
 
 @final
 class TransactionStack:
-    """A session's transaction as an immutable value; see the module docstring.
+    """A session's transaction as an immutable value; the module docstring has a table of what its methods raise.
 
     Attributes:
         depth: Number of open frames; 0 when idle.
@@ -182,51 +182,27 @@ class TransactionStack:
         )
 
     def put(self, key: Key, value: Value) -> "TransactionStack":
-        """Make a value pending. Reads nothing, so the read set stays as it is. O(log n), flat in depth.
-
-        Raises:
-            NoTransactionError: There is no transaction.
-            UsageError: It is read-only.
-        """
+        """Make a value pending. Reads nothing, so the read set stays as it is. O(log n), flat in depth."""
         return self._write(key, value)
 
     def delete(self, key: Key) -> "TransactionStack":
-        """Make a delete pending. The caller observes whether the key exists. O(log n), flat in depth.
-
-        Raises:
-            NoTransactionError: There is no transaction.
-            UsageError: It is read-only.
-        """
+        """Make a delete pending. The caller observes whether the key exists. O(log n), flat in depth."""
         return self._write(key, TOMBSTONE)
 
     def clear(self) -> "TransactionStack":
-        """Delete every key. Reads nothing, and drops the pending writes of the innermost frame. O(1).
-
-        Raises:
-            NoTransactionError: There is no transaction.
-            UsageError: It is read-only.
-        """
+        """Delete every key. Reads nothing, and drops the pending writes of the innermost frame. O(1)."""
         self.check_may_write()
         frames_bytes = self._frames_bytes - self._own_bytes
         return TransactionStack(self._beneath, self.depth, self._reads, _NO_WRITES, 0, 0, frames_bytes, cleared=True)
 
     def check_may_write(self) -> None:
-        """Check that the transaction may write. For DEL, which reads first.
-
-        Raises:
-            NoTransactionError: There is no transaction.
-            UsageError: It is read-only.
-        """
+        """Check that the transaction may write. For DEL, which reads first."""
         if not self._reads.tracked:
             self._check_open()
             raise UsageError("START READONLY promised not to write; end this transaction first: COMMIT or ROLLBACK.")
 
     def observe(self, key: Key) -> "TransactionStack":
-        """Add a key, present or absent, to the read set.
-
-        Raises:
-            NoTransactionError: There is no transaction.
-        """
+        """Add a key, present or absent, to the read set."""
         reads = self._reads
         if not reads.tracked:
             self._check_open()
@@ -238,11 +214,7 @@ class TransactionStack:
         return self._reading(TrackedReads(reads.snapshot, keys, reads.range_set, held_bytes, reads.ranges_bytes))
 
     def observe_range(self, low: Key, high: Key | None) -> "TransactionStack":
-        """Add the range [low, high) to the read set, so that phantoms conflict; None means no upper bound.
-
-        Raises:
-            NoTransactionError: There is no transaction.
-        """
+        """Add the range [low, high) to the read set, so that phantoms conflict; None means no upper bound."""
         reads = self._reads
         if not reads.tracked:
             self._check_open()
@@ -261,9 +233,6 @@ class TransactionStack:
 
         Returns:
             The next stack; and, from the outermost frame, the request for the engine, else None.
-
-        Raises:
-            NoTransactionError: There is no transaction.
         """
         self._check_open()
         parent = self._beneath
@@ -293,11 +262,7 @@ class TransactionStack:
         return CommitRequest(watched + reads if watched else reads, self.writes, self.cleared)
 
     def rollback(self) -> "TransactionStack":
-        """Discard the innermost frame; its reads stay in the read set. O(1).
-
-        Raises:
-            NoTransactionError: There is no transaction.
-        """
+        """Discard the innermost frame; its reads stay in the read set. O(1)."""
         self._check_open()
         return IDLE if self._beneath is None else self._beneath._reading(self._reads)
 
