@@ -11,11 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvs.adapters.inbound.net.registry import ChannelRegistry
+from kvs.adapters.inbound.protocol import run_loop
 from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
 from kvs.adapters.inbound.protocol.connection import CHARGE_STEP_BYTES
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
 from kvs.adapters.inbound.protocol.gate import Gate
-from kvs.adapters.inbound.resp import connection
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
@@ -101,7 +101,7 @@ def scanning(on: bool) -> Iterator[None]:
     The compiled build does not let itself be told. It does so always, but not where a request comes in pieces.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection, "HAS_FAST_PATH", on)
+        patch.setattr(run_loop, "HAS_FAST_PATH", on)
         yield
 
 

@@ -22,10 +22,9 @@ from kvs.adapters.inbound.protocol.messages import excerpt
 from kvs.adapters.inbound.protocol.run_loop import Request
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
-from kvs.build import BUILD
-from kvs.domain.errors import KvsError, TimedOutError, UsageError
+from kvs.domain.errors import KvsError, UsageError
 from kvs.override import override
-from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session
+from kvs.ports.session import Session
 
 TLS_HANDSHAKE: Final = 0x16
 CR: Final = 13
@@ -41,9 +40,6 @@ MAY_BE_CUT: Final = (
 
 OVER_BUDGET: Final[Request] = []
 """Stands for a line that was dropped over the memory budget; no request is empty."""
-
-HAS_FAST_PATH: Final = BUILD == "compiled"
-"""Interpreted, a scan byte by byte would cost more than it saves."""
 
 LONG_LINE_BYTES: Final = 1 << 16
 HEAD_BYTES: Final = 1 << 14  # has the verb and the key
@@ -212,21 +208,14 @@ class LineConnection(Connection):
             data, at, end, self.session, self._limits, self._out, work.left, room_bytes
         )
         buffer.at = stop
-        self.requests += requests
-        self._out_bytes += out_bytes
-        work.left -= requests + (stop - at + out_bytes) // COPIED_BYTES_PER_UNIT
-        if closing:
-            self.closing = True
-            self.close_reason = TimedOutError.code
+        self._charge_fast_path(requests, stop - at, out_bytes, closing)
         if stop == size:
             self._partial = False  # what was incomplete has been run
         return stop == size
 
     def _fast_path_applies(self) -> bool:
-        """Return whether the gate accepts every request, and no worker has to run them."""
-        if not (HAS_FAST_PATH and self._first_line_seen and self._gate.is_open()):
-            return False
-        return self.executor is None or self.busy
+        """Return whether the connection's state allows it, and the gate accepts every request."""
+        return self._has_fast_path() and self._first_line_seen and self._gate.is_open()
 
     @override
     def _admit(self, request: Request) -> Command:

@@ -1,6 +1,6 @@
 """A connection in RESP. ``docs/protocol.md`` is its reference."""
 
-from typing import Final, cast, final
+from typing import cast, final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -19,13 +19,9 @@ from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTE
 from kvs.adapters.inbound.resp.parser import OVER_BUDGET, RequestParser
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
-from kvs.build import BUILD
-from kvs.domain.errors import KvsError, LimitError, TimedOutError, UsageError
+from kvs.domain.errors import KvsError, LimitError, UsageError
 from kvs.override import override
-from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session
-
-HAS_FAST_PATH: Final = BUILD == "compiled"
-"""Interpreted, a scan byte by byte would cost more than it saves."""
+from kvs.ports.session import Session
 
 
 @final
@@ -88,7 +84,7 @@ class RespConnection(Connection):
     @override
     def _run_fast_path(self) -> bool:
         buffer = self._buffer
-        if not (HAS_FAST_PATH and fast_path.may_apply(buffer.data, buffer.at) and self._fast_path_applies()):
+        if not (self._has_fast_path() and fast_path.may_apply(buffer.data, buffer.at) and self._fast_path_applies()):
             return False
         buffer.ready()
         data, at = buffer.data, buffer.at
@@ -105,20 +101,13 @@ class RespConnection(Connection):
         )
         if requests:
             self._context.last_command = name
-            self.requests += requests
-            self._out_bytes += out_bytes
-            work.left -= requests + (stop - at + out_bytes) // COPIED_BYTES_PER_UNIT
             buffer.at = stop
-            if closing:
-                self.closing = True
-                self.close_reason = TimedOutError.code
+            self._charge_fast_path(requests, stop - at, out_bytes, closing)
         return stop == len(data)
 
     def _fast_path_applies(self) -> bool:
-        """Return whether the gate accepts every request, and no worker has to run them."""
-        if not (self._parser.between_requests and self._context.runs_at_once() and self._gate.is_open()):
-            return False
-        return self.executor is None or self.busy
+        """Return whether the connection's state allows it, and the gate accepts every request."""
+        return self._parser.between_requests and self._context.runs_at_once() and self._gate.is_open()
 
     @override
     def _admit(self, request: Request) -> Command:
