@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 import kvs
 from kvs import engines
-from kvs.adapters.inbound.line.connection import LineProtocol
+from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.net.asyncio_backend import AsyncioBackend
 from kvs.adapters.inbound.net.backend import NetworkBackend
@@ -28,7 +28,7 @@ from kvs.adapters.inbound.net.server import Server
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.adapters.inbound.protocol.detection import OpenSession, ProtocolDetector
-from kvs.adapters.inbound.resp.connection import RespProtocol
+from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.storage.checked import CheckedStorage
@@ -188,14 +188,14 @@ class Container(containers.DeclarativeContainer):
     parameters = providers.Singleton(_parameters, settings, options)
 
     line = providers.Singleton(
-        LineProtocol,
+        line_protocol,
         limits=providers.Factory(from_settings, LineLimits, settings),
         budget=budget,
         log=log,
     )
 
     resp = providers.Singleton(
-        RespProtocol,
+        resp_protocol,
         limits=providers.Factory(from_settings, RespLimits, settings),
         shared=providers.Factory(
             ServerContext,
@@ -209,9 +209,7 @@ class Container(containers.DeclarativeContainer):
         log=log,
     )
 
-    detector = providers.Singleton(
-        ProtocolDetector, open_session=sessions, line=line.provided.open, resp=resp.provided.open
-    )
+    detector = providers.Singleton(ProtocolDetector, open_session=sessions, line=line, resp=resp)
 
     backend = providers.Singleton(_backend, settings)
 

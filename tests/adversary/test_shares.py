@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from kvs.adapters.inbound.line import commands as line
-from kvs.adapters.inbound.line.connection import LineProtocol
+from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.clients import ClientDescription, ClientRegistry
 from kvs.adapters.inbound.protocol.command import KEY, PREFIX, VALUE, Command
@@ -19,7 +19,7 @@ from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.commands import registry
-from kvs.adapters.inbound.resp.connection import RespProtocol
+from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ClientContext, ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.storage.memory.storage import MemoryStorage
@@ -116,9 +116,9 @@ class House:
             MAX_TICK_REQUESTS,
             UNLIMITED,
         )
-        self._resp = RespProtocol(limits, shared, self.bench.budget, self.log)
+        self._resp = resp_protocol(limits, shared, self.bench.budget, self.log)
         line_limits = LineLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, MAX_TICK_REQUESTS, UNLIMITED)
-        self._line = LineProtocol(line_limits, self.bench.budget, self.log)
+        self._line = line_protocol(line_limits, self.bench.budget, self.log)
         entries = {b"%05d" % number: b"v" for number in range(KEYS)}
         entries |= {LONG_KEY[:-3] + b"%03d" % number: b"" for number in range(LONG_KEYS)}
         entries |= {BIG: BIG_VALUE, b"n": b"1", LONG_KEY: b"1"}
@@ -131,7 +131,7 @@ class House:
 
     def connect(self, *, resp: bool) -> Connection:
         """Return a connection."""
-        return (self._resp if resp else self._line).open(self.bench.open(), None)
+        return (self._resp if resp else self._line)(self.bench.open(), None)
 
     def in_transaction(self, *, resp: bool) -> Connection:
         """Return a connection whose transaction has written as much as may be."""

@@ -59,7 +59,7 @@ class Wire:
         shared = ServerContext(ChannelRegistry(), {b"save": b""}, self.bench.clock, self.bench.clock, Disposal())
         log = make_logger("info", "json", self.bench.log)
         gate = Gate(limits.max_key_bytes, limits.max_value_bytes, self.bench.budget)
-        self.connection = RespConnection(self.bench.open(), limits, shared, gate, self.bench.budget, None, log)
+        self.connection = RespConnection(self.bench.open(), None, limits, shared, gate, self.bench.budget, log)
         self.output = b""
 
     def feed(self, chunks: Sequence[bytes]) -> "Wire":

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 
-from kvs.adapters.inbound.line.connection import LineProtocol
+from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.clients import ClientDescription, ClientRegistry
 from kvs.adapters.inbound.protocol.connection import Connection
-from kvs.adapters.inbound.resp.connection import RespProtocol
+from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.application.disposal import Disposal
@@ -93,16 +93,16 @@ class WorkerBench(Bench):
         """Return a client that speaks the line protocol."""
         limits = LineLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, max_share, room_bytes)
         executor = WorkerExecutor(self.threads, self._post, self.budget, self._hop_clock)
-        protocol = LineProtocol(limits, self.budget, make_logger("info", "json", self.log))
-        return LineClient(self, protocol.open(self.sessions.open(executor.budget), executor))
+        protocol = line_protocol(limits, self.budget, make_logger("info", "json", self.log))
+        return LineClient(self, protocol(self.sessions.open(executor.budget), executor))
 
     def resp(self, max_share: int = QUOTA) -> "RespClient":
         """Return a client that speaks RESP."""
         limits = RespLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, 1000, UNLIMITED, UNLIMITED, UNLIMITED, max_share, UNLIMITED)
         executor = WorkerExecutor(self.threads, self._post, self.budget, self._hop_clock)
         shared = ServerContext(self.clients, {}, self.clock, self.clock, Disposal())
-        protocol = RespProtocol(limits, shared, self.budget, make_logger("info", "json", self.log))
-        return RespClient(self, protocol.open(self.sessions.open(executor.budget), executor))
+        protocol = resp_protocol(limits, shared, self.budget, make_logger("info", "json", self.log))
+        return RespClient(self, protocol(self.sessions.open(executor.budget), executor))
 
     def _hop_clock(self) -> float:
         self._hop_now_s += self.passes_s

@@ -43,7 +43,7 @@ class RespServer:
         """Return a new connection."""
         log = make_logger("info", "json", self.bench.log)
         gate = Gate(self.limits.max_key_bytes, self.limits.max_value_bytes, self.bench.budget)
-        connection = RespConnection(self.bench.open(), self.limits, self.shared, gate, self.bench.budget, None, log)
+        connection = RespConnection(self.bench.open(), None, self.limits, self.shared, gate, self.bench.budget, log)
         self._connections.append(connection)
         return connection
 

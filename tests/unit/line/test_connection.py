@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvs.adapters.inbound.line.commands import COMMANDS, HELP
-from kvs.adapters.inbound.line.connection import LONG_LINE_BYTES, LineProtocol
+from kvs.adapters.inbound.line.connection import LONG_LINE_BYTES, line_protocol
 from kvs.adapters.inbound.line.fast_path import SCANNED_BYTES
 from kvs.adapters.inbound.line.keys import NO_PATTERN, PAGE_KEYS
 from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
@@ -46,7 +46,7 @@ class Wire:
         self.bench = bench or Bench(storage or MemoryStorage(0, UNLIMITED), max_transaction_depth=MAX_DEPTH)
         self.limits = limits(**kwargs)
         logger = make_logger("info", "json", self.bench.log)
-        self.connection = LineProtocol(self.limits, self.bench.budget, logger).open(self.bench.open(), None)
+        self.connection = line_protocol(self.limits, self.bench.budget, logger)(self.bench.open(), None)
         self.output = b""
 
     def feed(self, chunks: Iterable[bytes]) -> "Wire":
@@ -729,7 +729,7 @@ def test_long_line_in_pieces_is_joined_once(piece_bytes: int) -> None:
     """Its bytes are copied no more often than if it had come in two pieces."""
     bench = Bench(MemoryStorage(0, UNLIMITED))
     wide = LineLimits(MAX_KEY_BYTES, 2 << 20, 1 << 20, UNLIMITED)
-    connection = LineProtocol(wide, bench.budget, make_logger("info", "json", bench.log)).open(bench.open(), None)
+    connection = line_protocol(wide, bench.budget, make_logger("info", "json", bench.log))(bench.open(), None)
     value = b"v" * (1 << 20)
     line = b"PUT k " + value + b"\n"
     buffer = connection._buffer
@@ -961,7 +961,7 @@ class TestLongLine:
         wire = Wire()
         wire.limits.max_value_bytes = wire.limits.max_line_bytes = 1 << 20
         logger = make_logger("info", "json", wire.bench.log)
-        wire.connection = LineProtocol(wire.limits, wire.bench.budget, logger).open(wire.bench.open(), None)
+        wire.connection = line_protocol(wire.limits, wire.bench.budget, logger)(wire.bench.open(), None)
         wire.feed([b"PING\n", line])
         stored = wire.bench.storage.get(b"k")
         return wire.replies(), stored

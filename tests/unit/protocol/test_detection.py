@@ -2,11 +2,11 @@
 
 import pytest
 
-from kvs.adapters.inbound.line.connection import LineConnection, LineProtocol
+from kvs.adapters.inbound.line.connection import LineConnection, line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.protocol.detection import ProtocolDetector
-from kvs.adapters.inbound.resp.connection import RespConnection, RespProtocol
+from kvs.adapters.inbound.resp.connection import RespConnection, resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.application.disposal import Disposal
@@ -18,10 +18,10 @@ from tests.support.sessions import UNLIMITED, Bench, output_of
 def detector(bench: Bench) -> ProtocolDetector:
     """Return what opens connections in either protocol."""
     log = make_logger("info", "json", bench.log)
-    line = LineProtocol(LineLimits(100, 100, 1000, UNLIMITED), bench.budget, log)
+    line = line_protocol(LineLimits(100, 100, 1000, UNLIMITED), bench.budget, log)
     shared = ServerContext(ChannelRegistry(), {}, bench.clock, bench.clock, Disposal())
-    resp = RespProtocol(RespLimits(100, 100, 100, 1, 4096, 4096, 1000, UNLIMITED), shared, bench.budget, log)
-    return ProtocolDetector(lambda: (bench.open(), None), line.open, resp.open)
+    resp = resp_protocol(RespLimits(100, 100, 100, 1, 4096, 4096, 1000, UNLIMITED), shared, bench.budget, log)
+    return ProtocolDetector(lambda: (bench.open(), None), line, resp)
 
 
 @pytest.mark.parametrize(

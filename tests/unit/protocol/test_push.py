@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvs.adapters.inbound.line.connection import LineProtocol
+from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.connection import TOO_SLOW, Connection
 from kvs.logs import make_logger
@@ -19,10 +19,10 @@ def bench() -> Bench:
 
 def connect(bench: Bench) -> tuple[Connection, list[str]]:
     """Return a connection, and a list that has an entry for each time that it woke its channel."""
-    protocol = LineProtocol(
+    protocol = line_protocol(
         LineLimits(100, 4000, 1000, ROOM_BYTES), bench.budget, make_logger("info", "json", bench.log)
     )
-    connection = protocol.open(bench.sessions.open(), None)
+    connection = protocol(bench.sessions.open(), None)
     wakes: list[str] = []
     connection.wake = lambda: wakes.append("wake")
     return connection, wakes

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from kvs.adapters.inbound.line.connection import LineProtocol
+from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.protocol.connection import Connection
-from kvs.adapters.inbound.resp.connection import RespProtocol
+from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import SLACK_BYTES, RespLimits
 from kvs.application.disposal import Disposal
@@ -33,13 +33,13 @@ class Works:
         log = make_logger("info", "json", self.bench.log)
         shared = ServerContext(ChannelRegistry(), {}, self.bench.clock, self.bench.clock, Disposal())
         resp_limits = RespLimits(100, 4000, 100, 1, UNLIMITED, UNLIMITED, 1000, UNLIMITED)
-        self._resp = RespProtocol(resp_limits, shared, self.bench.budget, log)
-        self._line = LineProtocol(LineLimits(100, 4000, 1000, UNLIMITED), self.bench.budget, log)
+        self._resp = resp_protocol(resp_limits, shared, self.bench.budget, log)
+        self._line = line_protocol(LineLimits(100, 4000, 1000, UNLIMITED), self.bench.budget, log)
 
     def connect(self, *, resp: bool = False) -> Connection:
         """Return a connection."""
         executor = WorkerExecutor(self.threads, self.loop.post, self.bench.budget, lambda: self.now_s)
-        return (self._resp if resp else self._line).open(self.bench.sessions.open(executor.budget), executor)
+        return (self._resp if resp else self._line)(self.bench.sessions.open(executor.budget), executor)
 
     def wait(self, connection: Connection) -> None:
         """Wait until no worker has a connection."""

@@ -5,6 +5,7 @@ the only checks of text are whether it is UTF-8 and whether it needs JSON escape
 """
 
 import re
+from functools import partial
 from typing import Final, cast, final
 
 from structlog.typing import FilteringBoundLogger
@@ -16,6 +17,7 @@ from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
 from kvs.adapters.inbound.protocol.command import SLOW_COST, Command, Reply
 from kvs.adapters.inbound.protocol.connection import RECEIVED_BYTES_PER_UNIT, UNBOUNDED, Connection
+from kvs.adapters.inbound.protocol.detection import OpenConnection
 from kvs.adapters.inbound.protocol.errors import EncodingError, FramingLostError, ProtocolViolationError
 from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.messages import excerpt
@@ -66,10 +68,10 @@ class LineConnection(Connection):
     def __init__(
         self,
         session: Session,
+        executor: WorkerExecutor | None,
         limits: LineLimits,
         gate: Gate,
         budget: MemoryBudget,
-        executor: WorkerExecutor | None,
         log: FilteringBoundLogger,
     ) -> None:
         super().__init__(session, budget, executor, limits.max_tick_requests, limits.max_tick_output_bytes, log)
@@ -297,16 +299,7 @@ def _strip_blanks(request: Request) -> None:
             del request[1]
 
 
-@final
-class LineProtocol:
-    """Opens connections in the line protocol."""
-
-    def __init__(self, limits: LineLimits, budget: MemoryBudget, log: FilteringBoundLogger) -> None:
-        self._limits = limits
-        self._gate = Gate(limits.max_key_bytes, limits.max_value_bytes, budget)
-        self._budget = budget
-        self._log = log
-
-    def open(self, session: Session, executor: WorkerExecutor | None) -> Connection:
-        """Return the connection of a client. An ``OpenConnection``."""
-        return LineConnection(session, self._limits, self._gate, self._budget, executor, self._log)
+def line_protocol(limits: LineLimits, budget: MemoryBudget, log: FilteringBoundLogger) -> OpenConnection:
+    """Return a function that opens connections in the line protocol."""
+    gate = Gate(limits.max_key_bytes, limits.max_value_bytes, budget)
+    return partial(LineConnection, limits=limits, gate=gate, budget=budget, log=log)

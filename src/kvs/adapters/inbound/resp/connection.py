@@ -1,5 +1,6 @@
 """A connection in RESP. ``docs/protocol.md`` is its reference."""
 
+from functools import partial
 from typing import cast, final
 
 from structlog.typing import FilteringBoundLogger
@@ -7,6 +8,7 @@ from structlog.typing import FilteringBoundLogger
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
 from kvs.adapters.inbound.protocol.command import Command, Reply
 from kvs.adapters.inbound.protocol.connection import RECEIVED_BYTES_PER_UNIT, Connection
+from kvs.adapters.inbound.protocol.detection import OpenConnection
 from kvs.adapters.inbound.protocol.errors import HttpError
 from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.run_loop import Request
@@ -33,11 +35,11 @@ class RespConnection(Connection):
     def __init__(
         self,
         session: Session,
+        executor: WorkerExecutor | None,
         limits: RespLimits,
         shared: ServerContext,
         gate: Gate,
         budget: MemoryBudget,
-        executor: WorkerExecutor | None,
         log: FilteringBoundLogger,
     ) -> None:
         super().__init__(session, budget, executor, limits.max_tick_requests, limits.max_tick_output_bytes, log)
@@ -198,19 +200,9 @@ class RespConnection(Connection):
         return "The last request was not complete, so it was not run."
 
 
-@final
-class RespProtocol:
-    """Opens connections in RESP."""
-
-    def __init__(
-        self, limits: RespLimits, shared: ServerContext, budget: MemoryBudget, log: FilteringBoundLogger
-    ) -> None:
-        self._limits = limits
-        self._shared = shared
-        self._gate = Gate(limits.max_key_bytes, limits.max_value_bytes, budget)
-        self._budget = budget
-        self._log = log
-
-    def open(self, session: Session, executor: WorkerExecutor | None) -> Connection:
-        """Return the connection of a client whose first byte was RESP's. An ``OpenConnection``."""
-        return RespConnection(session, self._limits, self._shared, self._gate, self._budget, executor, self._log)
+def resp_protocol(
+    limits: RespLimits, shared: ServerContext, budget: MemoryBudget, log: FilteringBoundLogger
+) -> OpenConnection:
+    """Return a function that opens the connections of clients whose first byte was RESP's."""
+    gate = Gate(limits.max_key_bytes, limits.max_value_bytes, budget)
+    return partial(RespConnection, limits=limits, shared=shared, gate=gate, budget=budget, log=log)
