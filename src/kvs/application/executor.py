@@ -82,24 +82,20 @@ class WorkerExecutor:
         budget: Charged by the connection's session, on any thread; the loop moves it to that of all clients.
     """
 
-    __slots__ = ("_post", "_shared_budget", "_threads", "budget", "clock")
+    __slots__ = ("_shared_budget", "_threads", "budget", "clock", "post")
 
     def __init__(
         self, threads: WorkerThreads, post: Post, budget: MemoryBudget, clock: Callable[[], float] = monotonic
     ) -> None:
         self.clock: Final = clock
         self._threads = threads
-        self._post = post
+        self.post: Final = post
         self._shared_budget = budget
         self.budget: Final = MemoryBudget(budget.limit_bytes)
 
     def run(self, job: Job, done: Job) -> None:
         """Have a job run by a worker, and then a callback by the loop. The job must not raise."""
         self._threads.run(_Hop(self, job, done).run)
-
-    def post(self, job: Job) -> None:
-        """Have a callback run by the connection's loop. By any thread."""
-        self._post(job)
 
     def settle(self) -> None:
         """Move the session's charges to the budget of all clients. On the loop."""

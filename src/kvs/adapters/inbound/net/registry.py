@@ -13,13 +13,14 @@ class ChannelRegistry(ClientRegistry):
 
     Attributes:
         channels: All of them, including those of refused clients.
+        refused_now: Number of channels of refused clients.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.channels: dict[int, Channel] = {}
         self._ended_requests = 0
-        self._refused_now = 0
+        self.refused_now = 0
 
     def __len__(self) -> int:
         return len(self.channels)
@@ -27,19 +28,14 @@ class ChannelRegistry(ClientRegistry):
     @property
     def admitted(self) -> int:
         """Number of channels, without refused clients."""
-        return len(self.channels) - self._refused_now
-
-    @property
-    def refused_now(self) -> int:
-        """Number of channels of refused clients."""
-        return self._refused_now
+        return len(self.channels) - self.refused_now
 
     def add(self, channel: Channel) -> None:
         """Add a channel."""
         self.channels[channel.connection.session.id] = channel
         if channel.refused:
             self.refused += 1
-            self._refused_now += 1
+            self.refused_now += 1
         else:
             self.arrived += 1
 
@@ -48,7 +44,7 @@ class ChannelRegistry(ClientRegistry):
         del self.channels[channel.connection.session.id]
         self._ended_requests += channel.connection.requests
         if channel.refused:
-            self._refused_now -= 1
+            self.refused_now -= 1
 
     @override
     def ids(self) -> list[int]:
