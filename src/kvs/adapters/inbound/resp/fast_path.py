@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from kvs.adapters.inbound.protocol.messages import is_fatal
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.limits import RespLimits
+from kvs.adapters.inbound.resp.parser import ARRAY, BULK, CR, LF, NINE, ZERO
 from kvs.adapters.inbound.resp.replies import BULK_HEADERS, CRLF, SHORT
 from kvs.domain.errors import KvsError
 from kvs.domain.updates import Add
@@ -19,15 +20,9 @@ if TYPE_CHECKING:
 SHORTEST_BYTES: Final = 20
 """Length of GET with a key of one byte."""
 
-CR: Final = 13
-LF: Final = 10
-ARRAY: Final = 42
-BULK: Final = 36
-ZERO: Final = 48
 TWO: Final = 50
 THREE: Final = 51
 FOUR: Final = 52
-NINE: Final = 57
 SMALL: Final = 32  # makes an ASCII letter lower case
 C: Final = 99
 E: Final = 101
