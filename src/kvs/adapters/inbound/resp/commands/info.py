@@ -7,7 +7,6 @@ import os
 import resource
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, TypeAlias
 
 from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST
@@ -81,8 +80,9 @@ def _clients(context: ClientContext, server: Figures) -> Figures:
 
 
 def _memory(context: ClientContext, server: Figures) -> Figures:
-    resident_bytes = _resident_bytes()
-    peak_bytes = max(resident_bytes, _max_resident_bytes())
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAX_RSS_UNIT
+    resident_bytes = int(str(server.get("resident_bytes", peak_bytes)))  # where the system reports it
+    peak_bytes = max(resident_bytes, peak_bytes)
     system_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     max_bytes = int(_parameter(context, b"maxmemory") or 0)
     return {
@@ -180,19 +180,6 @@ def human(size: int) -> str:
         if size < 1 << 10 * (power + 1):
             return f"{size / (1 << 10 * power):.2f}{unit}"
     return f"{size}B"
-
-
-def _resident_bytes() -> int:
-    """Return the resident memory of the process; its peak, where the system does not report it."""
-    try:
-        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
-    except OSError:
-        return _max_resident_bytes()
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _max_resident_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAX_RSS_UNIT
 
 
 COMMANDS: Final[list[RespCommand]] = [
