@@ -123,6 +123,12 @@ def filled(bench: Bench, data: dict[Key, Value], *, inside: bool) -> EngineSessi
     return session
 
 
+def is_watching(session: Session) -> bool:
+    """Return whether any key is watched."""
+    assert isinstance(session, EngineSession)
+    return session._watched is not None
+
+
 def stored(bench: Bench) -> dict[Key, Value | None]:
     """Return everything that is stored."""
     return {key: bench.storage.get(key) for key in bench.storage.scan(b"", b"", 1 << 20)}

@@ -44,11 +44,6 @@ class TransactingSession(Slot):
 
     @property
     @override
-    def watching(self) -> bool:
-        return self._watched is not None
-
-    @property
-    @override
     def holds_snapshot(self) -> bool:
         return self._snapshot is not None or self._watched is not None
 

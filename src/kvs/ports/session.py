@@ -94,11 +94,6 @@ class Session(ABC):
 
     @property
     @abstractmethod
-    def watching(self) -> bool:
-        """Whether any key is watched."""
-
-    @property
-    @abstractmethod
     def holds_snapshot(self) -> bool:
         """Whether a transaction or watched keys hold a snapshot."""
 

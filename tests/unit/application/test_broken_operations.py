@@ -9,7 +9,7 @@ from kvs.domain.errors import InternalError, OutcomeUnknownError
 from kvs.ports.session import Session, Steps
 from tests.support.failing_engine import Setting, Use
 from tests.support.scripted_storage import Behaviour, raising, returning
-from tests.support.sessions import run
+from tests.support.sessions import is_watching, run
 
 
 def read_and_write(session: Session) -> Steps[None]:
@@ -81,7 +81,7 @@ def test_watch_that_fails_leaves_what_was_watched(method: str, behaviour: Behavi
     setting.engine.on[method] = behaviour
     setting.fails(InternalError, lambda session: session.watch([b"l"]))
     setting.engine.on.clear()
-    assert setting.session.watching
+    assert is_watching(setting.session)
     setting.engine.put(b"l", b"changed")
     assert run(setting.session.execute(read_and_write)) is None
     assert setting.engine.get(b"mine") == b"old"
@@ -99,6 +99,6 @@ def test_watched_snapshots_that_fail_to_close_are_closed_once_all_the_same(leave
         run(setting.session.execute(read_and_write))
     else:
         getattr(setting.session, leave)()
-    assert not setting.session.watching
+    assert not is_watching(setting.session)
     assert "Snapshot.close" in setting.bench.log.getvalue()
     setting.is_usable()

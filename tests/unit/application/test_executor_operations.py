@@ -8,7 +8,7 @@ import pytest
 from kvs.application.watch import WATCH_OVERHEAD_BYTES
 from kvs.domain.errors import KvsError, LimitError, StorageUnavailableError
 from tests.support.executor import RespClient, WorkerBench, packet, worker_bench
-from tests.support.sessions import output_of
+from tests.support.sessions import is_watching, output_of
 
 CALLS: dict[str, str] = {
     "update": "INCR n",
@@ -176,7 +176,7 @@ class TestWatch:
             int(not changed),
             int(changed),
         )
-        assert not client.session.watching
+        assert not is_watching(client.session)
         bench.assert_workers_alone_called()
         bench.assert_nothing_is_held()
 
@@ -185,7 +185,7 @@ class TestWatch:
         """To close a snapshot is a call of the engine; if there is none, it is no matter for a worker."""
         client = watching(bench)
         client.ask(command)
-        assert not client.session.watching
+        assert not is_watching(client.session)
         bench.assert_nothing_is_held()
         bench.assert_workers_alone_called()
         hops = len(bench.hops)

@@ -14,7 +14,7 @@ from kvs.domain.errors import StorageUnavailableError, TimedOutError
 from kvs.domain.values import Key, Value
 from kvs.ports.session import Operation, Session, Steps
 from tests.support.scripted_storage import GO_ON, ScriptedStorage, returning
-from tests.support.sessions import UNLIMITED, Bench, fail, filled, run, shares, suspend, write
+from tests.support.sessions import UNLIMITED, Bench, fail, filled, is_watching, run, shares, suspend, write
 
 Use = Callable[[EngineSession], object]
 
@@ -79,7 +79,7 @@ def test_execute_of_a_long_operation_makes_way_and_depends_on_what_is_watched(ch
     operation = searching(partial(find_keys, b"", b"", Glob(b"*99"), 5000, 100_000, None))
 
     def change() -> None:
-        assert session.watching
+        assert is_watching(session)
         bench.storage.put(MANY[99], b"overwritten, which is no other key")
         if changed:
             bench.storage.put(b"k", b"")
@@ -91,7 +91,7 @@ def test_execute_of_a_long_operation_makes_way_and_depends_on_what_is_watched(ch
     else:
         assert answer == MANY[99::100]
     assert bench.storage.get(b"mine") == (None if changed else b"")
-    assert (session.depth, session.watching) == (0, False)
+    assert (session.depth, is_watching(session)) == (0, False)
     bench.assert_nothing_is_held()
 
 
@@ -102,9 +102,9 @@ def test_execute_that_is_closed_leaves_nothing_behind() -> None:
     session.watch([b"k"])
     steps = session.execute(searching(partial(find_keys, b"", b"", None, 10_000, 100_000, None)))
     suspend(steps, session.work, 100)
-    assert (session.depth, session.watching) == (1, True)
+    assert (session.depth, is_watching(session)) == (1, True)
     steps.close()
-    assert (session.depth, session.watching) == (0, False)
+    assert (session.depth, is_watching(session)) == (0, False)
     assert bench.storage.get(b"mine") is None
     bench.assert_nothing_is_held()
 
@@ -123,12 +123,12 @@ def test_execute_conflicts_if_a_watched_snapshot_was_evicted() -> None:
         reader = bench.storage.snapshot()  # so that each value has to be kept
         bench.storage.put(b"l%d" % number, bytes(100))
         reader.close()
-    assert session.watching
+    assert is_watching(session)
     answer = run(session.execute(fail))
     assert isinstance(answer, Conflict)
     assert len(answer.keys) == MAX_CONFLICTS_NAMED
     assert set(answer.keys) < set(keys)
-    assert not session.watching
+    assert not is_watching(session)
     assert run(session.execute(write)) == "done"
     bench.assert_nothing_is_held()
 
@@ -153,7 +153,7 @@ def test_execute_conflicts_if_a_watched_snapshot_is_evicted_meanwhile(lost: bool
     else:
         with pytest.raises(StorageUnavailableError):
             run(session.execute(write))
-    assert not session.watching
+    assert not is_watching(session)
     bench.assert_nothing_is_held()
 
 
@@ -171,6 +171,6 @@ def test_execute_ends_if_a_watched_snapshot_is_evicted_between_two_shares() -> N
         bench.storage.put(b"2", b"")  # too much together with what the watched snapshot sees
     assert bench.storage.stats()["snapshots"] == 1
     assert isinstance(run(steps), Conflict)
-    assert (session.depth, session.watching) == (0, False)
+    assert (session.depth, is_watching(session)) == (0, False)
     assert bench.storage.get(b"mine") is None
     bench.assert_nothing_is_held()

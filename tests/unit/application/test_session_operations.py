@@ -16,7 +16,7 @@ from kvs.domain.values import TOMBSTONE, Key, Value, Write, entry_bytes
 from kvs.ports.autocommit import MAX_RETRIES
 from kvs.ports.session import Operation, Session, Steps
 from tests.support.scripted_storage import GO_ON, ScriptedStorage, raising, returning
-from tests.support.sessions import UNLIMITED, Bench, filled, in_one_step, run, shares, stored, suspend
+from tests.support.sessions import UNLIMITED, Bench, filled, in_one_step, is_watching, run, shares, stored, suspend
 
 Use = Callable[[EngineSession], object]
 Way = Callable[[EngineSession, "Operation[object]"], Steps[object]]
@@ -447,7 +447,7 @@ def test_reset_leaves_no_transaction_and_nothing_watched() -> None:
         session.reset()
         session.watch([b"k"])
         session.reset()
-        assert not session.watching
+        assert not is_watching(session)
         session.start()
         session.start()
         session.put(b"k", b"")

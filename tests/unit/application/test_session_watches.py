@@ -13,7 +13,7 @@ from kvs.domain.updates import Add, PutIfPresent, Replace
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES
 from kvs.ports.session import Operation, Session, Steps
 from tests.support.scripted_storage import ScriptedStorage, each
-from tests.support.sessions import Bench, fail, filled, in_one_step, run, stored, write
+from tests.support.sessions import Bench, fail, filled, in_one_step, is_watching, run, stored, write
 
 Use = Callable[[EngineSession], object]
 
@@ -67,7 +67,7 @@ def test_watched_key_that_changed_is_a_conflict_and_nothing_is_applied(
     assert len(answer.keys) == 1
     assert stored(bench) == before
     assert (session.counters.committed, session.counters.conflicted) == (0, 1)
-    assert not session.watching
+    assert not is_watching(session)
     assert run(session.execute(operation)) == "done"  # nothing is watched any more
     bench.assert_nothing_is_held()
 
@@ -91,7 +91,7 @@ def test_watch_opens_no_transaction() -> None:
     bench = Bench()
     session, other = filled(bench, {b"k": b"1"}, inside=False), bench.open()
     session.watch([b"other"])
-    assert session.watching
+    assert is_watching(session)
     assert session.depth == 0
     other.put(b"k", b"2")
     assert session.get(b"k") == b"2"
@@ -128,7 +128,7 @@ def test_watch_takes_a_key_once_however_often_it_is_named() -> None:
     bench = Bench()
     session = bench.open()
     session.watch([])
-    assert (session.watching, bench.storage.taken) == (False, 0)
+    assert (is_watching(session), bench.storage.taken) == (False, 0)
     session.watch([b"k", b"k"])
     for _ in range(3):
         session.watch([b"k"])
@@ -168,10 +168,10 @@ def test_watch_of_too_much_at_once_watches_nothing() -> None:
     session = bench.open()
     with pytest.raises(LimitError):
         session.watch([b"k", b"l"])
-    assert not session.watching
+    assert not is_watching(session)
     bench.assert_nothing_is_held()
     session.watch([b"k"])
-    assert session.watching
+    assert is_watching(session)
 
 
 # What it does not go together with.
@@ -185,7 +185,7 @@ def test_start_is_refused_while_keys_are_watched() -> None:
     for read_only in (False, True):
         with pytest.raises(UsageError, match="UNWATCH"):
             session.start(read_only=read_only)
-    assert (session.depth, session.watching) == (0, True)
+    assert (session.depth, is_watching(session)) == (0, True)
     session.unwatch()
     session.start()
     assert session.depth == 1
@@ -202,7 +202,7 @@ def test_watch_and_execute_are_refused_in_a_transaction() -> None:
     with pytest.raises(UsageError, match="EXEC"):
         run(session.execute(write))
     session.unwatch()
-    assert (session.depth, session.watching, session.get(b"p")) == (1, False, b"pending")
+    assert (session.depth, is_watching(session), session.get(b"p")) == (1, False, b"pending")
     assert isinstance(session.commit(), Committed)
     assert stored(bench) == {b"p": b"pending"}
     bench.assert_nothing_is_held()
@@ -229,7 +229,7 @@ def test_watch_has_its_snapshots_closed_once_on_every_way_out(name: str) -> None
     assert (bench.storage.open_snapshots, bench.budget.used_bytes) == (3, 3 * ONE_BYTES)
     for _ in range(2):
         ENDS[name](session)
-    assert not session.watching
+    assert not is_watching(session)
     assert stored(bench) == {}
     bench.assert_nothing_is_held()
 
@@ -241,7 +241,7 @@ def test_watch_ends_with_an_operation_that_fails() -> None:
     session.watch([b"k"])
     with pytest.raises(UsageError):
         run(session.execute(fail))
-    assert (session.depth, session.watching) == (0, False)
+    assert (session.depth, is_watching(session)) == (0, False)
     assert stored(bench) == {}
     bench.assert_nothing_is_held()
 
@@ -254,6 +254,6 @@ def test_watch_ends_with_a_commit_that_the_engine_refuses(error: Exception) -> N
     session.watch([b"k"])
     with pytest.raises(type(error)):
         run(session.execute(write))
-    assert (session.depth, session.watching) == (0, False)
+    assert (session.depth, is_watching(session)) == (0, False)
     bench.assert_nothing_is_held()
     assert run(session.execute(write)) == "done"
