@@ -5,8 +5,8 @@ They charge their work, and yield when a share is used up.
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias, final
+from collections.abc import Mapping
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
@@ -19,8 +19,6 @@ PAGE_KEYS: Final = 1000
 
 MATCHED_UNITS: Final = 1000
 """Work above which a key is matched in shares."""
-
-CanEnd: TypeAlias = Callable[[Key], bool]
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)  # as tests have it
@@ -174,55 +172,22 @@ def random_key(session: Session) -> Steps[Key | None]:
     return page[rank]
 
 
-@final
-class Found:
-    """Keys found by :func:`list_keys`.
-
-    Attributes:
-        keys: The keys, in byte order.
-        keys_bytes: Their total length.
-        more: Whether there are more than the limit.
-        end: If there are more, the length of the longest page that may end there; 0: no page may.
-        passed_over: Number of keys that did not match, up to the end of the page, or of all if there are no more.
-    """
-
-    __slots__ = ("end", "keys", "keys_bytes", "more", "passed_over")
-
-    def __init__(self) -> None:
-        self.keys: list[Key] = []
-        self.keys_bytes = 0
-        self.more = False
-        self.end = 0
-        self.passed_over = 0
-
-
-def find_keys(
-    prefix: Key,
-    after: Key,
-    matcher: Matcher | None,
-    limit: int,
-    max_bytes: int,
-    can_end: CanEnd | None,
-    session: Session,
-) -> Steps[Found]:
+def find_keys(prefix: Key, matcher: Matcher | None, max_bytes: int, session: Session) -> Steps[list[Key]]:
     """List keys that match, in byte order.
 
     Args:
         prefix: The prefix of all listed keys.
-        after: The list begins after this key.
         matcher: Decides whether a key matches; None: every key does.
-        limit: Maximum number of keys.
         max_bytes: Maximum total length.
-        can_end: Returns whether a page may end with a key, if there are more keys than the limit; None: with any.
         session: The session to list.
 
     Raises:
         ResultTooLargeError: The keys are more than ``max_bytes``.
     """
     work = session.work
-    found = Found()
-    unmatched = 0  # since the last that was found
-    passed_before_end = 0  # up to the last key so far that a page may end with
+    found: list[Key] = []
+    found_bytes = 0
+    after = b""
     while True:
         page = yield from session.keys(prefix, after, PAGE_KEYS + 1)
         for key in page:
@@ -232,27 +197,12 @@ def find_keys(
                 if work.left <= 0:
                     yield
                 if not (matcher.match(key) if units <= MATCHED_UNITS else (yield from matcher.steps(key))):
-                    unmatched += 1
                     continue
-            if len(found.keys) == limit:
-                found.more = True
-                found.end = limit
-                if can_end is not None:
-                    while found.end and not can_end(found.keys[found.end - 1]):
-                        found.end -= 1
-                    if found.end:
-                        found.passed_over = passed_before_end
-                return found
-            found.keys_bytes += len(key)
-            if found.keys_bytes > max_bytes:
+            found_bytes += len(key)
+            if found_bytes > max_bytes:
                 raise ResultTooLargeError(max_bytes)
-            found.keys.append(key)
-            found.passed_over += unmatched
-            unmatched = 0
-            if can_end is not None and found.passed_over and can_end(key):
-                passed_before_end = found.passed_over
+            found.append(key)
         if len(page) <= PAGE_KEYS:
-            found.passed_over += unmatched
             return found
         after = page[-1]
         if work.left <= 0:

@@ -68,7 +68,7 @@ def test_search_that_fails_leaves_nothing_behind() -> None:
     """An operation that only reads has a snapshot of its own."""
     setting = Setting()
     setting.engine.on["Snapshot.scan"] = raising(RuntimeError("no"))
-    setting.fails(InternalError, lambda session: run(session.view(partial(find_keys, b"", b"", None, 5, 5, None))))
+    setting.fails(InternalError, lambda session: run(session.view(partial(find_keys, b"", None, 5))))
     setting.is_usable()
 
 

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from kvs.adapters.storage.memory.storage import MemoryStorage
-from kvs.application.operations import CanEnd, Found, Matcher, find_keys
+from kvs.application.operations import Matcher, find_keys
 from kvs.application.session import EngineSession
 from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import ResultTooLargeError, StorageUnavailableError
@@ -50,16 +50,9 @@ class EndsWith(Matcher):
         return key.endswith(self.end)
 
 
-def finding(
-    prefix: Key = b"",
-    after: Key = b"",
-    matcher: Matcher | None = None,
-    limit: int = UNLIMITED,
-    max_bytes: int = UNLIMITED,
-    can_end: CanEnd | None = None,
-) -> "Operation[Found]":
+def finding(prefix: Key = b"", matcher: Matcher | None = None, max_bytes: int = UNLIMITED) -> "Operation[list[Key]]":
     """Return a search as an operation."""
-    return partial(find_keys, prefix, after, matcher, limit, max_bytes, can_end)
+    return partial(find_keys, prefix, matcher, max_bytes)
 
 
 def many(bench: Bench, *, inside: bool = False) -> EngineSession:
@@ -74,21 +67,12 @@ def many_keys() -> EngineSession:
 
 
 @pytest.mark.parametrize("end", [None, b"7", b"77", b"9999", b"x"])
-@pytest.mark.parametrize(("prefix", "after"), [(b"", b""), (b"0", b""), (b"", b"04999x"), (b"1", b"0"), (b"0", b"1")])
-@pytest.mark.parametrize("limit", [1, 5, 1000, 5000, 100_000])
-def test_find_keys_finds_what_a_plain_search_finds(
-    many_keys: EngineSession, end: bytes | None, prefix: Key, after: Key, limit: int
-) -> None:
-    """The first that match up to the limit, whether there are more, and how many were passed over."""
-    candidates = [key for key in MANY if key.startswith(prefix) and key > after]
-    matching = [key for key in candidates if end is None or key.endswith(end)]
+@pytest.mark.parametrize("prefix", [b"", b"0", b"1", b"0499"])
+def test_find_keys_finds_what_a_plain_search_finds(many_keys: EngineSession, end: bytes | None, prefix: Key) -> None:
+    """All that match."""
     matcher = None if end is None else EndsWith(end)
-    _, found = shares(many_keys.view(finding(prefix, after, matcher, limit)), many_keys.work)
-    assert found.keys == matching[:limit]
-    assert found.more == (len(matching) > limit)
-    looked_at = candidates.index(matching[limit - 1]) + 1 if found.more else len(candidates)
-    assert found.passed_over == looked_at - len(found.keys)
-    assert found.keys_bytes == sum(map(len, found.keys))
+    _, found = shares(many_keys.view(finding(prefix, matcher)), many_keys.work)
+    assert found == [key for key in MANY if key.startswith(prefix) and key.endswith(end or b"")]
     assert many_keys.depth == 0
 
 
@@ -107,11 +91,11 @@ def test_find_keys_makes_way_for_others_who_do_not_show_in_it(inside: bool) -> N
 
     yields, found = shares(session.view(search), session.work, 1000, change)
     assert yields >= 5
-    assert found.keys == MANY[9::10]
+    assert found == MANY[9::10]
     if inside:
         session.rollback()
     bench.assert_nothing_is_held()
-    assert run(session.view(search)).keys == sorted([*MANY[9:5000:10], b"00000x9", b"zzz9"])
+    assert run(session.view(search)) == sorted([*MANY[9:5000:10], b"00000x9", b"zzz9"])
 
 
 @pytest.mark.parametrize("units", [10, 100, 1000])
@@ -132,8 +116,7 @@ def test_find_keys_makes_way_within_a_key_that_is_dear_to_match() -> None:
     bench = Bench(MemoryStorage(0, UNLIMITED))
     session = filled(bench, dict.fromkeys(MANY[:20], b""), inside=False)
     yields, found = shares(session.view(finding(matcher=EndsWith(b"7", 5000, session))), session.work, 1 << 20)
-    assert found.keys == [MANY[7], MANY[17]]
-    assert found.passed_over == 18
+    assert found == [MANY[7], MANY[17]]
     assert yields >= 2 * 20
 
 
@@ -145,49 +128,25 @@ def test_find_keys_in_a_transaction_shows_what_is_pending_and_observes_its_prefi
         session.put(b"0new9", b"")
         session.delete(MANY[9])
         _, found = shares(session.view(finding(b"0", matcher=EndsWith(b"9"))), session.work)
-        assert found.keys == sorted([*MANY[19::10], b"0new9"])
+        assert found == sorted([*MANY[19::10], b"0new9"])
         bench.storage.put(phantom, b"")
         assert isinstance(session.commit(), Conflict if phantom.startswith(b"0") else Committed)
         bench.assert_nothing_is_held()
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, UNLIMITED])
 @pytest.mark.parametrize("spare", [1, 0, -1])
-def test_find_keys_finds_up_to_what_a_reply_may_hold(limit: int, spare: int) -> None:
-    """Just below it, at it, and not a byte above; be there more than the limit or not."""
+def test_find_keys_finds_up_to_what_a_reply_may_hold(spare: int) -> None:
+    """Just below it, at it, and not a byte above."""
     bench = Bench()
-    session = filled(bench, dict.fromkeys([b"aaaa", b"bbbb", b"cccc"], b""), inside=False)
-    search = finding(limit=limit, max_bytes=4 * min(limit, 3) + spare)
+    keys = [b"aaaa", b"bbbb", b"cccc"]
+    session = filled(bench, dict.fromkeys(keys, b""), inside=False)
+    search = finding(max_bytes=12 + spare)
     if spare < 0:
         with pytest.raises(ResultTooLargeError):
             run(session.view(search))
     else:
-        assert len(run(session.view(search)).keys) == min(limit, 3)
+        assert run(session.view(search)) == keys
     bench.assert_nothing_is_held()
-
-
-@pytest.mark.parametrize("limit", [1, 3, 4, 7, 10, 11])
-@pytest.mark.parametrize("ends", [b"", b"0", b"03", b"036", b"9", b"0123456789"])
-def test_find_keys_tells_where_a_page_may_end(limit: int, ends: bytes) -> None:
-    """The page ends with the last key that it may end with, and counts what it has passed over up to there."""
-    keys = [b"%d" % number for number in range(10)]
-    hidden = [b"%d-" % number for number in range(10)]
-    bench = Bench()
-    session = filled(bench, dict.fromkeys([*keys, *hidden], b""), inside=False)
-
-    class NotHidden(EndsWith):
-        @override
-        def match(self, key: Key) -> bool:
-            return not key.endswith(b"-")
-
-    found = run(session.view(finding(matcher=NotHidden(b""), limit=limit, can_end=lambda key: key in ends)))
-    assert found.keys == keys[:limit]
-    assert found.more == (limit < 10)
-    if found.more:
-        assert found.end == max([0, *[at + 1 for at, key in enumerate(keys[:limit]) if key in ends]])
-        assert found.passed_over == (found.end - 1 if found.end else limit - 1)
-    else:
-        assert (found.end, found.passed_over) == (0, 10)
 
 
 def test_find_keys_may_be_run_again() -> None:
@@ -197,7 +156,7 @@ def test_find_keys_may_be_run_again() -> None:
     search = finding(matcher=EndsWith(b"99"))
     for _ in range(2):
         yields, found = shares(session.view(search), session.work)
-        assert (found.keys, found.passed_over) == (MANY[99::100], 9900)
+        assert found == MANY[99::100]
         assert yields > 2
 
 
@@ -214,7 +173,7 @@ def test_find_keys_that_failed_begins_afresh() -> None:
     bench.assert_nothing_is_held()
     engine.on.clear()
     bench.storage.delete(MANY[99])
-    assert run(session.view(search)).keys == MANY[199::100]
+    assert run(session.view(search)) == MANY[199::100]
 
 
 def test_find_keys_that_is_closed_leaves_nothing_behind() -> None:
@@ -235,6 +194,6 @@ def test_find_keys_among_many_pending_writes_makes_way_as_well() -> None:
     for key in MANY:
         session.put(key, b"")
     yields, found = shares(session.view(finding(matcher=EndsWith(b"9"))), session.work)
-    assert found.keys == MANY[9::10]
+    assert found == MANY[9::10]
     assert yields > 10
     assert run(session.count(b"")) == len(MANY) + 1

@@ -7,7 +7,7 @@ import pytest
 
 from kvs.adapters.inbound.resp.glob import Glob
 from kvs.adapters.storage.memory.storage import MemoryStorage
-from kvs.application.operations import Found, find_keys
+from kvs.application.operations import find_keys
 from kvs.application.session import EngineSession
 from kvs.domain.commit import MAX_CONFLICTS_NAMED, Conflict
 from kvs.domain.errors import StorageUnavailableError, TimedOutError
@@ -60,12 +60,12 @@ def test_execute_is_retried_unless_a_watched_key_has_changed(sneaked: Key) -> No
 # An operation that makes way for others.
 
 
-def searching(search: "Operation[Found]") -> "Operation[list[Key]]":
+def searching(search: "Operation[list[Key]]") -> "Operation[list[Key]]":
     """Return an operation that takes several shares."""
 
     def operation(session: Session) -> Steps[list[Key]]:
         session.put(b"mine", b"")
-        return (yield from session.view(search)).keys
+        return (yield from session.view(search))
 
     return operation
 
@@ -76,7 +76,7 @@ def test_execute_of_a_long_operation_makes_way_and_depends_on_what_is_watched(ch
     bench = Bench(MemoryStorage(0, UNLIMITED))
     session = filled(bench, dict.fromkeys(MANY, b""), inside=False)
     session.watch([b"k"])
-    operation = searching(partial(find_keys, b"", b"", Glob(b"*99"), 5000, 100_000, None))
+    operation = searching(partial(find_keys, b"", Glob(b"*99"), 100_000))
 
     def change() -> None:
         assert is_watching(session)
@@ -100,7 +100,7 @@ def test_execute_that_is_closed_leaves_nothing_behind() -> None:
     bench = Bench(MemoryStorage(0, UNLIMITED))
     session = filled(bench, dict.fromkeys(MANY, b""), inside=False)
     session.watch([b"k"])
-    steps = session.execute(searching(partial(find_keys, b"", b"", None, 10_000, 100_000, None)))
+    steps = session.execute(searching(partial(find_keys, b"", None, 100_000)))
     suspend(steps, session.work, 100)
     assert (session.depth, is_watching(session)) == (1, True)
     steps.close()
@@ -164,7 +164,7 @@ def test_execute_ends_if_a_watched_snapshot_is_evicted_between_two_shares() -> N
     session.watch([b"k"])
     bench.storage.put(b"1", b"")
 
-    operation = searching(partial(find_keys, b"", b"", Glob(b"*9"), 5000, 100_000, None))
+    operation = searching(partial(find_keys, b"", Glob(b"*9"), 100_000))
     steps = suspend(session.execute(operation), session.work)
     assert session.depth == 1
     for _ in range(10):

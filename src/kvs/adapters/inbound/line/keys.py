@@ -5,20 +5,15 @@ the request for the next page needs.
 """
 
 from functools import partial
-from typing import Final, final
+from typing import Final
 
 from kvs.adapters.inbound.line import replies
 from kvs.adapters.inbound.protocol.errors import EncodingError
-from kvs.application.operations import Matcher, find_keys
 from kvs.domain.values import Key
-from kvs.override import override
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 
 PAGE_KEYS: Final = 1000
 """Maximum number of keys that one KEYS lists."""
-
-MAX_PAGE_BYTES: Final = PAGE_KEYS << 20
-"""Maximum size of the keys of a page: a full page of the longest keys that any setting allows."""
 
 REQUEST: Final = b"KEYS %b %b"
 REQUEST_OVERHEAD_BYTES: Final = len(REQUEST % (b"", b""))
@@ -39,29 +34,6 @@ BLANKS: Final = b" \t"
 def can_end(room_bytes: int, key: Key) -> bool:
     """Return whether a line with so many bytes left can request the keys after a key."""
     return len(key) <= room_bytes and b"\n" not in key and not key.endswith(b"\r") and key.strip(BLANKS) != b""
-
-
-@final
-class Utf8Matcher(Matcher):
-    """Matches keys that a line can show."""
-
-    __slots__ = ()
-
-    @override
-    def cost(self, size: int) -> int:
-        return 1 + size // COPIED_BYTES_PER_UNIT
-
-    @override
-    def match(self, key: Key) -> bool:
-        return replies.is_utf8(key)
-
-    @override
-    def steps(self, key: Key) -> Steps[bool]:
-        return replies.is_utf8(key)
-        yield
-
-
-UTF8: Final = Utf8Matcher()
 
 
 def list_keys(session: Session, prefix: Key, after: Key, max_line_bytes: int) -> Steps[bytes]:
@@ -92,19 +64,40 @@ def list_keys(session: Session, prefix: Key, after: Key, max_line_bytes: int) ->
 
 def _list_shown(prefix: Key, after: Key, room_bytes: int, session: Session) -> Steps[bytes]:
     """Return the reply if some keys cannot be shown, or the page cannot end where it is full."""
-    ends = partial(can_end, room_bytes)
-    found = yield from find_keys(prefix, after, UTF8, PAGE_KEYS, MAX_PAGE_BYTES, ends, session)
-    page = found.keys
-    messages: list[bytes] = []
-    if found.passed_over:
-        are = b"key is" if found.passed_over == 1 else b"keys are"
-        messages.append(b"%d %b not UTF-8 and cannot be shown." % (found.passed_over, are))
-    if found.more and found.end:
-        del page[found.end :]
-        messages.append(_next_page(prefix, page[-1]))
-    elif found.more:
-        messages.append(NO_NEXT_PAGE)
-    return _reply(page, b" ".join(messages) if messages else None)
+    work = session.work
+    page: list[Key] = []
+    end = 0  # length of the longest page that can end there
+    hidden = hidden_in_page = hidden_before_end = 0
+    while True:
+        keys = yield from session.keys(prefix, after, PAGE_KEYS + 1)
+        for key in keys:
+            work.left -= 1 + len(key) // COPIED_BYTES_PER_UNIT
+            if work.left <= 0:
+                yield
+            if not replies.is_utf8(key):
+                hidden += 1
+            elif len(page) < PAGE_KEYS:
+                page.append(key)
+                hidden_in_page = hidden
+                if can_end(room_bytes, key):
+                    end = len(page)
+                    hidden_before_end = hidden
+            elif end:
+                del page[end:]
+                return _reply(page, _message(hidden_before_end, _next_page(prefix, page[-1])))
+            else:
+                return _reply(page, _message(hidden_in_page, NO_NEXT_PAGE))
+        if len(keys) <= PAGE_KEYS:
+            return _reply(page, _message(hidden))
+        after = keys[-1]
+
+
+def _message(hidden: int, more: bytes = b"") -> bytes | None:
+    if not hidden:
+        return more or None
+    are = b"key is" if hidden == 1 else b"keys are"
+    message = b"%d %b not UTF-8 and cannot be shown." % (hidden, are)
+    return message + b" " + more if more else message
 
 
 def _next_page(prefix: Key, last: Key) -> bytes:

@@ -58,8 +58,8 @@ def _keys(session: Session, context: ClientContext, arguments: list[bytes]) -> S
     glob = _glob(arguments[1])
     max_bytes = context.limits.max_reply_bytes
     matches = None if glob.matches_all else glob
-    found = yield from session.view(partial(find_keys, glob.prefix, b"", matches, 1 << 62, max_bytes, None))
-    return (yield from _bulks(session, found.keys))
+    found = yield from session.view(partial(find_keys, glob.prefix, matches, max_bytes))
+    return (yield from _bulks(session, found))
 
 
 def _bulks(session: Session, keys: list[Key]) -> Steps[bytes]:
