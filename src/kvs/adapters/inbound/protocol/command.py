@@ -1,6 +1,7 @@
 """The declaration of a command, the same in all protocols, so that one gate and one run loop serve them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from kvs.ports.session import Session, Steps
@@ -53,6 +54,7 @@ def without_snapshot(session: Session, _: list[bytes]) -> bool:
     return not session.holds_snapshot
 
 
+@dataclass(eq=False)
 class Command:
     """An entry in a protocol's table of commands.
 
@@ -69,30 +71,16 @@ class Command:
         runs_when_full: It runs even when all clients together hold ``max_clients_bytes``: it frees memory or reports.
     """
 
-    def __init__(
-        self,
-        name: bytes,
-        arity: int,
-        arguments: tuple[str, ...],
-        repeated: int,
-        *,
-        usage: str,
-        empty_key: str,
-        cost: int,
-        is_local: Locality,
-        on_loop: bool,
-        runs_when_full: bool,
-    ) -> None:
-        self.name: Final = name
-        self.arity: Final = arity
-        self.arguments: Final = arguments
-        self.repeated: Final = repeated
-        self.usage: Final = usage
-        self.empty_key: Final = empty_key
-        self.cost: Final = cost
-        self.is_local: Final = is_local
-        self.on_loop: Final = on_loop
-        self.runs_when_full: Final = runs_when_full
+    name: bytes
+    arity: int
+    arguments: tuple[str, ...]
+    repeated: int
+    usage: str
+    empty_key: str
+    cost: int
+    is_local: Locality
+    on_loop: bool
+    runs_when_full: bool
 
     def takes(self, number: int) -> bool:
         """Return whether a number of arguments, including the name, is allowed."""
