@@ -338,7 +338,7 @@ def check_framing(requests: Sequence[Sequence[bytes]], chunks: Sequence[bytes], 
         wire.connection.receive(chunk)
         assert not wire.connection.backlog
         wire.output += output_of(wire.connection)
-        assert wire.connection._input_bytes() <= SLACK_BYTES or not exhausted
+        assert wire.connection.input_bytes() <= SLACK_BYTES or not exhausted
     wire.bench.budget.limit_bytes = UNLIMITED
     wire.feed([encoded([b"PING"])])
     assert not wire.connection.closing

@@ -25,6 +25,9 @@ Operation: TypeAlias = "Callable[[Session], Steps[T]]"
 COPIED_BYTES_PER_UNIT: Final = 1 << 12
 """Bytes copied, compared or searched per unit of work."""
 
+RECEIVED_BYTES_PER_UNIT: Final = 1 << 11
+"""Bytes of a request per unit of work: they are copied, and the memory for a large one is new."""
+
 
 @final
 class Work:

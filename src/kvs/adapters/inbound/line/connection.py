@@ -16,7 +16,7 @@ from kvs.adapters.inbound.line.keys import BLANKS
 from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
 from kvs.adapters.inbound.protocol.command import SLOW_COST, Command, Reply
-from kvs.adapters.inbound.protocol.connection import RECEIVED_BYTES_PER_UNIT, UNBOUNDED, Connection
+from kvs.adapters.inbound.protocol.connection import UNBOUNDED, Connection
 from kvs.adapters.inbound.protocol.detection import OpenConnection
 from kvs.adapters.inbound.protocol.errors import EncodingError, FramingLostError, ProtocolViolationError
 from kvs.adapters.inbound.protocol.gate import Gate
@@ -26,7 +26,7 @@ from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError, UsageError
 from kvs.override import override
-from kvs.ports.session import Session
+from kvs.ports.session import RECEIVED_BYTES_PER_UNIT, Session
 
 TLS_HANDSHAKE: Final = 0x16
 CR: Final = 13
@@ -91,7 +91,7 @@ class LineConnection(Connection):
 
     @override
     def client_info(self) -> ClientInfo:
-        return ClientInfo(self._input_bytes(), self._out_bytes)
+        return ClientInfo(self.input_bytes(), self._out_bytes)
 
     @override
     def receive(self, data: bytes, quota: int = UNBOUNDED) -> int:

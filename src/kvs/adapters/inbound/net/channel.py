@@ -27,6 +27,9 @@ LINGER_BYTES: Final = 16 << 20
 """Input that is discarded after the last reply before the connection is reset. The limit does not apply while the
 client has not received that reply, because the reset would discard it."""
 
+LARGE_INPUT_BYTES: Final = 1 << 20
+"""Input from which a packet may complete a request that takes milliseconds to copy."""
+
 # Phases of a channel. In all but OPEN, input needs special treatment.
 DETECTING: Final = 0  # no byte has arrived, so the protocol is unknown
 OPEN: Final = 1
@@ -215,7 +218,7 @@ class Channel(TickMember):
     @property
     @override
     def holds_large_input(self) -> bool:
-        return self.connection.holds_large_input
+        return self.connection.input_bytes() > LARGE_INPUT_BYTES
 
     @override
     def resume(self, quota: int) -> int:

@@ -27,11 +27,6 @@ TOO_SLOW: Final = "too slow"  # why a client is closed that does not read its ou
 CHARGE_STEP_BYTES: Final = 4096
 """Change of a connection's memory below which the budget is not updated: an update per reply costs 5 % of a GET."""
 
-RECEIVED_BYTES_PER_UNIT: Final = 1 << 11
-"""Bytes of a request per unit of work: they are copied, and the memory for a large one is new."""
-
-LARGE_INPUT_BYTES: Final = 1 << 20
-
 HOP_S: Final = 0.01
 """How long a worker runs the requests of one connection before it serves others."""
 
@@ -141,12 +136,7 @@ class Connection(RunLoop):
 
     def held_bytes(self) -> int:
         """Return the memory of requests that have not been run and of replies that have not been taken."""
-        return self._input_bytes() + self._out_bytes
-
-    @property
-    def holds_large_input(self) -> bool:
-        """Whether so much input is held that a request may be complete that takes milliseconds to copy."""
-        return self._input_bytes() > LARGE_INPUT_BYTES
+        return self.input_bytes() + self._out_bytes
 
     def receive(self, data: bytes, quota: int = UNBOUNDED) -> int:
         """Take bytes, run the requests they complete for about ``quota`` units of work, and return the units used."""
@@ -390,7 +380,8 @@ class Connection(RunLoop):
 
     # Memory.
 
-    def _input_bytes(self) -> int:
+    def input_bytes(self) -> int:
+        """Return the memory of requests that have not been run."""
         return self._buffer.held_bytes + self._parsed_bytes()
 
     def _charge(self) -> None:

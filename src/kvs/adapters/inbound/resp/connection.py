@@ -7,7 +7,7 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
 from kvs.adapters.inbound.protocol.command import Command, Reply
-from kvs.adapters.inbound.protocol.connection import RECEIVED_BYTES_PER_UNIT, Connection
+from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.adapters.inbound.protocol.detection import OpenConnection
 from kvs.adapters.inbound.protocol.errors import HttpError
 from kvs.adapters.inbound.protocol.gate import Gate
@@ -23,7 +23,7 @@ from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError, LimitError, UsageError
 from kvs.override import override
-from kvs.ports.session import Session
+from kvs.ports.session import RECEIVED_BYTES_PER_UNIT, Session
 
 
 @final
