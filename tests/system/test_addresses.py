@@ -46,7 +46,9 @@ for line in server.stderr:
     if len(listening) == 1 and event["event"] == "listening":
         loading = subprocess.Popen([*kvs, "load", "--host", sys.argv[2], "--port", port], stdin=subprocess.PIPE)
         loading.communicate(b'{"key": "a", "value": "1"}')
-        assert loading.returncode == 0
+        if loading.returncode:
+            server.kill()
+            sys.exit("the load has failed")
 server.send_signal(signal.SIGTERM)
 server.communicate()
 print(json.dumps([server.returncode, listening]))
@@ -87,7 +89,11 @@ def run_in_namespace(tmp_path: Path) -> Callable[..., subprocess.CompletedProces
     return serve
 
 
-ADDRESS = "ip -6 addr add fe80::1234/64 dev lo nodad"
+# The kernel adds the route to an address later than the address, which by then can be listened on.
+ADDRESS = (
+    "ip -6 addr add fe80::1234/64 dev lo nodad"
+    " && until ip -6 route get fe80::1234 oif lo >/dev/null 2>&1; do sleep 0.01; done"
+)
 NO_SIX = "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"
 
 
