@@ -20,6 +20,8 @@ from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps, Work
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from mypy_extensions import i64  # an int in a register, to the compiler
+
 # Where a suspended command has to go on, if the engine's calls may wait.
 ANY_THREAD: Final = 0
 LOOP: Final = 1
@@ -177,7 +179,7 @@ class RunLoop(ABC):
         """Return whether this build has a fast path, and this thread may call the engine."""
         return HAS_FAST_PATH and (self.executor is None or self._on_worker)
 
-    def _charge_fast_path(self, requests: int, input_bytes: int, out_bytes: int, closing: bool) -> None:  # noqa: FBT001
+    def _charge_fast_path(self, requests: "i64", input_bytes: "i64", out_bytes: "i64", closing: bool) -> None:  # noqa: FBT001
         """Account for what the fast path has run."""
         self.requests += requests
         self._out_bytes += out_bytes
