@@ -121,7 +121,9 @@ class MemoryStorage(Storage):
         if self._max_data_bytes:
             self._reserve({key: value})
         self._begin_commit()
-        self._write(key, value)
+        self._put(key, value)
+        if self.versions.kept:
+            self.versions.collect()
 
     @override
     def delete(self, key: Key) -> bool:
