@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CHECKED_KEYS_PER_UNIT: Final = 4
 """Keys of a read set that are validated per unit of work; a write costs a unit."""
 
-LARGE_BYTES: Final = 1 << 20
+LARGE_BYTES: Final = 1 << 16
 """Size from which what a session drops is freed in parts."""
 
 

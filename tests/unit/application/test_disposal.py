@@ -10,7 +10,7 @@ from kvs.application.session import EngineSession
 from tests.support.sessions import Bench
 
 KEYS = 8000
-"""Enough writes for a transaction of more than 1 MiB."""
+"""Enough writes for a map in parts."""
 
 
 class Counted(bytes):
