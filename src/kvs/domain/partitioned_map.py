@@ -1,7 +1,7 @@
 """A persistent map of many entries in parts, each of which can be freed by itself.
 
-Dropping the last reference to a persistent map of a million entries frees them all at once, which takes 200 ms. Here,
-whoever drops the map can keep its parts, and drop one at a time.
+Dropping the last reference to a persistent map of a million entries frees them all at once, which takes 200 ms. The
+owner of this one can drop it part by part instead.
 """
 
 from collections.abc import ItemsView, Iterator, Mapping
