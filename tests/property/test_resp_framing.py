@@ -144,7 +144,12 @@ REQUESTS: Final = st.one_of(
     st.builds(lambda key: [b"GET", key], ARGUMENTS),
     st.builds(lambda key, value: [b"SET", key, value], ARGUMENTS, ARGUMENTS),
 )
-PIPELINES: Final = st.lists(REQUESTS, max_size=12)
+QUEUES: Final = st.lists(
+    st.one_of(REQUESTS, st.builds(lambda value: [b"SET", b"k", value], ARGUMENTS)), max_size=4
+).map(lambda requests: [[b"WATCH", b"k"], [b"MULTI"], *requests, [b"EXEC"]])
+PIPELINES: Final = st.lists(st.one_of(REQUESTS.map(lambda request: [request]), QUEUES), max_size=10).map(
+    lambda groups: [request for group in groups for request in group]
+)
 FITTING: Final = REQUESTS.filter(fits)
 CUTS: Final = st.lists(st.integers(0, 1 << 30), max_size=10)
 
@@ -386,6 +391,7 @@ ORDINARY: Final = (
     encoded([b"set", b"key:1", b""]),
     encoded([b"GET", b"k" * MAX_KEY_BYTES]),
     encoded([b"SET", b"k" * MAX_KEY_BYTES, b"v" * MAX_VALUE_BYTES]),
+    encoded([b"WATCH", b"k"]) + encoded([b"MULTI"]) + encoded([b"SET", b"k", b"v"]) + encoded([b"EXEC"]),
 )
 
 

@@ -13,9 +13,9 @@ from kvs.ports.autocommit import MAX_RETRIES, contention_error
 from kvs.ports.session import Operation, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
-    from kvs.domain.values import Key
+    from kvs.domain.values import Key, Value
     from kvs.ports.session import Session
     from kvs.ports.storage import Snapshot
 
@@ -59,8 +59,7 @@ class TransactingSession(Slot):
 
     @override
     def execute(self, operation: "Operation[T]") -> "Steps[T | Conflict]":
-        if self._snapshot is not None:
-            raise UsageError("EXEC inside a transaction that START opened.")
+        self._check_may_execute()
         return cast("Steps[T | Conflict]", self._run_alone(operation, self._watched or WatchSet()))
 
     @override
@@ -91,6 +90,23 @@ class TransactingSession(Slot):
             return None  # its own reads have changed, as with a blocking engine they may at any time
         self.unwatch()
         return result if isinstance(outcome, Committed) else outcome
+
+    @override
+    def execute_put_all(self, entries: "Mapping[Key, Value]") -> Committed | Conflict:
+        self._check_may_execute()
+        watched = self._watched
+        reads: tuple[ReadSet, ...] = () if watched is None else watched.read_sets()
+        try:
+            outcome = self.apply(CommitRequest(reads, entries))
+        except TimedOutError:  # a watched snapshot was evicted
+            return self._conflict(reads)
+        finally:
+            self.unwatch()
+        if isinstance(outcome, Committed):
+            self.counters.committed += 1
+        else:
+            self.counters.conflicted += 1
+        return outcome
 
     @override
     def watch(self, keys: "Collection[Key]") -> None:
@@ -124,6 +140,10 @@ class TransactingSession(Slot):
                     self.close_snapshot(snapshot)
             if watched.held_bytes > LARGE_BYTES:
                 disposal.add(watched.parts())
+
+    def _check_may_execute(self) -> None:
+        if self._snapshot is not None:
+            raise UsageError("EXEC inside a transaction that START opened.")
 
     def _view(self, operation: "Operation[T]") -> "Steps[T]":
         """Run an operation on a new snapshot."""

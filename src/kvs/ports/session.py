@@ -179,6 +179,10 @@ class Session(ABC):
         """
 
     @abstractmethod
+    def execute_put_all(self, entries: Mapping[Key, Value]) -> Committed | Conflict:
+        """Do the same as :meth:`execute` for an operation that stores values, at a third of the cost."""
+
+    @abstractmethod
     def watch(self, keys: Collection[Key]) -> None:
         """Make the next :meth:`execute` fail if any of these keys changes from now on. Opens no transaction.
 

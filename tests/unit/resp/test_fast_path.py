@@ -1,57 +1,131 @@
-"""SCAN: where a listing goes on, whoever else lists meanwhile, and how little fits into a reply."""
+"""MULTI, SET, EXEC that arrive together, by the fast path and by the long way."""
+
+import io
+from collections.abc import Iterator
 
 import pytest
 
+from kvs.adapters.inbound.protocol import run_loop
 from kvs.adapters.inbound.resp.connection import RespConnection
-from kvs.adapters.inbound.resp.cursors import MAX_CURSORS
+from kvs.adapters.storage.memory.storage import MemoryStorage
 from tests.support.resp_connection import RespServer, ask
-from tests.support.resp_wire import Typed
-
-KEYS = [b"%d" % number for number in range(4)]
-
-
-def scan(connection: RespConnection, cursor: bytes, count: bytes = b"1") -> tuple[bytes, list[bytes]]:
-    """Return the next cursor and the page."""
-    match ask(connection, b"SCAN", cursor, b"COUNT", count):
-        case [bytes(following), list(keys)]:
-            return following, [key for key in keys if isinstance(key, bytes)]
-        case reply:
-            pytest.fail(repr(reply))
+from tests.support.resp_wire import NULL_ARRAY, OK, QUEUED, Reply, Typed, error, read_reply, request
+from tests.support.scripted_storage import ScriptedStorage
+from tests.support.sessions import UNLIMITED, output_of
 
 
-@pytest.mark.parametrize("transaction", [False, True])
-def test_a_listing_goes_on_whatever_others_list(transaction: bool) -> None:
-    """A cursor that others make the server forget is known all the same to the connection that was given it last."""
-    server = RespServer()
-    for key in KEYS:
-        server.bench.storage.put(key, b"")
-    mine, other = server.connect(), server.connect()
-    if transaction:
-        ask(mine, b"START", b"READONLY")
-    found: list[bytes] = []
-    cursor = b"0"
-    for _ in KEYS:
-        cursor, page = scan(mine, cursor)
-        found += page
-        for _ in range(MAX_CURSORS + 1):
-            server.shared.cursors.issue(b"5")
-        refused = ask(other, b"SCAN", cursor)
-        assert isinstance(refused, Typed)
-        assert refused.kind == "-"
-    assert found == KEYS
-    assert scan(mine, cursor) == (b"0", [])
+@pytest.fixture(autouse=True, params=[False, True], ids=["parsed", "fast"])
+def _build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the fast path, or not. The compiled build always takes it."""
+    monkeypatch.setattr(run_loop, "HAS_FAST_PATH", request.param)
 
 
-def test_a_page_has_a_key_however_long() -> None:
-    """The bound of a reply is never less than the longest key."""
-    server = RespServer(max_reply_bytes=1)
-    keys = [bytes((code,)) * 100 for code in range(3)]
-    for key in keys:
-        server.bench.storage.put(key, b"")
-    connection = server.connect()
-    cursor, found = b"0", list[bytes]()
-    for _ in keys:
-        cursor, page = scan(connection, cursor, b"10")
-        assert len(page) == 1
-        found += page
-    assert (cursor, found) == (b"0", keys)
+def puts(**values: str) -> bytes:
+    """Return MULTI, a SET for each value, and EXEC."""
+    sets = [request("SET", key, value) for key, value in values.items()]
+    return b"".join([request("MULTI"), *sets, request("EXEC")])
+
+
+def replies_to(connection: RespConnection, data: bytes) -> list[Reply]:
+    """Return the replies to a packet."""
+    connection.receive(data)
+    while connection.backlog:
+        connection.resume()
+    return list(replies_in(output_of(connection)))
+
+
+def replies_in(data: bytes) -> Iterator[Reply]:
+    """Return the replies in output."""
+    stream = io.BytesIO(data)
+    while stream.tell() < len(data):
+        yield read_reply(stream)
+
+
+@pytest.fixture
+def server() -> RespServer:
+    """Return a server over the memory engine."""
+    server = RespServer(storage=MemoryStorage(0, UNLIMITED))
+    server.limits.max_value_bytes = 100
+    return server
+
+
+class TestQueueThatArrivesWhole:
+    """MULTI, SETs and EXEC in one packet."""
+
+    def test_queue_is_run(self, server: RespServer) -> None:
+        connection = server.connect()
+        assert replies_to(connection, puts(a="1", b="2") + request("GET", "b")) == [OK, QUEUED, QUEUED, [OK, OK], b"2"]
+        assert ask(connection, b"EXEC") == error("ERR EXEC without MULTI")
+        assert connection.session.counters.committed == 1
+        assert connection.requests == 6
+        server.assert_nothing_is_left()
+
+    def test_last_of_two_values_stays(self, server: RespServer) -> None:
+        sets = request("SET", "a", "1") + request("SET", "a", "2")
+        assert replies_to(server.connect(), request("MULTI") + sets + request("EXEC"))[-1] == [OK] * 2
+        assert server.bench.storage.get(b"a") == b"2"
+
+    @pytest.mark.parametrize(("version", "null"), [(2, NULL_ARRAY), (3, Typed("_", None))])
+    def test_changed_watched_key_is_a_conflict(self, server: RespServer, version: int, null: Typed) -> None:
+        mine, other = server.connect(), server.connect()
+        ask(mine, b"HELLO", version)
+        ask(mine, b"WATCH", b"a")
+        ask(other, b"SET", b"a", b"other")
+        assert replies_to(mine, puts(a="1", b="2"))[-1] == null
+        assert server.bench.storage.get(b"a") == b"other"
+        assert server.bench.storage.get(b"b") is None
+        assert mine.session.counters.conflicted == 1
+        assert replies_to(mine, puts(a="1"))[-1] == [OK]  # no key is watched any more
+        server.assert_nothing_is_left()
+
+    def test_evicted_snapshot_of_a_watched_key_is_a_conflict(self) -> None:
+        server = RespServer(storage=MemoryStorage(0, max_history_bytes=1000))
+        server.limits.max_value_bytes = 1000
+        mine, other = server.connect(), server.connect()
+        ask(other, b"SET", b"large", b"x" * 1000)
+        ask(mine, b"WATCH", b"a")
+        ask(other, b"SET", b"large", b"y" * 1000)
+        assert replies_to(mine, puts(a="1"))[-1] == NULL_ARRAY
+        assert mine.session.counters.conflicted == 1
+        server.assert_nothing_is_left()
+
+    def test_full_engine_applies_nothing_and_forgets_the_watched_keys(self) -> None:
+        server = RespServer(storage=MemoryStorage(1000, UNLIMITED))
+        server.limits.max_value_bytes = 2000
+        connection = server.connect()
+        ask(connection, b"WATCH", b"a")
+        assert repr(replies_to(connection, puts(a="1", b="x" * 1000))[-1]).startswith("-b'LIMIT ")
+        assert server.bench.storage.get(b"a") is None
+        assert not connection.session.holds_snapshot
+        assert replies_to(connection, puts(a="1"))[-1] == [OK]
+
+    def test_failed_engine_leaves_the_outcome_unknown(self) -> None:
+        storage = ScriptedStorage()
+
+        def fail(_: object) -> object:
+            raise OSError("disk")
+
+        storage.on["commit"] = fail
+        server = RespServer(storage=storage)
+        server.limits.max_value_bytes = 100
+        connection = server.connect()
+        assert repr(replies_to(connection, puts(a="1"))[-1]).startswith("-b'OUTCOME_UNKNOWN ")
+        server.assert_nothing_is_left()
+
+    def test_transaction_of_start_refuses_multi(self, server: RespServer) -> None:
+        connection = server.connect()
+        ask(connection, b"START")
+        multi, _, execute = replies_to(connection, puts(a="1"))
+        assert isinstance(multi, Typed)
+        assert multi.kind == "-"
+        assert execute == error("ERR EXEC without MULTI")
+        assert connection.session.depth == 1
+        ask(connection, b"ROLLBACK")
+        assert server.bench.storage.get(b"a") is None
+
+    @pytest.mark.parametrize("max_transaction_bytes", range(100, 3000, 100))
+    def test_limit_of_the_queue_is_the_same(self, server: RespServer, max_transaction_bytes: int) -> None:
+        server.limits.max_transaction_bytes = max_transaction_bytes
+        last = replies_to(server.connect(), puts(a="1", b="2", c="3"))[-1]
+        held_bytes = 3 * (4 * 64 + 5)
+        assert (last == [OK] * 3) == (held_bytes <= max_transaction_bytes)

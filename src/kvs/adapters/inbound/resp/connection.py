@@ -96,7 +96,7 @@ class RespConnection(Connection):
             at,
             self.session,
             self._limits,
-            self._context.protocol.null,
+            self._context.protocol,
             self._out,
             work.left,
             self._room_bytes - self._out_bytes,

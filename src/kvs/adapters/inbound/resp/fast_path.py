@@ -1,15 +1,16 @@
-"""The fast path of the compiled build: GET, INCR, and SET without options, run straight from the input.
+"""The fast path of the compiled build: GET, INCR, SET, WATCH of a key, and MULTI, SET, EXEC that arrive together.
 
-It stops at the first other or incomplete request.
+They are run straight from the input. It stops at the first other or incomplete request.
 """
 
 from typing import TYPE_CHECKING, Final
 
 from kvs.adapters.inbound.protocol.messages import is_fatal
 from kvs.adapters.inbound.resp import replies
-from kvs.adapters.inbound.resp.limits import RespLimits
+from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, RespLimits
 from kvs.adapters.inbound.resp.parser import ARRAY, BULK, CR, LF, NINE, ZERO
-from kvs.adapters.inbound.resp.replies import BULK_HEADERS, CRLF, SHORT
+from kvs.adapters.inbound.resp.replies import ARRAY_HEADERS, BULK_HEADERS, CRLF, QUEUED, SHORT, RespVersion
+from kvs.domain.commit import Committed
 from kvs.domain.errors import KvsError
 from kvs.domain.updates import Add
 from kvs.ports.session import Session
@@ -20,30 +21,50 @@ if TYPE_CHECKING:
 SHORTEST_BYTES: Final = 20
 """Length of GET with a key of one byte."""
 
+SHORTEST_BULK_BYTES: Final = 6
+MULTI_BYTES: Final = 15
+EXEC_BYTES: Final = 14
+
+LONGEST_QUEUE: Final = 32
+"""Maximum number of SETs between MULTI and EXEC."""
+
+QUEUED_BYTES: Final = 16 * ARGUMENT_OVERHEAD_BYTES
+"""More than a SET takes in a queue and in a transaction, on top of its bytes."""
+
+ONE: Final = 49
 TWO: Final = 50
 THREE: Final = 51
 FOUR: Final = 52
+FIVE: Final = 53
 SMALL: Final = 32  # makes an ASCII letter lower case
+A: Final = 97
 C: Final = 99
 E: Final = 101
 G: Final = 103
+H: Final = 104
 LETTER_I: Final = 105
+LETTER_L: Final = 108
+M: Final = 109
 N: Final = 110
 R: Final = 114
 S: Final = 115
 T: Final = 116
-
+U: Final = 117
+W: Final = 119
+X: Final = 120
 
 GET: Final = b"get"
 SET: Final = b"set"
 INCR: Final = b"incr"
+WATCH: Final = b"watch"
+EXEC: Final = b"exec"
 
 ADD_ONE: Final = Add(1)
 
 
 def may_apply(data: bytes, at: "i64") -> bool:
-    """Return whether it is worth trying: the name of the command has three or four letters."""
-    return len(data) - at >= SHORTEST_BYTES and THREE <= data[at + 5] <= FOUR
+    """Return whether it is worth trying: the name of the command has three to five letters."""
+    return len(data) - at >= SHORTEST_BYTES and THREE <= data[at + 5] <= FIVE
 
 
 def run(
@@ -51,7 +72,7 @@ def run(
     start: "i64",
     session: Session,
     limits: RespLimits,
-    null: bytes,
+    protocol: RespVersion,
     out: list[bytes],
     max_requests: int,
     max_out_bytes: int,
@@ -62,10 +83,10 @@ def run(
         data: Input in which a request begins at ``start``, unless it ends there.
         start: Where to begin.
         session: The client's session.
-        limits: Limits of keys and values.
-        null: The reply to GET of an absent key.
+        limits: Limits of keys, values and queues.
+        protocol: The version of the protocol.
         out: Where replies are appended, in any number of pieces.
-        max_requests: Maximum number of requests.
+        max_requests: Maximum number of requests; one more queue may be run.
         max_out_bytes: Length of replies after which to stop.
 
     Returns:
@@ -80,7 +101,7 @@ def run(
     at: i64 = start
     max_key: i64 = limits.max_key_bytes
     max_value: i64 = limits.max_value_bytes
-    byte: i64 = 0
+    null = protocol.null
     closing = False
     name = last = b""
     while size - at >= SHORTEST_BYTES and done < share and out_bytes < room and not closing:
@@ -93,42 +114,65 @@ def run(
             and data[at + 7] == LF
         ):
             break
-        begin: i64 = at + 14
-        if data[at + 5] == THREE and data[at + 9] | SMALL == E and data[at + 10] | SMALL == T:
-            if data[at + 1] == TWO and data[at + 8] | SMALL == G:
+        letters: i64 = data[at + 5] - ZERO
+        arguments: i64 = data[at + 1]
+        if letters == 3 and data[at + 9] | SMALL == E and data[at + 10] | SMALL == T:
+            if arguments == TWO and data[at + 8] | SMALL == G:
                 name = GET
-            elif data[at + 1] == THREE and data[at + 8] | SMALL == S:
+            elif arguments == THREE and data[at + 8] | SMALL == S:
                 name = SET
             else:
                 break
         elif (
-            data[at + 1] == TWO
-            and data[at + 5] == FOUR
+            letters == 4
+            and arguments == TWO
             and data[at + 8] | SMALL == LETTER_I
             and data[at + 9] | SMALL == N
             and data[at + 10] | SMALL == C
             and data[at + 11] | SMALL == R
         ):
             name = INCR
-            begin = at + 15
+        elif (
+            letters == 5
+            and arguments == TWO
+            and data[at + 8] | SMALL == W
+            and data[at + 9] | SMALL == A
+            and data[at + 10] | SMALL == T
+            and data[at + 11] | SMALL == C
+            and data[at + 12] | SMALL == H
+        ):
+            name = WATCH
+        elif letters == 5 and arguments == ONE and _is_multi(data, at) and not session.depth:
+            entries: dict[bytes, bytes] = {}
+            end, queued = _queue(data, at + MULTI_BYTES, size, limits, entries)
+            if end == 0:
+                break
+            at = end
+            done += queued + 2
+            last = EXEC
+            reply = replies.OK + QUEUED * queued
+            out.append(reply)
+            out_bytes += len(reply)
+            try:
+                if isinstance(session.execute_put_all(entries), Committed):
+                    reply = ARRAY_HEADERS[queued] + replies.OK * queued
+                else:
+                    reply = protocol.null_array
+            except KvsError as error:
+                reply = replies.error(error)
+                closing = is_fatal(error)
+            out.append(reply)
+            out_bytes += len(reply)
+            continue
         else:
             break
-        if data[begin - 3] != CR or data[begin - 2] != LF or data[begin - 1] != BULK:
+        begin: i64 = at + 8 + letters
+        if data[begin] != CR or data[begin + 1] != LF:
             break
-        first: i64 = begin
-        # The last byte of input, where any of this may end, is never after an announced length.
-        length: i64 = 0
-        byte = data[begin]
-        while ZERO <= byte <= NINE and length <= max_key and begin < size - 1:
-            length = length * 10 + byte - ZERO
-            begin += 1
-            byte = data[begin]
-        end: i64 = begin + 2 + length
-        if byte != CR or not 0 < length <= max_key or data[first] == ZERO or end + 2 > size:
+        begin, end = _bulk(data, begin + 2, size, max_key)
+        if end <= begin:
             break
-        if data[begin + 1] != LF or data[end] != CR or data[end + 1] != LF:
-            break
-        key = data[begin + 2 : end]
+        key = data[begin:end]
         try:
             if name is GET:
                 value = session.get(key)
@@ -136,7 +180,7 @@ def run(
                     out.append(null)
                     out_bytes += len(null)
                 else:
-                    length = len(value)
+                    length: i64 = len(value)
                     if length < SHORT:
                         reply = b"%b%b\r\n" % (BULK_HEADERS[length], value)
                         out.append(reply)
@@ -147,33 +191,20 @@ def run(
                         out.append(value)
                         out.append(CRLF)
                         out_bytes += len(reply) + length + 2
+            elif name is SET:
+                begin, end = _bulk(data, end + 2, size, max_value)
+                if end == 0:
+                    break
+                session.put(key, data[begin:end])
+                out.append(replies.OK)
+                out_bytes += 5
             elif name is INCR:
                 number = session.update(key, ADD_ONE)[1]
                 if number is not None:
                     out.append(b":%b\r\n" % number)
                     out_bytes += len(number) + 3
             else:
-                begin = end + 2
-                if begin >= size or data[begin] != BULK:
-                    break
-                length = 0
-                begin += 1
-                first = begin
-                if begin >= size:
-                    break
-                byte = data[begin]
-                while ZERO <= byte <= NINE and length <= max_value and begin < size - 1:
-                    length = length * 10 + byte - ZERO
-                    begin += 1
-                    byte = data[begin]
-                end = begin + 2 + length
-                if byte != CR or begin == first or length > max_value or end + 2 > size:
-                    break
-                if data[first] == ZERO and begin - first > 1:
-                    break
-                if data[begin + 1] != LF or data[end] != CR or data[end + 1] != LF:
-                    break
-                session.put(key, data[begin + 2 : end])
+                session.watch([key])
                 out.append(replies.OK)
                 out_bytes += 5
         except KvsError as error:
@@ -185,3 +216,100 @@ def run(
         done += 1
         last = name
     return at, done, out_bytes, closing, last
+
+
+def _bulk(data: bytes, at: "i64", size: "i64", max_bytes: "i64") -> "tuple[i64, i64]":
+    """Return where the content of a bulk string begins and ends; (0, 0) if it is incomplete, invalid or too long."""
+    if at + SHORTEST_BULK_BYTES > size or data[at] != BULK:
+        return 0, 0
+    length: i64 = data[at + 1] - ZERO
+    begin: i64 = at + 2
+    byte: i64 = data[begin]
+    if not 0 <= length <= 9:
+        return 0, 0
+    while byte != CR:
+        if not ZERO <= byte <= NINE or length == 0 or length > max_bytes or begin + 1 >= size:
+            return 0, 0
+        length = length * 10 + byte - ZERO
+        begin += 1
+        byte = data[begin]
+    end: i64 = begin + 2 + length
+    if length > max_bytes or end + 2 > size or data[begin + 1] != LF or data[end] != CR or data[end + 1] != LF:
+        return 0, 0
+    return begin + 2, end
+
+
+def _queue(
+    data: bytes, start: "i64", size: "i64", limits: RespLimits, entries: dict[bytes, bytes]
+) -> "tuple[i64, i64]":
+    """Cut out SETs up to EXEC; return where that ends, and their number. (0, 0) if there is anything else."""
+    at: i64 = start
+    queued: i64 = 0
+    while size - at >= SHORTEST_BYTES and _is_set(data, at) and queued < LONGEST_QUEUE:
+        begin, end = _bulk(data, at + 13, size, limits.max_key_bytes)
+        if end <= begin:
+            return 0, 0
+        key = data[begin:end]
+        begin, end = _bulk(data, end + 2, size, limits.max_value_bytes)
+        if end == 0:
+            return 0, 0
+        entries[key] = data[begin:end]
+        queued += 1
+        at = end + 2
+    if queued == 0 or size - at < EXEC_BYTES or not _is_exec(data, at):
+        return 0, 0
+    if at - start + queued * QUEUED_BYTES > limits.max_transaction_bytes:
+        return 0, 0  # whether it fits has to be looked at more closely
+    return at + EXEC_BYTES, queued
+
+
+def _is_multi(data: bytes, at: "i64") -> bool:
+    """Return whether the name of five letters in a request without arguments is MULTI."""
+    return (
+        data[at + 8] | SMALL == M
+        and data[at + 9] | SMALL == U
+        and data[at + 10] | SMALL == LETTER_L
+        and data[at + 11] | SMALL == T
+        and data[at + 12] | SMALL == LETTER_I
+        and data[at + 13] == CR
+        and data[at + 14] == LF
+    )
+
+
+def _is_set(data: bytes, at: "i64") -> bool:
+    """Return whether a SET with two arguments begins here."""
+    return (
+        data[at] == ARRAY
+        and data[at + 1] == THREE
+        and data[at + 2] == CR
+        and data[at + 3] == LF
+        and data[at + 4] == BULK
+        and data[at + 5] == THREE
+        and data[at + 6] == CR
+        and data[at + 7] == LF
+        and data[at + 8] | SMALL == S
+        and data[at + 9] | SMALL == E
+        and data[at + 10] | SMALL == T
+        and data[at + 11] == CR
+        and data[at + 12] == LF
+    )
+
+
+def _is_exec(data: bytes, at: "i64") -> bool:
+    """Return whether EXEC is here."""
+    return (
+        data[at] == ARRAY
+        and data[at + 1] == ONE
+        and data[at + 2] == CR
+        and data[at + 3] == LF
+        and data[at + 4] == BULK
+        and data[at + 5] == FOUR
+        and data[at + 6] == CR
+        and data[at + 7] == LF
+        and data[at + 8] | SMALL == E
+        and data[at + 9] | SMALL == X
+        and data[at + 10] | SMALL == E
+        and data[at + 11] | SMALL == C
+        and data[at + 12] == CR
+        and data[at + 13] == LF
+    )
