@@ -14,6 +14,7 @@ from kvs.adapters.inbound.line.connection import LONG_LINE_BYTES, line_protocol
 from kvs.adapters.inbound.line.fast_path import SCANNED_BYTES
 from kvs.adapters.inbound.line.keys import NO_PATTERN, PAGE_KEYS
 from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
+from kvs.adapters.inbound.line.replies import LONG_BYTES, SHORT_BYTES
 from kvs.adapters.inbound.protocol import errors as wire_errors
 from kvs.adapters.inbound.protocol.command import SLOW_COST
 from kvs.adapters.storage.memory.storage import MemoryStorage
@@ -478,6 +479,27 @@ def test_line_feed_that_another_protocol_stored_is_escaped() -> None:
     wire = Wire(bench=bench).feed([b"GET k\nKEYS\n"])
     assert wire.replies() == [result("a\nb"), result(["k", "x\ny"])]
     assert wire.output.count(b"\n") == 2
+
+
+@pytest.mark.parametrize("size", [SHORT_BYTES, SHORT_BYTES + 1, LONG_BYTES, LONG_BYTES + 1])
+@pytest.mark.parametrize("line", [b"GET k\n", b"GET k\r\n"])
+def test_value_of_any_length_is_one_reply_among_others(line: bytes, size: int) -> None:
+    """Whether it is made at once or in steps, and on either way."""
+    bench = Bench()
+    bench.storage.put(b"k", b"v" * (size - 1) + b'"')
+    wire = Wire(bench=bench).feed([b"PING\n", b"GET x\n" + line * 2 + b"GET x\n"])
+    value = result("v" * (size - 1) + '"')
+    assert wire.replies() == [result("PONG"), absent("x"), value, value, absent("x")]
+    assert wire.connection.requests == 5
+
+
+@pytest.mark.parametrize("line", [b"GET k\n", b"GET k\r\n"])
+def test_long_value_full_of_escapes_costs_what_they_take(line: bytes) -> None:
+    """On either way; a unit is a microsecond, in which it escapes less than 256 bytes."""
+    bench = Bench()
+    bench.storage.put(b"k", b'"' * LONG_BYTES)
+    wire = Wire(bench=bench).feed([b"PING\n"])
+    assert wire.connection.receive(line * 4) >= 4 * LONG_BYTES // 256
 
 
 def test_value_that_another_protocol_stored_and_is_not_utf8_is_an_encoding_error() -> None:

@@ -1,13 +1,15 @@
 """Replies around values: the escaping, and the same in slices."""
 
 import json
+from collections.abc import Callable
+from ctypes import CDLL, c_size_t, c_void_p
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvs.adapters.inbound.line import replies
-from kvs.adapters.inbound.line.replies import LONG_BYTES, SLICE_BYTES
+from kvs.adapters.inbound.line.replies import LONG_BYTES, SHORT_BYTES
 from kvs.adapters.inbound.protocol.errors import EncodingError
 from kvs.ports.session import Work
 from tests.support.sessions import shares
@@ -19,6 +21,9 @@ pieces = st.lists(st.one_of(texts, st.binary(max_size=6)), max_size=4).map(b"".j
 
 SHARE = 1000
 
+PRICES = [(b"a", 4096), (b'"', 256), (bytes(range(32)), 256), ("\u00e9".encode(), 1024)]
+"""What values consist of, and how many bytes of it are at least a unit of work."""
+
 
 def stepped(value: bytes) -> tuple[int, bytes]:
     """Return how often the reply to a value made way for others when made in shares, and the reply."""
@@ -26,12 +31,20 @@ def stepped(value: bytes) -> tuple[int, bytes]:
     return shares(replies.result_steps(value, work), work, SHARE)
 
 
-def outcome(value: bytes, in_steps: bool) -> bytes | str:
+def outcome(reply: Callable[[bytes], bytes], value: bytes) -> bytes | str:
     """Return the reply to a value, or the message of the error."""
     try:
-        return stepped(value)[1] if in_steps else replies.result(value)
+        return reply(value)
     except EncodingError as error:
         return str(error)
+
+
+WAYS: list[Callable[[bytes], bytes]] = [
+    replies.result,
+    lambda value: replies.longer_result(value, Work()),
+    lambda value: stepped(value)[1],
+]
+"""The same reply, as it is made for short, longer and long values."""
 
 
 @given(texts)
@@ -42,9 +55,7 @@ def test_reply_is_json(value: bytes) -> None:
     assert json.loads(reply) == {"status": "Ok", "result": value.decode()}
     assert reply.index(b"\n") == len(reply) - 1
     assert replies.quoted(value) in reply
-    plain = json.dumps(value.decode(), ensure_ascii=False).replace("\\b", "\\u0008").replace("\\f", "\\u000c")
-    if b"\\" not in value:
-        assert replies.quoted(value) == plain.encode()
+    assert replies.quoted(value) == json.dumps(value.decode(), ensure_ascii=False).encode()
 
 
 @given(pieces)
@@ -64,36 +75,69 @@ def test_reply_of_what_is_no_text_is_refused(value: bytes) -> None:
 paddings = st.builds(
     lambda unit, size: (unit * size)[: size - size % len(unit)],
     st.sampled_from([b"a", b'"', b"\0", "\u00e9".encode(), "\U0001f600".encode()]),
-    st.builds(lambda slices, less: slices * SLICE_BYTES - less, st.integers(1, 3), st.integers(-9, 9)),
+    st.builds(lambda slices, less: slices * LONG_BYTES - less, st.integers(1, 3), st.integers(-9, 9)),
 )
 
 
 @given(paddings, pieces, st.one_of(st.just(b""), paddings), pieces)
-@example(b"a" * (SLICE_BYTES - 1), "\u00e9".encode(), b"", b"")
-@example(b"a" * (SLICE_BYTES - 2), "\U0001f600".encode(), b"", b"")
-@example(b"a" * (SLICE_BYTES - 3), "\U0001f600".encode(), b"a", b"")
-@example(b"a" * (SLICE_BYTES - 1), b"\xf0\x9f\x98", b"", b"")
-@example(b"a" * (SLICE_BYTES - 4), b"\xf0\x9f\x98\x80\x80", b"", b"")
-@example(b"a" * (SLICE_BYTES - 4), b"\x80" * 9, b"", b"")
-@example(b"a" * (SLICE_BYTES - 1), b'"', b"", b"")
-@example(b"a" * (SLICE_BYTES - 1), b"\\n", b"", b"")
-def test_reply_made_in_slices_is_the_same(first: bytes, odd: bytes, second: bytes, last: bytes) -> None:
+@example(b"a" * (LONG_BYTES - 1), "\u00e9".encode(), b"", b"")
+@example(b"a" * (LONG_BYTES - 2), "\U0001f600".encode(), b"", b"")
+@example(b"a" * (LONG_BYTES - 3), "\U0001f600".encode(), b"a", b"")
+@example(b"a" * (LONG_BYTES - 1), b"\xf0\x9f\x98", b"", b"")
+@example(b"a" * (LONG_BYTES - 4), b"\xf0\x9f\x98\x80\x80", b"", b"")
+@example(b"a" * (LONG_BYTES - 4), b"\x80" * 9, b"", b"")
+@example(b"a" * (LONG_BYTES - 1), b'"', b"", b"")
+@example(b"a" * (LONG_BYTES - 1), b"\\n", b"", b"")
+def test_reply_is_the_same_however_it_is_made(first: bytes, odd: bytes, second: bytes, last: bytes) -> None:
     """Wherever the value is divided: within an escape that it has already, a character, or what is none."""
     value = first + odd + second + last
-    assert outcome(value, in_steps=True) == outcome(value, in_steps=False)
+    short, longer, long = (outcome(way, value) for way in WAYS)
+    assert short == longer == long
 
 
-@pytest.mark.parametrize("value", [b"", b"a", b'"' * 100, b"a" * SLICE_BYTES, b"a" * LONG_BYTES])
+@pytest.mark.parametrize("size", [SHORT_BYTES, SHORT_BYTES + 1])
+@pytest.mark.parametrize("unit", ["a", '"', "\0", "\u00e9"])
+def test_string_of_any_length_is_json(unit: str, size: int) -> None:
+    """Whether it is checked first, or encoded at once."""
+    text = unit * (size // len(unit.encode()))
+    assert replies.quoted(text.encode()) == json.dumps(text, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("way", [*WAYS, replies.quoted])
+@pytest.mark.parametrize("unit", [b"a", b'"', "\u00e9".encode()])
+def test_reply_occupies_little_more_than_its_length(way: Callable[[bytes], bytes], unit: bytes) -> None:
+    """What the encoder returns occupies sixteen times as much, and no budget counts that."""
+    try:
+        usable_bytes = CDLL(None).malloc_usable_size
+    except AttributeError:
+        pytest.skip("this C library does not say how long a block is")
+    usable_bytes.restype, usable_bytes.argtypes = c_size_t, [c_void_p]
+    reply = way(unit * 2000)
+    assert usable_bytes(id(reply)) < 2 * len(reply)
+
+
+@pytest.mark.parametrize("value", [b"", b"a", b'"' * 100, b"a" * LONG_BYTES])
 def test_short_reply_makes_no_way(value: bytes) -> None:
     """It is done at once."""
     assert stepped(value) == (0, replies.result(value))
 
 
-@pytest.mark.parametrize("unit", [b"a", b'"', bytes(range(32)), "\u00e9".encode()])
-def test_long_reply_makes_way(unit: bytes) -> None:
-    """Often enough: two hundred bytes more are a unit of work, or a KiB that is copied."""
+@pytest.mark.parametrize(("unit", "bytes_per_unit"), PRICES)
+def test_long_reply_makes_way(unit: bytes, bytes_per_unit: int) -> None:
+    """Often enough for what it costs, and not for the length of its escapes."""
     value = unit * ((1 << 22) // len(unit))
     yielded, reply = stepped(value)
     assert reply == replies.result(value)
-    units = (len(value) >> 10) + ((len(reply) - len(value)) >> 8)
-    assert yielded >= units // SHARE
+    least = len(value) // bytes_per_unit // SHARE
+    assert least <= yielded <= 3 * least
+
+
+@pytest.mark.parametrize(("unit", "bytes_per_unit"), PRICES)
+def test_reply_at_once_costs_as_much_as_in_steps(unit: bytes, bytes_per_unit: int) -> None:
+    """The price is of the work, not of the way."""
+    work = Work()
+    replies.longer_result(unit * (LONG_BYTES // len(unit)), work)
+    assert work.left <= -(LONG_BYTES // 2 // bytes_per_unit)
+    charged, work.left = work.left, 0
+    list(replies.result_steps(unit * (LONG_BYTES // len(unit)), work))
+    assert work.left == charged

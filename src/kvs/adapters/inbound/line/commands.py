@@ -34,9 +34,6 @@ from kvs.ports.session import Session, Steps
 
 TAB: Final = b"\t"
 
-SHORT_VALUE_BYTES: Final = 1 << 10
-"""Longest value whose escaping is not worth charging."""
-
 READ_ONLY: Final = b"READONLY"
 
 HELP: Final = (
@@ -132,12 +129,11 @@ def get(session: Session, key: bytes) -> Reply:
     value = session.get(key)
     if value is None:
         return replies.result_json(b"null", key + b" was not found.")
-    if len(value) > replies.LONG_BYTES:
-        return replies.result_steps(value, session.work)
-    reply = replies.result(value)
-    if len(value) > SHORT_VALUE_BYTES:
-        session.work.left -= replies.units(value, reply)
-    return reply
+    if len(value) <= replies.SHORT_BYTES:
+        return replies.result(value)
+    if len(value) <= replies.LONG_BYTES:
+        return replies.longer_result(value, session.work)
+    return replies.result_steps(value, session.work)
 
 
 def _put(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
