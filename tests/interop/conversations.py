@@ -75,6 +75,132 @@ CONVERSATIONS: Final[dict[str, str]] = {
         SETRANGE ap 0 | SETRANGE ap | SETRANGE none -1 "" | SETRANGE none x "" | SETRANGE ap 9223372036854775807 x
         SETRANGE ap 9223372036854775808 x | SETRANGE none 536870912 "" | SETRANGE ap 536870912 ""
     """,
+    "bits": r"""
+        SETBIT | SETBIT a | SETBIT a 0 | SETBIT a 0 1 2 | SETBIT a 7 1 | GET a | SETBIT a 7 1 | SETBIT a 7 0 | GET a
+        SETBIT a 100 0 | STRLEN a | SETBIT a 3 1 | GET a | SETBIT a x 1 | SETBIT a -1 1 | SETBIT a "#1" 1
+        SETBIT a 01 1
+        SETBIT a 0 2 | SETBIT a 0 -1 | SETBIT a 0 x | SETBIT a 0 "" | SETBIT a "" 1 | SETBIT a x 2
+        SETBIT a 4294967296 1
+        SETBIT a 9223372036854775808 1 | SETBIT new 4294967296 0 | EXISTS new | SETBIT new 0 0 | GET new | STRLEN new
+        GETBIT | GETBIT a | GETBIT a 3 | GETBIT a 4 | GETBIT a 99999 | GETBIT nope 5 | GETBIT nope x
+        GETBIT a 4294967295
+        GETBIT a 4294967296 | GETBIT a -1 | GETBIT a 3 4 | SET n 12345 | GETBIT n 2 | SETBIT n 6 1 | GET n
+    """,
+    "counting bits": r"""
+        SET s foobar | BITCOUNT | BITCOUNT s | BITCOUNT s 0 0 | BITCOUNT s 1 1 | BITCOUNT s 1 1 BYTE
+        BITCOUNT s 5 30 BIT
+        BITCOUNT s 0 | BITCOUNT s 0 x | BITCOUNT s x 0 | BITCOUNT s 0 1 FOO | BITCOUNT s 0 1 bit x
+        BITCOUNT s 0 -1 bYtE
+        BITCOUNT s -1 -2 | BITCOUNT s -1 -2 FOO | BITCOUNT s -2 -1 | BITCOUNT s -100 100 | BITCOUNT s -100 -90
+        BITCOUNT s 4 2 | BITCOUNT s 6 7 | BITCOUNT s 5 5 | BITCOUNT s -11 -3 BIT | BITCOUNT s 7 8 BIT
+        BITCOUNT s 47 48 BIT
+        BITCOUNT s 48 49 BIT | BITCOUNT s 0 9223372036854775807 | BITCOUNT s -9223372036854775808 -1 BIT
+        BITCOUNT s 0 9223372036854775808 | BITCOUNT nope | BITCOUNT nope 0 | BITCOUNT nope x y z
+        BITCOUNT s 0 1 "bit\x00x"
+        SET e "" | BITCOUNT e | BITCOUNT e 0 -1 | BITCOUNT e 0 -1 BIT | SET n 255 | BITCOUNT n | SET f "\xff\xff"
+        BITCOUNT f
+    """,
+    "finding bits": r"""
+        BITPOS | BITPOS s | BITPOS nope 0 | BITPOS nope 1 | BITPOS nope 0 x | BITPOS nope 1 0 0 0 0 | BITPOS nope 2
+        BITPOS nope x | BITPOS nope "" | SET s "\xff\xf0\x00" | BITPOS s 0 | BITPOS s 1 | BITPOS s 0 1 | BITPOS s 1 2
+        BITPOS s 0 0 0 | BITPOS s 0 0 -3 | BITPOS s 1 2 -1 | BITPOS s 0 -1 | BITPOS s 0 -100 100 | BITPOS s 0 3
+        BITPOS s 1 3
+        BITPOS s 0 0 11 BIT | BITPOS s 0 0 12 BIT | BITPOS s 1 12 -1 BIT | BITPOS s 1 7 15 BIT | BITPOS s 0 7 15 bit
+        BITPOS s 1 4 4 BIT | BITPOS s 0 4 4 BIT | BITPOS s 0 1 0 | BITPOS s 0 1 2 FOO | BITPOS s 0 1 x BIT
+        BITPOS s 0 x 2 FOO
+        BITPOS s 0 1 x FOO | BITPOS s 0 1 BIT | BITPOS s 0 1 2 BIT x | BITPOS s 2 | BITPOS s -1 | BITPOS s 1 0 0 byte
+        SET f "\xff\xff" | BITPOS f 0 | BITPOS f 0 0 | BITPOS f 0 1 | BITPOS f 0 2 | BITPOS f 0 0 -1
+        BITPOS f 0 0 15 BIT
+        SET z "\x00\x00" | BITPOS z 1 | BITPOS z 1 0 | BITPOS z 0 1 | BITPOS z 1 0 -1 BIT | SET e "" | BITPOS e 0
+        BITPOS e 1
+        BITPOS e 0 0 | BITPOS e 0 0 -1 | BITPOS e 0 0 -1 BIT | BITPOS s 0 9223372036854775807
+        BITPOS s 0 9223372036854775808
+    """,
+    "combining bits": r"""
+        BITOP | BITOP AND | BITOP AND t | BITOP FOO t a | BITOP NOT t a b | BITOP FOO t a b | BITOP NOT t
+        SET a "\x0f\xf0\xaa" | SET b "\xff" | SET c abcdef | BITOP AND t a b | GET t | BITOP OR t a b | GET t
+        BITOP XOR t a b c | GET t | BITOP and t a nope | GET t | BITOP Or t a nope | GET t | BITOP xor t c c | GET t
+        BITOP NOT t a | GET t | BITOP not a a | GET a | BITOP NOT t nope | EXISTS t | BITOP AND t nope nope
+        BITOP OR c nope
+        EXISTS c | SET e "" | BITOP XOR a e e | EXISTS a | BITOP AND t b | GET t | BITOP OR t b b b b | GET t
+        BITOP NOT b b
+        GET b | BITOP XOR b b b | GET b | SET n 123 | BITOP NOT n n | GET n | BITOP "and\x00x" t b n
+        BITOP "an" t b n
+    """,
+    "bit fields": r"""
+        BITFIELD | BITFIELD a | EXISTS a | BITFIELD a GET u8 0 | EXISTS a | BITFIELD a SET u8 0 255 | GET a
+        BITFIELD a SET u8 0 256 GET u8 0 | BITFIELD a SET u8 0 -1 GET u8 0 | BITFIELD a SET i8 0 -1 GET i8 0 GET u8 0
+        BITFIELD a SET i8 0 128 GET i8 0 | BITFIELD a INCRBY u8 0 300 | BITFIELD a INCRBY i8 "#1" 200 | GET a
+        BITFIELD a INCRBY i5 100 1 GET u4 0 | BITFIELD a get U8 0 | BITFIELD a GET u64 0 | BITFIELD a GET i64 0
+        BITFIELD a GET i65 0 | BITFIELD a GET u0 0 | BITFIELD a GET u63 5 | BITFIELD a GET i 0 | BITFIELD a GET "" 0
+        BITFIELD a GET x8 0 | BITFIELD a GET i+8 0 | BITFIELD a GET i08 0 | BITFIELD a GET "i8\x00x" 0
+        BITFIELD a GET i8
+        BITFIELD a GET i8 x | BITFIELD a GET i8 -1 | BITFIELD a GET i8 "#" | BITFIELD a GET i8 "#-1"
+        BITFIELD a GET i8 "##1"
+        BITFIELD a GET i8 4294967295 | BITFIELD a GET i8 4294967296 | BITFIELD a GET i8 "#536870911"
+        BITFIELD a GET i8 "#536870912" | BITFIELD a GET u1 0 FOO | BITFIELD a FOO | BITFIELD a SET u8 0
+        BITFIELD a SET u8 0 x
+        BITFIELD a SET u8 0 1 2 | BITFIELD a INCRBY u8 0 | BITFIELD a INCRBY u8 0 9223372036854775808 | BITFIELD a SET
+        BITFIELD a INCRBY u63 0 9223372036854775807 INCRBY u63 0 1
+        BITFIELD a SET u63 0 -9223372036854775808 GET u63 0
+        BITFIELD a SET i64 0 9223372036854775807 INCRBY i64 0 1 INCRBY i64 0 -1
+        BITFIELD a SET i1 0 1 GET i1 0 INCRBY i1 0 1
+        GET a | BITFIELD a SET u8 4294967296 1 | BITFIELD new SET u8 x 1 | EXISTS new | BITFIELD new SET u4 3 0
+        GET new
+        BITFIELD b INCRBY u3 5 7 INCRBY u9 7 300 GET u16 0 SET i33 9 -5 GET i33 9 | GET b | SET n 123
+        BITFIELD n INCRBY u8 0 1
+        GET n
+    """,
+    "bit fields that overflow": r"""
+        BITFIELD a OVERFLOW | BITFIELD a OVERFLOW FOO | BITFIELD a OVERFLOW SAT | EXISTS a
+        BITFIELD a OVERFLOW "sat\x00x"
+        BITFIELD a OVERFLOW SAT INCRBY u2 0 1 INCRBY u2 0 9 INCRBY u2 0 -9 OVERFLOW FAIL INCRBY u2 0 -1 INCRBY u2 0 4
+        BITFIELD a OVERFLOW sat SET i8 0 200 GET i8 0 SET i8 0 -200 GET i8 0 INCRBY i8 0 -1 INCRBY i8 0 300
+        BITFIELD a OVERFLOW FAIL SET i8 0 200 SET u8 0 -1 SET u8 0 256 GET i8 0 OVERFLOW WRAP INCRBY i8 0 1
+        BITFIELD a OVERFLOW SAT SET u8 0 -1 GET u8 0 SET i8 0 -9223372036854775808 SET i8 0 -9223372036854775681
+        BITFIELD a GET i8 0 OVERFLOW SAT SET i8 0 -9223372036854775680 GET i8 0 SET i63 0 -9223372036854775808 GET i63 0
+        BITFIELD a OVERFLOW SAT INCRBY i64 0 -9223372036854775808 INCRBY i64 0 -9223372036854775808 INCRBY i64 0 1
+        BITFIELD a OVERFLOW FAIL INCRBY i64 0 9223372036854775807 INCRBY i64 0 9223372036854775807 GET i64 0
+        BITFIELD fresh OVERFLOW FAIL SET u8 20 256 | STRLEN fresh
+        BITFIELD fresh OVERFLOW FAIL INCRBY u8 0 256 GET u8 0
+        BITFIELD_RO | BITFIELD_RO a | BITFIELD_RO a GET i8 0 GET u4 2 | BITFIELD_RO nope GET u8 5
+        BITFIELD_RO a SET u8 0 1
+        BITFIELD_RO a SET u8 0 x | BITFIELD_RO a INCRBY u8 0 1 FOO | BITFIELD_RO a OVERFLOW FAIL
+        BITFIELD_RO a OVERFLOW x
+        BITFIELD_RO a GET u8 0 INCRBY u8 0 1 | GET a
+    """,
+    "longest common subsequences": r"""
+        LCS | LCS a | LCS a b | SET a ohmytext | SET b mynewtext | LCS a b | LCS b a | LCS a b LEN | LCS a b IDX
+        LCS b a IDX
+        LCS a b IDX MINMATCHLEN 4 | LCS a b IDX MINMATCHLEN 4 WITHMATCHLEN | LCS a b WITHMATCHLEN IDX
+        LCS a b WITHMATCHLEN
+        LCS a b len withmatchlen minmatchlen 100 | LCS a b IDX MINMATCHLEN -5 | LCS a b IDX MINMATCHLEN x
+        LCS a b MINMATCHLEN
+        LCS a b MINMATCHLEN 9223372036854775808 | LCS a b FOO | LCS a b LEN IDX | LCS a b IDX LEN FOO
+        LCS a b IDX IDX
+        LCS a b IDX MINMATCHLEN 1 MINMATCHLEN 5 | LCS a a | LCS a a IDX WITHMATCHLEN | LCS a nope | LCS nope a IDX
+        LCS a nope LEN
+        LCS nope nope FOO | SET e "" | LCS e a IDX | SET n 123123 | SET m 321321 | LCS n m | LCS m n IDX WITHMATCHLEN
+        SET x "\x00\xff\x00" | LCS x "x" | LCS x a LEN | LCS a b "idx\x00x" | SET p abcabba | SET q cbabac | LCS p q
+        LCS p q IDX | LCS q p IDX | LCS q p | SETBIT big 92679 1 | LCS big big LEN | SETBIT big 92680 1
+        LCS big big LEN
+        LCS big big
+    """,
+    "bits in queues": r"""
+        SET w "\xf0" | WATCH w | B: SETBIT w 0 1 | MULTI | PING | EXEC | WATCH w | B: SETBIT w 7 1 | MULTI | PING
+        EXEC
+        WATCH w | B: BITFIELD w SET u8 0 241 | MULTI | PING | EXEC | WATCH w | B: BITFIELD w INCRBY u8 0 1 | MULTI
+        PING | EXEC
+        WATCH w | B: BITFIELD w GET u8 0 | B: BITCOUNT w | B: BITOP NOT v w | MULTI | PING | EXEC | WATCH v
+        B: BITOP NOT v w
+        MULTI | PING | EXEC | WATCH nope | B: BITOP AND nope none none | MULTI | PING | EXEC | WATCH v
+        B: BITOP AND v none none | MULTI | PING | EXEC | WATCH w | B: SETBIT w 8 0 | MULTI | PING | EXEC
+        MULTI | SETBIT a 3 1 | GETBIT a 3 | BITCOUNT a | BITPOS a 1 | BITFIELD a INCRBY u8 0 1 | BITOP NOT b a
+        LCS a b IDX
+        BITFIELD_RO b GET u8 0 | GET b | EXEC | MULTI | SETBIT a x 1 | BITFIELD a FOO | BITOP FOO a b | LCS a b FOO
+        BITPOS a 5
+        BITCOUNT a 0 1 FOO | GET a | EXEC | MULTI | SETBIT a | EXEC | MULTI | LCS a | BITOP NOT a | EXEC | GET a
+    """,
     "many values": r"""
         MSET a 1 b 2 | MGET a b c | MGET | MGET c | MGET a a | MSET a 1 b | MSET | MSET a 1 a 2 | GET a
         MSETNX a 1 z 2 | EXISTS z | MSETNX y 1 z 2 | MSETNX y | MSETNX y 1 z | MSETNX | MSETNX p 1 p 2 | GET p

@@ -118,7 +118,18 @@ def test_names_of_subcommands(speakers: Mapping[str, Speaker], name: bytes) -> N
     [
         *(b"MSET a 1 b 2", b"GET a", b"SET a 1 NX", b"SET a 1 get", b"SET a GET", b"COPY a b REPLACE", b"RENAME a b"),
         *(b"DEL a b c", b"WATCH a b", b"PING", b"get", b"CLIENT LIST", b"CLIENT FOO", b"client", b"FOO", b"MSET a"),
-        *(b"MSET a 1 b", b"APPEND a b", b"CONFIG GET a"),
+        *(
+            b"MSET a 1 b",
+            b"APPEND a b",
+            b"CONFIG GET a",
+            b"BITOP AND a b c",
+            b"BITOP NOT a b",
+            b"LCS a b",
+            b"LCS a b IDX",
+        ),
+        *(b"BITFIELD a", b"BITFIELD a GET u8 0", b"BITFIELD a SET u8 0 1", b"BITFIELD a OVERFLOW SAT get u8 0"),
+        *(b"BITFIELD a FOO", b"BITFIELD a GET u8 0 FOO", b"BITFIELD a GET u8", b"BITFIELD a SET u8 0", b"SETBIT a 0 1"),
+        *(b"BITFIELD a OVERFLOW", b"BITFIELD a GET u8 0 INCRBY u8 0 1", b"bitfield a overflow x get y z"),
     ],
 )
 def test_keys_of_commands_in_full(speakers: Mapping[str, Speaker], line: bytes, version: bytes) -> None:

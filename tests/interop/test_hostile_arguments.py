@@ -85,6 +85,22 @@ WORDS: Final = st.sampled_from(
         *(b"ID", b"ADDR", b"LADDR", b"USER", b"SKIPME", b"skipme", b"yes", b"no", b"maybe", b"default", b"nobody"),
         *(b"pubsub", b"replica", b"1.1.1.1:1", b"ON", b"off", b"TIMEOUT", b"error", b"SETNAME", b"AUTH", b"me"),
         *(b"FILTERBY", b"filterby", b"ACLCAT", b"MODULE", b"PATTERN", b"transaction", b"nope", b"mset*", b"get|x"),
+        *(
+            b"BIT",
+            b"byte",
+            b"AND",
+            b"or",
+            b"NOT",
+            b"GET",
+            b"SET",
+            b"INCRBY",
+            b"OVERFLOW",
+            b"SAT",
+            b"fail",
+            b"u8",
+            b"i64",
+        ),
+        *(b"u64", b"i1", b"u63", b"#1", b"#0", b"LEN", b"IDX", b"idx", b"MINMATCHLEN", b"WITHMATCHLEN", b"bit\x00x"),
         *(b"*", b"a*", b"?", b"[ab]", b"[^a]", b"[", b"\\", b"HELP", b"help", b"save", b"SAVE", b"sav?", b"WRITE"),
     ]
 )
@@ -154,6 +170,22 @@ def tuples(*parts: st.SearchStrategy[bytes] | bytes) -> st.SearchStrategy[list[b
     return st.tuples(*drawn).map(list)
 
 
+BITS: Final = st.sampled_from([b"0", b"1", b"0", b"1", b"2", b"-1", b"x", b"01"])
+UNITS: Final = st.sampled_from([b"BIT", b"bit", b"Byte", b"bit\x00x", b"FOO"])
+OFFSETS: Final = st.sampled_from(
+    [b"0", b"7", b"8", b"100", b"2000", b"-1", b"x", b"", b"01", b"#1", b"4294967296", b"9223372036854775808"]
+)
+FIELDS: Final = st.one_of(
+    st.builds(b"%b%d".__mod__, st.tuples(st.sampled_from([b"i", b"u"]), st.integers(0, 65))),
+    st.sampled_from([b"i8", b"u8", b"i08", b"i", b"", b"I8", b"x8", b"u8\x00x"]),
+)
+PLACES: Final = st.one_of(OFFSETS, st.sampled_from([b"#0", b"#1", b"#3", b"#-1", b"#", b"##1", b"#x", b"13"]))
+OPERATIONS: Final = st.one_of(
+    tuples(b"GET", FIELDS, PLACES),
+    tuples(b"set", FIELDS, PLACES, NUMBERS),
+    tuples(b"INCRBY", FIELDS, PLACES, NUMBERS),
+    tuples(b"OVERFLOW", st.sampled_from([b"WRAP", b"sat", b"FAIL", b"fail", b"FOO"])),
+)
 LIKELY: Final = st.one_of(
     tuples(st.sampled_from([b"INCRBYFLOAT", b"SET", b"APPEND", b"GETSET", b"SETNX"]), KEYS, VALUES),
     tuples(st.sampled_from([b"INCRBYFLOAT", b"SET"]), KEYS, FRACTIONS),
@@ -162,6 +194,23 @@ LIKELY: Final = st.one_of(
     tuples(st.sampled_from([b"RENAME", b"RENAMENX", b"COPY", b"MGET", b"DEL"]), KEYS, KEYS),
     tuples(b"SETRANGE", KEYS, NUMBERS, VALUES),
     tuples(b"GETRANGE", KEYS, NUMBERS, NUMBERS),
+    tuples(b"SETBIT", KEYS, OFFSETS, BITS),
+    tuples(b"GETBIT", KEYS, NUMBERS),
+    tuples(b"BITCOUNT", KEYS, NUMBERS, NUMBERS),
+    tuples(b"BITCOUNT", KEYS, NUMBERS, NUMBERS, UNITS),
+    tuples(b"BITPOS", KEYS, BITS, NUMBERS),
+    tuples(b"BITPOS", KEYS, BITS, NUMBERS, NUMBERS, UNITS),
+    tuples(b"BITOP", st.sampled_from([b"AND", b"or", b"XOR", b"NOT"]), KEYS, KEYS, KEYS),
+    tuples(b"BITOP", st.sampled_from([b"AND", b"NOT", b"not"]), KEYS, KEYS),
+    st.builds(
+        lambda name, key, operations: [name, key, *(word for operation in operations for word in operation)],
+        st.sampled_from([b"BITFIELD", b"BITFIELD", b"BITFIELD_RO"]),
+        KEYS,
+        st.lists(OPERATIONS, max_size=4),
+    ),
+    tuples(b"LCS", KEYS, KEYS),
+    tuples(b"LCS", KEYS, KEYS, st.sampled_from([b"LEN", b"IDX"]), st.sampled_from([b"WITHMATCHLEN", b"len"])),
+    tuples(b"LCS", KEYS, KEYS, b"IDX", b"MINMATCHLEN", NUMBERS),
     tuples(b"SCAN", NUMBERS, st.sampled_from([b"COUNT", b"count", b"MATCH", b"TYPE"]), ANYTHING),
     tuples(b"COPY", KEYS, KEYS, b"DB", NUMBERS),
     tuples(st.sampled_from([b"SELECT", b"HELLO"]), NUMBERS),

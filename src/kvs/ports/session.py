@@ -36,12 +36,14 @@ class Work:
     Attributes:
         left: In units; one is about a microsecond of the compiled build, the cost of a plain GET. It is checked after
             each step, so steps must be small.
+        held_bytes: Memory that a suspended command holds beside its transaction. Its client is charged for it.
     """
 
-    __slots__ = ("left",)
+    __slots__ = ("held_bytes", "left")
 
     def __init__(self) -> None:
         self.left = 0
+        self.held_bytes = 0
 
 
 @final

@@ -135,8 +135,8 @@ class Connection(RunLoop):
         return self._on_worker
 
     def held_bytes(self) -> int:
-        """Return the memory of requests that have not been run and of replies that have not been taken."""
-        return self.input_bytes() + self._out_bytes
+        """Return the memory of requests that have not been run, of a suspended one, and of replies not yet taken."""
+        return self.input_bytes() + self._work.held_bytes + self._out_bytes
 
     def receive(self, data: bytes, quota: int = UNBOUNDED) -> int:
         """Take bytes, run the requests they complete for about ``quota`` units of work, and return the units used."""

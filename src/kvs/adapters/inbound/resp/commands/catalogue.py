@@ -103,6 +103,22 @@ mset | -3 | 1.0.1 | string | write denyoom | string | OW update 1 -1 2
     Stores values, all of them at once. | request_policy:multi_shard response_policy:all_succeeded
 msetnx | -3 | 1.0.1 | string | write denyoom | string | OW insert 1 -1 2
     Stores values if none of the keys exists. | request_policy:multi_shard response_policy:agg_min
+setbit | 4 | 2.2.0 | bitmap | write denyoom | bitmap | RW access update 1 0 1
+    Sets or clears a bit of a value.
+getbit | 3 | 2.2.0 | bitmap | readonly fast | bitmap | RO access 1 0 1
+    Returns a bit of a value.
+bitcount | -2 | 2.6.0 | bitmap | readonly | bitmap | RO access 1 0 1
+    Counts the bits of a value that are set.
+bitpos | -3 | 2.8.7 | bitmap | readonly | bitmap | RO access 1 0 1
+    Finds the first bit of a value that is set, or clear.
+bitop | -4 | 2.6.0 | bitmap | write denyoom | bitmap | OW update 2 0 1; RO access 3 -1 1
+    Combines the bits of values, and stores the result.
+bitfield | -2 | 3.2.0 | bitmap | write denyoom | bitmap | RW access update variable_flags 1 0 1
+    Reads and writes integers of any width in a value.
+bitfield_ro | -2 | 6.0.0 | bitmap | readonly fast | bitmap | RO access 1 0 1
+    Reads integers of any width in a value.
+lcs | -3 | 7.0.0 | string | readonly | string | RO access 1 1 1
+    Finds the longest common subsequence of two values.
 exists | -2 | 1.0.0 | generic | readonly fast | keyspace | RO 1 -1 1
     Counts the keys that exist. | request_policy:multi_shard response_policy:agg_sum
 del | -2 | 1.0.0 | generic | write | keyspace | RM delete 1 -1 1
@@ -234,7 +250,10 @@ their flags, first, last and step; then its summary, and tips."""
 DEPRECATED: Final = {"getset": ("6.2.0", "`SET` with the `!GET` argument")}
 """Since when, and what to use instead."""
 
-NOTES: Final = {"set": "RW and ACCESS due to the optional `GET` argument"}
+NOTES: Final = {
+    "set": "RW and ACCESS due to the optional `GET` argument",
+    "bitfield": "This command allows both access and modification of the key",
+}
 """On keys."""
 
 

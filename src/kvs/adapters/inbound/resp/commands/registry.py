@@ -7,7 +7,18 @@ from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST, everywhere
 from kvs.adapters.inbound.protocol.errors import HttpError, UnknownCommandError
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import Handler, RespCommand
-from kvs.adapters.inbound.resp.commands import clients, connection, info, keys, server, strings, transactions
+from kvs.adapters.inbound.resp.commands import (
+    bitfield,
+    bits,
+    clients,
+    connection,
+    info,
+    keys,
+    lcs,
+    server,
+    strings,
+    transactions,
+)
 from kvs.adapters.inbound.resp.commands.catalogue import DEPRECATED, NOTES, Keys
 from kvs.adapters.inbound.resp.commands.keys import check_patterns
 from kvs.adapters.inbound.resp.commands.subcommands import container
@@ -128,7 +139,8 @@ def _getkeysandflags(_: Session, context: ClientContext, arguments: list[bytes])
     found = []
     for spec in _with_keys(words).about.keys:
         end = (spec.first + spec.last if spec.last >= 0 else len(words) + spec.last) + 1
-        flags = _flags(context, _flags_of_set(words) if "variable_flags" in spec.flags else spec.flags)
+        name = words[0].lower()
+        flags = _flags(context, FLAGS_OF_KEY[name](words) if "variable_flags" in spec.flags else spec.flags)
         found += [replies.array([replies.bulk(key), flags]) for key in words[spec.first : end : spec.step]]
     return replies.array(found)
 
@@ -137,6 +149,10 @@ def _flags_of_set(words: list[bytes]) -> tuple[str, ...]:
     """Return how a SET uses its key, which with GET is read as well."""
     reads = any(word.lower() == b"get" for word in words[3:])
     return ("RW", "access", "update") if reads else ("OW", "update")
+
+
+FLAGS_OF_KEY: Final = {b"set": _flags_of_set, b"bitfield": bitfield.flags_of_key}
+"""How a command uses its key, where that depends on the request."""
 
 
 def _with_keys(words: list[bytes]) -> RespCommand:
@@ -267,6 +283,9 @@ SUBCOMMANDS: Final[list[RespCommand]] = [
 
 COMMANDS: Final[list[RespCommand]] = [
     *strings.COMMANDS,
+    *bits.COMMANDS,
+    *bitfield.COMMANDS,
+    *lcs.COMMANDS,
     *keys.COMMANDS,
     *transactions.COMMANDS,
     *connection.COMMANDS,
