@@ -66,6 +66,13 @@ CALLS_PER_KEY: Final = 60
 LONG_KEY: Final = b"k".ljust(MAX_KEY_BYTES, b"c")
 BIG: Final = b"big"
 BIG_VALUE: Final = bytes(range(32)) * (MAX_VALUE_BYTES // 32)
+ZEROS: Final = b"zeros"
+TEXT: Final = b"text"
+TEXT_VALUE: Final = b"the quick brown fox " * 70
+"""With another one like it as long as LCS takes."""
+REVERSED: Final = b"txet"
+SHORT: Final = b"short"
+BITOPS: Final = (b"AND", b"OR", b"XOR")
 HARD_PATTERN: Final = b"*" + b"[^x]" * 250 + b"x"
 
 
@@ -122,6 +129,7 @@ class House:
         entries = {b"%05d" % number: b"v" for number in range(KEYS)}
         entries |= {LONG_KEY[:-3] + b"%03d" % number: b"" for number in range(LONG_KEYS)}
         entries |= {BIG: BIG_VALUE, b"n": b"1", LONG_KEY: b"1"}
+        entries |= {ZEROS: bytes(MAX_VALUE_BYTES), SHORT: b"\0x\0x\0", TEXT: TEXT_VALUE, REVERSED: TEXT_VALUE[::-1]}
         memory.commit(CommitRequest((), entries))
         self.readers = [self.bench.open() for _ in range(SNAPSHOTS)]
         for number, reader in enumerate(self.readers):
@@ -164,6 +172,23 @@ TAILS: Final[dict[bytes, list[list[bytes]]]] = {
     b"getrange": [[BIG, b"0", b"-1"]],
     b"setrange": [[BIG, b"%d" % (MAX_VALUE_BYTES - 1), b"x"]],
     b"append": [[b"n", BIG_VALUE[:-100]], [BIG, b""]],
+    b"setbit": [[BIG, b"%d" % (8 * MAX_VALUE_BYTES - 1), b"1"], [b"n", b"%d" % (8 * MAX_VALUE_BYTES - 1), b"1"]],
+    b"bitcount": [[BIG], [BIG, b"1", b"-2", b"BIT"]],
+    b"bitpos": [[ZEROS, b"1"], [ZEROS, b"1", b"1", b"-2", b"BIT"], [BIG, b"0"]],
+    b"bitop": [
+        *([name, b"target", *[BIG] * 100, *[b"%05d" % number for number in range(MANY - 200)]] for name in BITOPS),
+        [b"NOT", b"target", BIG],
+    ],
+    b"bitfield": [
+        [BIG, *[b"INCRBY", b"i64", b"%d" % (8 * MAX_VALUE_BYTES - 64), b"1"] * (MANY // 4)],
+        [BIG, *[b"OVERFLOW", b"SAT"] * (MANY // 2)],
+        [BIG, b"SET", b"u1", b"%d" % (8 * MAX_VALUE_BYTES - 1), b"0"],
+    ],
+    b"bitfield_ro": [[BIG, *[b"GET", b"i63", b"3"] * (MANY // 3)]],
+    b"lcs": [
+        *([TEXT, REVERSED, *options] for options in ([], [b"LEN"], [b"IDX", b"WITHMATCHLEN"], [b"LEN"] * MANY)),
+        *([first, second, b"IDX"] for first, second in ((BIG, b"n"), (SHORT, ZEROS), (ZEROS, SHORT))),
+    ],
     b"incrbyfloat": [[b"n", b"9" * 5000], [b"n", b"1e4000"]],
     b"mget": [[BIG] * 10, [b"%05d" % number for number in range(MANY)]],
     b"copy": [[BIG, b"target", b"REPLACE"]],

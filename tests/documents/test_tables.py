@@ -186,9 +186,9 @@ def test_every_figure_of_info_is_in_the_tables(engine: str) -> None:
 
 def listed_in_readme(protocol: str) -> set[str]:
     """Return the commands that the README lists for a protocol."""
-    listed = re.search(rf"- \*\*{protocol}:\*\* ((?:[A-Z]+[,.]?\s+)+)", README.section("## Commands") + "\n")
+    listed = re.search(rf"- \*\*{protocol}:\*\* ((?:[A-Z_]+[,.]?\s+)+)", README.section("## Commands") + "\n")
     assert listed is not None, f"README.md: no commands stand behind '- **{protocol}:**'"
-    return set(re.findall(r"[A-Z]+", listed[1]))
+    return set(re.findall(r"[A-Z_]+", listed[1]))
 
 
 def test_every_command_of_the_line_protocol_is_documented() -> None:

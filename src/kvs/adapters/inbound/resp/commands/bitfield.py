@@ -6,13 +6,13 @@ from typing import Final, TypeAlias, final
 from kvs.adapters.inbound.protocol.command import KEY, OTHER, Reply, of_pending_key
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
-from kvs.adapters.inbound.resp.commands.bits import bit_offset, bits_between, check_extent
+from kvs.adapters.inbound.resp.commands.bits import STORED_BYTES_PER_UNIT, bit_offset, bits_between, check_extent
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.wording import c_string
 from kvs.domain.errors import NotANumberError, UsageError
 from kvs.domain.updates import INTEGER_MAX, integer
 from kvs.domain.values import Key, Value, Write
-from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
+from kvs.ports.session import Session, Steps
 
 GET: Final = 0
 SET: Final = 1
@@ -228,7 +228,7 @@ def change(key: Key, program: Program, session: Session) -> Steps[list[Field]]:
         work.held_bytes = 0
     if isinstance(new, bytes):
         session.put(key, new)
-        work.left -= len(new) // COPIED_BYTES_PER_UNIT
+        work.left -= len(new) // STORED_BYTES_PER_UNIT
     return run.fields
 
 
@@ -257,7 +257,7 @@ def _answer(session: Session, context: ClientContext, arguments: list[bytes], *,
     run = Run(program)
     old, new = session.update(arguments[1], run)
     if new is not old:
-        session.work.left -= len(new or b"") // COPIED_BYTES_PER_UNIT
+        session.work.left -= len(new or b"") // STORED_BYTES_PER_UNIT
     return _array(context, run.fields)
 
 

@@ -25,6 +25,9 @@ STEP_BITS: Final = 8 * STEP_BYTES
 STEP_UNITS: Final = 32
 BITS_PER_UNIT: Final = STEP_BITS // STEP_UNITS
 
+STORED_BYTES_PER_UNIT: Final = 1 << 11
+"""Bytes of a new value per unit of work: they are copied, and the memory for them is new."""
+
 BLANKS: Final = (bytes(STEP_BYTES), b"\xff" * STEP_BYTES)
 """Bytes without a 1, and without a 0."""
 
@@ -149,10 +152,10 @@ def combine(combination: Combination, target: Key, sources: list[Key], session: 
                 numbers[number] = combination(numbers[number], operand) if position else operand
             if work.left <= 0:
                 yield
-        work.held_bytes = 2 * size
         pieces: list[bytes] = []
         for number in range(len(numbers)):
             pieces.append(numbers[number].to_bytes(min(STEP_BYTES, size - number * STEP_BYTES), "little"))
+            numbers[number] = 0
             work.left -= STEP_UNITS
             if work.left <= 0:
                 yield
@@ -170,10 +173,10 @@ def invert(target: Key, source: Key, session: Session) -> Steps[int]:
     try:
         pieces: list[bytes] = []
         for at in range(0, len(value), STEP_BYTES):
-            if work.left <= 0:
-                yield
             pieces.append(value[at : at + STEP_BYTES].translate(INVERTED))
             work.left -= STEP_UNITS
+            if work.left <= 0:
+                yield
         _store(session, target, pieces)
         return len(value)
     finally:
@@ -186,7 +189,7 @@ def _store(session: Session, target: Key, pieces: list[bytes]) -> None:
         session.delete(target)
         return
     value = b"".join(pieces)
-    session.work.left -= len(value) // COPIED_BYTES_PER_UNIT
+    session.work.left -= len(value) // STORED_BYTES_PER_UNIT
     session.put(target, value)
 
 
@@ -243,7 +246,7 @@ def _setbit(session: Session, context: ClientContext, arguments: list[bytes]) ->
     check_extent(offset, context)
     old, new = session.update(arguments[1], SetBit(offset, 1 if arguments[3] == b"1" else 0))
     if new is not old:
-        session.work.left -= len(new or b"") // COPIED_BYTES_PER_UNIT
+        session.work.left -= len(new or b"") // STORED_BYTES_PER_UNIT
     return replies.number(bits_between(old or b"", offset, offset))
 
 

@@ -59,8 +59,10 @@ class Table:
         self._width = max(1, min(BLOCK, len(self._columns)))
         self._full = (1 << self._width) - 1
         self._blocks = -(-len(self._columns) // self._width)
-        self._masks: dict[tuple[int, int], int] = {}  # by byte and block: the columns that have it
-        self._left: list[list[int]] = []  # by row and block: the columns where the walk goes to the one before
+        # The columns that have a byte, by byte and block.
+        self._masks: dict[int, int] = {}
+        # The columns where the walk goes left, by row and block; many lists would be work for the garbage collector.
+        self._left: list[int] = []
 
     def held_bytes(self) -> int:
         """Return the memory that it takes at most."""
@@ -73,10 +75,9 @@ class Table:
         width, full = self._width, self._full
         flat = [full] * self._blocks  # of the row before: the columns whose cell is as the one to the left
         for byte in self._rows:
-            left: list[int] = []
             carry = 0
             for block in range(self._blocks):
-                mask = self._masks.get((byte, block), -1)
+                mask = self._masks.get(byte * self._blocks + block, -1)
                 if mask < 0:
                     mask = self._find(byte, block)
                 equal = flat[block] & mask
@@ -86,12 +87,10 @@ class Table:
                 flat[block] = (total | others) & full
                 if self._keeps_rows:
                     # A carry out of a column means that its cell is more than the one above.
-                    left.append((total ^ others) >> 1 if self._swapped else flat[block])
+                    self._left.append((total ^ others) >> 1 if self._swapped else flat[block])
                 work.left -= 1 + width // ROW_COLUMNS_PER_UNIT
                 if work.left <= 0:
                     yield
-            if self._keeps_rows:
-                self._left.append(left)
         return width * self._blocks - sum([columns.bit_count() for columns in flat])
 
     def ranges(self) -> Steps[list[Range]]:
@@ -106,7 +105,8 @@ class Table:
             block = (column - 1) // self._width
             places = 0
             while block >= 0:
-                left = self._left[row][block] & ~self._masks[self._rows[row], block]
+                left = self._left[row * self._blocks + block]
+                left &= ~self._masks[self._rows[row] * self._blocks + block]
                 places = ~left & ((1 << (column - block * self._width)) - 1)
                 work.left -= 1 + self._width // ROW_COLUMNS_PER_UNIT
                 if work.left <= 0:
@@ -138,7 +138,7 @@ class Table:
         marks = bytearray(b"0" * 256)
         marks[byte] = 49
         mask = int(part[::-1].translate(bytes(marks)), 2)
-        self._masks[byte, block] = mask
+        self._masks[byte * self._blocks + block] = mask
         self._work.left -= len(part) // MASK_COLUMNS_PER_UNIT
         return mask
 
