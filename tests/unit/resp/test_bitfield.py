@@ -12,9 +12,12 @@ from kvs.adapters.inbound.resp.commands.bitfield import (
     SHORT,
     WRAP,
     Operation,
+    Program,
+    Run,
     field_type,
     flags_of_key,
 )
+from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.domain.errors import UsageError
 from kvs.domain.values import Value
 from tests.support.resp_connection import RespServer, ask
@@ -165,6 +168,19 @@ def test_many_operations_after_which_another_client_came_first_are_run_again() -
         connection.resume()
     first = output_of(connection).split(b"\r\n")[2]
     assert first == b":101"
+
+
+def test_a_run_may_be_repeated() -> None:
+    """An engine does so if another client comes first; only the last run counts."""
+    resp = server()
+    words = [b"BITFIELD", b"k", b"INCRBY", b"u8", b"0", b"1"]
+    program = Program(words, ClientContext(resp.limits, resp.shared))
+    while not program.complete:
+        program.parse()
+    run = Run(program)
+    assert run(b"\1x") == b"\2x"
+    assert run(b"\7") == b"\x08"
+    assert run.fields == [8]
 
 
 @pytest.mark.parametrize("action", [b"SET", b"INCRBY"])

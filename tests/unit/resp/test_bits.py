@@ -107,6 +107,7 @@ def test_find_bit_in_steps_makes_way_for_others(bit: int, at: int) -> None:
         assert shares(find_bit_in_steps(value, bit, first, last, work), work)[1] == -1
     yields, _ = shares(find_bit_in_steps(blank, bit, 0, 8 * LONG - 1, work), work, units=1)
     assert yields == 4
+    assert shares(find_bit_in_steps(blank, 1 - bit, 9, 8 * LONG - 1, work), work, units=1) == (0, 9)
 
 
 SOURCES = [b"", b"\x0f", b"\xf0\xff\x55", bytes(range(256)), bytes(range(255, -1, -1)) * (LONG // 256)]
