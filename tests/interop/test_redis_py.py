@@ -64,6 +64,15 @@ def test_values(client: Any, line: Client) -> None:
     assert client.strlen("c") == 3
     assert client.getrange("c", 1, -1) == b"xy"
     assert client.setrange("c", 1, "ab") == 3
+    assert client.setbit("g", 7, 1) == 0
+    assert client.getbit("g", 7) == 1
+    assert client.bitcount("g", 0, -1, "BIT") == 1
+    assert client.bitpos("g", 1) == 7
+    assert client.bitop("NOT", "h", "g") == 1
+    assert client.bitfield("h").get("u8", 0).overflow("SAT").incrby("u4", "#1", 9).execute() == [254, 15]
+    assert client.bitfield_ro("h", "i8", 0) == [-1]
+    assert client.lcs("c", "a") == b""
+    assert client.delete("g", "h") == 2
     assert client.exists("a", "b", "nope") == 2
     assert client.type("a") == b"string"
     assert client.type("nope") == b"none"
