@@ -289,7 +289,7 @@ def _array(context: ClientContext, fields: list[Field]) -> bytes:
 
 
 def flags_of_key(words: list[bytes]) -> tuple[str, ...]:
-    """Return how a BITFIELD uses its key, as COMMAND GETKEYSANDFLAGS describes it: only one with a SET writes."""
+    """Return how a BITFIELD uses its key, for COMMAND GETKEYSANDFLAGS: GET alone only reads it."""
     at = 2
     while at < len(words):
         name = c_string(words[at]).lower()

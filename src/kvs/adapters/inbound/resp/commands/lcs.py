@@ -6,8 +6,9 @@ bit for each column, and the next row is computed from it with an addition (Hyyr
 revisited", 2004). The rows are those of the shorter value, and are divided into blocks of columns, so that a step is
 small however long the other one is.
 
-There may be several subsequences of that length. Redis walks through the table from its end: where the bytes are equal
-to both of their predecessors, otherwise in the first value if that leaves a longer subsequence, else in the second.
+There may be several subsequences of that length. Redis walks through the table from its end: where two bytes are
+equal, to the bytes before both of them; elsewhere to the one before in the first value if the longest common
+subsequence is then longer than with the one before in the second value, else to that.
 """
 
 from functools import partial
@@ -101,13 +102,13 @@ class Table:
         low_row, low_column = row, column
         while row > 0 and column > 0:
             row -= 1
-            # The next place in this row from where the walk leaves it.
+            # The last column at which the walk leaves this row.
             block = (column - 1) // self._width
             places = 0
             while block >= 0:
-                left = self._left[row * self._blocks + block]
-                left &= ~self._masks[self._rows[row] * self._blocks + block]
-                places = ~left & ((1 << (column - block * self._width)) - 1)
+                passed = self._left[row * self._blocks + block]
+                passed &= ~self._masks[self._rows[row] * self._blocks + block]
+                places = ~passed & ((1 << (column - block * self._width)) - 1)
                 work.left -= 1 + self._width // ROW_COLUMNS_PER_UNIT
                 if work.left <= 0:
                     yield
