@@ -18,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 import kvs
 from kvs import engines
+from kvs.adapters.inbound.line.commands import COMMANDS
 from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.net.asyncio_backend import AsyncioBackend
@@ -31,6 +32,7 @@ from kvs.adapters.inbound.protocol.detection import OpenSession, ProtocolDetecto
 from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
+from kvs.adapters.inbound.resp.verbs import VERBS
 from kvs.adapters.storage.checked import CheckedStorage
 from kvs.allocator import memory_figures
 from kvs.application.disposal import Disposal
@@ -209,7 +211,9 @@ class Container(containers.DeclarativeContainer):
         log=log,
     )
 
-    detector = providers.Singleton(ProtocolDetector, open_session=sessions, line=line, resp=resp)
+    detector = providers.Singleton(
+        ProtocolDetector, open_session=sessions, line=line, line_verbs=COMMANDS, resp=resp, resp_verbs=VERBS
+    )
 
     backend = providers.Singleton(_backend, settings)
 

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.one_build
 
 FLAGS: Final = ("--max-arguments", "3", "--max-value-bytes", "8", "--max-key-bytes", "8", "--max-request-bytes", "50")
 PROVOKED_BY: Final[Mapping[str, bytes]] = {
-    "-ERR Protocol error: expected '*', got 'x'": b"*1\r\n$4\r\nPING\r\nx",
+    "-ERR Protocol error: unbalanced quotes in request": b'ECHO "a\r\n',
+    "-ERR Protocol error: too big inline request": b"ECHO a b c\r\n",
+    "-ERR Protocol error: zero byte in inline request": b"ECHO \0\r\n",
     "-ERR Protocol error: expected '$', got 'x'": b"*1\r\nx4\r\n",
     "-ERR Protocol error: invalid multibulk length": b"*4\r\n",
     "-ERR Protocol error: invalid bulk length": b"*1\r\n$2000\r\n",

@@ -61,6 +61,9 @@ LIKE_REDIS: Final[dict[bytes, bytes]] = {
     b"*1\r\nPING\r\n": expected("$", "P"),
     PING + b"*2\r\n$4\r\nECHO\r\n,1.5\r\n": b"+PONG\r\n" + expected("$", ","),
     PING + PING + b"*1\r\n$-7\r\n" + PING: b"+PONG\r\n+PONG\r\n" + BULK,
+    PING + b'ECHO "\r\n' + PING: b"+PONG\r\n-ERR Protocol error: unbalanced quotes in request\r\n",
+    PING + b'ECHO "a"b\n' + PING: b"+PONG\r\n-ERR Protocol error: unbalanced quotes in request\r\n",
+    PING + b"x" * 100_000: b"+PONG\r\n-ERR Protocol error: too big inline request\r\n",
 }
 """Input that ends the conversation, and all that is answered to it, by both servers."""
 
@@ -77,12 +80,15 @@ UNLIKE_REDIS: Final[dict[bytes, bytes]] = {
     # A byte is seen at once, and not at the end of its line.
     b"*1\r\nPING": expected("$", "P"),
     b"*1\r\n\xff": b"-ERR Protocol error: expected '$', got '\xff'\r\n",
-    # What began in RESP goes on in RESP. In Redis what follows would be a command of words in a line.
-    PING + b"PING\r\n": b"+PONG\r\n" + expected("*", "P"),
-    PING + b"GET / HTTP/1.1\r\n\r\n": b"+PONG\r\n" + expected("*", "G"),
-    PING + b"\r\r\n": b"+PONG\r\n" + expected("*", " "),
-    PING + b"\x16\x03\x01": b"+PONG\r\n" + expected("*", "\x16"),
-    PING + b'{"status": "Ok"}\n': b"+PONG\r\n" + expected("*", "{"),
+    # HTTP is refused without a word, for a browser may have been made to send it. Redis looks for POST and Host: only.
+    PING + b"GET / HTTP/1.1\r\n\r\n": b"+PONG\r\n",
+    PING + b"POST /\r\n" + PING: b"+PONG\r\n",  # and Redis drops the reply to what came before
+    PING + b"hOsT: localhost\r\n" + PING: b"+PONG\r\n",
+    PING + b"Accept: *\r\n" + PING: b"+PONG\r\n",
+    PING + b'"Accept:" *\r\n' + PING: b"+PONG\r\n",
+    # Redis does not see the end of a line behind a zero byte, and waits.
+    PING + b"ECHO a\0b\r\n" + PING: b"+PONG\r\n-ERR Protocol error: zero byte in inline request\r\n",
+    PING + b"\x16\x03\x01\0\n": b"+PONG\r\n-ERR Protocol error: zero byte in inline request\r\n",
 }
 """The same, where Redis answers something else, or waits for more; with the reason."""
 

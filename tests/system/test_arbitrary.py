@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvs.adapters.inbound.protocol.detection import RESP_FIRST_BYTE
 from tests.support.harness import PONG, Client, Reply, Server
 
 WORDS = st.sampled_from(
@@ -31,8 +30,10 @@ ENDS = st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\n\n", b""])
 
 
 def is_line_protocol(data: bytes) -> bool:
-    """Return whether a connection that begins so speaks the line protocol; its first byte tells."""
-    return not data.startswith(RESP_FIRST_BYTE)
+    """Return whether a connection that begins so speaks the line protocol, which its first line tells."""
+    first = data.partition(b"\n")[0]
+    verb = first.strip().split(b" ")[0].upper()
+    return not (first.startswith(b"*") or (first.endswith(b"\r") and verb in (b"PING", b"INFO")))
 
 
 INPUTS = st.lists(st.tuples(LINES, ENDS).map(b"".join), max_size=30).map(b"".join).filter(is_line_protocol)

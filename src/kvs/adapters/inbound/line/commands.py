@@ -206,6 +206,10 @@ def _ping(_: Session) -> bytes:
     return replies.result(b"PONG")
 
 
+def _ping_of_redis(_: Session) -> bytes:
+    return b"+PONG\r\n"
+
+
 def _help(_: Session, __: LineLimits, words: list[bytes]) -> bytes:
     if len(words) > 2:
         raise UsageError(COMMANDS[b"HELP"].usage)
@@ -330,6 +334,9 @@ _TABLE: Final[list[LineCommand]] = [
     _without_arguments("EXIT", _exit, "EXIT: leave; an open transaction is undone.", closes=True),
     _without_arguments("QUIT", _exit, "QUIT: leave, as EXIT does.", closes=True),
 ]
+
+PING_OF_REDIS: Final = _without_arguments("PING", _ping_of_redis, "")
+"""Answers a PING that does not tell the protocol."""
 
 COMMANDS: Final[dict[bytes, LineCommand]] = {command.name: command for command in _TABLE}
 """Every command by its verb, in the order of HELP."""

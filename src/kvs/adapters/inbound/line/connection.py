@@ -4,14 +4,13 @@ A request runs only when its line is complete. Nothing is decoded: the wire carr
 the only checks of text are whether it is UTF-8 and whether it needs JSON escapes.
 """
 
-import re
 from functools import partial
 from typing import Final, cast, final
 
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.line import fast_path, replies
-from kvs.adapters.inbound.line.commands import COMMANDS, LineCommand, unknown_command
+from kvs.adapters.inbound.line.commands import COMMANDS, PING_OF_REDIS, LineCommand, unknown_command
 from kvs.adapters.inbound.line.keys import BLANKS
 from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
@@ -20,6 +19,7 @@ from kvs.adapters.inbound.protocol.connection import UNBOUNDED, Connection
 from kvs.adapters.inbound.protocol.detection import OpenConnection
 from kvs.adapters.inbound.protocol.errors import EncodingError, FramingLostError, ProtocolViolationError
 from kvs.adapters.inbound.protocol.gate import Gate
+from kvs.adapters.inbound.protocol.http_lines import is_header, is_request_line
 from kvs.adapters.inbound.protocol.messages import excerpt
 from kvs.adapters.inbound.protocol.run_loop import Request
 from kvs.application.executor import WorkerExecutor
@@ -29,6 +29,7 @@ from kvs.override import override
 from kvs.ports.session import RECEIVED_BYTES_PER_UNIT, Session
 
 TLS_HANDSHAKE: Final = 0x16
+STAR: Final = 42
 CR: Final = 13
 LF: Final = 10
 
@@ -46,8 +47,11 @@ OVER_BUDGET: Final[Request] = []
 LONG_LINE_BYTES: Final = 1 << 16
 HEAD_BYTES: Final = 1 << 14  # has the verb and the key
 
-_HTTP: Final = re.compile(rb" HTTP/[0-9]\.[0-9][ \t]*\Z")
-_HTTP_BYTES: Final = 64  # where it is searched, because a line may be long
+UNDECIDED: Final[Request] = [b"PING"]
+"""Stands for a PING that does not tell the protocol."""
+
+LONGEST_OPENING_BYTES: Final = 1 << 16
+"""Longest first line, without its end, that may be an inline command of Redis."""
 
 
 @final
@@ -109,6 +113,8 @@ class LineConnection(Connection):
 
     @override
     def _finish_share(self) -> None:
+        if self.successor is not None:
+            return
         if self._cut_request:
             self._warn_of_cut()
         super()._finish_share()
@@ -153,6 +159,16 @@ class LineConnection(Connection):
             if data[at] == TLS_HANDSHAKE:
                 raise self._refuse("This port speaks plain text, not TLS.", b"\x16")
         end = data.find(b"\n", at)
+        if self.detector is not None and (end >= 0 or data[at] == STAR):
+            stop = size if end < 0 else end + 1
+            detected = self.detector(self, data[at : min(stop, at + LONGEST_OPENING_BYTES + 1)])
+            if detected is None:
+                self._partial = False
+                buffer.at = stop
+                return UNDECIDED
+            if detected is not self:
+                self.successor = detected
+                return None
         if (size if end < 0 else end) - at > self._limits.max_line_bytes:
             raise FramingLostError(f"The line is longer than {self._limits.max_line_bytes} bytes.")
         if end < 0:
@@ -174,7 +190,7 @@ class LineConnection(Connection):
         line = data[at:end]
         if not self._first_line_seen and line.strip(BLANKS):
             self._first_line_seen = True
-            if _HTTP.search(line[-_HTTP_BYTES:]):  # it would otherwise be a well-formed PUT
+            if is_request_line(line):  # it would otherwise be a well-formed PUT
                 raise self._refuse("This port does not speak HTTP.", line)
         if not line.isascii():
             try:
@@ -187,6 +203,7 @@ class LineConnection(Connection):
         """Drop an incomplete line that is longer than commands that always run, if clients hold too much memory."""
         if self._buffer.held_bytes > LINE_OVERHEAD_BYTES and not self._gate.is_open():
             self._dropping = True
+            self.detector = None  # what is dropped cannot tell
             self._partial = False
             self._buffer.clear()
 
@@ -223,12 +240,14 @@ class LineConnection(Connection):
     def _admit(self, request: Request) -> Command:
         if request is OVER_BUDGET:
             raise self._gate.refusal()
+        if request is UNDECIDED:
+            return PING_OF_REDIS
         verb = request[0].rstrip(BLANKS)
         if not verb:
             raise UsageError("The line is empty; HELP lists the commands.")
         command = COMMANDS.get(verb.upper())
         if command is None:
-            if verb.endswith(b":"):
+            if is_header(verb):
                 message = "This looks like an HTTP header, and this port does not speak HTTP."
                 raise self._refuse(message, verb)
             self._work.left -= SLOW_COST  # for the search for a suggestion

@@ -31,7 +31,7 @@ LARGE_INPUT_BYTES: Final = 1 << 20
 """Input from which a packet may complete a request that takes milliseconds to copy."""
 
 # Phases of a channel. In all but OPEN, input needs special treatment.
-DETECTING: Final = 0  # no byte has arrived, so the protocol is unknown
+DETECTING: Final = 0  # what has arrived does not tell the protocol
 OPEN: Final = 1
 DRAINING: Final = 2  # input that has arrived is run, later input is not
 CLOSING: Final = 3  # the last reply is on its way; input is discarded
@@ -71,7 +71,7 @@ class Channel(TickMember):
     """A client's socket, independent of the backend.
 
     Attributes:
-        connection: Its connection; replaced after the first byte, which determines the protocol.
+        connection: Its connection; replaced once the protocol is known, if that is another.
         remote_address: Address of the client, as people write it.
         connected_s: When it was accepted, in seconds of the loop's clock.
         last_input_s: When it last sent input, was resumed, or was seen to have read part of an unread reply; in seconds
@@ -226,6 +226,8 @@ class Channel(TickMember):
         if self._phase != CLOSED:
             if connection.backlog and not (connection.output_full or connection.busy):
                 units = connection.resume(quota)
+                if self._phase == DETECTING:
+                    units += self._follow_detection(quota - units)
             self._tick.mark_dirty(self)
         return units
 
@@ -313,16 +315,27 @@ class Channel(TickMember):
             if self._discarded_bytes > LINGER_BYTES and not self._untaken_bytes():
                 self.abort()
             return
-        if self._phase == DETECTING:
-            self._adopt(self.connection.detect(data))
-            self._phase = OPEN if self._owed_bytes < 0 else DRAINING
         self.last_input_s = self._tick.now_s
-        self._tick.charge(self, quota, self.connection.receive(data, quota))
+        units = self.connection.receive(data, quota)
+        if self._phase == DETECTING:
+            units += self._follow_detection(quota - units)
+        self._tick.charge(self, quota, units)
         if self._owed_bytes >= 0:
             self._owed_bytes -= len(data)
             if self._owed_bytes <= 0:
                 self.connection.end_of_input()
         self._tick.mark_dirty(self)
+
+    def _follow_detection(self, quota: int) -> int:
+        """Go on in the protocol that has been detected, if one has; return the units that this used."""
+        detected = self.connection
+        if detected.detector is not None:
+            return 0
+        self._phase = OPEN if self._owed_bytes < 0 else DRAINING
+        if detected.successor is None:
+            return 0
+        self._adopt(detected.successor)
+        return self.connection.resume(quota)
 
     def _adopt(self, connection: Connection) -> None:
         connection.remote_address = self.remote_address

@@ -18,7 +18,7 @@ class ReceiveBuffer:
         at: Position up to which it is parsed.
     """
 
-    __slots__ = ("_later", "_later_bytes", "_needed_bytes", "at", "data")
+    __slots__ = ("_later", "_later_bytes", "_needed_bytes", "_needs_line", "at", "data")
 
     def __init__(self) -> None:
         self.data = b""
@@ -26,6 +26,7 @@ class ReceiveBuffer:
         self._later: list[bytes] = []
         self._later_bytes = 0
         self._needed_bytes = 0
+        self._needs_line = False
 
     @property
     def held_bytes(self) -> int:
@@ -40,10 +41,17 @@ class ReceiveBuffer:
         else:
             self._later.append(data)
             self._later_bytes += len(data)
+            if self._needs_line and b"\n" in data:
+                self._needed_bytes = 0
 
     def need(self, size: "i64") -> None:
         """Make :meth:`ready` return False until there are so many bytes after ``at``."""
         self._needed_bytes = size
+
+    def need_line(self, max_bytes: "i64") -> None:
+        """Make :meth:`ready` return False until a line feed has come, or more bytes after ``at`` than so many."""
+        self._needed_bytes = max_bytes + 1
+        self._needs_line = True
 
     def ready(self) -> bool:
         """Return whether a parser can continue; if so, all input is in ``data``."""
@@ -58,6 +66,7 @@ class ReceiveBuffer:
         elif len(self.data) - self.at < self._needed_bytes:
             return False
         self._needed_bytes = 0
+        self._needs_line = False
         return True
 
     def take(self, size: "i64") -> bytes:
@@ -83,3 +92,4 @@ class ReceiveBuffer:
         self._later = []
         self._later_bytes = 0
         self._needed_bytes = 0
+        self._needs_line = False

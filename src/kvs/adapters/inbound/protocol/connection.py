@@ -50,7 +50,9 @@ class Connection(RunLoop):
         remote_address: Address of the client, for the log. Set by the channel.
         output_full: The client has more than ``max_output_bytes`` of output that it does not read. Set by the channel.
         wake: Called on the loop when there is output or work that no input has asked for. Set by the channel.
-        detector: Returns the connection that goes on, given this one and the first bytes; None: this one.
+        detector: Returns the connection that goes on, given this one and how a first line begins, or None if that does
+            not tell; None once it is known.
+        successor: The connection that goes on; None: this one.
     """
 
     __slots__ = (
@@ -69,6 +71,7 @@ class Connection(RunLoop):
         "detector",
         "output_full",
         "remote_address",
+        "successor",
         "wake",
     )
 
@@ -86,6 +89,7 @@ class Connection(RunLoop):
         self.remote_address = ""
         self.output_full = False
         self.detector: Detector | None = None
+        self.successor: Connection | None = None
         self._budget = budget
         self._max_share = max_share
         self._log = log
@@ -123,11 +127,6 @@ class Connection(RunLoop):
         """Return the message for a last request that is incomplete."""
 
     # Called by the channel.
-
-    def detect(self, data: bytes) -> "Connection":
-        """Return the connection to continue with, given the first bytes, which determine the protocol."""
-        detector, self.detector = self.detector, None
-        return self if detector is None else detector(self, data)
 
     @property
     def busy(self) -> bool:
@@ -393,7 +392,7 @@ class Connection(RunLoop):
             self._charged_bytes = held
 
 
-Detector: TypeAlias = Callable[[Connection, bytes], Connection]
+Detector: TypeAlias = Callable[[Connection, bytes], Connection | None]
 
 ConnectionFactory: TypeAlias = Callable[[], Connection]
 """Makes the connection of a new client."""

@@ -1,4 +1,4 @@
-"""Parses requests from bytes in pieces of any size: arrays of bulk strings, ``*2 $3 GET $1 k`` with CRLFs.
+"""Parses requests from bytes in pieces of any size: arrays of bulk strings, ``*2 $3 GET $1 k`` with CRLFs, or lines.
 
 Announced lengths are not trusted: memory is allocated only for bytes that have arrived. No byte is parsed twice,
 however small the pieces, or a client could cause quadratic time.
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
+from kvs.adapters.inbound.resp.inline import BACKSLASH, end_of_blank_lines, words_of
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, RespLimits
 from kvs.adapters.inbound.resp.wording import as_text
 from kvs.domain.errors import UsageError
@@ -32,6 +33,12 @@ HEADER_BYTES: Final = 32
 MAX_LINE_BYTES: Final = 1 << 16
 """Or where it is longer than a line of Redis may be."""
 
+ESCAPE_BYTES: Final = 256
+"""An escape in a line is charged as so many bytes of an argument: about 0.1 us."""
+
+REST_OF_LINE: Final = -1
+"""In place of a number of bytes to be dropped."""
+
 LARGE_BULK_BYTES: Final = 1 << 16
 
 NO_CRLF: Final = "Protocol error: expected CRLF behind a bulk string"
@@ -55,7 +62,7 @@ class RequestParser:
 
     Attributes:
         held_bytes: Memory of the arguments of an incomplete request.
-        request_bytes: Memory of all arguments that the last request has announced.
+        request_bytes: Memory of all arguments that the last request has announced; of a line, also its escapes.
     """
 
     __slots__ = (
@@ -66,6 +73,7 @@ class RequestParser:
         "_line_bytes",
         "_max_arguments",
         "_max_bulk_bytes",
+        "_max_line_bytes",
         "_max_request_bytes",
         "_missing",
         "_skip",
@@ -78,12 +86,13 @@ class RequestParser:
         self._buffer = buffer
         self._max_arguments: i64 = limits.max_arguments
         self._max_bulk_bytes: i64 = limits.max_bulk_bytes
+        self._max_line_bytes: i64 = min(limits.max_request_bytes, MAX_LINE_BYTES)
         self._max_request_bytes: i64 = limits.max_request_bytes
         self._arguments: list[bytes] = []
         self._missing: i64 = 0  # arguments of the request that have not arrived
         self._bulk: i64 = -1  # announced length of the next one; -1: not announced
         self._dropping = False
-        self._skip: i64 = 0  # bytes of a bulk string, with its CRLF, to be dropped
+        self._skip: i64 = 0  # bytes of a bulk string, with its CRLF, to be dropped; or the rest of a line
         self._violation: ProtocolViolationError | None = None  # the error in a header that has not ended
         self._line_bytes: i64 = 0  # how much of it has arrived and was dropped
         self.held_bytes = 0
@@ -92,22 +101,19 @@ class RequestParser:
     @property
     def mid_request(self) -> bool:
         """Whether only part of a request has arrived."""
-        return self._missing > 0 or self._buffer.held_bytes > 0 or self._violation is not None
+        return self._missing > 0 or self._buffer.held_bytes > 0 or self._violation is not None or self._dropping
 
     @property
     def between_requests(self) -> bool:
-        """Whether the buffer begins with a request."""
-        return self._missing == 0 and self._violation is None
+        """Whether the buffer begins with a request, and the reply to the one before is due."""
+        return self._missing == 0 and self._violation is None and not self._dropping
 
     def feed(self, data: bytes) -> bool:
         """Take input; return whether it may have completed a request."""
         if self._skip:
-            skipped: i64 = min(self._skip, len(data))
-            self._skip -= skipped
+            data = self._skip_in(data)
             if self._skip:
                 return False
-            self._missing -= 1
-            data = data[skipped:]
         self._buffer.feed(data)
         return True
 
@@ -116,7 +122,11 @@ class RequestParser:
         self._dropping = True
         self._arguments = []
         self.held_bytes = 0
-        self._skip_bulk()
+        if self._missing == 0:
+            self._skip = REST_OF_LINE
+            self._buffer.clear()
+        else:
+            self._skip_bulk()
 
     def clear(self) -> None:
         """Forget everything."""
@@ -139,7 +149,7 @@ class RequestParser:
             self._take_large()
             if self._missing == 0:
                 return self._complete()
-        if self._dropping and self._missing == 0:
+        if self._dropping and self._missing == 0 and not self._skip:
             return self._complete()  # its end has been skipped
         if not buffer.ready():
             return None
@@ -159,16 +169,13 @@ class RequestParser:
         end: i64
         while at < size:
             if missing == 0:
-                if data[at] == LF:  # an empty line, as redis-cli --pipe sends before its last request
-                    at += 1
-                    continue
-                if data[at] == CR and (at + 1 == size or data[at + 1] == LF):
-                    if at + 1 == size:
-                        break
-                    at += 2
-                    continue
                 if data[at] != ARRAY:
-                    raise _unexpected("*", data, at)
+                    at = end_of_blank_lines(data, at)  # redis-cli --pipe sends one before its last request
+                    if at == size:
+                        break
+                    if data[at] != ARRAY:
+                        buffer.at = at
+                        return self._next_line()
                 number, end = _header(data, at + 1)
                 if number == INCOMPLETE:
                     if size - at > HEADER_BYTES:
@@ -183,7 +190,9 @@ class RequestParser:
                 continue
             if bulk < 0:
                 if data[at] != BULK:
-                    raise _unexpected("$", data, at)
+                    # Redis ends the message at a zero byte.
+                    got = f"{as_text(data[at : at + 1])}'" if data[at] else ""
+                    raise ProtocolViolationError(f"Protocol error: expected '$', got '{got}")
                 number, end = _header(data, at + 1)
                 if number == INCOMPLETE:
                     if size - at > HEADER_BYTES:
@@ -228,6 +237,31 @@ class RequestParser:
             buffer.need(bulk + 2)
         return None
 
+    def _next_line(self) -> list[bytes] | None:
+        """Return the words of the line that the buffer begins with, or None if it is incomplete.
+
+        Raises:
+            ProtocolViolationError: It is not a request.
+        """
+        buffer = self._buffer
+        data, at = buffer.data, buffer.at
+        end = data.find(b"\n", at)
+        if (len(data) if end < 0 else end) - at > self._max_line_bytes:
+            raise ProtocolViolationError("Protocol error: too big inline request")
+        if end < 0:
+            buffer.need_line(self._max_line_bytes)
+            return None
+        buffer.at = end + 1
+        line = data[at:end].removesuffix(b"\r")
+        words = words_of(line)
+        if len(words) > self._max_arguments or max(map(len, words)) > self._max_bulk_bytes:
+            raise ProtocolViolationError("Protocol error: too big inline request")
+        request_bytes = len(line) + len(words) * ARGUMENT_OVERHEAD_BYTES
+        if request_bytes > self._max_request_bytes:
+            raise ProtocolViolationError(f"Protocol error: request of more than {self._max_request_bytes} bytes")
+        self.request_bytes = request_bytes + line.count(BACKSLASH) * ESCAPE_BYTES
+        return words
+
     def _take_large(self) -> None:
         """Take an argument that has arrived in many pieces, without joining these twice.
 
@@ -243,6 +277,19 @@ class RequestParser:
         buffer.at += 2
         self._bulk = -1
         self._missing -= 1
+
+    def _skip_in(self, data: bytes) -> bytes:
+        """Drop what is to be dropped of some input; return the rest."""
+        if self._skip == REST_OF_LINE:
+            end = data.find(b"\n") + 1
+            if end:
+                self._skip = 0
+            return data[end:]
+        skipped: i64 = min(self._skip, len(data))
+        self._skip -= skipped
+        if not self._skip:
+            self._missing -= 1
+        return data[skipped:]
 
     def _skip_bulk(self) -> None:
         """Drop an incomplete bulk string whose length is known."""
@@ -322,9 +369,3 @@ def _odd_header(data: bytes, at: "i64") -> "tuple[i64, i64]":
     if data[end + 1] != LF:
         return NONE, end
     return NEGATIVE if number < 0 else min(number, NONE), end + 2
-
-
-def _unexpected(wanted: str, data: bytes, at: "i64") -> ProtocolViolationError:
-    # Redis ends the message at a zero byte.
-    got = f"{as_text(data[at : at + 1])}'" if data[at] else ""
-    return ProtocolViolationError(f"Protocol error: expected '{wanted}', got '{got}")
