@@ -1,7 +1,7 @@
 """RESP out of any bytes, in whatever pieces they come: the same replies, no exception, and no more held than may be."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Final
@@ -110,6 +110,11 @@ def encoded(arguments: Sequence[bytes]) -> bytes:
     return b"*%d\r\n" % len(arguments) + b"".join(b"$%d\r\n%b\r\n" % (len(one), one) for one in arguments)
 
 
+def as_line(words: Sequence[bytes]) -> bytes:
+    """Return a request as an inline command, with each word in quotes."""
+    return b" ".join(b'"%b"' % b"".join(b"\\x%02x" % byte for byte in word) for word in words) + b"\r\n"
+
+
 def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     """Return data in pieces, cut at some places, counted from the beginning or around."""
     places = sorted({cut % (len(data) + 1) for cut in cuts})
@@ -174,6 +179,7 @@ FRAGMENTS: Final = st.sampled_from(
             b"$" + b"0" * 40,
             b"\n\n",
         ),
+        *(b"PING\r\n", b"SET k v\n", b'GET "k"\r\n', b" \t\r\n", b"GET k", b'"', b"'", b"\\", b":", b" HTTP/1.1"),
     ]
 )
 
@@ -200,6 +206,8 @@ BYTES: Final = st.one_of(mutated(), st.lists(FRAGMENTS, max_size=20).map(b"".joi
 @example(b"*" + b"1" * 40 + b"\r\n" + encoded([b"PING"]), [1, 33, 41], 1, 1)
 @example(b"*2\r\n$3\r\nGET\r\n$" + b"9" * 33 + b"\r", [20, 47], 1, 1)
 @example(b"*1\r\n$4\r\nPING\r\n*-9223372036854775808\r\n\n\n" + encoded([b"PING"]), [30], 1, 1)
+@example(b"PING\r\n" + encoded([b"GET", b"k"]) + b'SET k "a\\x00"\n' + encoded([b"GET", b"k"]), [3, 30, 40], 1, 1)
+@example(b"PING\r\n \r\n*0\r\n \nPING\n" + b"x" * LIMITS.max_request_bytes, [3, 2000], 1, 1)
 def test_any_bytes_in_any_pieces(data: bytes, cuts: list[int], share: int, room: int) -> None:
     """They have the same replies, by either way of reading them, however they are cut into packets and ticks."""
     with scanning(on=False):
@@ -374,6 +382,28 @@ ECHOES: Final = st.builds(
 def test_framing_outlives_want_of_memory(requests: list[list[bytes]], cuts: list[int], tight: list[bool]) -> None:
     """While there is none, what comes is dropped; each request still has one reply, and the next its own."""
     check_framing(requests, pieces(b"".join(map(encoded, requests)), cuts), tight)
+    lines = [request for request in requests if len(as_line(request)) <= LIMITS.max_request_bytes]
+    check_framing(lines, pieces(b"".join(map(as_line, lines)), cuts), tight)
+
+
+@pytest.mark.parametrize("scans", [False, True])
+@pytest.mark.parametrize("write", [encoded, as_line])
+def test_the_reply_to_a_dropped_request_is_not_overtaken(
+    scans: bool, write: Callable[[Sequence[bytes]], bytes]
+) -> None:
+    """By the fast path, when there is memory again by the time its end comes, with more behind it."""
+    dropped = write([b"ECHO", b"x" * 500] if write is as_line else [b"ECHO", b"x" * (SLACK_BYTES + 10)])
+    with scanning(scans):
+        wire = Wire()
+        wire.bench.budget.limit_bytes = 0
+        wire.feed([dropped[:-3]])
+        assert wire.connection.mid_request
+        assert wire.connection.input_bytes() == 0
+        wire.bench.budget.limit_bytes = UNLIMITED
+        wire.feed([dropped[-3:] + encoded([b"GET", b"k"]) * 2])
+    assert wire.output.startswith(REFUSAL)
+    assert wire.output.endswith(b"\r\n$-1\r\n$-1\r\n")
+    assert wire.connection.requests == 3
 
 
 def test_every_cut_of_a_request_that_is_dropped() -> None:
