@@ -1,7 +1,8 @@
 """The tools that come with Redis: redis-cli, by the line and in bulk, and redis-benchmark."""
 
 import subprocess
-from typing import TypeAlias
+from pathlib import Path
+from typing import Final, TypeAlias
 
 import pytest
 
@@ -123,6 +124,78 @@ def test_mass_insertion_with_empty_lines(address: tuple[str, int], line: bytes) 
     out = cli(address, "--pipe", stdin=data)
     assert out.splitlines()[-1] == f"errors: 0, replies: {count}"
     assert cli(address, "DBSIZE") == f"{count}\n"
+
+
+LINES: Final = ["SET a 'two words'", 'SET b "\\x41\\n"', "", "INCR n", "GET a", "STRLEN b", "MGET a b n"]
+REPLIES: Final = 6
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_mass_insertion_of_lines(address: Address, end: str) -> None:
+    """Commands as people write them, if the first ends in CRLF and is one that the line protocol does not have."""
+    data = "SELECT 0\r\n" + "".join(line + end for line in LINES)
+    assert cli(address, "--pipe", stdin=data).splitlines()[-1] == f"errors: 0, replies: {REPLIES + 1}"
+    assert cli(address, "GET", "a") == "two words\n"
+    if end == "\r\n":
+        data = "".join(line + end for line in LINES)
+        assert cli(address, "--pipe", stdin=data).splitlines()[-1] == f"errors: 0, replies: {REPLIES}"
+    assert cli(address, "DBSIZE") == "3\n"
+    code, out, complaint = run("redis-cli", address, "--pipe", stdin=data + "LPUSH l 1" + end)
+    assert code == 1
+    assert complaint.startswith("ERR unknown command 'LPUSH'")
+    assert out.splitlines()[-1].startswith("errors: 1, replies: ")
+
+
+@pytest.mark.parametrize("data", ["SET a 1\n", "GET a\r\nSET a 1\r\n", "\r\nSET a 1\r\n", "\n", ""])
+def test_mass_insertion_that_begins_as_the_line_protocol(address: Address, data: str) -> None:
+    """It ends at once, with an error of redis-cli, and stores nothing."""
+    code, _, complaint = run("redis-cli", address, "--pipe", stdin=data)
+    assert (code, complaint) == (1, "Error reading replies from server\n")
+    assert cli(address, "DBSIZE") == "0\n"
+
+
+@pytest.mark.parametrize("option", ["--rdb", "--functions-rdb"])
+def test_an_rdb_file_is_refused(address: Address, tmp_path: Path, option: str) -> None:
+    """There is none: redis-cli says so and writes no file."""
+    path = tmp_path / "dump.rdb"
+    code, out, complaint = run("redis-cli", address, option, str(path))
+    assert (code, out) == (1, "")
+    last = complaint.splitlines()[-1]
+    if option == "--rdb":
+        assert last.startswith("SYNC with master failed: -ERR unknown command 'SYNC'")
+    else:
+        assert last == "Failed requesting functions only RDB from server, aborting"
+    assert not path.exists()
+
+
+def test_a_replica_is_refused(address: Address) -> None:
+    """Likewise for redis-cli as one."""
+    code, out, complaint = run("redis-cli", address, "--replica")
+    assert (code, out) == (1, "")
+    assert complaint.splitlines()[-1].startswith("SYNC with master failed: -ERR unknown command 'SYNC'")
+
+
+@pytest.mark.parametrize("options", [(), ("-P", "16"), ("-P", "16", "-e"), ("--threads", "2", "-P", "4"), ("-k", "0")])
+def test_benchmark_of_lines(address: Address, options: tuple[str, ...]) -> None:
+    """A client that sends nothing but PINGs, as lines, never tells what it speaks, and has all its answers."""
+    name = "ping_inline"
+    code, out, complaints = run("redis-benchmark", address, "-t", name, "-n", "2000", "-q", "-c", "10", *options)
+    assert code == 0
+    assert "PING_INLINE: " in out
+    assert out.count("requests per second") == 1
+    assert "rror" not in out + complaints.replace("exit on error", "")
+
+
+@pytest.mark.parametrize("options", [("-e",), ("-e", "-P", "16"), ("-e", "-a", "secret")])
+def test_benchmark_of_everything(address: Address, options: tuple[str, ...]) -> None:
+    """Its default tests run up to a command that kvs does not have, and that is all it complains of."""
+    code, out, complaints = run("redis-benchmark", address, "-n", "500", "-q", "-c", "10", *options)
+    done = {line.rpartition("\r")[2].strip().partition(":")[0] for line in out.splitlines() if "per second" in line}
+    if "-a" not in options:
+        assert done >= {"PING_INLINE", "PING_MBULK", "SET", "GET", "INCR"}
+    errors = [line for line in (out + complaints).splitlines() if "ERR" in line]
+    assert all("ERR unknown command" in error for error in errors)
+    assert (code == 0) == (not errors)
 
 
 @pytest.mark.parametrize("options", [(), ("-P", "16"), ("-P", "16", "-3"), ("--threads", "2")])

@@ -24,9 +24,9 @@ class Need(NamedTuple):
 
 
 NEEDS: Final = (
-    Need("nc", "netcat-openbsd", "9 tests that talk to the server through it"),
-    Need("redis-server", "redis-server", "about 390 tests that compare each reply with that of a real Redis"),
-    Need("redis-cli", "redis-tools", "12 tests with redis-cli and redis-benchmark"),
+    Need("nc", "netcat-openbsd", "11 tests that talk to the server through it"),
+    Need("redis-server", "redis-server", "about 430 tests that compare each reply with that of a real Redis"),
+    Need("redis-cli", "redis-tools", "33 tests with redis-cli and redis-benchmark"),
     Need("strace", "strace", "12 tests that have system calls fail, or processes die at them"),
     Need("curl", "curl", "3 tests with an HTTP client, and one of the documents"),
     Need("jq", "jq", "1 test of the documents"),

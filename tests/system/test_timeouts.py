@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.harness import OK, PONG, Client, Server, parse_reply, polling
+from tests.support.resp_wire import Wire
 
 from .conftest import TRANSPORTS_OF_SLOW_TESTS, StartServer, flags_of
 
@@ -38,6 +39,20 @@ def test_idle_timeout(start_server: StartServer) -> None:
         assert busy.ask("PING") == PONG
     timed_out(idle, "idle_timeout_s")
     assert busy.ask("PING") == PONG
+
+
+@pytest.mark.parametrize(
+    ("setting", "sent"), [("idle_timeout_s", b"PING\r\n"), ("input_timeout_s", b"PING\r\nSET k v")]
+)
+def test_a_client_whose_protocol_is_not_known(start_server: StartServer, setting: str, sent: bytes) -> None:
+    """It may be as long silent as any other, between lines and in the middle of one, and gets a line of JSON."""
+    server = start_server(f"--{setting.replace('_', '-')}", SOON)
+    with Wire((server.host, server.port)) as wire:
+        wire.send(sent)
+        pong, refusal = wire.rest().splitlines(keepends=True)
+    assert pong == b"+PONG\r\n"
+    assert parse_reply(refusal)["code"] == "timeout"
+    assert setting in parse_reply(refusal)["mesg"]
 
 
 def test_idle_clients_stay_by_default(start_server: StartServer) -> None:

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvs.adapters.inbound.line.commands import COMMANDS
-from kvs.adapters.inbound.line.connection import LONGEST_OPENING_BYTES, LineConnection, line_protocol
+from kvs.adapters.inbound.line.connection import LineConnection, line_protocol
 from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
 from kvs.adapters.inbound.net.registry import ChannelRegistry
-from kvs.adapters.inbound.protocol.detection import ProtocolDetector
+from kvs.adapters.inbound.protocol.detection import MAX_OPENING_BYTES, ProtocolDetector
 from kvs.adapters.inbound.resp.connection import RespConnection, resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
@@ -94,7 +94,7 @@ def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     return [data[first:last] for first, last in zip([0, *places], [*places, len(data)], strict=True) if first < last]
 
 
-LONGEST: Final = LONGEST_OPENING_BYTES - len("SET k \r")
+LONGEST: Final = MAX_OPENING_BYTES - len("SET k \r\n")
 
 OPENINGS: Final[list[tuple[bytes, str]]] = [
     (b"*", "RESP"),

@@ -16,7 +16,7 @@ from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
 from kvs.adapters.inbound.protocol.command import SLOW_COST, Command, Reply
 from kvs.adapters.inbound.protocol.connection import UNBOUNDED, Connection
-from kvs.adapters.inbound.protocol.detection import OpenConnection
+from kvs.adapters.inbound.protocol.detection import MAX_OPENING_BYTES, RESP_FIRST_BYTE, OpenConnection
 from kvs.adapters.inbound.protocol.errors import EncodingError, FramingLostError, ProtocolViolationError
 from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.http_lines import is_header, is_request_line
@@ -29,7 +29,6 @@ from kvs.override import override
 from kvs.ports.session import RECEIVED_BYTES_PER_UNIT, Session
 
 TLS_HANDSHAKE: Final = 0x16
-STAR: Final = 42
 CR: Final = 13
 LF: Final = 10
 
@@ -49,9 +48,6 @@ HEAD_BYTES: Final = 1 << 14  # has the verb and the key
 
 UNDECIDED: Final[Request] = [b"PING"]
 """Stands for a PING that does not tell the protocol."""
-
-LONGEST_OPENING_BYTES: Final = 1 << 16
-"""Longest first line, without its end, that may be an inline command of Redis."""
 
 
 @final
@@ -159,9 +155,9 @@ class LineConnection(Connection):
             if data[at] == TLS_HANDSHAKE:
                 raise self._refuse("This port speaks plain text, not TLS.", b"\x16")
         end = data.find(b"\n", at)
-        if self.detector is not None and (end >= 0 or data[at] == STAR):
+        if self.detector is not None and (end >= 0 or data.startswith(RESP_FIRST_BYTE, at)):
             stop = size if end < 0 else end + 1
-            detected = self.detector(self, data[at : min(stop, at + LONGEST_OPENING_BYTES + 1)])
+            detected = self.detector(self, data[at : min(stop, at + MAX_OPENING_BYTES)])
             if detected is None:
                 self._partial = False
                 buffer.at = stop

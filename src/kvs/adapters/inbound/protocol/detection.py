@@ -14,6 +14,9 @@ from kvs.ports.session import Session
 
 RESP_FIRST_BYTE: Final = b"*"
 
+MAX_OPENING_BYTES: Final = (1 << 16) + 1
+"""Longest first line, with its end, that may be an inline command of Redis. Of longer ones this much tells enough."""
+
 CRLF: Final = b"\r\n"
 BLANKS: Final = b" \t"
 PING: Final = b"PING"
