@@ -8,36 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvs.adapters.inbound.line.commands import COMMANDS
-from kvs.adapters.inbound.line.connection import LineConnection, line_protocol
-from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
-from kvs.adapters.inbound.net.registry import ChannelRegistry
-from kvs.adapters.inbound.protocol.detection import MAX_OPENING_BYTES, ProtocolDetector
-from kvs.adapters.inbound.resp.connection import RespConnection, resp_protocol
-from kvs.adapters.inbound.resp.context import ServerContext
-from kvs.adapters.inbound.resp.limits import RespLimits
-from kvs.adapters.inbound.resp.verbs import VERBS
-from kvs.application.disposal import Disposal
+from kvs.adapters.inbound.line.connection import LineConnection
+from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES
+from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.domain.errors import TimedOutError
-from kvs.logs import make_logger
+from tests.support.detection import MAX_KEY_BYTES, MAX_VALUE_BYTES, new_detector
 from tests.support.sessions import UNLIMITED, Bench, output_of
 
 if TYPE_CHECKING:
     from kvs.adapters.inbound.protocol.connection import Connection
 
-MAX_BYTES: Final = 1 << 17
-
 PONG: Final = b"+PONG\r\n"
 LINE_PONG: Final = b'{"status": "Ok", "result": "PONG"}\n'
-
-
-def detector(bench: Bench, max_tick_requests: int = 1000) -> ProtocolDetector:
-    """Return what opens connections in either protocol."""
-    log = make_logger("info", "json", bench.log)
-    line = line_protocol(LineLimits(100, MAX_BYTES, max_tick_requests, UNLIMITED), bench.budget, log)
-    shared = ServerContext(ChannelRegistry(), {}, bench.clock, bench.clock, Disposal())
-    limits = RespLimits(100, MAX_BYTES, 100, 1 << 20, 4096, 4096, max_tick_requests, UNLIMITED)
-    resp = resp_protocol(limits, shared, bench.budget, log)
-    return ProtocolDetector(lambda: (bench.open(), None), line, COMMANDS, resp, VERBS)
 
 
 class Opened:
@@ -50,7 +32,7 @@ class Opened:
 
     def __init__(self, max_tick_requests: int = 1000) -> None:
         self.bench = Bench()
-        self.connection: Connection = detector(self.bench, max_tick_requests).connect()
+        self.connection: Connection = new_detector(self.bench, max_tick_requests).connect()
         self.output = b""
 
     @property
@@ -86,6 +68,7 @@ class Opened:
 
     def _follow(self) -> None:
         self.connection = self.connection.successor or self.connection
+        assert self.connection.closing or self.connection.session.id in self.bench.sessions._open
 
 
 def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
@@ -94,7 +77,7 @@ def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     return [data[first:last] for first, last in zip([0, *places], [*places, len(data)], strict=True) if first < last]
 
 
-LONGEST: Final = MAX_OPENING_BYTES - len("SET k \r\n")
+LONGEST: Final = (1 << 16) - len("SET k \r")
 
 OPENINGS: Final[list[tuple[bytes, str]]] = [
     (b"*", "RESP"),
@@ -235,7 +218,7 @@ def test_an_unfinished_line_is_unfinished_in_any_protocol() -> None:
 
 def test_no_more_is_held_than_of_any_line() -> None:
     """A line that is too long ends a connection whose protocol is not known."""
-    longest = 100 + MAX_BYTES + LINE_OVERHEAD_BYTES
+    longest = MAX_KEY_BYTES + MAX_VALUE_BYTES + LINE_OVERHEAD_BYTES
     opened = Opened().feed(b"PING\r\n", *[b"x" * 1000] * (longest // 1000 + 1))
     assert opened.connection.closing
     assert b'"too_large"' in opened.output

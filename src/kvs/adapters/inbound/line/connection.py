@@ -199,7 +199,6 @@ class LineConnection(Connection):
         """Drop an incomplete line that is longer than commands that always run, if clients hold too much memory."""
         if self._buffer.held_bytes > LINE_OVERHEAD_BYTES and not self._gate.is_open():
             self._dropping = True
-            self.detector = None  # what is dropped cannot tell
             self._partial = False
             self._buffer.clear()
 

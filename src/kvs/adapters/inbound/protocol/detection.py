@@ -92,7 +92,6 @@ class ProtocolDetector:
 def _take_over(successor: Connection, connection: Connection) -> None:
     """Have a connection go on in place of another, with its session, input and output."""
     successor.requests = connection.requests
-    successor.output_full = connection.output_full
     successor._out, successor._out_bytes = connection.take_output()
     successor._charged_bytes, connection._charged_bytes = connection._charged_bytes, 0
     successor._input_ended = connection._input_ended
