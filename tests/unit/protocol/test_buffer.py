@@ -120,3 +120,30 @@ class TestTake:
         assert buffer.take(4) == b"abcd"
         assert buffer.ready()
         assert buffer.data[buffer.at :] == b"ef"
+
+
+def test_a_line_is_waited_for() -> None:
+    """Up to its line feed, or to more bytes than it may have; afterwards a line feed is a byte as any other."""
+    buffer = ReceiveBuffer()
+    buffer.feed(b"ab")
+    buffer.need_line(6)
+    for piece in (b"", b"cd", b"ef"):
+        buffer.feed(piece)
+        assert not buffer.ready()
+    buffer.feed(b"g")
+    assert buffer.ready()
+    assert buffer.data == b"abcdefg"
+    buffer.need_line(100)
+    buffer.feed(b"\nhi")
+    assert buffer.ready()
+    assert buffer.data == b"abcdefg\nhi"
+    buffer.at = 8
+    buffer.need(6)
+    buffer.feed(b"\n\n")
+    assert not buffer.ready()
+    buffer.clear()
+    buffer.feed(b"a")
+    buffer.need_line(100)
+    buffer.clear()
+    buffer.feed(b"b")
+    assert buffer.ready()

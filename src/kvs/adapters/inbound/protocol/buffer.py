@@ -47,6 +47,7 @@ class ReceiveBuffer:
     def need(self, size: "i64") -> None:
         """Make :meth:`ready` return False until there are so many bytes after ``at``."""
         self._needed_bytes = size
+        self._needs_line = False
 
     def need_line(self, max_bytes: "i64") -> None:
         """Make :meth:`ready` return False until a line feed has come, or more bytes after ``at`` than so many."""
@@ -66,7 +67,6 @@ class ReceiveBuffer:
         elif len(self.data) - self.at < self._needed_bytes:
             return False
         self._needed_bytes = 0
-        self._needs_line = False
         return True
 
     def take(self, size: "i64") -> bytes:
