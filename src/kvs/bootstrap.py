@@ -212,7 +212,7 @@ class Container(containers.DeclarativeContainer):
     )
 
     detector = providers.Singleton(
-        ProtocolDetector, open_session=sessions, line=line, line_verbs=COMMANDS, resp=resp, resp_verbs=VERBS
+        ProtocolDetector, open_session=sessions, line=line, line_verbs=frozenset(COMMANDS), resp=resp, resp_verbs=VERBS
     )
 
     backend = providers.Singleton(_backend, settings)
