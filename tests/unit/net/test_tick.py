@@ -50,6 +50,12 @@ class Synced(NaiveStorage):
         self._blocking = blocking
         self._events = events
         self._error = error
+        self.has_background_work = False
+
+    @property
+    def has_work(self) -> bool:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.has_background_work
 
     @property
     def blocking(self) -> bool:
@@ -177,6 +183,21 @@ class TestOrder:
             assert room.events == ["run a 1", "run b 1", "sync", "flush a", "flush b"]
             await turns(5)
             assert len(room.events) == 5
+
+        play(script)
+
+    def test_packets_add_no_ticks_to_those_of_an_engine_with_work(self) -> None:
+        """However many arrive, such ticks come once in each turn of the loop."""
+
+        async def script() -> None:
+            room = Room()
+            room.storage.has_background_work = True
+            for _ in range(20):
+                room.arrive(Member(room, "a", 1))
+                await turns(1)
+            room.events.clear()
+            await turns(10)
+            assert room.events == ["sync"] * 10
 
         play(script)
 

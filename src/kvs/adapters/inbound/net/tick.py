@@ -108,6 +108,7 @@ class Tick:
         self._woken: list[TickMember] = []
         self._deferred: deque[TickMember] = deque()
         self._open = False
+        self._end_scheduled = False
         self._serving = False  # serving the deferred is scheduled, and ends this budget
         self._failed = False
 
@@ -204,7 +205,13 @@ class Tick:
 
     def _begin_and_schedule_end(self) -> None:
         self.begin()
-        self._loop.call_soon(self.end)
+        if not self._end_scheduled:  # else each packet would add one that comes again as long as there is work
+            self._end_scheduled = True
+            self._loop.call_soon(self._end_as_scheduled)
+
+    def _end_as_scheduled(self) -> None:
+        self._end_scheduled = False
+        self.end()
 
     def _schedule_deferred(self) -> None:
         """Schedule the deferred after the callbacks of sockets that are ready by then."""
