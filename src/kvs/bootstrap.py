@@ -34,9 +34,11 @@ from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.verbs import VERBS
 from kvs.adapters.storage.checked import CheckedStorage
+from kvs.adapters.storage.indexed import IndexedStorage, keeps_deadlines
 from kvs.allocator import memory_figures
 from kvs.application.disposal import Disposal
 from kvs.application.executor import Job, Post, WorkerExecutor, WorkerThreads
+from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.registry import SessionRegistry
 from kvs.application.slot import SessionLimits
@@ -67,7 +69,11 @@ def open_storage(settings: Settings, given: Mapping[str, Given], log: FilteringB
             raise ConfigError(f"storage: engine {name!r} is not derived from kvs.ports.storage.Storage")
         if storage.blocking != engine.blocking:
             raise ConfigError(f"storage: engine {name!r} and its storage do not agree on whether it is blocking")
-        yield storage if name in engines.BUILT_IN else CheckedStorage(storage)
+        if name in engines.BUILT_IN:
+            yield storage
+        else:
+            checked = CheckedStorage(storage)
+            yield IndexedStorage(checked) if engine.records and not keeps_deadlines(storage) else checked
 
 
 def _opened_storage(settings: Settings, options: Mapping[str, Given], log: FilteringBoundLogger) -> Iterator[Storage]:
@@ -78,7 +84,7 @@ def _opened_storage(settings: Settings, options: Mapping[str, Given], log: Filte
 
 
 def _open_sessions(
-    storage: Storage, sessions: SessionRegistry, budget: MemoryBudget, worker_threads: int
+    storage: Storage, sessions: SessionRegistry, expiry: Expiry, budget: MemoryBudget, worker_threads: int
 ) -> Iterator[OpenSession]:
     """Give each session of a blocking engine an executor, and none to those of other engines."""
     if not storage.blocking:
@@ -89,12 +95,18 @@ def _open_sessions(
     except RuntimeError as error:
         raise ConfigError(f"worker_threads: {worker_threads} are more than can be started here ({error})") from None
 
+    expiry.sweep_on(threads.run)
+
     def open_session() -> tuple[Session, WorkerExecutor | None]:
         executor = WorkerExecutor(threads, _this_loop(), budget)
         return sessions.open(executor.budget), executor
 
     with closing(threads):
         yield open_session
+
+
+def _stores_records(settings: Settings) -> bool:
+    return engines.get(settings.storage).records
 
 
 def _this_loop() -> Post:
@@ -169,6 +181,8 @@ class Container(containers.DeclarativeContainer):
 
     storage = providers.Resource(_opened_storage, settings, options, log)
 
+    expiry = providers.Singleton(Expiry, storage, wall_clock, clock, log)
+
     about = providers.Singleton(_about, settings)
 
     registry = providers.Singleton(
@@ -181,10 +195,12 @@ class Container(containers.DeclarativeContainer):
         log_events_dropped=providers.Factory(_dropped_events, stderr),
         memory_figures=providers.Object(memory_figures),
         log=log,
+        records=providers.Factory(_stores_records, settings),
         disposal=disposal,
+        expiry=expiry,
     )
 
-    sessions = providers.Resource(_open_sessions, storage, registry, budget, settings.provided.worker_threads)
+    sessions = providers.Resource(_open_sessions, storage, registry, expiry, budget, settings.provided.worker_threads)
 
     clients = providers.Singleton(ChannelRegistry)
     parameters = providers.Singleton(_parameters, settings, options)
@@ -226,6 +242,7 @@ class Container(containers.DeclarativeContainer):
         registry=clients,
         storage=storage,
         disposal=disposal,
+        expiry=expiry,
         limits=server_limits,
         budget=budget,
         signals=signals,

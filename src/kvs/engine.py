@@ -36,6 +36,8 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
             ``Meta``. Options are checked against it before ``open`` is called.
         durable: Whether acknowledged commits survive the server.
         shared: Whether several servers may use the same data at a time.
+        records: Whether the engine stores values that are :class:`kvs.domain.values.Record`, as deadlines need; another
+            one is given ``bytes`` only.
         blocking: Whether calls may block; must equal ``Storage.blocking``.
     """
 
@@ -44,4 +46,5 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     options: type[msgspec.Struct] = NoOptions
     durable: bool = False
     shared: bool = False
+    records: bool = False
     blocking: bool = False

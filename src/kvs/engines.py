@@ -28,7 +28,7 @@ def _memory(settings: Settings, _options: NoOptions, _log: FilteringBoundLogger)
         yield storage
 
 
-MEMORY: Final = EngineSpec(summary="Everything in memory, nothing on disk; the fastest.", open=_memory)
+MEMORY: Final = EngineSpec(summary="Everything in memory, nothing on disk; the fastest.", open=_memory, records=True)
 
 
 def names() -> list[str]:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.domain.commit import CommitRequest, Committed, Conflict, ReadSet
 from kvs.domain.updates import Update, Updated
-from kvs.domain.values import Key, Value
+from kvs.domain.values import Key, Value, string_of
 from kvs.override import override
 from kvs.ports.session import COPIED_BYTES_PER_UNIT
 from kvs.ports.storage import Snapshot, Storage
@@ -32,7 +32,7 @@ class Meter:
 
     def value(self, value: Value | None) -> Value | None:
         """Count a value."""
-        self.units += 1 + len(value or b"") // COPIED_BYTES_PER_UNIT
+        self.units += 1 + len(string_of(value or b"")) // COPIED_BYTES_PER_UNIT
         return value
 
 

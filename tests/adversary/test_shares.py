@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from kvs.adapters.inbound.line import commands as line
+from kvs.adapters.inbound.line.command import LineCommand
 from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.clients import ClientDescription, ClientRegistry
@@ -248,7 +249,7 @@ def resp_requests(command: RespCommand) -> list[bytes]:
     return [request(*names, *tail) for tail in tails]
 
 
-def line_requests(command: line.LineCommand) -> list[bytes]:
+def line_requests(command: LineCommand) -> list[bytes]:
     """Return the worst lines for a command."""
     lines = [b" ".join([command.name, *declared(command, key, 0)]) for key in (BIG, LONG_KEY)]
     lines = [text.replace(b"\n", b" ") for text in lines]
@@ -304,7 +305,7 @@ def test_shares_of_resp_are_bounded(house: House, command: RespCommand) -> None:
 
 
 @pytest.mark.parametrize("command", line.COMMANDS.values(), ids=lambda one: one.name.decode())
-def test_shares_of_lines_are_bounded(house: House, command: line.LineCommand) -> None:
+def test_shares_of_lines_are_bounded(house: House, command: LineCommand) -> None:
     """Likewise; and so for a verb that is none."""
     Trial(house, command, [*line_requests(command), b"nonsense\n", b"x" * 5000 + b"\n"], resp=False).run()
 

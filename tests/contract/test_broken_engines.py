@@ -37,6 +37,8 @@ from {module} import {name}
 
 
 class TestIt(StorageContract):
+    records = True
+
     def open_storage(self):
         return closing({name}())
 """
@@ -55,6 +57,8 @@ from {module} import {name}
 
 
 class TestIt(DurableStorageContract):
+    records = True
+
     def open_storage_in(self, directory):
         return {name}.open_in(directory)
 """
@@ -75,6 +79,7 @@ HEADINGS = (
     "Durability",
     "Concurrency",
     "Failure",
+    "Expiry",
     "Keys",
     "Values",
     "Prefixes",

@@ -15,11 +15,15 @@ from tests.support.naive_storage import LockedStorage, NaiveStorage
 
 
 class TestMemory(StorageContract):
+    records = True
+
     def open_storage(self) -> AbstractContextManager[Storage]:
         return closing(MemoryStorage(0, 1 << 40))
 
 
 class TestMemoryWithALimit(StorageContract):
+    records = True
+
     def open_storage(self) -> AbstractContextManager[Storage]:
         return closing(MemoryStorage(1 << 20, 1 << 40))
 
@@ -34,11 +38,15 @@ class TestSqlite(DurableStorageContract):
 
 @pytest.mark.one_build
 class TestNaive(StorageContract):
+    records = True
+
     def open_storage(self) -> AbstractContextManager[Storage]:
         return closing(NaiveStorage())
 
 
 @pytest.mark.one_build
 class TestLocked(StorageContract):
+    records = True
+
     def open_storage(self) -> AbstractContextManager[Storage]:
         return closing(LockedStorage())

@@ -24,6 +24,7 @@ PROVOKED_BY: Final[Mapping[str, bytes]] = {
     "-ERR Protocol error: request of more than N bytes": b"*3\r\n$1000\r\n" + bytes(1000) + b"\r\n$1000\r\n",
     "-ERR Protocol error: expected CRLF behind a bulk string": b"*1\r\n$4\r\nPINGxy",
     "-ERR Protocol error: too big mbulk count string": b"*" + b"1" * 70_000,
+    "-ERR DB index is out of range: ...": request("SELECT", 1),
     "-ERR a key cannot be empty": request("GET", ""),
     "-ERR CLIENT PAUSE is not supported": request("CLIENT", "PAUSE", 1),
     "-ERR CONFIG RESETSTAT is not supported ...": request("CONFIG", "RESETSTAT"),

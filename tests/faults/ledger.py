@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Final, TypeAlias
 
+from kvs.domain.values import Key, Value
 from tests.faults.workload import CONNECTIONS, Script, Step
 
-Data: TypeAlias = Mapping[bytes, bytes]
+Data: TypeAlias = Mapping[Key, Value]
 
 
 class History:
@@ -21,7 +22,7 @@ class History:
         self.steps: Final = [[step for round_ in rounds for step in round_[at]] for at in range(CONNECTIONS)]
         """All steps of each connection."""
         self._ends: Final = [list(accumulate(len(round_[at]) for round_ in rounds)) for at in range(CONNECTIONS)]
-        self._before: Final[list[dict[bytes, bytes]]] = [{}]
+        self._before: Final[list[dict[Key, Value]]] = [{}]
         for round_ in rounds:
             data = dict(self._before[-1])
             for steps in round_:
@@ -47,7 +48,7 @@ class History:
         for number in range(len(self._before) - 1):
             if any(done < ends[number] for done, ends in zip(acknowledged, self._ends, strict=True)):
                 return self._violation(data, number, acknowledged)
-        return _difference(data, self._before[-1])
+        return difference(data, self._before[-1])
 
     def is_prefix(self, data: Data, acknowledged: Sequence[int] = (0,) * CONNECTIONS) -> bool:
         """Return whether data are the result of a prefix of the script, with no step applied in part.
@@ -81,10 +82,10 @@ class History:
             if found not in possible:
                 return (
                     f"round {number}, connection {at}: {done} of {len(steps)} steps were acknowledged; "
-                    f"{_difference(found, possible[0])}"
+                    f"{difference(found, possible[0])}"
                 )
             expected |= found
-        return _difference(data, expected)
+        return difference(data, expected)
 
 
 class Progress:
@@ -124,7 +125,7 @@ class Progress:
         self.acknowledged[connection] = max(self.acknowledged[connection], count)
 
 
-def _apply(data: dict[bytes, bytes], step: Step) -> None:
+def _apply(data: dict[Key, Value], step: Step) -> None:
     for key, value in step.writes.items():
         if value is None:
             data.pop(key, None)
@@ -132,12 +133,13 @@ def _apply(data: dict[bytes, bytes], step: Step) -> None:
             data[key] = value
 
 
-def _difference(data: Data, expected: Data) -> str | None:
+def difference(data: Data, expected: Data) -> str | None:
+    """Return the first key that differs, and how; None if there is none."""
     for key in sorted(data.keys() | expected.keys()):
         if data.get(key) != expected.get(key):
             return f"{key!r} is {_short(data.get(key))} and should be {_short(expected.get(key))}"
     return None
 
 
-def _short(value: bytes | None) -> str:
-    return "absent" if value is None else f"{value[:20]!r} of {len(value)} bytes"
+def _short(value: Value | None) -> str:
+    return "absent" if value is None else f"{value!r:.40}"

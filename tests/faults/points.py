@@ -1,8 +1,9 @@
 """The points at which a fault can meet the server: every system call that changes its files or makes changes last.
 
-They fall into four *parts*. ``creation`` is a start without any files, one commit and the stop; ``recovery`` is a start
-with what a killed server has left, one commit and the stop; ``loop`` and ``compaction`` are the two threads while the
-script is played, the loop with the stop behind it. How many calls there are is learnt from a recording of each.
+They fall into five *parts*. ``creation`` is a start without any files, one commit and the stop; ``recovery`` is a start
+with what a killed server has left, one commit and the stop; ``upgrade`` is a start with what a killed server of version
+0.1.0 has left, one commit and the stop; ``loop`` and ``compaction`` are the two threads while the script is played, the
+loop with the stop behind it. How many calls there are is learnt from a recording of each.
 """
 
 import random
@@ -17,15 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+from kvs.domain.keyspace import stored_key
 from kvs.engine import StorageOpenError
 from tests.faults import strace
-from tests.faults.ledger import History, Progress
+from tests.faults.ledger import Data, History, Progress, difference
 from tests.faults.recovery import recover
 from tests.faults.server import TIMEOUT_S, Players, ServerProcess
 from tests.faults.strace import Fault
-from tests.faults.workload import Script, write_script
+from tests.faults.workload import KEYS, Script, write_script
+from tests.support.former_format import write_former
 
-Part: TypeAlias = Literal["creation", "recovery", "loop", "compaction"]
+Part: TypeAlias = Literal["creation", "recovery", "upgrade", "loop", "compaction"]
 
 WORKERS: Final = 2
 MARGIN: Final = 1.05
@@ -34,6 +37,10 @@ MARGIN: Final = 1.05
 PROBE: Final = b"probe"
 SCRIPT: Final[Script] = write_script()
 HISTORY: Final = History(SCRIPT)
+
+FORMER_ENTRIES: Final = [(key, key * 200) for key in (*KEYS, *(b"\xff" * count + b"k" for count in range(1, 20)))]
+FORMER_JOURNAL: Final = [*((key, key * 2) for key in KEYS[::3]), (KEYS[1], None), (b"\xffk", None), (b"\xff\0", b"v")]
+"""Keys that begin with a byte 0xFF are renamed by the upgrade."""
 
 
 @contextmanager
@@ -66,6 +73,7 @@ class Outcome:
         answered: Whether it has answered everything it was sent.
         exit_code: Its exit code.
         acknowledged: What it has acknowledged of the script, in this run or, if this was a recovery, in the one before.
+        upgraded: What the directory held before, if this was an upgrade.
         probed: Whether it has acknowledged the probe.
         failures: Events that tell of errors.
         lines: What it said besides events.
@@ -76,6 +84,7 @@ class Outcome:
     answered: bool
     exit_code: int
     acknowledged: list[int]
+    upgraded: Data | None
     probed: bool
     failures: list[dict[str, Any]]
     lines: list[str]
@@ -93,6 +102,8 @@ class Outcome:
             return str(error)
         if data.pop(PROBE, None) is None and self.probed:
             return "the probe was acknowledged and is lost"
+        if self.upgraded is not None:
+            return difference(data, self.upgraded)
         return HISTORY.violation(data, self.acknowledged)
 
 
@@ -108,9 +119,13 @@ class Stage:
             with Players(server, progress) as players:
                 assert players.play(SCRIPT)
         self._acknowledged_before = progress.acknowledged
+        self._former = directory / "former"
+        former = write_former(self._former, FORMER_ENTRIES, FORMER_JOURNAL, killed=True)
+        self._former_data: Data = {stored_key(key): value for key, value in former.items()}
         self._counts: dict[Part, Counter[str]] = {
             "creation": self._record("creation", play=False)[0],
             "recovery": self._record("recovery", play=False)[0],
+            "upgrade": self._record("upgrade", play=False)[0],
         }
         self._counts["loop"], self._counts["compaction"] = self._record("creation", play=True)
 
@@ -153,6 +168,7 @@ class Stage:
                 answered,
                 exit_code,
                 self._acknowledged_before if point.part == "recovery" else progress.acknowledged,
+                self._former_data if point.part == "upgrade" else None,
                 probed,
                 server.failures(),
                 server.other_lines,
@@ -162,6 +178,8 @@ class Stage:
         directory = Path(tempfile.mkdtemp(dir=self._directory)) / "data"
         if part == "recovery":
             shutil.copytree(self._left, directory)
+        elif part == "upgrade":
+            shutil.copytree(self._former, directory)
         return directory
 
     def _record(self, part: Part, *, play: bool) -> tuple[Counter[str], Counter[str]]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from kvs.bootstrap import open_storage
 from kvs.config import Given, Settings
+from kvs.domain.values import Key, Value
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 from tests.faults.ledger import Data
@@ -18,7 +19,7 @@ LOG: Final = make_logger("critical", "json")
 PAGE: Final = 1000
 
 
-def recover(directory: Path, durability: str = "full", *, use: bool = False) -> dict[bytes, bytes]:
+def recover(directory: Path, durability: str = "full", *, use: bool = False) -> dict[Key, Value]:
     """Return the data.
 
     Args:
@@ -42,9 +43,9 @@ def recover(directory: Path, durability: str = "full", *, use: bool = False) -> 
     return data
 
 
-def read_all(storage: Storage) -> dict[bytes, bytes]:
+def read_all(storage: Storage) -> dict[Key, Value]:
     """Return everything there is."""
-    data: dict[bytes, bytes] = {}
+    data: dict[Key, Value] = {}
     last = b""
     while keys := storage.scan(b"", last, PAGE):
         for key in keys:
@@ -56,7 +57,7 @@ def read_all(storage: Storage) -> dict[bytes, bytes]:
     return data
 
 
-def _change(storage: Storage, data: Data) -> dict[bytes, bytes]:
+def _change(storage: Storage, data: Data) -> dict[Key, Value]:
     """Add a key and delete another, durably; return what there should be then."""
     changed = dict(data) | {b"new": b"value"}
     storage.put(b"new", b"value")

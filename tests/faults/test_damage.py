@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -15,11 +15,15 @@ from kvs.adapters.storage.sqlite.compaction import Compaction
 from kvs.adapters.storage.sqlite.file import NAME, connect, open_database
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
 from kvs.adapters.storage.sqlite.wal_scan import SECTOR_BYTES
+from kvs.domain.values import NO_DEADLINE, Key, Value, with_deadline
 from kvs.engine import StorageOpenError
 from tests.faults.points import scratch_directory
 from tests.faults.recovery import LOG, recover
 from tests.faults.scale import FULL_SCALE, full_scale_has_time
 from tests.support.seeds import SEED
+
+if TYPE_CHECKING:
+    from kvs.adapters.storage.journaled import Row
 
 pytestmark = [pytest.mark.draws, full_scale_has_time]
 
@@ -31,10 +35,13 @@ JOURNAL_BYTES: Final = 1 << 20
 
 SAMPLE: Final = 120
 FULL_SAMPLE: Final = 20_000
+LATE_MS: Final = 1 << 45
+"""A time in the future."""
+
 MASKS: Final = (0x01, 0x80, 0xFF)
 """The lowest bit, the highest, or all of a byte."""
 
-Data = dict[bytes, bytes]
+Data = dict[Key, Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ class Maker:
 
     def commit(self, rows: int, most_bytes: int = 300) -> None:
         """Commit random puts and deletes."""
-        batch: list[tuple[bytes, bytes | None]] = []
+        batch: list[Row] = []
         data = dict(self.states[-1])
         for _ in range(rows):
             key = b"key%d" % self._random.randrange(80)
@@ -71,9 +78,11 @@ class Maker:
                 batch.append((key, None))
                 data.pop(key, None)
             else:
-                data[key] = self._random.randbytes(self._random.randrange(most_bytes))
+                value = self._random.randbytes(self._random.randrange(most_bytes))
+                deadline_ms = LATE_MS + self._random.randrange(1000) if self._random.random() < 0.3 else NO_DEADLINE
+                data[key] = with_deadline(value, deadline_ms)
                 batch.append((key, data[key]))
-        self._journal.append(batch)
+        self._journal.append(batch, horizon_ms=len(self.states) * 1000)
         self.states.append(data)
 
     def copy_to(self, path: Path) -> Files:

@@ -254,21 +254,45 @@ def test_our_conflicts(client: Any) -> None:
     assert client.get("a") == b"11"
 
 
+def test_deadlines(client: Any) -> None:
+    """By every option of the library; a deadline far away is told as it was set."""
+    assert client.set("a", 1, exat=32503680000) is True
+    assert client.expiretime("a") == 32503680000
+    assert client.set("a", 2, keepttl=True, xx=True) is True
+    assert client.getex("a") == b"2"
+    assert client.pexpiretime("a") == 32503680000000
+    assert client.set("a", 3, px=1_000_000, nx=True) is None
+    assert client.set("a", 3, ex=1000, get=True) == b"2"
+    assert 0 < client.ttl("a") <= 1000
+    assert client.expire("a", 2000, gt=True) is True
+    assert 1000 < client.ttl("a") <= 2000
+    assert client.pexpireat("a", 32503680000000, nx=True) is False
+    assert client.persist("a") is True
+    assert client.ttl("a") == -1
+    assert client.execute_command("SETEX", "b", 1000, "x") is True
+    assert client.execute_command("PSETEX", "c", 1000_000, "x") is True
+    assert client.getex("c", persist=True) == b"x"
+    assert [client.ttl("c"), client.ttl("nope")] == [-1, -2]
+    assert client.touch("a", "b", "nope") == 2
+    assert client.expire("a", -1) is True
+    assert client.exists("a") == 0
+    assert client.memory_usage("b") > 0
+    assert client.object("encoding", "b") == b"raw"
+
+
 def test_what_is_absent(client: Any) -> None:
-    """Programs in Lua, expiry, other types of values, and messages are refused by name."""
+    """Programs in Lua, other types of values, and messages are refused by name."""
     for ask, message in (
         (lambda: client.eval("return 1", 0), "unknown command 'EVAL'"),
         (client.register_script("return 1"), "unknown command 'EVALSHA'"),
-        (lambda: client.set("a", 1, ex=5), "expiry is not supported"),
-        (lambda: client.lock("l", timeout=5).acquire(), "expiry is not supported"),
-        (lambda: client.expire("a", 5), "unknown command 'EXPIRE'"),
         (lambda: client.lpush("a", 1), "unknown command 'LPUSH'"),
         (lambda: client.publish("a", "b"), "unknown command 'PUBLISH'"),
     ):
         with pytest.raises(ResponseError, match=message):
             ask()
-    lock = client.lock("l")  # one that never expires can be had, but is given back by a program only
+    lock = client.lock("l", timeout=1000)  # it can be had, but is given back by a program only
     assert lock.acquire() is True
+    assert 0 < client.ttl("l") <= 1000
     with pytest.raises(ResponseError, match="unknown command 'EVALSHA'"):
         lock.release()
     assert client.dbsize() == 1

@@ -23,7 +23,7 @@ from kvs.adapters.inbound.resp.parser import HEADER_BYTES, LARGE_BULK_BYTES, MAX
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.application.disposal import Disposal
 from kvs.logs import make_logger
-from tests.support.sessions import UNLIMITED, Bench, output_of
+from tests.support.sessions import UNLIMITED, Bench, output_of, stored
 
 MAX_KEY_BYTES: Final = 16
 MAX_VALUE_BYTES: Final = 32
@@ -135,6 +135,7 @@ NAMES: Final = st.sampled_from(
     [
         *(b"GET", b"SET", b"get", b"SET", b"GET", b"sEt", b"DEL", b"MGET", b"MSET", b"INCR", b"APPEND", b"EXISTS"),
         *(b"PING", b"ECHO", b"MULTI", b"EXEC", b"WATCH", b"DISCARD", b"START", b"COMMIT", b"ROLLBACK", b"RESET"),
+        *(b"PEXPIRETIME", b"PERSIST"),
         *(b"HELLO", b"DBSIZE", b"KEYS", b"FOO", b"", b"GE", b"GETS", b"SETX", b"G\xc5T"),
     ]
 )
@@ -144,7 +145,14 @@ ARGUMENTS: Final = st.one_of(
     st.sampled_from([b"x" * MAX_BULK_BYTES, b"\r\n", b"\n", b"\r", b"$1\r\nk\r\n", b"*1\r\n$4\r\nPING\r\n"]),
     st.binary(max_size=12),
 )
+UNITS: Final = st.sampled_from([b"EX", b"EX", b"PX", b"px", b"eX", b"EXAT", b"NX", b"XX", b"E", b"XE", b"\x05X"])
+AMOUNTS: Final = st.one_of(
+    st.sampled_from([b"1", b"5", b"60", b"999999999999", b"1000000000000", b"9" * 13, b"9" * 16, b"9" * 19, b"9" * 20]),
+    st.sampled_from([b"0", b"00", b"01", b"-1", b"+5", b" 5", b"5x", b"1.5", b"", b"x", b"4\x005"]),
+)
 REQUESTS: Final = st.one_of(
+    st.builds(lambda *parts: [b"SET", *parts], ARGUMENTS, ARGUMENTS, UNITS, AMOUNTS),
+    st.builds(lambda *parts: [b"SET", b"k", b"v", *parts], UNITS, AMOUNTS),
     st.builds(lambda name, arguments: [name, *arguments], NAMES, st.lists(ARGUMENTS, max_size=4)),
     st.builds(lambda key: [b"GET", key], ARGUMENTS),
     st.builds(lambda key, value: [b"SET", key, value], ARGUMENTS, ARGUMENTS),
@@ -175,6 +183,9 @@ FRAGMENTS: Final = st.sampled_from(
             b"*3\r\n$3\r\nset\r\n$1\r\nk\r\n$1\r\nv\r\n",
             b"$1057\r\n",
             b"$-1\r\n",
+            b"*5\r\n$3\r\nset\r\n$1\r\nk\r\n$1\r\nv\r\n$2\r\nEX\r\n$1\r\n5\r\n",
+            b"*5\r\n$3\r\nSET\r\n",
+            b"$2\r\nPX\r\n",
             b"*" + b"1" * 33,
             b"$" + b"0" * 40,
             b"\n\n",
@@ -222,6 +233,7 @@ def test_any_bytes_in_any_pieces(data: bytes, cuts: list[int], share: int, room:
         assert wire.connection.requests == alone.connection.requests
         assert wire.connection.closing == alone.connection.closing
         assert wire.connection.mid_request == alone.connection.mid_request
+        assert stored(wire.bench) == stored(alone.bench)
     for wire in (alone, whole, cut, scanned, scanned_cut):
         wire.end()
         assert wire.output == scanned.end().output

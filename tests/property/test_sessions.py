@@ -14,7 +14,7 @@ from kvs.testing.drivers import Driver, InProcessDriver
 from kvs.testing.machine import LOOK_AROUND, random_call, random_walk, run_machine
 from tests.support.drivers import LineDriver, RespDriver
 from tests.support.harness import Server, slow_engine
-from tests.support.naive_storage import NaiveStorage
+from tests.support.naive_storage import LockedStorage, NaiveStorage
 from tests.support.seeds import seeds
 
 NO_LIMIT: Final = 1 << 40
@@ -39,6 +39,9 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
         yield server.port
 
 
+DEADLINES: Final = {"deadline", "put_for"}
+"""What depends on the time, which a test sets in this process only."""
+
 protocols = pytest.mark.parametrize("driver", [LineDriver, RespDriver])
 
 
@@ -52,7 +55,7 @@ def in_process() -> InProcessDriver:
     return InProcessDriver(closing(memory()))
 
 
-engines = pytest.mark.parametrize("engine", [memory, NaiveStorage])
+engines = pytest.mark.parametrize("engine", [memory, NaiveStorage, LockedStorage])
 
 
 class TestMachine:
@@ -82,6 +85,16 @@ class TestWalk:
         """The longest."""
         random_walk(in_process(), seed, 40_000)
 
+    @pytest.mark.draws
+    @engines
+    @pytest.mark.parametrize("by_workers", [False, True])
+    @pytest.mark.parametrize("seed", seeds(1))
+    def test_walk_while_expiry_lags_agrees_with_the_model(
+        self, engine: Callable[[], Storage], by_workers: bool, seed: int
+    ) -> None:
+        """Commands delete what is due themselves, if nobody else does."""
+        random_walk(InProcessDriver(closing(engine()), by_workers=by_workers, lazy=True), seed, 4_000)
+
     @engines
     def test_walk_on_worker_threads_agrees_with_the_model(self, engine: Callable[[], Storage]) -> None:
         """By whom the engine is called is of no matter."""
@@ -102,9 +115,9 @@ class TestCapabilities:
             (InProcessDriver, set()),
             (
                 LineDriver,
-                {"clear", "execute", "put_all", "reset", "transact", "unwatch", "update", "view", "watch"},
+                {"clear", "execute", "put_all", "reset", "transact", "unwatch", "update", "view", "watch"} | DEADLINES,
             ),
-            (RespDriver, set()),
+            (RespDriver, DEADLINES),
         ],
     )
     def test_driver_lacks_exactly(self, driver: type[Driver], lacks: set[str]) -> None:

@@ -19,6 +19,8 @@ class SocketDriver(ABC, Generic[Connection]):
         port: Where it listens. What it holds is deleted.
     """
 
+    lazy = False
+
     def __init__(self, port: int) -> None:
         self._address: Final = "127.0.0.1", port
         self._connections: dict[int, Connection] = {}
@@ -34,6 +36,9 @@ class SocketDriver(ABC, Generic[Connection]):
                 connection.reset()
             else:
                 connection.close()
+
+    def pass_time(self, passed_ms: int) -> None:
+        """No call depends on the time."""
 
     def check(self, snapshots: int) -> None:
         """Nothing of it can be seen from outside."""
@@ -211,7 +216,7 @@ def arguments_of(call: Call) -> Words | None:
             return ["DEL", key]
         case Call("update", (key, Update("remove"))):
             return ["GETDEL", key]
-        case Call("update", (key, update)):
+        case Call("update", (key, update)) if update.kind in UPDATES:
             return [UPDATES[update.kind], key, update.operand]
         case Call("put_all", (entries,)):
             return ["MSET", *(word for entry in entries for word in entry)]

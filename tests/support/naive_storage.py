@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from threading import RLock
 
 from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, KeyRange
-from kvs.domain.values import Key, Value, Write
+from kvs.domain.values import TOMBSTONE, Key, Value, Write
 from kvs.ports.storage import Snapshot, Storage
 
 
@@ -109,11 +109,11 @@ class NaiveStorage(Storage):
 
     def _apply(self, writes: Mapping[Key, Write]) -> None:
         for key, pending in writes.items():
-            if isinstance(pending, bytes):
+            if pending is TOMBSTONE:
+                self.delete(key)
+            else:
                 self._data[key] = pending
                 self._log.append(key)
-            else:
-                self.delete(key)
 
 
 class LockedStorage(NaiveStorage):

@@ -47,6 +47,12 @@ class RespServer:
         self._connections.append(connection)
         return connection
 
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass until the next tick begins, which deletes what is due."""
+        self.bench.expiry.end_tick()
+        self.bench.clock.now_s += seconds
+        self.bench.expiry.begin_tick()
+
     def assert_nothing_is_left(self) -> None:
         """Assert that no snapshot is open, and that who leaves is charged for nothing any more."""
         assert self.bench.storage.open_snapshots == 0

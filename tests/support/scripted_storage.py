@@ -162,6 +162,22 @@ class ScriptedStorage(NaiveStorage):
         return answer
 
     @override
+    def expire(self, now_ms: int, max_steps: int) -> list[Key]:
+        keys: list[Key] = self._play("expire", super().expire, now_ms, max_steps)
+        return keys
+
+    @override
+    def earliest_deadline_ms(self) -> int:
+        earliest_ms: int = self._play("earliest_deadline_ms", super().earliest_deadline_ms)
+        return earliest_ms
+
+    @property
+    @override
+    def horizon_ms(self) -> int:
+        horizon_ms: int = self._play("horizon_ms", lambda: super(ScriptedStorage, self).horizon_ms)
+        return horizon_ms
+
+    @override
     def sync(self) -> None:
         self._play("sync", super().sync)
 

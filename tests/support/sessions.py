@@ -1,17 +1,19 @@
 """What tests of sessions share: sessions over an engine of the test's choice, with small limits, and shares of work."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.adapters.storage.checked import CheckedStorage
 from kvs.application.disposal import Disposal
+from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.registry import SessionRegistry
 from kvs.application.session import EngineSession
 from kvs.application.slot import SessionLimits
 from kvs.domain.errors import UsageError
+from kvs.domain.keyspace import stored_key
 from kvs.domain.values import Key, Value
 from kvs.logs import make_logger
 from kvs.ports.session import Operation, Session, Steps, Work
@@ -85,6 +87,8 @@ class Bench:
         storage: Storage | None = None,
         max_transaction_bytes: int = UNLIMITED,
         max_transaction_depth: int = UNLIMITED,
+        *,
+        records: bool = True,
     ) -> None:
         self.storage = LeakCheckedStorage(NaiveStorage() if storage is None else storage)
         self.budget = MemoryBudget(UNLIMITED)
@@ -92,14 +96,19 @@ class Bench:
         self.log = io.StringIO()
         self.disposal = Disposal()
         self.limits = SessionLimits(max_transaction_bytes, max_transaction_depth)
+        checked = CheckedStorage(self.storage)  # as bootstrap does with engines that are not built in
+        log = make_logger("info", "json", self.log)
+        self.expiry = Expiry(checked, self.clock, self.clock, log)
         self.sessions = SessionRegistry(
-            CheckedStorage(self.storage),  # as bootstrap does with engines that are not built in
+            checked,
             self.limits,
             self.budget,
             self.clock,
             {"version": "1.2.3", "build": "test", "engine": "naive"},
-            make_logger("info", "json", self.log),
+            log,
             self.disposal,
+            self.expiry,
+            records=records,
         )
 
     def open(self) -> EngineSession:
@@ -113,10 +122,10 @@ class Bench:
         assert self.budget.used_bytes == 0
 
 
-def filled(bench: Bench, data: dict[Key, Value], *, inside: bool) -> EngineSession:
+def filled(bench: Bench, data: Mapping[Key, Value], *, inside: bool) -> EngineSession:
     """Return a session over data, which has opened a transaction if the test is about one."""
     for key, value in data.items():
-        bench.storage.put(key, value)
+        bench.storage.put(stored_key(key), value)
     session = bench.open()
     if inside:
         session.start()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from kvs.cli.endpoints import open_sink, open_source
 from kvs.config import Configuration
 from kvs.config import load as load_configuration
+from kvs.domain.values import string_of
 from kvs.dump.format import HEADER, entry_line, trailer_line
 from kvs.dump.loader import load as read_dump
 from kvs.dump.writer import dump as write_dump
@@ -92,7 +93,7 @@ ENGINES = {"memory": (), "sqlite": ("--storage", "sqlite")}
 
 BYTES = {
     **{key: b"value of " + key for key in EDGE_CASE_KEYS},
-    **{b"v%d" % number: value for number, value in enumerate(EDGE_CASE_VALUES)},
+    **{b"v%d" % number: string_of(value) for number, value in enumerate(EDGE_CASE_VALUES)},
     **{bytes((code,)): bytes((code,)) for code in range(256)},
     **{b"key%c" % code: b"%cvalue\r\n" % code for code in range(256)},
     **{

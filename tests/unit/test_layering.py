@@ -22,6 +22,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kvs.application",
         "kvs.ports",
         "kvs.domain",
+        "kvs.build",
         "kvs.override",
         "mypy_extensions",
         "structlog.typing",

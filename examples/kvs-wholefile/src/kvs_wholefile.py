@@ -15,6 +15,7 @@ from msgspec import Meta
 from structlog.typing import FilteringBoundLogger
 
 from kvs.config import ConfigError, Settings
+from kvs.domain.codec import DamagedValueError, decode, encode
 from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, KeyRange, prefix_range
 from kvs.domain.errors import LimitError
 from kvs.domain.values import TOMBSTONE, Key, Value, Write
@@ -56,6 +57,7 @@ class WholeFileStorage(Storage):
     Raises:
         OSError: The file cannot be read.
         msgspec.DecodeError: It was not written by this engine.
+        DamagedValueError: The same.
     """
 
     def __init__(self, path: Path, directory: int, max_keys: int) -> None:
@@ -68,7 +70,8 @@ class WholeFileStorage(Storage):
         self._directory = directory
         self._max_keys = max_keys
         if path.exists():
-            self.data = msgspec.msgpack.decode(path.read_bytes(), type=dict[bytes, bytes])
+            encoded = msgspec.msgpack.decode(path.read_bytes(), type=dict[bytes, bytes])
+            self.data = {key: decode(value) for key, value in encoded.items()}
 
     def get(self, key: Key) -> Value | None:  # the default would copy everything for it
         return self.data.get(key)
@@ -97,7 +100,7 @@ class WholeFileStorage(Storage):
             return
         new = self._path.with_name(self._path.name + ".new")
         with new.open("wb") as file:
-            file.write(msgspec.msgpack.encode(self.data))
+            file.write(msgspec.msgpack.encode({key: encode(value) for key, value in self.data.items()}))
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._path)  # all of the new data or all of the old, whenever the process or the machine stops
@@ -124,7 +127,7 @@ class WholeFileStorage(Storage):
             raise LimitError(f"The data set is full: this would make {keys} keys of max_keys = {self._max_keys}.")
         self.commits += 1
         for key, pending in writes.items():
-            if isinstance(pending, bytes):
+            if pending is not TOMBSTONE:
                 self.data[key] = pending
             elif self.data.pop(key, None) is None:
                 continue  # deleting an absent key changes nothing
@@ -176,7 +179,7 @@ def open_wholefile(settings: Settings, options: WholeFileOptions, log: Filtering
             storage = WholeFileStorage(path, directory, options.max_keys)
         except OSError as error:
             raise StorageOpenError(f"{path}: cannot be read: {error.strerror}") from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, DamagedValueError) as error:
             raise StorageOpenError(f"{path}: is no file of this engine, or damaged: {error}") from None
         log.info("loaded", path=str(path), keys=len(storage.data))
         try:
@@ -191,5 +194,6 @@ ENGINE: Final = EngineSpec(
     options=WholeFileOptions,
     durable=True,
     shared=False,
+    records=True,
     blocking=False,
 )

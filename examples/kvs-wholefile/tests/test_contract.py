@@ -13,6 +13,8 @@ MAX_KEYS = 5000
 
 
 class TestWholeFile(DurableStorageContract):
+    records = True
+
     def open_storage_in(self, directory: Path) -> AbstractContextManager[Storage]:
         return open_engine(ENGINE, directory, max_keys=MAX_KEYS)
 

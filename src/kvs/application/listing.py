@@ -12,10 +12,11 @@ from typing import Any, Final, final
 
 from kvs.application.disposal import Disposal
 from kvs.domain.commit import prefix_end
+from kvs.domain.keyspace import ESCAPED, RESERVED
 from kvs.domain.values import TOMBSTONE, Key, Value, Write
 from kvs.override import override
 from kvs.ports.session import Steps, Work
-from kvs.ports.storage import Snapshot
+from kvs.ports.storage import Snapshot, Storage
 
 RUN_KEYS: Final = 1000
 """Pending keys scanned, sorted or merged between two checks of the remaining work: 500 to 1,000 units."""
@@ -131,6 +132,22 @@ class WriteIndex:
         return page
 
 
+def scan_clients(source: Snapshot | Storage, prefix: Key, after: Key, limit: int) -> list[Key]:
+    """Return what ``scan`` returns, without keys of the reserved part."""
+    page = source.scan(prefix, after, limit)
+    if prefix or not page or page[-1] < RESERVED:
+        return page
+    del page[bisect_left(page, RESERVED) :]
+    return page + source.scan(ESCAPED, after, limit - len(page))
+
+
+def count_clients(source: Snapshot | Storage, prefix: Key) -> int:
+    """Return what ``count`` returns, without keys of the reserved part."""
+    if prefix:
+        return source.count(prefix)
+    return source.count(prefix) - source.count(RESERVED) + source.count(ESCAPED)
+
+
 def list_page(
     snapshot: Snapshot, index: WriteIndex, prefix: Key, after: Key, limit: int, work: Work
 ) -> Steps[list[Key]]:
@@ -142,7 +159,7 @@ def list_page(
     written = yield from index.page(prefix, after, limit, work)
     kept: list[Key] = []
     while True:
-        page = snapshot.scan(prefix, after, limit)
+        page = scan_clients(snapshot, prefix, after, limit)
         kept += [key for key in page if key not in index.writes]
         work.left -= len(page) // LISTED_KEYS_PER_UNIT + 1
         if len(page) < limit or len(kept) >= limit:
@@ -154,7 +171,7 @@ def list_page(
 
 def count_keys(snapshot: Snapshot, index: WriteIndex, prefix: Key, work: Work) -> Steps[int]:
     """Return how many keys under a prefix a transaction sees. O(log w) once the index is summed up."""
-    number = snapshot.count(prefix)
+    number = count_clients(snapshot, prefix)
     keys = index.keys
     low = bisect_left(keys, prefix)
     if low == len(keys) or not keys[low].startswith(prefix):

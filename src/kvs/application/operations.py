@@ -11,7 +11,8 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 
 from kvs.domain.errors import ResultTooLargeError, UsageError
-from kvs.domain.values import Key, Value
+from kvs.domain.updates import Condition, Update
+from kvs.domain.values import STRING, Key, Record, Value
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 
 PAGE_KEYS: Final = 1000
@@ -40,24 +41,25 @@ class Matcher(ABC):
         """Return the same in steps."""
 
 
-def get_many(keys: list[Key], max_bytes: int, session: Session) -> Steps[list[Value | None]]:
-    """Return the values of several keys, in order.
+def get_many(keys: list[Key], max_bytes: int, session: Session) -> Steps[list[bytes | None]]:
+    """Return the strings of several keys, in order; None for a key that is absent or has a value of another type.
 
     Raises:
         ResultTooLargeError: They have more than ``max_bytes``.
     """
     work = session.work
-    values: list[Value | None] = []
+    values: list[bytes | None] = []
     total = 0
     for key in keys:
-        value = session.get(key)
+        found = session.get(key)
+        value = found.payload if isinstance(found, Record) and found.kind == STRING else found
         work.left -= 1
-        if value is not None:
+        if isinstance(value, bytes):
             total += len(value)
             work.left -= len(value) // COPIED_BYTES_PER_UNIT
             if total > max_bytes:
                 raise ResultTooLargeError(max_bytes)
-        values.append(value)
+        values.append(value if isinstance(value, bytes) else None)
         if work.left <= 0:
             yield
     return values
@@ -74,6 +76,23 @@ def put_all_if_absent(entries: Mapping[Key, Value], session: Session) -> Steps[b
             yield
     for key, value in entries.items():
         session.put(key, value)
+        work.left -= 1
+        if work.left <= 0:
+            yield
+    return True
+
+
+def update_all_if(condition: Condition, updates: Mapping[Key, Update], session: Session) -> Steps[bool]:
+    """Apply an update to each of several keys if a condition holds for all of them; return whether it does."""
+    work = session.work
+    for key in updates:
+        if not condition(session.get(key)):
+            return False
+        work.left -= 1
+        if work.left <= 0:
+            yield
+    for key, update in updates.items():
+        session.update(key, update)
         work.left -= 1
         if work.left <= 0:
             yield

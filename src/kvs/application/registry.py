@@ -6,6 +6,7 @@ from typing import final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.application.disposal import Disposal
+from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.session import EngineSession
 from kvs.application.slot import SessionContext, SessionLimits
@@ -25,8 +26,10 @@ class SessionRegistry:
         about: The server's version, build and engine, for INFO.
         log: For engines that break their contract.
         disposal: Frees large transactions.
+        expiry: The server's time, and what is due.
         log_events_dropped: Returns how many events could not be logged.
         memory_figures: Returns the allocator's figures.
+        records: Whether the engine stores records.
     """
 
     def __init__(
@@ -38,11 +41,15 @@ class SessionRegistry:
         about: Mapping[str, str],
         log: FilteringBoundLogger,
         disposal: Disposal,
+        expiry: Expiry,
         log_events_dropped: Callable[[], int] = lambda: 0,
         memory_figures: Callable[[], Mapping[str, int]] = dict,
+        *,
+        records: bool,
     ) -> None:
-        self._context = SessionContext(storage, limits, clock, log, self.info, self._closed, disposal)
+        self._context = SessionContext(storage, records, limits, clock, log, self.info, self._closed, disposal, expiry)
         self._budget = budget
+        self._expiry = expiry
         self._clock = clock
         self._about = about
         self._log_events_dropped = log_events_dropped
@@ -91,6 +98,8 @@ class SessionRegistry:
             "commits": committed,
             "conflicts": conflicted,
             "aborts": aborted,
+            "expired_keys": self._expiry.deleted,
+            "expiry_lag_s": round((self._expiry.now_ms - self._expiry.horizon_ms) / 1000, 3),
             "log_events_dropped": self._log_events_dropped(),
             **self._memory_figures(),
         }

@@ -3,18 +3,33 @@
 A command that exceeds a limit has computed the next stack and not stored it, so it has no effect.
 """
 
-from collections.abc import Mapping
 from typing import final
 
-from kvs.application.listing import LISTED_KEYS_PER_UNIT, NO_KEYS, WriteIndex, count_keys, list_page
+from kvs.application.listing import (
+    LISTED_KEYS_PER_UNIT,
+    NO_KEYS,
+    WriteIndex,
+    count_clients,
+    count_keys,
+    list_page,
+    scan_clients,
+)
 from kvs.application.memory_budget import MemoryBudget
-from kvs.application.slot import SessionContext
+from kvs.application.slot import OfBytes, SessionContext
 from kvs.application.transact import TransactingSession
-from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict, page_range, prefix_range
-from kvs.domain.errors import LimitError, TooLargeError, UsageError
-from kvs.domain.transaction import IDLE
+from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict, KeyRange, page_range, prefix_range
+from kvs.domain.errors import LimitError, TooLargeError, UnsupportedError, UsageError, WrongTypeError
+from kvs.domain.keyspace import (
+    RESERVED_BYTE,
+    clients_conflict,
+    clients_keys,
+    stored_entries,
+    stored_key,
+    without_reserved,
+)
+from kvs.domain.transaction import IDLE, TransactionStack
 from kvs.domain.updates import Update, Updated
-from kvs.domain.values import TOMBSTONE, Key, Value
+from kvs.domain.values import TOMBSTONE, Key, Record, Value
 from kvs.override import override
 from kvs.ports.session import Steps
 
@@ -31,15 +46,23 @@ class EngineSession(TransactingSession):
 
     @override
     def get(self, key: Key) -> Value | None:
+        if key[0] == RESERVED_BYTE:
+            key = stored_key(key)
         snapshot = self._snapshot
         try:
             if snapshot is None:
-                return self._storage.get(key)
+                value = self._storage.get(key)
+                if isinstance(value, Record) and self._expiry.is_due(value):
+                    self._expiry.delete_due(key)
+                    return None
+                return value
             pending = self._stack.pending(key)
             if pending is not None or self._stack.cleared:
-                return pending if isinstance(pending, bytes) else None
+                return None if pending is TOMBSTONE else pending
             observed = self.check_size(self._stack.observe(key))
             value = snapshot.get(key)
+            if isinstance(value, Record) and self.is_gone(value):
+                value = None
         except Exception as error:
             raise self.translate_error(error) from None
         self.set_stack(observed)
@@ -47,18 +70,31 @@ class EngineSession(TransactingSession):
 
     @override
     def put(self, key: Key, value: Value) -> None:
+        if key[0] == RESERVED_BYTE:
+            key = stored_key(key)
         if self._snapshot is not None:
+            if isinstance(value, Record):
+                self.admit(value)
             self.set_stack(self.check_size(self._stack.put(key, value)))
             return
+        if isinstance(value, Record):
+            self.check_records()
         try:
-            self._storage.put(key, value)
+            if isinstance(value, Record) and self._expiry.is_due(value):
+                self._storage.delete(key)
+            else:
+                self._storage.put(key, value)
         except Exception as error:
             raise self.translate_error(error, writing=True) from None
 
     @override
     def delete(self, key: Key) -> bool:
+        if key[0] == RESERVED_BYTE:
+            key = stored_key(key)
         if self._snapshot is None:
             try:
+                if self._expiry.lagging and self._expiry.delete_due(key):
+                    return False
                 return self._storage.delete(key)
             except Exception as error:
                 raise self.translate_error(error, writing=True) from None
@@ -70,7 +106,8 @@ class EngineSession(TransactingSession):
         if pending is None:
             stack = stack.observe(key)
             try:
-                present = self._snapshot.get(key) is not None
+                value = self._snapshot.get(key)
+                present = value is not None and not (isinstance(value, Record) and self.is_gone(value))
             except Exception as error:
                 raise self.translate_error(error) from None
             if not present:
@@ -82,29 +119,35 @@ class EngineSession(TransactingSession):
     @override
     def keys(self, prefix: Key, after: Key, limit: int) -> Steps[list[Key]]:
         snapshot = self._snapshot
+        self.check_horizon()
+        prefix, after = stored_key(prefix), stored_key(after)
         try:
             if snapshot is None:
-                page = self._storage.scan(prefix, after, limit)
+                if self._expiry.lagging:
+                    yield from self._expiry.catch_up(self.work)
+                page = scan_clients(self._storage, prefix, after, limit)
                 self.work.left -= len(page) // LISTED_KEYS_PER_UNIT
-                return page
+                return clients_keys(page)
             index = yield from self._sorted_writes()
             beneath = NO_KEYS if self._stack.cleared else snapshot
             page = yield from list_page(beneath, index, prefix, after, limit, self.work)
-            low, high = page_range(prefix, after, page, limit)
-            observed = self.check_size(self._stack.observe_range(low, high))
+            observed = self._observing(page_range(prefix, after, page, limit))
         except Exception as error:
             raise self.translate_error(error) from None
         self.set_stack(observed)
-        return page
+        return clients_keys(page)
 
     @override
     def count(self, prefix: Key) -> Steps[int]:
         snapshot = self._snapshot
+        self.check_horizon()
+        prefix = stored_key(prefix)
         try:
             if snapshot is None:
-                return self._storage.count(prefix)
-            low, high = prefix_range(prefix)
-            observed = self.check_size(self._stack.observe_range(low, high))
+                if self._expiry.lagging:
+                    yield from self._expiry.catch_up(self.work)
+                return count_clients(self._storage, prefix)
+            observed = self._observing(prefix_range(prefix))
             index = yield from self._sorted_writes()
             beneath = NO_KEYS if self._stack.cleared else snapshot
             number = yield from count_keys(beneath, index, prefix, self.work)
@@ -117,28 +160,40 @@ class EngineSession(TransactingSession):
     def update(self, key: Key, update: Update) -> Updated:
         if self._snapshot is None:
             try:
-                return self._storage.update(key, update)
-            except (UsageError, TooLargeError):
+                key = stored_key(key)
+                if self._expiry.lagging:
+                    self._expiry.delete_due(key)
+                old, new = self._storage.update(key, update if self._records else OfBytes(update))
+                if isinstance(new, Record) and self._expiry.is_due(new):
+                    self._expiry.delete_due(key)
+                    new = None
+            except (UsageError, TooLargeError, WrongTypeError, UnsupportedError):
                 raise  # from the update
             except Exception as error:
                 raise self.translate_error(error, writing=True) from None
+            return old, new
         before = self._stack
         before.check_may_write()
         old = self.get(key)
+        key = stored_key(key)
         pending = update(old)
         if pending is None or (pending is TOMBSTONE and old is None):
             return old, old
+        if isinstance(pending, Record):
+            self.admit(pending)
         stack = self._stack
-        stack = stack.put(key, pending) if isinstance(pending, bytes) else stack.delete(key)
+        stack = stack.delete(key) if pending is TOMBSTONE else stack.put(key, pending)
         try:
             self.set_stack(self.check_size(stack))
         except LimitError:
             self.set_stack(before)  # undo its reads, too
             raise
-        return old, pending if isinstance(pending, bytes) else None
+        return old, None if pending is TOMBSTONE else pending
 
     @override
-    def put_all(self, entries: Mapping[Key, Value]) -> None:
+    def put_all(self, entries: dict[Key, Value]) -> None:
+        entries = stored_entries(entries)
+        self.admit_all(entries)
         if self._snapshot is None:
             if isinstance(self.apply(CommitRequest((), entries)), Conflict):
                 raise self.translate_error(TypeError("a conflict was returned for a blind write"), writing=True)
@@ -174,6 +229,12 @@ class EngineSession(TransactingSession):
             self.set_stack(self.check_size(self._stack.nest(read_only=read_only)))
 
     @override
+    def prepare_commit(self) -> Steps[None] | None:
+        if not self._expiry.lagging or self._stack.depth > 1:
+            return None
+        return self._expiry.catch_up(self.work) if self._stack.has_read_ranges else None
+
+    @override
     def commit(self) -> Committed | Conflict:
         stack, request = self._stack.commit()
         if request is None:
@@ -183,9 +244,9 @@ class EngineSession(TransactingSession):
         self.end()
         if isinstance(outcome, Committed):
             self.counters.committed += 1
-        else:
-            self.counters.conflicted += 1
-        return outcome
+            return outcome
+        self.counters.conflicted += 1
+        return clients_conflict(outcome)
 
     @override
     def rollback(self) -> None:
@@ -226,6 +287,13 @@ class EngineSession(TransactingSession):
         self._closed = True
         self.abort()
         self._context.on_close(self)
+
+    def _observing(self, keys: KeyRange) -> TransactionStack:
+        """Return the stack with a range of stored keys observed."""
+        stack = self._stack
+        for low, high in without_reserved(keys):
+            stack = stack.observe_range(low, high)
+        return self.check_size(stack)
 
     def _sorted_writes(self) -> Steps[WriteIndex]:
         """Return the index of the pending writes, cached until the next write."""

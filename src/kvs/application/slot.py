@@ -4,7 +4,7 @@ Here a transaction begins, grows and ends, also when the engine fails. Every exi
 closes the snapshot exactly once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.application.disposal import Disposal
+from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict
 from kvs.domain.errors import (
@@ -21,8 +22,12 @@ from kvs.domain.errors import (
     OutcomeUnknownError,
     StorageUnavailableError,
     TimedOutError,
+    UnsupportedError,
 )
+from kvs.domain.keyspace import stored_key
 from kvs.domain.transaction import IDLE, TransactionStack
+from kvs.domain.updates import Update
+from kvs.domain.values import NEVER_MS, NO_DEADLINE, TOMBSTONE, Key, Record, Value, Write, deadline_of
 from kvs.override import override
 from kvs.ports.session import Session
 from kvs.ports.storage import Snapshot, Storage
@@ -54,21 +59,47 @@ class SessionContext:
 
     Attributes:
         storage: The engine.
+        records: Whether the engine stores records.
         limits: Limits of one session.
         clock: Monotonic seconds.
         log: For engines that break their contract.
         server_info: Returns figures about the server, without those of the engine.
         on_close: Called with a session that has ended.
         disposal: Frees large transactions.
+        expiry: The server's time, and what is due.
     """
 
     storage: Storage
+    records: bool
     limits: SessionLimits
     clock: Callable[[], float]
     log: FilteringBoundLogger
     server_info: Callable[[], dict[str, object]]
     on_close: Callable[[Session], None]
     disposal: Disposal
+    expiry: Expiry
+
+
+class BehindError(Exception):
+    """Raised by an operation that reads a range while records in it may be due that have not been deleted."""
+
+
+@final
+class OfBytes:
+    """An update for an engine that stores no records.
+
+    Args:
+        update: The update.
+    """
+
+    def __init__(self, update: Update) -> None:
+        self._update = update
+
+    def __call__(self, old: Value | None) -> Write | None:
+        new = self._update(old)
+        if isinstance(new, Record):
+            raise unsupported()
+        return new
 
 
 class Slot(Session):
@@ -80,17 +111,36 @@ class Slot(Session):
         budget: Memory budget that the transaction is charged to.
     """
 
-    __slots__ = ("_budget", "_context", "_index", "_internal", "_limits", "_snapshot", "_stack", "_storage")
+    __slots__ = (
+        "_behind",
+        "_budget",
+        "_context",
+        "_expiry",
+        "_first_deadline_ms",
+        "_index",
+        "_internal",
+        "_limits",
+        "_records",
+        "_snapshot",
+        "_snapshot_ms",
+        "_stack",
+        "_storage",
+    )
 
     def __init__(self, session_id: int, context: SessionContext, budget: MemoryBudget) -> None:
         super().__init__(session_id)
         self._context = context
         self._limits = context.limits
+        self._records = context.records
         self._budget = budget
+        self._expiry = context.expiry
         self._storage: Storage = context.storage
         self._stack: TransactionStack = IDLE
         self._snapshot: Snapshot | None = None
+        self._snapshot_ms = 0  # its clock
+        self._first_deadline_ms = NEVER_MS  # of the records that it is about to write
         self._index: WriteIndex | None = None  # of the pending writes, since they were last listed
+        self._behind = False  # the snapshot may hold records that were due when it was taken
         self._internal = False  # the transaction was begun for one command, invisibly to the client
 
     @property
@@ -109,12 +159,25 @@ class Slot(Session):
             self._context.log.error("engine_failed", session=self.id, call="Snapshot.expired", exc_info=error)
             return True
 
+    @property
+    @override
+    def now_ms(self) -> int:
+        return self._expiry.now_ms
+
+    @property
+    @override
+    def read_ms(self) -> int:
+        return self._expiry.now_ms if self._snapshot is None or self._internal else self._snapshot_ms
+
     @override
     def is_pending(self, key: bytes) -> bool:
-        return self._stack.pending(key) is not None
+        return self._stack.pending(stored_key(key)) is not None
 
     def begin(self, *, read_only: bool = False) -> None:
         """Open the outermost frame on a new snapshot."""
+        self._snapshot_ms = self._expiry.horizon_ms  # first, because workers of a blocking engine move it
+        self._behind = self._expiry.lagging
+        self._first_deadline_ms = NEVER_MS
         snapshot = self.take_snapshot()
         self._snapshot = snapshot
         self.started_at_s = self._context.clock()
@@ -144,6 +207,15 @@ class Slot(Session):
         """Abort the open transaction by decision of the server."""
         self.end()
         self.counters.aborted += 1
+
+    def check_horizon(self) -> None:
+        """Check that the snapshot of an operation holds no record that was due when the operation began.
+
+        Raises:
+            BehindError: It may; the operation has to be run again when expiry has caught up.
+        """
+        if self._internal and self._behind:
+            raise BehindError
 
     def take_snapshot(self) -> Snapshot:
         """Return a new snapshot of the engine's data."""
@@ -187,18 +259,61 @@ class Slot(Session):
             self._context.disposal.add(self._stack.parts())
         self._stack = stack
 
+    def check_records(self) -> None:
+        """Check that the engine stores records.
+
+        Raises:
+            UnsupportedError: It does not.
+        """
+        if not self._records:
+            raise unsupported()
+
+    def admit(self, record: Record) -> None:
+        """Check a record that :meth:`apply` will store, and note its deadline.
+
+        Raises:
+            UnsupportedError: The engine does not store records.
+        """
+        self.check_records()
+        if record.deadline_ms != NO_DEADLINE:
+            self._first_deadline_ms = min(self._first_deadline_ms, record.deadline_ms)
+
+    def admit_all(self, entries: dict[Key, Value]) -> None:
+        """Do the same for all records among these values."""
+        if self._snapshot is None:
+            self._first_deadline_ms = NEVER_MS
+        for value in entries.values():
+            if isinstance(value, Record):
+                self.admit(value)
+
+    def is_gone(self, record: Record) -> bool:
+        """Return whether a record of the snapshot has expired by the time by which the session reads."""
+        return NO_DEADLINE < record.deadline_ms <= self.read_ms
+
     def apply(self, request: CommitRequest) -> Committed | Conflict:
-        """Commit a request."""
+        """Commit a request; records that are due by now are deletes."""
         try:
+            if self._first_deadline_ms != NEVER_MS and self._first_deadline_ms <= self._expiry.now_ms:
+                request = CommitRequest(request.reads, self._without_due(request.writes), request.clears)
             if not (request.writes or request.reads or request.clears):
                 return COMMITTED
             self.work.left -= len(request.writes)
             for reads in request.reads:
                 self.work.left -= len(reads.keys) // CHECKED_KEYS_PER_UNIT
+                if self._expiry.lagging:
+                    for key in reads.keys:
+                        self._expiry.delete_due(key)
             outcome = self._storage.commit(request)
         except Exception as error:
             raise self.translate_error(error, writing=True) from None
         return outcome
+
+    def _without_due(self, writes: Mapping[Key, Write]) -> Mapping[Key, Write]:
+        now_ms = self._expiry.now_ms
+        return {
+            key: TOMBSTONE if NO_DEADLINE < deadline_of(pending) <= now_ms else pending
+            for key, pending in writes.items()
+        }
 
     def translate_error(self, error: Exception, *, writing: bool = False) -> KvsError:
         """Return the client's error for one that the engine raised; unless it only refused, abort the transaction.
@@ -219,3 +334,8 @@ class Slot(Session):
                 "The storage engine failed; the writes may have been applied. Read before you retry."
             )
         return InternalError("The storage engine failed; an open transaction was ended.")
+
+
+def unsupported() -> UnsupportedError:
+    """Return the error for a record that the engine cannot store."""
+    return UnsupportedError("The storage engine of this server stores no deadlines.")

@@ -4,16 +4,17 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from kvs.application.memory_budget import MemoryBudget
-from kvs.application.slot import LARGE_BYTES, SessionContext, Slot
+from kvs.application.slot import LARGE_BYTES, BehindError, SessionContext, Slot
 from kvs.application.watch import WatchSet, watch_bytes
 from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, ReadSet
 from kvs.domain.errors import LimitError, StorageUnavailableError, TimedOutError, UsageError
+from kvs.domain.keyspace import clients_conflict, stored_entries, stored_keys
 from kvs.override import override
 from kvs.ports.autocommit import MAX_RETRIES, contention_error
 from kvs.ports.session import Operation, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable
 
     from kvs.domain.values import Key, Value
     from kvs.ports.session import Session
@@ -75,8 +76,8 @@ class TransactingSession(Slot):
             if result is None:
                 return None
             outcome = self._apply_operation(reads)
-        except TimedOutError:
-            return None  # a snapshot was evicted
+        except (TimedOutError, BehindError):
+            return None  # a snapshot was evicted, or ranges have to be brought up to date
         except BaseException:
             self.unwatch()
             raise
@@ -89,31 +90,31 @@ class TransactingSession(Slot):
         else:
             return None  # its own reads have changed, as with a blocking engine they may at any time
         self.unwatch()
-        return result if isinstance(outcome, Committed) else outcome
+        return result if isinstance(outcome, Committed) else clients_conflict(outcome)
 
     @override
-    def execute_put_all(self, entries: "Mapping[Key, Value]") -> Committed | Conflict:
+    def execute_put_all(self, entries: "dict[Key, Value]") -> Committed | Conflict:
         self._check_may_execute()
         watched = self._watched
         reads: tuple[ReadSet, ...] = () if watched is None else watched.read_sets()
         try:
-            outcome = self.apply(CommitRequest(reads, entries))
+            outcome = self.apply(CommitRequest(reads, stored_entries(entries)))
         except TimedOutError:  # a watched snapshot was evicted
             return self._conflict(reads)
         finally:
             self.unwatch()
         if isinstance(outcome, Committed):
             self.counters.committed += 1
-        else:
-            self.counters.conflicted += 1
-        return outcome
+            return outcome
+        self.counters.conflicted += 1
+        return clients_conflict(outcome)
 
     @override
-    def watch(self, keys: "Collection[Key]") -> None:
+    def watch(self, keys: "list[Key]") -> None:
         if self._snapshot is not None:
             raise UsageError("WATCH inside a transaction that START opened; it validates all that it reads anyhow.")
         watched = WatchSet() if self._watched is None else self._watched
-        new = watched.new(keys)
+        new = watched.new(stored_keys(keys))
         self.work.left -= len(keys) // KEYS_PER_UNIT
         if not new:
             return
@@ -123,6 +124,9 @@ class TransactingSession(Slot):
                 f"The watched keys would hold {watched.held_bytes + added_bytes} bytes; max_transaction_bytes is "
                 f"{self._limits.max_transaction_bytes}."
             )
+        if self._expiry.lagging:
+            for key in new:
+                self._expiry.delete_due(key)
         watched.add(new, self.take_snapshot(), added_bytes)
         self._budget.used_bytes += added_bytes
         self._watched = watched
@@ -147,14 +151,18 @@ class TransactingSession(Slot):
 
     def _view(self, operation: "Operation[T]") -> "Steps[T]":
         """Run an operation on a new snapshot."""
-        self.begin(read_only=True)
-        self._internal = True
-        try:
-            return (yield from operation(self))
-        except TimedOutError:
-            raise snapshot_evicted() from None
-        finally:
-            self.end()
+        while True:
+            self.begin(read_only=True)
+            self._internal = True
+            try:
+                return (yield from operation(self))
+            except BehindError:
+                pass
+            except TimedOutError:
+                raise snapshot_evicted() from None
+            finally:
+                self.end()
+            yield from self._expiry.catch_up(self.work)
 
     def _run_nested(self, operation: "Operation[T]") -> "Steps[T]":
         """Run an operation in a frame of the open transaction."""
@@ -191,18 +199,24 @@ class TransactingSession(Slot):
             for _ in range(MAX_RETRIES):
                 self.begin()
                 self._internal = True
+                behind = False
                 try:
                     result = yield from operation(self)
                     outcome = self._apply_operation(reads)
+                except BehindError:
+                    behind = True
                 finally:
                     self.end()
+                if behind:
+                    yield from self._expiry.catch_up(self.work)
+                    continue
                 if isinstance(outcome, Committed):
                     if watched is not None:
                         self.counters.committed += 1
                     return result
                 if _names_watched(outcome, reads):
                     self.counters.conflicted += 1
-                    return outcome  # not only the operation's reads have changed
+                    return clients_conflict(outcome)  # not only the operation's reads have changed
                 if self.work.left <= 0:
                     yield
             raise contention_error()
@@ -235,7 +249,7 @@ class TransactingSession(Slot):
         """Return the conflict for watched keys whose snapshot was evicted."""
         self.counters.conflicted += 1
         keys = dict.fromkeys(key for each in reads for key in each.keys)
-        return Conflict(tuple(islice(keys, MAX_CONFLICTS_NAMED)), ())
+        return clients_conflict(Conflict(tuple(islice(keys, MAX_CONFLICTS_NAMED)), ()))
 
 
 def _names_watched(conflict: Conflict, reads: tuple[ReadSet, ...]) -> bool:

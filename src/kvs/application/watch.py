@@ -1,11 +1,13 @@
 """The keys that a client watches, each with the snapshot taken when it was first watched."""
 
-from collections.abc import Collection
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from kvs.domain.commit import ReadSet
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, Key
 from kvs.ports.storage import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 WATCH_OVERHEAD_BYTES: Final = 512
 """Charged for each snapshot of watched keys: its objects, and the lists that hold it."""
@@ -35,9 +37,9 @@ class WatchSet:
             self._keys = {key for reads in self._read_sets for key in reads.keys}
         return self._keys
 
-    def new(self, keys: Collection[Key]) -> list[Key]:
+    def new(self, keys: list[Key]) -> list[Key]:
         """Return the keys that are not watched yet, each once."""
-        new = list(keys) if not self._read_sets else [key for key in keys if key not in self.keys]
+        new = keys.copy() if not self._read_sets else [key for key in keys if key not in self.keys]
         return new if len(new) < 2 else list(dict.fromkeys(new))
 
     def add(self, new: list[Key], snapshot: Snapshot, added_bytes: int) -> None:

@@ -49,12 +49,13 @@ def dump(file: str, **given: Any) -> None:  # one argument per setting
 
 @click.command()
 @with_settings(_ENDPOINT)
+@click.option("--extend", is_flag=True, help="Give every key the time left that it had when the dump was made.")
 @path_argument("file", default=STANDARD_STREAM)
-def load(file: str, **given: Any) -> None:  # one argument per setting
+def load(file: str, *, extend: bool, **given: Any) -> None:  # one argument per setting
     """Store all the entries of a dump, from FILE or standard input.
 
     They go into a running server, or with --data-dir into the directory of a stopped one. Other keys are left alone. A
-    file is checked whole before anything is stored.
+    file is checked whole before anything is stored. Entries that have expired are skipped.
     """
     from kvs.cli.endpoints import open_sink
     from kvs.cli.files import reading
@@ -71,8 +72,9 @@ def load(file: str, **given: Any) -> None:  # one argument per setting
         if typed:
             report("reading entries from standard input; Ctrl-D ends them")
         with Bars(shown=not typed) as bars:
-            count = read(stream, sink, max_line_bytes, bars.reach)
-    report(f"loaded {counted(count)}")
+            loaded = read(stream, sink, max_line_bytes, bars.reach, extend=extend)
+    skipped = f"; skipped {loaded.expired:,} that had expired" if loaded.expired else ""
+    report(f"loaded {counted(loaded.stored)}{skipped}")
 
 
 @click.command()
@@ -108,7 +110,10 @@ def backup(directory: str, destination: str, *, incomplete: bool) -> None:
 
 
 def _echo_report(directory: str, found: "VerifyReport") -> None:
+    from kvs.adapters.storage.sqlite.schema import FORMAT
+
+    former = "" if found.format == FORMAT else f"; format {found.format}, which a start upgrades to {FORMAT}"
     click.echo(
         f"{Path(directory)}: OK; {found.keys:,} keys, {found.bytes:,} bytes of keys and values, "
-        f"{found.journal_rows:,} journal rows not yet compacted"
+        f"{found.journal_rows:,} journal rows not yet compacted{former}"
     )

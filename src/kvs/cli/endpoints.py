@@ -1,5 +1,6 @@
 """Opens the source of a dump or the target of a load: a running server, or the data directory of a stopped one."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -70,15 +71,18 @@ def _connected(configuration: Configuration, endpoint: Callable[[RespClient], T]
 
 @contextmanager
 def _engine_source(opening: AbstractContextManager[Storage]) -> Iterator[Source]:
-    with opening as storage, closing(EngineSource(storage)) as source:
+    with opening as storage, closing(EngineSource(storage, int(time.time() * 1000))) as source:
         yield source
 
 
 @contextmanager
 def _engine_sink(configuration: Configuration, opening: AbstractContextManager[Storage]) -> Iterator[Sink]:
+    from kvs.engines import get as engine_of
+
     settings = configuration.settings
+    records = engine_of(settings.storage).records
     with opening as storage:
-        yield EngineSink(storage, settings.max_key_bytes, settings.max_value_bytes)
+        yield EngineSink(storage, settings.max_key_bytes, settings.max_value_bytes, records=records)
 
 
 def _storage(configuration: Configuration) -> AbstractContextManager[Storage]:

@@ -41,6 +41,18 @@ class TooLongError(TooLargeError):
     """Raised when an update would make a value longer than its limit."""
 
 
+class WrongTypeError(KvsError):
+    """Raised when a command is for values of another type."""
+
+    code: ClassVar[str] = "wrongtype"
+
+
+class UnsupportedError(KvsError):
+    """Raised when a command needs what the storage engine cannot store, such as a deadline."""
+
+    code: ClassVar[str] = "unsupported"
+
+
 class NoTransactionError(KvsError):
     """Raised when a command needs an open transaction and none is open."""
 

@@ -143,6 +143,11 @@ class TransactionStack:
         """The engine's snapshot, opaque here; None when idle."""
         return self._reads.snapshot
 
+    @property
+    def has_read_ranges(self) -> bool:
+        """Whether any range is in the read set."""
+        return len(self._reads.range_set) > 0
+
     def pending(self, key: Key) -> Write | None:
         """Return the pending value or tombstone of a key, or None. One probe at any depth."""
         return entry(self.writes, key)

@@ -3,20 +3,35 @@
 An engine or a transaction applies an :data:`Update` atomically, and may call it more than once. Updates are data
 classes, which compare by value; each has an explicit constructor, because compiled it takes 40 ns, a generated one 500.
 
-Numbers are stored as decimal text.
+Numbers are stored as decimal text. An update that changes the content of a value keeps its deadline; one that stores
+another value stores the deadline of that one, if it has any.
 """
 
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from kvs.domain.errors import NotANumberError, OutOfRangeError, TooLongError
-from kvs.domain.values import TOMBSTONE, Value, Write
+from kvs.domain.values import (
+    NO_DEADLINE,
+    TOMBSTONE,
+    Record,
+    Tombstone,
+    Value,
+    Write,
+    deadline_of,
+    string_of,
+    with_deadline,
+    with_string,
+)
 
 Update: TypeAlias = Callable[[Value | None], Write | None]
 """Takes the old value, or None if it is absent; returns the new value, a tombstone, or None to change nothing.
 
 It may raise ``UsageError`` or ``TooLargeError``; then nothing changes.
 """
+
+Condition: TypeAlias = Callable[[Value | None], bool]
+"""Takes the old value, or None if it is absent; decides whether an update changes anything."""
 
 Updated: TypeAlias = tuple[Value | None, Value | None]
 """The value before and after an update; None: absent."""
@@ -64,7 +79,7 @@ def integer(text: bytes) -> int:
     raise NotANumberError("This is not a whole number of 64 bits.")
 
 
-def byte_range(value: Value, first: int, last: int) -> Value:
+def byte_range(value: bytes, first: int, last: int) -> bytes:
     """Return the bytes between two positions, both included; negative ones count from the end."""
     size = len(value)
     if first < 0 and last < 0 and first > last:
@@ -108,6 +123,64 @@ class PutIfPresent:
         return None if old is None else self.value
 
 
+def always(_: Value | None) -> bool:
+    """Return True: a condition."""
+    return True
+
+
+def is_absent(old: Value | None) -> bool:
+    """Return whether the key is absent: a condition."""
+    return old is None
+
+
+def is_present(old: Value | None) -> bool:
+    """Return whether the key is present: a condition."""
+    return old is not None
+
+
+class IsEqual:
+    """A condition: the value is this string. An absent key has none."""
+
+    def __init__(self, string: bytes) -> None:
+        self.string = string
+
+    def __call__(self, old: Value | None) -> bool:
+        return old is not None and string_of(old) == self.string
+
+
+class IsUnequal:
+    """A condition: the key is absent, or its value another string."""
+
+    def __init__(self, string: bytes) -> None:
+        self.string = string
+
+    def __call__(self, old: Value | None) -> bool:
+        return old is None or string_of(old) != self.string
+
+
+class PutIf:
+    """Store a value, or delete the key, if a condition holds.
+
+    Args:
+        condition: The condition.
+        write: The value, or a tombstone.
+        keeps_deadline: The value gets the deadline of the old one.
+    """
+
+    def __init__(self, condition: Condition, write: Write, *, keeps_deadline: bool = False) -> None:
+        self.condition = condition
+        self.write = write
+        self.keeps_deadline = keeps_deadline
+
+    def __call__(self, old: Value | None) -> Write | None:
+        if not self.condition(old):
+            return None
+        write = self.write
+        if self.keeps_deadline and isinstance(old, Record) and not isinstance(write, Tombstone):
+            return with_deadline(write, old.deadline_ms)
+        return write
+
+
 class Remove:
     """Delete the key."""
 
@@ -115,23 +188,33 @@ class Remove:
         return None if old is None else TOMBSTONE
 
 
+class Expire:
+    """Delete the key if its deadline has been reached at a time, in milliseconds since 1970."""
+
+    def __init__(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+
+    def __call__(self, old: Value | None) -> Write | None:
+        return TOMBSTONE if NO_DEADLINE < deadline_of(old) <= self.now_ms else None
+
+
 class Append:
     """Append bytes to the value, up to a maximum length."""
 
-    def __init__(self, suffix: Value, max_bytes: int) -> None:
+    def __init__(self, suffix: bytes, max_bytes: int) -> None:
         self.suffix = suffix
         self.max_bytes = max_bytes
 
     def __call__(self, old: Value | None) -> Write | None:
-        value = self.suffix if old is None else old + self.suffix
-        _check_length(len(value), self.max_bytes)
-        return value
+        string = self.suffix if old is None else string_of(old) + self.suffix
+        _check_length(len(string), self.max_bytes)
+        return with_string(old, string)
 
 
 class Overwrite:
     """Overwrite the bytes from an offset on; a value that ends before it is padded with zero bytes."""
 
-    def __init__(self, offset: int, part: Value, max_bytes: int) -> None:
+    def __init__(self, offset: int, part: bytes, max_bytes: int) -> None:
         self.offset = offset
         self.part = part
         self.max_bytes = max_bytes
@@ -141,10 +224,10 @@ class Overwrite:
             return None
         end = self.offset + len(self.part)
         _check_length(end, self.max_bytes)
-        value = bytearray(old or b"")
-        value.extend(bytes(max(0, self.offset - len(value))))
-        value[self.offset : end] = self.part
-        return bytes(value)
+        string = bytearray(b"" if old is None else string_of(old))
+        string.extend(bytes(max(0, self.offset - len(string))))
+        string[self.offset : end] = self.part
+        return with_string(old, bytes(string))
 
 
 class Add:
@@ -154,10 +237,11 @@ class Add:
         self.amount = amount
 
     def __call__(self, old: Value | None) -> Write | None:
-        number = (0 if old is None else integer(old)) + self.amount
+        number = (0 if old is None else integer(string_of(old))) + self.amount
         if not (-_REGISTER <= number <= _REGISTER or INTEGER_MIN <= number <= INTEGER_MAX):
             raise OutOfRangeError("The sum would have more than 64 bits.")
-        return _SHORT_TEXTS[number] if 0 <= number < len(_SHORT_TEXTS) else b"%d" % number
+        text = _SHORT_TEXTS[number] if 0 <= number < len(_SHORT_TEXTS) else b"%d" % number
+        return with_string(old, text)
 
 
 def _check_length(length: int, max_bytes: int) -> None:

@@ -1,14 +1,63 @@
 """Key and value types, and how their memory is charged.
 
-Keys and values are plain ``bytes``; no key is empty. Every limit on memory in kvs counts an entry the same way, with
-:func:`entry_bytes`, so that the figures of one limit can be compared with those of another.
+Keys are plain ``bytes``, and none is empty. A string without a deadline, as most values are, is plain ``bytes``, too;
+anything else is a :class:`Record`. Every limit on memory in kvs counts an entry the same way, with :func:`entry_bytes`,
+so that the figures of one limit can be compared with those of another.
 """
 
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, final
+
+from kvs.domain.errors import WrongTypeError
 
 Key: TypeAlias = bytes
-Value: TypeAlias = bytes
+
+STRING: Final = 0
+"""The type of a record that is a string: the only one so far."""
+
+NO_DEADLINE: Final = 0
+
+MAX_DEADLINE_MS: Final = 2**53
+"""Largest deadline: 285,000 years from 1970."""
+
+
+NEVER_MS: Final = 2**60
+"""Later than any deadline."""
+
+
+@final
+class Record:
+    """A value that is more than a string: it has another type, or a deadline. Immutable.
+
+    Args:
+        payload: Its content, in the form of its type.
+        deadline_ms: When it expires, in milliseconds since 1970; :data:`NO_DEADLINE`: never.
+        kind: Its type.
+    """
+
+    __slots__ = ("deadline_ms", "kind", "payload")
+
+    def __init__(self, payload: bytes, deadline_ms: int, kind: int = STRING) -> None:
+        self.payload: Final = payload
+        self.deadline_ms: Final = deadline_ms
+        self.kind: Final = kind
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Record)
+            and self.payload == other.payload
+            and self.deadline_ms == other.deadline_ms
+            and self.kind == other.kind
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.payload, self.deadline_ms))
+
+    def __repr__(self) -> str:
+        return f"Record({self.payload!r}, {self.deadline_ms}, {self.kind})"
+
+
+Value: TypeAlias = bytes | Record
 
 
 class Tombstone(Enum):
@@ -28,8 +77,63 @@ ENTRY_OVERHEAD_BYTES: Final = 160
 its share of the map that holds it. Measured with ``tracemalloc`` over 100,000 entries: 150 to 165 B in a dict with the
 ordered index, 140 to 190 B in a persistent map."""
 
+RECORD_OVERHEAD_BYTES: Final = 112
+"""Charged for a record on top of that: its object (48 B), and its share of the index of deadlines."""
+
 
 def entry_bytes(key: Key, write: Write | None) -> int:
     """Return the bytes charged for an entry; a tombstone or an absent value adds nothing to its key."""
     size = ENTRY_OVERHEAD_BYTES + len(key)
-    return size + len(write) if isinstance(write, bytes) else size
+    if isinstance(write, bytes):
+        return size + len(write)
+    return size + RECORD_OVERHEAD_BYTES + len(write.payload) if isinstance(write, Record) else size
+
+
+def string_of(value: Value) -> bytes:
+    """Return the content of a string.
+
+    Raises:
+        WrongTypeError: The value is no string.
+    """
+    if isinstance(value, bytes):
+        return value
+    if value.kind != STRING:
+        raise WrongTypeError("Operation against a key holding the wrong kind of value")
+    return value.payload
+
+
+def string_or_none(value: Value | None) -> bytes | None:
+    """Return the content of a string, or None if the key is absent.
+
+    Raises:
+        WrongTypeError: The value is no string.
+    """
+    return value if value is None or isinstance(value, bytes) else string_of(value)
+
+
+def string_or_empty(value: Value | None) -> bytes:
+    """Return the content of a string, which is empty if the key is absent.
+
+    Raises:
+        WrongTypeError: The value is no string.
+    """
+    return b"" if value is None else string_of(value)
+
+
+def deadline_of(value: Write | None) -> int:
+    """Return when a value expires, in milliseconds since 1970; :data:`NO_DEADLINE`: never."""
+    return value.deadline_ms if isinstance(value, Record) else NO_DEADLINE
+
+
+def with_deadline(value: Value, deadline_ms: int) -> Value:
+    """Return the value with another deadline."""
+    if isinstance(value, bytes):
+        return value if deadline_ms == NO_DEADLINE else Record(value, deadline_ms)
+    if deadline_ms == NO_DEADLINE and value.kind == STRING:
+        return value.payload
+    return Record(value.payload, deadline_ms, value.kind)
+
+
+def with_string(old: Value | None, string: bytes) -> Value:
+    """Return a string that keeps the deadline of the value before it."""
+    return Record(string, old.deadline_ms) if isinstance(old, Record) else string

@@ -1,11 +1,13 @@
 """A storage engine as the source of a dump and as the sink of a load."""
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from kvs.domain.errors import KvsError
-from kvs.domain.values import Key, Value, entry_bytes
+from kvs.domain.keyspace import ESCAPED, RESERVED, clients_key, stored_key
+from kvs.domain.values import STRING, Key, Record, Value, entry_bytes, string_of
 from kvs.dump.errors import DumpError, LineError
 from kvs.dump.format import Entry
 from kvs.dump.reader import NumberedEntry
@@ -14,18 +16,32 @@ from kvs.quantities import format_size
 
 PAGE_KEYS: Final = 1000
 
+EXPIRED_AT_ONCE: Final = 10_000
+"""Steps in which what is due is deleted."""
+
 SYNC_ENTRIES: Final = 1000
 SYNC_BYTES: Final = 4 << 20
 """Bytes put between two syncs: an engine may hold them in memory until then."""
 
 
 class EngineSource:
-    """The data of an engine as of one moment, until it is closed; a :class:`kvs.dump.writer.Source`."""
+    """The data of an engine as of one moment, until it is closed; a :class:`kvs.dump.writer.Source`.
 
-    def __init__(self, storage: Storage) -> None:
+    What is due by then is deleted first, as a server does at its start.
+
+    Args:
+        storage: The engine.
+        now_ms: The time, in milliseconds since 1970; the engine's own counts if it is later.
+    """
+
+    def __init__(self, storage: Storage, now_ms: int) -> None:
         with _failures():
+            self.time_ms = max(now_ms, storage.horizon_ms)
+            while storage.earliest_deadline_ms() <= self.time_ms:
+                storage.expire(self.time_ms, EXPIRED_AT_ONCE)
             self._snapshot = storage.snapshot()
-            self.total = self._snapshot.count(b"")
+            reserved = self._snapshot.count(RESERVED) - self._snapshot.count(ESCAPED)
+            self.total = self._snapshot.count(b"") - reserved
 
     def entries(self) -> Iterator[Entry]:
         """Yield every entry in key order, holding a page of keys and one value at a time."""
@@ -33,11 +49,19 @@ class EngineSource:
             after = b""
             while keys := self._snapshot.scan(b"", after, PAGE_KEYS):
                 for key in keys:
-                    value = self._snapshot.get(key)
-                    if value is None:
-                        raise DumpError(f"the storage engine lists a key that it does not have: {key!r:.200}")
-                    yield key, value
+                    if key < RESERVED:
+                        yield key, self._value(key)
+                    elif key.startswith(ESCAPED):
+                        yield clients_key(key), self._value(key)
                 after = keys[-1]
+
+    def _value(self, key: Key) -> Value:
+        value = self._snapshot.get(key)
+        if value is None:
+            raise DumpError(f"the storage engine lists a key that it does not have: {key!r:.200}")
+        if isinstance(value, Record) and value.kind != STRING:
+            raise DumpError(f"this version cannot dump the type that this key has: {key!r:.200}")
+        return value
 
     def close(self) -> None:
         self._snapshot.close()
@@ -50,21 +74,39 @@ class EngineSink:
         storage: The engine.
         max_key_bytes: Maximum length of a key for a server with the same settings.
         max_value_bytes: Maximum length of a value.
+        records: Whether the engine stores records.
+        clock: Seconds since 1970.
     """
 
-    def __init__(self, storage: Storage, max_key_bytes: int, max_value_bytes: int) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        max_key_bytes: int,
+        max_value_bytes: int,
+        *,
+        records: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._storage = storage
+        self._records = records
+        self._clock = clock
         self._max_key_bytes = max_key_bytes
         self._max_value_bytes = max_value_bytes
         self.stored = 0
         self.unconfirmed = 0
         self._unconfirmed_bytes = 0
 
+    def now_ms(self) -> int:
+        return max(int(self._clock() * 1000), self._storage.horizon_ms)
+
     def rejection_reason(self, key: Key, value: Value) -> str:
+        size = len(string_of(value))
         if len(key) > self._max_key_bytes:
             return f"the key has {len(key)} bytes; max_key_bytes is {format_size(self._max_key_bytes)}"
-        if len(value) > self._max_value_bytes:
-            return f"the value has {len(value)} bytes; max_value_bytes is {format_size(self._max_value_bytes)}"
+        if size > self._max_value_bytes:
+            return f"the value has {size} bytes; max_value_bytes is {format_size(self._max_value_bytes)}"
+        if isinstance(value, Record) and not self._records:
+            return "the storage engine does not store deadlines"
         return ""
 
     def store(self, entries: Iterable[NumberedEntry]) -> None:
@@ -81,7 +123,7 @@ class EngineSink:
 
     def _put(self, number: int, key: Key, value: Value) -> None:
         try:
-            self._storage.put(key, value)
+            self._storage.put(stored_key(key), value)
         except KvsError as error:
             raise LineError(number, f"{error.code}: {error}") from None
         self.unconfirmed += 1

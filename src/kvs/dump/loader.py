@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from os import SEEK_END
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, NamedTuple, Protocol
 
-from kvs.domain.values import Key, Value
+from kvs.domain.values import NO_DEADLINE, Key, Value, deadline_of
 from kvs.dump.errors import DumpError, LineError
 from kvs.dump.reader import NumberedEntry, read_entries
 from kvs.progress import Progress, no_progress
@@ -28,6 +28,9 @@ class Sink(Protocol):
     def unconfirmed(self) -> int:
         """Number of further entries that may be stored."""
 
+    def now_ms(self) -> int:
+        """Return the time by which the sink judges what is due, in milliseconds since 1970."""
+
     def rejection_reason(self, key: Key, value: Value) -> str:
         """Return why an entry cannot be stored; empty if it can."""
 
@@ -39,32 +42,63 @@ class Sink(Protocol):
         """
 
 
+class Loaded(NamedTuple):
+    """What a load has done: the number of entries stored, and of those skipped because they had expired."""
+
+    stored: int
+    expired: int
+
+
 def longest_line_bytes(max_key_bytes: int, max_value_bytes: int) -> int:
     """Return the maximum length of a line: JSON writes a control character in six bytes."""
     return 6 * (max_key_bytes + max_value_bytes) + JSON_OVERHEAD_BYTES
 
 
-def load(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: Progress = no_progress) -> int:
-    """Load a dump; return the number of entries. Existing keys are overwritten, other keys are kept.
+def load(
+    stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: Progress = no_progress, *, extend: bool = False
+) -> Loaded:
+    """Load a dump. Existing keys are overwritten, other keys are kept, and entries that are due are skipped.
 
     A file is checked whole before its first entry is stored. A pipe can be read only once, so its lines are checked as
     they are stored.
+
+    Args:
+        stream: The dump.
+        sink: Stores the entries.
+        max_line_bytes: Maximum length of a line.
+        progress: Called periodically.
+        extend: Whether deadlines are shifted by the age of the dump, so that every entry has the time left that it had.
 
     Raises:
         DumpError: Something is wrong with the dump or the sink; the message says how many entries were stored.
     """
     total = None
+    expired = 0
+    extends_to_ms = sink.now_ms() if extend else 0
+
+    def entries(report: Callable[[DumpError], None]) -> Iterator[NumberedEntry]:
+        return _entries(read_entries(stream, max_line_bytes, report, extends_to_ms), sink, report)
+
+    def living() -> Iterator[NumberedEntry]:
+        nonlocal expired
+        for entry in _reported(entries(_fail), total, progress):
+            value = entry[2]
+            if type(value) is not bytes and NO_DEADLINE < deadline_of(value) <= sink.now_ms():
+                expired += 1
+            else:
+                yield entry
+
     if stream.seekable():
         beginning = stream.tell()
-        total = _check(stream, sink, max_line_bytes, progress)
+        total = _check(stream, entries, progress)
         stream.seek(beginning)
     try:
-        sink.store(_reported(_entries(stream, sink, max_line_bytes, _fail), total, progress))
+        sink.store(living())
     except DumpError as error:
         raise DumpError(f"{str(error).rstrip('.')}; {_outcome(sink)}") from error
     except KeyboardInterrupt:
         raise DumpError(f"interrupted; {_outcome(sink)}") from None
-    return sink.stored
+    return Loaded(sink.stored, expired)
 
 
 def counted(entries: int) -> str:
@@ -81,7 +115,9 @@ def _outcome(sink: Sink) -> str:
     return f"{stored}, and up to {sink.unconfirmed:,} more may have been"
 
 
-def _check(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: Progress) -> int:
+def _check(
+    stream: BinaryIO, entries: Callable[[Callable[[DumpError], None]], Iterator[NumberedEntry]], progress: Progress
+) -> int:
     """Return the number of entries of a dump.
 
     Raises:
@@ -99,7 +135,7 @@ def _check(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: Progress
     stream.seek(beginning)
     count = 0
     progress("Checking", "keys", count, size, 0)
-    for count, _ in enumerate(_entries(stream, sink, max_line_bytes, report), 1):
+    for count, _ in enumerate(entries(report), 1):
         progress("Checking", "keys", count, size, stream.tell() - beginning)
     progress("Checking", "keys", count, size, size)
     if problems:
@@ -107,12 +143,10 @@ def _check(stream: BinaryIO, sink: Sink, max_line_bytes: int, progress: Progress
     return count
 
 
-def _entries(
-    stream: BinaryIO, sink: Sink, max_line_bytes: int, report: Callable[[DumpError], None]
-) -> Iterator[NumberedEntry]:
+def _entries(read: Iterable[NumberedEntry], sink: Sink, report: Callable[[DumpError], None]) -> Iterator[NumberedEntry]:
     """Yield the entries that the sink would accept, and report the others."""
     try:
-        for entry in read_entries(stream, max_line_bytes, report):
+        for entry in read:
             number, key, value = entry
             reason = sink.rejection_reason(key, value)
             if reason:

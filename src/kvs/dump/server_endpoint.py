@@ -1,11 +1,12 @@
 """A running server as the source of a dump and as the sink of a load, over RESP, which is binary-safe."""
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final
 
-from kvs.domain.values import Key, Value
+from kvs.domain.values import MAX_DEADLINE_MS, NO_DEADLINE, Key, Value, deadline_of, string_of, with_deadline
 from kvs.dump.errors import DumpError, LineError, quoted
 from kvs.dump.format import Entry
 from kvs.dump.loader import longest_line_bytes
@@ -23,8 +24,11 @@ PAGE_KEYS: Final = 1000
 BEGINNING: Final = b"0"
 """The cursor with which a SCAN begins, and which it returns at the end."""
 
-GET_OVERHEAD_BYTES: Final = 32
-"""Maximum bytes of a GET beyond its key."""
+REQUEST_OVERHEAD_BYTES: Final = 2 * 40
+"""Maximum bytes of a GET and a PEXPIRETIME beyond their keys."""
+
+WITHOUT_DEADLINE: Final = -1
+"""The answer of PEXPIRETIME for a key that does not expire."""
 
 REPLY_OVERHEAD_BYTES: Final = 4096
 """Maximum bytes of a reply beyond keys and values: the cursor, and the server's INFO."""
@@ -45,6 +49,7 @@ class ServerSource:
 
     def __init__(self, client: RespClient) -> None:
         self._client = client
+        self.time_ms = _server_time_ms(client)
         try:
             self._expect_ok(client.ask(b"START", b"READONLY"))
         except ServerError as error:
@@ -61,15 +66,19 @@ class ServerSource:
         listing = [_scan(BEGINNING)]
         while listing or keys:
             # Request the next page first, so that it arrives with these values.
-            replies = client.exchange(chain([(1, request) for request in listing], _gets(keys)))
+            parts = _parts(keys)
+            replies = client.exchange(chain([(1, request) for request in listing], map(_reads, parts)))
             following: list[Key] = []
             if listing:
                 cursor, following = self._page(next(replies))
                 listing = [] if cursor == BEGINNING else [_scan(cursor)]
-            for key, value in zip(keys, replies, strict=True):
-                if type(value) is not bytes:
-                    raise self._no_value(key, value)
-                yield key, value
+            for part in parts:
+                deadlines = [self._deadline(key, next(replies)) for key in part]
+                for key, deadline_ms in zip(part, deadlines, strict=True):
+                    value = next(replies)
+                    if type(value) is not bytes:
+                        raise self._no_value(key, value)
+                    yield key, value if deadline_ms == NO_DEADLINE else with_deadline(value, deadline_ms)
             keys = following
         self._expect_ok(client.ask(b"COMMIT"))
 
@@ -82,6 +91,13 @@ class ServerSource:
             case ServerError():
                 raise DumpError(f"the keys cannot be listed: {reply}")
         raise self._client.unexpected(reply)
+
+    def _deadline(self, key: Key, reply: Reply) -> int:
+        if reply == WITHOUT_DEADLINE:
+            return NO_DEADLINE
+        if not (isinstance(reply, int) and NO_DEADLINE < reply <= MAX_DEADLINE_MS):
+            raise self._no_value(key, reply)
+        return reply
 
     def _no_value(self, key: Key, reply: Reply) -> DumpError:
         if isinstance(reply, ServerError):
@@ -103,6 +119,7 @@ class ServerSink:
     def __init__(self, client: RespClient) -> None:
         self._client = client
         self._sent: deque[int] = deque()
+        self._ahead_ms = _server_time_ms(client) - _own_time_ms()
         self.stored = 0
         match client.ask(b"CONFIG", b"GET", b"proto-max-bulk-len"):
             case [_, bytes(limit)] if limit.isdigit():
@@ -114,10 +131,14 @@ class ServerSink:
     def unconfirmed(self) -> int:
         return len(self._sent)
 
+    def now_ms(self) -> int:
+        return self._ahead_ms + _own_time_ms()
+
     def rejection_reason(self, _: Key, value: Value) -> str:
-        if len(value) > self._max_value_bytes:
+        size = len(string_of(value))
+        if size > self._max_value_bytes:
             limit = format_size(self._max_value_bytes)
-            return f"the value has {len(value)} bytes; the server's max_value_bytes is {limit}"
+            return f"the value has {size} bytes; the server's max_value_bytes is {limit}"
         return ""
 
     def store(self, entries: Iterable[NumberedEntry]) -> None:
@@ -130,7 +151,7 @@ class ServerSink:
             try:
                 for number, key, value in entries:
                     sent.append(number)
-                    yield b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(value), value)
+                    yield _set(key, value)
                     if failure is not None:
                         return
             except DumpError as error:
@@ -151,13 +172,37 @@ class ServerSink:
             raise failure
 
 
-def _gets(keys: list[Key]) -> Iterator[tuple[int, bytes]]:
-    """Yield requests for the values of a page of keys, in batches: one by one, they would take twice as long."""
-    longest_bytes = max(map(len, keys), default=0) + GET_OVERHEAD_BYTES
+def _parts(keys: list[Key]) -> list[list[Key]]:
+    """Divide a page of keys into parts whose requests fit into a batch: one by one, they would take twice as long."""
+    longest_bytes = 2 * max(map(len, keys), default=0) + REQUEST_OVERHEAD_BYTES
     size = max(1, BATCH_BYTES // longest_bytes)
-    for at in range(0, len(keys), size):
-        part = keys[at : at + size]
-        yield len(part), b"".join([b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key) for key in part])
+    return [keys[at : at + size] for at in range(0, len(keys), size)]
+
+
+def _reads(keys: list[Key]) -> tuple[int, bytes]:
+    """Return the requests for the deadlines of keys, and then for their values."""
+    words = [b"$%d\r\n%b\r\n" % (len(key), key) for key in keys]
+    deadlines = b"".join([b"*2\r\n$11\r\nPEXPIRETIME\r\n" + word for word in words])
+    return 2 * len(keys), deadlines + b"".join([b"*2\r\n$3\r\nGET\r\n" + word for word in words])
+
+
+def _set(key: Key, value: Value) -> bytes:
+    """Return the request that stores an entry."""
+    if isinstance(value, bytes):
+        return b"*3\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(key), key, len(value), value)
+    return encode(b"SET", key, string_of(value), b"PXAT", b"%d" % deadline_of(value))
+
+
+def _server_time_ms(client: RespClient) -> int:
+    match client.ask(b"TIME"):
+        case [bytes(seconds), bytes(microseconds)] if seconds.isdigit() and microseconds.isdigit():
+            return int(seconds) * 1000 + int(microseconds) // 1000
+        case reply:
+            raise client.unexpected(reply)
+
+
+def _own_time_ms() -> int:
+    return int(time.monotonic() * 1000)
 
 
 def _scan(cursor: bytes) -> bytes:

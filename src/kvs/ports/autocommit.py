@@ -48,10 +48,10 @@ def update(storage: "Storage", key: Key, update: Update) -> Updated:
         with closing(storage.snapshot()) as snapshot:
             old = snapshot.get(key)
             new = update(old)
-            if new is None or (old is None and not isinstance(new, bytes)):
+            if new is None or (old is None and new is TOMBSTONE):
                 return old, old
             if _is_committed(storage.commit(CommitRequest((ReadSet(snapshot, (key,), ()),), {key: new}))):
-                return old, new if isinstance(new, bytes) else None
+                return old, None if new is TOMBSTONE else new
     raise contention_error()
 
 

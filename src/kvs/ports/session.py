@@ -7,7 +7,7 @@ Steps
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Generator
 from typing import Final, TypeAlias, TypeVar, final
 
 from kvs.domain.commit import Committed, Conflict
@@ -89,6 +89,16 @@ class Session(ABC):
 
     @property
     @abstractmethod
+    def now_ms(self) -> int:
+        """The server's time, in milliseconds since 1970: that of its tick. Relative deadlines count from it."""
+
+    @property
+    @abstractmethod
+    def read_ms(self) -> int:
+        """The time by which reads judge deadlines: the snapshot's in a transaction of the client, else the server's."""
+
+    @property
+    @abstractmethod
     def held_bytes(self) -> int:
         """Memory charged for the transaction and the watched keys."""
 
@@ -138,7 +148,7 @@ class Session(ABC):
         """
 
     @abstractmethod
-    def put_all(self, entries: Mapping[Key, Value]) -> None:
+    def put_all(self, entries: dict[Key, Value]) -> None:
         """Store several values, all of them or none."""
 
     @abstractmethod
@@ -181,11 +191,15 @@ class Session(ABC):
         """
 
     @abstractmethod
-    def execute_put_all(self, entries: Mapping[Key, Value]) -> Committed | Conflict:
-        """Do the same as :meth:`execute` for an operation that stores values, at a third of the cost."""
+    def execute_put_all(self, entries: dict[Key, Value]) -> Committed | Conflict:
+        """Do the same as :meth:`execute` for an operation that stores strings, at a third of the cost.
+
+        Args:
+            entries: Strings without deadlines, by key.
+        """
 
     @abstractmethod
-    def watch(self, keys: Collection[Key]) -> None:
+    def watch(self, keys: list[Key]) -> None:
         """Make the next :meth:`execute` fail if any of these keys changes from now on. Opens no transaction.
 
         Raises:
@@ -208,7 +222,14 @@ class Session(ABC):
 
     @abstractmethod
     def commit(self) -> Committed | Conflict:
-        """Merge the innermost frame into its parent, or apply the outermost; a conflict ends the transaction."""
+        """Merge the innermost frame into its parent, or apply the outermost; a conflict ends the transaction.
+
+        :meth:`prepare_commit` has to be called before.
+        """
+
+    @abstractmethod
+    def prepare_commit(self) -> Steps[None] | None:
+        """Return what has to be run before :meth:`commit`, if anything: ranges that were read have to be up to date."""
 
     @abstractmethod
     def rollback(self) -> None:

@@ -51,7 +51,14 @@ Failure
     a snapshot it had to evict, ``TimedOutError``. Anything else breaks the contract: it is logged, and the client gets
     an internal error.
 
-Keys are non-empty ``bytes``; values are ``bytes``; prefixes may be empty, which means every key.
+Values
+    Keys are non-empty ``bytes``; prefixes may be empty, which means every key. Values are ``bytes``; those of an engine
+    whose :class:`kvs.engine.EngineSpec` says ``records`` may also be :class:`kvs.domain.values.Record`, of which it
+    looks at the deadline only.
+
+Expiry
+    A record with a deadline stays until ``expire`` deletes it, whatever its deadline. The server calls that in time. An
+    expiry is a commit like any other: it changes the key, and the range.
 
 Both ports are base classes and not protocols: the compiled build then calls an engine without looking its methods up,
 five times in the shortest transaction. Engines in plain Python derive from them as usual, in either build.
@@ -64,7 +71,7 @@ from mypy_extensions import mypyc_attr
 
 from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.updates import Update, Updated
-from kvs.domain.values import Key, Value
+from kvs.domain.values import NEVER_MS, Key, Value
 from kvs.ports import autocommit
 
 
@@ -175,6 +182,33 @@ class Storage(ABC):
     def clear(self) -> None:
         """Delete every key."""
         autocommit.write(self, CommitRequest((), {}, clears=True))
+
+    # Expiry.
+
+    def expire(self, now_ms: int, max_steps: int) -> list[Key]:  # noqa: ARG002  # nothing is ever due, by default
+        """Delete records whose deadline has been reached, in one commit, and return their keys.
+
+        Args:
+            now_ms: The server's time, in milliseconds since 1970; it never goes back.
+            max_steps: Maximum number of records deleted or moved in the index. More may be due: see
+                :meth:`earliest_deadline_ms`.
+        """
+        return []
+
+    def earliest_deadline_ms(self) -> int:
+        """Return a time before which no record is due. Must not block."""
+        return NEVER_MS
+
+    @property
+    def horizon_ms(self) -> int:
+        """The latest of the times that were noted, in an earlier run those that were stored; 0: unknown."""
+        return 0
+
+    def note_horizon(self, now_ms: int) -> None:  # noqa: B027  # nothing to do, by default
+        """Store the server's time with the next writes that are made durable, so that it does not go back.
+
+        Called in every tick; must not block. A time may be left out if one of less than a second before is stored.
+        """
 
     # The server's side.
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from kvs.domain.errors import KvsError
-from kvs.domain.values import Key, Value
+from kvs.domain.values import Key, Record, Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Failed(NamedTuple):
     code: str
 
 
-Outcome: TypeAlias = "bool | int | bytes | Failed | Sequence[Outcome] | None"
+Outcome: TypeAlias = "bool | int | bytes | Record | Failed | Sequence[Outcome] | None"
 """What a call returns, or how it failed."""
 
 CONFLICT: Final = Failed("conflict")
@@ -32,8 +32,8 @@ class Update(NamedTuple):
     """An update of a value; see the one of the same name in :mod:`kvs.domain.updates`.
 
     Attributes:
-        kind: ``append``, ``add``, ``replace``, ``put_if_absent`` or ``remove``.
-        operand: The bytes to append, the number to add, or the value to put.
+        kind: ``append``, ``add``, ``replace``, ``put_if_absent``, ``remove``, ``expire`` or ``persist``.
+        operand: The bytes to append, the number to add, the value to put, or the milliseconds until it expires.
     """
 
     kind: str
@@ -83,6 +83,12 @@ class SessionDriver(Protocol):
     def put(self, key: Key, value: Value) -> Outcome:
         """Store a value."""
 
+    def put_for(self, key: Key, string: bytes, lifetime_ms: int) -> Outcome:
+        """Store a string that expires."""
+
+    def deadline(self, key: Key) -> Outcome:
+        """Return when a key expires, 0 for never, or None if it is absent."""
+
     def delete(self, key: Key) -> Outcome:
         """Return whether the key was present."""
 
@@ -130,6 +136,15 @@ class SessionDriver(Protocol):
 
     def depth(self) -> Outcome:
         """Return how many frames are open."""
+
+
+def needs_records(call: Call) -> bool:
+    """Return whether a call stores a record, itself or by one of its calls."""
+    if call.method == "update":
+        return str(call.arguments[1].kind) == "expire"
+    if call.method in ("view", "transact", "execute"):
+        return any(map(needs_records, call.arguments[0]))
+    return call.method == "put_for"
 
 
 METHODS: Final = frozenset(name for name in vars(SessionDriver) if not name.startswith("_"))

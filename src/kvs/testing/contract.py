@@ -16,6 +16,7 @@ from kvs.testing.cases.commits import CommitCases
 from kvs.testing.cases.conflicts import ConflictCases
 from kvs.testing.cases.durability import DurabilityCases
 from kvs.testing.cases.reads import ReadCases
+from kvs.testing.cases.records import RecordCases
 from kvs.testing.cases.refusals import RefusalCases
 from kvs.testing.cases.scans import ScanCases
 from kvs.testing.cases.sessions import SessionCases
@@ -33,6 +34,7 @@ class StorageContract(
     ChangeCases,
     ConflictCases,
     RefusalCases,
+    RecordCases,
     ThreadCases,
     SessionCases,
 ):

@@ -9,18 +9,20 @@ from typing import Final, Protocol, TypeVar
 
 from kvs.application.disposal import Disposal
 from kvs.application.executor import Job, WorkerExecutor, WorkerThreads
+from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.registry import SessionRegistry
 from kvs.application.slot import SessionLimits
 from kvs.domain import updates
 from kvs.domain.commit import Conflict
-from kvs.domain.values import Key, Value
+from kvs.domain.deadlines import RemoveDeadline, SetDeadline
+from kvs.domain.values import Key, Value, deadline_of, with_deadline
 from kvs.logs import make_logger
 from kvs.override import override
 from kvs.ports.session import Session, Steps
 from kvs.ports.storage import Storage
 from kvs.testing.calls import CONFLICT, METHODS, Call, Outcome, Update
-from kvs.testing.leak_checked_storage import LeakCheckedStorage
+from kvs.testing.leak_checked_storage import as_served
 
 T = TypeVar("T")
 
@@ -29,7 +31,13 @@ WORKER_THREADS: Final = 2
 
 
 class Driver(Protocol):
-    """**Protocol:** Makes calls on sessions, named by number; the first call of a number opens its session."""
+    """**Protocol:** Makes calls on sessions, named by number; the first call of a number opens its session.
+
+    Attributes:
+        lazy: Whether what is due is deleted by calls only.
+    """
+
+    lazy: bool
 
     @staticmethod
     def can(call: Call) -> bool:
@@ -37,6 +45,9 @@ class Driver(Protocol):
 
     def execute_many(self, session: int, calls: Sequence[Call]) -> Sequence[object]:
         """Make calls, in one round trip if there is a connection; return the outcome of each."""
+
+    def pass_time(self, passed_ms: int) -> None:
+        """Let time pass, in which what is due is deleted, and begin a tick."""
 
     def expected(self, call: Call, outcome: Outcome) -> object:
         """Return what :meth:`execute_many` must return for a call with this outcome."""
@@ -80,8 +91,8 @@ class Loop:
             self._jobs.get(timeout=TIMEOUT_S)()
 
 
-def domain_update(update: Update) -> updates.Update:
-    """Return the domain's update for that of a call."""
+def domain_update(update: Update, now_ms: int) -> updates.Update:
+    """Return the domain's update for that of a call, made at some time."""
     operand = update.operand
     makers: dict[str, Callable[[], updates.Update]] = {
         "append": lambda: updates.Append(operand, 1 << 20),
@@ -89,6 +100,8 @@ def domain_update(update: Update) -> updates.Update:
         "replace": lambda: updates.Replace(operand),
         "put_if_absent": lambda: updates.PutIfAbsent(operand),
         "remove": updates.Remove,
+        "expire": lambda: SetDeadline(now_ms + int(operand), now_ms),
+        "persist": RemoveDeadline,
     }
     return makers[update.kind]()
 
@@ -115,11 +128,18 @@ class PortSession:
     def put(self, key: Key, value: Value) -> None:
         self.session.put(key, value)
 
+    def put_for(self, key: Key, string: bytes, lifetime_ms: int) -> None:
+        self.session.put(key, with_deadline(string, self.session.now_ms + lifetime_ms))
+
+    def deadline(self, key: Key) -> int | None:
+        value = self.session.get(key)
+        return None if value is None else deadline_of(value)
+
     def delete(self, key: Key) -> bool:
         return self.session.delete(key)
 
     def update(self, key: Key, update: Update) -> tuple[Value | None, Value | None]:
-        return self.session.update(key, domain_update(update))
+        return self.session.update(key, domain_update(update, self.session.now_ms))
 
     def put_all(self, entries: tuple[tuple[Key, Value], ...]) -> None:
         self.session.put_all(dict(entries))
@@ -140,7 +160,7 @@ class PortSession:
         return run_to_end(self.session.transact(partial(_all, calls)))
 
     def watch(self, keys: tuple[Key, ...]) -> None:
-        self.session.watch(keys)
+        self.session.watch([*keys])
 
     def unwatch(self) -> None:
         self.session.unwatch()
@@ -153,6 +173,9 @@ class PortSession:
         self.session.start(read_only=read_only)
 
     def commit(self) -> Outcome:
+        preparing = self.session.prepare_commit()
+        if preparing is not None:
+            run_to_end(preparing)
         return CONFLICT if isinstance(self.session.commit(), Conflict) else None
 
     def rollback(self) -> None:
@@ -189,27 +212,38 @@ class InProcessDriver(Driver):
     Args:
         opening: Opens the engine, and closes it with the driver.
         by_workers: Whether worker threads call it; they always call a blocking engine.
+        lazy: Nothing is deleted between calls when it is due: expiry is lagging.
 
     Attributes:
-        storage: The engine, with a check for leaks.
+        storage: The engine, with an index of deadlines and a check for leaks.
         budget: The memory budget of all sessions.
         log: The log, as JSON lines.
     """
 
-    def __init__(self, opening: AbstractContextManager[Storage], *, by_workers: bool = False) -> None:
+    def __init__(
+        self, opening: AbstractContextManager[Storage], *, by_workers: bool = False, lazy: bool = False
+    ) -> None:
+        self.lazy = lazy
         self._opened = ExitStack()
-        self.storage = LeakCheckedStorage(self._opened.enter_context(opening))
+        self.storage = as_served(self._opened.enter_context(opening))
         self.budget = MemoryBudget(1 << 40)
         self.log = io.StringIO()
         logger = make_logger("info", "json", self.log)
         about = {"version": "0", "build": "test", "engine": "test"}
         limits = SessionLimits(1 << 40, 1 << 20)
-        self._sessions = SessionRegistry(self.storage, limits, self.budget, Clock(), about, logger, Disposal())
+        self.clock = Clock()
+        self.expiry = Expiry(self.storage, self.clock, self.clock, logger, 0 if lazy else 1000)
+        self._sessions = SessionRegistry(
+            self.storage, limits, self.budget, self.clock, about, logger, Disposal(), self.expiry, records=True
+        )
         self._loop = Loop()
         self._threads: WorkerThreads | None = None
         if by_workers or self.storage.blocking:
             self._threads = WorkerThreads(WORKER_THREADS)
             self._opened.callback(self._threads.close)
+            if not lazy:
+                self.expiry.sweep_on(self._threads.run)
+                self.expiry.when_swept(lambda: self._loop.post(lambda: None))
         self._open: dict[int, tuple[PortSession, WorkerExecutor | None]] = {}
 
     @staticmethod
@@ -222,9 +256,18 @@ class InProcessDriver(Driver):
         opened, executor = self._session(session)
         outcomes: list[Outcome] = []
         self._run(executor, lambda: outcomes.extend(call.outcome(opened) for call in calls))
-        if not self.storage.blocking:
-            self.storage.sync()
+        self._end_tick()
         return outcomes
+
+    @override
+    def pass_time(self, passed_ms: int) -> None:
+        self.clock.now_s += passed_ms / 1000
+        self.expiry.begin_tick()
+        while self.expiry.sweeping:
+            self._loop.run_until(lambda: not self.expiry.sweeping)
+            self.expiry.end_tick()
+            self.expiry.begin_tick()
+        self._end_tick()
 
     @override
     def expected(self, call: Call, outcome: Outcome) -> Outcome:  # whatever the call is
@@ -254,6 +297,11 @@ class InProcessDriver(Driver):
             for session in list(self._open):
                 self.disconnect(session)
             self.check(0)
+
+    def _end_tick(self) -> None:
+        if not self.storage.blocking:
+            self.storage.sync()
+        self.expiry.end_tick()
 
     def _session(self, number: int) -> tuple[PortSession, WorkerExecutor | None]:
         if number not in self._open:

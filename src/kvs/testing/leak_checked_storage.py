@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping
 from typing import cast
 
+from kvs.adapters.storage.indexed import IndexedStorage, keeps_deadlines
 from kvs.domain.commit import CommitRequest, Committed, Conflict, ReadSet
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key, Value
@@ -123,6 +124,23 @@ class LeakCheckedStorage(Storage):
         return self.inner.commit(CommitRequest(tuple(inner), request.writes, request.clears))
 
     @override
+    def expire(self, now_ms: int, max_steps: int) -> list[Key]:
+        return self.inner.expire(now_ms, max_steps)
+
+    @override
+    def earliest_deadline_ms(self) -> int:
+        return self.inner.earliest_deadline_ms()
+
+    @property
+    @override
+    def horizon_ms(self) -> int:
+        return self.inner.horizon_ms
+
+    @override
+    def note_horizon(self, now_ms: int) -> None:
+        self.inner.note_horizon(now_ms)
+
+    @override
     def sync(self) -> None:
         self.inner.sync()
 
@@ -133,3 +151,8 @@ class LeakCheckedStorage(Storage):
     @override
     def close(self) -> None:
         self.inner.close()
+
+
+def as_served(storage: Storage) -> LeakCheckedStorage:
+    """Return an engine with what the server gives it if it has none: an index of deadlines. Its leaks are checked."""
+    return LeakCheckedStorage(storage if keeps_deadlines(storage) else IndexedStorage(storage))

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from kvs.testing.calls import NO_LIMIT, Call, Update
+from kvs.testing.calls import NO_LIMIT, Call, Update, needs_records
 from kvs.testing.drivers import Driver
 from kvs.testing.model import Model
 
@@ -37,11 +37,21 @@ UPDATES: Final = (
     Update("replace", b"2"),
     Update("put_if_absent", b"1"),
     Update("remove"),
+    Update("expire", b"0"),  # deletes
+    Update("expire", b"125"),
+    Update("expire", b"500"),
+    Update("persist"),
 )
+LIFETIMES_MS: Final = (0, 125, 250, 1000)
+"""Fractions of a second that floating-point numbers have."""
+
+PASSED_MS: Final = (125, 250, 1000)
 
 CALLS: Final[dict[str, tuple[Call, ...]]] = {
     "get": tuple(Call("get", (key,)) for key in KEYS),
     "put": tuple(Call("put", entry) for entry in product(KEYS, VALUES)),
+    "put_for": tuple(Call("put_for", about) for about in product(KEYS, (b"1",), LIFETIMES_MS)),
+    "deadline": tuple(Call("deadline", (key,)) for key in KEYS),
     "delete": tuple(Call("delete", (key,)) for key in KEYS),
     "update": tuple(Call("update", about) for about in product(KEYS, UPDATES)),
     "put_all": tuple(
@@ -62,8 +72,8 @@ CALLS: Final[dict[str, tuple[Call, ...]]] = {
 }
 """Single calls, by kind."""
 
-READS: Final = ("get", "list", "page", "count")
-WRITES: Final = ("put", "delete", "update", "put_all", "clear")
+READS: Final = ("get", "list", "page", "count", "deadline")
+WRITES: Final = ("put", "put_for", "delete", "update", "put_all", "clear")
 FRAMES: Final = ("start", "start", "commit", "commit", "rollback", "reset")
 
 OBSERVER: Final = 0
@@ -85,12 +95,17 @@ def every_call(_: Call) -> bool:
     return True
 
 
+def without_records(call: Call) -> bool:
+    """Return whether an engine that stores bytes only can make a call."""
+    return not needs_records(call)
+
+
 class Comparison:
     """Makes the same calls on a driver and on the model."""
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
-        self.model = Model()
+        self.model = Model(lazy=driver.lazy)
         self.calls: list[str] = []
         self._look_around = [call for call in LOOK_AROUND if driver.can(call)]
 
@@ -102,6 +117,13 @@ class Comparison:
         for call, outcome, found in zip(calls, predicted, actual, strict=True):
             expected = self.driver.expected(call, outcome)
             assert found == expected, f"{found} is not the predicted {expected} of {call}, after {self.calls[-60:]}"
+
+    def pass_time(self, passed_ms: int) -> None:
+        """Let time pass for both."""
+        if passed_ms:
+            self.calls.append(f"({passed_ms} ms pass)")
+            self.model.pass_time(passed_ms)
+            self.driver.pass_time(passed_ms)
 
     def disconnect(self, session: int) -> None:
         """Cut the connection of a session, on both."""
@@ -122,10 +144,24 @@ class Comparison:
         del self.calls[-len(self._look_around) :]
 
 
+class Numbered:
+    """The calls of a kind by number. Unlike those of ``sampled_from``, they are not printed whole."""
+
+    def __init__(self, kind: str, calls: list[Call]) -> None:
+        self.calls = calls
+        self._kind = kind
+
+    def __call__(self, number: int) -> Call:
+        return self.calls[number]
+
+    def __repr__(self) -> str:
+        return self._kind
+
+
 def sampled(can: Can, *kinds: str) -> st.SearchStrategy[Call]:
     """Return possible calls of these kinds. Drawing each argument by itself takes three times as long."""
-    possible = ([call for call in CALLS[kind] if can(call)] for kind in kinds)
-    return st.one_of(*(st.sampled_from(calls) for calls in possible if calls))
+    possible = (Numbered(kind, [call for call in CALLS[kind] if can(call)]) for kind in kinds)
+    return st.one_of(*(st.integers(0, len(each.calls) - 1).map(each) for each in possible if each.calls))
 
 
 def several(calls: st.SearchStrategy[Call]) -> st.SearchStrategy[tuple[Call, ...]]:
@@ -151,6 +187,8 @@ def machine_of(open_driver: Callable[[], Driver], can: Can = every_call) -> type
     It has few rules, each with many calls: Hypothesis often switches some rules off for a whole run, and little happens
     without START, COMMIT, a read and a write.
     """
+    expires = can(CALLS["put_for"][0])
+    moments = st.sampled_from((0, 0, *PASSED_MS) if expires else (0,))
     reads, writes, frames = sampled(can, *READS), sampled(can, *WRITES), sampled(can, *FRAMES)
 
     class SessionsMachine(RuleBasedStateMachine):
@@ -171,17 +209,23 @@ def machine_of(open_driver: Callable[[], Driver], can: Can = every_call) -> type
             """Open a frame, read, and write, in one round trip."""
             self.comparison.execute(session, Call("start", (False,)), *looks, write)
 
-        @rule(session=sessions, other=sessions, elsewhere=st.lists(writes, max_size=2))
-        def finish(self, session: int, other: int, elsewhere: list[Call]) -> None:
-            """Write elsewhere, then commit every frame of a session: the outermost may conflict."""
+        @rule(session=sessions, other=sessions, elsewhere=st.lists(writes, max_size=2), moment=moments)
+        def finish(self, session: int, other: int, elsewhere: list[Call], moment: int) -> None:
+            """Write elsewhere, wait, then commit every frame of a session: the outermost may conflict."""
             for write in elsewhere:
                 self.comparison.execute(other, write)
+            self.comparison.pass_time(moment)
             while self.comparison.model.session(session).depth():
                 self.comparison.execute(session, Call("commit"))
 
         @rule(session=sessions, calls=sampled(can, "depth"))
         def depth(self, session: int, calls: Call) -> None:
             self.comparison.execute(session, calls)
+
+        @precondition(lambda _: expires)
+        @rule(moment=moments)
+        def wait(self, moment: int) -> None:
+            self.comparison.pass_time(moment)
 
         @precondition(lambda self: self.comparison.model.snapshots)
         @rule(session=sessions, politely=st.booleans())
@@ -207,15 +251,23 @@ def machine_of(open_driver: Callable[[], Driver], can: Can = every_call) -> type
             watch=sampled(can, "watch", "watch", "unwatch"),
             other=sessions,
             elsewhere=st.lists(writes, max_size=1),
+            moment=moments,
             calls=st.none() | several(st.one_of(reads, writes, *operations(can))),
         )
         def watch(
-            self, session: int, watch: Call, other: int, elsewhere: list[Call], calls: tuple[Call, ...] | None
+            self,
+            session: int,
+            watch: Call,
+            other: int,
+            elsewhere: list[Call],
+            moment: int,
+            calls: tuple[Call, ...] | None,
         ) -> None:
-            """Watch something, write elsewhere, and perhaps execute what depends on it."""
+            """Watch something, write elsewhere, wait, and perhaps execute what depends on it."""
             self.comparison.execute(session, watch)
             for write in elsewhere:
                 self.comparison.execute(other, write)
+            self.comparison.pass_time(moment)
             if calls is not None:
                 self.comparison.execute(session, Call("execute", (calls,)))
 
@@ -233,6 +285,8 @@ def run_machine(open_driver: Callable[[], Driver], share: float = 1.0, can: Can 
 WEIGHTS: Final = {
     "put": 6,
     "get": 4,
+    "put_for": 3,
+    "deadline": 0.5,
     "delete": 4,
     "start": 5,
     "commit": 6,
@@ -266,9 +320,10 @@ def random_call(random: Random) -> Call:
     return Call(kind, (calls,))
 
 
-def random_walk(driver: Driver, seed: int, steps: int) -> None:
-    """Make random calls of several sessions on one data set."""
+def random_walk(driver: Driver, seed: int, steps: int, can: Can = every_call) -> None:
+    """Make random calls of several sessions on one data set, of those that can be made."""
     random = Random(seed)
+    expires = driver.can(CALLS["put_for"][0]) and can(CALLS["put_for"][0])
     comparison = Comparison(driver)
     with closing(driver):
         for step in range(steps):
@@ -278,9 +333,11 @@ def random_walk(driver: Driver, seed: int, steps: int) -> None:
                 comparison.disconnect(session)
             elif chance < 0.01:
                 comparison.leave(session)
+            elif chance < 0.07 and expires:
+                comparison.pass_time(random.choice(PASSED_MS))
             else:
                 call = random_call(random)
-                while not driver.can(call):
+                while not (driver.can(call) and can(call)):
                     call = random_call(random)
                 comparison.execute(session, call)
             if step % 8 == 0:

@@ -3,88 +3,48 @@
 It copies where kvs shares structure: START copies the whole data set, and a nested START the pending writes. Each key
 has the number of the commit that last changed it.
 
+When time passes, whatever is due is deleted by a commit. A lazy model leaves that to the calls, as a server does when
+expiry is lagging: a call deletes the keys that it is about, and one about a range everything. A snapshot then has keys
+that are due but have not been deleted, as its clock is behind, too.
+
 The model has no limits and no protocol; other tests cover those.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Final, TypeVar
 
 from kvs.domain.errors import NoTransactionError, UsageError
-from kvs.domain.values import Key, Value
+from kvs.domain.values import NO_DEADLINE, Key, Value, deadline_of, string_of, with_deadline, with_string
 from kvs.testing.calls import CONFLICT, Call, Outcome, Update
+from kvs.testing.frames import Data, Frame, Range, Transaction
 
-Data = dict[Key, Value]
+T = TypeVar("T")
 
-
-@dataclass
-class Range:
-    """The keys with a prefix that come after ``after``, up to and including ``last`` (None: all of them)."""
-
-    prefix: Key
-    after: Key
-    last: Key | None
-
-    def of(self, data: Data) -> list[Key]:
-        """Return the keys of a data set that lie in the range, in order."""
-        return sorted(
-            key
-            for key in data
-            if key.startswith(self.prefix) and key > self.after and (self.last is None or key <= self.last)
-        )
+START_MS: Final = 1_000_000
+"""The time at which a model begins."""
 
 
-@dataclass
-class Frame:
-    """An open frame.
-
-    Attributes:
-        writes: The pending writes, including those of the frames below; None is a tombstone.
-        cleared: Whether every earlier key is deleted.
-    """
-
-    writes: dict[Key, Value | None] = field(default_factory=dict)
-    cleared: bool = False
-
-    def copy(self) -> "Frame":
-        """Return the frame that START opens inside this one."""
-        return replace(self, writes=dict(self.writes))
-
-    def over(self, data: Data) -> Data:
-        """Return the data after this frame has been applied to it."""
-        merged = {**({} if self.cleared else data), **self.writes}
-        return {key: value for key, value in merged.items() if value is not None}
-
-
-@dataclass
-class Transaction:
-    """An open transaction: a copy of the data, its frames, and what it has read."""
-
-    snapshot: Data
-    started_at: int
-    read_only: bool
-    frames: list[Frame] = field(default_factory=lambda: [Frame()])
-    keys_read: set[Key] = field(default_factory=set)
-    ranges_read: list[Range] = field(default_factory=list)
-
-    @property
-    def top(self) -> Frame:
-        """The innermost frame."""
-        return self.frames[-1]
-
-    def view(self) -> Data:
-        """Return the data as this transaction sees it."""
-        return self.top.over(self.snapshot)
+class BehindError(Exception):
+    """An operation reads a range of a snapshot that may hold what was due when it was taken."""
 
 
 class Model:
     """A server with any number of sessions, named by number; the first call of a number opens its session.
 
+    Args:
+        lazy: What is due is deleted by calls only.
+
     Attributes:
+        now_ms: The time.
         data: The committed data.
         changed_at: Number of the commit that last changed a key, for keys that ever changed.
         commits: Number of commits so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, lazy: bool = False) -> None:
+        self.now_ms = START_MS
+        self._lazy = lazy
         self.data: Data = {}
         self.changed_at: dict[Key, int] = {}
         self.commits = 0
@@ -102,9 +62,33 @@ class Model:
         """Number of snapshots that all sessions need: one for each transaction, and one for each WATCH."""
         return sum((one.transaction is not None) + one.watches for one in self._sessions.values())
 
+    def pass_time(self, passed_ms: int) -> None:
+        """Let time pass."""
+        self.now_ms += passed_ms
+        if not self._lazy:
+            self.expire(self.data)
+
+    def is_due(self, value: Value | None) -> bool:
+        """Return whether a value has expired."""
+        return NO_DEADLINE < deadline_of(value) <= self.now_ms
+
+    @property
+    def lags(self) -> bool:
+        """Whether anything is due that has not been deleted."""
+        return any(map(self.is_due, self.data.values()))
+
+    def expire(self, keys: Iterable[Key]) -> None:
+        """Delete those of the keys that are due."""
+        due = [key for key in keys if self.is_due(self.data.get(key))]
+        if due:
+            self.apply(Frame(dict.fromkeys(due)))
+
     def apply(self, frame: Frame) -> None:
-        """Commit the writes of a frame."""
+        """Commit the writes of a frame; what is due by now is deleted."""
         self.commits += 1
+        frame = replace(
+            frame, writes={key: None if self.is_due(value) else value for key, value in frame.writes.items()}
+        )
         after = frame.over(self.data)
         changed = {key for key in self.data if key not in after} | {key for key in frame.writes if key in after}
         self.data = after
@@ -112,8 +96,6 @@ class Model:
 
     def conflicts(self, transaction: Transaction) -> bool:
         """Return whether the outermost commit of a transaction would conflict now."""
-        if not (transaction.top.writes or transaction.top.cleared):
-            return False
         return any(self.changed_at.get(key, 0) > transaction.started_at for key in transaction.keys_read) or any(
             listed.of(self.data) != listed.of(transaction.snapshot) for listed in transaction.ranges_read
         )
@@ -133,16 +115,25 @@ class ModelSession:
     def get(self, key: Key) -> Value | None:
         transaction = self.transaction
         if transaction is None:
+            self._model.expire([key])
             return self._model.data.get(key)
         if key in transaction.top.writes:
             return transaction.top.writes[key]  # a pending write: nothing is observed
         if transaction.top.cleared:
             return None
         transaction.keys_read.add(key)
-        return transaction.snapshot.get(key)
+        value = transaction.snapshot.get(key)
+        return None if transaction.internal and self._model.is_due(value) else value
 
     def put(self, key: Key, value: Value) -> None:
         self._write({key: value})
+
+    def put_for(self, key: Key, string: bytes, lifetime_ms: int) -> None:
+        self._write({key: with_deadline(string, self._model.now_ms + lifetime_ms)})
+
+    def deadline(self, key: Key) -> int | None:
+        value = self.get(key)
+        return None if value is None else deadline_of(value)
 
     def delete(self, key: Key) -> bool:
         self._check_may_write()
@@ -154,6 +145,14 @@ class ModelSession:
     def update(self, key: Key, update: Update) -> tuple[Value | None, Value | None]:
         self._check_may_write()
         old = self.get(key)
+        if update.kind in ("expire", "persist"):
+            if old is None or (update.kind == "persist" and not deadline_of(old)):
+                return old, old
+            deadline_ms = NO_DEADLINE if update.kind == "persist" else self._model.now_ms + int(update.operand)
+            expired = update.kind == "expire" and not int(update.operand)
+            new = None if expired else with_deadline(old, deadline_ms)
+            self._write({key: new})
+            return old, new
         if update.kind == "remove":
             if old is not None:
                 self._write({key: None})
@@ -162,11 +161,12 @@ class ModelSession:
             return old, old
         new = update.operand
         if update.kind == "append":
-            new = (old or b"") + update.operand
+            new = with_string(old, string_of(old or b"") + update.operand)
         elif update.kind == "add":
-            if old is not None and not old.isdigit():
+            string = string_of(b"0" if old is None else old)
+            if not string.isdigit():
                 raise UsageError
-            new = b"%d" % (int(old or 0) + int(update.operand))
+            new = with_string(old, b"%d" % (int(string) + int(update.operand)))
         self._write({key: new})
         return old, new
 
@@ -174,11 +174,13 @@ class ModelSession:
         self._write(dict(entries))
 
     def keys(self, prefix: Key, after: Key, limit: int) -> list[Key]:
+        self._catch_up()
         page = Range(prefix, after, None).of(self._view())[:limit]
         self._observe(Range(prefix, after, page[-1] if len(page) == limit else None))
         return page
 
     def count(self, prefix: Key) -> int:
+        self._catch_up()
         whole = Range(prefix, b"", None)
         self._observe(whole)
         return len(whole.of(self._view()))
@@ -194,13 +196,16 @@ class ModelSession:
     # Several calls as one.
 
     def view(self, calls: tuple[Call, ...]) -> list[Outcome]:
-        return [call.on(self) for call in calls]
+        if self.transaction is not None:
+            return [call.on(self) for call in calls]
+        outcomes, _ = self._run_alone(lambda: [call.on(self) for call in calls])
+        return outcomes
 
     def transact(self, calls: tuple[Call, ...]) -> list[Outcome]:
-        alone = self.transaction is None
-        if alone:
-            self._begin(read_only=False)
-        assert self.transaction is not None
+        if self.transaction is None:
+            outcomes, transaction = self._run_alone(lambda: [call.on(self) for call in calls])
+            self._apply(transaction)
+            return outcomes
         frames = list(self.transaction.frames)
         self.transaction.frames.append(self.transaction.top.copy())
         try:
@@ -208,8 +213,6 @@ class ModelSession:
             frames[-1] = self.transaction.top
         finally:  # reads outlive a rollback
             self.transaction.frames = frames
-            if alone:
-                self._end()
         return outcomes
 
     def watch(self, keys: tuple[Key, ...]) -> None:
@@ -217,6 +220,7 @@ class ModelSession:
             raise UsageError
         new = set(keys) - set(self.watched)
         if new:
+            self._model.expire(new)
             self.watched |= dict.fromkeys(new, self._model.commits)
             self.watches += 1
 
@@ -227,13 +231,14 @@ class ModelSession:
     def execute(self, calls: tuple[Call, ...]) -> Outcome:
         if self.transaction is not None:
             raise UsageError
-        lost = any(self._model.changed_at.get(key, 0) > at for key, at in self.watched.items())
+        outcomes, transaction = self._run_alone(lambda: [call.outcome(self) for call in calls])
+        watched = self.watched
         self.unwatch()
-        if lost:
+        self._model.expire(watched)
+        if any(self._model.changed_at.get(key, 0) > at for key, at in watched.items()):
+            self._model.expire(transaction.keys_read if transaction.changes else ())
             return CONFLICT
-        self._begin(read_only=False)
-        outcomes = [call.outcome(self) for call in calls]
-        self._end()
+        self._apply(transaction)
         return outcomes
 
     # Transactions.
@@ -253,10 +258,14 @@ class ModelSession:
             top = transaction.frames.pop()
             transaction.frames[-1] = top
             return None
-        if self._model.conflicts(transaction):
-            self.transaction = None
-            return CONFLICT
-        self._end()
+        self.transaction = None
+        if any(listed.exists for listed in transaction.ranges_read) and not transaction.read_only:
+            self._model.expire(self._model.data)
+        if transaction.changes:
+            self._model.expire(transaction.keys_read)
+            if self._model.conflicts(transaction):
+                return CONFLICT
+        self._apply(transaction)
         return None
 
     def rollback(self) -> None:
@@ -277,6 +286,13 @@ class ModelSession:
     def _view(self) -> Data:
         return self._model.data if self.transaction is None else self.transaction.view()
 
+    def _catch_up(self) -> None:
+        """Delete what is due, as far as the range that is read next depends on it."""
+        if self.transaction is None:
+            self._model.expire(self._model.data)
+        elif self.transaction.behind:
+            raise BehindError
+
     def _observe(self, listed: Range) -> None:
         if self.transaction is not None and not self.transaction.top.cleared:
             self.transaction.ranges_read.append(listed)
@@ -293,14 +309,29 @@ class ModelSession:
             self.transaction.top.writes.update(writes)
 
     def _begin(self, read_only: bool) -> None:
-        self.transaction = Transaction(dict(self._model.data), self._model.commits, read_only)
+        model = self._model
+        self.transaction = Transaction(dict(model.data), model.commits, read_only)
 
-    def _end(self) -> None:
-        """Apply the transaction, which has one frame, and end it."""
-        frame = self._open().top
-        self.transaction = None
-        if frame.writes or frame.cleared:
-            self._model.apply(frame)
+    def _run_alone(self, operation: Callable[[], T]) -> tuple[T, Transaction]:
+        """Run an operation in a transaction of its own; return its result, and the transaction."""
+        model = self._model
+        while True:
+            transaction = Transaction(
+                dict(model.data), model.commits, read_only=False, internal=True, behind=model.lags
+            )
+            self.transaction = transaction
+            try:
+                return operation(), transaction
+            except BehindError:
+                model.expire(model.data)
+            finally:
+                self.transaction = None
+
+    def _apply(self, transaction: Transaction) -> None:
+        """Apply the writes of a transaction that has one frame, and has ended."""
+        if transaction.changes:
+            self._model.expire(transaction.keys_read)
+            self._model.apply(transaction.top)
 
     def _open(self) -> Transaction:
         if self.transaction is None:

@@ -5,7 +5,7 @@
 that no engine here fails might hold nothing, so a new case comes with the engine that it is there for.
 """
 
-from tests.contract.broken_engines import changes, commits, durability, reads, snapshots, threads, updates
+from tests.contract.broken_engines import changes, commits, durability, reads, records, snapshots, threads, updates
 from tests.contract.broken_engines.faults import FAULTS, Fault
 
-__all__ = ["FAULTS", "Fault", "changes", "commits", "durability", "reads", "snapshots", "threads", "updates"]
+__all__ = ["FAULTS", "Fault", "changes", "commits", "durability", "reads", "records", "snapshots", "threads", "updates"]

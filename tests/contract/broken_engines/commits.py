@@ -140,7 +140,7 @@ class ClosesWhatItCommits(NaiveStorage):
 )
 class LosesTombstones(NaiveStorage):
     def _apply(self, writes: Mapping[Key, Write]) -> None:
-        super()._apply({key: pending for key, pending in writes.items() if isinstance(pending, bytes)})
+        super()._apply({key: pending for key, pending in writes.items() if pending is not TOMBSTONE})
 
 
 @breaks(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from kvs.domain.codec import decode
 from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.updates import Update, Updated
-from kvs.domain.values import Key
+from kvs.domain.values import NO_DEADLINE, Key, with_deadline
 from kvs.engine import StorageOpenError
 from kvs.ports.storage import Storage
 from kvs_wholefile import WholeFileStorage, locked
@@ -69,7 +70,8 @@ class BringsBackWhatWasDeleted(DurableStorage):
     def sync(self) -> None:
         data = self.data
         if self._path.exists():
-            self.data = msgspec.msgpack.decode(self._path.read_bytes(), type=dict[bytes, bytes]) | data
+            encoded = msgspec.msgpack.decode(self._path.read_bytes(), type=dict[bytes, bytes])
+            self.data = {key: decode(value) for key, value in encoded.items()} | data
         super().sync()
         self.data = data
 
@@ -94,6 +96,15 @@ class DoesNotWriteUpdates(DurableStorage):
         updated = super().update(key, change)
         self._saved = self.commits
         return updated
+
+
+@breaks("records_and_expiries_last")
+class DoesNotWriteDeadlines(DurableStorage):
+    def sync(self) -> None:
+        data = self.data
+        self.data = {key: with_deadline(value, NO_DEADLINE) for key, value in data.items()}
+        super().sync()
+        self.data = data
 
 
 @breaks("a_clear_lasts")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import cast
 
-from kvs.domain.values import Key, Value
+from kvs.domain.values import Key, Value, string_of
 from tests.contract.broken_engines.faults import breaks
 from tests.support.naive_storage import NaiveStorage, under
 
@@ -39,7 +39,7 @@ class TakesTheEmptyValueForNone(NaiveStorage):
 class ReturnsViews(NaiveStorage):
     def get(self, key: Key) -> Value | None:
         value = super().get(key)
-        return value if value is None else cast("Value", memoryview(value))
+        return value if value is None else cast("Value", memoryview(string_of(value)))
 
 
 @breaks(

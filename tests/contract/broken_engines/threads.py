@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Final
 
 from kvs.domain.updates import Update, Updated
-from kvs.domain.values import Key, Value
+from kvs.domain.values import TOMBSTONE, Key, Value
 from tests.contract.broken_engines.faults import breaks
 from tests.support.naive_storage import LockedStorage, NaiveSnapshot, NaiveStorage
 
@@ -73,7 +73,7 @@ class LocksWhatIsThereOnly(OpenStorage):
         if self.get(key) is not None:
             return super().update(key, change)
         pending = change(None)
-        if isinstance(pending, bytes):
+        if pending is not None and pending is not TOMBSTONE:
             with self.window:
                 self.put(key, pending)
             return None, pending

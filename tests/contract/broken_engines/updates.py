@@ -17,7 +17,7 @@ class ReturnsNothingForWhatWasLeft(NaiveStorage):
         old, pending = self._data.get(key), update(self._data.get(key))
         if pending is not None:
             self._apply({key: pending})
-        return old, pending if isinstance(pending, bytes) else None
+        return old, None if pending is TOMBSTONE else pending
 
 
 @breaks("an_update_stores_what_it_returns", "an_update_is_a_change_to_others")
@@ -75,7 +75,7 @@ class WritesWhatWasLeft(NaiveStorage):
 class NotesAnUpdateBeforeItIsMade(LimitedStorage):
     def update(self, key: Key, update: Update) -> Updated:
         pending = update(self._data.get(key))
-        if isinstance(pending, bytes):
+        if pending is not None and pending is not TOMBSTONE:
             self._log.append(key)
         return super().update(key, lambda _: pending)
 

@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 from kvs.adapters.storage.sqlite.engine import SQLITE, SqliteOptions
 from kvs.config import Settings
 from kvs.domain.commit import CommitRequest, Committed, Conflict
+from kvs.domain.values import Key, Value
 from kvs.engine import EngineSpec
 from kvs.ports.storage import Snapshot, Storage
 
@@ -19,11 +20,11 @@ class LateStorage(Storage):
     def __init__(self, inner: Storage) -> None:
         self._inner = inner
 
-    def get(self, key: bytes) -> bytes | None:
+    def get(self, key: Key) -> Value | None:
         """See the port."""
         return self._inner.get(key)
 
-    def put(self, key: bytes, value: bytes) -> None:
+    def put(self, key: Key, value: Value) -> None:
         """See the port."""
         self._inner.put(key, value)
 

@@ -23,6 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from kvs.config import ConfigError, Settings
 from kvs.domain.commit import CommitRequest, Committed, Conflict, KeyRange
 from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError
+from kvs.domain.values import TOMBSTONE, Key, Value
 from kvs.engine import EngineSpec, NoOptions, StorageOpenError
 from kvs.ports.storage import Snapshot, Storage
 
@@ -95,13 +96,13 @@ class Delay:
 class TestedSnapshot(Snapshot):
     """A copy of everything. It notices when two threads use it at once, or when it is used after it was closed."""
 
-    def __init__(self, storage: "TestedStorage", data: dict[bytes, bytes], number: int) -> None:
+    def __init__(self, storage: "TestedStorage", data: dict[Key, Value], number: int) -> None:
         self.data = data
         self.number = number
         self._storage = storage
         self._free = threading.Lock()
 
-    def get(self, key: bytes) -> bytes | None:
+    def get(self, key: Key) -> Value | None:
         """See the port."""
         with self._used("get", [key]) as nonsense:
             return nonsense or self.data.get(key)
@@ -145,7 +146,7 @@ class TestedStorage(Storage):
         self.listener = listener
         self._blocks = blocks
         self._lock = threading.Lock()
-        self._data: dict[bytes, bytes] = {}
+        self._data: dict[Key, Value] = {}
         self._changed_at: dict[bytes, int] = {}
         self._number = 0
         self._under_way: list[str] = []
@@ -164,12 +165,12 @@ class TestedStorage(Storage):
         finally:
             self._under_way.remove(call)
 
-    def get(self, key: bytes) -> bytes | None:
+    def get(self, key: Key) -> Value | None:
         """See the port."""
         with self.under_way("get", [key]) as nonsense:
             return nonsense or self._data.get(key)
 
-    def put(self, key: bytes, value: bytes) -> None:
+    def put(self, key: Key, value: Value) -> None:
         """See the port."""
         with self.under_way("put", [key]), self._lock:
             self._apply({key: value})
@@ -211,7 +212,7 @@ class TestedStorage(Storage):
                     return Conflict(keys, ranges)
             if request.clears:
                 self._apply(dict.fromkeys(self._data))
-            self._apply({key: value if isinstance(value, bytes) else None for key, value in request.writes.items()})
+            self._apply({key: None if value is TOMBSTONE else value for key, value in request.writes.items()})
             return nonsense or Committed(self._number)
 
     def sync(self) -> None:
@@ -228,7 +229,7 @@ class TestedStorage(Storage):
         """See the port. Tells which calls are under way."""
         self.listener.tell("close", [call.encode() for call in self._under_way])
 
-    def _apply(self, writes: Mapping[bytes, bytes | None]) -> None:
+    def _apply(self, writes: Mapping[Key, Value | None]) -> None:
         self._number += 1
         for key, value in writes.items():
             if value is not None:
@@ -238,15 +239,15 @@ class TestedStorage(Storage):
             self._changed_at[key] = self._number
 
 
-def _under(data: Mapping[bytes, bytes], prefix: bytes) -> set[bytes]:
+def _under(data: Mapping[Key, Value], prefix: bytes) -> set[bytes]:
     return {key for key in data if key.startswith(prefix)}
 
 
-def _within(data: Mapping[bytes, bytes], wanted: KeyRange) -> set[bytes]:
+def _within(data: Mapping[Key, Value], wanted: KeyRange) -> set[bytes]:
     return {key for key in data if wanted.holds(key)}
 
 
-def _scan(data: Mapping[bytes, bytes], prefix: bytes, after: bytes, limit: int) -> list[bytes]:
+def _scan(data: Mapping[Key, Value], prefix: bytes, after: bytes, limit: int) -> list[bytes]:
     return sorted(key for key in _under(data, prefix) if key > after)[:limit]
 
 
@@ -346,9 +347,9 @@ def _load(control: Control, way: str) -> None:
         return
 
 
-watched = EngineSpec(summary="Tells a test of each call.", open=_watched)
-blocking = EngineSpec(summary="The same, as one that blocks.", open=_blocking, blocking=True)
-slow = EngineSpec(summary="Takes its time for each call.", open=_slow, blocking=True)
+watched = EngineSpec(summary="Tells a test of each call.", open=_watched, records=True)
+blocking = EngineSpec(summary="The same, as one that blocks.", open=_blocking, blocking=True, records=True)
+slow = EngineSpec(summary="Takes its time for each call.", open=_slow, blocking=True, records=True)
 picky = EngineSpec(summary="Has options, and opens for nobody.", open=_picky, options=PickyOptions)
 shadowing = EngineSpec(summary="Has taken a built-in name, and must never be opened.", open=_shadowing)
 loading = EngineSpec(summary="Takes its time to be opened.", open=_loading, options=LoadingOptions)

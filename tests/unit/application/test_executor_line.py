@@ -20,7 +20,7 @@ CALLS: dict[str, bytes] = {
     "put": b"PUT k v\n",
     "delete": b"DEL k\n",
     "scan": b"KEYS\n",
-    "count": b"COUNT\n",
+    "count": b"COUNT c\n",
     "snapshot": b"START\n",
     "stats": b"INFO\n",
 }
@@ -29,7 +29,7 @@ CALLS: dict[str, bytes] = {
 CALLS_INSIDE: dict[str, bytes] = {
     "snapshot.get": b"GET k\n",
     "snapshot.scan": b"KEYS\n",
-    "snapshot.count": b"COUNT\n",
+    "snapshot.count": b"COUNT c\n",
     "commit": b"COMMIT\n",
     "snapshot.close": b"ROLLBACK\n",
     "stats": b"INFO\n",

@@ -11,6 +11,7 @@ from kvs.application.listing import RUN_KEYS, WriteIndex, count_keys, list_page
 from kvs.application.session import EngineSession
 from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import LimitError, StorageUnavailableError
+from kvs.domain.keyspace import stored_key
 from kvs.domain.values import TOMBSTONE, Key, Write
 from kvs.ports.session import Steps, Work
 from tests.support.naive_storage import NaiveSnapshot
@@ -234,7 +235,7 @@ def test_listing_agrees_with_a_dict(before: set[int], writes: dict[int, bool], a
 
 some_keys = st.one_of(
     st.binary(min_size=1, max_size=3), st.text("a\xff", min_size=1, max_size=4).map(lambda text: text.encode("latin1"))
-)
+).map(stored_key)
 """Keys that are near each other: prefixes of one another, and ends of ranges."""
 
 

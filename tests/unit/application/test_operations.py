@@ -15,11 +15,13 @@ from kvs.application.operations import (
     put_all_if_absent,
     random_key,
     rename,
+    update_all_if,
 )
 from kvs.application.session import EngineSession
 from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import LimitError, ResultTooLargeError, UsageError
 from kvs.domain.transaction import FRAME_OVERHEAD_BYTES
+from kvs.domain.updates import Add, Remove, Replace, is_absent, is_present
 from kvs.domain.values import Key, Value, entry_bytes
 from kvs.ports.session import Operation, Session
 from tests.support.sessions import UNLIMITED, Bench, filled, in_one_step, run, shares, stored, suspend
@@ -46,6 +48,10 @@ READS: "list[tuple[Operation[Any], object]]" = [
 WRITES: "list[tuple[Operation[Any], object, Data]]" = [
     (partial(put_all_if_absent, {b"m": b"", b"n": b"2"}), True, {**DATA, b"m": b"", b"n": b"2"}),
     (partial(put_all_if_absent, {b"n": b"", b"c": b"new"}), False, DATA),
+    (partial(update_all_if, is_absent, {b"m": Replace(b""), b"n": Add(2)}), True, {**DATA, b"m": b"", b"n": b"2"}),
+    (partial(update_all_if, is_absent, {b"n": Replace(b""), b"c": Replace(b"new")}), False, DATA),
+    (partial(update_all_if, is_present, {b"a": Add(2), b"c": Remove()}), True, {b"a": b"3", b"b": b"22"}),
+    (partial(update_all_if, is_present, {b"a": Add(2), b"n": Remove()}), False, DATA),
     (partial(delete_all, [b"a", b"x", b"c", b"a"]), 2, {b"b": b"22"}),
     (partial(rename, b"a", b"n", False), True, {b"b": b"22", b"c": b"", b"n": b"1"}),
     (partial(rename, b"a", b"b", True), True, {b"b": b"1", b"c": b""}),
@@ -120,7 +126,7 @@ def test_an_operation_that_reads_makes_way_and_returns_the_same(
     bench.assert_nothing_is_held()
 
 
-LONG_WRITES = WRITES[:3]  # the others touch two keys, in one step
+LONG_WRITES = WRITES[:7]  # the others touch two keys, in one step
 
 
 @inside_or_not

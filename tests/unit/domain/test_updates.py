@@ -6,22 +6,29 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kvs.domain.errors import NotANumberError, OutOfRangeError, TooLongError
+from kvs.domain.errors import NotANumberError, OutOfRangeError, TooLongError, WrongTypeError
 from kvs.domain.updates import (
     INTEGER_MAX,
     INTEGER_MIN,
     Add,
     Append,
+    Condition,
+    IsEqual,
+    IsUnequal,
     Overwrite,
+    PutIf,
     PutIfAbsent,
     PutIfPresent,
     Remove,
     Replace,
     Update,
+    always,
     byte_range,
     integer,
+    is_absent,
+    is_present,
 )
-from kvs.domain.values import TOMBSTONE, Value, Write
+from kvs.domain.values import TOMBSTONE, Record, Write
 
 numbers = st.one_of(st.integers(INTEGER_MIN, INTEGER_MAX), st.sampled_from([INTEGER_MIN, -1, 0, 1, INTEGER_MAX]))
 
@@ -58,6 +65,42 @@ def test_the_empty_value_is_a_value(change: Update) -> None:
     assert change(b"") == change(b"old")
 
 
+# Conditions.
+
+
+@pytest.mark.parametrize(
+    ("condition", "held"),
+    [
+        (always, (True, True, True, True)),
+        (is_absent, (True, False, False, False)),
+        (is_present, (False, True, True, True)),
+        (IsEqual(b"old"), (False, True, True, False)),
+        (IsUnequal(b"old"), (True, False, False, True)),
+    ],
+)
+def test_conditions_on_the_old_value(condition: Condition, held: tuple[bool, ...]) -> None:
+    """A deadline makes no difference to them, and only those that compare look at the value."""
+    for old, holds in zip((None, b"old", Record(b"old", 5), b""), held, strict=True):
+        assert condition(old) == holds
+        assert PutIf(condition, b"new")(old) == (b"new" if holds else None)
+        assert PutIf(condition, TOMBSTONE)(old) == (TOMBSTONE if holds else None)
+
+
+@pytest.mark.parametrize("condition", [IsEqual(b"old"), IsUnequal(b"old")])
+def test_what_is_no_string_is_not_compared(condition: Condition) -> None:
+    """It is an error, and not unequal."""
+    with pytest.raises(WrongTypeError):
+        condition(Record(b"old", 0, 7))
+
+
+def test_deadline_is_kept_if_asked_for() -> None:
+    """It is that of the old value, if it has one."""
+    assert PutIf(always, b"new")(Record(b"old", 5)) == b"new"
+    keeping = PutIf(always, b"new", keeps_deadline=True)
+    assert [keeping(old) for old in (None, b"old", Record(b"old", 5))] == [b"new", b"new", Record(b"new", 5)]
+    assert PutIf(always, TOMBSTONE, keeps_deadline=True)(Record(b"old", 5)) is TOMBSTONE
+
+
 # Lengths.
 
 
@@ -77,7 +120,7 @@ def test_what_is_beyond_the_limit_is_not_even_built() -> None:
 
 
 @given(st.one_of(st.none(), st.binary(max_size=12)), st.integers(0, 20), st.binary(max_size=12))
-def test_overwrite_agrees_with_a_bytearray(old: Value | None, offset: int, part: bytes) -> None:
+def test_overwrite_agrees_with_a_bytearray(old: bytes | None, offset: int, part: bytes) -> None:
     """Every byte in its place; zero bytes where there was none."""
     expected = bytearray(old or b"")
     for at, byte in enumerate(part, offset):

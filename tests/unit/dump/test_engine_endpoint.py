@@ -1,7 +1,7 @@
 """Dumps and loads of a storage engine, without a process around them."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import given
@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain.errors import TimedOutError
-from kvs.domain.values import Key, Value, entry_bytes
+from kvs.domain.keyspace import clients_key, stored_key
+from kvs.domain.values import MAX_DEADLINE_MS, Key, Record, Value, deadline_of, entry_bytes
 from kvs.dump.engine_endpoint import PAGE_KEYS, SYNC_BYTES, SYNC_ENTRIES, EngineSink, EngineSource
 from kvs.dump.errors import DumpError
-from kvs.dump.format import HEADER, entry_line, trailer_line
-from kvs.dump.loader import MAX_PROBLEMS, load, longest_line_bytes
+from kvs.dump.format import HEADER, clock_line, entry_line, trailer_line
+from kvs.dump.loader import MAX_PROBLEMS, Loaded, load, longest_line_bytes
 from kvs.dump.writer import dump
 from kvs.ports.storage import Storage
 from kvs.testing.leak_checked_storage import LeakCheckedStorage
@@ -36,11 +37,14 @@ class Pipe(io.BytesIO):
         return False
 
 
-def dumped(storage: Storage) -> bytes:
+NOW_MS = 1764350000000
+
+
+def dumped(storage: Storage, now_ms: int = NOW_MS) -> bytes:
     """Return a dump of an engine."""
     counted = LeakCheckedStorage(storage)
     output = io.BytesIO()
-    source = EngineSource(counted)
+    source = EngineSource(counted, now_ms)
     dump(source, output)
     source.close()
     assert counted.open_snapshots == 0
@@ -50,26 +54,46 @@ def dumped(storage: Storage) -> bytes:
 
 def load_into(storage: Storage, stream: io.BytesIO, max_key_bytes: int = 100, max_value_bytes: int = 1000) -> int:
     """Load a dump into an engine; return how many entries are said to be durable."""
-    sink = EngineSink(storage, max_key_bytes, max_value_bytes)
-    load(stream, sink, longest_line_bytes(max_key_bytes, max_value_bytes))
-    return sink.stored
+    return loaded(storage, stream, max_key_bytes, max_value_bytes).stored
 
 
-def filled(storage: Storage, data: dict[Key, Value]) -> Storage:
+def loaded(
+    storage: Storage,
+    stream: io.BytesIO,
+    max_key_bytes: int = 100,
+    max_value_bytes: int = 1000,
+    *,
+    now_ms: int = NOW_MS,
+    records: bool = True,
+    extend: bool = False,
+) -> Loaded:
+    """Load a dump into an engine."""
+    sink = EngineSink(storage, max_key_bytes, max_value_bytes, records=records, clock=lambda: now_ms / 1000)
+    done = load(stream, sink, longest_line_bytes(max_key_bytes, max_value_bytes), extend=extend)
+    assert done.stored == sink.stored
+    return done
+
+
+def filled(storage: Storage, data: Mapping[Key, Value]) -> Storage:
     """Return an engine with data in it."""
     for key, value in data.items():
-        storage.put(key, value)
+        storage.put(stored_key(key), value)
     storage.sync()
     return storage
 
 
 def contents(storage: Storage) -> dict[Key, Value | None]:
-    """Return all the data."""
-    return {key: storage.get(key) for key in storage.scan(b"", b"", 1 << 30)}
+    """Return all the data, by the keys that clients have."""
+    return {clients_key(key): storage.get(key) for key in storage.scan(b"", b"", 1 << 30)}
+
+
+LIVING = st.builds(Record, st.binary(max_size=100), st.integers(NOW_MS + 1, MAX_DEADLINE_MS))
+VALUES: st.SearchStrategy[Value] = st.one_of(st.binary(max_size=1000), LIVING)
+KEYS = st.one_of(st.binary(min_size=1, max_size=100), st.binary(max_size=99).map(lambda rest: b"\xff" + rest))
 
 
 @engines
-@given(data=st.dictionaries(st.binary(min_size=1, max_size=100), st.binary(max_size=1000), max_size=20))
+@given(data=st.dictionaries(KEYS, VALUES, max_size=20))
 def test_any_data_survives(open_engine: Callable[[], Storage], data: dict[Key, Value]) -> None:
     """Through a file and through a pipe, and the dump of what was loaded is the very same."""
     written = dumped(filled(open_engine(), data))
@@ -229,5 +253,108 @@ def test_a_dump_that_fails_has_no_last_line(keys: list[Key], method: str, behavi
     storage.on[method] = behaviour
     output = io.BytesIO()
     with pytest.raises(DumpError, match=words):
-        dump(EngineSource(storage), output)
+        dump(EngineSource(storage, NOW_MS), output)
     assert output.getvalue() == HEADER + GOOD
+
+
+# Deadlines.
+
+PLAIN, EARLY, LATE = b"1", Record(b"2", NOW_MS + 10), Record(b"3", NOW_MS + 1000)
+
+
+def memory(*records: Value) -> MemoryStorage:
+    """Return an engine with values under the keys ``a``, ``b``, and so on."""
+    storage = MemoryStorage(0, UNLIMITED)
+    for number, value in enumerate(records):
+        storage.put(b"%c" % (ord("a") + number), value)
+    return storage
+
+
+def test_the_time_comes_before_the_first_deadline() -> None:
+    """A dump without deadlines has none, so that version 0.1.0 can read it."""
+    assert dumped(memory(PLAIN, EARLY, LATE)).splitlines(keepends=True) == [
+        HEADER,
+        entry_line(b"a", PLAIN),
+        clock_line(NOW_MS),
+        entry_line(b"b", EARLY),
+        entry_line(b"c", LATE),
+        trailer_line(3),
+    ]
+    assert b"time" not in dumped(memory(PLAIN))
+
+
+@pytest.mark.parametrize("kind", [io.BytesIO, Pipe])
+def test_what_is_due_is_not_loaded(kind: type[io.BytesIO]) -> None:
+    """Nor does it touch the key that is there; and it is told how many there were."""
+    written = dumped(memory(PLAIN, EARLY, LATE))
+    for now_ms, expected in ((EARLY.deadline_ms - 1, [PLAIN, EARLY, LATE]), (EARLY.deadline_ms, [PLAIN, b"old", LATE])):
+        storage = memory(b"old", b"old", b"old")
+        done = loaded(storage, kind(written), now_ms=now_ms)
+        assert list(contents(storage).values()) == expected
+        assert done == Loaded(2 + (b"old" not in expected), b"old" in expected)
+
+
+def test_a_dump_can_be_extended() -> None:
+    """A day later everything has the time left that it had, and what was due then is due."""
+    day_ms = 86_400_000
+    written = dumped(memory(PLAIN, EARLY, LATE))
+    assert loaded(memory(), io.BytesIO(written), now_ms=NOW_MS + day_ms) == Loaded(1, 2)
+    storage = memory()
+    assert loaded(storage, io.BytesIO(written), now_ms=NOW_MS + day_ms, extend=True) == Loaded(3, 0)
+    deadlines = [deadline_of(value) for value in contents(storage).values()]
+    assert deadlines == [0, EARLY.deadline_ms + day_ms, LATE.deadline_ms + day_ms]
+    by_hand = written.replace(clock_line(NOW_MS), clock_line(EARLY.deadline_ms))
+    assert loaded(memory(), io.BytesIO(by_hand), now_ms=NOW_MS + day_ms, extend=True) == Loaded(2, 1)
+
+
+def test_what_is_due_is_not_dumped() -> None:
+    """It goes before the snapshot, so the number of entries is right."""
+    dump_then = dumped(memory(PLAIN, EARLY, LATE), EARLY.deadline_ms)
+    assert dump_then == b"".join(
+        [HEADER, entry_line(b"a", PLAIN), clock_line(EARLY.deadline_ms), entry_line(b"c", LATE), trailer_line(2)]
+    )
+
+
+def test_the_clock_of_the_engine_counts_if_it_is_later() -> None:
+    """As at a start."""
+    storage = ScriptedStorage({"horizon_ms": returning(NOW_MS)})
+    assert EngineSource(storage, NOW_MS - 5).time_ms == NOW_MS
+    assert EngineSource(storage, NOW_MS + 5).time_ms == NOW_MS + 5
+    assert EngineSink(storage, 1, 1, clock=lambda: 1.0).now_ms() == NOW_MS
+
+
+def test_a_dump_is_as_of_its_beginning_though_everything_falls_due() -> None:
+    """The snapshot keeps what expires meanwhile."""
+    storage = MemoryStorage(0, UNLIMITED)
+    data = {b"%06d" % number: Record(b"v", NOW_MS + 1) for number in range(5 * PAGE_KEYS)}
+    filled(storage, data)
+    source = EngineSource(storage, NOW_MS)
+    entries = source.entries()
+    found = dict([next(entries)])
+    while storage.earliest_deadline_ms() <= NOW_MS + 1:
+        storage.expire(NOW_MS + 1, 1000)
+    assert storage.count(b"") == 0
+    assert found | dict(entries) == data
+    source.close()
+
+
+def test_an_engine_without_records_takes_no_deadlines() -> None:
+    """It is told with the line."""
+    written = dumped(memory(PLAIN, EARLY))
+    with pytest.raises(DumpError, match="line 4: the storage engine does not store deadlines; nothing was loaded"):
+        loaded(NaiveStorage(), io.BytesIO(written), records=False)
+
+
+def test_what_is_reserved_is_not_dumped() -> None:
+    """Nor counted."""
+    storage = filled(MemoryStorage(0, UNLIMITED), {b"a": b"1", b"\xff": b"2", b"\xff\xff": b"3"})
+    storage.put(b"\xff\0ours", b"4")
+    storage.put(b"\xff\xfeours", b"5")
+    lines = [entry_line(key, value) for key, value in ((b"a", b"1"), (b"\xff", b"2"), (b"\xff\xff", b"3"))]
+    assert dumped(storage) == b"".join([HEADER, *lines, trailer_line(3)])
+
+
+def test_a_type_that_is_not_known_is_not_dumped() -> None:
+    """It is told with the key."""
+    with pytest.raises(DumpError, match="cannot dump the type that this key has: b'b'"):
+        dumped(memory(PLAIN, Record(b"", 0, 5)))

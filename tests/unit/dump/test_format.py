@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvs.dump.format import HEADER, BadLineError, Header, Trailer, entry_line, parse, trailer_line
+from kvs.domain.values import MAX_DEADLINE_MS, Record, Value
+from kvs.dump.format import HEADER, BadLineError, Clock, Header, Trailer, clock_line, entry_line, parse, trailer_line
 from kvs.dump.reader import NumberedEntry, read_entries
 
 if TYPE_CHECKING:
@@ -19,11 +20,12 @@ pytestmark = pytest.mark.one_build
 
 keys = st.one_of(st.binary(min_size=1), st.text(min_size=1).map(str.encode))
 values = st.one_of(st.binary(), st.text().map(str.encode))
+records = st.builds(Record, values, st.integers(1, MAX_DEADLINE_MS))
 
 
-@given(keys, values)
-def test_any_bytes_survive(key: bytes, value: bytes) -> None:
-    """One line for each entry, whatever the bytes are."""
+@given(keys, st.one_of(values, records))
+def test_any_bytes_survive(key: bytes, value: Value) -> None:
+    """One line for each entry, whatever the bytes are, with its deadline if it has one."""
     line = entry_line(key, value)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
@@ -69,6 +71,10 @@ def test_it_looks_as_documented() -> None:
     assert entry_line(b"\xff\x00", b"v") == b'{"key_base64":"/wA=","value":"v"}\n'
     assert entry_line(b"k", b"\xff") == b'{"key":"k","value_base64":"/w=="}\n'
     assert trailer_line(2) == b'{"entries":2}\n'
+    assert entry_line(b"k", Record(b"v", 1764350060000)) == b'{"key":"k","value":"v","deadline_ms":1764350060000}\n'
+    assert entry_line(b"k", Record(b"\xff", 1)) == b'{"key":"k","value_base64":"/w==","deadline_ms":1}\n'
+    assert clock_line(1764350000000) == b'{"time_ms":1764350000000}\n'
+    assert parse(b'{"time_ms":5}') == Clock(5)
     assert parse(HEADER.strip()) == Header(1)
     assert parse(trailer_line(0).strip()) == Trailer(0)
 
@@ -116,6 +122,18 @@ BAD: dict[str, tuple[bytes, str]] = {
     "entry and header": (b'{"kvs_dump":1,"key":"a","value":"b"}', "in one line"),
     "entry and trailer": (b'{"key":"a","value":"b","entries":1}', "in one line"),
     "header and trailer": (b'{"kvs_dump":1,"entries":1}', "in one line"),
+    "entry and time": (b'{"time_ms":1,"key":"a","value":"b"}', "in one line"),
+    "header and time": (b'{"kvs_dump":1,"time_ms":1}', "in one line"),
+    "deadline alone": (b'{"deadline_ms":1}', "neither key nor key_base64 is given"),
+    "header and deadline": (b'{"kvs_dump":1,"deadline_ms":1}', "in one line"),
+    "no deadline": (b'{"key":"a","value":"b","deadline_ms":0}', "$.deadline_ms"),
+    "null as deadline": (b'{"key":"a","value":"b","deadline_ms":null}', "$.deadline_ms"),
+    "text as deadline": (b'{"key":"a","value":"b","deadline_ms":"1"}', "$.deadline_ms"),
+    "fraction as deadline": (b'{"key":"a","value":"b","deadline_ms":1.5}', "$.deadline_ms"),
+    "negative deadline": (b'{"key":"a","value":"b","deadline_ms":-1}', "$.deadline_ms"),
+    "deadline too late": (b'{"key":"a","value":"b","deadline_ms":9007199254740993}', "$.deadline_ms"),
+    "deadline twice": (b'{"key":"a","value":"b","deadline_ms":1,"deadline_ms":2}', "deadline_ms is given twice"),
+    "time that is none": (b'{"time_ms":0}', "$.time_ms"),
     "negative number": (b'{"entries":-1}', "not a valid entry"),
     "fraction": (b'{"entries":1.5}', "not a valid entry"),
     "true": (b'{"entries":true}', "not a valid entry"),
@@ -158,10 +176,10 @@ END = trailer_line(2)
 MAX_LINE_BYTES = 64
 
 
-def read(data: bytes) -> tuple[list[NumberedEntry], list[str]]:
+def read(data: bytes, extends_to_ms: int = 0) -> tuple[list[NumberedEntry], list[str]]:
     """Return the entries of a dump, and what is wrong with it."""
     problems: list[DumpError] = []
-    entries = list(read_entries(io.BytesIO(data), MAX_LINE_BYTES, problems.append))
+    entries = list(read_entries(io.BytesIO(data), MAX_LINE_BYTES, problems.append, extends_to_ms))
     return entries, [str(problem) for problem in problems]
 
 
@@ -206,6 +224,10 @@ BROKEN: dict[str, tuple[bytes, list[str]]] = {
     "two": (HEADER + A + B + END + HEADER, ["line 5: more data after"]),
     "a first line in the middle": (A + HEADER + B, ["line 2: a second dump begins here"]),
     "another format": (HEADER.replace(b"1", b"2") + A + B + END, ["line 1: the dump has format 2"]),
+    "two times": (
+        HEADER + clock_line(1) + A + clock_line(1) + B + END,
+        ["line 4: the time of the dump is given twice"],
+    ),
     "bad lines": (
         HEADER + A + b"nonsense\n" + b"\n" + B + trailer_line(4),
         ["line 3: not a valid entry", "line 4: not a valid entry"],
@@ -233,3 +255,34 @@ def test_the_longest_line_is_read() -> None:
     assert len(line) == MAX_LINE_BYTES
     assert read(line)[1] == []
     assert read(line.replace(b"vv", b"vvv", 1))[1] != []
+
+
+# Deadlines.
+
+OF_9 = entry_line(b"c", Record(b"3", 9))
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "to_ms", "expected_ms"),
+    [
+        (5, 0, 9),
+        (5, 5, 9),
+        (5, 1000, 1004),
+        (1000, 5, 1),  # it was due at the time of the dump, so it is due
+        (1, MAX_DEADLINE_MS, MAX_DEADLINE_MS),
+    ],
+)
+def test_deadlines_are_shifted_by_the_age_of_the_dump(time_ms: int, to_ms: int, expected_ms: int) -> None:
+    """If that is asked for; entries without one stay as they are."""
+    entries, problems = read(HEADER + A + clock_line(time_ms) + OF_9 + trailer_line(2), to_ms)
+    assert entries == [(2, b"a", b"1"), (4, b"c", Record(b"3", expected_ms))]
+    assert problems == []
+
+
+def test_a_dump_without_a_time_has_no_age() -> None:
+    """So it can be loaded, and not extended."""
+    dump = A + OF_9 + B + trailer_line(3)
+    assert read(dump)[1] == []
+    entries, problems = read(dump, 1000)
+    assert problems == ["line 2: the time of the dump is not known, so this deadline cannot be extended"]
+    assert [entry[0] for entry in entries] == [1, 3]

@@ -6,6 +6,7 @@ from itertools import chain
 import pytest
 
 from kvs.adapters.inbound.line.keys import NO_NEXT_PAGE, PAGE_KEYS
+from kvs.domain.keyspace import stored_key
 
 from .test_connection import MAX_LINE_BYTES, Wire, check, result, ticks_of
 
@@ -16,7 +17,7 @@ def holding(*keys: bytes, max_tick_requests: int = 1 << 20) -> Wire:
     """Return a connection to an engine with these keys."""
     wire = Wire(max_tick_requests=max_tick_requests)
     for key in keys:
-        wire.bench.storage.put(key, b"")
+        wire.bench.storage.put(stored_key(key), b"")
     return wire
 
 

@@ -31,7 +31,7 @@ class Socketless(Channel):
 
     def __init__(self, bench: Bench) -> None:
         loop = asyncio.get_running_loop()
-        self.tick_of_all = Tick(loop, bench.storage, bench.disposal, lambda _: None)
+        self.tick_of_all = Tick(loop, bench.storage, bench.disposal, bench.expiry, lambda _: None)
         limits = ServerLimits(10, 0, 0, 0, 0, 0, 0)
         log = make_logger("info", "json", io.StringIO())
         context = ChannelContext(loop, self.tick_of_all, bench.budget, limits, lambda _: None, log)

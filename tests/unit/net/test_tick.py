@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import sys
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -10,6 +12,8 @@ import pytest
 
 from kvs.adapters.inbound.net.tick import PACKETS_PER_TICK, Tick, TickMember
 from kvs.application.disposal import Disposal
+from kvs.application.expiry import Expiry
+from kvs.logs import make_logger
 from tests.support.naive_storage import NaiveStorage
 
 # A compiled tick has compiled members only, which keeps their calls fast; and its arithmetic is the same.
@@ -27,7 +31,9 @@ class Room:
         self.used: Counter[str] = Counter()
         self.failures: list[Exception] = []
         self.storage = Synced(self.events, blocking=blocking, error=sync_error)
-        self.tick = Tick(asyncio.get_running_loop(), self.storage, Disposal(), self.failures.append, UNITS)
+        loop = asyncio.get_running_loop()
+        expiry = Expiry(self.storage, time.time, loop.time, make_logger("info", "json", sys.stderr))
+        self.tick = Tick(loop, self.storage, Disposal(), expiry, self.failures.append, UNITS)
 
     def units(self, name: str) -> int:
         """Return how many units a member has used in all."""

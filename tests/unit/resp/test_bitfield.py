@@ -19,7 +19,6 @@ from kvs.adapters.inbound.resp.commands.bitfield import (
 )
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.domain.errors import UsageError
-from kvs.domain.values import Value
 from tests.support.resp_connection import RespServer, ask
 from tests.support.resp_wire import NULL, OK, QUEUED, error
 from tests.support.sessions import output_of
@@ -35,7 +34,7 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
     data=st.data(),
 )
 def test_fields_are_written_and_read_at_any_bit(
-    value: Value, offset: int, width: int, signed: bool, data: st.DataObject
+    value: bytes, offset: int, width: int, signed: bool, data: st.DataObject
 ) -> None:
     """And no other bit is touched."""
     low = -(2 ** (width - 1)) if signed else 0

@@ -1,4 +1,4 @@
-"""MULTI, SET, EXEC that arrive together, by the fast path and by the long way."""
+"""What the fast path runs besides GET and SET: by it, and by the long way."""
 
 import io
 from collections.abc import Iterator
@@ -8,10 +8,14 @@ import pytest
 from kvs.adapters.inbound.protocol import run_loop
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.domain.values import Record
 from tests.support.resp_connection import RespServer, ask
-from tests.support.resp_wire import NULL_ARRAY, OK, QUEUED, Reply, Typed, error, read_reply, request
+from tests.support.resp_wire import NULL, NULL_ARRAY, OK, QUEUED, Reply, Typed, error, read_reply, request
 from tests.support.scripted_storage import ScriptedStorage
 from tests.support.sessions import UNLIMITED, output_of
+
+NO_TIME = "invalid expire time in 'set' command"
+NO_INTEGER = "value is not an integer or out of range"
 
 
 @pytest.fixture(autouse=True, params=[False, True], ids=["parsed", "fast"])
@@ -129,3 +133,64 @@ class TestQueueThatArrivesWhole:
         last = replies_to(server.connect(), puts(a="1", b="2", c="3"))[-1]
         held_bytes = 3 * (4 * 64 + 5)
         assert (last == [OK] * 3) == (held_bytes <= max_transaction_bytes)
+
+
+class TestSetWithDeadline:
+    """SET with EX or PX after the value."""
+
+    @pytest.mark.parametrize(
+        ("unit", "amount", "lifetime_ms"),
+        [
+            *(("EX", "5", 5000), ("ex", "5", 5000), ("PX", "5", 5), ("pX", "1234567890", 1_234_567_890)),
+            *(("EX", "999999999999", 999_999_999_999_000), ("EX", "1000000000000", 1_000_000_000_000_000)),
+            *(("PX", "9007199253740992", 9_007_199_253_740_992), ("EX", "9007199253740", 9_007_199_253_740_000)),
+        ],
+    )
+    def test_deadline_is_set(self, server: RespServer, unit: str, amount: str, lifetime_ms: int) -> None:
+        connection = server.connect()
+        sets = request("SET", "a", "v", unit, amount) + request("GET", "a") + request("SET", "b", "w")
+        assert replies_to(connection, sets) == [OK, b"v", OK]
+        assert server.bench.storage.get(b"a") == Record(b"v", 1_000_000 + lifetime_ms)
+        assert server.bench.storage.get(b"b") == b"w"
+        assert connection.client_info().last_command == "set"
+        assert connection.requests == 3
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            *[(("EX", amount), NO_TIME) for amount in ("0", "-1", "9007199254741")],
+            *[(("PX", amount), NO_INTEGER) for amount in ("01", "x", "", "1.5", "5x", "+5")],
+            *[
+                (options, "syntax error")
+                for options in (("AX", "1"), ("EX\r\n$1\r\n5", ""), ("XX", "XE"), ("E", "1"), ("EXA", "1"))
+            ],
+        ],
+    )
+    def test_what_is_wrong_is_refused(self, server: RespServer, options: tuple[str, str], message: str) -> None:
+        sets = request("SET", "a", "v", *options) + request("GET", "a")
+        assert replies_to(server.connect(), sets) == [error(f"ERR {message}"), NULL]
+
+    def test_other_options_have_their_effect(self, server: RespServer) -> None:
+        sets = [request("SET", "a", "v", *options) for options in (("NX", "GET"), ("XX", "GET"), ("NX", "NX"))]
+        assert replies_to(server.connect(), b"".join(sets)) == [NULL, b"v", NULL]
+
+    def test_level_that_is_rolled_back_takes_it_along(self, server: RespServer) -> None:
+        data = request("START") + request("SET", "a", "v", "EX", 5) + request("TTL", "a") + request("ROLLBACK")
+        assert replies_to(server.connect(), data) == [OK, OK, 5, OK]
+        assert server.bench.storage.get(b"a") is None
+
+    def test_read_only_transaction_refuses_it(self, server: RespServer) -> None:
+        _, refused = replies_to(server.connect(), request("START", "READONLY") + request("SET", "a", "v", "EX", 5))
+        assert repr(refused).startswith("-b'ERR ")
+
+    @pytest.mark.parametrize(("value", "stays"), [("v" * 100, True), ("v" * 101, False)])
+    def test_limit_of_values_is_the_same(self, server: RespServer, value: str, stays: bool) -> None:
+        replies_to(server.connect(), request("SET", "a", value, "EX", 5))
+        assert (server.bench.storage.get(b"a") is not None) == stays
+
+    def test_it_is_run_when_all_of_it_has_come(self, server: RespServer) -> None:
+        data = request("SET", "a", "v", "PX", 1234)
+        for cut in range(1, len(data)):
+            connection = server.connect()
+            assert replies_to(connection, data[:cut]) == []
+            assert replies_to(connection, data[cut:]) == [OK]

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from kvs.adapters.inbound.resp.floats import _NUMBER, AddFloat
 from kvs.domain.errors import UsageError
-from kvs.domain.values import Value
 
 pytestmark = pytest.mark.one_build
 
@@ -46,7 +45,7 @@ pytestmark = pytest.mark.one_build
         (b"4611686018427387904", b"0.3", b"4611686018427387904.5"),
     ],
 )
-def test_sums_of_decimals(old: Value | None, amount: bytes, total: bytes) -> None:
+def test_sums_of_decimals(old: bytes | None, amount: bytes, total: bytes) -> None:
     """Of 64 bits, to 17 digits behind the point, without an exponent, zeros at the end, or a point without need."""
     assert AddFloat(amount)(old) == total
 
@@ -71,7 +70,7 @@ def nearest(number: Fraction) -> Fraction:
 
 
 @given(st.one_of(st.none(), decimals), decimals)
-def test_add_float_agrees_with_fractions(old: Value | None, amount: bytes) -> None:
+def test_add_float_agrees_with_fractions(old: bytes | None, amount: bytes) -> None:
     """What is read is rounded, and what is added, and what is written; and what is stored can be added to again."""
     numbers = [nearest(Fraction(Decimal(text.decode()))) for text in (old or b"0", amount)]
     after = AddFloat(amount)(old)

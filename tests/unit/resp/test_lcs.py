@@ -5,14 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvs.adapters.inbound.resp.commands.lcs import BLOCK, Range, Table
-from kvs.domain.values import Value
 from kvs.ports.session import Work
 from tests.support.resp_connection import RespServer, answer, ask
 from tests.support.resp_wire import Reply, error, request
 from tests.support.sessions import shares
 
 
-def reference(first: Value, second: Value) -> tuple[int, list[Range]]:
+def reference(first: bytes, second: bytes) -> tuple[int, list[Range]]:
     """Return the length, and the ranges that Redis chooses, the last one first."""
     table = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]
     for i, one in enumerate(first, 1):
@@ -35,7 +34,7 @@ def reference(first: Value, second: Value) -> tuple[int, list[Range]]:
     return table[-1][-1], ranges
 
 
-def compared(first: Value, second: Value) -> None:
+def compared(first: bytes, second: bytes) -> None:
     """Assert that a table is the same as the textbook's."""
     work = Work()
     table = Table(first, second, work, keeps_rows=True)
@@ -49,13 +48,13 @@ WORDS = st.text("abc", max_size=40).map(str.encode)
 
 
 @given(first=WORDS, second=WORDS)
-def test_short_values(first: Value, second: Value) -> None:
+def test_short_values(first: bytes, second: bytes) -> None:
     """Of few letters, so that there are many subsequences to choose from."""
     compared(first, second)
 
 
 @given(first=st.binary(max_size=20), second=st.binary(max_size=200))
-def test_any_bytes(first: Value, second: Value) -> None:
+def test_any_bytes(first: bytes, second: bytes) -> None:
     """In both orders, as the shorter value is always the one of the rows."""
     compared(first, second)
     compared(second, first)
@@ -71,7 +70,7 @@ LONG = [
 
 @pytest.mark.parametrize("long", LONG)
 @pytest.mark.parametrize("short", [b"abcd", b"dxab", b"aaaa", b"zz", b"dddd"])
-def test_values_of_several_blocks(long: Value, short: Value) -> None:
+def test_values_of_several_blocks(long: bytes, short: bytes) -> None:
     """A carry goes from one block to the next, and the walk goes back."""
     compared(long, short)
     compared(short, long)

@@ -9,6 +9,7 @@ import pytest
 from kvs.adapters.storage.checked import CheckedSnapshot, CheckedStorage
 from kvs.domain.commit import CommitRequest, Conflict, ReadSet, prefix_range
 from kvs.domain.updates import Replace
+from kvs.domain.values import Record
 from kvs.ports.storage import Storage
 from kvs.testing import StorageContract
 from tests.support.naive_storage import LockedStorage, NaiveStorage
@@ -26,6 +27,10 @@ WRONG: list[tuple[str, Any, Use]] = [
     ("update", None, lambda storage, _: storage.update(b"k", Replace(b"v"))),
     ("update", (b"old", "new"), lambda storage, _: storage.update(b"k", Replace(b"v"))),
     ("snapshot", None, lambda storage, _: storage.snapshot()),
+    ("expire", (b"k",), lambda storage, _: storage.expire(1, 1)),
+    ("expire", ["k"], lambda storage, _: storage.expire(1, 1)),
+    ("earliest_deadline_ms", None, lambda storage, _: storage.earliest_deadline_ms()),
+    ("horizon_ms", "1", lambda storage, _: storage.horizon_ms),
     ("stats", [("keys", 1)], lambda storage, _: storage.stats()),
     ("stats", {"keys": 1.5}, lambda storage, _: storage.stats()),
     ("commit", None, lambda storage, _: storage.commit(CommitRequest((), {}))),
@@ -57,6 +62,15 @@ def test_a_wrong_answer_is_refused(call: str, answer: object, use: Use) -> None:
     engine.on[call] = returning(answer)
     with pytest.raises(TypeError):
         use(storage, snapshot)
+
+
+@pytest.mark.one_build  # a compiled record has the right types
+@pytest.mark.parametrize(("payload", "deadline_ms"), [("text", 1), (b"v", 1.5)])
+def test_a_wrong_record_is_refused(payload: Any, deadline_ms: Any) -> None:
+    """Before anybody gets it."""
+    storage = CheckedStorage(ScriptedStorage({"get": returning(Record(payload, deadline_ms))}))
+    with pytest.raises(TypeError):
+        storage.get(b"k")
 
 
 def test_a_snapshot_of_another_engine_is_refused() -> None:

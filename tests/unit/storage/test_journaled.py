@@ -22,9 +22,11 @@ class Notes:
         self.data: dict[Key, Value] = {}
         self.rows = 0
         self.clears = 0
+        self.horizon_ms = 0
 
-    def append(self, batch: list[Row], *, clears: bool) -> None:
+    def append(self, batch: list[Row], *, clears: bool, horizon_ms: int) -> None:
         """See :class:`kvs.adapters.storage.journaled.Journal`."""
+        self.horizon_ms = horizon_ms
         assert batch or clears
         if clears:
             self.clears += 1

@@ -6,7 +6,8 @@ from random import Random
 import pytest
 
 from kvs.adapters.storage.memory.key_index import NODE_OVERHEAD_BYTES
-from kvs.adapters.storage.memory.storage import FREED_PER_TICK, MOVED_AT_ONCE, MemorySnapshot, MemoryStorage
+from kvs.adapters.storage.memory.snapshot import MemorySnapshot
+from kvs.adapters.storage.memory.storage import FREED_PER_TICK, MOVED_AT_ONCE, MemoryStorage
 from kvs.domain.commit import CommitRequest, Committed, Conflict, KeyRange, ReadSet
 from kvs.domain.errors import LimitError, TimedOutError
 from kvs.domain.updates import Append

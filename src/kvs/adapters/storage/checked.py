@@ -9,7 +9,7 @@ from typing import final
 
 from kvs.domain.commit import CommitRequest, Committed, Conflict, KeyRange, ReadSet
 from kvs.domain.updates import Update, Updated
-from kvs.domain.values import Key, Value
+from kvs.domain.values import Key, Record, Value
 from kvs.override import override
 from kvs.ports.storage import Snapshot, Storage
 
@@ -129,6 +129,23 @@ class CheckedStorage(Storage):
         self._inner.clear()
 
     @override
+    def expire(self, now_ms: int, max_steps: int) -> list[Key]:
+        return _page(self._inner.expire(now_ms, max_steps))
+
+    @override
+    def earliest_deadline_ms(self) -> int:
+        return _number(self._inner.earliest_deadline_ms())
+
+    @property
+    @override
+    def horizon_ms(self) -> int:
+        return _number(self._inner.horizon_ms)
+
+    @override
+    def note_horizon(self, now_ms: int) -> None:
+        self._inner.note_horizon(now_ms)
+
+    @override
     def sync(self) -> None:
         self._inner.sync()
 
@@ -149,7 +166,9 @@ def _wrong(result: object, expected: str) -> TypeError:
 def _value(value: object) -> Value | None:
     if value is None or type(value) is bytes:
         return value
-    raise _wrong(value, "bytes or None")
+    if isinstance(value, Record) and type(value.payload) is bytes and type(value.deadline_ms) is int:
+        return value
+    raise _wrong(value, "bytes, a kvs.domain.values.Record or None")
 
 
 def _flag(flag: object) -> bool:

@@ -7,10 +7,11 @@ So one wait for the disk serves every client of a tick.
 from collections.abc import Mapping
 from typing import Protocol, TypeAlias, final
 
-from kvs.adapters.storage.memory.storage import MemorySnapshot, MemoryStorage
+from kvs.adapters.storage.memory.snapshot import MemorySnapshot
+from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.updates import Update, Updated
-from kvs.domain.values import Key, Value
+from kvs.domain.values import TOMBSTONE, Key, Value
 from kvs.override import override
 from kvs.ports.storage import Storage
 
@@ -21,12 +22,13 @@ Row: TypeAlias = tuple[Key, Value | None]
 class Journal(Protocol):
     """**Protocol:** Stores batches durably."""
 
-    def append(self, batch: list[Row], *, clears: bool) -> None:
+    def append(self, batch: list[Row], *, clears: bool, horizon_ms: int) -> None:
         """Make a batch durable, all of it or nothing.
 
         Args:
             batch: Rows in the order in which they were written.
             clears: Whether everything before the batch is deleted.
+            horizon_ms: The server's time, to be stored with it unless it has moved by less than a second.
 
         Raises:
             Exception: It may or may not be durable; nothing may be written any more.
@@ -46,11 +48,13 @@ class JournaledStorage(Storage):
     Args:
         memory: Holds the journal's data; only this engine may write to it.
         journal: Receives the writes.
+        horizon_ms: The server's time that is stored.
     """
 
-    def __init__(self, memory: MemoryStorage, journal: Journal) -> None:
+    def __init__(self, memory: MemoryStorage, journal: Journal, horizon_ms: int = 0) -> None:
         self._memory = memory
         self._journal = journal
+        self._horizon_ms = horizon_ms
         self._batch: list[Row] = []
         self._clears = False  # before the batch
 
@@ -103,8 +107,27 @@ class JournaledStorage(Storage):
             if clears:
                 self._note_clear()
             for key, pending in request.writes.items():
-                self._batch.append((key, pending if isinstance(pending, bytes) else None))
+                self._batch.append((key, None if pending is TOMBSTONE else pending))
         return result
+
+    @override
+    def expire(self, now_ms: int, max_steps: int) -> list[Key]:
+        keys = self._memory.expire(now_ms, max_steps)
+        self._batch += [(key, None) for key in keys]
+        return keys
+
+    @override
+    def earliest_deadline_ms(self) -> int:
+        return self._memory.earliest_deadline_ms()
+
+    @property
+    @override
+    def horizon_ms(self) -> int:
+        return self._horizon_ms
+
+    @override
+    def note_horizon(self, now_ms: int) -> None:
+        self._horizon_ms = now_ms
 
     @override
     def sync(self) -> None:
@@ -112,7 +135,7 @@ class JournaledStorage(Storage):
         if self._batch or self._clears:
             batch, self._batch = self._batch, []
             clears, self._clears = self._clears, False
-            self._journal.append(batch, clears=clears)
+            self._journal.append(batch, clears=clears, horizon_ms=self._horizon_ms)
         else:
             self._journal.check()
 

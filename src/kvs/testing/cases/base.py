@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import ClassVar, Final
 
 import pytest
 
@@ -36,7 +36,13 @@ def short_id(data: bytes) -> str:
 
 
 class StorageCases(ABC):
-    """The base of all classes of cases."""
+    """The base of all classes of cases.
+
+    Attributes:
+        records: Whether the engine stores records, as its ``EngineSpec`` says.
+    """
+
+    records: ClassVar[bool] = False
 
     @abstractmethod
     def open_storage(self) -> AbstractContextManager[Storage]:

@@ -20,10 +20,10 @@ def make(storage: Storage, changes: Changes, *, by_commit: bool) -> None:
     for key, pending in changes:
         if by_commit:
             assert isinstance(commit(storage, storage.snapshot(), {key: pending}), Committed)
-        elif isinstance(pending, bytes):
-            storage.put(key, pending)
-        else:
+        elif pending is TOMBSTONE:
             storage.delete(key)
+        else:
+            storage.put(key, pending)
         end_tick(storage)
 
 

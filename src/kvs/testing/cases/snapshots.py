@@ -44,7 +44,7 @@ class SnapshotCases(StorageCases):
         """Consistency: twenty of them over one key that changes, appears and goes, closed in any order."""
         snapshots: list[tuple[Snapshot, Value | None]] = []
         for number in range(20):
-            value = None if number % 3 == 0 else b"%d" % number
+            value: Value | None = None if number % 3 == 0 else b"%d" % number
             if value is None:
                 storage.delete(b"k")
             else:

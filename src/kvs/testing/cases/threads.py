@@ -12,6 +12,7 @@ import pytest
 
 from kvs.domain.commit import Committed
 from kvs.domain.updates import Add, PutIfAbsent
+from kvs.domain.values import string_of
 from kvs.ports.storage import Storage
 from kvs.testing.cases.base import StorageCases, commit
 
@@ -57,7 +58,7 @@ def increment(storage: Storage) -> None:
     """Add one to the key ``n``, as a client does: read, commit, and retry after a conflict."""
     while True:
         snapshot = storage.snapshot()
-        number = int(snapshot.get(b"n") or b"0")
+        number = int(string_of(snapshot.get(b"n") or b"0"))
         if isinstance(commit(storage, snapshot, {b"n": b"%d" % (number + 1)}, [b"n"]), Committed):
             return
 
@@ -179,7 +180,7 @@ class ThreadCases(StorageCases):
             while not written.is_set():
                 snapshot = blocking.snapshot()
                 first, count = snapshot.get(b"a"), snapshot.count(b"p")
-                assert count == int(first or b"0")
+                assert count == int(string_of(first or b"0"))
                 assert len(snapshot.scan(b"p", b"", 4 * ROUNDS)) == count
                 assert snapshot.get(b"b") == snapshot.get(b"a") == first
                 snapshot.close()

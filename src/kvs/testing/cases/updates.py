@@ -216,9 +216,10 @@ class UpdateCases(StorageCases):
         storage.clear()
         put_all(storage, b"l", b"m")
         end_tick(storage)
+        others: dict[Key, Value] = {key: b"value of " + key for key in MORE_THAN_A_PAGE[:crowd]}
         expected: list[dict[Key, Value]] = [
-            {b"k": b"value of k", b"l": b"value of l"} | {key: b"value of " + key for key in MORE_THAN_A_PAGE[:crowd]},
-            {b"k": b"second"} | {key: b"value of " + key for key in MORE_THAN_A_PAGE[:crowd]},
+            {b"k": b"value of k", b"l": b"value of l", **others},
+            {b"k": b"second", **others},
             {},
             {b"k": b"fourth"},
         ]

@@ -9,6 +9,7 @@ import pytest
 
 from kvs.adapters.storage.sqlite.backup import CHECKED_ROWS, STRUCTURE_PART, back_up, verify
 from kvs.adapters.storage.sqlite.file import NAME
+from kvs.domain.values import string_of
 from kvs.engine import StorageOpenError
 
 from .test_engine import SMALL_JOURNAL, contents, database, opened, scribble, stored
@@ -55,7 +56,7 @@ def test_a_sound_directory_is_counted(tmp_path: Path) -> None:
     report = verify(tmp_path)
     assert in_use == report
     assert report.keys == len(expected)
-    assert report.bytes == sum(len(key) + len(value) for key, value in expected.items())
+    assert report.bytes == sum(len(key) + len(string_of(value)) for key, value in expected.items())
     assert 0 < report.journal_rows < 1000
 
 

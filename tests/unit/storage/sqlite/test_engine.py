@@ -1,5 +1,6 @@
 """The sqlite engine on real files: what lasts, what is compacted, what is refused, and how it fails."""
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -10,14 +11,16 @@ from random import Random
 
 import pytest
 
-from kvs.adapters.storage.journaled import JournaledStorage
+from kvs.adapters.storage.journaled import JournaledStorage, Row
 from kvs.adapters.storage.sqlite.compaction import BATCHES, Compaction
 from kvs.adapters.storage.sqlite.file import NAME, connect, open_database
-from kvs.adapters.storage.sqlite.journal import JournalError, SqliteJournal
+from kvs.adapters.storage.sqlite.journal import HORIZON_STEP_MS, JournalError, SqliteJournal
+from kvs.adapters.storage.sqlite.schema import read_horizon
 from kvs.bootstrap import open_storage
 from kvs.config import ConfigError, Given, Settings
+from kvs.domain.codec import MAX_KIND, value_of
 from kvs.domain.commit import CommitRequest
-from kvs.domain.values import TOMBSTONE
+from kvs.domain.values import MAX_DEADLINE_MS, NO_DEADLINE, TOMBSTONE, Key, Record, Value
 from kvs.engine import StorageOpenError
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
@@ -28,7 +31,10 @@ LOG = make_logger("critical", "json")
 SMALL_JOURNAL = {"max_journal_bytes": Given(1 << 20, "test")}
 MISUSED = "table folded|no such table|damaged|missing|old|begins|order|not a database"
 
-Contents = dict[bytes, bytes]
+LATE_MS = 1 << 45
+"""A time in the future."""
+
+Contents = dict[Key, Value]
 
 
 def opened(directory: Path, options: dict[str, Given] | None = None) -> AbstractContextManager[Storage]:
@@ -56,12 +62,18 @@ def database(directory: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def rows_in(connection: sqlite3.Connection, table: str) -> Contents:
+    """Return the data in a table."""
+    query = f"SELECT key, kind, deadline_ms, value FROM {table}"  # noqa: S608  # not from outside
+    return {key: value_of(*fields) for key, *fields in connection.execute(query)}
+
+
 def scribble(storage: Storage, random: Random, steps: int, value_bytes: int = 40) -> None:
     """Put, delete and commit; keys come and go."""
     for step in range(steps):
         key = b"key%d" % random.randrange(steps // 2)
         if step % 3:
-            storage.put(key, random.randbytes(random.randrange(value_bytes)))
+            storage.put(key, value_from(random, value_bytes))
         elif step % 2:
             storage.delete(key)
         else:
@@ -85,6 +97,30 @@ def test_what_was_synced_is_there_again(tmp_path: Path) -> None:
         scribble(storage, Random(2), 1000)
         expected = contents(storage)
     assert stored(tmp_path) == expected
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_records_are_there_again(tmp_path: Path, compacted: bool) -> None:
+    """Of every kind, with a deadline or without, and a key whose record has become a bare string, and back."""
+    records: Contents = {
+        b"bare": b"1",
+        b"deadline": Record(b"2", LATE_MS),
+        b"kind": Record(b"3", NO_DEADLINE, 1),
+        b"both": Record(b"", MAX_DEADLINE_MS, MAX_KIND),
+    }
+    with compaction_by_hand(tmp_path) as (journal, compaction):
+        for value in (Record(b"old", LATE_MS), b"old"):
+            journal.append([(key, value) for key in records])
+        journal.append(list(records.items()))
+        while compacted and journal.waiting_rows:
+            compaction.compact()
+    assert stored(tmp_path) == records
+    with opened(tmp_path) as storage:
+        assert storage.earliest_deadline_ms() <= LATE_MS
+        assert storage.expire(LATE_MS, 100) == [b"deadline"]
+        storage.sync()
+    del records[b"deadline"]
+    assert stored(tmp_path) == records
 
 
 def test_the_limit_on_data_counts_what_was_there_before(tmp_path: Path) -> None:
@@ -120,7 +156,7 @@ def test_the_file_can_be_read_by_the_sqlite3_tool_while_it_is_served(tmp_path: P
     with opened(tmp_path, SMALL_JOURNAL) as storage:
         scribble(storage, Random(3), 3000, 400)
         with database(tmp_path) as connection:
-            assert dict(connection.execute("SELECT key, value FROM data")) == contents(storage)
+            assert rows_in(connection, "data") == contents(storage)
 
 
 # Compaction.
@@ -135,10 +171,16 @@ def compaction_by_hand(directory: Path, max_journal_bytes: int = 1 << 20) -> Ite
         yield journal, Compaction(background, journal, LOG)
 
 
-def rows_of(random: Random, count: int, keys: int) -> list[tuple[bytes, bytes | None]]:
+def value_from(random: Random, max_bytes: int) -> Value:
+    """Return a value, in one case of five with a deadline."""
+    payload = random.randbytes(random.randrange(max_bytes))
+    return Record(payload, LATE_MS + random.randrange(100)) if random.random() < 0.2 else payload
+
+
+def rows_of(random: Random, count: int, keys: int) -> list[Row]:
     """Return puts and deletes of some keys."""
     return [
-        (b"key%d" % random.randrange(keys), None if random.random() < 0.3 else random.randbytes(random.randrange(300)))
+        (b"key%d" % random.randrange(keys), None if random.random() < 0.3 else value_from(random, 300))
         for _ in range(count)
     ]
 
@@ -156,13 +198,13 @@ def test_compaction_changes_where_the_data_are_and_not_what_they_are(tmp_path: P
                 expected.pop(key, None) if value is None else expected.update({key: value})
             compaction.compact()
             with database(tmp_path) as connection:
-                assert dict(connection.execute("SELECT key, value FROM data")) == expected
+                assert rows_in(connection, "data") == expected
         assert 0 < journal.waiting_rows < 6 * 700
         while journal.waiting_rows:
             compaction.compact()
         assert journal.waiting_bytes == 0
         with database(tmp_path) as connection:
-            assert dict(connection.execute("SELECT key, value FROM entries")) == expected
+            assert rows_in(connection, "entries") == expected
             assert connection.execute("SELECT count(*) FROM journal").fetchone() == (0,)
     assert stored(tmp_path) == expected
 
@@ -189,7 +231,7 @@ def test_a_clear_ends_a_compaction_under_way(tmp_path: Path, after: int) -> None
         with database(tmp_path) as connection:
             expected = [(b"0001", b"new"), (b"n", b"new")]
             assert connection.execute("SELECT key, value FROM entries ORDER BY key").fetchall() == expected
-    assert stored(tmp_path) == dict(expected)
+    assert stored(tmp_path) == {b"0001": b"new", b"n": b"new"}
 
 
 def test_rows_are_numbered_on_when_all_have_been_compacted(tmp_path: Path) -> None:
@@ -327,7 +369,7 @@ def test_values_that_sqlite_cannot_store_are_refused_at_the_start(tmp_path: Path
         "UPDATE entries SET value = x'00' WHERE key = CAST('key1' AS BLOB)",
         "UPDATE entries SET value = CAST(value AS TEXT) WHERE key = CAST('key1' AS BLOB)",
         "DELETE FROM entries WHERE key = CAST('key1' AS BLOB)",
-        "INSERT INTO entries SELECT x'00', value, checksum FROM entries LIMIT 1",
+        "INSERT INTO entries SELECT x'00', value, checksum, 0, 0 FROM entries LIMIT 1",
         "DELETE FROM entries",
         "UPDATE journal SET value = NULL WHERE seq = (SELECT max(seq) FROM journal)",
         "UPDATE journal SET checksum = checksum + 1 WHERE seq = (SELECT min(seq) FROM journal)",
@@ -340,6 +382,21 @@ def test_values_that_sqlite_cannot_store_are_refused_at_the_start(tmp_path: Path
         "UPDATE folded SET through_seq = through_seq - 9",
         "DROP TABLE folded",
         "DROP TABLE journal",
+        "UPDATE entries SET kind = 1 WHERE key = CAST('key1' AS BLOB)",
+        "UPDATE entries SET deadline_ms = 1 WHERE key = CAST('key1' AS BLOB)",
+        "UPDATE entries SET deadline_ms = deadline_ms + 1 WHERE key = CAST('record1' AS BLOB)",
+        "UPDATE entries SET deadline_ms = 0 WHERE key = CAST('record1' AS BLOB)",
+        "UPDATE entries SET deadline_ms = 'x' WHERE key = CAST('record1' AS BLOB)",
+        "UPDATE journal SET kind = kind + 1 WHERE seq = (SELECT max(seq) FROM journal)",
+        "UPDATE journal SET kind = -1 WHERE seq = (SELECT max(seq) FROM journal)",
+        "UPDATE journal SET kind = 1 WHERE value IS NULL",
+        "DELETE FROM clock",
+        "INSERT INTO clock SELECT * FROM clock",
+        "UPDATE clock SET horizon_ms = horizon_ms + 1",
+        "UPDATE clock SET horizon_ms = -1",
+        "UPDATE clock SET horizon_ms = 'x'",
+        "DROP TABLE clock",
+        "DROP VIEW data",
         "PRAGMA application_id = 1",
     ],
 )
@@ -347,9 +404,12 @@ def test_what_is_not_as_it_was_written_is_refused(tmp_path: Path, statement: str
     """A row that is damaged, missing, too many or old: the file is named, nothing is served, and nothing changed."""
     with compaction_by_hand(tmp_path) as (journal, compaction):
         journal.append([(b"key%d" % number, b"%d" % number) for number in range(20)])
-        compaction.compact()
+        journal.append([(b"record%d" % number, Record(b"%d" % number, LATE_MS + number)) for number in range(5)])
+        while journal.waiting_rows:
+            compaction.compact()
         journal.append([(b"more%d" % number, b"%d" % number) for number in range(20)])
-    assert len(stored(tmp_path)) == 40
+        journal.append([(b"key2", None), (b"more1", Record(b"1", LATE_MS))], horizon_ms=LATE_MS)
+    assert len(stored(tmp_path)) == 44
     with database(tmp_path) as connection:
         connection.execute(statement)
     before = (tmp_path / NAME).read_bytes()
@@ -384,5 +444,54 @@ def test_a_format_that_is_not_known_is_refused(tmp_path: Path) -> None:
     stored(tmp_path)
     with database(tmp_path) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StorageOpenError, match="has format 99; this version of kvs knows format 1"):
+    with pytest.raises(StorageOpenError, match="has format 99; this version of kvs knows formats 1 and 2"):
         stored(tmp_path)
+
+
+# The clock.
+
+
+def test_the_time_is_stored_with_what_is_made_durable(tmp_path: Path) -> None:
+    """Not without anything, and not if it has hardly moved."""
+    with opened(tmp_path) as storage:
+        assert storage.horizon_ms == 0
+        storage.note_horizon(LATE_MS)
+        storage.sync()
+        assert horizon_in(tmp_path) == 0
+        stored_ms = []
+        for now_ms in (LATE_MS, LATE_MS + HORIZON_STEP_MS - 1, LATE_MS + HORIZON_STEP_MS, LATE_MS + 5000):
+            storage.put(b"k", b"v")
+            storage.note_horizon(now_ms)
+            storage.sync()
+            stored_ms.append(horizon_in(tmp_path))
+    assert stored_ms == [LATE_MS, LATE_MS, LATE_MS + HORIZON_STEP_MS, LATE_MS + 5000]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_time_is_there_again(tmp_path: Path, killed: bool) -> None:
+    """That of the last commit after a kill, and that of the stop if there was one."""
+    with opened(tmp_path / "data") as storage:
+        storage.put(b"k", b"v")
+        storage.note_horizon(LATE_MS)
+        storage.sync()
+        storage.note_horizon(LATE_MS + 7)
+        shutil.copytree(tmp_path / "data", tmp_path / "left")
+    with opened(tmp_path / ("left" if killed else "data")) as storage:
+        assert storage.horizon_ms == LATE_MS + (0 if killed else 7)
+
+
+def test_the_time_outlasts_a_clear_and_compaction(tmp_path: Path) -> None:
+    """Which empty the tables of data."""
+    with compaction_by_hand(tmp_path) as (journal, compaction):
+        journal.append([(b"k", b"v")], horizon_ms=LATE_MS)
+        compaction.compact()
+        journal.append([], clears=True)
+        compaction.compact()
+    with opened(tmp_path) as storage:
+        assert storage.horizon_ms == LATE_MS
+
+
+def horizon_in(directory: Path) -> int:
+    """Return the time that is stored."""
+    with database(directory) as connection:
+        return read_horizon(connection)

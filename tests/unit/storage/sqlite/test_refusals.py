@@ -10,12 +10,13 @@ import pytest
 from msgspec import structs
 
 from kvs.adapters.storage.sqlite.backup import verify
-from kvs.adapters.storage.sqlite.file import NAME, checksum_of
+from kvs.adapters.storage.sqlite.file import NAME
 from kvs.adapters.storage.sqlite.mark import boot_identity, mark_path, read_mark
 from kvs.adapters.storage.sqlite.wal import verify_wal
 from kvs.bootstrap import open_storage
 from kvs.config import ConfigError, Given, Settings
 from kvs.engine import StorageOpenError
+from tests.support.former_format import write_former
 
 from .test_backup import files_of
 from .test_engine import LOG, contents, database, opened, stored
@@ -160,27 +161,14 @@ def test_no_power_cut_takes_what_was_synced(tmp_path: Path) -> None:
             act(directory)
 
 
-def test_an_earlier_version_left_no_mark(tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_earlier_version_left_no_mark(tmp_path: Path, killed: bool) -> None:
     """What it left is taken, with a log or without; from then on there is a mark."""
-    left(tmp_path / "data", tmp_path / "left")
-    for directory in (tmp_path / "data", tmp_path / "left"):
-        mark_path(directory / NAME).unlink()
-        with database(directory) as connection:
-            connection.execute("DROP TABLE instance")
-            shutil.copytree(directory, directory.with_suffix(".killed"))
-        for each in (directory, directory.with_suffix(".killed")):
-            assert verify(each).keys == 1
-            assert stored(each) == {b"k": b"v"}
-            assert mark_path(each / NAME).exists()
-            assert stored(each) == {b"k": b"v"}
-
-
-def test_an_earlier_version_may_use_the_directory_between(tmp_path: Path) -> None:
-    """It leaves mark and session as they are, and goes on with the journal."""
-    left(tmp_path / "data", tmp_path / "left")
-    with database(tmp_path / "left") as connection:
-        connection.execute("INSERT INTO journal VALUES (2, ?, ?, ?)", (b"k", b"2", checksum_of(b"k", b"2")))
-    assert stored(tmp_path / "left") == {b"k": b"2"}
+    data = write_former(tmp_path / "data", [(b"k", b"v")], killed=killed)
+    assert verify(tmp_path / "data").keys == 1
+    for _ in range(2):
+        assert stored(tmp_path / "data") == data
+        assert mark_path(tmp_path / "data" / NAME).exists()
 
 
 def test_a_backup_put_in_place_needs_the_old_mark_and_log_moved(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ so parsing is ``line.split(b" ", 2)``. Blanks after a command without a value ar
 
 import json
 from collections.abc import Callable
-from typing import Final, TypeAlias, final
+from typing import Final, TypeAlias
 
-from kvs.adapters.inbound.line import replies
+from kvs.adapters.inbound.line import deadlines, replies
+from kvs.adapters.inbound.line.command import LineCommand
 from kvs.adapters.inbound.line.keys import NO_PATTERN, list_keys
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.command import (
@@ -17,7 +18,6 @@ from kvs.adapters.inbound.protocol.command import (
     PREFIX,
     SLOW_COST,
     VALUE,
-    Command,
     Locality,
     Reply,
     everywhere,
@@ -30,6 +30,8 @@ from kvs.adapters.inbound.protocol.errors import UnknownCommandError
 from kvs.adapters.inbound.protocol.messages import conflict_message, quoted
 from kvs.domain.commit import Committed
 from kvs.domain.errors import UsageError
+from kvs.domain.updates import Add, integer
+from kvs.domain.values import string_or_none
 from kvs.ports.session import Session, Steps
 
 TAB: Final = b"\t"
@@ -37,77 +39,30 @@ TAB: Final = b"\t"
 READ_ONLY: Final = b"READONLY"
 
 HELP: Final = (
-    b"PUT key value: store. GET key: read. DEL key: delete. KEYS [prefix [after]]: list up to 1000 keys. "
-    b"COUNT [prefix]: count keys. START: open a transaction, or a nested one inside it. COMMIT: keep the innermost; "
-    b"the outermost is applied at once for all to see, or answers conflict if something you read has changed: then "
-    b"retry from START. ROLLBACK: undo the innermost. START READONLY: open a read-only transaction, which never "
-    b"conflicts. "
-    b"INFO: figures. PING. EXIT: leave; an open transaction is undone. A key is one word of UTF-8; the value is the "
-    b"rest of the line."
+    b"PUT key value: store. GET key: read. DEL key: delete. INCR key [by]: add to a number. EXPIRE key seconds: "
+    b"delete it after that time. PERSIST key: keep it after all. TTL key: seconds left. KEYS [prefix [after]]: "
+    b"list up to 1000 keys. COUNT [prefix]: count keys. START: open a transaction, or a nested one inside it. "
+    b"COMMIT: keep the innermost; the outermost is applied at once for all to see, or answers conflict if "
+    b"something you read has changed: then retry from START. ROLLBACK: undo the innermost. START READONLY: open a "
+    b"read-only transaction, which never conflicts. INFO: figures. PING. EXIT: leave; an open transaction is "
+    b"undone. A key is one word of UTF-8; the value is the rest of the line."
 )
 
-
-Handler: TypeAlias = Callable[[Session, LineLimits, list[bytes]], Reply]
-"""Takes the session, the limits and the words of the line; returns the reply, or a generator of it."""
 
 NoArgumentHandler: TypeAlias = Callable[[Session], bytes]
 """A command without arguments: takes the session, returns the reply."""
 
 
-@final
-class LineCommand(Command):
-    """A command of the line protocol.
-
-    Attributes:
-        run: Runs it.
-        help: The line of HELP.
-        closes: It ends the connection.
-        takes_value: Blanks at the end of its line belong to its last argument.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        run: Handler,
-        arity: int,
-        arguments: tuple[str, ...],
-        usage: str,
-        help_text: str,
-        *,
-        cost: int = 0,
-        is_local: Locality = nowhere,
-        runs_when_full: bool = False,
-        takes_value: bool = False,
-        closes: bool = False,
-    ) -> None:
-        super().__init__(
-            name.encode(),
-            arity,
-            arguments,
-            0,
-            usage=usage,
-            empty_key=usage,
-            cost=cost,
-            is_local=is_local,
-            on_loop=False,
-            runs_when_full=runs_when_full,
-        )
-        self.run: Final = run
-        self.help: Final = help_text
-        self.takes_value: Final = takes_value
-        self.closes: Final = closes
-
-
 def _without_arguments(
     name: str,
-    handler: NoArgumentHandler,
+    handler: Callable[[Session], Reply],
     help_text: str,
     *,
     cost: int = 0,
     is_local: Locality = everywhere,
     closes: bool = False,
 ) -> LineCommand:
-    def run(session: Session, _: LineLimits, __: list[bytes]) -> bytes:
+    def run(session: Session, _: LineLimits, __: list[bytes]) -> Reply:
         return handler(session)
 
     return LineCommand(
@@ -126,7 +81,7 @@ def _without_arguments(
 
 def get(session: Session, key: bytes) -> Reply:
     """Run GET. The reply to a long value is made in steps."""
-    value = session.get(key)
+    value = string_or_none(session.get(key))
     if value is None:
         return replies.result_json(b"null", key + b" was not found.")
     if len(value) <= replies.SHORT_BYTES:
@@ -151,6 +106,11 @@ def _del(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
     return replies.TRUE if session.delete(words[1]) else replies.FALSE
 
 
+def _incr(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+    amount = integer(words[2]) if len(words) > 2 else 1
+    return replies.result_json(string_or_none(session.update(words[1], Add(amount))[1]) or b"0")
+
+
 def _keys(session: Session, limits: LineLimits, words: list[bytes]) -> Reply:
     prefix = words[1] if len(words) > 1 else b""
     return list_keys(session, prefix, words[2] if len(words) > 2 else b"", limits.max_line_bytes)
@@ -169,7 +129,8 @@ def run_no_argument_line(session: Session, line: bytes) -> bytes | None:
     if line == b"START":  # compared, not looked up: a dict would take the compiled build three times as long
         return _start(session)
     if line == b"COMMIT":
-        return _commit(session)
+        reply = _commit(session)
+        return reply if isinstance(reply, bytes) else None
     run = NO_ARGUMENT_LINES.get(line)
     return None if run is None else run(session)
 
@@ -186,7 +147,17 @@ def _start_with_words(session: Session, _: LineLimits, words: list[bytes]) -> by
     return replies.OK
 
 
-def _commit(session: Session) -> bytes:
+def _commit(session: Session) -> Reply:
+    preparing = session.prepare_commit()
+    return _outcome(session) if preparing is None else _commit_after(session, preparing)
+
+
+def _commit_after(session: Session, preparing: Steps[None]) -> Steps[bytes]:
+    yield from preparing
+    return _outcome(session)
+
+
+def _outcome(session: Session) -> bytes:
     outcome = session.commit()
     if isinstance(outcome, Committed):
         return replies.OK
@@ -243,6 +214,9 @@ MEANT: Final[dict[bytes, str]] = {
     b"REMOVE": "DEL",
     b"LIST": "KEYS",
     b"SCAN": "KEYS",
+    b"INCRBY": "INCR",
+    b"PEXPIRE": "EXPIRE",
+    b"PTTL": "TTL",
     b"BEGIN": "START",
     b"MULTI": "START",
     b"EXEC": "COMMIT",
@@ -281,6 +255,16 @@ _TABLE: Final[list[LineCommand]] = [
         "DEL key: delete a key; true if it was there.",
         is_local=of_pending_key,
     ),
+    LineCommand(
+        "INCR",
+        _incr,
+        -2,
+        (KEY, OTHER),
+        "INCR takes a key and perhaps a whole number: INCR key [by].",
+        "INCR key [by]: add 1, or another whole number, to the number under a key; without one it counts as 0.",
+        is_local=of_pending_key,
+    ),
+    *deadlines.COMMANDS,
     LineCommand(
         "START",
         _start_with_words,
@@ -345,7 +329,6 @@ LONGEST_VERB_BYTES: Final = max(map(len, COMMANDS))
 
 NO_ARGUMENT_LINES: Final[dict[bytes, NoArgumentHandler]] = {
     b"START": _start,
-    b"COMMIT": _commit,
     b"ROLLBACK": _rollback,
     b"PING": _ping,
 }

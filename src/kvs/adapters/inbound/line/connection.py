@@ -5,12 +5,12 @@ the only checks of text are whether it is UTF-8 and whether it needs JSON escape
 """
 
 from functools import partial
-from typing import Final, cast, final
+from typing import TYPE_CHECKING, Final, cast, final
 
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.line import fast_path, replies
-from kvs.adapters.inbound.line.commands import COMMANDS, PING_OF_REDIS, LineCommand, unknown_command
+from kvs.adapters.inbound.line.commands import COMMANDS, PING_OF_REDIS, unknown_command
 from kvs.adapters.inbound.line.keys import BLANKS
 from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
@@ -27,6 +27,9 @@ from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError, UsageError
 from kvs.override import override
 from kvs.ports.session import RECEIVED_BYTES_PER_UNIT, Session
+
+if TYPE_CHECKING:
+    from kvs.adapters.inbound.line.command import LineCommand
 
 TLS_HANDSHAKE: Final = 0x16
 CR: Final = 13

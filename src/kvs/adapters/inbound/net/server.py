@@ -20,6 +20,7 @@ from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.allocator import IdleTrimmer
 from kvs.application.disposal import Disposal
+from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import LimitError
 from kvs.ports.storage import Storage
@@ -40,6 +41,7 @@ class Server:
         registry: Holds the channels.
         storage: The engine, for its ``sync`` and its ``check``.
         disposal: Frees what clients have dropped.
+        expiry: Deletes what is due.
         limits: Bounds and timeouts.
         budget: Memory budget of all clients.
         signals: Delivers signals.
@@ -58,6 +60,7 @@ class Server:
         registry: ChannelRegistry,
         storage: Storage,
         disposal: Disposal,
+        expiry: Expiry,
         limits: ServerLimits,
         budget: MemoryBudget,
         signals: Signals,
@@ -70,6 +73,7 @@ class Server:
         self._registry = registry
         self._storage = storage
         self._disposal = disposal
+        self._expiry = expiry
         self._limits = limits
         self._budget = budget
         self._signals = signals
@@ -97,7 +101,7 @@ class Server:
         self._empty = asyncio.Event()
         limits, log = self._limits, self._log
         self._listener = Listener(self._endpoints, self._accept, limits.accept_retry_s, log)
-        tick = self.tick = Tick(loop, self._storage, self._disposal, self._give_up)
+        tick = self.tick = Tick(loop, self._storage, self._disposal, self._expiry, self._give_up)
         try:
             self._signals.deliver_to(self._receive_signal)
             self._backend.start(ChannelContext(loop, tick, self._budget, limits, self._forget, log))

@@ -21,14 +21,22 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, final
 
 from kvs.application.disposal import Disposal
+from kvs.application.expiry import NEVER_S, Expiry
 from kvs.build import BUILD
 from kvs.ports.storage import Storage
 
 UNITS_PER_TICK: Final = 10_000 if BUILD == "compiled" else 2_500
 """About 10 ms of work. Some requests take more than their price: one in a transaction 2 us, one with a new key 3."""
+
+BUSY_S: Final = 0.02
+"""Time after a request in which others may be on their way, so that ticks stay short."""
+
+ALARM_SLACK_S: Final = 0.001
+"""The server's time is in whole milliseconds, so a deadline may be passed by nearly one."""
 
 PACKETS_PER_TICK: Final = 128
 """Packets per tick that are guaranteed a quota. A backend should deliver no more before it ends the tick."""
@@ -76,6 +84,7 @@ class Tick:
         loop: The running loop.
         storage: The engine, for its ``sync``.
         disposal: What clients have dropped; some is freed in each tick.
+        expiry: Deletes what is due, at the beginning of each tick.
         sync_failed: Called when ``sync`` raises. Nothing is sent from then on.
         units: Budget of a tick.
 
@@ -89,6 +98,7 @@ class Tick:
         loop: asyncio.AbstractEventLoop,
         storage: Storage,
         disposal: Disposal,
+        expiry: Expiry,
         sync_failed: Callable[[Exception], None],
         units: int = UNITS_PER_TICK,
     ) -> None:
@@ -97,7 +107,10 @@ class Tick:
         self._loop = loop
         self._storage = storage
         self._disposal = disposal
+        self._expiry = expiry
+        self._alarm: asyncio.TimerHandle | None = None  # for the earliest deadline
         self._syncs = not storage.blocking
+        expiry.when_swept(self._wake_after_sweep)
         self._sync_failed = sync_failed
         self._units = units
         self._half = units // 2  # below this, packets get no more than ...
@@ -107,6 +120,7 @@ class Tick:
         self._dirty: list[TickMember] = []
         self._woken: list[TickMember] = []
         self._deferred: deque[TickMember] = deque()
+        self._busy_s = 0.0  # when there were requests
         self._open = False
         self._end_scheduled = False
         self._serving = False  # serving the deferred is scheduled, and ends this budget
@@ -118,6 +132,9 @@ class Tick:
             self._open = True
             self._packets = 0
             self.now_s = self._loop.time()
+            if self._left < self._units:
+                self._busy_s = self.now_s
+            self._expiry.begin_tick(busy=self.now_s - self._busy_s < BUSY_S)
             if not self._serving:
                 self._left = self._units
 
@@ -179,6 +196,8 @@ class Tick:
                 self._failed = True
                 self._sync_failed(error)
                 return
+        if (self._expiry.end_tick() or self._alarm is None) and not self._expiry.lagging:
+            self._set_alarm()
         dirty, self._dirty = self._dirty, []
         for member in dirty:
             member.dirty = False
@@ -189,7 +208,7 @@ class Tick:
         if self._disposal.has_work:
             self._disposal.step()
             has_work = has_work or self._disposal.has_work
-        if has_work and not self._open:
+        if (has_work or (self._expiry.lagging and self._syncs)) and not self._open:
             self._begin_and_schedule_end()
 
     def check_engine(self) -> None:
@@ -202,6 +221,25 @@ class Tick:
             self._storage.check()
             if not self._open and (self._disposal.has_work or (self._syncs and self._storage.has_work)):
                 self._begin_and_schedule_end()
+            if self._expiry.end_tick() or self._alarm is None:
+                self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Begin a tick when the earliest deadline is reached."""
+        delay_s = self._expiry.delay_s()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._loop.call_later(delay_s + ALARM_SLACK_S, self._ring) if delay_s < NEVER_S else None
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if not self._open:
+            self._begin_and_schedule_end()
+
+    def _wake_after_sweep(self) -> None:
+        """Begin a tick. By a worker."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._ring)
 
     def _begin_and_schedule_end(self) -> None:
         self.begin()

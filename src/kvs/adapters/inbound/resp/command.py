@@ -86,7 +86,4 @@ class RespCommand(Command):
 
     def keys(self, arguments: list[bytes]) -> list[Key]:
         """Return the keys among the arguments."""
-        if not self.first_key:
-            return []
-        last = self.last_key if self.last_key > 0 else len(arguments) + self.last_key
-        return arguments[self.first_key : last + 1 : self.key_step]
+        return [arguments[at] for keys in self.about.keys for at in keys.places(arguments)]

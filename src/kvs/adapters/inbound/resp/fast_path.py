@@ -1,5 +1,7 @@
 """The fast path of the compiled build: GET, INCR, SET, WATCH of a key, and MULTI, SET, EXEC that arrive together.
 
+A SET may have EX or PX after its value.
+
 They are run straight from the input. It stops at the first other or incomplete request.
 """
 
@@ -13,6 +15,7 @@ from kvs.adapters.inbound.resp.replies import ARRAY_HEADERS, BULK_HEADERS, CRLF,
 from kvs.domain.commit import Committed
 from kvs.domain.errors import KvsError
 from kvs.domain.updates import Add
+from kvs.domain.values import Record, Value, string_of, string_or_none
 from kvs.ports.session import Session
 
 if TYPE_CHECKING:
@@ -24,6 +27,12 @@ SHORTEST_BYTES: Final = 20
 SHORTEST_BULK_BYTES: Final = 6
 MULTI_BYTES: Final = 15
 EXEC_BYTES: Final = 14
+
+LIFETIME_BYTES: Final = 15
+"""Length of EX or PX with a number of one digit."""
+
+MAX_AMOUNT_BYTES: Final = 12
+"""Longest number of seconds or milliseconds: no deadline exceeds its maximum."""
 
 LONGEST_QUEUE: Final = 32
 """Maximum number of SETs between MULTI and EXEC."""
@@ -46,6 +55,7 @@ LETTER_I: Final = 105
 LETTER_L: Final = 108
 M: Final = 109
 N: Final = 110
+P: Final = 112
 R: Final = 114
 S: Final = 115
 T: Final = 116
@@ -119,7 +129,7 @@ def run(
         if letters == 3 and data[at + 9] | SMALL == E and data[at + 10] | SMALL == T:
             if arguments == TWO and data[at + 8] | SMALL == G:
                 name = GET
-            elif arguments == THREE and data[at + 8] | SMALL == S:
+            elif arguments in (THREE, FIVE) and data[at + 8] | SMALL == S:
                 name = SET
             else:
                 break
@@ -143,7 +153,7 @@ def run(
         ):
             name = WATCH
         elif letters == 5 and arguments == ONE and _is_multi(data, at) and not session.depth:
-            entries: dict[bytes, bytes] = {}
+            entries: dict[bytes, Value] = {}
             end, queued = _queue(data, at + MULTI_BYTES, size, limits, entries)
             if end == 0:
                 break
@@ -175,7 +185,8 @@ def run(
         key = data[begin:end]
         try:
             if name is GET:
-                value = session.get(key)
+                found = session.get(key)
+                value = found if found is None or isinstance(found, bytes) else string_of(found)
                 if value is None:
                     out.append(null)
                     out_bytes += len(null)
@@ -195,11 +206,19 @@ def run(
                 begin, end = _bulk(data, end + 2, size, max_value)
                 if end == 0:
                     break
-                session.put(key, data[begin:end])
+                if arguments == THREE:
+                    session.put(key, data[begin:end])
+                else:
+                    deadline_ms, stop = _deadline(data, end + 2, size, session.now_ms)
+                    if stop == 0:
+                        break
+                    record = Record(data[begin:end], deadline_ms)
+                    end = stop
+                    session.put(key, record)
                 out.append(replies.OK)
                 out_bytes += 5
             elif name is INCR:
-                number = session.update(key, ADD_ONE)[1]
+                number = string_or_none(session.update(key, ADD_ONE)[1])
                 if number is not None:
                     out.append(b":%b\r\n" % number)
                     out_bytes += len(number) + 3
@@ -239,8 +258,42 @@ def _bulk(data: bytes, at: "i64", size: "i64", max_bytes: "i64") -> "tuple[i64, 
     return begin + 2, end
 
 
+def _deadline(data: bytes, at: "i64", size: "i64", now_ms: "i64") -> "tuple[i64, i64]":
+    """Return the deadline that EX or PX sets, and where its number ends; (0, 0) if there is anything else."""
+    if not (
+        at + LIFETIME_BYTES <= size
+        and data[at] == BULK
+        and data[at + 1] == TWO
+        and data[at + 2] == CR
+        and data[at + 3] == LF
+        and data[at + 5] | SMALL == X
+        and data[at + 6] == CR
+        and data[at + 7] == LF
+    ):
+        return 0, 0
+    unit_ms: i64 = 1
+    letter: i64 = data[at + 4] | SMALL
+    if letter == E:
+        unit_ms = 1000
+    elif letter != P:
+        return 0, 0
+    begin, end = _bulk(data, at + 8, size, MAX_AMOUNT_BYTES)
+    if end == 0 or data[begin] == ZERO:
+        return 0, 0
+    amount: i64 = 0
+    while begin < end:
+        digit: i64 = data[begin]
+        if not ZERO <= digit <= NINE:
+            return 0, 0
+        amount = amount * 10 + digit - ZERO
+        begin += 1
+    if amount == 0:
+        return 0, 0
+    return now_ms + amount * unit_ms, end
+
+
 def _queue(
-    data: bytes, start: "i64", size: "i64", limits: RespLimits, entries: dict[bytes, bytes]
+    data: bytes, start: "i64", size: "i64", limits: RespLimits, entries: dict[bytes, Value]
 ) -> "tuple[i64, i64]":
     """Cut out SETs up to EXEC; return where that ends, and their number. (0, 0) if there is anything else."""
     at: i64 = start

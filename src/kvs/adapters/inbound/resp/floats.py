@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final
 
 from kvs.domain.errors import UsageError
-from kvs.domain.values import Value, Write
+from kvs.domain.values import Value, Write, string_of, with_string
 
 BITS: Final = 64
 MIN_EXPONENT: Final = -16445
@@ -51,7 +51,7 @@ class AddFloat:
         self.amount = amount
 
     def __call__(self, old: Value | None) -> Write | None:
-        return total(b"0" if old is None else old, self.amount)
+        return with_string(old, total(b"0" if old is None else string_of(old), self.amount))
 
 
 def total(augend: bytes, addend: bytes) -> bytes:

@@ -8,67 +8,24 @@ beside the current ones (:mod:`kvs.adapters.storage.memory.versions`); the root 
 from collections.abc import Iterable, Mapping
 from typing import Final, final
 
+from kvs.adapters.storage.deadlines import DeadlineIndex
 from kvs.adapters.storage.memory.key_index import KeyIndex, count_prefix, same_keyset, scan_prefix
+from kvs.adapters.storage.memory.snapshot import MemorySnapshot, snapshot_of
 from kvs.adapters.storage.memory.teardown import Teardown
 from kvs.adapters.storage.memory.version_chain import VersionChain
-from kvs.adapters.storage.memory.versions import ReadPoint, VersionStore
+from kvs.adapters.storage.memory.versions import VersionStore
 from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, KeyRange
-from kvs.domain.errors import LimitError, TimedOutError
+from kvs.domain.errors import LimitError
 from kvs.domain.updates import Update, Updated
-from kvs.domain.values import TOMBSTONE, Key, Value, Write, entry_bytes
+from kvs.domain.values import NO_DEADLINE, TOMBSTONE, Key, Record, Value, Write, deadline_of, entry_bytes
 from kvs.override import override
-from kvs.ports.storage import Snapshot, Storage
+from kvs.ports.storage import Storage
 
 MOVED_AT_ONCE: Final = 1000
 """Maximum size of a data set that is cleared by moving its values into history one by one."""
 
 FREED_PER_TICK: Final = 5000
 """Entries of cleared data sets freed per tick: some 0.5 ms."""
-
-
-@final
-class MemorySnapshot(Snapshot):
-    """A view of one :class:`MemoryStorage` as it was at one commit."""
-
-    __slots__ = ("_point", "_released")
-
-    def __init__(self, point: ReadPoint) -> None:
-        self._point = point
-        self._released = False
-        point.holders += 1
-
-    @property
-    @override
-    def expired(self) -> bool:
-        return self._point.expired
-
-    @override
-    def get(self, key: Key) -> Value | None:
-        point = self.point()
-        value = point.store.data.get(key)
-        return value.at(point.number) if isinstance(value, VersionChain) else value
-
-    @override
-    def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        return scan_prefix(self.point().root, prefix, after, limit)
-
-    @override
-    def count(self, prefix: Key) -> int:
-        return count_prefix(self.point().root, prefix)
-
-    @override
-    def close(self) -> None:  # again after a commit, which needs no old values any more
-        if not self._released:
-            self._released = True
-            self._point.store.release(self._point)
-
-    def point(self) -> ReadPoint:
-        """Return the read point of this snapshot, unless it was evicted."""
-        if self._point.expired:
-            raise TimedOutError(
-                "The transaction was ended: the values kept for its snapshot outgrew max_history_bytes."
-            )
-        return self._point
 
 
 @final
@@ -93,6 +50,7 @@ class MemoryStorage(Storage):
         del self._data[b""]
         self._data_bytes = 0
         self._tree = KeyIndex()
+        self._deadlines = DeadlineIndex(self._deadline_of)
         self._commits = 0
 
     def restore(self, rows: Iterable[tuple[Key, Value | None]]) -> None:
@@ -107,6 +65,11 @@ class MemoryStorage(Storage):
             else:
                 data.pop(key, None)
         self._tree.bulk_load(sorted(data))
+        records = [(key, self._deadline_of(key)) for key, value in data.items() if isinstance(value, Record)]
+        deadlines = [(key, deadline_ms) for key, deadline_ms in records if deadline_ms != NO_DEADLINE]
+        self._deadlines.begin(min((deadline_ms for _, deadline_ms in deadlines), default=1) - 1)
+        for key, deadline_ms in deadlines:
+            self._deadlines.add(key, deadline_ms)
         if self._max_data_bytes:
             for key in data:
                 self._data_bytes += entry_bytes(key, self.get(key))
@@ -139,13 +102,13 @@ class MemoryStorage(Storage):
     def update(self, key: Key, update: Update) -> Updated:
         old = self.get(key)
         pending = update(old)
-        if isinstance(pending, bytes):
-            self.put(key, pending)
-            return old, pending
         if pending is None:
             return old, old
-        self.delete(key)
-        return old, None
+        if pending is TOMBSTONE:
+            self.delete(key)
+            return old, None
+        self.put(key, pending)
+        return old, pending
 
     @override
     def clear(self) -> None:
@@ -174,7 +137,7 @@ class MemoryStorage(Storage):
             self._reserve(request.writes, clears=request.clears)
         # From here on nothing can fail, and the snapshots of this request need no old values.
         for reads in request.reads:
-            _snapshot_of(reads.snapshot).close()
+            snapshot_of(reads.snapshot).close()
         if request.clears:
             if not self._max_data_bytes:
                 self._data_bytes = 0
@@ -188,6 +151,21 @@ class MemoryStorage(Storage):
             for key, pending in writes.items():
                 self._write(key, pending)
         return Committed(self._commits)
+
+    @override
+    def expire(self, now_ms: int, max_steps: int) -> list[Key]:
+        keys = self._deadlines.take(now_ms, max_steps)
+        if keys:
+            self._begin_commit()
+            for key in keys:
+                self._remove(key)
+                if self.versions.kept:
+                    self.versions.collect()
+        return keys
+
+    @override
+    def earliest_deadline_ms(self) -> int:
+        return self._deadlines.earliest_ms()
 
     @override
     def sync(self) -> None:
@@ -209,6 +187,7 @@ class MemoryStorage(Storage):
         figures = {
             "keys": self._tree.root.count,
             "snapshots": versions.open_points,
+            "deadlines": self._deadlines.count,
             "history_bytes": versions.total_bytes,
             "max_history_bytes": self._max_history_bytes,
         }
@@ -229,7 +208,7 @@ class MemoryStorage(Storage):
             self.versions.seal_current()
 
     def _write(self, key: Key, pending: Write) -> None:
-        if isinstance(pending, bytes):
+        if pending is not TOMBSTONE:
             self._put(key, pending)
         elif self.get(key) is not None:
             self._delete(key)
@@ -238,6 +217,8 @@ class MemoryStorage(Storage):
 
     def _put(self, key: Key, value: Value) -> None:
         data, versions = self._data, self.versions
+        if isinstance(value, Record) or self._deadlines.count:
+            self._index_deadline(key, value)
         if versions.idle:  # as nearly always
             keys = len(data)
             data[key] = value
@@ -256,6 +237,12 @@ class MemoryStorage(Storage):
 
     def _delete(self, key: Key) -> None:
         """Delete a key that there is."""
+        if self._deadlines.count:
+            self._index_deadline(key, None)
+        self._remove(key)
+
+    def _remove(self, key: Key) -> None:
+        """Delete a key that there is, and that is not in the index of deadlines."""
         old = self._data[key]
         if self._max_data_bytes:
             self._data_bytes -= entry_bytes(key, old.current if isinstance(old, VersionChain) else old)
@@ -277,6 +264,7 @@ class MemoryStorage(Storage):
         if not root.count:
             return
         self._begin_commit()
+        self._teardown.add_keys(self._deadlines.clear())
         versions = self.versions
         if versions.newest_pinned >= 0:
             if root.count > MOVED_AT_ONCE:
@@ -301,6 +289,21 @@ class MemoryStorage(Storage):
                 versions.collect()
                 if versions.newest_pinned < 0:
                     return
+
+    def _index_deadline(self, key: Key, new: Value | None) -> None:
+        """Keep the index of deadlines true before a value is replaced or deleted."""
+        old_ms = self._deadline_of(key)
+        new_ms = deadline_of(new)
+        if not old_ms:
+            if new_ms:
+                self._deadlines.add(key, new_ms)
+        elif new_ms:
+            self._deadlines.move(key, old_ms, new_ms)
+        else:
+            self._deadlines.remove(key, old_ms)
+
+    def _deadline_of(self, key: Key) -> int:
+        return deadline_of(self.get(key))
 
     def _index(self, key: Key, *, present: bool) -> None:
         tree = self._tree
@@ -336,7 +339,7 @@ class MemoryStorage(Storage):
     def _is_behind(self, request: CommitRequest) -> bool:
         """Return whether any commit is newer than a snapshot of a request."""
         for reads in request.reads:
-            if _snapshot_of(reads.snapshot).point() is not self.versions.current_point:
+            if snapshot_of(reads.snapshot).point() is not self.versions.current_point:
                 return True
         return False
 
@@ -344,7 +347,7 @@ class MemoryStorage(Storage):
         keys: list[Key] = []
         ranges: list[KeyRange] = []
         for reads in request.reads:
-            point = _snapshot_of(reads.snapshot).point()
+            point = snapshot_of(reads.snapshot).point()
             store = point.store
             for key in reads.keys:
                 if store.changed_since(point.number, key) and len(keys) < MAX_CONFLICTS_NAMED:
@@ -353,9 +356,3 @@ class MemoryStorage(Storage):
                 if len(ranges) < MAX_CONFLICTS_NAMED and not same_keyset(point.root, self._tree.root, low, high):
                     ranges.append(KeyRange(low, high))
         return Conflict(tuple(keys), tuple(ranges)) if keys or ranges else None
-
-
-def _snapshot_of(token: object) -> MemorySnapshot:
-    if not isinstance(token, MemorySnapshot):
-        raise TypeError(f"not a snapshot of this engine: {type(token).__name__}")
-    return token

@@ -9,7 +9,7 @@ from typing import Final, final
 
 from kvs.adapters.storage.memory.key_index import Branch, Node, Root
 from kvs.adapters.storage.memory.version_chain import VersionChain
-from kvs.domain.values import Key, Value
+from kvs.domain.values import Key, Record, Value
 
 BYTES_PER_ENTRY: Final = 1 << 14
 """Bytes of a large value that take as long to free as an entry."""
@@ -21,16 +21,21 @@ class Teardown:
 
     def __init__(self) -> None:
         self._data: deque[dict[Key, Value | VersionChain]] = deque()
+        self._keys: list[set[Key]] = []
         self._nodes: list[Node] = []
 
     @property
     def has_work(self) -> bool:
         """Whether anything is left to free."""
-        return len(self._data) > 0 or len(self._nodes) > 0
+        return len(self._data) > 0 or len(self._keys) > 0 or len(self._nodes) > 0
 
     def add_data(self, data: dict[Key, Value | VersionChain]) -> None:
         """Add a data set without other references."""
         self._data.append(data)
+
+    def add_keys(self, sets: list[set[Key]]) -> None:
+        """Add sets of keys without other references."""
+        self._keys += sets
 
     def add_index(self, root: Root) -> None:
         """Add a version of a key index; nodes that others share are kept."""
@@ -42,9 +47,18 @@ class Teardown:
             data = self._data[0]
             while data and entries > 0:
                 value = data.popitem()[1]
+                if isinstance(value, Record):
+                    value = value.payload
                 entries -= 1 + (len(value) // BYTES_PER_ENTRY if isinstance(value, bytes) else 0)
             if not data:
                 self._data.popleft()
+        while self._keys and entries > 0:
+            keys = self._keys[-1]
+            while keys and entries > 0:
+                keys.pop()
+                entries -= 1
+            if not keys:
+                self._keys.pop()
         while self._nodes and entries > 0:
             node = self._nodes.pop()
             if isinstance(node, Branch):

@@ -20,8 +20,9 @@ from kvs.adapters.storage.sqlite.file import (
 )
 from kvs.adapters.storage.sqlite.inspection import inspected, require_all, require_same
 from kvs.adapters.storage.sqlite.instance import assign_new_identity, read_instance
-from kvs.adapters.storage.sqlite.loader import CorruptionError, Loader, check_structure
+from kvs.adapters.storage.sqlite.loader import Loader, check_structure
 from kvs.adapters.storage.sqlite.mark import read_mark
+from kvs.adapters.storage.sqlite.schema import CorruptionError
 from kvs.engine import StorageOpenError
 from kvs.progress import Progress, no_progress
 
@@ -51,6 +52,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
     keys: int
     bytes: int
     journal_rows: int
+    format: int
 
 
 def verify(directory: Path, progress: Progress = no_progress) -> VerifyReport:
@@ -196,6 +198,7 @@ def _check(name: str, connection: sqlite3.Connection, progress: Progress) -> tup
         keys=loader.entries - replaced + newest,
         bytes=loader.read_bytes - loader.journal_bytes - replaced_bytes + newest_bytes,
         journal_rows=loader.journal_rows,
+        format=loader.format,
     )
     return report, loader.last_seq
 

@@ -66,7 +66,7 @@ SLICES_BETWEEN_CHECKPOINTS: Final = 32
 # The newest row of each key, in key order: SQLite takes the other columns from the row that has the maximum.
 _COLLECT: Final = """
 CREATE TEMP TABLE newest AS
-SELECT key, value, checksum, max(seq) FROM main.journal WHERE seq <= ? GROUP BY key ORDER BY key
+SELECT key, value, checksum, kind, deadline_ms, max(seq) FROM main.journal WHERE seq <= ? GROUP BY key ORDER BY key
 """
 _CUT: Final = """
 SELECT min(row), max(row) FROM (
@@ -81,7 +81,8 @@ SELECT count(*), coalesce(sum(checksum), 0) FROM main.entries WHERE key IN (SELE
 _COUNT_NEW: Final = f"SELECT count(*), coalesce(sum(checksum), 0) {_SLICE} AND value IS NOT NULL"
 _DELETE: Final = f"DELETE FROM main.entries WHERE key IN (SELECT key {_SLICE} AND value IS NULL)"  # noqa: S608
 _STORE: Final = f"""
-INSERT OR REPLACE INTO main.entries SELECT key, value, checksum {_SLICE} AND value IS NOT NULL ORDER BY rowid
+INSERT OR REPLACE INTO main.entries (key, value, checksum, kind, deadline_ms)
+SELECT key, value, checksum, kind, deadline_ms {_SLICE} AND value IS NOT NULL ORDER BY rowid
 """
 _SIZE: Final = """
 SELECT count(*), coalesce(sum(length(key) + coalesce(length(value), 0)), 0) FROM main.journal WHERE seq <= ?

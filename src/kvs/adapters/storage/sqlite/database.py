@@ -15,6 +15,8 @@ from kvs.adapters.storage.sqlite.file import (
 )
 from kvs.adapters.storage.sqlite.instance import begin_session, end_session
 from kvs.adapters.storage.sqlite.journal import JournalError
+from kvs.adapters.storage.sqlite.schema import FORMER_FORMAT, format_of, store_horizon
+from kvs.adapters.storage.sqlite.upgrade import upgrade
 from kvs.adapters.storage.sqlite.watch import FileWatch
 from kvs.engine import StorageOpenError
 from kvs.errors import CommandError
@@ -22,7 +24,7 @@ from kvs.errors import CommandError
 
 @final
 class Database:
-    """An open database; it is created if there is none.
+    """An open database; it is created if there is none, and upgraded if it has the former format.
 
     Args:
         path: Path of the database.
@@ -35,6 +37,7 @@ class Database:
         background: For compaction and checkpoints.
         mark: Records every commit.
         watch: Detects that files were deleted or replaced.
+        upgraded: Whether it had the former format.
 
     Raises:
         StorageOpenError: It cannot be opened or written to.
@@ -51,6 +54,10 @@ class Database:
             self.background: Final = stack.enter_context(closing(connect(path, durability)))
             try:
                 _require_unchanged(self.connection, path, last_seq)
+                self.upgraded = format_of(self.connection, path) == FORMER_FORMAT
+                if self.upgraded:
+                    self.connection.execute("PRAGMA synchronous = FULL")
+                    upgrade(self.connection)
                 mark = begin_session(self.connection, path, last_seq, syncs=durability == "full")
                 self.mark: Final = stack.enter_context(closing(mark))
                 self.connection.execute(f"PRAGMA synchronous = {durability.upper()}")
@@ -59,15 +66,18 @@ class Database:
                 raise StorageOpenError(f"{path}: cannot be taken into use: {describe(error)}") from None
             self._stack = stack.pop_all()
 
-    def end(self) -> None:
-        """Record an orderly stop, and let SQLite delete the WAL. If that fails, the next start recovers.
+    def end(self, horizon_ms: int) -> None:
+        """Record an orderly stop and its time, and let SQLite delete the WAL. If that fails, the next start recovers.
 
         Raises:
             CommandError: The files were replaced, so the next start will not find the commits.
         """
         try:
             self.watch.check()
+            self.connection.execute("BEGIN IMMEDIATE")
+            store_horizon(self.connection, horizon_ms)
             end_session(self.connection)
+            self.connection.execute("COMMIT")
             self._keeper.close()
         except JournalError as error:
             raise CommandError(str(error)) from None

@@ -20,7 +20,8 @@ from kvs.adapters.storage.sqlite.database import Database
 from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, FILE_SUFFIXES, Durability, database_path, describe
 from kvs.adapters.storage.sqlite.inspection import Inspection, inspected
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
-from kvs.adapters.storage.sqlite.loader import CorruptionError, Loader, check_structure
+from kvs.adapters.storage.sqlite.loader import Loader, check_structure
+from kvs.adapters.storage.sqlite.schema import FORMAT, FORMER_FORMAT, CorruptionError
 from kvs.adapters.storage.sqlite.wal import truncate_torn_tail
 from kvs.config import MAX_BYTES, ConfigError, Settings
 from kvs.engine import EngineSpec, StorageOpenError
@@ -81,9 +82,12 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
                 max_bytes=options.max_journal_bytes,
                 durability=options.durability,
                 mark=database.mark,
+                horizon_ms=loader.horizon_ms,
             )
+            if database.upgraded:
+                _log_upgrade(log)
             compaction = Compaction(database.background, journal, log, database.watch)
-            storage = JournaledStorage(memory, journal)
+            storage = JournaledStorage(memory, journal, loader.horizon_ms)
             compaction.start()
             try:
                 yield storage
@@ -91,7 +95,7 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
                 compaction.stop()
                 storage.close()
                 if not journal.failed:
-                    database.end()
+                    database.end(storage.horizon_ms)
 
 
 SQLITE: Final = EngineSpec(
@@ -99,6 +103,7 @@ SQLITE: Final = EngineSpec(
     open=_open,
     options=SqliteOptions,
     durable=True,
+    records=True,
 )
 
 
@@ -152,6 +157,10 @@ def _read(
         finally:  # a signal does not wait for the threads
             inspection.connection.interrupt()
             other.interrupt()
+
+
+def _log_upgrade(log: FilteringBoundLogger) -> None:
+    log.info("database_upgraded", former_format=FORMER_FORMAT, format=FORMAT)
 
 
 def _log_progress(log: FilteringBoundLogger, event: str, loader: Loader, started_s: float) -> None:

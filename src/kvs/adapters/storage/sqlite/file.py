@@ -1,4 +1,4 @@
-"""The database file: its path, its schema, and connections to it."""
+"""The database file: its path, and connections to it."""
 
 import os
 import sqlite3
@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
-from zlib import crc32
 
-from kvs.adapters.storage.sqlite import instance
 from kvs.adapters.storage.sqlite.data_dir import FILE_MODE, sync_path
-from kvs.domain.values import Key, Value
+from kvs.adapters.storage.sqlite.schema import SCHEMA, format_of
 from kvs.engine import StorageOpenError
 from kvs.errors import escaped
 
@@ -20,9 +18,6 @@ NAME: Final = "kvs.db"
 FILE_SUFFIXES: Final = ("", "-wal", "-shm", "-journal", "-mark")
 """The name of the database with each of these suffixes gives the names of all its files."""
 
-APPLICATION_ID: Final = 0x6B767321  # "kvs!"; file(1) can show it
-FORMAT: Final = 1
-
 BUSY_TIMEOUT_S: Final = 5.0
 """Maximum wait for another program that has locked the file, such as the sqlite3 tool while it writes."""
 
@@ -31,30 +26,6 @@ DATABASE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 
 WAL_KEPT_BYTES: Final = 64 << 20
 """Size to which the file of the write-ahead log (WAL) is truncated after it has grown larger, as during a backup."""
-
-SCHEMA: Final = f"""
-BEGIN IMMEDIATE;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT};
-CREATE TABLE entries (key BLOB PRIMARY KEY, value BLOB NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE journal (seq INTEGER PRIMARY KEY, key BLOB NOT NULL, value BLOB, checksum INTEGER NOT NULL);
-CREATE TABLE folded (through_seq INTEGER NOT NULL, entries INTEGER NOT NULL, checksums INTEGER NOT NULL);
-INSERT INTO folded VALUES (0, 0, 0);
-CREATE VIEW data AS
-  SELECT key, value FROM entries WHERE key NOT IN (SELECT key FROM journal)
-  UNION ALL
-  SELECT key, value FROM journal WHERE seq IN (SELECT max(seq) FROM journal GROUP BY key) AND value IS NOT NULL;
-{instance.SCHEMA}
-COMMIT;
-"""  # noqa: S608  # made of constants
-"""Table ``folded`` has the number of the last compacted row of the journal, the number of entries, and the sum of their
-checksums. The journal may still contain compacted rows. The view ``data`` is for people."""
-
-
-def checksum_of(key: Key, value: Value | None) -> int:
-    """Return the checksum of a row: CRC-32 of key and value, inverted for a delete."""
-    checksum = crc32(key)
-    return checksum ^ 0xFFFFFFFF if value is None else crc32(value, checksum)
 
 
 def database_path(directory: Path) -> Path:
@@ -90,7 +61,7 @@ def open_database(path: Path, durability: Durability) -> sqlite3.Connection:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
     try:
         with closed_on_error(connect(path, durability)) as connection:
-            if not check_format(connection, path):
+            if format_of(connection, path) is None:
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.executescript(SCHEMA)
                 connection.execute(f"PRAGMA synchronous = {durability.upper()}")
@@ -135,27 +106,8 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     try:
         opened = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
         with closed_on_error(opened) as connection:
-            if not check_format(connection, path):
+            if format_of(connection, path) is None:
                 raise StorageOpenError(f"{path}: is empty")
     except DATABASE_ERRORS as error:
         raise StorageOpenError(f"{path}: cannot be read: {describe(error)}") from None
     return connection
-
-
-def check_format(connection: sqlite3.Connection, path: Path) -> bool:
-    """Return whether a database has the format of kvs; false if it is empty.
-
-    Raises:
-        StorageOpenError: It has another version of the format.
-        sqlite3.DatabaseError: It is the database of another program.
-    """
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application_id != APPLICATION_ID:
-        if tables == 0 and application_id == 0:
-            return False
-        raise sqlite3.DatabaseError("it is not a database of kvs")
-    if version != FORMAT:
-        raise StorageOpenError(f"{path}: has format {version}; this version of kvs knows format {FORMAT}")
-    return True

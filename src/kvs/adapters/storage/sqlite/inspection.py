@@ -12,9 +12,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, final
 
-from kvs.adapters.storage.sqlite.file import check_format, closed_on_error
+from kvs.adapters.storage.sqlite.file import closed_on_error
 from kvs.adapters.storage.sqlite.instance import Instance, read_instance
 from kvs.adapters.storage.sqlite.mark import Mark, mark_path, read_mark
+from kvs.adapters.storage.sqlite.schema import format_of
 from kvs.adapters.storage.sqlite.wal import verify_wal, wal_path
 from kvs.adapters.storage.sqlite.wal_scan import HEADER_BYTES
 from kvs.engine import StorageOpenError
@@ -105,7 +106,7 @@ def inspected(path: Path, *, synced: bool | None = None, incomplete: bool = Fals
         raise sqlite3.DatabaseError("file is not a database")
     inspection = Inspection(path, mark, end)
     with closing(inspection.connection) as connection:
-        has_data = check_format(connection, path)
+        has_data = format_of(connection, path) is not None
         if has_data and not incomplete:
             require_same(path, mark, read_instance(connection), copied=not _uses_wal(path))
         elif not has_data and mark is not None:

@@ -3,7 +3,7 @@
 Table ``instance`` has one row. ``id`` is chosen at random when the database is created, and again for a backup, so that
 the mark of another database is recognized. ``session`` is chosen at random by each server that opens the database, and
 removed by an orderly stop: while it is set, the database file alone may be incomplete. Version 0.1.0 neither creates
-nor needs the table.
+nor needs the table; an upgrade creates it.
 """
 
 import sqlite3
@@ -16,10 +16,10 @@ from kvs.adapters.storage.sqlite.data_dir import sync_path
 from kvs.adapters.storage.sqlite.mark import MarkFile, read_mark
 
 TABLE: Final = "instance"
-SCHEMA: Final = """
-CREATE TABLE instance (id BLOB NOT NULL, session BLOB);
-INSERT INTO instance VALUES (randomblob(16), NULL);
-"""
+SCHEMA: Final = (
+    "CREATE TABLE instance (id BLOB NOT NULL, session BLOB)",
+    "INSERT INTO instance VALUES (randomblob(16), NULL)",
+)
 ID_BYTES: Final = 16
 
 
@@ -65,8 +65,6 @@ def begin_session(connection: sqlite3.Connection, path: Path, last_seq: int, *, 
         syncs: Whether each commit will be synced before the next one.
     """
     connection.execute("PRAGMA synchronous = FULL")
-    if read_instance(connection) is None:
-        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
     ((identity,),) = connection.execute("SELECT id FROM instance").fetchall()
     before = read_mark(path)
     mark = MarkFile(path, identity)

@@ -7,12 +7,20 @@ from threading import Condition
 from typing import Final, final
 
 from kvs.adapters.storage.journaled import Row
-from kvs.adapters.storage.sqlite.file import Durability, checksum_of, describe
+from kvs.adapters.storage.sqlite.file import Durability, describe
 from kvs.adapters.storage.sqlite.mark import MarkFile
+from kvs.adapters.storage.sqlite.schema import checksum_of, store_horizon
+from kvs.domain.codec import fields_of
+from kvs.domain.values import Key, Value
 
 ROW_OVERHEAD_BYTES: Final = 32
 COMMIT_OVERHEAD_BYTES: Final = 8192
 """Bytes of a commit in the WAL beyond its rows: it consists of whole pages, two of them partly used on average."""
+
+HORIZON_STEP_MS: Final = 1000
+"""By how much the horizon must have moved to be stored again, which writes another page."""
+
+_INSERT: Final = "INSERT INTO journal (seq, key, value, checksum, kind, deadline_ms) VALUES (?, ?, ?, ?, ?, ?)"
 
 
 class JournalError(Exception):
@@ -32,6 +40,7 @@ class SqliteJournal:
         max_bytes: Size of uncompacted rows at which commits wait for compaction.
         durability: Durability of the database.
         mark: Records the last row.
+        horizon_ms: The time that is stored.
 
     Attributes:
         write_lock: Held while writing to the database. Commits wait on it until compaction has made room.
@@ -53,6 +62,7 @@ class SqliteJournal:
         max_bytes: int,
         durability: Durability = "full",
         mark: MarkFile | None = None,
+        horizon_ms: int = 0,
     ) -> None:
         self.write_lock = Condition()
         self.last_seq = last_seq
@@ -66,9 +76,10 @@ class SqliteJournal:
         self.durability: Final = durability
         self._connection = connection
         self._mark = mark
+        self._horizon_ms = horizon_ms
         self._failure: str = ""
 
-    def append(self, batch: list[Row], *, clears: bool = False) -> None:
+    def append(self, batch: list[Row], *, clears: bool = False, horizon_ms: int = 0) -> None:
         """Make a batch durable. O(rows), and one wait for the disk.
 
         A clear empties both tables in the same transaction. SQLite then frees whole pages without reading their rows,
@@ -82,26 +93,31 @@ class SqliteJournal:
                 self.write_lock.wait()
             self.check()
             seq = self.last_seq
-            rows = [(number, key, value, checksum_of(key, value)) for number, (key, value) in enumerate(batch, seq + 1)]
+            rows = [_fields(number, key, value) for number, (key, value) in enumerate(batch, seq + 1)]
+            moves = horizon_ms - self._horizon_ms >= HORIZON_STEP_MS
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 if clears:
                     self._empty_tables(seq)
-                self._connection.executemany("INSERT INTO journal VALUES (?, ?, ?, ?)", rows)
+                self._connection.executemany(_INSERT, rows)
+                if moves:
+                    store_horizon(self._connection, horizon_ms)
                 self._connection.execute("COMMIT")
                 self.last_seq += len(rows)
                 self.note_synced(self.last_seq if self.durability == "full" else self.synced_seq)
             except Exception as error:
                 self.fail(error)
                 raise JournalError(self._failure) from error
+            if moves:
+                self._horizon_ms = horizon_ms
             if clears:
                 self.clears += 1
                 self.waiting_rows = self.waiting_bytes = 0
             size = 0
-            for key, value in batch:
+            for _, key, payload, *_ in rows:
                 size += len(key) + ROW_OVERHEAD_BYTES
-                if value is not None:
-                    size += len(value)
+                if payload is not None:
+                    size += len(payload)
             self.waiting_rows += len(rows)
             self.waiting_bytes += size
             self.wal_bytes += size + COMMIT_OVERHEAD_BYTES
@@ -137,3 +153,11 @@ class SqliteJournal:
 
     def stats(self) -> Mapping[str, int]:
         return {"journal_rows": self.waiting_rows, "journal_bytes": self.waiting_bytes}
+
+
+def _fields(number: int, key: Key, value: Value | None) -> tuple[int, Key, bytes | None, int, int, int]:
+    """Return the fields of a row."""
+    if value is None:
+        return number, key, None, checksum_of(key, None), 0, 0
+    kind, deadline_ms, payload = fields_of(value)
+    return number, key, payload, checksum_of(key, value), kind, deadline_ms

@@ -6,17 +6,17 @@ stored, and the rows of the journal are numbered without gaps. SQLite's ``quick_
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
-from typing import final
+from typing import Final, final
 from zlib import crc32
 
 from kvs.adapters.storage.journaled import Row
-from kvs.adapters.storage.sqlite.file import SCHEMA, checksum_of
-from kvs.adapters.storage.sqlite.instance import TABLE as INSTANCE
+from kvs.adapters.storage.sqlite.schema import FORMAT, CorruptionError, check_schema, checksum_of, read_horizon
+from kvs.domain.codec import DamagedValueError, value_of
+from kvs.domain.keyspace import stored_key
+from kvs.domain.values import Value
 
-
-class CorruptionError(Exception):
-    """Raised when the file is damaged; the message says what and where."""
+_FIELDS: Final = "kind, deadline_ms"
+_FORMER_FIELDS: Final = "0, 0"
 
 
 @final
@@ -24,46 +24,70 @@ class Loader:
     """Reads the rows of a database. Needs an unchanging state: a transaction, or no writers.
 
     Attributes:
+        format: Format of the database, set with the first row.
         entries: Number of entries read so far.
         journal_rows: Number of the journal's rows read so far.
         journal_bytes: Size of the keys and values of these.
         read_bytes: Size of all keys and values read so far.
         last_seq: Number of the journal's last row, set after reading all.
+        horizon_ms: Time of the clock, set with the first row.
     """
 
     def __init__(self) -> None:
+        self.format = FORMAT
         self.entries = 0
         self.journal_rows = 0
         self.journal_bytes = 0
         self.read_bytes = 0
         self.last_seq = 0
+        self.horizon_ms = 0
 
     def rows(self, connection: sqlite3.Connection) -> Iterator[Row]:
         """Yield the entries in key order, then the rows of the journal by number.
 
+        Those of the former format are yielded as the upgrade makes them.
+
         Raises:
             CorruptionError: A row is damaged or missing.
-            sqlite3.Error: The file is damaged otherwise, or cannot be read.
         """
-        check_schema(connection)
+        (self.format,) = connection.execute("PRAGMA user_version").fetchone()
+        check_schema(connection, self.format)
+        if self.format == FORMAT:
+            self.horizon_ms = read_horizon(connection)
+            yield from self._rows(connection, _FIELDS)
+            return
+        for key, value in self._rows(connection, _FORMER_FIELDS):
+            stored = stored_key(key)
+            if self.journal_rows:  # else it is an entry; those of the journal are what will be compacted
+                self.journal_bytes += len(stored) - len(key)
+                self.read_bytes += len(stored) - len(key)
+            yield stored, value
+
+    def _rows(self, connection: sqlite3.Connection, fields: str) -> Iterator[Row]:
         rows = connection.execute("SELECT through_seq, entries, checksums FROM folded").fetchall()
-        if len(rows) != 1 or not all(type(figure) is int for figure in rows[0]):
+        if len(rows) != 1 or any(type(figure) is not int for figure in rows[0]):
             raise CorruptionError("table folded does not have its one row")
         through_seq, entries, checksums = rows[0]
-        yield from self._entries(connection, entries, checksums)
-        yield from self._journal(connection, through_seq)
+        yield from self._entries(connection, fields, entries, checksums)
+        yield from self._journal(connection, fields, through_seq)
 
-    def _entries(self, connection: sqlite3.Connection, expected: int, expected_checksums: int) -> Iterator[Row]:
+    def _entries(
+        self, connection: sqlite3.Connection, fields: str, expected: int, expected_checksums: int
+    ) -> Iterator[Row]:
         count = checksums = size = 0
         last = b""
-        for key, value, checksum in connection.execute("SELECT key, value, checksum FROM entries"):
-            if type(key) is not bytes or type(value) is not bytes or crc32(value, crc32(key)) != checksum:
+        query = f"SELECT key, value, checksum, {fields} FROM entries"  # noqa: S608  # made of constants
+        for key, payload, checksum, kind, deadline_ms in connection.execute(query):
+            if type(key) is not bytes or type(payload) is not bytes:
+                raise CorruptionError(f"entry {count + 1} in the order of keys is damaged")
+            value = payload if kind == 0 == deadline_ms else _value_of(kind, deadline_ms, payload)
+            if (crc32(payload, crc32(key)) if value is payload else checksum_of(key, value)) != checksum:
                 raise CorruptionError(f"entry {count + 1} in the order of keys is damaged")
             if key <= last:
                 raise CorruptionError(f"entry {count + 1} is not in the order of keys")
             last = key
             checksums += checksum
-            size += len(key) + len(value)
+            size += len(key) + len(payload)
             count += 1
             if not count & 0x3FF:
                 self.entries, self.read_bytes = count, size
@@ -72,11 +96,10 @@ class Loader:
         if count != expected or checksums != expected_checksums:
             raise CorruptionError(f"entries are missing or old: there are {count}, and should be {expected}")
 
-    def _journal(self, connection: sqlite3.Connection, through_seq: int) -> Iterator[Row]:
+    def _journal(self, connection: sqlite3.Connection, fields: str, through_seq: int) -> Iterator[Row]:
         expected: int | None = None
-        for seq, key, value, checksum in connection.execute(
-            "SELECT seq, key, value, checksum FROM journal ORDER BY seq"
-        ):
+        query = f"SELECT seq, key, value, checksum, {fields} FROM journal ORDER BY seq"  # noqa: S608  # as above
+        for seq, key, payload, checksum, kind, deadline_ms in connection.execute(query):
             if type(seq) is not int:
                 raise CorruptionError("a row of the journal has no number")
             if expected is None and seq > through_seq + 1:
@@ -84,26 +107,15 @@ class Loader:
             if expected is not None and seq != expected:
                 raise CorruptionError(f"rows of the journal are missing: {seq} follows {expected - 1}")
             expected = seq + 1
-            if not _is_row(key, value) or checksum_of(key, value) != checksum:
+            value = payload if kind == 0 == deadline_ms else _value_of(kind, deadline_ms, payload)
+            if not _is_row(key, payload) or checksum_of(key, value) != checksum:
                 raise CorruptionError(f"row {seq} of the journal is damaged")
-            size = len(key) + len(value or b"")
+            size = len(key) + len(payload or b"")
             self.journal_rows += 1
             self.journal_bytes += size
             self.read_bytes += size
             yield key, value
         self.last_seq = through_seq if expected is None else max(expected - 1, through_seq)
-
-
-def check_schema(connection: sqlite3.Connection) -> None:
-    """Check that the tables and views of kvs exist unchanged; there may be others."""
-    query = "SELECT name, type, sql FROM sqlite_schema"
-    with closing(sqlite3.connect(":memory:")) as new:
-        new.executescript(SCHEMA)
-        expected = new.execute(query).fetchall()
-    found = {name: rest for name, *rest in connection.execute(query)}
-    for name, *rest in expected:
-        if found.get(name) != rest and not (name == INSTANCE and name not in found):  # version 0.1.0 does not create it
-            raise CorruptionError(f"{rest[0]} {name} is missing or damaged")
 
 
 def check_structure(connection: sqlite3.Connection) -> None:
@@ -113,5 +125,12 @@ def check_structure(connection: sqlite3.Connection) -> None:
         raise CorruptionError(" ".join(result.split()))
 
 
-def _is_row(key: object, value: object) -> bool:
-    return type(key) is bytes and key != b"" and (value is None or type(value) is bytes)
+def _is_row(key: object, payload: object) -> bool:
+    return type(key) is bytes and key != b"" and (payload is None or type(payload) is bytes)
+
+
+def _value_of(kind: object, deadline_ms: object, payload: object) -> Value:
+    try:
+        return value_of(kind, deadline_ms, payload)
+    except DamagedValueError as error:
+        raise CorruptionError(f"a row is damaged: {error}") from None

@@ -11,7 +11,7 @@ from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.wording import c_string
 from kvs.domain.errors import NotANumberError, UsageError
 from kvs.domain.updates import INTEGER_MAX, integer
-from kvs.domain.values import Key, Value, Write
+from kvs.domain.values import Key, Value, Write, string_of, string_or_empty, with_string
 from kvs.ports.session import Session, Steps
 
 GET: Final = 0
@@ -171,6 +171,7 @@ class Run:
     def __init__(self, program: Program) -> None:
         self.fields: list[Field] = []
         self._program = program
+        self._old: Value | None = None
         self._buffer = bytearray()
         self._changed = False
 
@@ -183,7 +184,8 @@ class Run:
     def begin(self, old: Value | None) -> None:
         """Begin with a value."""
         self.fields = []
-        self._buffer = bytearray(old or b"")
+        self._old = old
+        self._buffer = bytearray(string_or_empty(old))
         missing = (self._program.extent >> 3) + 1 - len(self._buffer)
         self._changed = missing > 0
         if missing > 0:
@@ -204,10 +206,10 @@ class Run:
             operation.write(self._buffer, new)
             self._changed = True
 
-    def end(self) -> Write | None:
+    def end(self) -> Value | None:
         """Return the new value; None if it is the old one."""
         buffer, self._buffer = self._buffer, bytearray()
-        return bytes(buffer) if self._changed else None
+        return with_string(self._old, bytes(buffer)) if self._changed else None
 
 
 def change(key: Key, program: Program, session: Session) -> Steps[list[Field]]:
@@ -216,7 +218,7 @@ def change(key: Key, program: Program, session: Session) -> Steps[list[Field]]:
     run = Run(program)
     old = session.get(key)
     run.begin(old)
-    work.held_bytes = len(old or b"") + (program.extent >> 3)
+    work.held_bytes = len(string_or_empty(old)) + (program.extent >> 3)
     try:
         for operation in program.operations:
             run.step(operation)
@@ -226,9 +228,9 @@ def change(key: Key, program: Program, session: Session) -> Steps[list[Field]]:
         new = run.end()
     finally:
         work.held_bytes = 0
-    if isinstance(new, bytes):
+    if new is not None:
         session.put(key, new)
-        work.left -= len(new) // STORED_BYTES_PER_UNIT
+        work.left -= len(string_of(new)) // STORED_BYTES_PER_UNIT
     return run.fields
 
 
@@ -252,12 +254,12 @@ def _answer(session: Session, context: ClientContext, arguments: list[bytes], *,
     program.check(may_write=may_write)
     session.work.left -= OPERATION_UNITS * len(program.operations)
     if not program.writes:
-        value = session.get(arguments[1]) or b""
+        value = string_or_empty(session.get(arguments[1]))
         return _array(context, [operation.read(value) for operation in program.operations])
     run = Run(program)
     old, new = session.update(arguments[1], run)
     if new is not old:
-        session.work.left -= len(new or b"") // STORED_BYTES_PER_UNIT
+        session.work.left -= len(string_or_empty(new)) // STORED_BYTES_PER_UNIT
     return _array(context, run.fields)
 
 
@@ -274,7 +276,7 @@ def _answer_in_steps(
     if program.writes:
         fields = yield from session.transact(partial(change, key, program))
         return _array(context, fields)
-    value = session.get(key) or b""
+    value = string_or_empty(session.get(key))
     fields = []
     for operation in program.operations:
         fields.append(operation.read(value))

@@ -12,7 +12,7 @@ from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.wording import c_string
 from kvs.domain.errors import NotANumberError, TooLongError, UsageError
 from kvs.domain.updates import integer
-from kvs.domain.values import Key, Value, Write
+from kvs.domain.values import Key, Value, Write, string_or_empty, string_or_none, with_string
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps, Work
 
 MAX_VALUE_BYTES: Final = 512 << 20
@@ -45,11 +45,18 @@ def bits_between(value: bytes | bytearray, first: int, last: int) -> int:
     """Return the bits from one position to another, both included, as a number."""
     at, end = first >> 3, (last >> 3) + 1
     part = value[at:end] if at < len(value) else b""
-    number = int.from_bytes(part, "big") << 8 * (end - at - len(part))
-    return number >> (7 - (last & 7)) & ((1 << (last - first + 1)) - 1)
+    number = int.from_bytes(part, "big")
+    # Each of these copies the number, which may be long.
+    if len(part) < end - at:
+        number <<= 8 * (end - at - len(part))
+    if last & 7 != 7:
+        number >>= 7 - (last & 7)
+    if first & 7:
+        number &= (1 << (last - first + 1)) - 1
+    return number
 
 
-def find_bit(value: Value, bit: int, first: int, last: int) -> int:
+def find_bit(value: bytes, bit: int, first: int, last: int) -> int:
     """Return the position of the first 0 or 1 from one bit to another, both included; -1 if there is none."""
     number = bits_between(value, first, last)
     if bit == 0:
@@ -72,11 +79,11 @@ def bit_range(size_bytes: int, first: int, last: int, *, in_bits: bool) -> tuple
     return (first, last) if in_bits else (first * 8, last * 8 + 7)
 
 
-def count_ones_in_steps(value: Value, first: int, last: int, work: Work) -> Steps[int]:
+def count_ones_in_steps(value: bytes, first: int, last: int, work: Work) -> Steps[int]:
     """Return the number of 1s from one bit to another, both included."""
     ones = 0
     while first <= last:
-        end = min(last + 1, first + STEP_BITS)
+        end = min(last + 1, ((first >> 3) + STEP_BYTES) * 8)
         ones += bits_between(value, first, end - 1).bit_count()
         first = end
         work.left -= STEP_UNITS
@@ -85,7 +92,7 @@ def count_ones_in_steps(value: Value, first: int, last: int, work: Work) -> Step
     return ones
 
 
-def find_bit_in_steps(value: Value, bit: int, first: int, last: int, work: Work) -> Steps[int]:
+def find_bit_in_steps(value: bytes, bit: int, first: int, last: int, work: Work) -> Steps[int]:
     """Return the same as :func:`find_bit`."""
     blank = BLANKS[1 - bit]
     while first <= last:
@@ -112,16 +119,16 @@ class SetBit:
         self.bit = bit
 
     def __call__(self, old: Value | None) -> Write | None:
-        value = old or b""
+        value = string_or_empty(old)
         at = self.offset >> 3
         mask = 0x80 >> (self.offset & 7)
         if at >= len(value):
-            return b"".join((value, bytes(at - len(value)), bytes((mask * self.bit,))))
+            return with_string(old, b"".join((value, bytes(at - len(value)), bytes((mask * self.bit,)))))
         byte = value[at] | mask if self.bit else value[at] & ~mask
         if byte == value[at]:
             return None
         view = memoryview(value)  # to copy the value only once
-        return b"".join((view[:at], bytes((byte,)), view[at + 1 :]))
+        return with_string(old, b"".join((view[:at], bytes((byte,)), view[at + 1 :])))
 
 
 # Operations.
@@ -137,7 +144,7 @@ def combine(combination: Combination, target: Key, sources: list[Key], session: 
     numbers: list[int] = []  # the result, a number for every step
     try:
         for position, source in enumerate(sources):
-            value = session.get(source) or b""
+            value = string_or_empty(session.get(source))
             size = max(size, len(value))
             work.held_bytes = size
             work.left -= 1
@@ -168,7 +175,7 @@ def combine(combination: Combination, target: Key, sources: list[Key], session: 
 def invert(target: Key, source: Key, session: Session) -> Steps[int]:
     """Store a value with all bits inverted; return its length."""
     work = session.work
-    value = session.get(source) or b""
+    value = string_or_empty(session.get(source))
     work.held_bytes = len(value)
     try:
         pieces: list[bytes] = []
@@ -246,17 +253,17 @@ def _setbit(session: Session, context: ClientContext, arguments: list[bytes]) ->
     check_extent(offset, context)
     old, new = session.update(arguments[1], SetBit(offset, 1 if arguments[3] == b"1" else 0))
     if new is not old:
-        session.work.left -= len(new or b"") // STORED_BYTES_PER_UNIT
-    return replies.number(bits_between(old or b"", offset, offset))
+        session.work.left -= len(string_or_empty(new)) // STORED_BYTES_PER_UNIT
+    return replies.number(bits_between(string_or_empty(old), offset, offset))
 
 
 def _getbit(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     offset = bit_offset(arguments[2], context)
-    return replies.number(bits_between(session.get(arguments[1]) or b"", offset, offset))
+    return replies.number(bits_between(string_or_empty(session.get(arguments[1])), offset, offset))
 
 
 def _bitcount(session: Session, _: ClientContext, arguments: list[bytes]) -> Reply:
-    value = session.get(arguments[1])
+    value = string_or_none(session.get(arguments[1]))
     if value is None:
         return replies.ZERO  # whatever else is asked for, as in Redis 7.0
     if len(arguments) == 2:
@@ -279,7 +286,7 @@ def _bitpos(session: Session, _: ClientContext, arguments: list[bytes]) -> Reply
     bit = integer(arguments[2])
     if bit not in (0, 1):
         raise UsageError("The bit argument must be 1 or 0.")
-    value = session.get(arguments[1])
+    value = string_or_none(session.get(arguments[1]))
     if value is None:
         return replies.number(-bit)
     if len(arguments) > 6:

@@ -5,6 +5,11 @@ For Redis's commands it is that of Redis 7.0, as ``tests/interop/test_commands.p
 
 from typing import Final, NamedTuple
 
+from kvs.domain.errors import UsageError
+
+COUNT_DIGITS: Final = 10
+"""Longest number of keys."""
+
 CATEGORIES: Final = (
     *("keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo"),
     *("stream", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection", "transaction", "scripting"),
@@ -28,12 +33,30 @@ class Keys(NamedTuple):
         first: Position of the first.
         last: Distance of the last from the first; negative: counted from the end.
         step: Step from one to the next.
+        counted: At ``first`` is the number of keys instead, and ``last`` is the distance of the first key from it.
     """
 
     flags: tuple[str, ...]
     first: int
     last: int
     step: int
+    counted: bool = False
+
+    def places(self, arguments: list[bytes]) -> range:
+        """Return the positions of the keys in a request.
+
+        Raises:
+            UsageError: The number of keys is wrong.
+        """
+        if not self.counted:
+            end = (self.first + self.last if self.last >= 0 else len(arguments) + self.last) + 1
+            return range(self.first, end, self.step)
+        number = arguments[self.first]
+        first = self.first + self.last
+        keys = int(number) if number.isdigit() and len(number) < COUNT_DIGITS else 0
+        if not 0 < keys * self.step <= len(arguments) - first:
+            raise UsageError("Invalid arguments specified for command")
+        return range(first, first + keys * self.step, self.step)
 
 
 class About(NamedTuple):
@@ -61,8 +84,11 @@ class About(NamedTuple):
 
     @property
     def key_range(self) -> tuple[int, int, int]:
-        """Position of the first key, or 0; position of the last, negative if counted from the end; and the step."""
-        if not self.keys:
+        """Position of the first key, or 0; position of the last, negative if counted from the end; and the step.
+
+        0 if requests have different numbers of keys, and something after them.
+        """
+        if not self.keys or self.keys[0].counted:
             return 0, 0, 0
         first, last = self.keys[0], self.keys[-1]
         return first.first, last.last if last.last < 0 else last.first + last.last, first.step
@@ -75,6 +101,16 @@ set | -3 | 1.0.0 | string | write denyoom | string | RW access update variable_f
     Stores a value, if NX or XX hold; may return the old.
 setnx | 3 | 1.0.0 | string | write denyoom fast | string | OW insert 1 0 1
     Stores a value if the key does not exist.
+setex | 4 | 2.0.0 | string | write denyoom | string | OW update 1 0 1
+    Stores a value that expires, in seconds.
+psetex | 4 | 2.6.0 | string | write denyoom | string | OW update 1 0 1
+    Stores a value that expires, in milliseconds.
+getex | -2 | 6.2.0 | string | write fast | string | RW access update 1 0 1
+    Returns the value of a key and sets or removes its deadline.
+delex | -2 | 8.4.0 | string | write fast | string | RW delete variable_flags 1 0 1
+    Deletes a key, if its value is equal to another, or is not.
+delifeq | 3 | 9.0.0 | string | write fast | string | RW delete 1 0 1
+    Deletes a key if its value is equal to another.
 getset | 3 | 1.0.0 | string | write denyoom fast | string | RW access update 1 0 1
     Stores a value and returns the old one.
 getdel | 2 | 6.2.0 | string | write fast | string | RW access delete 1 0 1
@@ -119,8 +155,12 @@ bitfield_ro | -2 | 6.0.0 | bitmap | readonly fast | bitmap | RO access 1 0 1
     Reads integers of any width in a value.
 lcs | -3 | 7.0.0 | string | readonly | string | RO access 1 1 1
     Finds the longest common subsequence of two values.
+msetex | -4 | 8.4.0 | string | write denyoom movablekeys | string | OW update numkeys 1 1 2
+    Stores values, all of them at once, if NX or XX hold for all; they may expire.
 exists | -2 | 1.0.0 | generic | readonly fast | keyspace | RO 1 -1 1
     Counts the keys that exist. | request_policy:multi_shard response_policy:agg_sum
+touch | -2 | 3.2.1 | generic | readonly fast | keyspace | RO 1 -1 1
+    The same as EXISTS: accesses are not recorded. | request_policy:multi_shard response_policy:agg_sum
 del | -2 | 1.0.0 | generic | write | keyspace | RM delete 1 -1 1
     Deletes keys, all of them at once. | request_policy:multi_shard response_policy:agg_sum
 unlink | -2 | 4.0.0 | generic | write fast | keyspace | RM delete 1 -1 1
@@ -139,6 +179,46 @@ renamenx | 3 | 1.0.0 | generic | write fast | keyspace | RW access delete 1 0 1;
     The same, if that key is not there.
 copy | -3 | 6.2.0 | generic | write denyoom | keyspace | RO access 1 0 1; OW update 2 0 1
     Stores a value under another key as well.
+expire | -3 | 1.0.0 | generic | write fast | keyspace | RW update 1 0 1
+    Makes a key expire, in seconds from now.
+pexpire | -3 | 2.6.0 | generic | write fast | keyspace | RW update 1 0 1
+    Makes a key expire, in milliseconds from now.
+expireat | -3 | 1.2.0 | generic | write fast | keyspace | RW update 1 0 1
+    Makes a key expire at a Unix time in seconds.
+pexpireat | -3 | 2.6.0 | generic | write fast | keyspace | RW update 1 0 1
+    Makes a key expire at a Unix time in milliseconds.
+persist | 2 | 2.2.0 | generic | write fast | keyspace | RW update 1 0 1
+    Removes the deadline of a key.
+ttl | 2 | 1.0.0 | generic | readonly fast | keyspace | RO access 1 0 1
+    Returns how long a key will exist, in seconds. | nondeterministic_output
+pttl | 2 | 2.6.0 | generic | readonly fast | keyspace | RO access 1 0 1
+    Returns how long a key will exist, in milliseconds. | nondeterministic_output
+expiretime | 2 | 7.0.0 | generic | readonly fast | keyspace | RO access 1 0 1
+    Returns the deadline of a key as a Unix time in seconds.
+pexpiretime | 2 | 7.0.0 | generic | readonly fast | keyspace | RO access 1 0 1
+    Returns the deadline of a key as a Unix time in milliseconds.
+object | -2 | 2.2.3 | generic |  |  |
+    Describes how values are stored.
+object|encoding | 3 | 2.2.3 | generic | readonly | keyspace | RO 2 0 1
+    Returns raw: values are bytes. | nondeterministic_output
+object|freq | 3 | 4.0.0 | generic | readonly | keyspace | RO 2 0 1
+    Is refused: accesses are not counted. | nondeterministic_output
+object|help | 2 | 6.2.0 | generic | loading stale | keyspace |
+    Lists the subcommands.
+object|idletime | 3 | 2.2.3 | generic | readonly | keyspace | RO 2 0 1
+    Is refused: accesses are not recorded. | nondeterministic_output
+object|refcount | 3 | 2.2.3 | generic | readonly | keyspace | RO 2 0 1
+    Returns 1: values are not shared. | nondeterministic_output
+memory | -2 | 4.0.0 | server |  |  |
+    Describes the memory that keys take.
+memory|help | 2 | 4.0.0 | server | loading stale |  |
+    Lists the subcommands.
+memory|usage | -3 | 4.0.0 | server | readonly |  | RO 2 0 1
+    Returns what a key is charged for, as limits count it.
+move | 3 | 1.0.0 | generic | write fast | keyspace | RW access update 1 0 1
+    Is refused: there is one database.
+swapdb | 3 | 4.0.0 | server | write fast | keyspace dangerous |
+    Is refused: there is one database.
 dbsize | 1 | 1.0.0 | server | readonly fast | keyspace |
     Returns the number of keys. | request_policy:all_shards response_policy:agg_sum
 flushdb | -1 | 1.0.0 | server | write | keyspace dangerous |
@@ -245,7 +325,7 @@ command|list | -2 | 7.0.0 | server | loading stale | connection |
     Lists their names. | nondeterministic_output_order
 """
 """Two lines for each: name, arity, since, group, flags, categories that do not follow from flags, and keys, each with
-their flags, first, last and step; then its summary, and tips."""
+their flags, ``numkeys`` if they are counted, first, last and step; then its summary, and tips."""
 
 DEPRECATED: Final = {"getset": ("6.2.0", "`SET` with the `!GET` argument")}
 """Since when, and what to use instead."""
@@ -253,6 +333,7 @@ DEPRECATED: Final = {"getset": ("6.2.0", "`SET` with the `!GET` argument")}
 NOTES: Final = {
     "set": "RW and ACCESS due to the optional `GET` argument",
     "bitfield": "This command allows both access and modification of the key",
+    "getex": "RW and UPDATE because it changes the TTL",
 }
 """On keys."""
 
@@ -282,7 +363,8 @@ def _about(row: str, description: str) -> tuple[str, About]:
 
 def _keys(words: list[str]) -> Keys:
     *flags, first, last, step = words
-    return Keys(tuple(flags), int(first), int(last), int(step))
+    counted = "numkeys" in flags
+    return Keys(tuple(flag for flag in flags if flag != "numkeys"), int(first), int(last), int(step), counted)
 
 
 ABOUT: Final = _read(TABLE)

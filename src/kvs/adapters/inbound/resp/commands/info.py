@@ -28,11 +28,11 @@ MAX_RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 def _info(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     info = session.info()
     server = dict(info["server"])
-    keys = server.get("keys", 0)
+    keys, deadlines = server.get("keys", 0), server.get("deadlines", 0)
     wanted = {word.lower() for word in arguments[1:]}
     everything = not wanted or wanted & DEFAULT_WORDS
     sections = [(name, section(context, server)) for name, section in SECTIONS.items()]
-    sections.append(("Keyspace", {"db0": f"keys={keys},expires=0,avg_ttl=0"} if keys else {}))
+    sections.append(("Keyspace", {"db0": f"keys={keys},expires={deadlines},avg_ttl=0"} if keys else {}))
     sections += [("Engine", server), ("Session", info["session"])]
     parts = [
         f"# {name}\r\n" + "".join([f"{figure}:{value}\r\n" for figure, value in figures.items()])
@@ -113,7 +113,7 @@ def _stats(context: ClientContext, server: Figures) -> Figures:
         "total_connections_received": clients.arrived,
         "total_commands_processed": clients.requests(),
         "rejected_connections": clients.refused,
-        "expired_keys": 0,
+        "expired_keys": server.pop("expired_keys", 0),
         "evicted_keys": 0,
         "evicted_clients": 0,
         "pubsub_channels": 0,
@@ -123,6 +123,7 @@ def _stats(context: ClientContext, server: Figures) -> Figures:
         "commits": server.pop("commits", 0),
         "conflicts": server.pop("conflicts", 0),
         "aborts": server.pop("aborts", 0),
+        "expiry_lag_s": server.pop("expiry_lag_s", 0),
         "log_events_dropped": server.pop("log_events_dropped", 0),
     }
 

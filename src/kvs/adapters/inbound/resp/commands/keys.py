@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Final
 
-from kvs.adapters.inbound.protocol.command import KEY, OTHER, SLOW_COST, Reply, of_pending_key
+from kvs.adapters.inbound.protocol.command import KEY, OTHER, SLOW_COST, Reply, everywhere, of_pending_key
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.context import ClientContext
@@ -159,6 +159,24 @@ def _copy(session: Session, _: ClientContext, arguments: list[bytes]) -> Steps[b
     return replies.ONE if done else replies.ZERO
 
 
+def _move(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
+    check_database(arguments[2])
+    raise UsageError("source and destination objects are the same")
+
+
+def _swapdb(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
+    for word, place in ((arguments[1], "first"), (arguments[2], "second")):
+        try:
+            index = integer(word)
+        except UsageError:
+            raise UsageError(f"invalid {place} DB index") from None
+        if not DATABASE_MIN <= index <= DATABASE_MAX:
+            raise UsageError(f"invalid {place} DB index")
+    if (arguments[1], arguments[2]) != (b"0", b"0"):
+        raise no_such_database()
+    return replies.OK
+
+
 def _flush(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     if len(arguments) > 2 or (len(arguments) == 2 and arguments[1].upper() not in (b"ASYNC", b"SYNC")):
         raise UsageError("syntax error")
@@ -196,7 +214,14 @@ def check_database(number: bytes) -> None:
     if not DATABASE_MIN <= index <= DATABASE_MAX:
         raise UsageError(f"value is out of range, value must between {DATABASE_MIN} and {DATABASE_MAX}")
     if index != 0:
-        raise UsageError("DB index is out of range")
+        raise no_such_database()
+
+
+def no_such_database() -> UsageError:
+    """Return the error for any database but 0, which says what to do instead."""
+    return UsageError(
+        "DB index is out of range: there is one database, 0; run a server for each, or give each a prefix of keys"
+    )
 
 
 def _cursor(text: bytes) -> int:
@@ -212,6 +237,7 @@ def _cursor(text: bytes) -> int:
 
 COMMANDS: Final[list[RespCommand]] = [
     RespCommand("exists", _exists, (KEY,), 1),
+    RespCommand("touch", _exists, (KEY,), 1),
     RespCommand("del", _del, (KEY,), 1),
     RespCommand("unlink", _del, (KEY,), 1),
     RespCommand("type", _type, (KEY,), is_local=of_pending_key),
@@ -221,6 +247,8 @@ COMMANDS: Final[list[RespCommand]] = [
     RespCommand("rename", _rename, (KEY, KEY)),
     RespCommand("renamenx", _renamenx, (KEY, KEY)),
     RespCommand("copy", _copy, (KEY, KEY, OTHER), 1),
+    RespCommand("move", _move, (KEY, OTHER), is_local=everywhere),
+    RespCommand("swapdb", _swapdb, (OTHER, OTHER), is_local=everywhere),
     RespCommand("dbsize", _dbsize),
     RespCommand("flushdb", _flush, (OTHER,), 1, cost=SLOW_COST),
     RespCommand("flushall", _flush, (OTHER,), 1, cost=SLOW_COST),

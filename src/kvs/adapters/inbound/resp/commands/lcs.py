@@ -21,7 +21,7 @@ from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.wording import c_string
 from kvs.domain.errors import ResultTooLargeError, UsageError
 from kvs.domain.updates import integer
-from kvs.domain.values import Key, Value
+from kvs.domain.values import Key, string_or_empty
 from kvs.ports.session import Session, Steps, Work
 
 BLOCK: Final = 1 << 16
@@ -52,7 +52,7 @@ class Table:
         work: The share.
     """
 
-    def __init__(self, first: Value, second: Value, work: Work, *, keeps_rows: bool) -> None:
+    def __init__(self, first: bytes, second: bytes, work: Work, *, keeps_rows: bool) -> None:
         self._swapped = len(first) > len(second)
         self._rows, self._columns = (second, first) if self._swapped else (first, second)
         self._keeps_rows = keeps_rows
@@ -185,9 +185,9 @@ class Options:
             raise UsageError("If you want both the length and indexes, please just use IDX.")
 
 
-def get_both(first: Key, second: Key, session: Session) -> Steps[tuple[Value, Value]]:
+def get_both(first: Key, second: Key, session: Session) -> Steps[tuple[bytes, bytes]]:
     """Return two values; an absent one is empty."""
-    return session.get(first) or b"", session.get(second) or b""
+    return string_or_empty(session.get(first)), string_or_empty(session.get(second))
     yield
 
 

@@ -12,7 +12,9 @@ from kvs.adapters.inbound.resp.commands import (
     bits,
     clients,
     connection,
+    deadlines,
     info,
+    introspection,
     keys,
     lcs,
     server,
@@ -138,20 +140,20 @@ def _getkeysandflags(_: Session, context: ClientContext, arguments: list[bytes])
     words = arguments[2:]
     found = []
     for spec in _with_keys(words).about.keys:
-        end = (spec.first + spec.last if spec.last >= 0 else len(words) + spec.last) + 1
-        name = words[0].lower()
-        flags = _flags(context, FLAGS_OF_KEY[name](words) if "variable_flags" in spec.flags else spec.flags)
-        found += [replies.array([replies.bulk(key), flags]) for key in words[spec.first : end : spec.step]]
+        flags = _flags(context, FLAGS_OF_KEY[words[0].lower()](words) if "variable_flags" in spec.flags else spec.flags)
+        found += [replies.array([replies.bulk(words[at]), flags]) for at in spec.places(words)]
     return replies.array(found)
 
 
-def _flags_of_set(words: list[bytes]) -> tuple[str, ...]:
-    """Return how a SET uses its key, which with GET is read as well."""
-    reads = any(word.lower() == b"get" for word in words[3:])
+def _flags_of(words: list[bytes]) -> tuple[str, ...]:
+    """Return how a SET or a DELEX uses its key, which options may make it read as well."""
+    if words[0].lower() == b"delex":
+        return ("RM" if len(words) == 2 else "RW", "delete")
+    reads = any(word.lower() in (b"get", b"ifeq", b"ifne") for word in words[3:])
     return ("RW", "access", "update") if reads else ("OW", "update")
 
 
-FLAGS_OF_KEY: Final = {b"set": _flags_of_set, b"bitfield": bitfield.flags_of_key}
+FLAGS_OF_KEY: Final = {b"set": _flags_of, b"delex": _flags_of, b"bitfield": bitfield.flags_of_key}
 """How a command uses its key, where that depends on the request."""
 
 
@@ -162,7 +164,7 @@ def _with_keys(words: list[bytes]) -> RespCommand:
         command = command.subcommands.get(words[1].lower())
     if command is None:
         raise UsageError("Invalid command specified")
-    if not command.first_key:
+    if not command.about.keys:
         raise UsageError("The command has no key arguments")
     if not command.takes(len(words)):
         raise UsageError("Invalid number of arguments specified for command")
@@ -213,18 +215,16 @@ def _key_specification(context: ClientContext, keys: Keys, note: str) -> bytes:
     """Return the positions of keys: a start, and the steps from it."""
     mapping = context.protocol.mapping
     begin = mapping([(_text("index"), replies.number(keys.first))])
-    find = mapping(
-        [
-            (_text("lastkey"), replies.number(keys.last)),
-            (_text("keystep"), replies.number(keys.step)),
-            (_text("limit"), replies.number(0)),
-        ]
-    )
+    if keys.counted:
+        kind, numbers = "keynum", {"keynumidx": 0, "firstkey": keys.last, "keystep": keys.step}
+    else:
+        kind, numbers = "range", {"lastkey": keys.last, "keystep": keys.step, "limit": 0}
+    find = mapping([(_text(name), replies.number(number)) for name, number in numbers.items()])
     pairs = [(_text("notes"), _text(note))] if note else []
     pairs += [
         (_text("flags"), _flags(context, keys.flags)),
         (_text("begin_search"), mapping([(_text("type"), _text("index")), (_text("spec"), begin)])),
-        (_text("find_keys"), mapping([(_text("type"), _text("range")), (_text("spec"), find)])),
+        (_text("find_keys"), mapping([(_text("type"), _text(kind)), (_text("spec"), find)])),
     ]
     return mapping(pairs)
 
@@ -287,6 +287,8 @@ COMMANDS: Final[list[RespCommand]] = [
     *bitfield.COMMANDS,
     *lcs.COMMANDS,
     *keys.COMMANDS,
+    *deadlines.COMMANDS,
+    *introspection.COMMANDS,
     *transactions.COMMANDS,
     *connection.COMMANDS,
     *clients.COMMANDS,

@@ -6,76 +6,105 @@ from typing import Final
 from kvs.adapters.inbound.protocol.command import KEY, OTHER, VALUE, Reply, in_transaction, of_pending_key
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
+from kvs.adapters.inbound.resp.commands.options import (
+    COMPARISONS,
+    DIGEST_COMPARISONS,
+    KEEPTTL,
+    OF_GETEX,
+    OF_MSETEX,
+    OF_SET,
+    PERSIST,
+    comparison,
+    deadline_ms,
+    digests_unsupported,
+    parse_options,
+)
 from kvs.adapters.inbound.resp.context import ClientContext
-from kvs.application.operations import get_many, put_all_if_absent
+from kvs.application.operations import get_many, put_all_if_absent, update_all_if
+from kvs.domain.deadlines import RemoveDeadline, SetDeadline
 from kvs.domain.errors import UsageError
 from kvs.domain.updates import (
     INTEGER_MIN,
     Add,
     Append,
+    Condition,
+    IsEqual,
+    IsUnequal,
     Overwrite,
+    PutIf,
     PutIfAbsent,
-    PutIfPresent,
     Remove,
     Replace,
     Update,
+    always,
     byte_range,
     integer,
 )
-from kvs.domain.values import Key, Value
+from kvs.domain.values import (
+    NO_DEADLINE,
+    TOMBSTONE,
+    Key,
+    Tombstone,
+    Value,
+    Write,
+    string_or_empty,
+    string_or_none,
+    with_deadline,
+)
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 
 LARGE_VALUE_BYTES: Final = 1 << 14
 """Length from which it takes less time to send a value in a piece of its own than to copy it."""
 
+MAX_NUMKEYS: Final = 2**31 - 1
+
 FLOAT_COST: Final = 15
 FLOAT_BYTES_PER_UNIT: Final = 4
 """INCRBYFLOAT takes 15 us for short numbers, and 1.2 ms for 5,000 digits."""
 
-EXPIRY_OPTIONS: Final = (b"EX", b"PX", b"EXAT", b"PXAT", b"KEEPTTL")
-
 
 def _value(context: ClientContext, value: Value | None) -> Reply:
     """Return the reply that has a value; a large one is not copied into it."""
-    if value is None or len(value) <= LARGE_VALUE_BYTES:
-        return context.protocol.value(value)
-    return [b"$%d\r\n" % len(value), value, replies.CRLF]
+    string = string_or_none(value)
+    if string is None or len(string) <= LARGE_VALUE_BYTES:
+        return context.protocol.value(string)
+    return [b"$%d\r\n" % len(string), string, replies.CRLF]
 
 
 def _get(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
     return _value(context, session.get(arguments[1]))
 
 
-def _set(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
-    value = arguments[2]
+def _set(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
+    key, value = arguments[1], arguments[2]
     if len(arguments) == 3:
-        session.put(arguments[1], value)
+        session.put(key, value)
         return replies.OK
-    condition = b""
-    answers_old = False
-    for word in arguments[3:]:
-        option = word.upper()
-        if option in EXPIRY_OPTIONS:
-            raise UsageError("expiry is not supported: there is no EX, PX, EXAT, PXAT or KEEPTTL")
-        if option == b"GET":
-            answers_old = True
-        elif option in (b"NX", b"XX") and condition in (b"", option):
-            condition = option
-        else:
-            raise UsageError("syntax error")
-    change: Update
-    if condition == b"NX":
-        change = PutIfAbsent(value)
-    elif condition == b"XX":
-        change = PutIfPresent(value)
+    options = parse_options(arguments, 3, OF_SET)
+    write = options.write(arguments[0], value, session.now_ms)
+    condition = options.condition
+    if condition is None and not options.answers_old and options.lifetime != KEEPTTL:
+        _put(session, key, write)
+        return replies.OK
+    change = PutIf(condition or always, write, keeps_deadline=options.lifetime == KEEPTTL)
+    old = session.update(key, change)[0]
+    _charge_comparison(session, change)
+    if options.answers_old:
+        return _value(context, old)
+    return replies.OK if change.condition(old) else context.protocol.null
+
+
+def _put(session: Session, key: Key, write: Write) -> None:
+    """Store a value, or delete the key."""
+    if isinstance(write, Tombstone):
+        session.delete(key)
     else:
-        change = Replace(value)
-    old = session.update(arguments[1], change)[0]
-    if answers_old:
-        return context.protocol.value(old)
-    # The old value shows whether the condition held.
-    held = condition != (b"NX" if old is not None else b"XX")
-    return replies.OK if held else context.protocol.null
+        session.put(key, write)
+
+
+def _charge_comparison(session: Session, change: PutIf) -> None:
+    if isinstance(change.condition, IsEqual | IsUnequal):
+        session.work.left -= len(change.condition.string) // COPIED_BYTES_PER_UNIT
 
 
 def _is_local_set(session: Session, arguments: list[bytes]) -> bool:
@@ -88,6 +117,29 @@ def _setnx(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     return replies.ONE if old is None else replies.ZERO
 
 
+def _setex(unit: bytes, session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
+    deadline = deadline_ms(arguments[0], unit, arguments[2], session.now_ms)
+    session.put(arguments[1], with_deadline(arguments[3], deadline))
+    return replies.OK
+
+
+def _getex(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
+    key = arguments[1]
+    if len(arguments) == 2:
+        return _value(context, session.get(key))
+    options = parse_options(arguments, 2, OF_GETEX)
+    now_ms = session.now_ms
+    change: Update = RemoveDeadline()
+    if options.lifetime != PERSIST:
+        try:
+            change = SetDeadline(options.deadline_ms(arguments[0], now_ms), now_ms)
+        except UsageError:
+            if string_or_none(session.get(key)) is None:
+                return context.protocol.null  # of an absent key, Redis does not look at the time
+            raise
+    return _value(context, session.update(key, change)[0])
+
+
 def _getset(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
     return _value(context, session.update(arguments[1], Replace(arguments[2]))[0])
 
@@ -96,17 +148,42 @@ def _getdel(session: Session, context: ClientContext, arguments: list[bytes]) ->
     return _value(context, session.update(arguments[1], Remove())[0])
 
 
+def _delex(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
+    if len(arguments) == 2:
+        return replies.ONE if session.delete(arguments[1]) else replies.ZERO
+    if len(arguments) != 4:
+        raise UsageError("wrong number of arguments for 'delex' command")
+    word = arguments[2].upper()
+    if word in DIGEST_COMPARISONS:
+        raise digests_unsupported()
+    if word not in COMPARISONS:
+        raise UsageError("Invalid condition. Use IFEQ or IFNE")
+    return _deleted_if(session, arguments[1], comparison(word, arguments[3]))
+
+
+def _delifeq(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
+    return _deleted_if(session, arguments[1], IsEqual(arguments[2]))
+
+
+def _deleted_if(session: Session, key: Key, condition: Condition) -> bytes:
+    """Delete a key if it is present and a condition holds; return the reply."""
+    change = PutIf(condition, TOMBSTONE)
+    old = session.update(key, change)[0]
+    _charge_comparison(session, change)
+    return replies.ONE if old is not None and condition(old) else replies.ZERO
+
+
 def _append(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     return _copied(session, arguments[1], Append(arguments[2], context.limits.max_value_bytes))
 
 
 def _strlen(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
-    return _length(session.get(arguments[1]))
+    return replies.number(len(string_or_empty(session.get(arguments[1]))))
 
 
 def _getrange(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
     first, last = integer(arguments[2]), integer(arguments[3])
-    part = byte_range(session.get(arguments[1]) or b"", first, last)
+    part = byte_range(string_or_empty(session.get(arguments[1])), first, last)
     session.work.left -= len(part) // COPIED_BYTES_PER_UNIT
     return _value(context, part)
 
@@ -140,7 +217,7 @@ def _decrby(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes
 def _incrbyfloat(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     from kvs.adapters.inbound.resp.floats import AddFloat  # noqa: PLC0415  # of use to few
 
-    old, new = session.update(arguments[1], AddFloat(arguments[2]))
+    old, new = map(string_or_none, session.update(arguments[1], AddFloat(arguments[2])))
     session.work.left -= (len(arguments[2]) + len(old or b"") + len(new or b"")) // FLOAT_BYTES_PER_UNIT
     return context.protocol.value(new)
 
@@ -156,23 +233,53 @@ def _mset(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
 
 
 def _msetnx(session: Session, _: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
-    stored = yield from session.transact(partial(put_all_if_absent, _entries(arguments)))
-    return replies.ONE if stored else replies.ZERO
+    return _one_if(session.transact(partial(put_all_if_absent, _entries(arguments))))
+
+
+def _msetex(session: Session, _: ClientContext, arguments: list[bytes]) -> Reply:
+    keys = _number_of_keys(arguments)
+    options = parse_options(arguments, 2 + 2 * keys, OF_MSETEX)
+    deadline = options.deadline_ms(arguments[0], session.now_ms)
+    condition = options.condition
+    pairs = range(2, 2 + 2 * keys, 2)
+    passed = NO_DEADLINE < deadline <= session.now_ms
+    if condition is None and options.lifetime != KEEPTTL and not passed:
+        session.put_all({arguments[at]: with_deadline(arguments[at + 1], deadline) for at in pairs})
+        return replies.ONE
+    keeps = options.lifetime == KEEPTTL
+    updates: dict[Key, Update] = {}
+    for at in pairs:
+        write = TOMBSTONE if passed else with_deadline(arguments[at + 1], deadline)
+        updates[arguments[at]] = PutIf(always, write, keeps_deadline=keeps)
+    return _one_if(session.transact(partial(update_all_if, condition or always, updates)))
+
+
+def _number_of_keys(arguments: list[bytes]) -> int:
+    """Return how many keys an MSETEX has."""
+    try:
+        keys = integer(arguments[1])
+    except UsageError:
+        keys = 0
+    if not 0 < keys <= MAX_NUMKEYS:
+        raise UsageError("invalid numkeys value")
+    if 2 + 2 * keys > len(arguments):
+        raise UsageError("wrong number of key-value pairs")
+    return keys
+
+
+def _one_if(steps: Steps[bool]) -> Steps[bytes]:
+    return replies.ONE if (yield from steps) else replies.ZERO
 
 
 def _copied(session: Session, key: Key, change: Update) -> bytes:
     """Apply an update that copies the value; return the length of the new one."""
-    _, new = session.update(key, change)
-    session.work.left -= len(new or b"") // COPIED_BYTES_PER_UNIT
-    return _length(new)
-
-
-def _length(value: Value | None) -> bytes:
-    return replies.number(len(value or b""))
+    new = string_or_empty(session.update(key, change)[1])
+    session.work.left -= len(new) // COPIED_BYTES_PER_UNIT
+    return replies.number(len(new))
 
 
 def _added(session: Session, key: bytes, amount: int) -> bytes:
-    return b":%b\r\n" % (session.update(key, Add(amount))[1] or b"0")
+    return b":%b\r\n" % (string_or_none(session.update(key, Add(amount))[1]) or b"0")
 
 
 def _entries(arguments: list[bytes]) -> dict[Key, Value]:
@@ -183,8 +290,13 @@ def _entries(arguments: list[bytes]) -> dict[Key, Value]:
 
 COMMANDS: Final[list[RespCommand]] = [
     RespCommand("get", _get, (KEY,), is_local=of_pending_key),
-    RespCommand("set", _set, (KEY, VALUE, OTHER), 1, is_local=_is_local_set),
+    RespCommand("set", _set, (KEY, VALUE, VALUE), 1, is_local=_is_local_set),  # that of IFEQ is one, too
     RespCommand("setnx", _setnx, (KEY, VALUE), is_local=of_pending_key),
+    RespCommand("setex", partial(_setex, b"EX"), (KEY, OTHER, VALUE), is_local=in_transaction),
+    RespCommand("psetex", partial(_setex, b"PX"), (KEY, OTHER, VALUE), is_local=in_transaction),
+    RespCommand("getex", _getex, (KEY, OTHER), 1, is_local=of_pending_key),
+    RespCommand("delex", _delex, (KEY, OTHER, VALUE), is_local=of_pending_key),
+    RespCommand("delifeq", _delifeq, (KEY, VALUE), is_local=of_pending_key),
     RespCommand("getset", _getset, (KEY, VALUE), is_local=of_pending_key),
     RespCommand("getdel", _getdel, (KEY,), is_local=of_pending_key),
     RespCommand("append", _append, (KEY, VALUE), is_local=of_pending_key),
@@ -198,5 +310,6 @@ COMMANDS: Final[list[RespCommand]] = [
     RespCommand("incrbyfloat", _incrbyfloat, (KEY, OTHER), cost=FLOAT_COST, is_local=of_pending_key),
     RespCommand("mget", _mget, (KEY,), 1),
     RespCommand("mset", _mset, (KEY, VALUE), 2, is_local=in_transaction),
+    RespCommand("msetex", _msetex, (OTHER, KEY, VALUE), 2),
     RespCommand("msetnx", _msetnx, (KEY, VALUE), 2),
 ]

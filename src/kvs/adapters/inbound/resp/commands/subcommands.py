@@ -1,4 +1,4 @@
-"""Commands that have subcommands: CLIENT, COMMAND, CONFIG."""
+"""Commands that have subcommands: CLIENT, COMMAND, CONFIG, MEMORY, OBJECT."""
 
 from collections.abc import Sequence
 

@@ -220,7 +220,17 @@ def _start(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     return replies.OK
 
 
-def _commit(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
+def _commit(session: Session, _: ClientContext, __: list[bytes]) -> Reply:
+    preparing = session.prepare_commit()
+    return _outcome(session) if preparing is None else _commit_after(session, preparing)
+
+
+def _commit_after(session: Session, preparing: Steps[None]) -> Steps[bytes]:
+    yield from preparing
+    return _outcome(session)
+
+
+def _outcome(session: Session) -> bytes:
     outcome = session.commit()
     if isinstance(outcome, Committed):
         return replies.OK

@@ -1,0 +1,147 @@
+"""The index of deadlines: which keys expire when.
+
+A hierarchical timing wheel. A deadline is a number of digits of ``DIGIT_BITS`` bits, and so is the *position*, up to
+which everything has been handed out. A key is in the bucket of the highest digit in which its deadline differs from the
+position, and of the value of that digit: far deadlines share wide buckets, near ones have buckets of a millisecond.
+When the position reaches a wide bucket, its keys are distributed to narrower ones, one by one. So a key is moved as
+often as its deadline has digits, at most, and adding and removing are O(1). The position determines the bucket of a
+deadline, so nothing has to be stored per key, and a key whose deadline is moved leaves nothing behind.
+
+Source: G. Varghese and A. Lauck, "Hashed and Hierarchical Timing Wheels", 1987.
+"""
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Final, final
+
+from kvs.adapters.storage.key_set import KeySet
+from kvs.domain.values import NEVER_MS, Key
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int in a register, to the compiler
+
+DIGIT_BITS: Final = 6
+LEVEL_BITS: Final = 4
+
+
+@final
+class DeadlineIndex:
+    """The deadlines of the keys of an engine.
+
+    Args:
+        deadline_of: Returns the deadline of a key that is in the index; 0 if it has none any more.
+
+    Attributes:
+        count: Number of keys.
+    """
+
+    def __init__(self, deadline_of: Callable[[Key], int]) -> None:
+        self.count = 0
+        self._deadline_of = deadline_of
+        self._position_ms: i64 = 0
+        self._buckets: dict[int, KeySet] = {}
+        self._starts: list[int] = []  # a heap of the buckets' numbers, by the time at which they begin
+        self._due = KeySet()
+        self._divided = KeySet()  # the rest of the bucket that is being distributed
+
+    def add(self, key: Key, deadline_ms: int) -> None:
+        """Add a key that is not in the index."""
+        self.count += 1
+        self._place(key, deadline_ms)
+
+    def remove(self, key: Key, deadline_ms: int) -> None:
+        """Remove a key, given its deadline; nothing happens if it has been taken."""
+        bucket: KeySet | None = None
+        if deadline_ms > self._position_ms:
+            bucket = self._buckets.get(self._bucket_of(deadline_ms))
+        if (bucket is not None and bucket.discard(key)) or self._due.discard(key) or self._divided.discard(key):
+            self.count -= 1
+
+    def move(self, key: Key, old_ms: int, new_ms: int) -> None:
+        """Change the deadline of a key."""
+        ahead = min(old_ms, new_ms) > self._position_ms and not (self._divided.count or self._due.count)
+        if ahead and self._bucket_of(old_ms) == self._bucket_of(new_ms):
+            return  # the usual case: the key stays where it is
+        self.remove(key, old_ms)
+        self.add(key, new_ms)
+
+    def begin(self, position_ms: int) -> None:
+        """Set the position of an empty index: what is added next is later, and most of it not by much."""
+        self._position_ms = position_ms
+
+    def earliest_ms(self) -> int:
+        """Return a time before which nothing is due, which is not far from the earliest deadline."""
+        if self._due.count or self._divided.count:
+            return self._position_ms
+        starts = self._starts
+        while starts:
+            number = starts[0]
+            if self._buckets[number].count:
+                return number >> LEVEL_BITS
+            heappop(starts)
+            del self._buckets[number]
+        return NEVER_MS
+
+    def take(self, now_ms: int, max_steps: int) -> list[Key]:
+        """Remove and return keys that are due, at most one per step. There may be more as long as steps are used up."""
+        taken: list[Key] = []
+        steps: i64 = max_steps
+        while steps > 0:
+            steps -= 1
+            if self._due.count:
+                taken.append(self._due.pop())
+                self.count -= 1
+            elif self._divided.count:
+                key = self._divided.pop()
+                self._place(key, self._deadline_of(key))
+            elif self.earliest_ms() <= now_ms:
+                self._enter(heappop(self._starts), now_ms)
+            else:
+                self._position_ms = max(self._position_ms, now_ms)
+                break
+        return taken
+
+    def clear(self) -> list[set[Key]]:
+        """Remove all keys; return them, in sets that the caller may free bit by bit."""
+        keys: list[set[Key]] = []
+        for bucket in [*self._buckets.values(), self._due, self._divided]:
+            keys += bucket.parts()
+        self.count = 0
+        self._buckets = {}
+        self._starts = []
+        self._due = KeySet()
+        self._divided = KeySet()
+        return keys
+
+    def _enter(self, number: int, now_ms: int) -> None:
+        """Move the position to the beginning of a bucket."""
+        bucket = self._buckets.pop(number)
+        start_ms = number >> LEVEL_BITS
+        self._position_ms = start_ms
+        width_ms = 1 << DIGIT_BITS * (number & ((1 << LEVEL_BITS) - 1))
+        if start_ms + width_ms <= now_ms + 1:  # all of it is due, in whatever order
+            self._due = bucket
+        else:
+            self._divided = bucket
+
+    def _place(self, key: Key, deadline_ms: int) -> None:
+        if deadline_ms <= self._position_ms:
+            self._due.add(key)
+            return
+        number = self._bucket_of(deadline_ms)
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            bucket = self._buckets[number] = KeySet()
+            heappush(self._starts, number)
+        bucket.add(key)
+
+    def _bucket_of(self, deadline_ms: "i64") -> int:
+        """Return the number of the bucket of a deadline after the position: where it begins, and its level."""
+        differing: i64 = (deadline_ms ^ self._position_ms) >> DIGIT_BITS
+        level: i64 = 0
+        shift: i64 = 0
+        while differing:
+            differing >>= DIGIT_BITS
+            level += 1
+            shift += DIGIT_BITS
+        return (((deadline_ms >> shift) << shift) << LEVEL_BITS) | level

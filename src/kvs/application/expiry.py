@@ -1,0 +1,224 @@
+"""The server's time, and the deletion of records that are due.
+
+*Time.* The server's time is the wall clock at its start, or the time that the engine has stored if that is later, plus
+the time of the monotonic clock since then. So it never goes back, and does not jump. It stands still during a tick: all
+requests of a tick have the same time. An engine stores it with what is written in a tick that looks at it.
+
+*The horizon* is the time up to which every due record has been deleted. Each tick begins with deletions, in one commit.
+If not all that is due can be deleted in that time, expiry is *lagging*: until it has caught up, commands delete the due
+records among their own keys, and those that read ranges wait for the horizon. A snapshot's clock is the horizon at the
+moment it was taken, so no snapshot holds a record that is due by its own clock.
+
+*A blocking engine* is always lagging for a while: a worker deletes, one commit at a time, and commands go on meanwhile.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import Final, TypeAlias, final
+
+from structlog.typing import FilteringBoundLogger
+
+from kvs.build import BUILD
+from kvs.domain.errors import StorageUnavailableError
+from kvs.domain.updates import Expire
+from kvs.domain.values import NEVER_MS, NO_DEADLINE, Key, Record, Value
+from kvs.ports.session import Steps, Work
+from kvs.ports.storage import Storage
+
+STEPS_PER_TICK: Final = 500 if BUILD == "compiled" else 100
+"""Records deleted at the beginning of a tick, or moved in the index: at most 2 ms."""
+
+BUSY_SHIFT: Final = 3
+"""An eighth of them if the last tick had requests: as long as 50 of these take, so that their latency stays."""
+
+NEVER_S: Final = NEVER_MS / 1000
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS: Final = 253_402_300_799_000
+"""The end of the year 9999, which is the last that Python knows."""
+
+MAX_BEHIND_MS: Final = 3_600_000
+"""By how much the wall clock may be behind the server's time without a warning."""
+
+STEPS_PER_SHARE: Final = 64
+
+UNITS_PER_STEP: Final = 4
+"""Units of work to delete a record."""
+
+RETRY_S: Final = 1.0
+"""Time after which deletions that the engine has refused are tried again, if no request comes first."""
+
+Job: TypeAlias = Callable[[], None]
+
+
+@final
+class Expiry:
+    """Deletes records when they are due.
+
+    Args:
+        storage: The engine.
+        wall_clock: Seconds since 1970.
+        clock: Monotonic seconds.
+        log: For failures of the engine, and a wall clock that is far behind.
+        steps_per_tick: Records deleted at the beginning of a tick, or moved in the index.
+
+    Attributes:
+        sweeping: Whether a worker is deleting what is due.
+        lagging: Whether records may be due that have not been deleted.
+        deleted: Number of records deleted.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        wall_clock: Callable[[], float],
+        clock: Callable[[], float],
+        log: FilteringBoundLogger,
+        steps_per_tick: int = STEPS_PER_TICK,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._log = log
+        self._steps_per_tick = steps_per_tick
+        self._failed = False
+        self._run: Callable[[Job], None] | None = None
+        self._swept: Job | None = None
+        self._changing = Lock()  # the figure, for workers
+        self.sweeping = False
+        wall_ms, stored_ms = int(wall_clock() * 1000), storage.horizon_ms
+        self._now_ms = max(wall_ms, stored_ms)
+        self._ahead_ms = self._now_ms - int(clock() * 1000)
+        self._stale = False  # the time of this tick has not been needed yet
+        self._earliest_ms = storage.earliest_deadline_ms()
+        self._horizon_ms = min(self._now_ms, self._earliest_ms - 1)  # while expiry lags
+        self.lagging = self._earliest_ms <= self._now_ms
+        self.deleted = 0
+        if stored_ms - wall_ms > MAX_BEHIND_MS:
+            log.warning("clock_behind", wall_clock=_utc(wall_ms), server_time=_utc(stored_ms))
+
+    @property
+    def now_ms(self) -> int:
+        """The server's time, in milliseconds since 1970."""
+        if self._stale:
+            self._stale = False
+            self._now_ms = int(self._clock() * 1000) + self._ahead_ms
+            self._storage.note_horizon(self._now_ms)
+        return self._now_ms
+
+    @property
+    def horizon_ms(self) -> int:
+        """The time up to which every due record has been deleted."""
+        return self._horizon_ms if self.lagging else self.now_ms
+
+    def begin_tick(self, *, busy: bool = False) -> None:
+        """Let time pass, and delete some of what is due.
+
+        Args:
+            busy: There are requests to be run.
+        """
+        if not self.lagging:
+            self._horizon_ms = self._now_ms
+        self._stale = True
+        if self._earliest_ms == NEVER_MS:
+            return  # as long as nobody uses deadlines, a tick does not look at the clock
+        self.lagging = self._earliest_ms <= self.now_ms
+        if not self.lagging:
+            return
+        if not self._storage.blocking:
+            self._delete(self._steps_per_tick >> BUSY_SHIFT if busy else self._steps_per_tick)
+        elif self._run is not None and not self.sweeping:
+            self.sweeping = True
+            self._run(self._sweep)
+
+    def end_tick(self) -> bool:
+        """Look at what requests have changed; return whether :meth:`delay_s` may be another."""
+        earliest_ms = self._storage.earliest_deadline_ms()
+        if earliest_ms == self._earliest_ms:
+            return False
+        self._earliest_ms = earliest_ms
+        return True
+
+    def delay_s(self) -> float:
+        """Return how long there will be nothing to do, in seconds."""
+        if self._earliest_ms == NEVER_MS or self.sweeping:
+            return NEVER_S
+        return RETRY_S if self._failed else max(0, self._earliest_ms - self.now_ms) / 1000
+
+    def sweep_on(self, run: Callable[[Job], None]) -> None:
+        """Have a worker delete what is due in a blocking engine.
+
+        Args:
+            run: Queues a job for a worker.
+        """
+        self._run = run
+
+    def when_swept(self, swept: Job) -> None:
+        """Have a worker call this after it has deleted something: there may be more."""
+        self._swept = swept
+
+    def is_due(self, value: Value | None) -> bool:
+        """Return whether a value has expired, though it may not have been deleted yet."""
+        return isinstance(value, Record) and NO_DEADLINE < value.deadline_ms <= self.now_ms
+
+    def delete_due(self, key: Key) -> bool:
+        """Delete a key if its record is due; return whether it is. It may stay if the engine is unavailable."""
+        if not self.is_due(self._storage.get(key)):
+            return False
+        try:
+            old, new = self._storage.update(key, Expire(self.now_ms))  # another worker may have put something
+        except StorageUnavailableError:
+            return True
+        if old is not None and new is None:
+            self._count(1)
+        return new is None
+
+    def catch_up(self, work: Work) -> Steps[None]:
+        """Delete everything that is due by now, in shares.
+
+        Raises:
+            StorageUnavailableError: The engine does not delete.
+        """
+        now_ms = self.now_ms
+        while self.lagging and self.horizon_ms < now_ms:
+            if not self._delete(STEPS_PER_SHARE):
+                raise StorageUnavailableError("Records that have expired cannot be deleted at the moment. Retry.")
+            work.left -= STEPS_PER_SHARE * UNITS_PER_STEP
+            if work.left <= 0:
+                yield
+
+    def _sweep(self) -> None:
+        """Delete some of what is due. By a worker."""
+        deleted = self._delete(self._steps_per_tick)
+        self.sweeping = False
+        if deleted and self._swept is not None:
+            self._swept()
+
+    def _delete(self, max_steps: int) -> bool:
+        """Delete some of what is due; return whether the engine did so."""
+        try:
+            deleted = len(self._storage.expire(self.now_ms, max_steps))
+            self._count(deleted)
+            self._earliest_ms = self._storage.earliest_deadline_ms()
+            self._horizon_ms = max(self._horizon_ms, self._earliest_ms - 1)
+            self.lagging = self._earliest_ms <= self.now_ms
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is tried again, and what is due is absent
+            failed_before, self._failed = self._failed, True
+            self.lagging = True
+            if not failed_before:
+                self._log.error("engine_failed", call="expire", exc_info=error)
+            return False
+        self._failed = False
+        return True
+
+    def _count(self, deleted: int) -> None:
+        if self._storage.blocking:
+            with self._changing:
+                self.deleted += deleted
+        else:
+            self.deleted += deleted
+
+
+def _utc(time_ms: int) -> str:
+    """Return a time in the form of the log."""
+    return (_EPOCH + timedelta(milliseconds=min(time_ms, _LAST_MS))).isoformat(timespec="seconds")

@@ -1,0 +1,60 @@
+"""The part of the key space that is reserved, and how clients' keys avoid it.
+
+Stored keys from FF up to but excluding FF FF are for the server itself. A client's key that begins with FF, which is in
+no UTF-8, is stored with another FF before it, which keeps the order of keys. Sessions do this; what is outside of them
+sees clients' keys, and engines see stored ones.
+"""
+
+from typing import Final
+
+from kvs.domain.commit import Conflict, KeyRange
+from kvs.domain.values import Key, Value
+
+RESERVED_BYTE: Final = 0xFF
+RESERVED: Final = b"\xff"
+ESCAPED: Final = b"\xff\xff"
+
+
+def stored_key(key: Key) -> Key:
+    """Return the form in which a client's key, or a prefix of one, is stored."""
+    return RESERVED + key if key.startswith(RESERVED) else key
+
+
+def stored_keys(keys: list[Key]) -> list[Key]:
+    """Return the forms in which clients' keys are stored."""
+    for key in keys:
+        if key[0] == RESERVED_BYTE:
+            return [stored_key(each) for each in keys]
+    return keys
+
+
+def stored_entries(entries: dict[Key, Value]) -> dict[Key, Value]:
+    """Return entries with their keys as they are stored."""
+    for key in entries:
+        if key[0] == RESERVED_BYTE:
+            return {stored_key(each): value for each, value in entries.items()}
+    return entries
+
+
+def clients_conflict(conflict: Conflict) -> Conflict:
+    """Return a conflict with clients' keys."""
+    ranges = [KeyRange(clients_key(low), None if high is None else clients_key(high)) for low, high in conflict.ranges]
+    return Conflict(tuple([clients_key(key) for key in conflict.keys]), tuple(ranges))
+
+
+def clients_key(key: Key) -> Key:
+    """Return the client's key that is stored in this form; or the same for the bound of a range."""
+    return key[1:] if key.startswith(ESCAPED) else key
+
+
+def clients_keys(keys: list[Key]) -> list[Key]:
+    """Return the clients' keys that are stored in these forms, in order."""
+    return [clients_key(key) for key in keys] if keys and keys[-1] >= ESCAPED else keys
+
+
+def without_reserved(keys: KeyRange) -> list[KeyRange]:
+    """Return a range of stored keys without the reserved part."""
+    low, high = keys
+    if low >= ESCAPED or (high is not None and high <= RESERVED):
+        return [keys]
+    return [KeyRange(low, RESERVED), KeyRange(ESCAPED, high)]

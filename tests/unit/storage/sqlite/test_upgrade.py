@@ -1,0 +1,174 @@
+"""A directory of format 1 is upgraded by the first start, by nothing else, and at once or not at all."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from itertools import count
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from kvs.adapters.storage.sqlite.backup import back_up, verify
+from kvs.adapters.storage.sqlite.file import NAME
+from kvs.adapters.storage.sqlite.schema import ADDED_COLUMNS, FORMAT, FORMER_FORMAT, SCHEMA
+from kvs.adapters.storage.sqlite.upgrade import upgrade
+from kvs.domain.keyspace import stored_key
+from kvs.domain.values import Record
+from kvs.testing.cases.base import EDGE_CASE_KEYS
+from tests.faults.points import scratch_directory
+from tests.support.former_format import FormerRow, write_former
+from tests.support.seeds import seeds
+
+from .test_backup import files_of
+from .test_engine import Contents, database, opened, stored
+
+pytestmark = pytest.mark.one_build
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Return a directory in memory: these tests start engines by the dozen."""
+    with scratch_directory() as directory:
+        yield directory
+
+
+RESERVED_KEYS = [b"\xff", b"\xff\0", b"\xff\xfe", b"\xff\xff", b"\xff\xff\0", b"\xff\xff\xff", b"\xff\xff\xff\xff"]
+
+
+def former_rows(random: Random) -> tuple[list[FormerRow], list[FormerRow]]:
+    """Return entries and rows of the journal, many of them of keys that are renamed."""
+    keys = sorted({*EDGE_CASE_KEYS, *RESERVED_KEYS, *(b"\xff" * random.randrange(9) + b"%d" % n for n in range(300))})
+    entries = [(key, random.randbytes(random.randrange(50))) for key in keys if random.random() < 0.7]
+    journal = [(random.choice(keys), random.choice([None, b"", random.randbytes(50)])) for _ in range(300)]
+    return [*entries], journal
+
+
+def renamed(data: dict[bytes, bytes]) -> Contents:
+    """Return the data as they are stored from then on."""
+    return {stored_key(key): value for key, value in data.items()}
+
+
+def schema_of(directory: Path) -> list[tuple[str, str]]:
+    """Return the names and the text of what there is in a database."""
+    with database(directory) as connection:
+        return connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
+
+
+@pytest.mark.draws
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("seed", seeds(2))
+def test_everything_is_there_after_the_upgrade(tmp_path: Path, seed: int, killed: bool) -> None:
+    """Under the keys as they are stored now; and records can be stored beside it."""
+    data = write_former(tmp_path / "data", *former_rows(Random(seed)), killed=killed)
+    for _ in range(2):
+        assert stored(tmp_path / "data") == renamed(data)
+        assert verify(tmp_path / "data").format == FORMAT
+    with opened(tmp_path / "data") as storage:
+        storage.put(b"new", Record(b"v", 1 << 45))
+        storage.sync()
+    assert stored(tmp_path / "data") == renamed(data) | {b"new": Record(b"v", 1 << 45)}
+
+
+def test_the_schema_is_that_of_a_new_database(tmp_path: Path) -> None:
+    """To the letter; and no row is written anew that need not be."""
+    write_former(tmp_path / "data", [(b"%06d" % number, b"v" * 100) for number in range(20_000)])
+    with database(tmp_path / "data") as connection:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        upgrade(connection)
+        changed = (tmp_path / "data" / f"{NAME}-wal").stat().st_size // 4096
+        assert changed < pages / 20
+    stored(tmp_path / "new")
+    assert schema_of(tmp_path / "data") == schema_of(tmp_path / "new")
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(SCHEMA)
+        query = "SELECT name, sql FROM sqlite_schema ORDER BY name"
+        assert schema_of(tmp_path / "data") == connection.execute(query).fetchall()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_verify_and_backup_work_and_upgrade_nothing(tmp_path: Path, killed: bool) -> None:
+    """They say which format it is; the copy has the same one, and a start upgrades it."""
+    data = write_former(tmp_path / "data", *former_rows(Random(1)), killed=killed)
+    before = files_of(tmp_path / "data")
+    for report in (verify(tmp_path / "data"), back_up(tmp_path / "data", tmp_path / "copy"), verify(tmp_path / "copy")):
+        assert (report.format, report.keys) == (FORMER_FORMAT, len(data))
+    assert files_of(tmp_path / "data") == before
+    assert stored(tmp_path / "copy") == renamed(data)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE entries SET value = x'00' WHERE key = x'FF'",
+        "DELETE FROM entries WHERE key = x'FF'",
+        "UPDATE journal SET checksum = checksum + 1 WHERE seq = 2",
+        "PRAGMA user_version = 2",
+        "ALTER TABLE entries ADD COLUMN kind INTEGER NOT NULL DEFAULT 0",
+    ],
+)
+def test_a_damaged_directory_is_refused_and_not_upgraded(tmp_path: Path, statement: str) -> None:
+    """It stays as it was."""
+    write_former(tmp_path / "data", [(b"\xff", b"v"), (b"\xffk", b"v")], [(b"k", b"v"), (b"l", b"v")])
+    with database(tmp_path / "data") as connection:
+        connection.execute(statement)
+    before = files_of(tmp_path / "data")
+    for act in (stored, verify):
+        with pytest.raises(Exception, match=f"{NAME}: is damaged"):
+            act(tmp_path / "data")
+    assert files_of(tmp_path / "data") == before
+
+
+class InterruptedConnection:
+    """A connection whose process is killed before one of its statements."""
+
+    def __init__(self, connection: sqlite3.Connection, statements: int) -> None:
+        self.create_function = connection.create_function
+        self._execute = connection.execute
+        self._left = statements
+
+    def execute(self, statement: str, parameters: object = ()) -> sqlite3.Cursor:
+        """Execute a statement, or none any more."""
+        if not self._left:
+            raise KeyboardInterrupt
+        self._left -= 1
+        return self._execute(statement, parameters)  # type: ignore[arg-type]  # as it was given
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_kill_between_any_two_statements(tmp_path: Path, killed: bool) -> None:
+    """What it leaves is the former format with all data, until all of it is done."""
+    data = write_former(tmp_path / "data", *former_rows(Random(1)), killed=killed)
+    formats = []
+    for statements in count():
+        at, left = tmp_path / f"at{statements}", tmp_path / f"left{statements}"
+        shutil.copytree(tmp_path / "data", at)
+        with database(at) as connection:
+            with suppress(KeyboardInterrupt):
+                upgrade(InterruptedConnection(connection, statements))  # type: ignore[arg-type]  # all that it uses
+            shutil.copytree(at, left)
+        report = verify(left)
+        formats.append(report.format)
+        assert report.keys == len(data)
+        assert stored(left) == renamed(data)
+        if report.format == FORMAT:
+            break
+    assert len(formats) > len(ADDED_COLUMNS) * 2
+    assert formats[:-1] == [FORMER_FORMAT] * (len(formats) - 1)
+
+
+def test_a_failed_upgrade_refuses_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the next one does it."""
+    data = write_former(tmp_path / "data", [(b"\xff", b"v")])
+
+    def fail(connection: sqlite3.Connection) -> None:
+        connection.execute("SELECT x FROM nowhere")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kvs.adapters.storage.sqlite.database.upgrade", fail)
+        with pytest.raises(Exception, match=f"{NAME}: cannot be taken into use: no such table"):
+            stored(tmp_path / "data")
+    assert verify(tmp_path / "data").format == FORMER_FORMAT
+    assert stored(tmp_path / "data") == renamed(data)
