@@ -16,11 +16,12 @@ RUN := .venv-run
 DEV := .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help python run test test-compiled fuzz fuzz-compiled faults check format bench bench-full clean
+.PHONY: help python run programs test test-compiled fuzz fuzz-compiled faults check format bench bench-full clean
 
 help:
 	@echo 'make run [ARGS="--port 4100"]      start the server (compiled where there is a C compiler)'
 	@echo 'make test [ARGS="-k stack"]        run the tests on the sources, in pure Python'
+	@echo 'make programs                      install Django, Flask and others, for the tests that run them'
 	@echo 'make test-compiled [ARGS=...]      run the same tests on the compiled build'
 	@echo 'make fuzz [EXAMPLES=1000]          try other random examples, and more of them; likewise fuzz-compiled'
 	@echo 'make faults [ARGS=...]             kill, fail and damage at every point there is; takes hours'
@@ -47,6 +48,14 @@ $(RUN)/.tests: $(RUN)/.installed
 
 $(DEV)/.installed: python
 	@$(PYTHON) tools/venv.py $(DEV) dev
+
+$(DEV)/.programs: $(DEV)/.installed
+	@$(PYTHON) tools/venv.py $(DEV) programs
+
+$(RUN)/.programs: $(RUN)/.tests
+	@$(PYTHON) tools/venv.py $(RUN) programs
+
+programs: $(DEV)/.programs
 
 run: $(RUN)/.installed
 	@exec $(RUN)/bin/python -m kvs $(ARGS)

@@ -66,6 +66,12 @@ STEPS = {
         ["pyproject.toml"],
         "Installing what the tests need into {}, over the network: about a minute.",
     ),
+    "programs": Step(
+        ".programs",
+        ["--group", "programs"],
+        ["pyproject.toml"],
+        "Installing the programs of others that some tests run into {}, over the network: about a minute.",
+    ),
     "dev": Step(
         ".installed",
         ["--editable", ".", "--group", "dev"],

@@ -1,5 +1,7 @@
 """Fixtures: servers of both kinds, and the programs that are needed."""
 
+import fcntl
+import importlib
 import os
 import shutil
 import subprocess
@@ -7,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, Final, NoReturn
 
 import pytest
 
@@ -15,6 +17,16 @@ from tests.support import needs
 from tests.support.harness import Server, polling
 from tests.support.resp_wire import OK, PONG, Wire
 from tests.system.conftest import Reused
+
+NODE_PACKAGES: Final = (
+    "redis@5.8.2",
+    "express-session@1.19.0",
+    "connect-redis@9.0.0",
+    "keyv@5.6.0",
+    "@keyv/redis@5.1.6",
+    "cache-manager@7.2.9",
+)
+"""Those that the conversations were written for; they run with Node.js 18.19 and newer."""
 
 
 def program(name: str) -> str:
@@ -30,6 +42,17 @@ def missing(reason: str) -> NoReturn:
     if os.environ.get("TEST_CLIENTS") == "required":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def package(name: str) -> Any:
+    """Return a module of the group ``programs``; skip where there is none, or fail if ``TEST_CLIENTS`` is ``required``.
+
+    Imported only when a test runs, as a program takes long to import, and not typed, as it need not be there.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing(f"there is no {error.name} here: make programs installs it")
 
 
 @contextmanager
@@ -64,6 +87,27 @@ def redis_process() -> Iterator[Path]:
                 yield path
             finally:
                 process.terminate()
+
+
+@pytest.fixture(scope="session")
+def node_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where npm has installed ``NODE_PACKAGES``, once for all workers and only if it is asked for."""
+    if os.environ.get("TEST_CLIENTS") != "required":
+        pytest.skip("packages of Node.js are installed with TEST_CLIENTS=required only")
+    program("node")
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "node-packages"
+    directory.mkdir(exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (directory / "installed").exists():
+            options = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(directory)]
+            command = [program("npm"), "install", *options, *NODE_PACKAGES]
+            done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=100, check=False)
+            if done.returncode:
+                missing(f"{', '.join(NODE_PACKAGES)} cannot be installed: {done.stderr}")
+            (directory / "installed").touch()
+    return directory
 
 
 @pytest.fixture(scope="session")

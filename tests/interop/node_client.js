@@ -1,24 +1,9 @@
-// What test_node.py has Node's redis do: node node_client.js DIRECTORY PORT VERSION CONVERSATION.
-// DIRECTORY is where the package was installed. Ends with exit code 0 if everything was as it is asserted here.
+// What test_node.py has Node's redis do, one conversation at a time: see node_talk.js.
 "use strict";
 
 const assert = require("node:assert/strict");
-const path = require("node:path");
-
-const [directory, port, version, conversation] = process.argv.slice(2);
-const { createClient, ErrorReply, RESP_TYPES, WatchError } = require(
-  path.join(directory, "node_modules", "redis"),
-);
-
-const options = { RESP: Number(version), socket: { host: "127.0.0.1", port: Number(port), reconnectStrategy: false } };
-const open = [];
-
-async function connect(client = createClient(options)) {
-  client.on("error", () => {}); // those of a connection that is ended are looked for where they are expected
-  open.push(client);
-  await client.connect();
-  return client;
-}
+const { connect, installed, main } = require("./node_talk.js");
+const { ErrorReply, RESP_TYPES, WatchError } = installed("redis");
 
 const conversations = {
   async values(client) {
@@ -165,15 +150,4 @@ const conversations = {
   },
 };
 
-async function main() {
-  await conversations[conversation](await connect());
-  for (const client of open) if (client.isOpen) await client.close();
-}
-
-main().then(
-  () => console.log("done"),
-  (error) => {
-    console.error(error);
-    process.exit(1);
-  },
-);
+main(conversations);

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from functools import cache
+from importlib.util import find_spec
 from typing import Final, NamedTuple
 
 
@@ -35,7 +36,10 @@ NEEDS: Final = (
 REDIS: Final = "7.0"
 """The version of Redis that kvs is compared with: others differ from it in some replies."""
 
-NODE: Final = Need("npm", "nodejs npm", "18 tests with the client of Node.js")
+NODE: Final = Need("npm", "nodejs npm", "26 tests with the client of Node.js, and with programs that use it")
+
+PROGRAMS: Final = ("cachelib", "django", "fastapi_cache", "flask_caching", "flask_session", "httpx", "starsessions")
+"""Packages of the group ``programs``."""
 
 CPU_S: Final = 500
 ONE_BY_ONE_S: Final = 1200
@@ -53,8 +57,10 @@ def left_out() -> list[str]:
         lines.append(f"the tests that compare each reply with that of Redis {REDIS}; here is {redis_version()}")
     if os.environ.get("TEST_CLIENTS") != "required":
         lines.append(
-            f"{NODE.tests}, whose package npm would fetch (apt install {NODE.package}, then TEST_CLIENTS=required)"
+            f"{NODE.tests}, whose packages npm would fetch (apt install {NODE.package}, then TEST_CLIENTS=required)"
         )
+    if not all(map(find_spec, PROGRAMS)):
+        lines.append("12 tests with Django, Flask, FastAPI and Starlette (make programs)")
     if sys.platform == "linux" and os.geteuid():
         lines.append("3 tests of a full disk, which only root may mount")
     return lines
