@@ -32,6 +32,8 @@ class TestMemoryWithALimit(StorageContract):
 
 
 class TestSqlite(DurableStorageContract):
+    records = True
+
     def open_storage_in(self, directory: Path) -> AbstractContextManager[Storage]:
         return open_engine(SQLITE, directory)
 

@@ -153,6 +153,10 @@ class Expiry:
         """
         self._run = run
 
+    def stop_sweeping(self) -> None:
+        """Begin no sweep any more; one may be under way."""
+        self._run = None
+
     def when_swept(self, swept: Job) -> None:
         """Have a worker call this after it has deleted something: there may be more."""
         self._swept = swept

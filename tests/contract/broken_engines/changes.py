@@ -39,7 +39,11 @@ class TakesADeleteOfAnAbsentKeyForAChange(NaiveStorage):
         return super().delete(key)
 
 
-@breaks("a_blind_commit_never_conflicts", "a_commit_that_clears_deletes_what_there_is_and_then_writes")
+@breaks(
+    "a_blind_commit_never_conflicts",
+    "a_commit_that_clears_deletes_what_there_is_and_then_writes",
+    "an_expiry_changes_the_key_and_its_ranges",
+)
 class ValidatesWhatIsWritten(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         return super().commit(observing(request, keys=lambda seen: [*seen.keys, *request.writes]))
@@ -59,6 +63,15 @@ class ValidatesWhatIsWritten(NaiveStorage):
     "deleting_an_absent_key_changes_nothing",
     "the_first_to_commit_wins",
     "write_skew_is_a_conflict",
+    "a_record_is_stored_as_it_is",
+    "a_snapshot_keeps_what_has_expired_since",
+    "a_watched_key_that_expires_is_a_conflict",
+    "an_expiry_changes_the_key_and_its_ranges",
+    "an_update_gets_the_record",
+    "as_much_is_deleted_at_once_as_is_allowed",
+    "nothing_is_due_before_the_earliest_deadline",
+    "the_last_write_sets_the_deadline",
+    "what_is_due_is_deleted",
 )
 class TakesItsOwnWritesForThoseOfOthers(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
@@ -77,6 +90,7 @@ class TakesItsOwnWritesForThoseOfOthers(NaiveStorage):
     "an_update_is_a_change_to_others",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
     "the_empty_prefix_is_every_key",
+    "an_expiry_changes_the_key_and_its_ranges",
 )
 class OverlooksPhantoms(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
@@ -110,6 +124,7 @@ class TakesARangeForItsWholePrefix(NaiveStorage):
     "an_old_snapshot_outlives_many_younger_ones",
     "an_update_is_a_change_to_others",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
+    "an_expiry_changes_the_key_and_its_ranges",
 )
 class LeavesOutTheLowestKeyOfARange(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
@@ -147,6 +162,7 @@ class TakesTheUpperBoundForOneOfTheRange(NaiveStorage):
     "a_request_without_writes_changes_nothing",
     "an_update_is_a_change_to_others",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
+    "an_expiry_changes_the_key_and_its_ranges",
 )
 class TakesEveryKeyForOneOfTheRange(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
@@ -182,6 +198,8 @@ class TakesOverwritingForAChangeOfTheRange(NaiveStorage):
     "a_clear_of_an_empty_engine_is_no_change",
     "a_request_without_a_snapshot_is_a_blind_one",
     "a_snapshot_shows_what_there_was_before_a_clear",
+    "a_record_is_stored_as_it_is",
+    "the_last_write_sets_the_deadline",
 )
 class ChecksTheFirstReadSetOnly(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:

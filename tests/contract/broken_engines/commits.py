@@ -37,6 +37,9 @@ from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
     "the_empty_prefix_is_every_key",
     "what_changed_before_the_snapshot_has_not_changed_since",
     "write_skew_is_a_conflict",
+    "a_watched_key_that_expires_is_a_conflict",
+    "an_expiry_changes_the_key_and_its_ranges",
+    "the_last_write_sets_the_deadline",
 )
 class LosesUpdates(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
@@ -64,7 +67,10 @@ class ClearsWhatItsSnapshotShows(NaiveStorage):
         return super().commit(CommitRequest(request.reads, {**dict.fromkeys(seen, TOMBSTONE), **request.writes}))
 
 
-@breaks("a_commit_that_clears_deletes_what_there_is_and_then_writes")
+@breaks(
+    "a_commit_that_clears_deletes_what_there_is_and_then_writes",
+    "the_last_write_sets_the_deadline",
+)
 class WritesBeforeItClears(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
         answer = super().commit(CommitRequest(request.reads, request.writes))
@@ -106,6 +112,7 @@ class _Shared(NaiveSnapshot):
     "a_snapshot_shows_no_later_update",
     "an_update_is_a_change_to_others",
     "overwriting_a_value_does_not_change_a_prefix",
+    "an_expiry_changes_the_key_and_its_ranges",
 )
 class ClosesWhatItCommits(NaiveStorage):
     _shared: _Shared | None = None
@@ -137,6 +144,12 @@ class ClosesWhatItCommits(NaiveStorage):
     "an_update_is_a_change_to_others",
     "an_update_stores_what_it_returns",
     "write_skew_is_a_conflict",
+    "a_watched_key_that_expires_is_a_conflict",
+    "an_expiry_changes_the_key_and_its_ranges",
+    "as_much_is_deleted_at_once_as_is_allowed",
+    "nothing_is_due_before_the_earliest_deadline",
+    "the_last_write_sets_the_deadline",
+    "what_is_due_is_deleted",
 )
 class LosesTombstones(NaiveStorage):
     def _apply(self, writes: Mapping[Key, Write]) -> None:
@@ -164,6 +177,7 @@ class AppliesTheFirstWriteOfAConflict(NaiveStorage):
     "a_commit_without_writes_is_validated_as_any_other",
     "a_clear_changes_what_was_there",
     "a_request_without_writes_changes_nothing",
+    "a_watched_key_that_expires_is_a_conflict",
 )
 class CommitsWhateverWritesNothing(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:

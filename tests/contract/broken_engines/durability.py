@@ -43,6 +43,7 @@ class DurableStorage(WholeFileStorage):
     "updates_last",
     "what_conflicted_is_not_there_after_a_reopen",
     "what_was_synced_outlives_a_killed_process",
+    "records_and_expiries_last",
 )
 class NeverWrites(DurableStorage):
     def sync(self) -> None:
@@ -65,6 +66,7 @@ class WritesWhenItIsClosed(DurableStorage):
     "updates_last",
     "what_was_synced_is_there_after_a_reopen",
     "what_was_synced_outlives_a_killed_process",
+    "records_and_expiries_last",
 )
 class BringsBackWhatWasDeleted(DurableStorage):
     def sync(self) -> None:
@@ -83,6 +85,7 @@ class BringsBackWhatWasDeleted(DurableStorage):
     "updates_last",
     "what_was_synced_is_there_after_a_reopen",
     "what_was_synced_outlives_a_killed_process",
+    "records_and_expiries_last",
 )
 class WritesTheFirstTimeOnly(DurableStorage):
     def sync(self) -> None:

@@ -35,7 +35,13 @@ class TakesTheEmptyValueForNone(NaiveStorage):
         return super().get(key) or None
 
 
-@breaks("what_is_returned_has_the_type_that_is_promised")
+@breaks(
+    "what_is_returned_has_the_type_that_is_promised",
+    "a_record_is_stored_as_it_is",
+    "a_record_stays_until_it_is_deleted",
+    "an_update_gets_the_record",
+    "what_is_due_is_deleted",
+)
 class ReturnsViews(NaiveStorage):
     def get(self, key: Key) -> Value | None:
         value = super().get(key)
@@ -49,6 +55,8 @@ class ReturnsViews(NaiveStorage):
     "an_update_stores_what_it_returns",
     "keys_are_any_bytes",
     "values_are_any_bytes",
+    "a_record_stays_until_it_is_deleted",
+    "as_much_is_deleted_at_once_as_is_allowed",
 )
 class CountsWhatWasThereAtTheLastSync(NaiveStorage):
     _counted: tuple[Key, ...] = ()
@@ -70,13 +78,18 @@ class CountsWhatWasThereAtTheLastSync(NaiveStorage):
     "a_snapshot_shows_what_there_was_before_a_clear",
     "an_update_stores_what_it_returns",
     "write_skew_is_a_conflict",
+    "what_is_due_is_deleted",
 )
 class ScansEveryKeyThereEverWas(NaiveStorage):
     def scan(self, prefix: Key, after: Key, limit: int) -> list[Key]:
         return [key for key in under(set(self._log), prefix) if key > after][:limit]
 
 
-@breaks("stats_are_figures_by_name", "a_clear_deletes_every_key")
+@breaks(
+    "stats_are_figures_by_name",
+    "a_clear_deletes_every_key",
+    "what_is_due_is_deleted",
+)
 class TellsHowManyWritesThereWere(NaiveStorage):
     def stats(self) -> Mapping[str, int]:
         return {"keys": len(self._log)}

@@ -29,6 +29,8 @@ from tests.support.naive_storage import NaiveSnapshot, NaiveStorage, under
     "snapshots_of_different_moments_each_show_their_own",
     "the_empty_prefix_is_every_key",
     "two_snapshots_of_one_moment_are_closed_each_for_itself",
+    "a_snapshot_keeps_what_has_expired_since",
+    "an_expiry_changes_the_key_and_its_ranges",
 )
 class SnapshotsSeeLaterCommits(NaiveStorage):
     def snapshot(self) -> NaiveSnapshot:

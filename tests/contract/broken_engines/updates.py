@@ -11,7 +11,11 @@ from tests.contract.broken_engines.faults import breaks
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
 
 
-@breaks("an_update_returns_the_value_before_and_after", "a_conditional_put_depends_on_what_there_is")
+@breaks(
+    "an_update_returns_the_value_before_and_after",
+    "a_conditional_put_depends_on_what_there_is",
+    "the_last_write_sets_the_deadline",
+)
 class ReturnsNothingForWhatWasLeft(NaiveStorage):
     def update(self, key: Key, update: Update) -> Updated:
         old, pending = self._data.get(key), update(self._data.get(key))

@@ -2,8 +2,9 @@
 
 All of them are one naive engine that copies everything for every snapshot, and is safe to be called by many threads.
 ``watched`` tells a test of each call before it answers, and does what the test says: go on, raise, or return what an
-engine must not return. ``blocking`` does the same and declares that it blocks. ``slow`` blocks, and takes its time.
-``loading`` takes as long to be opened as a test likes, and meets what ends that in ways of its own.
+engine must not return. ``blocking`` does the same and declares that it blocks, ``expiring`` stores records, too.
+``slow`` blocks, and takes its time. ``loading`` takes as long to be opened as a test likes, and meets what ends that in
+ways of its own.
 """
 
 import asyncio
@@ -349,6 +350,7 @@ def _load(control: Control, way: str) -> None:
 
 watched = EngineSpec(summary="Tells a test of each call.", open=_watched, records=True)
 blocking = EngineSpec(summary="The same, as one that blocks.", open=_blocking, blocking=True, records=True)
+expiring = EngineSpec(summary="That one, with records.", open=_blocking, blocking=True, records=True)
 slow = EngineSpec(summary="Takes its time for each call.", open=_slow, blocking=True, records=True)
 picky = EngineSpec(summary="Has options, and opens for nobody.", open=_picky, options=PickyOptions)
 shadowing = EngineSpec(summary="Has taken a built-in name, and must never be opened.", open=_shadowing)

@@ -29,6 +29,9 @@ from kvs.signals import STOPPING, Signals
 MAX_REFUSED: Final = 8
 """Maximum number of refused clients at a time; more wait in the kernel's backlog."""
 
+SWEEP_POLL_S: Final = 0.01
+"""Time between two looks whether a worker still deletes what is due, when the server stops."""
+
 LOOPBACK: Final = ("127.", "::1")
 
 
@@ -243,14 +246,18 @@ class Server:
         for channel in self._channels():
             channel.connection_lost(None)  # asyncio does not report it for a socket without a transport
         self._empty.clear()
-        if self._registry.channels:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._limits.last_calls_timeout_s):
+        self._expiry.stop_sweeping()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.last_calls_timeout_s):
+                if self._registry.channels:
                     await self._empty.wait()
-        if self._registry.channels:
+                while self._expiry.sweeping:  # noqa: ASYNC110  # an event for this would be set by every sweep
+                    await asyncio.sleep(SWEEP_POLL_S)
+        calls = len(self._registry) + self._expiry.sweeping
+        if calls:
             self.engine_hung = True
             self._exit_code = 1
-            self._log.critical("engine_hung", calls=len(self._registry))
+            self._log.critical("engine_hung", calls=calls)
 
     def _unexpected(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log an exception that asyncio caught; it has closed the socket concerned."""
