@@ -134,6 +134,21 @@ def test_copying_long_values_counts(words: tuple[bytes, ...]) -> None:
     assert output_of(connection).count(b"\r\n") == 1
 
 
+LONG = b"x" * (1 << 15)
+
+
+@pytest.mark.parametrize(
+    "words", [(b"SET", b"k", b"", b"IFEQ", LONG), (b"DELIFEQ", b"k", LONG), (b"DELEX", b"k", b"IFEQ", LONG)]
+)
+def test_a_queue_of_long_comparisons_makes_way_for_others(words: tuple[bytes, ...]) -> None:
+    """They cost as much as copying what is compared."""
+    server = RespServer(max_tick_requests=SHARE)
+    server.limits.max_value_bytes = server.limits.max_bulk_bytes = len(LONG)
+    begun(queued(server, *[words] * 3), b"EXEC")
+    short = (b"k" if word is LONG else word for word in words)
+    assert isinstance(ask(queued(server, *[tuple(short)] * 3), b"EXEC"), list)
+
+
 @pytest.mark.parametrize("words", [(b"KEYS", b"*"), (b"EXEC",)])
 def test_what_is_under_way_may_lose_its_snapshot(words: tuple[bytes, ...]) -> None:
     """The client knows of no transaction, so none of its is ended: it is told to try again."""

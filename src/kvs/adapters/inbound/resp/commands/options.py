@@ -30,6 +30,7 @@ class Options:
 
     Attributes:
         condition: Condition on the old value; None: none.
+        compared_bytes: Length of what the condition compares.
         answers_old: The reply is the old value.
         lifetime: The option that decides about the deadline; empty: none.
         amount: Its number, as text.
@@ -37,6 +38,7 @@ class Options:
 
     def __init__(self) -> None:
         self.condition: Condition | None = None
+        self.compared_bytes = 0
         self.answers_old = False
         self.lifetime = b""
         self.amount = b""
@@ -88,6 +90,7 @@ def parse_options(arguments: list[bytes], first: int, allowed: frozenset[bytes])
                 raise UsageError("syntax error")
             condition = word
             options.condition = CONDITIONS[word] if word in CONDITIONS else comparison(word, argument)
+            options.compared_bytes = len(argument)
         else:
             if options.lifetime not in (b"", word):
                 raise UsageError("syntax error")

@@ -29,7 +29,6 @@ from kvs.domain.updates import (
     Append,
     Condition,
     IsEqual,
-    IsUnequal,
     Overwrite,
     PutIf,
     PutIfAbsent,
@@ -87,8 +86,8 @@ def _set(session: Session, context: ClientContext, arguments: list[bytes]) -> Re
         _put(session, key, write)
         return replies.OK
     change = PutIf(condition or always, write, keeps_deadline=options.lifetime == KEEPTTL)
+    session.work.left -= options.compared_bytes // COPIED_BYTES_PER_UNIT
     old = session.update(key, change)[0]
-    _charge_comparison(session, change)
     if options.answers_old:
         return _value(context, old)
     return replies.OK if change.condition(old) else context.protocol.null
@@ -100,11 +99,6 @@ def _put(session: Session, key: Key, write: Write) -> None:
         session.delete(key)
     else:
         session.put(key, write)
-
-
-def _charge_comparison(session: Session, change: PutIf) -> None:
-    if isinstance(change.condition, IsEqual | IsUnequal):
-        session.work.left -= len(change.condition.string) // COPIED_BYTES_PER_UNIT
 
 
 def _is_local_set(session: Session, arguments: list[bytes]) -> bool:
@@ -158,18 +152,18 @@ def _delex(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
         raise digests_unsupported()
     if word not in COMPARISONS:
         raise UsageError("Invalid condition. Use IFEQ or IFNE")
+    session.work.left -= len(arguments[3]) // COPIED_BYTES_PER_UNIT
     return _deleted_if(session, arguments[1], comparison(word, arguments[3]))
 
 
 def _delifeq(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
+    session.work.left -= len(arguments[2]) // COPIED_BYTES_PER_UNIT
     return _deleted_if(session, arguments[1], IsEqual(arguments[2]))
 
 
 def _deleted_if(session: Session, key: Key, condition: Condition) -> bytes:
     """Delete a key if it is present and a condition holds; return the reply."""
-    change = PutIf(condition, TOMBSTONE)
-    old = session.update(key, change)[0]
-    _charge_comparison(session, change)
+    old = session.update(key, PutIf(condition, TOMBSTONE))[0]
     return replies.ONE if old is not None and condition(old) else replies.ZERO
 
 
