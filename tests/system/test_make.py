@@ -47,6 +47,7 @@ version = "0.1.0"
 [dependency-groups]
 tests = []
 dev = []
+programs = []
 """
 
 BACKEND: Final = """
@@ -252,6 +253,17 @@ def test_what_pip_says_is_shown(whole: Tree) -> None:
     whole.write("backend.py", BACKEND)
     whole.write("pyproject.toml", PYPROJECT)
     assert whole.make(INSTALLED) == (0, [])
+
+
+def test_programs_of_others_are_a_step_of_their_own(whole: Tree) -> None:
+    """Taken once, into the environment that is worked on."""
+    builds = whole.builds()
+    code, (line,) = whole.make("programs")
+    assert code == 0
+    assert line.startswith("Installing the programs of others")
+    assert whole.make("programs") == (0, [])
+    assert whole.builds() == builds
+    whole.assert_works()
 
 
 # What was left half done.
