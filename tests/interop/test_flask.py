@@ -29,6 +29,17 @@ def app() -> Any:
     return package("flask").Flask(__name__)
 
 
+@pytest.fixture
+def cache(app: Any, address: Address) -> Iterator[Any]:
+    """Return the cache that Flask-Caching gives that site."""
+    host, port = address
+    config = {"CACHE_TYPE": "RedisCache", "CACHE_REDIS_HOST": host, "CACHE_REDIS_PORT": port}
+    cache = package("flask_caching").Cache(app, config=config)
+    yield cache
+    with app.app_context():
+        cache.cache._write_client.close()
+
+
 def test_sessions_expire(app: Any, client: Any, address: Address) -> None:
     """They are remembered, forgotten at their deadline, and not taken up again under their old name."""
     flask = package("flask")
@@ -101,12 +112,8 @@ def test_values_of_cachelib_expire(client: Any, address: Address) -> None:
     assert cache.get("d") == 7
 
 
-def test_pages_and_results_expire(app: Any, address: Address) -> None:
+def test_pages_and_results_expire(app: Any, cache: Any, address: Address) -> None:
     """Those that Flask-Caching keeps are made once, until their deadline or until they are deleted."""
-    host, port = address
-    cache = package("flask_caching").Cache(
-        app, config={"CACHE_TYPE": "RedisCache", "CACHE_REDIS_HOST": host, "CACHE_REDIS_PORT": port}
-    )
     made = []
 
     def make(what: Any = "page") -> Any:
@@ -129,7 +136,6 @@ def test_pages_and_results_expire(app: Any, address: Address) -> None:
         assert [remembered(one) for one in ("x", "y", "x", "y")] == ["4", "5", "4", "5"]
         cache.delete_memoized(remembered, "x")
         assert [remembered(one) for one in ("x", "y")] == ["6", "5"]
-        cache.cache._write_client.close()
 
 
 def test_sessions_in_cachelib_expire(app: Any, client: Any, address: Address) -> None:
