@@ -7,7 +7,7 @@ from typing import Final
 
 from kvs.domain.errors import KvsError
 from kvs.domain.keyspace import ESCAPED, RESERVED, clients_key, stored_key
-from kvs.domain.values import STRING, Key, Record, Value, entry_bytes, string_of
+from kvs.domain.values import STRING, Key, Record, Value, entry_bytes
 from kvs.dump.errors import DumpError, LineError
 from kvs.dump.format import Entry
 from kvs.dump.reader import NumberedEntry
@@ -49,19 +49,14 @@ class EngineSource:
             after = b""
             while keys := self._snapshot.scan(b"", after, PAGE_KEYS):
                 for key in keys:
+                    value = self._snapshot.get(key)
+                    if type(value) is not bytes:
+                        value = _dumpable(key, value)
                     if key < RESERVED:
-                        yield key, self._value(key)
+                        yield key, value
                     elif key.startswith(ESCAPED):
-                        yield clients_key(key), self._value(key)
+                        yield clients_key(key), value
                 after = keys[-1]
-
-    def _value(self, key: Key) -> Value:
-        value = self._snapshot.get(key)
-        if value is None:
-            raise DumpError(f"the storage engine lists a key that it does not have: {key!r:.200}")
-        if isinstance(value, Record) and value.kind != STRING:
-            raise DumpError(f"this version cannot dump the type that this key has: {key!r:.200}")
-        return value
 
     def close(self) -> None:
         self._snapshot.close()
@@ -100,7 +95,7 @@ class EngineSink:
         return max(int(self._clock() * 1000), self._storage.horizon_ms)
 
     def rejection_reason(self, key: Key, value: Value) -> str:
-        size = len(string_of(value))
+        size = len(value if isinstance(value, bytes) else value.payload)
         if len(key) > self._max_key_bytes:
             return f"the key has {len(key)} bytes; max_key_bytes is {format_size(self._max_key_bytes)}"
         if size > self._max_value_bytes:
@@ -133,6 +128,14 @@ class EngineSink:
         self._storage.sync()
         self.stored += self.unconfirmed
         self.unconfirmed = self._unconfirmed_bytes = 0
+
+
+def _dumpable(key: Key, value: Value | None) -> Value:
+    if value is None:
+        raise DumpError(f"the storage engine lists a key that it does not have: {key!r:.200}")
+    if isinstance(value, Record) and value.kind != STRING:
+        raise DumpError(f"this version cannot dump the type that this key has: {key!r:.200}")
+    return value
 
 
 @contextmanager

@@ -84,6 +84,11 @@ HEADER: Final = _encode(Header()) + b"\n"
 
 def entry_line(key: Key, value: Value) -> bytes:
     """Return the line of an entry, whose value is a string."""
+    try:
+        if isinstance(value, bytes):  # as most are
+            return _encode(_TextEntry(key.decode(), value.decode())) + b"\n"
+    except UnicodeDecodeError:
+        pass
     string, deadline_ms = string_of(value), deadline_of(value) or UNSET
     try:
         return _encode(_TextEntry(key.decode(), string.decode(), deadline_ms)) + b"\n"
@@ -116,7 +121,8 @@ def parse(line: bytes) -> Entry | Header | Clock | Trailer:
     try:
         entry = _decode_text_entry(line)
         if entry.key and _encode(entry) == line:  # as dump writes it, so it has no other fields
-            return entry.key.encode(), _value(entry.value.encode(), entry.deadline_ms)
+            value = entry.value.encode()
+            return entry.key.encode(), value if entry.deadline_ms is UNSET else with_deadline(value, entry.deadline_ms)
     except (msgspec.MsgspecError, ValueError):
         pass
     return _parse_any(line)
@@ -133,11 +139,8 @@ def _parse_any(line: bytes) -> Entry | Header | Clock | Trailer:
     key = _field("key", parsed.key, parsed.key_base64)
     if not key:
         raise BadLineError("the key is empty")
-    return key, _value(_field("value", parsed.value, parsed.value_base64), parsed.deadline_ms)
-
-
-def _value(string: bytes, deadline_ms: int | UnsetType) -> Value:
-    return string if deadline_ms is UNSET else with_deadline(string, deadline_ms)
+    value = _field("value", parsed.value, parsed.value_base64)
+    return key, value if parsed.deadline_ms is UNSET else with_deadline(value, parsed.deadline_ms)
 
 
 def _text_or_bytes(data: bytes) -> tuple[str | UnsetType, bytes | UnsetType]:

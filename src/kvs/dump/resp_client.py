@@ -48,6 +48,7 @@ _NUMBER: Final = re.compile(rb"-?[0-9]{1,19}")
 
 OK: Final = "OK"
 _OK_LINE: Final = b"+OK\r\n"
+_NO_LINE: Final = b":-1\r\n"
 
 CLOSED: Final = "the server has closed it"
 
@@ -202,6 +203,8 @@ class RespClient:
         """Return the reply that begins with a line, unless it is a short string."""
         if line == _OK_LINE:
             return OK
+        if line == _NO_LINE:
+            return -1
         if depth == MAX_DEPTH:
             self._room_bytes = self._max_reply_bytes
         if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 from kvs.domain.values import MAX_DEADLINE_MS, NO_DEADLINE, Key, Value, deadline_of, string_of, with_deadline
@@ -73,12 +73,15 @@ class ServerSource:
                 cursor, following = self._page(next(replies))
                 listing = [] if cursor == BEGINNING else [_scan(cursor)]
             for part in parts:
-                deadlines = [self._deadline(key, next(replies)) for key in part]
+                deadlines = list(islice(replies, len(part)))
                 for key, deadline_ms in zip(part, deadlines, strict=True):
                     value = next(replies)
                     if type(value) is not bytes:
                         raise self._no_value(key, value)
-                    yield key, value if deadline_ms == NO_DEADLINE else with_deadline(value, deadline_ms)
+                    if deadline_ms == WITHOUT_DEADLINE:
+                        yield key, value
+                    else:
+                        yield key, with_deadline(value, self._deadline(key, deadline_ms))
             keys = following
         self._expect_ok(client.ask(b"COMMIT"))
 
@@ -93,8 +96,6 @@ class ServerSource:
         raise self._client.unexpected(reply)
 
     def _deadline(self, key: Key, reply: Reply) -> int:
-        if reply == WITHOUT_DEADLINE:
-            return NO_DEADLINE
         if not (isinstance(reply, int) and NO_DEADLINE < reply <= MAX_DEADLINE_MS):
             raise self._no_value(key, reply)
         return reply
@@ -135,7 +136,7 @@ class ServerSink:
         return self._ahead_ms + _own_time_ms()
 
     def rejection_reason(self, _: Key, value: Value) -> str:
-        size = len(string_of(value))
+        size = len(value if isinstance(value, bytes) else value.payload)
         if size > self._max_value_bytes:
             limit = format_size(self._max_value_bytes)
             return f"the value has {size} bytes; the server's max_value_bytes is {limit}"
