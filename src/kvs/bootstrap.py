@@ -29,6 +29,7 @@ from kvs.adapters.inbound.net.server import Server
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.adapters.inbound.protocol.detection import OpenSession, ProtocolDetector
+from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
@@ -133,6 +134,13 @@ def _parameters(settings: Settings, options: Mapping[str, Given]) -> dict[bytes,
     return parameters(settings, durable=engines.get(settings.storage).durable, durability=durability)
 
 
+def _observation(storage: Storage) -> Observation:
+    observation = Observation()
+    if storage.blocking:
+        observation.statistics.use_workers()
+    return observation
+
+
 def _about_listening(about: dict[str, str], settings: Settings) -> dict[str, str]:
     durable = engines.get(settings.storage).durable
     return about | ({"data_dir": str(Path(settings.data_dir).absolute())} if durable and settings.data_dir else {})
@@ -204,11 +212,13 @@ class Container(containers.DeclarativeContainer):
 
     clients = providers.Singleton(ChannelRegistry)
     parameters = providers.Singleton(_parameters, settings, options)
+    observation = providers.Singleton(_observation, storage)
 
     line = providers.Singleton(
         line_protocol,
         limits=providers.Factory(from_settings, LineLimits, settings),
         budget=budget,
+        observation=observation,
         log=log,
     )
 
@@ -222,6 +232,7 @@ class Container(containers.DeclarativeContainer):
             clock=wall_clock,
             uptime_clock=clock,
             disposal=disposal,
+            observation=observation,
         ),
         budget=budget,
         log=log,
@@ -245,6 +256,7 @@ class Container(containers.DeclarativeContainer):
         expiry=expiry,
         limits=server_limits,
         budget=budget,
+        observation=observation,
         signals=signals,
         about=providers.Factory(_about_listening, about, settings),
         log=log,

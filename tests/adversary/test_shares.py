@@ -17,6 +17,7 @@ from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.clients import ClientDescription, ClientRegistry
 from kvs.adapters.inbound.protocol.command import KEY, PREFIX, VALUE, Command
 from kvs.adapters.inbound.protocol.connection import Connection
+from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.commands import registry
@@ -113,7 +114,7 @@ class House:
         self.meter = self.storage.meter
         self.log = make_logger("info", "json", self.bench.log)
         clients = ManyClients()
-        shared = ServerContext(clients, {b"save": b""}, self.bench.clock, self.bench.clock, Disposal())
+        shared = ServerContext(clients, {b"save": b""}, self.bench.clock, self.bench.clock, Disposal(), Observation())
         limits = RespLimits(
             MAX_KEY_BYTES,
             MAX_VALUE_BYTES,
@@ -126,7 +127,7 @@ class House:
         )
         self._resp = resp_protocol(limits, shared, self.bench.budget, self.log)
         line_limits = LineLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, MAX_TICK_REQUESTS, UNLIMITED)
-        self._line = line_protocol(line_limits, self.bench.budget, self.log)
+        self._line = line_protocol(line_limits, self.bench.budget, Observation(), self.log)
         entries = {b"%05d" % number: b"v" for number in range(KEYS)}
         entries |= {LONG_KEY[:-3] + b"%03d" % number: b"" for number in range(LONG_KEYS)}
         entries |= {BIG: BIG_VALUE, b"n": b"1", LONG_KEY: b"1"}

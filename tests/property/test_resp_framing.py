@@ -16,6 +16,7 @@ from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
 from kvs.adapters.inbound.protocol.connection import CHARGE_STEP_BYTES
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
 from kvs.adapters.inbound.protocol.gate import Gate
+from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
@@ -56,7 +57,9 @@ class Wire:
     def __init__(self, limits: RespLimits = LIMITS) -> None:
         self.bench = Bench(MemoryStorage(0, UNLIMITED), max_transaction_depth=3)
         self.limits = limits
-        shared = ServerContext(ChannelRegistry(), {b"save": b""}, self.bench.clock, self.bench.clock, Disposal())
+        shared = ServerContext(
+            ChannelRegistry(), {b"save": b""}, self.bench.clock, self.bench.clock, Disposal(), Observation()
+        )
         log = make_logger("info", "json", self.bench.log)
         gate = Gate(limits.max_key_bytes, limits.max_value_bytes, self.bench.budget)
         self.connection = RespConnection(self.bench.open(), None, limits, shared, gate, self.bench.budget, log)

@@ -7,6 +7,7 @@ from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.protocol.detection import ProtocolDetector
+from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
@@ -24,7 +25,7 @@ def new_detector(bench: Bench, max_tick_requests: int = 1000) -> ProtocolDetecto
     log = make_logger("info", "json", bench.log)
     line_limits = LineLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, max_tick_requests, UNLIMITED)
     resp_limits = RespLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, 100, 1 << 20, 4096, 4096, max_tick_requests, UNLIMITED)
-    shared = ServerContext(ChannelRegistry(), {}, bench.clock, bench.clock, Disposal())
-    line = line_protocol(line_limits, bench.budget, log)
+    shared = ServerContext(ChannelRegistry(), {}, bench.clock, bench.clock, Disposal(), Observation())
+    line = line_protocol(line_limits, bench.budget, Observation(), log)
     resp = resp_protocol(resp_limits, shared, bench.budget, log)
     return ProtocolDetector(lambda: (bench.open(), None), line, COMMANDS, resp, VERBS)

@@ -10,6 +10,7 @@ from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.clients import ClientDescription, ClientRegistry
 from kvs.adapters.inbound.protocol.connection import Connection
+from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
@@ -93,14 +94,14 @@ class WorkerBench(Bench):
         """Return a client that speaks the line protocol."""
         limits = LineLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, max_share, room_bytes)
         executor = WorkerExecutor(self.threads, self._post, self.budget, self._hop_clock)
-        protocol = line_protocol(limits, self.budget, make_logger("info", "json", self.log))
+        protocol = line_protocol(limits, self.budget, Observation(), make_logger("info", "json", self.log))
         return LineClient(self, protocol(self.sessions.open(executor.budget), executor))
 
     def resp(self, max_share: int = QUOTA) -> "RespClient":
         """Return a client that speaks RESP."""
         limits = RespLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, 1000, UNLIMITED, UNLIMITED, UNLIMITED, max_share, UNLIMITED)
         executor = WorkerExecutor(self.threads, self._post, self.budget, self._hop_clock)
-        shared = ServerContext(self.clients, {}, self.clock, self.clock, Disposal())
+        shared = ServerContext(self.clients, {}, self.clock, self.clock, Disposal(), Observation())
         protocol = resp_protocol(limits, shared, self.budget, make_logger("info", "json", self.log))
         return RespClient(self, protocol(self.sessions.open(executor.budget), executor))
 

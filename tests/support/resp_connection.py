@@ -1,9 +1,12 @@
 """What tests of connections in RESP share: connections over one engine, in this process."""
 
 import io
+from collections.abc import Callable
+from time import perf_counter_ns
 
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.protocol.gate import Gate
+from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
@@ -22,6 +25,7 @@ class RespServer:
         max_key_bytes: See the setting.
         max_tick_requests: See the setting.
         storage: The engine.
+        clock_ns: Measures commands.
     """
 
     def __init__(
@@ -30,11 +34,14 @@ class RespServer:
         max_key_bytes: int = 100,
         max_tick_requests: int = 100,
         storage: Storage | None = None,
+        clock_ns: Callable[[], int] = perf_counter_ns,
     ) -> None:
         self.bench = Bench(storage)
         self._connections: list[RespConnection] = []
         self.clients = ChannelRegistry()
-        self.shared = ServerContext(self.clients, {}, self.bench.clock, self.bench.clock, Disposal())
+        self.shared = ServerContext(
+            self.clients, {}, self.bench.clock, self.bench.clock, Disposal(), Observation(clock_ns)
+        )
         self.limits = RespLimits(
             max_key_bytes, 0, 100, UNLIMITED, max_reply_bytes, UNLIMITED, max_tick_requests, UNLIMITED
         )

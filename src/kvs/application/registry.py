@@ -10,7 +10,7 @@ from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.session import EngineSession
 from kvs.application.slot import SessionContext, SessionLimits
-from kvs.ports.session import Session, TransactionCounters
+from kvs.ports.session import LookupCounters, Session, TransactionCounters
 from kvs.ports.storage import Storage
 
 
@@ -58,6 +58,7 @@ class SessionRegistry:
         self._next_id = 1
         self._open: dict[int, Session] = {}
         self._ended = TransactionCounters()
+        self._ended_lookups = LookupCounters()
 
     def open(self, budget: MemoryBudget | None = None) -> EngineSession:
         """Open a session.
@@ -77,6 +78,7 @@ class SessionRegistry:
         """
         now_s = self._clock()
         committed, conflicted, aborted = self._ended.committed, self._ended.conflicted, self._ended.aborted
+        hits, misses = self._ended_lookups.hits, self._ended_lookups.misses
         transactions = 0
         oldest_s = now_s
         sessions = list(self._open.values())
@@ -84,6 +86,8 @@ class SessionRegistry:
             committed += session.counters.committed
             conflicted += session.counters.conflicted
             aborted += session.counters.aborted
+            hits += session.lookups.hits
+            misses += session.lookups.misses
             if session.depth:
                 transactions += 1
                 oldest_s = min(oldest_s, session.started_at_s)
@@ -98,6 +102,8 @@ class SessionRegistry:
             "commits": committed,
             "conflicts": conflicted,
             "aborts": aborted,
+            "keyspace_hits": hits,
+            "keyspace_misses": misses,
             "expired_keys": self._expiry.deleted,
             "expiry_lag_s": round((self._expiry.now_ms - self._expiry.horizon_ms) / 1000, 3),
             "log_events_dropped": self._log_events_dropped(),
@@ -110,3 +116,5 @@ class SessionRegistry:
             self._ended.committed += session.counters.committed
             self._ended.conflicted += session.counters.conflicted
             self._ended.aborted += session.counters.aborted
+            self._ended_lookups.hits += session.lookups.hits
+            self._ended_lookups.misses += session.lookups.misses

@@ -32,6 +32,7 @@ from kvs.domain.updates import Update, Updated
 from kvs.domain.values import TOMBSTONE, Key, Record, Value
 from kvs.override import override
 from kvs.ports.session import Steps
+from kvs.ports.storage import Snapshot
 
 
 @final
@@ -49,13 +50,25 @@ class EngineSession(TransactingSession):
         if key[0] == RESERVED_BYTE:
             key = stored_key(key)
         snapshot = self._snapshot
-        try:
-            if snapshot is None:
+        if snapshot is not None:
+            value = self._read(key, snapshot)
+        else:
+            try:
                 value = self._storage.get(key)
                 if isinstance(value, Record) and self._expiry.is_due(value):
                     self._expiry.delete_due(key)
-                    return None
-                return value
+                    value = None
+            except Exception as error:
+                raise self.translate_error(error) from None
+        if value is None:
+            self.lookups.misses += 1
+        else:
+            self.lookups.hits += 1
+        return value
+
+    def _read(self, key: Key, snapshot: Snapshot) -> Value | None:
+        """Return the value of a stored key in a transaction."""
+        try:
             pending = self._stack.pending(key)
             if pending is not None or self._stack.cleared:
                 return None if pending is TOMBSTONE else pending
@@ -174,8 +187,8 @@ class EngineSession(TransactingSession):
             return old, new
         before = self._stack
         before.check_may_write()
-        old = self.get(key)
         key = stored_key(key)
+        old = self._read(key, self._snapshot)
         pending = update(old)
         if pending is None or (pending is TOMBSTONE and old is None):
             return old, old

@@ -8,11 +8,14 @@ Steps
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from typing import Final, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, final
 
 from kvs.domain.commit import Committed, Conflict
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key, Value
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int in a register, to the compiler
 
 T = TypeVar("T")
 
@@ -58,6 +61,24 @@ class TransactionCounters:
         self.aborted = 0
 
 
+@final
+class LookupCounters:
+    """Keys that a client has asked for, by whether there was a value. What a write has to read does not count."""
+
+    __slots__ = ("hits", "misses")
+
+    def __init__(self) -> None:
+        self.hits: i64 = 0
+        self.misses: i64 = 0
+
+    def count(self, value: Value | None) -> None:
+        """Count a key, given what was found."""
+        if value is None:
+            self.misses += 1
+        else:
+            self.hits += 1
+
+
 class Session(ABC):
     """One client's state for the life of its connection: at most one transaction, nested to any depth.
 
@@ -70,15 +91,17 @@ class Session(ABC):
     Attributes:
         id: Number of the session, unique in the life of the server.
         counters: Outermost transactions, by how they ended.
+        lookups: Keys that the client has asked for.
         started_at_s: When the open transaction was started, in seconds of the server's monotonic clock.
         work: The rest of the current share; long operations charge it and yield when it is used up.
     """
 
-    __slots__ = ("counters", "id", "started_at_s", "work")
+    __slots__ = ("counters", "id", "lookups", "started_at_s", "work")
 
     def __init__(self, session_id: int) -> None:
         self.id: Final = session_id
         self.counters: Final = TransactionCounters()
+        self.lookups: Final = LookupCounters()
         self.work: Final = Work()
         self.started_at_s = 0.0
 

@@ -17,6 +17,7 @@ from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
 from kvs.adapters.inbound.line.replies import LONG_BYTES, SHORT_BYTES
 from kvs.adapters.inbound.protocol import errors as wire_errors
 from kvs.adapters.inbound.protocol.command import SLOW_COST
+from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain import errors
 from kvs.domain.commit import CommitRequest, Conflict, prefix_range
@@ -48,7 +49,7 @@ class Wire:
         self.bench = bench or Bench(storage or MemoryStorage(0, UNLIMITED), max_transaction_depth=MAX_DEPTH)
         self.limits = limits(**kwargs)
         logger = make_logger("info", "json", self.bench.log)
-        self.connection = line_protocol(self.limits, self.bench.budget, logger)(self.bench.open(), None)
+        self.connection = line_protocol(self.limits, self.bench.budget, Observation(), logger)(self.bench.open(), None)
         self.output = b""
 
     def feed(self, chunks: Iterable[bytes]) -> "Wire":
@@ -808,7 +809,9 @@ def test_long_line_in_pieces_is_joined_once(piece_bytes: int) -> None:
     """Its bytes are copied no more often than if it had come in two pieces."""
     bench = Bench(MemoryStorage(0, UNLIMITED))
     wide = LineLimits(MAX_KEY_BYTES, 2 << 20, 1 << 20, UNLIMITED)
-    connection = line_protocol(wide, bench.budget, make_logger("info", "json", bench.log))(bench.open(), None)
+    connection = line_protocol(wide, bench.budget, Observation(), make_logger("info", "json", bench.log))(
+        bench.open(), None
+    )
     value = b"v" * (1 << 20)
     line = b"PUT k " + value + b"\n"
     buffer = connection._buffer
@@ -1040,7 +1043,7 @@ class TestLongLine:
         wire = Wire()
         wire.limits.max_value_bytes = wire.limits.max_line_bytes = 1 << 20
         logger = make_logger("info", "json", wire.bench.log)
-        wire.connection = line_protocol(wire.limits, wire.bench.budget, logger)(wire.bench.open(), None)
+        wire.connection = line_protocol(wire.limits, wire.bench.budget, Observation(), logger)(wire.bench.open(), None)
         wire.feed([b"PING\n", line])
         stored = wire.bench.storage.get(b"k")
         return wire.replies(), stored

@@ -5,6 +5,7 @@ import pytest
 from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.connection import TOO_SLOW, Connection
+from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.logs import make_logger
 from tests.support.sessions import Bench, output_of
 
@@ -20,7 +21,7 @@ def bench() -> Bench:
 def connect(bench: Bench) -> tuple[Connection, list[str]]:
     """Return a connection, and a list that has an entry for each time that it woke its channel."""
     protocol = line_protocol(
-        LineLimits(100, 4000, 1000, ROOM_BYTES), bench.budget, make_logger("info", "json", bench.log)
+        LineLimits(100, 4000, 1000, ROOM_BYTES), bench.budget, Observation(), make_logger("info", "json", bench.log)
     )
     connection = protocol(bench.sessions.open(), None)
     wakes: list[str] = []

@@ -8,6 +8,7 @@ from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.protocol.connection import Connection
+from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import SLACK_BYTES, RespLimits
@@ -31,10 +32,10 @@ class Works:
         self.threads = WorkerThreads(1)
         self.now_s = 0.0
         log = make_logger("info", "json", self.bench.log)
-        shared = ServerContext(ChannelRegistry(), {}, self.bench.clock, self.bench.clock, Disposal())
+        shared = ServerContext(ChannelRegistry(), {}, self.bench.clock, self.bench.clock, Disposal(), Observation())
         resp_limits = RespLimits(100, 4000, 100, 1, UNLIMITED, UNLIMITED, 1000, UNLIMITED)
         self._resp = resp_protocol(resp_limits, shared, self.bench.budget, log)
-        self._line = line_protocol(LineLimits(100, 4000, 1000, UNLIMITED), self.bench.budget, log)
+        self._line = line_protocol(LineLimits(100, 4000, 1000, UNLIMITED), self.bench.budget, Observation(), log)
 
     def connect(self, *, resp: bool = False) -> Connection:
         """Return a connection."""

@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.line import fast_path, replies
 from kvs.adapters.inbound.line.commands import COMMANDS, PING_OF_REDIS, unknown_command
+from kvs.adapters.inbound.line.figures import FastPathFigures
 from kvs.adapters.inbound.line.keys import BLANKS
 from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
@@ -21,6 +22,7 @@ from kvs.adapters.inbound.protocol.errors import EncodingError, FramingLostError
 from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.http_lines import is_header, is_request_line
 from kvs.adapters.inbound.protocol.messages import excerpt
+from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.run_loop import Request
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
@@ -60,6 +62,7 @@ class LineConnection(Connection):
     __slots__ = (
         "_cut_request",
         "_dropping",
+        "_figures",
         "_first_byte_seen",
         "_first_line_seen",
         "_gate",
@@ -75,9 +78,13 @@ class LineConnection(Connection):
         limits: LineLimits,
         gate: Gate,
         budget: MemoryBudget,
+        observation: Observation,
+        figures: FastPathFigures,
         log: FilteringBoundLogger,
     ) -> None:
-        super().__init__(session, budget, executor, limits.max_tick_requests, limits.max_tick_output_bytes, log)
+        room_bytes = limits.max_tick_output_bytes
+        super().__init__(session, budget, executor, limits.max_tick_requests, room_bytes, observation, log)
+        self._figures = figures
         self._limits = limits
         self._gate = gate
         self._partial = False  # the buffer begins with a line that is not complete
@@ -222,7 +229,7 @@ class LineConnection(Connection):
         work = self._work
         room_bytes = self._room_bytes - self._out_bytes
         stop, requests, out_bytes, closing = fast_path.run(
-            data, at, end, self.session, self._limits, self._out, work.left, room_bytes
+            data, at, end, self.session, self._limits, self._figures, self._out, work.left, room_bytes
         )
         buffer.at = stop
         self._charge_fast_path(requests, stop - at, out_bytes, closing)
@@ -239,6 +246,7 @@ class LineConnection(Connection):
         if request is OVER_BUDGET:
             raise self._gate.refusal()
         if request is UNDECIDED:
+            self._command = PING_OF_REDIS
             return PING_OF_REDIS
         verb = request[0].rstrip(BLANKS)
         if not verb:
@@ -250,6 +258,7 @@ class LineConnection(Connection):
                 raise self._refuse(message, verb)
             self._work.left -= SLOW_COST  # for the search for a suggestion
             raise unknown_command(verb)
+        self._command = command
         if not command.takes_value:
             _strip_blanks(request)
         self._gate.check(command, request)
@@ -267,6 +276,10 @@ class LineConnection(Connection):
     @override
     def _error_reply(self, error: KvsError) -> bytes:
         return replies.error(error.code, str(error))
+
+    @override
+    def _error_code(self, reply: bytes) -> bytes:
+        return replies.error_code(reply)
 
     @override
     def _parsed_bytes(self) -> int:
@@ -316,7 +329,17 @@ def _strip_blanks(request: Request) -> None:
             del request[1]
 
 
-def line_protocol(limits: LineLimits, budget: MemoryBudget, log: FilteringBoundLogger) -> OpenConnection:
+def line_protocol(
+    limits: LineLimits, budget: MemoryBudget, observation: Observation, log: FilteringBoundLogger
+) -> OpenConnection:
     """Return a function that opens connections in the line protocol."""
     gate = Gate(limits.max_key_bytes, limits.max_value_bytes, budget)
-    return partial(LineConnection, limits=limits, gate=gate, budget=budget, log=log)
+    return partial(
+        LineConnection,
+        limits=limits,
+        gate=gate,
+        budget=budget,
+        observation=observation,
+        figures=FastPathFigures(observation.statistics),
+        log=log,
+    )

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from kvs.adapters.inbound.line import replies
 from kvs.adapters.inbound.line.commands import LONGEST_NO_ARGUMENT_LINE_BYTES, get, run_no_argument_line
+from kvs.adapters.inbound.line.figures import FastPathFigures
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.line.replies import is_utf8
 from kvs.adapters.inbound.protocol.messages import is_fatal
+from kvs.adapters.inbound.protocol.statistics import CommandFigures
 from kvs.domain.errors import KvsError
 from kvs.ports.session import Session
 
@@ -24,9 +26,12 @@ LF: Final = 10
 CR: Final = 13
 SPACE: Final = 32
 NO_ASCII: Final = 128
+C: Final = 67
 E: Final = 69
 G: Final = 71
 P: Final = 80
+R: Final = 82
+S: Final = 83
 T: Final = 84
 U: Final = 85
 
@@ -37,6 +42,7 @@ def run(
     size: "i64",
     session: Session,
     limits: LineLimits,
+    figures: FastPathFigures,
     out: list[bytes],
     max_requests: int,
     max_out_bytes: int,
@@ -49,6 +55,7 @@ def run(
         size: Where the last whole line ends.
         session: The client's session.
         limits: Limits of keys and values.
+        figures: Where requests are counted.
         out: Where replies are appended.
         max_requests: Maximum number of requests.
         max_out_bytes: Length of replies after which to stop.
@@ -63,6 +70,12 @@ def run(
     done: i64 = 0
     at: i64 = start
     byte: i64 = 0
+    gets: i64 = 0
+    puts: i64 = 0
+    starts: i64 = 0
+    commits: i64 = 0
+    rollbacks: i64 = 0
+    began_ns: i64 = figures.clock_ns()
     while at < size and done < share and out_bytes < max_out_bytes and not closing:
         verb: i64 = data[at]
         stop: i64 = at + 4
@@ -111,11 +124,39 @@ def run(
                 if own_reply is None:
                     break
                 reply = own_reply
+                if verb == C and reply is not replies.OK:
+                    figures.failed(figures.commit, reply)
         except KvsError as error:
             reply = replies.error(error.code, str(error))
             closing = is_fatal(error)
+            figures.failed(_figures_of(verb, figures), reply)
+        if verb == G:
+            gets += 1
+        elif verb == P and data[at + 1] == U:
+            puts += 1
+        elif verb == S:
+            starts += 1
+        elif verb == C:
+            commits += 1
+        elif verb == R:
+            rollbacks += 1
         out.append(reply)
         out_bytes += len(reply)
         at = stop + 1
         done += 1
+    if done:
+        elapsed_ns: i64 = figures.clock_ns() - began_ns
+        pings: i64 = done - gets - puts - starts - commits - rollbacks
+        figures.add(elapsed_ns // done, gets, puts, starts, commits, rollbacks, pings)
     return at, done, out_bytes, closing
+
+
+def _figures_of(verb: "i64", figures: FastPathFigures) -> CommandFigures:
+    """Return the figures of a command that has failed, by its first letter; PING never does."""
+    if verb == G:
+        return figures.get
+    if verb == P:
+        return figures.put
+    if verb == S:
+        return figures.start
+    return figures.commit if verb == C else figures.rollback

@@ -18,6 +18,9 @@ OK: Final = b'{"status": "Ok"}\n'
 TRUE: Final = b'{"status": "Ok", "result": true}\n'
 FALSE: Final = b'{"status": "Ok", "result": false}\n'
 
+_ERROR: Final = b'{"status": "Error", "code": "'
+"""How the reply that reports an error begins."""
+
 _AS_IT_IS: Final = bytes(code if 0x20 <= code < 0x80 and code not in b'"\\' else code ^ 1 for code in range(256))
 """Marks bytes that need escapes; ``translate`` returns the same object if it changed nothing."""
 
@@ -107,7 +110,12 @@ def result_json(json: bytes, message: bytes | None = None) -> bytes:
 
 def error(code: str, message: str) -> bytes:
     """Return the reply that reports an error."""
-    return b'{"status": "Error", "code": "%b", "mesg": %b}\n' % (code.encode(), quoted(message.encode()))
+    return b'%b%b", "mesg": %b}\n' % (_ERROR, code.encode(), quoted(message.encode()))
+
+
+def error_code(reply: bytes) -> bytes:
+    """Return the code of the error that a reply reports, in capitals; empty if it reports none."""
+    return reply[len(_ERROR) :].partition(b'"')[0].upper() if reply.startswith(_ERROR) else b""
 
 
 def _slice_end(text: bytes, at: int) -> int:

@@ -18,6 +18,7 @@ from kvs.adapters.inbound.net.sweep import Sweep
 from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
+from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.allocator import IdleTrimmer
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
@@ -47,6 +48,7 @@ class Server:
         expiry: Deletes what is due.
         limits: Bounds and timeouts.
         budget: Memory budget of all clients.
+        observation: Measures the requests.
         signals: Delivers signals.
         about: Engine, version and so on, for the log.
         log: Bound logger.
@@ -66,6 +68,7 @@ class Server:
         expiry: Expiry,
         limits: ServerLimits,
         budget: MemoryBudget,
+        observation: Observation,
         signals: Signals,
         about: Mapping[str, str],
         log: FilteringBoundLogger,
@@ -79,6 +82,7 @@ class Server:
         self._expiry = expiry
         self._limits = limits
         self._budget = budget
+        self._observation = observation
         self._signals = signals
         self._about = about
         self._log = log
@@ -137,7 +141,8 @@ class Server:
     # The engine.
 
     def _look_after_engine(self) -> None:
-        """Check the engine, do its background work, and release free memory while the server is idle."""
+        """Check the engine, do its background work, release free memory while the server is idle, and measure that."""
+        self._observation.statistics.sample(self._loop.time())
         self._trimmer.look(self.tick.used_units - self._units_seen)
         self._units_seen = self.tick.used_units
         self._check_engine()

@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
 from kvs.adapters.inbound.protocol.messages import printable
+from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.run_loop import RunLoop
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
@@ -44,6 +45,7 @@ class Connection(RunLoop):
         executor: Runs requests on worker threads; None if the engine is non-blocking.
         max_share: Maximum units of work in one share, and so of requests.
         room_bytes: Length of the replies of one share at which the next request waits.
+        observation: Is told of every request.
         log: For clients that do not speak the protocol.
 
     Attributes:
@@ -82,9 +84,10 @@ class Connection(RunLoop):
         executor: WorkerExecutor | None,
         max_share: int,
         room_bytes: int,
+        observation: Observation,
         log: FilteringBoundLogger,
     ) -> None:
-        super().__init__(session, executor, room_bytes)
+        super().__init__(session, executor, room_bytes, observation)
         self.wake: Callable[[], None] = no_wake
         self.remote_address = ""
         self.output_full = False

@@ -1,8 +1,8 @@
 """The run loop, which is the same for every protocol.
 
-Parse a request, check it at the gate, run it, append its reply; until the input, the quota of work or the room for
-output is used up. A long command is a generator, which is kept here and advanced by one share at a time. A command that
-must continue on another thread is left for it.
+Parse a request, check it at the gate, run it, tell of it, append its reply; until the input, the quota of work or the
+room for output is used up. A long command is a generator, which is kept here and advanced by one share at a time. A
+command that must continue on another thread is left for it.
 """
 
 from abc import ABC, abstractmethod
@@ -12,6 +12,7 @@ from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
 from kvs.adapters.inbound.protocol.command import Command, Reply
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
 from kvs.adapters.inbound.protocol.messages import is_fatal
+from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.application.executor import WorkerExecutor
 from kvs.build import BUILD
 from kvs.domain.errors import KvsError, TimedOutError
@@ -41,6 +42,7 @@ class RunLoop(ABC):
         session: The client's session.
         executor: Runs requests on worker threads; None if the engine is non-blocking.
         room_bytes: Length of the replies of one share at which the next request waits.
+        observation: Is told of every request.
 
     Attributes:
         session: The client's session.
@@ -53,12 +55,16 @@ class RunLoop(ABC):
     """
 
     __slots__ = (
+        "_began_ns",
         "_buffer",
+        "_command",
         "_moved",
+        "_observation",
         "_on_worker",
         "_out",
         "_out_bytes",
         "_room_bytes",
+        "_spent_ns",
         "_steps",
         "_violation",
         "_work",
@@ -70,7 +76,9 @@ class RunLoop(ABC):
         "session",
     )
 
-    def __init__(self, session: Session, executor: WorkerExecutor | None, room_bytes: int) -> None:
+    def __init__(
+        self, session: Session, executor: WorkerExecutor | None, room_bytes: int, observation: Observation
+    ) -> None:
         self.session: Final = session
         self.executor: Final = executor
         self.requests = 0
@@ -79,6 +87,10 @@ class RunLoop(ABC):
         self.close_reason = ""
         self._work: Final[Work] = session.work
         self._room_bytes = room_bytes
+        self._observation: Final = observation
+        self._command: Command | None = None  # whose reply is due, as far as it is known
+        self._began_ns: i64 = 0  # when its last share began; 0: it has not been run
+        self._spent_ns: i64 = 0  # in the shares before
         self._buffer = ReceiveBuffer()
         self._out: list[bytes] = []
         self._out_bytes = 0
@@ -103,7 +115,7 @@ class RunLoop(ABC):
 
     @abstractmethod
     def _admit(self, request: Request) -> Command:
-        """Return the command of a request.
+        """Return the command of a request, and note it as soon as it is known.
 
         Raises:
             KvsError: The command is unknown, or may not run now.
@@ -116,6 +128,10 @@ class RunLoop(ABC):
     @abstractmethod
     def _error_reply(self, error: KvsError) -> bytes:
         """Return the reply that reports an error."""
+
+    @abstractmethod
+    def _error_code(self, reply: bytes) -> bytes:
+        """Return the code of the error that a reply reports, in capitals; empty if it reports none."""
 
     # The loop.
 
@@ -138,6 +154,7 @@ class RunLoop(ABC):
                     self._moved = None
                     reply = self._run_command(command, request)
                 elif self._steps is not None:
+                    self._began_ns = self._observation.clock_ns()
                     reply = self._advance(self._steps)
                 else:
                     if self._run_fast_path():
@@ -165,6 +182,7 @@ class RunLoop(ABC):
                         self._violation = error
             if reply is not None:
                 self.requests += 1
+                self._observe(reply)
                 self._emit(reply)
                 if isinstance(reply, bytes):
                     work.left -= len(reply) // COPIED_BYTES_PER_UNIT
@@ -194,6 +212,7 @@ class RunLoop(ABC):
 
     def _run_command(self, command: Command, request: Request) -> bytes | list[bytes] | None:
         """Run a command; return its reply, or None if it is not finished."""
+        self._began_ns = self._observation.clock_ns()
         reply = self._start(command, request)
         if isinstance(reply, bytes):
             return reply
@@ -207,7 +226,21 @@ class RunLoop(ABC):
         reply = next(steps)
         if reply is not None:
             self._steps = None
+        else:
+            self._spent_ns += self._observation.clock_ns() - self._began_ns
         return reply
+
+    def _observe(self, reply: bytes | list[bytes]) -> None:
+        """Tell of the request that a reply answers."""
+        command, self._command = self._command, None
+        began_ns, self._began_ns = self._began_ns, 0
+        error = self._error_code(reply) if isinstance(reply, bytes) else b""
+        if began_ns == 0:
+            self._observation.statistics.refused(b"" if command is None else command.name, error)
+        elif command is not None:
+            spent_ns, self._spent_ns = self._spent_ns, 0
+            spent_ns += self._observation.clock_ns() - began_ns
+            self._observation.ran(command, spent_ns, error)
 
     def _wanted_thread(self) -> int:
         """Return where the suspended command has to continue."""

@@ -30,7 +30,7 @@ from kvs.ports.session import RECEIVED_BYTES_PER_UNIT, Session
 class RespConnection(Connection):
     """A connection in RESP."""
 
-    __slots__ = ("_context", "_gate", "_limits", "_parser")
+    __slots__ = ("_context", "_figures", "_gate", "_limits", "_parser")
 
     def __init__(
         self,
@@ -42,7 +42,9 @@ class RespConnection(Connection):
         budget: MemoryBudget,
         log: FilteringBoundLogger,
     ) -> None:
-        super().__init__(session, budget, executor, limits.max_tick_requests, limits.max_tick_output_bytes, log)
+        room_bytes = limits.max_tick_output_bytes
+        super().__init__(session, budget, executor, limits.max_tick_requests, room_bytes, shared.observation, log)
+        self._figures = shared.figures
         self._limits = limits
         self._gate = gate
         self._context = ClientContext(limits, shared)
@@ -97,6 +99,7 @@ class RespConnection(Connection):
             self.session,
             self._limits,
             self._context.protocol,
+            self._figures,
             self._out,
             work.left,
             self._room_bytes - self._out_bytes,
@@ -119,6 +122,7 @@ class RespConnection(Connection):
                 raise self._gate.refusal()
             command = command_of(request)
             context.last_command = command.name
+            self._command = command
             if context.queue is not None and command.multi_policy == REFUSED:
                 name = command.name.decode().upper().replace("|", " ")
                 raise UsageError(f"{name} is not allowed between MULTI and EXEC")
@@ -128,6 +132,7 @@ class RespConnection(Connection):
         except KvsError as error:
             if request is not OVER_BUDGET and request[0].lower() == EXEC.name:
                 context.abort_reason = error
+                self._command = EXEC
                 return EXEC
             context.dirty = context.queue is not None
             raise
@@ -145,6 +150,7 @@ class RespConnection(Connection):
 
     def _queue(self, command: Command, request: Request) -> bytes:
         context = self._context
+        self._began_ns = 0  # it is not run now
         held_bytes = (len(request) + 1) * ARGUMENT_OVERHEAD_BYTES
         for argument in request:
             held_bytes += len(argument)
@@ -158,6 +164,7 @@ class RespConnection(Connection):
             context.queue.append(request)
             context.queued_commands.append(cast("RespCommand", command))
             context.queue_bytes += held_bytes
+        self._command = None
         return replies.QUEUED
 
     @override
@@ -185,6 +192,10 @@ class RespConnection(Connection):
         if isinstance(error, HttpError) or (self.closing and self._context.reply_mode != REPLIES_ON):
             return b""  # Redis closes such connections silently
         return replies.error(error)
+
+    @override
+    def _error_code(self, reply: bytes) -> bytes:
+        return replies.error_code(reply)
 
     @override
     def _parsed_bytes(self) -> int:

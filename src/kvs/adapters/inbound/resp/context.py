@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.protocol.clients import ClientRegistry
+from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.run_loop import ANY_THREAD
 from kvs.adapters.inbound.resp.cursors import Cursors
+from kvs.adapters.inbound.resp.figures import FastPathFigures
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.replies import RESP2, RespVersion
 from kvs.application.disposal import Disposal
@@ -40,6 +42,9 @@ class ServerContext:
         run_id: Random ID of this run of the server.
         uptime_clock: Monotonic seconds, the clock of the clients.
         disposal: Frees long queues.
+        observation: Is told of every request.
+        figures: Those of the fast path.
+        counts_at_reset: What figures had been at the last CONFIG RESETSTAT, by name.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class ServerContext:
         clock: Callable[[], float],
         uptime_clock: Callable[[], float],
         disposal: Disposal,
+        observation: Observation,
     ) -> None:
         self.clients = clients
         self.cursors = Cursors()
@@ -56,6 +62,9 @@ class ServerContext:
         self.clock = clock
         self.uptime_clock = uptime_clock
         self.disposal = disposal
+        self.observation = observation
+        self.figures = FastPathFigures(observation.statistics)
+        self.counts_at_reset: dict[str, int] = {}
         self.run_id = secrets.token_hex(20)
 
 

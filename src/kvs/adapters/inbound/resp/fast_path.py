@@ -8,7 +8,9 @@ They are run straight from the input. It stops at the first other or incomplete 
 from typing import TYPE_CHECKING, Final
 
 from kvs.adapters.inbound.protocol.messages import is_fatal
+from kvs.adapters.inbound.protocol.statistics import CommandFigures
 from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.figures import FastPathFigures
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, RespLimits
 from kvs.adapters.inbound.resp.parser import ARRAY, BULK, CR, LF, NINE, ZERO
 from kvs.adapters.inbound.resp.replies import ARRAY_HEADERS, BULK_HEADERS, CRLF, QUEUED, SHORT, RespVersion
@@ -83,6 +85,7 @@ def run(
     session: Session,
     limits: RespLimits,
     protocol: RespVersion,
+    figures: FastPathFigures,
     out: list[bytes],
     max_requests: int,
     max_out_bytes: int,
@@ -95,6 +98,7 @@ def run(
         session: The client's session.
         limits: Limits of keys, values and queues.
         protocol: The version of the protocol.
+        figures: Where requests are counted.
         out: Where replies are appended, in any number of pieces.
         max_requests: Maximum number of requests; one more queue may be run.
         max_out_bytes: Length of replies after which to stop.
@@ -114,6 +118,11 @@ def run(
     null = protocol.null
     closing = False
     name = last = b""
+    gets: i64 = 0
+    sets: i64 = 0
+    incrs: i64 = 0
+    queues: i64 = 0
+    began_ns: i64 = figures.clock_ns()
     while size - at >= SHORTEST_BYTES and done < share and out_bytes < room and not closing:
         if not (
             data[at] == ARRAY
@@ -159,6 +168,8 @@ def run(
                 break
             at = end
             done += queued + 2
+            queues += 1
+            sets += queued
             last = EXEC
             reply = replies.OK + QUEUED * queued
             out.append(reply)
@@ -171,6 +182,7 @@ def run(
             except KvsError as error:
                 reply = replies.error(error)
                 closing = is_fatal(error)
+                figures.failed(figures.exec, reply)
             out.append(reply)
             out_bytes += len(reply)
             continue
@@ -231,10 +243,29 @@ def run(
             out.append(reply)
             out_bytes += len(reply)
             closing = is_fatal(error)
+            figures.failed(_figures_of(name, figures), reply)
+        if name is GET:
+            gets += 1
+        elif name is SET:
+            sets += 1
+        elif name is INCR:
+            incrs += 1
         at = end + 2
         done += 1
         last = name
+    if done:
+        elapsed_ns: i64 = figures.clock_ns() - began_ns
+        watches: i64 = done - gets - sets - incrs - 2 * queues
+        figures.add(elapsed_ns // done, gets, sets, incrs, watches, queues)
     return at, done, out_bytes, closing, last
+
+
+def _figures_of(name: bytes, figures: FastPathFigures) -> CommandFigures:
+    if name is GET:
+        return figures.get
+    if name is SET:
+        return figures.set
+    return figures.incr if name is INCR else figures.watch
 
 
 def _bulk(data: bytes, at: "i64", size: "i64", max_bytes: "i64") -> "tuple[i64, i64]":

@@ -23,6 +23,7 @@ ZERO: Final = b":0\r\n"
 ONE: Final = b":1\r\n"
 EMPTY_ARRAY: Final = b"*0\r\n"
 CRLF: Final = b"\r\n"
+MINUS: Final = 45
 
 SHORT: Final = 1024
 """Below this, the text of a length or a number is precomputed."""
@@ -106,6 +107,11 @@ def bulks(values: Iterable[bytes]) -> bytes:
 def error_line(code: str, message: bytes) -> bytes:
     """Return an error reply: a code for programs, and a sentence for people, in one line."""
     return b"-%b %b\r\n" % (code.encode(), message.translate(_LINE_BREAKS))
+
+
+def error_code(reply: bytes) -> bytes:
+    """Return the code of the error that a reply reports; empty if it reports none."""
+    return reply[1 : reply.find(b" ")] if reply and reply[0] == MINUS else b""
 
 
 def error(error: KvsError) -> bytes:

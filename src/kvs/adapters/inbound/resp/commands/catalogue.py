@@ -302,7 +302,7 @@ config|get | -3 | 2.0.0 | server | admin noscript loading stale |  |
 config|help | 2 | 5.0.0 | server | loading stale |  |
     Lists the subcommands.
 config|resetstat | 2 | 2.0.0 | server | admin noscript loading stale |  |
-    Is refused: figures are counted from the start.
+    Sets the figures of INFO that count events to 0.
 config|rewrite | 2 | 2.8.0 | server | admin noscript loading stale |  |
     Is refused: there is no file to write.
 config|set | -4 | 2.0.0 | server | admin noscript loading stale |  |

@@ -6,7 +6,7 @@ Figures of Redis that kvs does not know are omitted; one that is always 0 counts
 import os
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST
@@ -19,7 +19,22 @@ Figures: TypeAlias = dict[str, object]
 Section: TypeAlias = Callable[[ClientContext, Figures], Figures]
 """Returns the figures of a section, and removes them from those of the server."""
 
-DEFAULT_WORDS: Final = frozenset({b"default", b"all", b"everything"})
+DEFAULT_WORDS: Final = frozenset({b"default"})
+ALL_WORDS: Final = frozenset({b"all", b"everything"})
+
+ON_REQUEST: Final = frozenset({"Commandstats", "Latencystats"})
+"""Sections that must be asked for."""
+
+QUANTILES: Final = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
+COUNTS: Final = (
+    "total_connections_received",
+    "rejected_connections",
+    "expired_keys",
+    "keyspace_hits",
+    "keyspace_misses",
+)
+"""Figures that CONFIG RESETSTAT sets to 0."""
+
 SECONDS_PER_DAY: Final = 86_400
 MAX_RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 """The unit of memory of getrusage(): bytes or KiB."""
@@ -30,14 +45,19 @@ def _info(session: Session, context: ClientContext, arguments: list[bytes]) -> b
     server = dict(info["server"])
     keys, deadlines = server.get("keys", 0), server.get("deadlines", 0)
     wanted = {word.lower() for word in arguments[1:]}
-    everything = not wanted or wanted & DEFAULT_WORDS
-    sections = [(name, section(context, server)) for name, section in SECTIONS.items()]
+    everything = bool(wanted & ALL_WORDS)
+    usual = everything or not wanted or bool(wanted & DEFAULT_WORDS)
+    sections = [
+        (name, section(context, server))
+        for name, section in SECTIONS.items()
+        if name not in ON_REQUEST or everything or name.lower().encode() in wanted
+    ]
     sections.append(("Keyspace", {"db0": f"keys={keys},expires={deadlines},avg_ttl=0"} if keys else {}))
     sections += [("Engine", server), ("Session", info["session"])]
     parts = [
         f"# {name}\r\n" + "".join([f"{figure}:{value}\r\n" for figure, value in figures.items()])
         for name, figures in sections
-        if everything or name.lower().encode() in wanted
+        if (usual and (everything or name not in ON_REQUEST)) or name.lower().encode() in wanted
     ]
     return context.protocol.verbatim("\r\n".join(parts).encode())
 
@@ -108,24 +128,40 @@ def _persistence(context: ClientContext, _: Figures) -> Figures:
 
 
 def _stats(context: ClientContext, server: Figures) -> Figures:
-    clients = context.shared.clients
+    statistics = context.shared.observation.statistics
+    counts = counts_of(context, server)
+    before = context.shared.counts_at_reset
+    received, refused, expired, hits, misses = (counts[name] - before.get(name, 0) for name in COUNTS)
+    for name in COUNTS:
+        server.pop(name, 0)
     return {
-        "total_connections_received": clients.arrived,
-        "total_commands_processed": clients.requests(),
-        "rejected_connections": clients.refused,
-        "expired_keys": server.pop("expired_keys", 0),
+        "total_connections_received": received,
+        "total_commands_processed": statistics.calls(),
+        "instantaneous_ops_per_sec": round(statistics.commands_per_s),
+        "rejected_connections": refused,
+        "expired_keys": expired,
         "evicted_keys": 0,
         "evicted_clients": 0,
+        "keyspace_hits": hits,
+        "keyspace_misses": misses,
         "pubsub_channels": 0,
         "pubsub_patterns": 0,
         "pubsubshard_channels": 0,
         "tracking_total_keys": 0,
+        "total_error_replies": sum(statistics.errors.values()),
         "commits": server.pop("commits", 0),
         "conflicts": server.pop("conflicts", 0),
         "aborts": server.pop("aborts", 0),
         "expiry_lag_s": server.pop("expiry_lag_s", 0),
         "log_events_dropped": server.pop("log_events_dropped", 0),
     }
+
+
+def counts_of(context: ClientContext, server: Mapping[str, object]) -> dict[str, int]:
+    """Return what is counted from the start of the server, and shown from the last CONFIG RESETSTAT on."""
+    clients = context.shared.clients
+    counts = {"total_connections_received": clients.arrived, "rejected_connections": clients.refused}
+    return {name: counts[name] if name in counts else int(str(server.get(name, 0))) for name in COUNTS}
 
 
 def _replication(_: ClientContext, __: Figures) -> Figures:
@@ -146,6 +182,33 @@ def _modules(_: ClientContext, __: Figures) -> Figures:
     return {}
 
 
+def _command_statistics(context: ClientContext, _: Figures) -> Figures:
+    return {
+        f"cmdstat_{name.decode()}": (
+            f"calls={figures.calls},usec={figures.total_ns // 1000},"
+            f"usec_per_call={int(figures.total_ns) / 1000 / max(1, int(figures.calls)):.2f},"
+            f"rejected_calls={figures.refused},failed_calls={figures.failed}"
+        )
+        for name, figures in context.shared.observation.statistics.by_name().items()
+    }
+
+
+def _error_statistics(context: ClientContext, _: Figures) -> Figures:
+    errors = context.shared.observation.statistics.errors
+    return {f"errorstat_{code.decode()}": f"count={count}" for code, count in sorted(errors.items())}
+
+
+def _latency_statistics(context: ClientContext, _: Figures) -> Figures:
+    shown: Figures = {}
+    for name, figures in context.shared.observation.statistics.by_name().items():
+        if figures.calls:
+            quantiles_ns = dict(zip(QUANTILES, figures.durations.quantiles_ns([*QUANTILES.values()]), strict=True))
+            shown[f"latency_percentiles_usec_{name.decode()}"] = ",".join(
+                [f"{quantile}={duration_ns / 1000:.3f}" for quantile, duration_ns in quantiles_ns.items()]
+            )
+    return shown
+
+
 def _cluster(_: ClientContext, __: Figures) -> Figures:
     return {"cluster_enabled": 0}
 
@@ -159,6 +222,9 @@ SECTIONS: Final[dict[str, Section]] = {
     "Replication": _replication,
     "CPU": _cpu,
     "Modules": _modules,
+    "Commandstats": _command_statistics,
+    "Errorstats": _error_statistics,
+    "Latencystats": _latency_statistics,
     "Cluster": _cluster,
 }
 """In Redis's order. Keyspace follows; the server's remaining figures are the engine's."""

@@ -4,7 +4,8 @@ from typing import Final
 
 from kvs.adapters.inbound.protocol.command import OTHER, SECRET, SLOW_COST, everywhere
 from kvs.adapters.inbound.resp import replies
-from kvs.adapters.inbound.resp.command import RespCommand
+from kvs.adapters.inbound.resp.command import AFTER_EXEC, RespCommand
+from kvs.adapters.inbound.resp.commands.info import counts_of
 from kvs.adapters.inbound.resp.commands.keys import check_patterns
 from kvs.adapters.inbound.resp.commands.subcommands import container
 from kvs.adapters.inbound.resp.context import ClientContext
@@ -47,8 +48,10 @@ def _set(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     raise UsageError(f"CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config")
 
 
-def _resetstat(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
-    raise UsageError("CONFIG RESETSTAT is not supported: figures are counted from the start of the server")
+def _resetstat(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
+    context.shared.observation.statistics.reset()
+    context.shared.counts_at_reset = counts_of(context, session.info()["server"])
+    return replies.OK
 
 
 def _rewrite(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
@@ -58,7 +61,7 @@ def _rewrite(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
 SUBCOMMANDS: Final[list[RespCommand]] = [
     RespCommand("config|get", _get, (OTHER,), 1, cost=SLOW_COST, is_local=everywhere),
     RespCommand("config|set", _set, (OTHER, OTHER, SECRET), 2, is_local=everywhere),
-    RespCommand("config|resetstat", _resetstat, (OTHER,), is_local=everywhere),
+    RespCommand("config|resetstat", _resetstat, (OTHER,), cost=SLOW_COST, multi_policy=AFTER_EXEC),
     RespCommand("config|rewrite", _rewrite, (OTHER,), is_local=everywhere),
 ]
 

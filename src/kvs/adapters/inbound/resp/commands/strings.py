@@ -89,6 +89,7 @@ def _set(session: Session, context: ClientContext, arguments: list[bytes]) -> Re
     session.work.left -= options.compared_bytes // COPIED_BYTES_PER_UNIT
     old = session.update(key, change)[0]
     if options.answers_old:
+        session.lookups.count(old)
         return _value(context, old)
     return replies.OK if change.condition(old) else context.protocol.null
 
@@ -104,6 +105,13 @@ def _put(session: Session, key: Key, write: Write) -> None:
 def _is_local_set(session: Session, arguments: list[bytes]) -> bool:
     """Return whether a SET needs no engine: it is blind in a transaction, or of a pending key."""
     return session.depth > 0 and (len(arguments) == 3 or session.is_pending(arguments[1]))
+
+
+def _old(session: Session, context: ClientContext, key: Key, change: Update) -> Reply:
+    """Change a value; return the reply that has the old one."""
+    old = session.update(key, change)[0]
+    session.lookups.count(old)
+    return _value(context, old)
 
 
 def _setnx(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
@@ -131,15 +139,15 @@ def _getex(session: Session, context: ClientContext, arguments: list[bytes]) -> 
             if string_or_none(session.get(key)) is None:
                 return context.protocol.null  # of an absent key, Redis does not look at the time
             raise
-    return _value(context, session.update(key, change)[0])
+    return _old(session, context, key, change)
 
 
 def _getset(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
-    return _value(context, session.update(arguments[1], Replace(arguments[2]))[0])
+    return _old(session, context, arguments[1], Replace(arguments[2]))
 
 
 def _getdel(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
-    return _value(context, session.update(arguments[1], Remove())[0])
+    return _old(session, context, arguments[1], Remove())
 
 
 def _delex(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:

@@ -4,6 +4,7 @@ EXEC runs the commands queued since MULTI as one transaction, which depends on t
 mix: neither can begin inside the other.
 """
 
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Final
 
@@ -55,19 +56,31 @@ def _exec(session: Session, context: ClientContext, _: list[bytes]) -> Reply:
         context.discard()
         return EXECABORT
     if len(context.queue) <= SHORT_QUEUE:
+        spent_ns: list[int] = []
         try:
-            outcome = session.execute_at_once(partial(_run_short_queue, context, context.queue))
+            outcome = session.execute_at_once(partial(_run_short_queue, context, context.queue, spent_ns))
         except BaseException:
             context.discard()
             raise
         if outcome is not None:
+            if isinstance(outcome, list):
+                for at, reply in enumerate(outcome):
+                    _observe(context, at, spent_ns[at], reply)
             context.discard()
             return context.protocol.null_array if isinstance(outcome, Conflict) else replies.array(outcome)
     return _execute(session, context, context.queue)
 
 
-def _run_short_queue(context: ClientContext, queue: list[list[bytes]], session: Session) -> list[bytes] | None:
-    """Return the replies to queued commands; None if one of them takes more than a step."""
+def _observe(context: ClientContext, at: int, spent_ns: int, reply: bytes) -> None:
+    """Tell of a queued command that has been run."""
+    context.shared.observation.ran(context.queued_commands[at], spent_ns, replies.error_code(reply))
+
+
+def _run_short_queue(
+    context: ClientContext, queue: list[list[bytes]], spent_ns: list[int], session: Session
+) -> list[bytes] | None:
+    """Return the replies to queued commands, and how long each took; None if one of them takes more than a step."""
+    clock_ns = context.shared.observation.clock_ns
     commands = context.queued_commands
     work = session.work
     results: list[bytes] = []
@@ -76,10 +89,12 @@ def _run_short_queue(context: ClientContext, queue: list[list[bytes]], session: 
         command = commands[at]
         if command.multi_policy == AFTER_EXEC or work.left <= 0:
             return None
+        began_ns = clock_ns()
         try:
             reply = command.run(session, context, queue[at])
         except KvsError as error:
             reply = replies.error(error)
+        spent_ns.append(clock_ns() - began_ns)
         if not isinstance(reply, bytes) or not session.depth:
             return None
         results.append(reply)
@@ -90,20 +105,28 @@ def _run_short_queue(context: ClientContext, queue: list[list[bytes]], session: 
 
 def _execute(session: Session, context: ClientContext, queue: list[list[bytes]]) -> Steps[bytes]:
     """Run the queue as one transaction."""
+    spent_ns: list[int] = []
     try:
-        outcome = yield from session.execute(partial(_run_queue, context, queue))
+        outcome = yield from session.execute(partial(_run_queue, context, queue, spent_ns))
         if isinstance(outcome, Conflict):
             return context.protocol.null_array
         if LATER in outcome:
-            yield from _run_after(session, context, queue, outcome)
+            yield from _run_after(session, context, queue, spent_ns, outcome)
+        for at, reply in enumerate(outcome):
+            _observe(context, at, spent_ns[at], reply)
+            session.work.left -= 1
+            if session.work.left <= 0:
+                yield
         return replies.array(outcome)
     finally:
         context.wanted_thread = ANY_THREAD
         context.discard()
 
 
-def _run_queue(context: ClientContext, queue: list[list[bytes]], session: Session) -> Steps[list[bytes]]:
-    """Return the replies to the queued commands; the error of one does not stop the others.
+def _run_queue(
+    context: ClientContext, queue: list[list[bytes]], spent_ns: list[int], session: Session
+) -> Steps[list[bytes]]:
+    """Return the replies to the queued commands, and how long each took; the error of one does not stop the others.
 
     Raises:
         KvsError: From the engine, which ended the transaction.
@@ -112,6 +135,8 @@ def _run_queue(context: ClientContext, queue: list[list[bytes]], session: Sessio
     work = session.work
     room_bytes = context.limits.max_reply_bytes
     results: list[bytes] = []
+    clock_ns = context.shared.observation.clock_ns
+    spent_ns.clear()  # it may be run again
     try:
         for at, arguments in enumerate(queue):
             command = context.queued_commands[at]
@@ -119,6 +144,7 @@ def _run_queue(context: ClientContext, queue: list[list[bytes]], session: Sessio
             work.left -= 1 if postponed else 1 + command.cost_of(arguments)
             if work.left <= 0:
                 yield
+            spent_ns.append(-clock_ns())
             try:
                 if postponed:
                     reply = _postpone(session, context, command, arguments)
@@ -129,11 +155,12 @@ def _run_queue(context: ClientContext, queue: list[list[bytes]], session: Sessio
                     elif isinstance(result, list):
                         reply = b"".join(result)
                     else:
-                        reply = yield from result
+                        reply = yield from _timed(result, spent_ns, at, clock_ns)
             except KvsError as error:
                 if not session.depth:
                     raise
                 reply = replies.error(error)
+            spent_ns[at] = 0 if postponed else spent_ns[at] + clock_ns()
             results.append(reply)
             room_bytes -= len(reply)
             if room_bytes < 0:
@@ -141,6 +168,23 @@ def _run_queue(context: ClientContext, queue: list[list[bytes]], session: Sessio
         return results
     finally:
         context.protocol = context.queue_protocol  # this may be run again; and a HELLO is run after EXEC
+
+
+def _timed(
+    steps: Steps[bytes], spent_ns: list[int], at: int, clock_ns: Callable[[], int]
+) -> Generator[None, None, bytes]:
+    """Run a command, and take from its duration the time in which others are served."""
+    try:
+        while True:
+            next(steps)
+            spent_ns[at] += clock_ns()
+            yield
+            spent_ns[at] -= clock_ns()
+    except StopIteration as end:
+        reply: bytes = end.value
+        return reply
+    finally:
+        steps.close()
 
 
 def _postpone(session: Session, context: ClientContext, command: RespCommand, arguments: list[bytes]) -> bytes:
@@ -156,9 +200,12 @@ def _postpone(session: Session, context: ClientContext, command: RespCommand, ar
     return LATER
 
 
-def _run_after(session: Session, context: ClientContext, queue: list[list[bytes]], results: list[bytes]) -> Steps[None]:
+def _run_after(
+    session: Session, context: ClientContext, queue: list[list[bytes]], spent_ns: list[int], results: list[bytes]
+) -> Steps[None]:
     """Run the queued commands that are not part of the transaction, after it has been applied."""
     work = session.work
+    clock_ns = context.shared.observation.clock_ns
     room_bytes = context.limits.max_reply_bytes - sum([len(reply) for reply in results])
     for at, arguments in enumerate(queue):
         if results[at] != LATER:
@@ -168,6 +215,7 @@ def _run_after(session: Session, context: ClientContext, queue: list[list[bytes]
         context.wanted_thread = LOOP if command.on_loop else WORKER
         yield
         reply = b""
+        spent_ns[at] = -clock_ns()
         try:
             if room_bytes > 0:
                 result = command.run(session, context, arguments)
@@ -176,9 +224,10 @@ def _run_after(session: Session, context: ClientContext, queue: list[list[bytes]
                 elif isinstance(result, list):
                     reply = b"".join(result)
                 else:
-                    reply = yield from result
+                    reply = yield from _timed(result, spent_ns, at, clock_ns)
         except KvsError as error:
             reply = replies.error(error)
+        spent_ns[at] += clock_ns()
         room_bytes -= len(reply)
         results[at] = reply if room_bytes > 0 else replies.error(ResultTooLargeError(context.limits.max_reply_bytes))
 

@@ -1,0 +1,73 @@
+"""A histogram of durations, in memory that does not grow."""
+
+from typing import TYPE_CHECKING, Final, final
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int in a register, to the compiler
+
+STEPS: Final = 8
+"""Buckets for each power of two: a quantile is at most an eighth too high."""
+
+MAX_NS: Final = (1 << 40) - 1
+"""Longest duration that is told from longer ones: 18 minutes."""
+
+BUCKETS: Final = 304
+
+
+def bucket_of(duration_ns: "i64") -> "i64":
+    """Return the number of the bucket of a duration of at most :data:`MAX_NS`."""
+    shift: i64 = 0
+    value: i64 = duration_ns
+    while value >= STEPS << 9:
+        value >>= 8
+        shift += 8
+    while value >= STEPS << 1:
+        value >>= 1
+        shift += 1
+    return shift * STEPS + value
+
+
+def end_of(bucket: int) -> int:
+    """Return the shortest duration in nanoseconds that is too long for a bucket."""
+    shift = max(0, bucket // STEPS - 1)
+    return (bucket - shift * STEPS + 1) << shift
+
+
+@final
+class Histogram:
+    """How often durations of about each length have occurred."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts = [0] * BUCKETS
+
+    def add(self, duration_ns: "i64", times: "i64") -> None:
+        """Count a duration so many times."""
+        if duration_ns > MAX_NS:
+            duration_ns = MAX_NS
+        elif duration_ns < 0:
+            duration_ns = 0
+        counts = self._counts
+        bucket = bucket_of(duration_ns)
+        counts[bucket] += times
+
+    def quantiles_ns(self, shares: list[float]) -> list[int]:
+        """Return durations that given shares of all, in ascending order, do not exceed; 0 if there are none."""
+        total = sum(self._counts)
+        found: list[int] = []
+        below = bucket = 0
+        for share in shares:
+            while bucket < BUCKETS and (not below or below < share * total):
+                below += self._counts[bucket]
+                bucket += 1
+            found.append(end_of(bucket - 1) - 1 if below else 0)
+        return found
+
+    def below_ns(self, limit_ns: int) -> int:
+        """Return how many durations were shorter than a power of two of nanoseconds."""
+        return sum(self._counts[: bucket_of(limit_ns)])
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._counts = [0] * BUCKETS
