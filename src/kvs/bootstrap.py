@@ -47,7 +47,7 @@ from kvs.build import BUILD
 from kvs.config import ConfigError, Given, Settings, read_options
 from kvs.limits import from_settings
 from kvs.logs import make_logger
-from kvs.parameters import parameters
+from kvs.parameters import changeable, parameters
 from kvs.ports.session import Session
 from kvs.ports.storage import Storage
 from kvs.process import raise_fd_limit, tune_gc, tune_thread_switching
@@ -134,8 +134,10 @@ def _parameters(settings: Settings, options: Mapping[str, Given]) -> dict[bytes,
     return parameters(settings, durable=engines.get(settings.storage).durable, durability=durability)
 
 
-def _observation(storage: Storage) -> Observation:
-    observation = Observation()
+def _observation(settings: Settings, storage: Storage) -> Observation:
+    observation = Observation(
+        slowlog_log_slower_than=settings.slowlog_log_slower_than, slowlog_max_len=settings.slowlog_max_len
+    )
     if storage.blocking:
         observation.statistics.use_workers()
     return observation
@@ -212,7 +214,8 @@ class Container(containers.DeclarativeContainer):
 
     clients = providers.Singleton(ChannelRegistry)
     parameters = providers.Singleton(_parameters, settings, options)
-    observation = providers.Singleton(_observation, storage)
+    server_limits = providers.Singleton(_server_limits, settings, log)
+    observation = providers.Singleton(_observation, settings, storage)
 
     line = providers.Singleton(
         line_protocol,
@@ -233,6 +236,7 @@ class Container(containers.DeclarativeContainer):
             uptime_clock=clock,
             disposal=disposal,
             observation=observation,
+            changeable=providers.Factory(changeable, observation, server_limits),
         ),
         budget=budget,
         log=log,
@@ -243,8 +247,6 @@ class Container(containers.DeclarativeContainer):
     )
 
     backend = providers.Singleton(_backend, settings)
-
-    server_limits = providers.Factory(_server_limits, settings, log)
 
     server = providers.Singleton(
         Server,

@@ -30,6 +30,8 @@ SERVICE_VARIABLE: Final = "it is the address of a service, as Kubernetes sets it
 
 MAX_BYTES: Final = 1 << 50
 MAX_SECONDS: Final = 1e9
+MAX_MICROSECONDS: Final = 10**15
+MAX_SLOW_COMMANDS: Final = 10_000
 DATA_DIR_ENGINE: Final = "sqlite"
 """The engine of a data directory, if none is named."""
 
@@ -102,6 +104,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=1_000_000, description="maximum work of one client per tick, in requests as short as GET")
     ] = 1000
     max_tick_output_bytes: Annotated[int, _size(1, "maximum replies to one client per tick")] = 1 << 20
+
+    slowlog_log_slower_than: Annotated[
+        int,
+        Meta(
+            ge=-1,
+            le=MAX_MICROSECONDS,
+            description="microseconds from which on a command is in the slow log; -1: never; 0: always",
+        ),
+    ] = 10_000
+    slowlog_max_len: Annotated[
+        int, Meta(ge=0, le=MAX_SLOW_COMMANDS, description="commands that the slow log holds; the oldest are dropped")
+    ] = 128
 
     idle_timeout_s: Annotated[float, _time("time without input after which a client is disconnected; 0: never")] = 0.0
     transaction_idle_timeout_s: Annotated[float, _time("the same while a transaction is open; 0: never")] = 300.0

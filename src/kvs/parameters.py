@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Final
 
 from kvs.adapters.inbound.net.listener import BACKLOG
-from kvs.config import Settings
+from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.adapters.inbound.protocol.observation import Observation
+from kvs.adapters.inbound.resp.parameter import Parameter
+from kvs.config import MAX_MICROSECONDS, MAX_SECONDS, MAX_SLOW_COMMANDS, Settings
 
 LOG_LEVELS: Final = {"debug": "debug", "info": "notice"}
 """By kvs's names; all others are ``warning``, Redis's highest."""
@@ -33,17 +36,34 @@ ALWAYS: Final = {
     "requirepass": "",
     "save": "",
     "slaveof": "",
-    "slowlog-log-slower-than": "-1",
     "syslog-enabled": "no",
     "tcp-backlog": str(BACKLOG),
     "tls-port": "0",
     "unixsocket": "",
     "unixsocketperm": "0",
 }
-"""Constant, because kvs has no replication, no eviction, no slow log, no passwords ..."""
+"""Constant, because kvs has no replication, no eviction, no passwords ..."""
 
 KEEPALIVE_PATH: Final = Path("/proc/sys/net/ipv4/tcp_keepalive_time")
 """On Linux, the time a connection is silent before the kernel probes the client."""
+
+
+def changeable(observation: Observation, limits: ServerLimits) -> dict[bytes, Parameter]:
+    """Return the parameters that can change while the server runs, by name; others of Redis are fixed at the start."""
+    slow_log = observation.slow_log
+
+    def set_threshold(threshold_us: int) -> None:
+        slow_log.set_threshold(threshold_us)
+        observation.decide()
+
+    def set_timeout(timeout_s: int) -> None:
+        limits.idle_timeout_s = timeout_s
+
+    return {
+        b"slowlog-log-slower-than": Parameter(-1, MAX_MICROSECONDS, set_threshold),
+        b"slowlog-max-len": Parameter(0, MAX_SLOW_COMMANDS, slow_log.set_max_length),
+        b"timeout": Parameter(0, int(MAX_SECONDS), set_timeout),
+    }
 
 
 def parameters(settings: Settings, *, durable: bool, durability: str) -> dict[bytes, bytes]:
@@ -58,6 +78,8 @@ def parameters(settings: Settings, *, durable: bool, durability: str) -> dict[by
         "maxclients": str(settings.max_clients),
         "maxmemory": str(settings.max_data_bytes),
         "port": str(settings.port),
+        "slowlog-log-slower-than": str(settings.slowlog_log_slower_than),
+        "slowlog-max-len": str(settings.slowlog_max_len),
         "proto-max-bulk-len": str(settings.max_value_bytes),
         "timeout": str(int(settings.idle_timeout_s)),
     }

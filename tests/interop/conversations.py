@@ -393,7 +393,14 @@ CONVERSATIONS: Final[dict[str, str]] = {
         CONFIG GET SAVE save | CONFIG GET sav? SAVE | CONFIG GET "save\x00x" | CONFIG GET [ | CONFIG GET sav\\e
         CONFIG GET maxmemory-policy requirepass slaveof replicaof masterauth logfile pidfile unixsocketperm tls-port
         CONFIG GET cluster-enabled daemonize syslog-enabled io-threads notify-keyspace-events activedefrag
-        CONFIG SET foo 1 | CONFIG SET foo | CONFIG SET | CONFIG SET foo 1 bar | CONFIG SET "\xff\r" 1 | CONFIG REWRITE
+        CONFIG SET foo 1 | CONFIG SET foo | CONFIG SET | CONFIG SET foo 1 bar | CONFIG SET "\xff\r" 1
+        CONFIG SET timeout x | CONFIG SET timeout -1 foo 1 | CONFIG SET timeout 1 TIMEOUT 2
+        CONFIG SET timeout 1 databases 2
+        CONFIG SET slowlog-log-slower-than x | CONFIG SET slowlog-max-len 5 timeout 1.5 | CONFIG SET Timeout 7
+        CONFIG GET timeout | CONFIG SET timeout 0 slowlog-log-slower-than -1 slowlog-max-len 128 | CONFIG GET timeout
+        CONFIG GET slowlog-* | SLOWLOG | SLOWLOG FOO | SLOWLOG GET x | SLOWLOG GET -2 | SLOWLOG GET 1 2 | SLOWLOG LEN x
+        SLOWLOG RESET | SLOWLOG LEN | SLOWLOG GET | SLOWLOG GET 0 | SLOWLOG GET -1 | SLOWLOG RESET x
+        CONFIG SET slowlog-log-slower-than 10000
         CONFIG SET databases 2 | CONFIG SET databases 2 foo 1 | CONFIG REWRITE x | CONFIG RESETSTAT x | CONFIG HELP x
         COMMAND GETKEYS MSET a 1 b 2 | COMMAND GETKEYS GET | COMMAND GETKEYS PING | COMMAND GETKEYS FOO
         COMMAND GETKEYS GET a | COMMAND GETKEYS get a b | COMMAND GETKEYS DEL a b c | COMMAND GETKEYS MSET a

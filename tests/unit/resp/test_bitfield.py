@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.resp.commands.bitfield import (
     FAIL,
     INCREMENT,
@@ -173,7 +174,7 @@ def test_a_run_may_be_repeated() -> None:
     """An engine does so if another client comes first; only the last run counts."""
     resp = server()
     words = [b"BITFIELD", b"k", b"INCRBY", b"u8", b"0", b"1"]
-    program = Program(words, ClientContext(resp.limits, resp.shared))
+    program = Program(words, ClientContext(resp.limits, resp.shared, Peer()))
     while not program.complete:
         program.parse()
     run = Run(program)

@@ -302,7 +302,7 @@ class LineConnection(Connection):
     def _log_violation(self, violation: ProtocolViolationError) -> None:
         self._log.warning(
             "protocol_refused",
-            peer=self.remote_address,
+            peer=self.peer.address,
             session=self.session.id,
             reason=str(violation),
             received=excerpt(self._received),

@@ -338,7 +338,7 @@ class Channel(TickMember):
         return self.connection.resume(quota)
 
     def _adopt(self, connection: Connection) -> None:
-        connection.remote_address = self.remote_address
+        connection.peer.address = self.remote_address
         connection.wake = self._woken
         self.connection = connection
 

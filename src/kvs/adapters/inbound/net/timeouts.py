@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from kvs.adapters.inbound.protocol.connection import Connection
 
 
-@dataclass(frozen=True)
+@dataclass
 class ServerLimits:
     """Limits and timeouts of clients. Fields without a default are settings of the same names.
 

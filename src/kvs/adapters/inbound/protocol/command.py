@@ -69,6 +69,7 @@ class Command:
         usage: Message for a wrong number of arguments.
         empty_key: Message for an empty key.
         runs_when_full: It runs even when all clients together hold ``max_clients_bytes``: it frees memory or reports.
+        in_slow_log: It is in the slow log; the commands that it runs would be there twice.
     """
 
     name: bytes
@@ -81,10 +82,15 @@ class Command:
     is_local: Locality
     on_loop: bool
     runs_when_full: bool
+    in_slow_log: bool = True
 
     def takes(self, number: int) -> bool:
         """Return whether a number of arguments, including the name, is allowed."""
         return number == self.arity if self.arity > 0 else number >= -self.arity
+
+    def declares(self, at: int) -> bool:
+        """Return whether the kind of the argument at a position is declared."""
+        return self.repeated > 0 or at <= len(self.arguments)
 
     def kind_of(self, at: int) -> str:
         """Return the kind of the argument at a position; that of the first after the name is 1."""

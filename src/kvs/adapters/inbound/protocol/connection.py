@@ -49,7 +49,6 @@ class Connection(RunLoop):
         log: For clients that do not speak the protocol.
 
     Attributes:
-        remote_address: Address of the client, for the log. Set by the channel.
         output_full: The client has more than ``max_output_bytes`` of output that it does not read. Set by the channel.
         wake: Called on the loop when there is output or work that no input has asked for. Set by the channel.
         detector: Returns the connection that goes on, given this one and how a first line begins, or None if that does
@@ -72,7 +71,6 @@ class Connection(RunLoop):
         "_pushed",
         "detector",
         "output_full",
-        "remote_address",
         "successor",
         "wake",
     )
@@ -89,7 +87,6 @@ class Connection(RunLoop):
     ) -> None:
         super().__init__(session, executor, room_bytes, observation)
         self.wake: Callable[[], None] = no_wake
-        self.remote_address = ""
         self.output_full = False
         self.detector: Detector | None = None
         self.successor: Connection | None = None
@@ -271,7 +268,7 @@ class Connection(RunLoop):
 
     def _log_violation(self, violation: ProtocolViolationError) -> None:
         reason = printable(str(violation))
-        self._log.warning("protocol_refused", peer=self.remote_address, session=self.session.id, reason=reason)
+        self._log.warning("protocol_refused", peer=self.peer.address, session=self.session.id, reason=reason)
 
     # Workers.
 

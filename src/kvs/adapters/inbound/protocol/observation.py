@@ -1,14 +1,19 @@
 """What watches the requests of all connections of a server."""
 
 from collections.abc import Callable
-from time import perf_counter_ns
-from typing import TYPE_CHECKING, final
+from time import perf_counter_ns, time
+from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.protocol.command import Command
+from kvs.adapters.inbound.protocol.peer import Peer
+from kvs.adapters.inbound.protocol.slow_log import OFF, SlowLog
 from kvs.adapters.inbound.protocol.statistics import Statistics
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
+
+FAST_NS: Final = 1_000_000
+"""A threshold of the slow log below which each request is measured by itself. Those of fast paths take microseconds."""
 
 
 @final
@@ -17,16 +22,36 @@ class Observation:
 
     Args:
         clock_ns: A monotonic clock, in nanoseconds.
+        clock: Seconds since 1970.
+        slowlog_log_slower_than: See the setting.
+        slowlog_max_len: See the setting.
 
     Attributes:
         clock_ns: See above.
         statistics: Counts the requests.
+        slow_log: Has those that took long.
+        sees_all: It has to be told of every request by itself, so fast paths are off.
     """
 
-    def __init__(self, clock_ns: Callable[[], int] = perf_counter_ns) -> None:
+    def __init__(
+        self,
+        clock_ns: Callable[[], int] = perf_counter_ns,
+        clock: Callable[[], float] = time,
+        slowlog_log_slower_than: int = OFF,
+        slowlog_max_len: int = 128,
+    ) -> None:
         self.clock_ns = clock_ns
         self.statistics = Statistics(clock_ns)
+        self.slow_log = SlowLog(clock, slowlog_log_slower_than, slowlog_max_len)
+        self.sees_all = False
+        self.decide()
 
-    def ran(self, command: Command, duration_ns: "i64", error: bytes) -> None:
-        """Note that a command has been run, and the code of the error that answers it, if any."""
+    def decide(self) -> None:
+        """Decide whether fast paths are off, after a change."""
+        self.sees_all = self.slow_log.threshold_ns < FAST_NS
+
+    def ran(self, peer: Peer, command: Command, request: list[bytes], duration_ns: "i64", error: bytes) -> None:
+        """Note that a client's command has been run, and the code of the error that answers it, if any."""
         self.statistics.ran(command.name, duration_ns, error)
+        if duration_ns >= self.slow_log.threshold_ns and command.in_slow_log:
+            self.slow_log.add(peer, command, request, duration_ns)

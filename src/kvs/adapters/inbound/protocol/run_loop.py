@@ -13,6 +13,7 @@ from kvs.adapters.inbound.protocol.command import Command, Reply
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
 from kvs.adapters.inbound.protocol.messages import is_fatal
 from kvs.adapters.inbound.protocol.observation import Observation
+from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.application.executor import WorkerExecutor
 from kvs.build import BUILD
 from kvs.domain.errors import KvsError, TimedOutError
@@ -34,6 +35,8 @@ HAS_FAST_PATH: Final = BUILD == "compiled"
 Request: TypeAlias = list[bytes]
 """The name of a command and its arguments."""
 
+NO_REQUEST: Final[Request] = []
+
 
 class RunLoop(ABC):
     """Runs the requests of one client.
@@ -47,6 +50,7 @@ class RunLoop(ABC):
     Attributes:
         session: The client's session.
         executor: See above.
+        peer: Who the client is.
         requests: Number of requests run so far.
         backlog: Complete requests, or the rest of one, are left to run.
         closing: The connection ends once its output has been sent, and runs no more requests.
@@ -63,6 +67,7 @@ class RunLoop(ABC):
         "_on_worker",
         "_out",
         "_out_bytes",
+        "_request",
         "_room_bytes",
         "_spent_ns",
         "_steps",
@@ -72,6 +77,7 @@ class RunLoop(ABC):
         "close_reason",
         "closing",
         "executor",
+        "peer",
         "requests",
         "session",
     )
@@ -81,6 +87,7 @@ class RunLoop(ABC):
     ) -> None:
         self.session: Final = session
         self.executor: Final = executor
+        self.peer: Final = Peer()
         self.requests = 0
         self.backlog = False
         self.closing = False
@@ -89,6 +96,7 @@ class RunLoop(ABC):
         self._room_bytes = room_bytes
         self._observation: Final = observation
         self._command: Command | None = None  # whose reply is due, as far as it is known
+        self._request = NO_REQUEST
         self._began_ns: i64 = 0  # when its last share began; 0: it has not been run
         self._spent_ns: i64 = 0  # in the shares before
         self._buffer = ReceiveBuffer()
@@ -194,8 +202,8 @@ class RunLoop(ABC):
         return False
 
     def _has_fast_path(self) -> bool:
-        """Return whether this build has a fast path, and this thread may call the engine."""
-        return HAS_FAST_PATH and (self.executor is None or self._on_worker)
+        """Return whether this build has a fast path, this thread may call the engine, and nobody looks at requests."""
+        return HAS_FAST_PATH and not self._observation.sees_all and (self.executor is None or self._on_worker)
 
     def _charge_fast_path(self, requests: "i64", input_bytes: "i64", out_bytes: "i64", closing: bool) -> None:  # noqa: FBT001
         """Account for what the fast path has run."""
@@ -212,6 +220,7 @@ class RunLoop(ABC):
 
     def _run_command(self, command: Command, request: Request) -> bytes | list[bytes] | None:
         """Run a command; return its reply, or None if it is not finished."""
+        self._request = request
         self._began_ns = self._observation.clock_ns()
         reply = self._start(command, request)
         if isinstance(reply, bytes):
@@ -240,7 +249,8 @@ class RunLoop(ABC):
         elif command is not None:
             spent_ns, self._spent_ns = self._spent_ns, 0
             spent_ns += self._observation.clock_ns() - began_ns
-            self._observation.ran(command, spent_ns, error)
+            request, self._request = self._request, NO_REQUEST
+            self._observation.ran(self.peer, command, request, spent_ns, error)
 
     def _wanted_thread(self) -> int:
         """Return where the suspended command has to continue."""

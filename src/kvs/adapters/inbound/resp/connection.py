@@ -47,7 +47,7 @@ class RespConnection(Connection):
         self._figures = shared.figures
         self._limits = limits
         self._gate = gate
-        self._context = ClientContext(limits, shared)
+        self._context = ClientContext(limits, shared, self.peer)
         self._parser = RequestParser(self._buffer, limits)
 
     @property
@@ -63,7 +63,7 @@ class RespConnection(Connection):
         info.queue_length = -1 if context.queue is None else len(context.queue)
         info.queue_bytes = context.queue_bytes
         info.flags = "x" * (context.queue is not None) + "c" * self.closing + "e" * context.no_evict
-        info.name = context.name.decode()
+        info.name = context.peer.name.decode()
         info.last_command = context.last_command.decode()
         info.version = context.protocol.version
         info.library = context.library.decode()

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.protocol.clients import ClientRegistry
 from kvs.adapters.inbound.protocol.observation import Observation
+from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.protocol.run_loop import ANY_THREAD
 from kvs.adapters.inbound.resp.cursors import Cursors
 from kvs.adapters.inbound.resp.figures import FastPathFigures
 from kvs.adapters.inbound.resp.limits import RespLimits
+from kvs.adapters.inbound.resp.parameter import Parameter
 from kvs.adapters.inbound.resp.replies import RESP2, RespVersion
 from kvs.application.disposal import Disposal
 from kvs.domain.errors import ResultTooLargeError
@@ -43,6 +45,7 @@ class ServerContext:
         uptime_clock: Monotonic seconds, the clock of the clients.
         disposal: Frees long queues.
         observation: Is told of every request.
+        changeable: The parameters of CONFIG SET that can change, by name.
         figures: Those of the fast path.
         counts_at_reset: What figures had been at the last CONFIG RESETSTAT, by name.
     """
@@ -50,11 +53,12 @@ class ServerContext:
     def __init__(
         self,
         clients: ClientRegistry,
-        parameters: Mapping[bytes, bytes],
+        parameters: dict[bytes, bytes],
         clock: Callable[[], float],
         uptime_clock: Callable[[], float],
         disposal: Disposal,
         observation: Observation,
+        changeable: Mapping[bytes, Parameter] | None = None,
     ) -> None:
         self.clients = clients
         self.cursors = Cursors()
@@ -64,6 +68,7 @@ class ServerContext:
         self.disposal = disposal
         self.observation = observation
         self.figures = FastPathFigures(observation.statistics)
+        self.changeable: Mapping[bytes, Parameter] = {} if changeable is None else changeable
         self.counts_at_reset: dict[str, int] = {}
         self.run_id = secrets.token_hex(20)
 
@@ -76,7 +81,7 @@ class ClientContext:
         limits: Limits of requests and replies.
         shared: State shared by all connections.
         protocol: The version of the protocol.
-        name: The client's name, as it has set it.
+        peer: Who the client is.
         library: The client's library, as it has set it.
         library_version: The version of that.
         no_evict: Whether the client has set NO-EVICT, which has no effect.
@@ -102,8 +107,8 @@ class ClientContext:
         "library",
         "library_version",
         "limits",
-        "name",
         "no_evict",
+        "peer",
         "protocol",
         "queue",
         "queue_bytes",
@@ -114,11 +119,11 @@ class ClientContext:
         "wanted_thread",
     )
 
-    def __init__(self, limits: RespLimits, shared: ServerContext) -> None:
+    def __init__(self, limits: RespLimits, shared: ServerContext, peer: Peer) -> None:
         self.limits: Final = limits
         self.shared: Final = shared
+        self.peer: Final = peer
         self.protocol: RespVersion = RESP2
-        self.name = b""
         self.library = b""
         self.library_version = b""
         self.no_evict = False

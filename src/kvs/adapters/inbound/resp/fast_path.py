@@ -197,6 +197,7 @@ def run(
         key = data[begin:end]
         try:
             if name is GET:
+                gets += 1
                 found = session.get(key)
                 value = found if found is None or isinstance(found, bytes) else string_of(found)
                 if value is None:
@@ -219,6 +220,7 @@ def run(
                 if end == 0:
                     break
                 if arguments == THREE:
+                    sets += 1
                     session.put(key, data[begin:end])
                 else:
                     deadline_ms, stop = _deadline(data, end + 2, size, session.now_ms)
@@ -226,10 +228,12 @@ def run(
                         break
                     record = Record(data[begin:end], deadline_ms)
                     end = stop
+                    sets += 1
                     session.put(key, record)
                 out.append(replies.OK)
                 out_bytes += 5
             elif name is INCR:
+                incrs += 1
                 number = string_or_none(session.update(key, ADD_ONE)[1])
                 if number is not None:
                     out.append(b":%b\r\n" % number)
@@ -244,12 +248,6 @@ def run(
             out_bytes += len(reply)
             closing = is_fatal(error)
             figures.failed(_figures_of(name, figures), reply)
-        if name is GET:
-            gets += 1
-        elif name is SET:
-            sets += 1
-        elif name is INCR:
-            incrs += 1
         at = end + 2
         done += 1
         last = name

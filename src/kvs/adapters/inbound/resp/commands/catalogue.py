@@ -304,9 +304,19 @@ config|help | 2 | 5.0.0 | server | loading stale |  |
 config|resetstat | 2 | 2.0.0 | server | admin noscript loading stale |  |
     Sets the figures of INFO that count events to 0.
 config|rewrite | 2 | 2.8.0 | server | admin noscript loading stale |  |
-    Is refused: there is no file to write.
+    Is refused: changes last until the server stops.
 config|set | -4 | 2.0.0 | server | admin noscript loading stale |  |
-    Is refused: settings are given at the start. | request_policy:all_nodes response_policy:all_succeeded
+    Changes parameters that can change while the server runs. | request_policy:all_nodes response_policy:all_succeeded
+slowlog | -2 | 2.2.12 | server |  |  |
+    Tells of commands that took long.
+slowlog|get | -2 | 2.2.12 | server | admin loading stale |  |
+    Returns the latest of them. | request_policy:all_nodes nondeterministic_output
+slowlog|help | 2 | 6.2.0 | server | loading stale |  |
+    Lists the subcommands.
+slowlog|len | 2 | 2.2.12 | server | admin loading stale |  |
+    Returns how many are known. | request_policy:all_nodes response_policy:agg_sum nondeterministic_output
+slowlog|reset | 2 | 2.2.12 | server | admin loading stale |  |
+    Forgets all of them. | request_policy:all_nodes response_policy:all_succeeded
 command | -1 | 2.8.13 | server | loading stale | connection |
     Describes commands. | nondeterministic_output_order
 command|count | 2 | 2.8.13 | server | loading stale | connection |

@@ -23,11 +23,11 @@ def _id(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
 
 
 def _getname(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
-    return replies.bulk(context.name) if context.name else context.protocol.null
+    return replies.bulk(context.peer.name) if context.peer.name else context.protocol.null
 
 
 def _setname(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
-    context.name = checked_name(arguments[2])
+    context.peer.name = checked_name(arguments[2])
     return replies.OK
 
 

@@ -41,7 +41,7 @@ def _reset(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
     context.protocol = RESP2
     if context.reply_mode != SKIP_THIS_REPLY:  # which still applies to this one
         context.reply_mode = REPLIES_ON
-    context.name = b""
+    context.peer.name = b""
     return replies.RESET
 
 
@@ -68,7 +68,7 @@ def _hello(session: Session, context: ClientContext, arguments: list[bytes]) -> 
                 return replies.error_line("WRONGPASS", b"invalid username-password pair or user is disabled.")
             at += 3
         elif option == b"SETNAME" and at + 1 < len(arguments):
-            context.name = checked_name(arguments[at + 1])  # at once, whatever follows, as in Redis
+            context.peer.name = checked_name(arguments[at + 1])  # at once, whatever follows, as in Redis
             at += 2
         else:
             raise UsageError(f"Syntax error in HELLO option '{excerpt(arguments[at])}'")

@@ -18,6 +18,7 @@ from kvs.adapters.inbound.resp.commands import (
     keys,
     lcs,
     server,
+    slow_log,
     strings,
     transactions,
 )
@@ -294,6 +295,7 @@ COMMANDS: Final[list[RespCommand]] = [
     *clients.COMMANDS,
     *server.COMMANDS,
     *info.COMMANDS,
+    *slow_log.COMMANDS,
     container("command", SUBCOMMANDS, default=_all),
 ]
 

@@ -10,8 +10,10 @@ from kvs.adapters.inbound.resp.commands.keys import check_patterns
 from kvs.adapters.inbound.resp.commands.subcommands import container
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.glob import Glob
+from kvs.adapters.inbound.resp.parameter import Parameter
 from kvs.adapters.inbound.resp.wording import c_string, excerpt
 from kvs.domain.errors import UsageError
+from kvs.domain.updates import integer
 from kvs.ports.session import Session
 
 WILDCARDS: Final = b"*[?"
@@ -42,10 +44,37 @@ def _get(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
 def _set(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     if len(arguments) % 2:
         raise UsageError("syntax error")
-    name = excerpt(arguments[2])
-    if arguments[2].lower() not in context.shared.parameters:
-        raise UsageError(f"Unknown option or number of arguments for CONFIG SET - '{name}'")
-    raise UsageError(f"CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config")
+    parameters, changeable = context.shared.parameters, context.shared.changeable
+    changes: dict[bytes, int] = {}
+    for name in arguments[2::2]:
+        if name.lower() not in parameters:
+            raise UsageError(f"Unknown option or number of arguments for CONFIG SET - '{excerpt(name)}'")
+        if name.lower() not in changeable:
+            raise _failed(name, "can't set immutable config")
+        if name.lower() in changes:
+            raise _failed(name, "duplicate parameter")
+        changes[name.lower()] = 0
+    for name, word in zip(arguments[2::2], arguments[3::2], strict=True):
+        changes[name.lower()] = _allowed(name, word, changeable[name.lower()])
+    for name, value in changes.items():
+        changeable[name].change(value)
+        parameters[name] = b"%d" % value
+    return replies.OK
+
+
+def _allowed(name: bytes, word: bytes, parameter: Parameter) -> int:
+    """Return the number that a word stands for, if the parameter may have it."""
+    try:
+        value = integer(word)
+    except UsageError:
+        raise _failed(name, "argument couldn't be parsed into an integer") from None
+    if not parameter.least <= value <= parameter.most:
+        raise _failed(name, f"argument must be between {parameter.least} and {parameter.most} inclusive")
+    return value
+
+
+def _failed(name: bytes, reason: str) -> UsageError:
+    return UsageError(f"CONFIG SET failed (possibly related to argument '{excerpt(name)}') - {reason}")
 
 
 def _resetstat(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
@@ -55,7 +84,10 @@ def _resetstat(session: Session, context: ClientContext, _: list[bytes]) -> byte
 
 
 def _rewrite(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
-    raise UsageError("The server is running without a config file")
+    raise UsageError(
+        "CONFIG REWRITE is not supported: what CONFIG SET changes lasts until the server stops; to keep it, change the "
+        "flags, the environment or the file that the server is started with"
+    )
 
 
 SUBCOMMANDS: Final[list[RespCommand]] = [

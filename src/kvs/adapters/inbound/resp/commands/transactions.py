@@ -65,15 +65,16 @@ def _exec(session: Session, context: ClientContext, _: list[bytes]) -> Reply:
         if outcome is not None:
             if isinstance(outcome, list):
                 for at, reply in enumerate(outcome):
-                    _observe(context, at, spent_ns[at], reply)
+                    _observe(context, at, context.queue[at], spent_ns[at], reply)
             context.discard()
             return context.protocol.null_array if isinstance(outcome, Conflict) else replies.array(outcome)
     return _execute(session, context, context.queue)
 
 
-def _observe(context: ClientContext, at: int, spent_ns: int, reply: bytes) -> None:
+def _observe(context: ClientContext, at: int, request: list[bytes], spent_ns: int, reply: bytes) -> None:
     """Tell of a queued command that has been run."""
-    context.shared.observation.ran(context.queued_commands[at], spent_ns, replies.error_code(reply))
+    command, error = context.queued_commands[at], replies.error_code(reply)
+    context.shared.observation.ran(context.peer, command, request, spent_ns, error)
 
 
 def _run_short_queue(
@@ -113,7 +114,7 @@ def _execute(session: Session, context: ClientContext, queue: list[list[bytes]])
         if LATER in outcome:
             yield from _run_after(session, context, queue, spent_ns, outcome)
         for at, reply in enumerate(outcome):
-            _observe(context, at, spent_ns[at], reply)
+            _observe(context, at, queue[at], spent_ns[at], reply)
             session.work.left -= 1
             if session.work.left <= 0:
                 yield
@@ -190,13 +191,13 @@ def _timed(
 def _postpone(session: Session, context: ClientContext, command: RespCommand, arguments: list[bytes]) -> bytes:
     """Defer a command until after EXEC; but replies after a HELLO are already in its protocol."""
     if command.name == b"hello":
-        name = context.name
+        name = context.peer.name
         try:
             command.run(session, context, arguments)
         except KvsError:  # raised again when it is run
             pass
         finally:
-            context.name = name
+            context.peer.name = name
     return LATER
 
 

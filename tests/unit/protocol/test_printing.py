@@ -1,0 +1,61 @@
+"""What others may see of a request."""
+
+import pytest
+
+from kvs.adapters.inbound.line.commands import COMMANDS as LINE
+from kvs.adapters.inbound.protocol.command import SECRET, VALUE, Command
+from kvs.adapters.inbound.protocol.printing import REDACTED, shown
+from kvs.adapters.inbound.resp.commands.registry import COMMANDS, command_of
+
+WITH_SUBCOMMANDS = [
+    command
+    for entry in COMMANDS
+    for command in (entry, *({} if entry.subcommands is None else entry.subcommands).values())
+]
+ALL: list[Command] = [*WITH_SUBCOMMANDS, *LINE.values()]
+
+commands = pytest.mark.parametrize("command", ALL, ids=lambda one: one.name.decode())
+
+
+def printed(*words: bytes, values: bool = False) -> list[bytes]:
+    """Return what is shown of a request in RESP."""
+    return shown(command_of(list(words)), list(words), 32, 128, values=values)
+
+
+@commands
+def test_every_argument_has_a_kind(command: Command) -> None:
+    """Each that must be there, and that may follow."""
+    needed = abs(command.arity) - 1
+    assert all(command.declares(at) for at in range(1, needed + 1 + (command.arity < 0)))
+
+
+@commands
+def test_no_secret_is_shown_and_values_are_if_wanted(command: Command) -> None:
+    """Whatever the command, and however many arguments."""
+    request = [command.name, *[b"argument:%d" % at for at in range(1, 10)]]
+    with_values, without = (shown(command, request, 32, 128, values=values) for values in (True, False))
+    for at in range(1, 10):
+        kind = command.kind_of(at) if command.declares(at) else VALUE
+        assert (with_values[at] == request[at]) == (kind != SECRET)
+        assert (without[at] == request[at]) == (kind not in (SECRET, VALUE))
+        assert kind != SECRET or with_values[at] == without[at] == REDACTED
+        assert kind != VALUE or without[at] == b"(10 bytes)"
+
+
+def test_values_in_options_are_values() -> None:
+    """Wherever they are."""
+    assert printed(b"SET", b"k", b"new", b"EX", b"5", b"ifeq", b"old") == [
+        *(b"SET", b"k", b"(3 bytes)", b"EX", b"5", b"ifeq", b"(3 bytes)")
+    ]
+    assert printed(b"DELEX", b"k", b"IFNE", b"v", b"more") == [b"DELEX", b"k", b"IFNE", b"(1 bytes)", b"(4 bytes)"]
+    assert printed(b"HELLO", b"3", b"AUTH", b"default", b"hunter2")[2:] == [REDACTED] * 3
+    assert printed(b"CONFIG", b"SET", b"requirepass", b"hunter2")[3:] == [REDACTED]
+
+
+def test_arguments_are_cut_as_in_redis() -> None:
+    """To 128 bytes each, and 32 of them."""
+    long = b"x" * 128
+    assert printed(b"GET", long) == [b"GET", long]
+    assert printed(b"GET", long + b"yz") == [b"GET", long + b"... (2 more bytes)"]
+    assert len(printed(b"DEL", *[b"k"] * 31)) == 32
+    assert printed(b"DEL", *[b"k"] * 32) == [b"DEL", *[b"k"] * 30, b"... (2 more arguments)"]
