@@ -218,7 +218,9 @@ class MemoryStorage(Storage):
     def _put(self, key: Key, value: Value) -> None:
         data, versions = self._data, self.versions
         if isinstance(value, Record) or self._deadlines.count:
-            self._index_deadline(key, value)
+            before = self.get(key)
+            if isinstance(value, Record) or isinstance(before, Record):
+                self._index_deadline(key, before, value)
         if versions.idle:  # as nearly always
             keys = len(data)
             data[key] = value
@@ -238,7 +240,7 @@ class MemoryStorage(Storage):
     def _delete(self, key: Key) -> None:
         """Delete a key that there is."""
         if self._deadlines.count:
-            self._index_deadline(key, None)
+            self._index_deadline(key, self.get(key), None)
         self._remove(key)
 
     def _remove(self, key: Key) -> None:
@@ -290,10 +292,9 @@ class MemoryStorage(Storage):
                 if versions.newest_pinned < 0:
                     return
 
-    def _index_deadline(self, key: Key, new: Value | None) -> None:
+    def _index_deadline(self, key: Key, old: Value | None, new: Value | None) -> None:
         """Keep the index of deadlines true before a value is replaced or deleted."""
-        old_ms = self._deadline_of(key)
-        new_ms = deadline_of(new)
+        old_ms, new_ms = deadline_of(old), deadline_of(new)
         if not old_ms:
             if new_ms:
                 self._deadlines.add(key, new_ms)
