@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from typing import Final
 
 from kvs.domain.values import MAX_DEADLINE_MS, NO_DEADLINE, Key, Value, deadline_of, string_of, with_deadline
@@ -73,15 +73,13 @@ class ServerSource:
                 cursor, following = self._page(next(replies))
                 listing = [] if cursor == BEGINNING else [_scan(cursor)]
             for part in parts:
-                deadlines = list(islice(replies, len(part)))
+                # Each reply is looked at when it comes: it may be the last, with the reason for the end.
+                deadlines = [self._deadline(key, reply) for key, reply in zip(part, replies, strict=False)]
                 for key, deadline_ms in zip(part, deadlines, strict=True):
                     value = next(replies)
                     if type(value) is not bytes:
                         raise self._no_value(key, value)
-                    if deadline_ms == WITHOUT_DEADLINE:
-                        yield key, value
-                    else:
-                        yield key, with_deadline(value, self._deadline(key, deadline_ms))
+                    yield key, value if deadline_ms == NO_DEADLINE else with_deadline(value, deadline_ms)
             keys = following
         self._expect_ok(client.ask(b"COMMIT"))
 
@@ -96,6 +94,8 @@ class ServerSource:
         raise self._client.unexpected(reply)
 
     def _deadline(self, key: Key, reply: Reply) -> int:
+        if reply == WITHOUT_DEADLINE:
+            return NO_DEADLINE
         if not (isinstance(reply, int) and NO_DEADLINE < reply <= MAX_DEADLINE_MS):
             raise self._no_value(key, reply)
         return reply
