@@ -14,7 +14,12 @@ FormerRow = tuple[Key, bytes | None]
 
 
 def write_former(
-    directory: Path, entries: Iterable[FormerRow], journal: Iterable[FormerRow] = (), *, killed: bool = False
+    directory: Path,
+    entries: Iterable[FormerRow],
+    journal: Iterable[FormerRow] = (),
+    *,
+    killed: bool = False,
+    instance: bool = False,
 ) -> dict[Key, bytes]:
     """Write a directory, and return its data.
 
@@ -23,6 +28,7 @@ def write_former(
         entries: What has been moved from the journal.
         journal: What came after.
         killed: Whether all of it is still in the write-ahead log.
+        instance: Whether there is table ``instance``, which a later version has added to this format.
     """
     rows = [(key, value, checksum_of(key, value)) for key, value in entries]
     work = directory.with_name(directory.name + ".work")
@@ -30,7 +36,8 @@ def write_former(
     with closing(sqlite3.connect(work / NAME, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(FORMER_SCHEMA)
-        connection.execute("DROP TABLE instance")  # which a later version has added, still in this format
+        if not instance:
+            connection.execute("DROP TABLE instance")
         connection.executemany("INSERT INTO entries VALUES (?, ?, ?)", rows)
         connection.execute("UPDATE folded SET entries = ?, checksums = ?", (len(rows), sum(row[2] for row in rows)))
         moved = [(key, value, checksum_of(key, value)) for key, value in journal]

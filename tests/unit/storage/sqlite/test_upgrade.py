@@ -88,6 +88,16 @@ def test_the_schema_is_that_of_a_new_database(tmp_path: Path) -> None:
         assert schema_of(tmp_path / "data") == connection.execute(query).fetchall()
 
 
+def test_a_database_keeps_the_identity_that_it_has(tmp_path: Path) -> None:
+    """A later version may have given it one, still in the former format."""
+    data = write_former(tmp_path / "data", *former_rows(Random(1)), instance=True)
+    with database(tmp_path / "data") as connection:
+        before = connection.execute("SELECT id FROM instance").fetchall()
+    assert stored(tmp_path / "data") == renamed(data)
+    with database(tmp_path / "data") as connection:
+        assert connection.execute("SELECT id FROM instance").fetchall() == before
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_verify_and_backup_work_and_upgrade_nothing(tmp_path: Path, killed: bool) -> None:
     """They say which format it is; the copy has the same one, and a start upgrades it."""

@@ -1,0 +1,77 @@
+"""The server's time: where it begins, when an engine is told of it, and the warning if the clock is far behind."""
+
+import io
+import json
+
+import pytest
+
+from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.application.expiry import MAX_BEHIND_MS, Expiry
+from kvs.domain.values import MAX_DEADLINE_MS, Record
+from kvs.logs import make_logger
+from kvs.override import override
+from kvs.ports.storage import Storage
+from kvs.testing.drivers import Clock
+from tests.support.scripted_storage import ScriptedStorage, returning
+from tests.support.sessions import UNLIMITED
+
+WALL_MS = 1_764_350_000_000
+
+
+def started(storage: Storage, log: io.StringIO, clock: Clock | None = None) -> Expiry:
+    """Return the expiry of a server that has just started."""
+    return Expiry(storage, lambda: WALL_MS / 1000, clock or Clock(), make_logger("info", "json", log))
+
+
+@pytest.mark.parametrize("ahead_ms", [-5, 0, 5, MAX_BEHIND_MS, MAX_BEHIND_MS + 1])
+def test_a_start_takes_the_later_of_two_clocks(ahead_ms: int) -> None:
+    """And warns if that of the machine is far behind."""
+    log = io.StringIO()
+    expiry = started(ScriptedStorage({"horizon_ms": returning(WALL_MS + ahead_ms)}), log)
+    assert expiry.now_ms == WALL_MS + max(ahead_ms, 0)
+    events = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert [event["event"] for event in events] == ["clock_behind"] * (ahead_ms > MAX_BEHIND_MS)
+    for event in events:
+        assert (event["level"], event["wall_clock"], event["server_time"]) == (
+            "warning",
+            "2025-11-28T17:13:20+00:00",
+            "2025-11-28T18:13:20+00:00",
+        )
+
+
+def test_a_time_that_no_calendar_has_is_told_of_all_the_same() -> None:
+    """The last that there is."""
+    log = io.StringIO()
+    assert started(ScriptedStorage({"horizon_ms": returning(MAX_DEADLINE_MS)}), log).now_ms == MAX_DEADLINE_MS
+    assert "9999-12-31T23:59:59+00:00" in log.getvalue()
+
+
+class Told(ScriptedStorage):
+    """An engine that keeps the times it was told of."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryStorage(0, UNLIMITED)
+        super().__init__({"earliest_deadline_ms": self.memory.earliest_deadline_ms})
+        self.times_ms: list[int] = []
+
+    @override
+    def note_horizon(self, now_ms: int) -> None:
+        self.times_ms.append(now_ms)
+
+
+def test_an_engine_is_told_of_the_time_once_a_tick_if_anybody_looks_at_it() -> None:
+    """While there are deadlines, every tick does."""
+    storage, clock = Told(), Clock()
+    expiry = started(storage, io.StringIO(), clock)
+    expiry.begin_tick()
+    expiry.end_tick()
+    assert storage.times_ms == []
+    clock.now_s += 1
+    expiry.begin_tick()
+    assert expiry.now_ms == expiry.now_ms == WALL_MS + 1000
+    assert storage.times_ms == [WALL_MS + 1000]
+    storage.memory.put(b"k", Record(b"v", WALL_MS + 100_000))
+    expiry.end_tick()
+    clock.now_s += 1
+    expiry.begin_tick()
+    assert storage.times_ms == [WALL_MS + 1000, WALL_MS + 2000]
