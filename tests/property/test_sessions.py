@@ -93,7 +93,7 @@ class TestWalk:
         self, engine: Callable[[], Storage], by_workers: bool, seed: int
     ) -> None:
         """Commands delete what is due themselves, if nobody else does."""
-        random_walk(InProcessDriver(closing(engine()), by_workers=by_workers, lazy=True), seed, 4_000)
+        random_walk(InProcessDriver(closing(engine()), by_workers=by_workers, lazy=True), seed, 10_000)
 
     @engines
     def test_walk_on_worker_threads_agrees_with_the_model(self, engine: Callable[[], Storage]) -> None:

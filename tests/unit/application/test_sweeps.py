@@ -14,10 +14,11 @@ from kvs.application.disposal import Disposal
 from kvs.application.executor import WorkerThreads
 from kvs.application.expiry import NEVER_S, RETRY_S, Expiry
 from kvs.domain.errors import StorageUnavailableError
-from kvs.domain.values import Record
+from kvs.domain.values import Key, Record
 from kvs.logs import make_logger
 from kvs.testing.drivers import Clock
 from tests.support.gated_storage import GatedStorage
+from tests.support.scripted_storage import GO_ON, ScriptedStorage
 from tests.support.sessions import Bench, run
 
 TIMEOUT_S = 20.0
@@ -94,6 +95,23 @@ def test_one_worker_deletes_at_a_time(sweeping: Sweeping) -> None:
     sweeping.wait()
     assert not sweeping.expiry.sweeping
     assert not sweeping.swept.acquire(blocking=False)
+
+
+def test_a_key_that_is_put_anew_stays() -> None:
+    """A worker has seen that it is due, and then another one puts something."""
+    engine = ScriptedStorage()
+    bench = Bench(engine)
+    engine.put(b"k", Record(b"old", bench.expiry.now_ms))
+    seen = [engine.get(b"k")] * 2
+
+    def get(_: Key) -> object:
+        engine.put(b"k", b"new")
+        return seen.pop() if seen else GO_ON
+
+    engine.on["get"] = get
+    session = bench.open()
+    session.get(b"k")
+    assert session.get(b"k") == b"new"
 
 
 def test_commands_do_not_wait_for_it(sweeping: Sweeping) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -112,6 +113,25 @@ def test_a_write_that_is_refused_leaves_the_index_as_it_was(error: Exception, ca
     assert storage.stats()["deadlines"] == 1
     assert expired(storage, 49) == []
     assert expired(storage, 50) == [b"k"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_deadline_is_known_before_it_is_stored(call: str) -> None:
+    """Else a record could be there for a while that nobody knows to be due."""
+    engine = ScriptedStorage()
+    storage = IndexedStorage(engine)
+    earliest: list[int] = []
+
+    def look(*arguments: Any) -> object:
+        if call == "update":
+            arguments[1](None)  # the engine asks what to store
+        earliest.append(storage.earliest_deadline_ms())
+        return GO_ON
+
+    engine.on[call] = look
+    CALLS[call](storage, b"k")
+    assert len(earliest) == 1
+    assert earliest[0] <= 20
 
 
 @pytest.mark.parametrize("applied", [False, True])
