@@ -111,6 +111,11 @@ class Expiry:
         """The time up to which every due record has been deleted."""
         return self._horizon_ms if self.lagging else self.now_ms
 
+    @property
+    def has_work(self) -> bool:
+        """Whether the next tick can delete more. What was refused is tried again later; workers tell by themselves."""
+        return self.lagging and not self._failed and not self._storage.blocking
+
     def begin_tick(self, *, busy: bool = False) -> None:
         """Let time pass, and delete some of what is due.
 

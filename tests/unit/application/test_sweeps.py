@@ -18,7 +18,7 @@ from kvs.domain.values import Key, Record
 from kvs.logs import make_logger
 from kvs.testing.drivers import Clock
 from tests.support.gated_storage import GatedStorage
-from tests.support.scripted_storage import GO_ON, ScriptedStorage
+from tests.support.scripted_storage import GO_ON, ScriptedStorage, raising, returning
 from tests.support.sessions import Bench, run
 
 TIMEOUT_S = 20.0
@@ -76,7 +76,7 @@ def test_a_worker_deletes_what_is_due(sweeping: Sweeping) -> None:
     commits = [thread for name, thread in sweeping.gate.calls if name == "commit"]
     assert threading.get_ident() not in commits[-1:]
     assert not sweeping.expiry.lagging
-    assert sweeping.expiry.end_tick() == NEVER_S
+    assert sweeping.expiry.delay_s() == NEVER_S
 
 
 def test_one_worker_deletes_at_a_time(sweeping: Sweeping) -> None:
@@ -86,7 +86,8 @@ def test_one_worker_deletes_at_a_time(sweeping: Sweeping) -> None:
     sweeping.pass_time()
     sweeping.gate.wait_for_calls(1)
     for _ in range(5):
-        assert sweeping.expiry.end_tick() == NEVER_S
+        sweeping.expiry.end_tick()
+        assert sweeping.expiry.delay_s() == NEVER_S
         sweeping.expiry.begin_tick()
     assert sweeping.expiry.sweeping
     assert sweeping.expiry.lagging
@@ -139,10 +140,21 @@ def test_what_is_refused_is_tried_again_later(sweeping: Sweeping) -> None:
             sweeping.pass_time()
         assert not sweeping.expiry.sweeping
         assert sweeping.expiry.lagging
-        assert sweeping.expiry.end_tick() == RETRY_S
+        sweeping.expiry.end_tick()
+        assert sweeping.expiry.delay_s() == RETRY_S
     assert not sweeping.swept.acquire(blocking=False)
     events = [json.loads(line)["event"] for line in sweeping.bench.log.getvalue().splitlines()]
     assert events == ["engine_failed"]
+
+
+def test_what_an_engine_on_the_loop_refuses_is_tried_again_later() -> None:
+    """Ticks would follow each other for nothing."""
+    engine = ScriptedStorage({"earliest_deadline_ms": returning(1), "expire": raising(StorageUnavailableError("away"))})
+    expiry = Bench(engine).expiry
+    expiry.begin_tick()
+    assert expiry.lagging
+    assert not expiry.has_work
+    assert expiry.delay_s() == RETRY_S
 
 
 def test_a_sweep_ends_in_a_tick() -> None:

@@ -208,7 +208,7 @@ class Tick:
         if self._disposal.has_work:
             self._disposal.step()
             has_work = has_work or self._disposal.has_work
-        if (has_work or (self._expiry.lagging and self._syncs)) and not self._open:
+        if (has_work or self._expiry.has_work) and not self._open:
             self._begin_and_schedule_end()
 
     def check_engine(self) -> None:
