@@ -308,7 +308,16 @@ WEIGHTS: Final = {
 """How often each kind of call is made in a walk, relative to the others."""
 
 
-LAZY_WEIGHTS: Final = {**WEIGHTS, "put_for": 12, "list": 0.2, "page": 0.1, "count": 0.3, "view": 0.2, "transact": 0.5}
+LAZY_WEIGHTS: Final = {
+    **WEIGHTS,
+    "put_for": 12,
+    "list": 0.2,
+    "page": 0.1,
+    "count": 0.3,
+    "view": 0.3,
+    "transact": 2,
+    "execute": 3,
+}
 """The same while expiry lags: few calls about ranges, which end that."""
 
 
@@ -318,7 +327,7 @@ def random_call(random: Random, weights: Mapping[str, float] = WEIGHTS) -> Call:
     if kind in CALLS:
         return random.choice(CALLS[kind])
     within: tuple[str, ...] = READS if kind == "view" else (*READS, *WRITES[:-1])
-    if weights is LAZY_WEIGHTS and random.random() < 0.8:
+    if weights is LAZY_WEIGHTS and random.random() < 0.6:
         within = ("get", "deadline") if kind == "view" else ("get", "get", "put", "put_for", "delete", "update")
     elif random.random() < 0.5 and kind != "execute":
         within = ("get",) if kind == "view" else ("delete",)  # RESP has these operations, too
