@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from time import perf_counter_ns
+from time import perf_counter
 
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.protocol.gate import Gate
@@ -25,7 +25,7 @@ class RespServer:
         max_key_bytes: See the setting.
         max_tick_requests: See the setting.
         storage: The engine.
-        clock_ns: Measures commands.
+        timer: Measures commands.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class RespServer:
         max_key_bytes: int = 100,
         max_tick_requests: int = 100,
         storage: Storage | None = None,
-        clock_ns: Callable[[], int] = perf_counter_ns,
+        timer: Callable[[], float] = perf_counter,
     ) -> None:
         self.bench = Bench(storage)
         self._connections: list[RespConnection] = []
         self.clients = ChannelRegistry()
         self.shared = ServerContext(
-            self.clients, {}, self.bench.clock, self.bench.clock, Disposal(), Observation(clock_ns)
+            self.clients, {}, self.bench.clock, self.bench.clock, Disposal(), Observation(timer)
         )
         self.limits = RespLimits(
             max_key_bytes, 0, 100, UNLIMITED, max_reply_bytes, UNLIMITED, max_tick_requests, UNLIMITED

@@ -59,7 +59,7 @@ class TestStatistics:
     """Calls and errors."""
 
     def test_name_is_the_same_in_any_case(self) -> None:
-        statistics = Statistics(lambda: 0)
+        statistics = Statistics(lambda: 0.0)
         statistics.ran(b"GET", 1000, b"")
         statistics.ran(b"get", 3000, b"ERR")
         statistics.refused(b"Get", b"ERR")
@@ -71,7 +71,7 @@ class TestStatistics:
         assert statistics.calls() == 2
 
     def test_rate_is_that_between_two_samples(self) -> None:
-        statistics = Statistics(lambda: 0)
+        statistics = Statistics(lambda: 0.0)
         for now_s, calls, rate in ((10.0, 5, 0.0), (12.0, 8, 4.0), (12.25, 1, 4.0), (12.5, 0, 2.0)):
             for _ in range(calls):
                 statistics.ran(b"get", 1, b"")
@@ -79,7 +79,7 @@ class TestStatistics:
             assert statistics.commands_per_s == rate
 
     def test_reset_counts_from_0(self) -> None:
-        statistics = Statistics(lambda: 0)
+        statistics = Statistics(lambda: 0.0)
         figures = statistics.of(b"get")
         statistics.ran(b"get", 1, b"ERR")
         statistics.sample(1.0)
@@ -93,7 +93,7 @@ class TestStatistics:
     def test_workers_count_every_call(self) -> None:
         from threading import Thread  # noqa: PLC0415
 
-        statistics = Statistics(lambda: 0)
+        statistics = Statistics(lambda: 0.0)
         statistics.use_workers()
 
         def work() -> None:

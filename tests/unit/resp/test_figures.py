@@ -12,6 +12,8 @@ from tests.support.resp_connection import RespServer, ask
 from tests.support.resp_wire import OK, request
 from tests.support.sessions import UNLIMITED, output_of
 
+SECOND_NS = 10**9
+
 QUEUE = request("MULTI") + request("SET", "a", "1") + request("SET", "b", "2") + request("EXEC")
 
 
@@ -23,8 +25,8 @@ def _build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def server() -> Iterator[RespServer]:
-    """Return a server over the memory engine, whose clock advances by a microsecond each time that it is read."""
-    server = RespServer(storage=MemoryStorage(0, UNLIMITED), clock_ns=count(1, 1000).__next__)
+    """Return a server over the memory engine, whose clock advances by a second each time that it is read."""
+    server = RespServer(storage=MemoryStorage(0, UNLIMITED), timer=count(1.0).__next__)
     server.limits.max_value_bytes = 100
     yield server
     server.assert_nothing_is_left()
@@ -79,7 +81,7 @@ def test_durations_are_the_calls_and_cover_the_time(server: RespServer) -> None:
     run(connection, b"".join([request("SET", "a", "1"), request("GET", "a")] * 50))
     for figures in server.shared.observation.statistics.by_name().values():
         assert figures.durations.below_ns(1 << 40) == figures.calls == 50
-        assert 0 < figures.total_ns <= 50 * 1000
+        assert 0 < figures.total_ns <= 50 * SECOND_NS
 
 
 def test_failure_of_the_engine_is_counted(server: RespServer) -> None:
@@ -125,7 +127,7 @@ def test_queued_commands_are_counted_when_they_run(server: RespServer, length: i
         "multi": (2, 0, 0),
     }
     durations = server.shared.observation.statistics.by_name()
-    assert all(one.total_ns >= one.calls * 1000 for one in durations.values())
+    assert all(one.total_ns >= one.calls * SECOND_NS for one in durations.values())
 
 
 def test_discarded_queue_has_run_nothing(server: RespServer) -> None:
@@ -147,7 +149,7 @@ def test_long_command_is_counted_with_the_time_of_its_shares(server: RespServer)
         shares += 1
     figures = server.shared.observation.statistics.of(b"keys")
     assert shares > 1
-    assert (figures.calls, figures.total_ns) == (1, shares * 1000)
+    assert (figures.calls, figures.total_ns) == (1, shares * SECOND_NS)
 
 
 def test_lookups_are_counted_by_key(server: RespServer) -> None:

@@ -12,7 +12,7 @@ from kvs.adapters.inbound.line.figures import FastPathFigures
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.line.replies import is_utf8
 from kvs.adapters.inbound.protocol.messages import is_fatal
-from kvs.adapters.inbound.protocol.statistics import CommandFigures
+from kvs.adapters.inbound.protocol.statistics import NS_PER_S, CommandFigures
 from kvs.domain.errors import KvsError
 from kvs.ports.session import Session
 
@@ -75,7 +75,7 @@ def run(
     starts: i64 = 0
     commits: i64 = 0
     rollbacks: i64 = 0
-    began_ns: i64 = figures.clock_ns()
+    began_s = figures.timer()
     while at < size and done < share and out_bytes < max_out_bytes and not closing:
         verb: i64 = data[at]
         stop: i64 = at + 4
@@ -145,7 +145,7 @@ def run(
         at = stop + 1
         done += 1
     if done:
-        elapsed_ns: i64 = figures.clock_ns() - began_ns
+        elapsed_ns: i64 = int((figures.timer() - began_s) * NS_PER_S)
         pings: i64 = done - gets - puts - starts - commits - rollbacks
         figures.add(elapsed_ns // done, gets, puts, starts, commits, rollbacks, pings)
     return at, done, out_bytes, closing

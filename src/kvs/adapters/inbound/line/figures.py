@@ -20,7 +20,7 @@ class FastPathFigures:
     """
 
     def __init__(self, statistics: Statistics) -> None:
-        self.clock_ns = statistics.clock_ns
+        self.timer = statistics.timer
         self.get = statistics.of(b"get")
         self.put = statistics.of(b"put")
         self.start = statistics.of(b"start")

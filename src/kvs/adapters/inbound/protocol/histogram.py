@@ -34,13 +34,23 @@ def end_of(bucket: int) -> int:
 
 
 @final
+class Bucket:
+    """A number that is counted up without allocating another."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count: i64 = 0
+
+
+@final
 class Histogram:
     """How often durations of about each length have occurred."""
 
-    __slots__ = ("_counts",)
+    __slots__ = ("_buckets",)
 
     def __init__(self) -> None:
-        self._counts = [0] * BUCKETS
+        self._buckets = [Bucket() for _ in range(BUCKETS)]
 
     def add(self, duration_ns: "i64", times: "i64") -> None:
         """Count a duration so many times."""
@@ -48,26 +58,26 @@ class Histogram:
             duration_ns = MAX_NS
         elif duration_ns < 0:
             duration_ns = 0
-        counts = self._counts
-        bucket = bucket_of(duration_ns)
-        counts[bucket] += times
+        self._buckets[bucket_of(duration_ns)].count += times
 
     def quantiles_ns(self, shares: list[float]) -> list[int]:
         """Return durations that given shares of all, in ascending order, do not exceed; 0 if there are none."""
-        total = sum(self._counts)
+        counts = [int(bucket.count) for bucket in self._buckets]
+        total = sum(counts)
         found: list[int] = []
         below = bucket = 0
         for share in shares:
             while bucket < BUCKETS and (not below or below < share * total):
-                below += self._counts[bucket]
+                below += counts[bucket]
                 bucket += 1
             found.append(end_of(bucket - 1) - 1 if below else 0)
         return found
 
     def below_ns(self, limit_ns: int) -> int:
         """Return how many durations were shorter than a power of two of nanoseconds."""
-        return sum(self._counts[: bucket_of(limit_ns)])
+        return sum([int(bucket.count) for bucket in self._buckets[: bucket_of(limit_ns)]])
 
     def clear(self) -> None:
         """Forget everything."""
-        self._counts = [0] * BUCKETS
+        for bucket in self._buckets:
+            bucket.count = 0

@@ -1,13 +1,13 @@
 """What watches the requests of all connections of a server."""
 
 from collections.abc import Callable
-from time import perf_counter_ns, time
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.protocol.command import Command
 from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.protocol.slow_log import OFF, SlowLog
-from kvs.adapters.inbound.protocol.statistics import Statistics
+from kvs.adapters.inbound.protocol.statistics import NS_PER_S, Statistics
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
@@ -21,13 +21,13 @@ class Observation:
     """Is told of every request, in any protocol, except those that fast paths count by themselves.
 
     Args:
-        clock_ns: A monotonic clock, in nanoseconds.
+        timer: Monotonic seconds, to measure requests.
         clock: Seconds since 1970.
         slowlog_log_slower_than: See the setting.
         slowlog_max_len: See the setting.
 
     Attributes:
-        clock_ns: See above.
+        timer: See above.
         statistics: Counts the requests.
         slow_log: Has those that took long.
         sees_all: It has to be told of every request by itself, so fast paths are off.
@@ -35,13 +35,13 @@ class Observation:
 
     def __init__(
         self,
-        clock_ns: Callable[[], int] = perf_counter_ns,
+        timer: Callable[[], float] = perf_counter,
         clock: Callable[[], float] = time,
         slowlog_log_slower_than: int = OFF,
         slowlog_max_len: int = 128,
     ) -> None:
-        self.clock_ns = clock_ns
-        self.statistics = Statistics(clock_ns)
+        self.timer = timer
+        self.statistics = Statistics(timer)
         self.slow_log = SlowLog(clock, slowlog_log_slower_than, slowlog_max_len)
         self.sees_all = False
         self.decide()
@@ -50,8 +50,9 @@ class Observation:
         """Decide whether fast paths are off, after a change."""
         self.sees_all = self.slow_log.threshold_ns < FAST_NS
 
-    def ran(self, peer: Peer, command: Command, request: list[bytes], duration_ns: "i64", error: bytes) -> None:
+    def ran(self, peer: Peer, command: Command, request: list[bytes], duration_s: float, error: bytes) -> None:
         """Note that a client's command has been run, and the code of the error that answers it, if any."""
+        duration_ns: i64 = int(duration_s * NS_PER_S)
         self.statistics.ran(command.name, duration_ns, error)
         if duration_ns >= self.slow_log.threshold_ns and command.in_slow_log:
             self.slow_log.add(peer, command, request, duration_ns)

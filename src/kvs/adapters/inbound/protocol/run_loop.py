@@ -59,7 +59,7 @@ class RunLoop(ABC):
     """
 
     __slots__ = (
-        "_began_ns",
+        "_began_s",
         "_buffer",
         "_command",
         "_moved",
@@ -69,7 +69,7 @@ class RunLoop(ABC):
         "_out_bytes",
         "_request",
         "_room_bytes",
-        "_spent_ns",
+        "_spent_s",
         "_steps",
         "_violation",
         "_work",
@@ -97,8 +97,8 @@ class RunLoop(ABC):
         self._observation: Final = observation
         self._command: Command | None = None  # whose reply is due, as far as it is known
         self._request = NO_REQUEST
-        self._began_ns: i64 = 0  # when its last share began; 0: it has not been run
-        self._spent_ns: i64 = 0  # in the shares before
+        self._began_s = 0.0  # when its last share began; 0: it has not been run
+        self._spent_s = 0.0  # in the shares before
         self._buffer = ReceiveBuffer()
         self._out: list[bytes] = []
         self._out_bytes = 0
@@ -162,7 +162,7 @@ class RunLoop(ABC):
                     self._moved = None
                     reply = self._run_command(command, request)
                 elif self._steps is not None:
-                    self._began_ns = self._observation.clock_ns()
+                    self._began_s = self._observation.timer()
                     reply = self._advance(self._steps)
                 else:
                     if self._run_fast_path():
@@ -221,7 +221,7 @@ class RunLoop(ABC):
     def _run_command(self, command: Command, request: Request) -> bytes | list[bytes] | None:
         """Run a command; return its reply, or None if it is not finished."""
         self._request = request
-        self._began_ns = self._observation.clock_ns()
+        self._began_s = self._observation.timer()
         reply = self._start(command, request)
         if isinstance(reply, bytes):
             return reply
@@ -236,21 +236,21 @@ class RunLoop(ABC):
         if reply is not None:
             self._steps = None
         else:
-            self._spent_ns += self._observation.clock_ns() - self._began_ns
+            self._spent_s += self._observation.timer() - self._began_s
         return reply
 
     def _observe(self, reply: bytes | list[bytes]) -> None:
         """Tell of the request that a reply answers."""
         command, self._command = self._command, None
-        began_ns, self._began_ns = self._began_ns, 0
+        began_s, self._began_s = self._began_s, 0.0
         error = self._error_code(reply) if isinstance(reply, bytes) else b""
-        if began_ns == 0:
+        if began_s == 0:
             self._observation.statistics.refused(b"" if command is None else command.name, error)
         elif command is not None:
-            spent_ns, self._spent_ns = self._spent_ns, 0
-            spent_ns += self._observation.clock_ns() - began_ns
+            spent_s, self._spent_s = self._spent_s, 0.0
+            spent_s += self._observation.timer() - began_s
             request, self._request = self._request, NO_REQUEST
-            self._observation.ran(self.peer, command, request, spent_ns, error)
+            self._observation.ran(self.peer, command, request, spent_s, error)
 
     def _wanted_thread(self) -> int:
         """Return where the suspended command has to continue."""

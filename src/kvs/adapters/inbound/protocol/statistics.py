@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
 
 
+NS_PER_S: Final = 1e9
+
 SAMPLE_S: Final = 0.5
 """Shortest time between two samples of the number of calls."""
 
@@ -58,17 +60,17 @@ class Statistics:
     """The figures of all commands.
 
     Args:
-        clock_ns: A monotonic clock, in nanoseconds.
+        timer: Monotonic seconds, to measure requests.
 
     Attributes:
-        clock_ns: See above.
+        timer: See above.
         lock: Held where something is counted by a worker or by the loop beside workers; None if there are none.
         errors: Number of errors by code, in capitals.
         commands_per_s: Commands run per second, between the last two samples.
     """
 
-    def __init__(self, clock_ns: Callable[[], int]) -> None:
-        self.clock_ns = clock_ns
+    def __init__(self, timer: Callable[[], float]) -> None:
+        self.timer = timer
         self.lock: Lock | None = None
         self.errors: dict[bytes, int] = {}
         self.commands_per_s = 0.0

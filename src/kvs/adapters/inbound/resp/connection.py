@@ -150,7 +150,7 @@ class RespConnection(Connection):
 
     def _queue(self, command: Command, request: Request) -> bytes:
         context = self._context
-        self._began_ns = 0  # it is not run now
+        self._began_s = 0.0  # it is not run now
         held_bytes = (len(request) + 1) * ARGUMENT_OVERHEAD_BYTES
         for argument in request:
             held_bytes += len(argument)

@@ -8,7 +8,7 @@ They are run straight from the input. It stops at the first other or incomplete 
 from typing import TYPE_CHECKING, Final
 
 from kvs.adapters.inbound.protocol.messages import is_fatal
-from kvs.adapters.inbound.protocol.statistics import CommandFigures
+from kvs.adapters.inbound.protocol.statistics import NS_PER_S, CommandFigures
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.figures import FastPathFigures
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, RespLimits
@@ -122,7 +122,7 @@ def run(
     sets: i64 = 0
     incrs: i64 = 0
     queues: i64 = 0
-    began_ns: i64 = figures.clock_ns()
+    began_s = figures.timer()
     while size - at >= SHORTEST_BYTES and done < share and out_bytes < room and not closing:
         if not (
             data[at] == ARRAY
@@ -252,7 +252,7 @@ def run(
         done += 1
         last = name
     if done:
-        elapsed_ns: i64 = figures.clock_ns() - began_ns
+        elapsed_ns: i64 = int((figures.timer() - began_s) * NS_PER_S)
         watches: i64 = done - gets - sets - incrs - 2 * queues
         figures.add(elapsed_ns // done, gets, sets, incrs, watches, queues)
     return at, done, out_bytes, closing, last

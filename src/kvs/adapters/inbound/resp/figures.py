@@ -20,7 +20,7 @@ class FastPathFigures:
     """
 
     def __init__(self, statistics: Statistics) -> None:
-        self.clock_ns = statistics.clock_ns
+        self.timer = statistics.timer
         self.get = statistics.of(b"get")
         self.set = statistics.of(b"set")
         self.incr = statistics.of(b"incr")

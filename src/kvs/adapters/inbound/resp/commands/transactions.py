@@ -56,32 +56,32 @@ def _exec(session: Session, context: ClientContext, _: list[bytes]) -> Reply:
         context.discard()
         return EXECABORT
     if len(context.queue) <= SHORT_QUEUE:
-        spent_ns: list[int] = []
+        spent_s: list[float] = []
         try:
-            outcome = session.execute_at_once(partial(_run_short_queue, context, context.queue, spent_ns))
+            outcome = session.execute_at_once(partial(_run_short_queue, context, context.queue, spent_s))
         except BaseException:
             context.discard()
             raise
         if outcome is not None:
             if isinstance(outcome, list):
                 for at, reply in enumerate(outcome):
-                    _observe(context, at, context.queue[at], spent_ns[at], reply)
+                    _observe(context, at, context.queue[at], spent_s[at], reply)
             context.discard()
             return context.protocol.null_array if isinstance(outcome, Conflict) else replies.array(outcome)
     return _execute(session, context, context.queue)
 
 
-def _observe(context: ClientContext, at: int, request: list[bytes], spent_ns: int, reply: bytes) -> None:
+def _observe(context: ClientContext, at: int, request: list[bytes], spent_s: float, reply: bytes) -> None:
     """Tell of a queued command that has been run."""
     command, error = context.queued_commands[at], replies.error_code(reply)
-    context.shared.observation.ran(context.peer, command, request, spent_ns, error)
+    context.shared.observation.ran(context.peer, command, request, spent_s, error)
 
 
 def _run_short_queue(
-    context: ClientContext, queue: list[list[bytes]], spent_ns: list[int], session: Session
+    context: ClientContext, queue: list[list[bytes]], spent_s: list[float], session: Session
 ) -> list[bytes] | None:
     """Return the replies to queued commands, and how long each took; None if one of them takes more than a step."""
-    clock_ns = context.shared.observation.clock_ns
+    timer = context.shared.observation.timer
     commands = context.queued_commands
     work = session.work
     results: list[bytes] = []
@@ -90,12 +90,12 @@ def _run_short_queue(
         command = commands[at]
         if command.multi_policy == AFTER_EXEC or work.left <= 0:
             return None
-        began_ns = clock_ns()
+        began_s = timer()
         try:
             reply = command.run(session, context, queue[at])
         except KvsError as error:
             reply = replies.error(error)
-        spent_ns.append(clock_ns() - began_ns)
+        spent_s.append(timer() - began_s)
         if not isinstance(reply, bytes) or not session.depth:
             return None
         results.append(reply)
@@ -106,15 +106,15 @@ def _run_short_queue(
 
 def _execute(session: Session, context: ClientContext, queue: list[list[bytes]]) -> Steps[bytes]:
     """Run the queue as one transaction."""
-    spent_ns: list[int] = []
+    spent_s: list[float] = []
     try:
-        outcome = yield from session.execute(partial(_run_queue, context, queue, spent_ns))
+        outcome = yield from session.execute(partial(_run_queue, context, queue, spent_s))
         if isinstance(outcome, Conflict):
             return context.protocol.null_array
         if LATER in outcome:
-            yield from _run_after(session, context, queue, spent_ns, outcome)
+            yield from _run_after(session, context, queue, spent_s, outcome)
         for at, reply in enumerate(outcome):
-            _observe(context, at, queue[at], spent_ns[at], reply)
+            _observe(context, at, queue[at], spent_s[at], reply)
             session.work.left -= 1
             if session.work.left <= 0:
                 yield
@@ -125,7 +125,7 @@ def _execute(session: Session, context: ClientContext, queue: list[list[bytes]])
 
 
 def _run_queue(
-    context: ClientContext, queue: list[list[bytes]], spent_ns: list[int], session: Session
+    context: ClientContext, queue: list[list[bytes]], spent_s: list[float], session: Session
 ) -> Steps[list[bytes]]:
     """Return the replies to the queued commands, and how long each took; the error of one does not stop the others.
 
@@ -136,8 +136,8 @@ def _run_queue(
     work = session.work
     room_bytes = context.limits.max_reply_bytes
     results: list[bytes] = []
-    clock_ns = context.shared.observation.clock_ns
-    spent_ns.clear()  # it may be run again
+    timer = context.shared.observation.timer
+    spent_s.clear()  # it may be run again
     try:
         for at, arguments in enumerate(queue):
             command = context.queued_commands[at]
@@ -145,7 +145,7 @@ def _run_queue(
             work.left -= 1 if postponed else 1 + command.cost_of(arguments)
             if work.left <= 0:
                 yield
-            spent_ns.append(-clock_ns())
+            spent_s.append(-timer())
             try:
                 if postponed:
                     reply = _postpone(session, context, command, arguments)
@@ -156,12 +156,12 @@ def _run_queue(
                     elif isinstance(result, list):
                         reply = b"".join(result)
                     else:
-                        reply = yield from _timed(result, spent_ns, at, clock_ns)
+                        reply = yield from _timed(result, spent_s, at, timer)
             except KvsError as error:
                 if not session.depth:
                     raise
                 reply = replies.error(error)
-            spent_ns[at] = 0 if postponed else spent_ns[at] + clock_ns()
+            spent_s[at] = 0.0 if postponed else spent_s[at] + timer()
             results.append(reply)
             room_bytes -= len(reply)
             if room_bytes < 0:
@@ -172,15 +172,15 @@ def _run_queue(
 
 
 def _timed(
-    steps: Steps[bytes], spent_ns: list[int], at: int, clock_ns: Callable[[], int]
+    steps: Steps[bytes], spent_s: list[float], at: int, timer: Callable[[], float]
 ) -> Generator[None, None, bytes]:
     """Run a command, and take from its duration the time in which others are served."""
     try:
         while True:
             next(steps)
-            spent_ns[at] += clock_ns()
+            spent_s[at] += timer()
             yield
-            spent_ns[at] -= clock_ns()
+            spent_s[at] -= timer()
     except StopIteration as end:
         reply: bytes = end.value
         return reply
@@ -202,11 +202,11 @@ def _postpone(session: Session, context: ClientContext, command: RespCommand, ar
 
 
 def _run_after(
-    session: Session, context: ClientContext, queue: list[list[bytes]], spent_ns: list[int], results: list[bytes]
+    session: Session, context: ClientContext, queue: list[list[bytes]], spent_s: list[float], results: list[bytes]
 ) -> Steps[None]:
     """Run the queued commands that are not part of the transaction, after it has been applied."""
     work = session.work
-    clock_ns = context.shared.observation.clock_ns
+    timer = context.shared.observation.timer
     room_bytes = context.limits.max_reply_bytes - sum([len(reply) for reply in results])
     for at, arguments in enumerate(queue):
         if results[at] != LATER:
@@ -216,7 +216,7 @@ def _run_after(
         context.wanted_thread = LOOP if command.on_loop else WORKER
         yield
         reply = b""
-        spent_ns[at] = -clock_ns()
+        spent_s[at] = -timer()
         try:
             if room_bytes > 0:
                 result = command.run(session, context, arguments)
@@ -225,10 +225,10 @@ def _run_after(
                 elif isinstance(result, list):
                     reply = b"".join(result)
                 else:
-                    reply = yield from _timed(result, spent_ns, at, clock_ns)
+                    reply = yield from _timed(result, spent_s, at, timer)
         except KvsError as error:
             reply = replies.error(error)
-        spent_ns[at] += clock_ns()
+        spent_s[at] += timer()
         room_bytes -= len(reply)
         results[at] = reply if room_bytes > 0 else replies.error(ResultTooLargeError(context.limits.max_reply_bytes))
 
