@@ -23,7 +23,6 @@ ALWAYS: Final = {
     "daemonize": "no",
     "databases": "1",
     "io-threads": "1",
-    "latency-monitor-threshold": "0",
     "logfile": "",
     "masterauth": "",
     "masteruser": "",
@@ -60,6 +59,7 @@ def changeable(observation: Observation, limits: ServerLimits) -> dict[bytes, Pa
         limits.idle_timeout_s = timeout_s
 
     return {
+        b"latency-monitor-threshold": Parameter(0, MAX_MICROSECONDS // 1000, observation.latency.set_threshold),
         b"slowlog-log-slower-than": Parameter(-1, MAX_MICROSECONDS, set_threshold),
         b"slowlog-max-len": Parameter(0, MAX_SLOW_COMMANDS, slow_log.set_max_length),
         b"timeout": Parameter(0, int(MAX_SECONDS), set_timeout),
@@ -74,6 +74,7 @@ def parameters(settings: Settings, *, durable: bool, durability: str) -> dict[by
         "bind": " ".join(settings.host),
         "client-query-buffer-limit": str(settings.max_request_bytes),
         "dir": str(Path(settings.data_dir).absolute()) if durable and settings.data_dir else "",
+        "latency-monitor-threshold": "0",  # until CONFIG SET changes it
         "loglevel": LOG_LEVELS.get(settings.log_level, "warning"),
         "maxclients": str(settings.max_clients),
         "maxmemory": str(settings.max_data_bytes),

@@ -213,7 +213,7 @@ def commands_of_resp() -> dict[str, set[str]]:
     with Server() as server, Wire((server.host, server.port)) as wire:
         listed = _texts(wire.ask("COMMAND", "LIST"))
         commands |= {name.upper(): set() for name in listed if "|" not in name}
-        for name in ("CLIENT", "COMMAND", "CONFIG", "MEMORY", "OBJECT", "SLOWLOG"):
+        for name in ("CLIENT", "COMMAND", "CONFIG", "LATENCY", "MEMORY", "OBJECT", "SLOWLOG"):
             lines = _texts(wire.ask(name, "HELP"))[1:]
             commands[name] = {line.split()[0] for line in lines if line[0].isupper()} - {"HELP"}
     return commands

@@ -400,7 +400,10 @@ CONVERSATIONS: Final[dict[str, str]] = {
         CONFIG GET timeout | CONFIG SET timeout 0 slowlog-log-slower-than -1 slowlog-max-len 128 | CONFIG GET timeout
         CONFIG GET slowlog-* | SLOWLOG | SLOWLOG FOO | SLOWLOG GET x | SLOWLOG GET -2 | SLOWLOG GET 1 2 | SLOWLOG LEN x
         SLOWLOG RESET | SLOWLOG LEN | SLOWLOG GET | SLOWLOG GET 0 | SLOWLOG GET -1 | SLOWLOG RESET x
-        CONFIG SET slowlog-log-slower-than 10000
+        CONFIG SET slowlog-log-slower-than 10000 | LATENCY | LATENCY FOO | LATENCY LATEST | LATENCY LATEST x
+        LATENCY HISTORY | LATENCY HISTORY nope | LATENCY HISTORY a b | LATENCY RESET | LATENCY RESET a b
+        LATENCY HISTOGRAM nope | CONFIG SET latency-monitor-threshold x | CONFIG SET latency-monitor-threshold -1 a 1
+        CONFIG SET latency-monitor-threshold 100 | CONFIG GET latency-m* | CONFIG SET latency-monitor-threshold 0
         CONFIG SET databases 2 | CONFIG SET databases 2 foo 1 | CONFIG REWRITE x | CONFIG RESETSTAT x | CONFIG HELP x
         COMMAND GETKEYS MSET a 1 b 2 | COMMAND GETKEYS GET | COMMAND GETKEYS PING | COMMAND GETKEYS FOO
         COMMAND GETKEYS GET a | COMMAND GETKEYS get a b | COMMAND GETKEYS DEL a b c | COMMAND GETKEYS MSET a

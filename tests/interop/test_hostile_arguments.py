@@ -324,6 +324,8 @@ UNLIKE: Final[dict[bytes, Unlike]] = {
     b"command|help": Unlike("in words of kvs"),
     b"object|help": Unlike("in words of kvs"),
     b"memory|help": Unlike("in words of kvs"),
+    b"slowlog|help": Unlike("in words of kvs"),
+    b"latency|help": Unlike("in words of kvs"),
     b"object|encoding": Unlike("values are stored in one way"),
     b"object|refcount": Unlike("values are not shared"),
     b"object|idletime": Unlike("accesses are not recorded", shaped_alike=False),

@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 
 from kvs.adapters.inbound.net.tick import Tick
+from kvs.adapters.inbound.protocol.latency import LatencyMonitor
 from kvs.adapters.storage.indexed import IndexedStorage
 from kvs.application.disposal import Disposal
 from kvs.application.executor import WorkerThreads
@@ -167,7 +168,7 @@ def test_a_sweep_ends_in_a_tick() -> None:
         expiry = Expiry(storage, clock, clock, make_logger("info", "json", Bench().log), STEPS)
         with closing(WorkerThreads(1)) as threads:
             expiry.sweep_on(threads.run)
-            tick = Tick(asyncio.get_running_loop(), storage, Disposal(), expiry, failures.append)
+            tick = Tick(asyncio.get_running_loop(), storage, Disposal(), expiry, LatencyMonitor(clock), failures.append)
             for each in range(5 * STEPS):
                 storage.put(b"%d" % each, Record(b"v", expiry.now_ms + 1000))
             tick.begin()

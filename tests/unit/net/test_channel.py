@@ -10,6 +10,7 @@ import pytest
 from kvs.adapters.inbound.net.channel import Channel, ChannelContext
 from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.adapters.inbound.protocol.latency import LatencyMonitor
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.logs import make_logger
 from tests.support.detection import new_detector
@@ -31,7 +32,9 @@ class Socketless(Channel):
 
     def __init__(self, bench: Bench) -> None:
         loop = asyncio.get_running_loop()
-        self.tick_of_all = Tick(loop, bench.storage, bench.disposal, bench.expiry, lambda _: None)
+        self.tick_of_all = Tick(
+            loop, bench.storage, bench.disposal, bench.expiry, LatencyMonitor(bench.clock), lambda _: None
+        )
         limits = ServerLimits(10, 0, 0, 0, 0, 0, 0)
         log = make_logger("info", "json", io.StringIO())
         context = ChannelContext(loop, self.tick_of_all, bench.budget, limits, lambda _: None, log)

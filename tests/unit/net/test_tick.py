@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from kvs.adapters.inbound.net.tick import PACKETS_PER_TICK, Tick, TickMember
+from kvs.adapters.inbound.protocol.latency import LatencyMonitor
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
 from kvs.logs import make_logger
@@ -31,9 +32,10 @@ class Room:
         self.used: Counter[str] = Counter()
         self.failures: list[Exception] = []
         self.storage = Synced(self.events, blocking=blocking, error=sync_error)
+        self.latency = LatencyMonitor(time.time)
         loop = asyncio.get_running_loop()
         expiry = Expiry(self.storage, time.time, loop.time, make_logger("info", "json", sys.stderr))
-        self.tick = Tick(loop, self.storage, Disposal(), expiry, self.failures.append, UNITS)
+        self.tick = Tick(loop, self.storage, Disposal(), expiry, self.latency, self.failures.append, UNITS)
 
     def units(self, name: str) -> int:
         """Return how many units a member has used in all."""

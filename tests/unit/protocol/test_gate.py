@@ -95,9 +95,10 @@ def test_gate_takes_for_keys_what_the_catalogue_calls_keys(command: RespCommand)
     least = abs(command.arity)
     for number in [least] if command.arity > 0 else [least, least + 2 * max(1, command.repeated)]:
         places: set[int] = set()
-        for keys in command.about.keys:
-            end = (keys.first + keys.last if keys.last >= 0 else number + keys.last) + 1
-            places.update(range(keys.first, end, keys.step))
-        assert {at for at in range(1, number) if command.kind_of(at) == KEY} == places
         words = [b"%d" % at for at in range(number)]
+        for keys in command.about.keys:
+            if keys.counted:
+                words[keys.first] = b"%d" % ((number - 1 - keys.first) // keys.step)
+            places.update(keys.places(words))
+        assert {at for at in range(1, number) if command.kind_of(at) == KEY} == places
         assert command.keys(words) == [words[at] for at in sorted(places)]

@@ -340,6 +340,6 @@ def line_protocol(
         gate=gate,
         budget=budget,
         observation=observation,
-        figures=FastPathFigures(observation.statistics),
+        figures=FastPathFigures(observation),
         log=log,
     )

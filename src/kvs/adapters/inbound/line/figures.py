@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING, final
 
 from kvs.adapters.inbound.line.replies import error_code
-from kvs.adapters.inbound.protocol.statistics import CommandFigures, Statistics
+from kvs.adapters.inbound.protocol.latency import FAST_COMMAND
+from kvs.adapters.inbound.protocol.observation import Observation
+from kvs.adapters.inbound.protocol.statistics import CommandFigures
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
@@ -16,10 +18,11 @@ class FastPathFigures:
     A run of it takes the time of all its requests together, and each is counted with the mean.
 
     Args:
-        statistics: Has all figures.
+        observation: Has all figures.
     """
 
-    def __init__(self, statistics: Statistics) -> None:
+    def __init__(self, observation: Observation) -> None:
+        statistics = observation.statistics
         self.timer = statistics.timer
         self.get = statistics.of(b"get")
         self.put = statistics.of(b"put")
@@ -28,11 +31,14 @@ class FastPathFigures:
         self.rollback = statistics.of(b"rollback")
         self.ping = statistics.of(b"ping")
         self._statistics = statistics
+        self._latency = observation.latency
 
     def add(
         self, each_ns: "i64", gets: "i64", puts: "i64", starts: "i64", commits: "i64", rollbacks: "i64", pings: "i64"
     ) -> None:
         """Count the requests of a run."""
+        if each_ns >= self._latency.threshold_ns:
+            self._latency.add(FAST_COMMAND, each_ns)
         lock = self._statistics.lock
         if lock is None:
             self._add(each_ns, gets, puts, starts, commits, rollbacks, pings)

@@ -108,7 +108,9 @@ class Server:
         self._empty = asyncio.Event()
         limits, log = self._limits, self._log
         self._listener = Listener(self._endpoints, self._accept, limits.accept_retry_s, log)
-        tick = self.tick = Tick(loop, self._storage, self._disposal, self._expiry, self._give_up)
+        tick = self.tick = Tick(
+            loop, self._storage, self._disposal, self._expiry, self._observation.latency, self._give_up
+        )
         try:
             self._signals.deliver_to(self._receive_signal)
             self._backend.start(ChannelContext(loop, tick, self._budget, limits, self._forget, log))

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, final
 
+from kvs.adapters.inbound.protocol.latency import EXPIRE_CYCLE, SYNC, TICK, LatencyMonitor
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import NEVER_S, Expiry
 from kvs.build import BUILD
@@ -85,6 +86,7 @@ class Tick:
         storage: The engine, for its ``sync``.
         disposal: What clients have dropped; some is freed in each tick.
         expiry: Deletes what is due, at the beginning of each tick.
+        latency: Notes what has taken long.
         sync_failed: Called when ``sync`` raises. Nothing is sent from then on.
         units: Budget of a tick.
 
@@ -99,6 +101,7 @@ class Tick:
         storage: Storage,
         disposal: Disposal,
         expiry: Expiry,
+        latency: LatencyMonitor,
         sync_failed: Callable[[Exception], None],
         units: int = UNITS_PER_TICK,
     ) -> None:
@@ -108,6 +111,7 @@ class Tick:
         self._storage = storage
         self._disposal = disposal
         self._expiry = expiry
+        self._latency = latency
         self._alarm: asyncio.TimerHandle | None = None  # for the earliest deadline
         self._syncs = not storage.blocking
         expiry.when_swept(self._wake_after_sweep)
@@ -135,6 +139,8 @@ class Tick:
             if self._left < self._units:
                 self._busy_s = self.now_s
             self._expiry.begin_tick(busy=self.now_s - self._busy_s < BUSY_S)
+            if self._latency.is_on:
+                self._latency.add_s(EXPIRE_CYCLE, self._loop.time() - self.now_s)
             if not self._serving:
                 self._left = self._units
 
@@ -189,6 +195,7 @@ class Tick:
         self._open = False
         has_work = False
         if self._syncs:
+            began_s = self._loop.time() if self._latency.is_on else 0.0
             try:
                 self._storage.sync()
                 has_work = self._storage.has_work
@@ -196,6 +203,8 @@ class Tick:
                 self._failed = True
                 self._sync_failed(error)
                 return
+            if self._latency.is_on and began_s:
+                self._latency.add_s(SYNC, self._loop.time() - began_s)
         if (self._expiry.end_tick() or self._alarm is None) and not self._expiry.lagging:
             self._set_alarm()
         dirty, self._dirty = self._dirty, []
@@ -208,6 +217,8 @@ class Tick:
         if self._disposal.has_work:
             self._disposal.step()
             has_work = has_work or self._disposal.has_work
+        if self._latency.is_on:
+            self._latency.add_s(TICK, self._loop.time() - self.now_s)
         if (has_work or self._expiry.has_work) and not self._open:
             self._begin_and_schedule_end()
 

@@ -69,6 +69,7 @@ class Command:
         usage: Message for a wrong number of arguments.
         empty_key: Message for an empty key.
         runs_when_full: It runs even when all clients together hold ``max_clients_bytes``: it frees memory or reports.
+        is_fast: Its duration hardly depends on anything.
         in_slow_log: It is in the slow log; the commands that it runs would be there twice.
     """
 
@@ -82,6 +83,7 @@ class Command:
     is_local: Locality
     on_loop: bool
     runs_when_full: bool
+    is_fast: bool = False
     in_slow_log: bool = True
 
     def takes(self, number: int) -> bool:

@@ -5,6 +5,7 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.protocol.command import Command
+from kvs.adapters.inbound.protocol.latency import COMMAND, FAST_COMMAND, LatencyMonitor
 from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.protocol.slow_log import OFF, SlowLog
 from kvs.adapters.inbound.protocol.statistics import NS_PER_S, Statistics
@@ -30,6 +31,7 @@ class Observation:
         timer: See above.
         statistics: Counts the requests.
         slow_log: Has those that took long.
+        latency: Notes what has held the server up.
         sees_all: It has to be told of every request by itself, so fast paths are off.
     """
 
@@ -43,6 +45,7 @@ class Observation:
         self.timer = timer
         self.statistics = Statistics(timer)
         self.slow_log = SlowLog(clock, slowlog_log_slower_than, slowlog_max_len)
+        self.latency = LatencyMonitor(clock)
         self.sees_all = False
         self.decide()
 
@@ -56,3 +59,5 @@ class Observation:
         self.statistics.ran(command.name, duration_ns, error)
         if duration_ns >= self.slow_log.threshold_ns and command.in_slow_log:
             self.slow_log.add(peer, command, request, duration_ns)
+        if duration_ns >= self.latency.threshold_ns:
+            self.latency.add(FAST_COMMAND if command.is_fast else COMMAND, duration_ns)

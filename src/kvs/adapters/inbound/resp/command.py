@@ -70,6 +70,7 @@ class RespCommand(Command):
             is_local=is_local,
             on_loop=on_loop,
             runs_when_full=runs_when_full,
+            is_fast="fast" in about.flags,
             in_slow_log="skip_slowlog" not in about.flags,
         )
         keys = about.key_range

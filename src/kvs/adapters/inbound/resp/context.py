@@ -67,7 +67,7 @@ class ServerContext:
         self.uptime_clock = uptime_clock
         self.disposal = disposal
         self.observation = observation
-        self.figures = FastPathFigures(observation.statistics)
+        self.figures = FastPathFigures(observation)
         self.changeable: Mapping[bytes, Parameter] = {} if changeable is None else changeable
         self.counts_at_reset: dict[str, int] = {}
         self.run_id = secrets.token_hex(20)

@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING, final
 
-from kvs.adapters.inbound.protocol.statistics import CommandFigures, Statistics
+from kvs.adapters.inbound.protocol.latency import FAST_COMMAND
+from kvs.adapters.inbound.protocol.observation import Observation
+from kvs.adapters.inbound.protocol.statistics import CommandFigures
 from kvs.adapters.inbound.resp.replies import error_code
 
 if TYPE_CHECKING:
@@ -16,10 +18,11 @@ class FastPathFigures:
     A run of it takes the time of all its requests together, and each is counted with the mean.
 
     Args:
-        statistics: Has all figures.
+        observation: Has all figures.
     """
 
-    def __init__(self, statistics: Statistics) -> None:
+    def __init__(self, observation: Observation) -> None:
+        statistics = observation.statistics
         self.timer = statistics.timer
         self.get = statistics.of(b"get")
         self.set = statistics.of(b"set")
@@ -28,9 +31,12 @@ class FastPathFigures:
         self.multi = statistics.of(b"multi")
         self.exec = statistics.of(b"exec")
         self._statistics = statistics
+        self._latency = observation.latency
 
     def add(self, each_ns: "i64", gets: "i64", sets: "i64", incrs: "i64", watches: "i64", queues: "i64") -> None:
         """Count the requests of a run, with a MULTI and an EXEC for each queue."""
+        if each_ns >= self._latency.threshold_ns:
+            self._latency.add(FAST_COMMAND, each_ns)
         lock = self._statistics.lock
         if lock is None:
             self._add(each_ns, gets, sets, incrs, watches, queues)

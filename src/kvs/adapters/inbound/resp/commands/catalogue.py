@@ -307,6 +307,18 @@ config|rewrite | 2 | 2.8.0 | server | admin noscript loading stale |  |
     Is refused: changes last until the server stops.
 config|set | -4 | 2.0.0 | server | admin noscript loading stale |  |
     Changes parameters that can change while the server runs. | request_policy:all_nodes response_policy:all_succeeded
+latency | -2 | 2.8.13 | server |  |  |
+    Tells what has held the server up, and how long commands take.
+latency|help | 2 | 2.8.13 | server | loading stale |  |
+    Lists the subcommands.
+latency|histogram | -2 | 7.0.0 | server | admin noscript loading stale |  |
+    Counts calls by how long they took. | nondeterministic_output request_policy:all_nodes response_policy:special
+latency|history | 3 | 2.8.13 | server | admin noscript loading stale |  |
+    Returns when an event took long. | nondeterministic_output request_policy:all_nodes response_policy:special
+latency|latest | 2 | 2.8.13 | server | admin noscript loading stale |  |
+    Returns the latest events that took long. | nondeterministic_output request_policy:all_nodes response_policy:special
+latency|reset | -2 | 2.8.13 | server | admin noscript loading stale |  |
+    Forgets events, all of them or some. | request_policy:all_nodes response_policy:all_succeeded
 slowlog | -2 | 2.2.12 | server |  |  |
     Tells of commands that took long.
 slowlog|get | -2 | 2.2.12 | server | admin loading stale |  |

@@ -16,6 +16,7 @@ from kvs.adapters.inbound.resp.commands import (
     info,
     introspection,
     keys,
+    latency,
     lcs,
     server,
     slow_log,
@@ -296,6 +297,7 @@ COMMANDS: Final[list[RespCommand]] = [
     *server.COMMANDS,
     *info.COMMANDS,
     *slow_log.COMMANDS,
+    *latency.COMMANDS,
     container("command", SUBCOMMANDS, default=_all),
 ]
 

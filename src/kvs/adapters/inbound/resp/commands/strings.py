@@ -292,7 +292,7 @@ def _entries(arguments: list[bytes]) -> dict[Key, Value]:
 
 COMMANDS: Final[list[RespCommand]] = [
     RespCommand("get", _get, (KEY,), is_local=of_pending_key),
-    RespCommand("set", _set, (KEY, VALUE, VALUE), 1, is_local=_is_local_set),  # that of IFEQ is one, too
+    RespCommand("set", _set, (KEY, VALUE, OTHER), 1, is_local=_is_local_set),
     RespCommand("setnx", _setnx, (KEY, VALUE), is_local=of_pending_key),
     RespCommand("setex", partial(_setex, b"EX"), (KEY, OTHER, VALUE), is_local=in_transaction),
     RespCommand("psetex", partial(_setex, b"PX"), (KEY, OTHER, VALUE), is_local=in_transaction),
