@@ -33,6 +33,8 @@ SMALL_BUFFER_BYTES: Final = 4096
 
 NOT_PROVOKED: Final = {
     "client_failed": "takes a bug of the server",
+    "clock_behind": "takes a wall clock that is set back",
+    "database_upgraded": "takes a directory of version 0.1.0",
     "loading": "takes a start of more than a second",
     "log_events_dropped": "takes a log that fails and works again: see test_a_log_that_works_again",
 }

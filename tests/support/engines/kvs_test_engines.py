@@ -348,8 +348,8 @@ def _load(control: Control, way: str) -> None:
         return
 
 
-watched = EngineSpec(summary="Tells a test of each call.", open=_watched, records=True)
-blocking = EngineSpec(summary="The same, as one that blocks.", open=_blocking, blocking=True, records=True)
+watched = EngineSpec(summary="Tells a test of each call.", open=_watched)
+blocking = EngineSpec(summary="The same, as one that blocks.", open=_blocking, blocking=True)
 expiring = EngineSpec(summary="That one, with records.", open=_blocking, blocking=True, records=True)
 slow = EngineSpec(summary="Takes its time for each call.", open=_slow, blocking=True, records=True)
 picky = EngineSpec(summary="Has options, and opens for nobody.", open=_picky, options=PickyOptions)
