@@ -139,7 +139,7 @@ def _observation(settings: Settings, storage: Storage) -> Observation:
         slowlog_log_slower_than=settings.slowlog_log_slower_than, slowlog_max_len=settings.slowlog_max_len
     )
     if storage.blocking:
-        observation.statistics.use_workers()
+        observation.use_workers()
     return observation
 
 

@@ -401,6 +401,7 @@ CONVERSATIONS: Final[dict[str, str]] = {
         CONFIG GET slowlog-* | SLOWLOG | SLOWLOG FOO | SLOWLOG GET x | SLOWLOG GET -2 | SLOWLOG GET 1 2 | SLOWLOG LEN x
         SLOWLOG RESET | SLOWLOG LEN | SLOWLOG GET | SLOWLOG GET 0 | SLOWLOG GET -1 | SLOWLOG RESET x
         CONFIG SET slowlog-log-slower-than 10000 | LATENCY | LATENCY FOO | LATENCY LATEST | LATENCY LATEST x
+        SLOWLOG HELP x | LATENCY HELP x
         LATENCY HISTORY | LATENCY HISTORY nope | LATENCY HISTORY a b | LATENCY RESET | LATENCY RESET a b
         LATENCY HISTOGRAM nope | CONFIG SET latency-monitor-threshold x | CONFIG SET latency-monitor-threshold -1 a 1
         CONFIG SET latency-monitor-threshold 100 | CONFIG GET latency-m* | CONFIG SET latency-monitor-threshold 0

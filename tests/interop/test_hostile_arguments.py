@@ -23,7 +23,7 @@ NAMES: Final = [
     *(
         [command.name]
         for command in COMMANDS
-        if command.name not in (b"start", b"commit", b"rollback", b"quit", b"exec")
+        if command.name not in (b"start", b"commit", b"rollback", b"quit", b"exec", b"monitor")
     ),
     *([name, word] for name, subcommands in CONTAINERS.items() for word in subcommands),
     *([name, b"foo"] for name in CONTAINERS),
@@ -330,7 +330,12 @@ UNLIKE: Final[dict[bytes, Unlike]] = {
     b"object|refcount": Unlike("values are not shared"),
     b"object|idletime": Unlike("accesses are not recorded", shaped_alike=False),
     b"memory|usage": Unlike("values are stored in another way"),
-    b"config|resetstat": Unlike("figures are counted from the start", shaped_alike=False),
+    b"config|rewrite": Unlike("changes last until the server stops", shaped_alike=False),
+    b"latency|help": Unlike("in words of kvs"),
+    b"latency|histogram": Unlike("each measures its own commands"),
+    b"slowlog|help": Unlike("in words of kvs"),
+    b"slowlog|get": Unlike("each measures its own commands"),
+    b"slowlog|len": Unlike("each measures its own commands"),
 }
 
 

@@ -70,6 +70,7 @@ class Command:
         empty_key: Message for an empty key.
         runs_when_full: It runs even when all clients together hold ``max_clients_bytes``: it frees memory or reports.
         is_fast: Its duration hardly depends on anything.
+        is_hidden: MONITOR never shows it: it is about the server, or may have a secret.
         in_slow_log: It is in the slow log; the commands that it runs would be there twice.
     """
 
@@ -84,6 +85,7 @@ class Command:
     on_loop: bool
     runs_when_full: bool
     is_fast: bool = False
+    is_hidden: bool = False
     in_slow_log: bool = True
 
     def takes(self, number: int) -> bool:

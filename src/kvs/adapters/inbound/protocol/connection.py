@@ -303,6 +303,7 @@ class Connection(RunLoop):
     def _back_from_worker(self) -> None:
         """Take the connection back. By the loop."""
         self._on_worker = False
+        self._observation.monitors.flush()
         for data in self._arrived:
             self.backlog = self._feed(data) or self.backlog
         self._arrived = []

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.protocol.command import Command
 from kvs.adapters.inbound.protocol.latency import COMMAND, FAST_COMMAND, LatencyMonitor
+from kvs.adapters.inbound.protocol.monitors import Monitors
 from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.protocol.slow_log import OFF, SlowLog
 from kvs.adapters.inbound.protocol.statistics import NS_PER_S, Statistics
@@ -32,6 +33,7 @@ class Observation:
         statistics: Counts the requests.
         slow_log: Has those that took long.
         latency: Notes what has held the server up.
+        monitors: See all of them.
         sees_all: It has to be told of every request by itself, so fast paths are off.
     """
 
@@ -46,18 +48,41 @@ class Observation:
         self.statistics = Statistics(timer)
         self.slow_log = SlowLog(clock, slowlog_log_slower_than, slowlog_max_len)
         self.latency = LatencyMonitor(clock)
+        self.monitors = Monitors(clock)
         self.sees_all = False
         self.decide()
 
     def decide(self) -> None:
         """Decide whether fast paths are off, after a change."""
-        self.sees_all = self.slow_log.threshold_ns < FAST_NS
+        self.sees_all = self.slow_log.threshold_ns < FAST_NS or len(self.monitors) > 0
 
-    def ran(self, peer: Peer, command: Command, request: list[bytes], duration_s: float, error: bytes) -> None:
-        """Note that a client's command has been run, and the code of the error that answers it, if any."""
+    def ran(self, peer: Peer, command: Command, request: list[bytes], duration_s: float, error: bytes) -> int:
+        """Note that a client's command has been run, and the code of the error that answers it, if any.
+
+        Returns:
+            Units of work, if it took any that matter.
+        """
         duration_ns: i64 = int(duration_s * NS_PER_S)
         self.statistics.ran(command.name, duration_ns, error)
         if duration_ns >= self.slow_log.threshold_ns and command.in_slow_log:
             self.slow_log.add(peer, command, request, duration_ns)
         if duration_ns >= self.latency.threshold_ns:
             self.latency.add(FAST_COMMAND if command.is_fast else COMMAND, duration_ns)
+        if len(self.monitors) and not command.is_hidden:
+            return self.monitors.show(peer, command, request)
+        return 0
+
+    def use_workers(self) -> None:
+        """Be safe for several threads."""
+        self.statistics.use_workers()
+        self.monitors.use_workers()
+
+    def listen(self, number: int, push: Callable[[bytes], None]) -> None:
+        """Show all commands to a client, by the number of its session."""
+        self.monitors.add(number, push)
+        self.decide()
+
+    def end_listening(self, number: int) -> None:
+        """Show no more commands to a client, if any have been."""
+        self.monitors.remove(number)
+        self.decide()

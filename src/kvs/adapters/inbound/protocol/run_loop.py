@@ -190,8 +190,8 @@ class RunLoop(ABC):
                         self._violation = error
             if reply is not None:
                 self.requests += 1
-                self._observe(reply)
                 self._emit(reply)
+                self._observe(reply)
                 if isinstance(reply, bytes):
                     work.left -= len(reply) // COPIED_BYTES_PER_UNIT
                 if not self._buffer.held_bytes:
@@ -250,7 +250,9 @@ class RunLoop(ABC):
             spent_s, self._spent_s = self._spent_s, 0.0
             spent_s += self._observation.timer() - began_s
             request, self._request = self._request, NO_REQUEST
-            self._observation.ran(self.peer, command, request, spent_s, error)
+            self._work.left -= self._observation.ran(self.peer, command, request, spent_s, error)
+            if self.executor is not None and not self._on_worker:
+                self._observation.monitors.flush()
 
     def _wanted_thread(self) -> int:
         """Return where the suspended command has to continue."""

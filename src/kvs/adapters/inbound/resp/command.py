@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
-from kvs.adapters.inbound.protocol.command import Command, Locality, Reply, nowhere
+from kvs.adapters.inbound.protocol.command import SECRET, Command, Locality, Reply, nowhere
 from kvs.adapters.inbound.resp.commands.catalogue import ABOUT
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.domain.values import Key
@@ -41,6 +41,7 @@ class RespCommand(Command):
         last_key: Position of its last key; negative: counted from the end.
         key_step: Step from one key to the next.
         multi_policy: How it is handled after MULTI.
+        may_monitor: A client that sees the commands of all may run it: it touches no keys.
         subcommands: Subcommands by name; None: it has none.
     """
 
@@ -71,6 +72,7 @@ class RespCommand(Command):
             on_loop=on_loop,
             runs_when_full=runs_when_full,
             is_fast="fast" in about.flags,
+            is_hidden="admin" in about.flags or SECRET in arguments,
             in_slow_log="skip_slowlog" not in about.flags,
         )
         keys = about.key_range
@@ -80,6 +82,7 @@ class RespCommand(Command):
         self.last_key: Final = keys[1]
         self.key_step: Final = keys[2]
         self.multi_policy: Final = multi_policy
+        self.may_monitor: Final = not {"readonly", "write"} & set(about.flags)
         self.subcommands: Final = subcommands
 
     def cost_of(self, arguments: list[bytes]) -> int:

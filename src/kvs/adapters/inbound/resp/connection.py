@@ -30,7 +30,7 @@ from kvs.ports.session import RECEIVED_BYTES_PER_UNIT, Session
 class RespConnection(Connection):
     """A connection in RESP."""
 
-    __slots__ = ("_context", "_figures", "_gate", "_limits", "_parser")
+    __slots__ = ("_context", "_figures", "_gate", "_limits", "_listens", "_parser")
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class RespConnection(Connection):
         super().__init__(session, budget, executor, limits.max_tick_requests, room_bytes, shared.observation, log)
         self._figures = shared.figures
         self._limits = limits
+        self._listens = False  # to the commands of all
         self._gate = gate
         self._context = ClientContext(limits, shared, self.peer)
         self._parser = RequestParser(self._buffer, limits)
@@ -62,7 +63,9 @@ class RespConnection(Connection):
         info.arguments_bytes = self._parser.held_bytes
         info.queue_length = -1 if context.queue is None else len(context.queue)
         info.queue_bytes = context.queue_bytes
-        info.flags = "x" * (context.queue is not None) + "c" * self.closing + "e" * context.no_evict
+        info.flags = (
+            "O" * context.monitoring + "x" * (context.queue is not None) + "c" * self.closing + "e" * context.no_evict
+        )
         info.name = context.peer.name.decode()
         info.last_command = context.last_command.decode()
         info.version = context.protocol.version
@@ -127,6 +130,8 @@ class RespConnection(Connection):
                 name = command.name.decode().upper().replace("|", " ")
                 raise UsageError(f"{name} is not allowed between MULTI and EXEC")
             self._gate.check(command, request)
+            if context.monitoring and not command.may_monitor:
+                raise UsageError("Replica can't interact with the keyspace")
         except HttpError:
             raise
         except KvsError as error:
@@ -188,6 +193,20 @@ class RespConnection(Connection):
             super()._emit(reply)
 
     @override
+    def _observe(self, reply: bytes | list[bytes]) -> None:
+        if self._context.monitoring != self._listens:
+            self._listen(self._context.monitoring)
+        super()._observe(reply)
+
+    def _listen(self, listens: bool) -> None:  # noqa: FBT001
+        """Begin to see the commands of all, or end it."""
+        self._listens = listens
+        if listens:
+            self._observation.listen(self.session.id, self.push)
+        else:
+            self._observation.end_listening(self.session.id)
+
+    @override
     def _error_reply(self, error: KvsError) -> bytes:
         if isinstance(error, HttpError) or (self.closing and self._context.reply_mode != REPLIES_ON):
             return b""  # Redis closes such connections silently
@@ -205,6 +224,8 @@ class RespConnection(Connection):
     def _forget_input(self) -> None:
         self._parser.clear()
         self._context.discard()
+        if self._listens:
+            self._listen(listens=False)
 
     @override
     def _incomplete_message(self) -> str:

@@ -92,6 +92,7 @@ class ClientContext:
         queue_bytes: Memory of the queue.
         queue_protocol: The version of the protocol at MULTI.
         dirty: A command was refused, so EXEC will fail.
+        monitoring: The client sees the commands of all.
         closing: The connection ends after the reply to this command.
         last_cursor: The cursor that SCAN returned last, and its key: it stays valid here whatever other clients do.
         wanted_thread: Where the suspended command has to continue.
@@ -107,6 +108,7 @@ class ClientContext:
         "library",
         "library_version",
         "limits",
+        "monitoring",
         "no_evict",
         "peer",
         "protocol",
@@ -135,6 +137,7 @@ class ClientContext:
         self.queue_protocol: RespVersion = RESP2
         self.dirty = False
         self.closing = False
+        self.monitoring = False
         self.last_cursor: tuple[int, Key] | None = None
         self.wanted_thread = ANY_THREAD
         self.abort_reason: KvsError | None = None

@@ -307,6 +307,8 @@ config|rewrite | 2 | 2.8.0 | server | admin noscript loading stale |  |
     Is refused: changes last until the server stops.
 config|set | -4 | 2.0.0 | server | admin noscript loading stale |  |
     Changes parameters that can change while the server runs. | request_policy:all_nodes response_policy:all_succeeded
+monitor | 1 | 1.0.0 | server | admin noscript loading stale |  |
+    Shows the commands of all clients.
 latency | -2 | 2.8.13 | server |  |  |
     Tells what has held the server up, and how long commands take.
 latency|help | 2 | 2.8.13 | server | loading stale |  |

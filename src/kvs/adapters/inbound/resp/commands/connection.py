@@ -4,7 +4,7 @@ from typing import Final
 
 from kvs.adapters.inbound.protocol.command import OTHER, SECRET, everywhere, without_snapshot
 from kvs.adapters.inbound.resp import replies
-from kvs.adapters.inbound.resp.command import AFTER_EXEC, IMMEDIATE, RespCommand
+from kvs.adapters.inbound.resp.command import AFTER_EXEC, IMMEDIATE, REFUSED, RespCommand
 from kvs.adapters.inbound.resp.commands.keys import check_database
 from kvs.adapters.inbound.resp.context import REPLIES_ON, SKIP_THIS_REPLY, ClientContext
 from kvs.adapters.inbound.resp.replies import RESP2, RESP3
@@ -42,7 +42,17 @@ def _reset(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
     if context.reply_mode != SKIP_THIS_REPLY:  # which still applies to this one
         context.reply_mode = REPLIES_ON
     context.peer.name = b""
+    context.monitoring = False
     return replies.RESET
+
+
+def _monitor(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
+    if context.monitoring:
+        return b""  # as in Redis
+    if session.depth:
+        raise UsageError("MONITOR inside a transaction that START opened; COMMIT or ROLLBACK ends it.")
+    context.monitoring = True
+    return replies.OK
 
 
 def _select(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
@@ -105,6 +115,7 @@ COMMANDS: Final[list[RespCommand]] = [
     RespCommand("echo", _echo, (OTHER,), is_local=everywhere),
     RespCommand("quit", _quit, (OTHER,), 1, multi_policy=IMMEDIATE, is_local=everywhere, runs_when_full=True),
     RespCommand("reset", _reset, multi_policy=IMMEDIATE, is_local=without_snapshot, runs_when_full=True),
+    RespCommand("monitor", _monitor, multi_policy=REFUSED, on_loop=True),
     RespCommand("select", _select, (OTHER,), is_local=everywhere),
     RespCommand("hello", _hello, (OTHER, SECRET), 1, multi_policy=AFTER_EXEC, on_loop=True),
 ]

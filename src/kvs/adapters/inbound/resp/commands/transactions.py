@@ -65,16 +65,16 @@ def _exec(session: Session, context: ClientContext, _: list[bytes]) -> Reply:
         if outcome is not None:
             if isinstance(outcome, list):
                 for at, reply in enumerate(outcome):
-                    _observe(context, at, context.queue[at], spent_s[at], reply)
+                    session.work.left -= _observe(context, at, context.queue[at], spent_s[at], reply)
             context.discard()
             return context.protocol.null_array if isinstance(outcome, Conflict) else replies.array(outcome)
     return _execute(session, context, context.queue)
 
 
-def _observe(context: ClientContext, at: int, request: list[bytes], spent_s: float, reply: bytes) -> None:
-    """Tell of a queued command that has been run."""
+def _observe(context: ClientContext, at: int, request: list[bytes], spent_s: float, reply: bytes) -> int:
+    """Tell of a queued command that has been run; return the units of work that took."""
     command, error = context.queued_commands[at], replies.error_code(reply)
-    context.shared.observation.ran(context.peer, command, request, spent_s, error)
+    return context.shared.observation.ran(context.peer, command, request, spent_s, error)
 
 
 def _run_short_queue(
@@ -114,8 +114,7 @@ def _execute(session: Session, context: ClientContext, queue: list[list[bytes]])
         if LATER in outcome:
             yield from _run_after(session, context, queue, spent_s, outcome)
         for at, reply in enumerate(outcome):
-            _observe(context, at, queue[at], spent_s[at], reply)
-            session.work.left -= 1
+            session.work.left -= 1 + _observe(context, at, queue[at], spent_s[at], reply)
             if session.work.left <= 0:
                 yield
         return replies.array(outcome)
