@@ -331,9 +331,7 @@ UNLIKE: Final[dict[bytes, Unlike]] = {
     b"object|idletime": Unlike("accesses are not recorded", shaped_alike=False),
     b"memory|usage": Unlike("values are stored in another way"),
     b"config|rewrite": Unlike("changes last until the server stops", shaped_alike=False),
-    b"latency|help": Unlike("in words of kvs"),
     b"latency|histogram": Unlike("each measures its own commands"),
-    b"slowlog|help": Unlike("in words of kvs"),
     b"slowlog|get": Unlike("each measures its own commands"),
     b"slowlog|len": Unlike("each measures its own commands"),
 }

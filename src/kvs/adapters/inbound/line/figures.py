@@ -40,15 +40,8 @@ class FastPathFigures:
         if each_ns >= self._latency.threshold_ns:
             self._latency.add(FAST_COMMAND, each_ns)
         lock = self._statistics.lock
-        if lock is None:
-            self._add(each_ns, gets, puts, starts, commits, rollbacks, pings)
-        else:
-            with lock:
-                self._add(each_ns, gets, puts, starts, commits, rollbacks, pings)
-
-    def _add(
-        self, each_ns: "i64", gets: "i64", puts: "i64", starts: "i64", commits: "i64", rollbacks: "i64", pings: "i64"
-    ) -> None:
+        if lock is not None:  # not with a context manager, which would need a second method for what follows
+            lock.acquire()
         if gets:
             self.get.add(gets, each_ns)
         if puts:
@@ -61,6 +54,8 @@ class FastPathFigures:
             self.rollback.add(rollbacks, each_ns)
         if pings:
             self.ping.add(pings, each_ns)
+        if lock is not None:
+            lock.release()
 
     def failed(self, command: CommandFigures, reply: bytes) -> None:
         """Count the error that a reply reports."""

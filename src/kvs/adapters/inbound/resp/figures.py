@@ -38,13 +38,8 @@ class FastPathFigures:
         if each_ns >= self._latency.threshold_ns:
             self._latency.add(FAST_COMMAND, each_ns)
         lock = self._statistics.lock
-        if lock is None:
-            self._add(each_ns, gets, sets, incrs, watches, queues)
-        else:
-            with lock:
-                self._add(each_ns, gets, sets, incrs, watches, queues)
-
-    def _add(self, each_ns: "i64", gets: "i64", sets: "i64", incrs: "i64", watches: "i64", queues: "i64") -> None:
+        if lock is not None:  # not with a context manager, which would need a second method for what follows
+            lock.acquire()
         if gets:
             self.get.add(gets, each_ns)
         if sets:
@@ -56,6 +51,8 @@ class FastPathFigures:
         if queues:
             self.multi.add(queues, each_ns)
             self.exec.add(queues, each_ns)
+        if lock is not None:
+            lock.release()
 
     def failed(self, command: CommandFigures, reply: bytes) -> None:
         """Count the error that a reply reports."""
