@@ -163,7 +163,7 @@ def test_the_state_machine_finds_a_broken_engine(engine: type[NaiveStorage]) -> 
 def test_the_random_walk_finds_a_broken_engine(engine: type[NaiveStorage]) -> None:
     """What takes many commands to show, too."""
     with pytest.raises(AssertionError, match="is not the predicted"):
-        random_walk(InProcessDriver(closing(engine())), 10, SessionCases.walk_steps)
+        random_walk(InProcessDriver(closing(engine())), 17, SessionCases.walk_steps)
 
 
 # The suite itself.
