@@ -107,9 +107,17 @@ class Expiry:
         return self._now_ms
 
     @property
+    def in_use(self) -> bool:
+        """Whether any record has a deadline, as of the last look at the engine."""
+        return self._earliest_ms != NEVER_MS
+
+    @property
     def horizon_ms(self) -> int:
-        """The time up to which every due record has been deleted."""
-        return self._horizon_ms if self.lagging else self.now_ms
+        """The time up to which every due record has been deleted.
+
+        It is not brought up to date where nobody has needed the time of this tick: then no record has a deadline.
+        """
+        return self._horizon_ms if self.lagging else self._now_ms
 
     @property
     def has_work(self) -> bool:

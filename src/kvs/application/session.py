@@ -21,6 +21,7 @@ from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict, Key
 from kvs.domain.errors import LimitError, TooLargeError, UnsupportedError, UsageError, WrongTypeError
 from kvs.domain.keyspace import (
     RESERVED_BYTE,
+    are_plain,
     clients_conflict,
     clients_keys,
     stored_entries,
@@ -205,8 +206,9 @@ class EngineSession(TransactingSession):
 
     @override
     def put_all(self, entries: dict[Key, Value]) -> None:
-        entries = stored_entries(entries)
-        self.admit_all(entries)
+        if not are_plain(entries):
+            entries = stored_entries(entries)
+            self.admit_all(entries)
         if self._snapshot is None:
             if isinstance(self.apply(CommitRequest((), entries)), Conflict):
                 raise self.translate_error(TypeError("a conflict was returned for a blind write"), writing=True)

@@ -193,6 +193,7 @@ class Slot(Session):
         self._snapshot = None
         self.drop_index()
         self._internal = False
+        self._first_deadline_ms = NEVER_MS
         self.set_stack(IDLE)
         if snapshot is not None:
             self.close_snapshot(snapshot)

@@ -205,7 +205,8 @@ class Tick:
                 return
             if self._latency.is_on and began_s:
                 self._latency.add_s(SYNC, self._loop.time() - began_s)
-        if (self._expiry.end_tick() or self._alarm is None) and not self._expiry.lagging:
+        expiry = self._expiry
+        if (expiry.end_tick() or (self._alarm is None and expiry.in_use)) and not expiry.lagging:
             self._set_alarm()
         dirty, self._dirty = self._dirty, []
         for member in dirty:
