@@ -128,6 +128,7 @@ def test_kvs_engines_lists_it(installed: Installed) -> None:
     assert ["wholefile", "yes", "no", "no"] in [line[:4] for line in listed]
 
 
+@pytest.mark.timeout(300)  # it makes an environment, and runs the whole contract
 def test_the_commands_of_its_readme(tmp_path: Path) -> None:
     """In a clone, in a virtual environment that is empty but for what pip would download; its tests pass as well."""
     clone, venv = tmp_path / "clone", tmp_path / "venv"
