@@ -43,7 +43,7 @@ class Run:
     """An engine and the server's time, from a start to its end.
 
     Attributes:
-        data: What there is, as clients have been told.
+        data: The committed data, as replies have shown it.
         told_ms: The server's time when they were told so last.
         written_ms: The server's time when something was made durable last while there were deadlines.
         clock: The monotonic clock.

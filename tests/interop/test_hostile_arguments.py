@@ -356,7 +356,7 @@ def alike(words: list[bytes], kvs: Reply, redis: Reply) -> bool:
     if name in TIMES and isinstance(kvs, int) and isinstance(redis, int):
         return min(kvs, redis) > 0
     if is_error(kvs) and is_error(redis) and as_bytes(kvs).startswith(NO_DATABASE):
-        return as_bytes(redis) == NO_DATABASE  # what there is instead is said
+        return as_bytes(redis) == NO_DATABASE  # kvs adds the remedy
     if name == b"scan" and isinstance(redis, list):
         if isinstance(kvs, Typed):  # Redis knows no cursor, and takes any number for one
             return b"invalid cursor: it was forgotten, or never given" in as_bytes(kvs)

@@ -87,7 +87,7 @@ def test_any_words(address: Address, redis_path: Path, parts: list[bytes], cuts:
                 wire.send(line[first:last])
             wire.send(line[[0, *places][-1] :] + line.replace(b"MGET", b"NOPE", 1) + request("QUIT"))
             answers.append(wire.rest())
-    # Only kvs refuses the empty key, and in both a word of no bytes is told among those of NOPE.
+    # Only kvs refuses the empty key; an empty word counts as one of NOPE in both.
     kvs, redis = (answer.partition(b"-ERR unknown")[1:] for answer in answers)
     assert kvs == redis
     if not redis[0]:
@@ -112,7 +112,7 @@ def test_long_lines(address: Address, redis_path: Path, size: int, ended: bool) 
 
 
 def test_every_command_of_redis_can_be_the_first(redis_path: Path) -> None:
-    """The verbs by which a first line is told are all that a real Redis has, but for those of the line protocol."""
+    """The verbs that make a first line RESP are all those of a real Redis, without those of the line protocol."""
     with Wire(redis_path) as wire:
         names = wire.ask("COMMAND", "LIST")
     assert isinstance(names, list)

@@ -45,7 +45,7 @@ class Connection(RunLoop):
         executor: Runs requests on worker threads; None if the engine is non-blocking.
         max_share: Maximum units of work in one share, and so of requests.
         room_bytes: Length of the replies of one share at which the next request waits.
-        observation: Is told of every request.
+        observation: Records every request.
         log: For clients that do not speak the protocol.
 
     Attributes:

@@ -9,7 +9,7 @@ STEPS: Final = 8
 """Buckets for each power of two: a quantile is at most an eighth too high."""
 
 MAX_NS: Final = (1 << 40) - 1
-"""Longest duration that is told from longer ones: 18 minutes."""
+"""Durations above this, 18 minutes, are counted as this one."""
 
 BUCKETS: Final = 304
 

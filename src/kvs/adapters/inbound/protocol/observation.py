@@ -20,7 +20,7 @@ FAST_NS: Final = 1_000_000
 
 @final
 class Observation:
-    """Is told of every request, in any protocol, except those that fast paths count by themselves.
+    """Records every request, in any protocol, except those that fast paths count by themselves.
 
     Args:
         timer: Monotonic seconds, to measure requests.
@@ -34,7 +34,7 @@ class Observation:
         slow_log: Has those that took long.
         latency: Notes what has held the server up.
         monitors: See all of them.
-        sees_all: It has to be told of every request by itself, so fast paths are off.
+        sees_all: It records each request by itself, so fast paths are off.
     """
 
     def __init__(

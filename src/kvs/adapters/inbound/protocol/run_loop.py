@@ -1,6 +1,6 @@
 """The run loop, which is the same for every protocol.
 
-Parse a request, check it at the gate, run it, tell of it, append its reply; until the input, the quota of work or the
+Parse a request, check it at the gate, run it, append its reply, record it; until the input, the quota of work or the
 room for output is used up. A long command is a generator, which is kept here and advanced by one share at a time. A
 command that must continue on another thread is left for it.
 """
@@ -45,7 +45,7 @@ class RunLoop(ABC):
         session: The client's session.
         executor: Runs requests on worker threads; None if the engine is non-blocking.
         room_bytes: Length of the replies of one share at which the next request waits.
-        observation: Is told of every request.
+        observation: Records every request.
 
     Attributes:
         session: The client's session.
@@ -240,7 +240,7 @@ class RunLoop(ABC):
         return reply
 
     def _observe(self, reply: bytes | list[bytes]) -> None:
-        """Tell of the request that a reply answers."""
+        """Record the request that a reply answers."""
         command, self._command = self._command, None
         began_s, self._began_s = self._began_s, 0.0
         error = self._error_code(reply) if isinstance(reply, bytes) else b""

@@ -44,7 +44,7 @@ class ServerContext:
         run_id: Random ID of this run of the server.
         uptime_clock: Monotonic seconds, the clock of the clients.
         disposal: Frees long queues.
-        observation: Is told of every request.
+        observation: Records every request.
         changeable: The parameters of CONFIG SET that can change, by name.
         figures: Those of the fast path.
         counts_at_reset: What figures had been at the last CONFIG RESETSTAT, by name.
