@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 from kvs.adapters.inbound.protocol.messages import is_fatal
 from kvs.adapters.inbound.protocol.statistics import NS_PER_S, CommandFigures
 from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.cutting import SMALL, TWO, E, cut_bulk, cut_deadline, cut_queue
 from kvs.adapters.inbound.resp.figures import FastPathFigures
-from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, RespLimits
-from kvs.adapters.inbound.resp.parser import ARRAY, BULK, CR, LF, NINE, ZERO
+from kvs.adapters.inbound.resp.limits import RespLimits
+from kvs.adapters.inbound.resp.parser import ARRAY, BULK, CR, LF, ZERO
 from kvs.adapters.inbound.resp.replies import ARRAY_HEADERS, BULK_HEADERS, CRLF, QUEUED, SHORT, RespVersion
 from kvs.domain.commit import Committed
 from kvs.domain.errors import KvsError
@@ -26,44 +27,19 @@ if TYPE_CHECKING:
 SHORTEST_BYTES: Final = 20
 """Length of GET with a key of one byte."""
 
-SHORTEST_BULK_BYTES: Final = 6
-MULTI_BYTES: Final = 15
-EXEC_BYTES: Final = 14
-
-LIFETIME_BYTES: Final = 15
-"""Length of EX or PX with a number of one digit."""
-
-MAX_AMOUNT_BYTES: Final = 12
-"""Longest number of seconds or milliseconds: no deadline exceeds its maximum."""
-
-LONGEST_QUEUE: Final = 32
-"""Maximum number of SETs between MULTI and EXEC."""
-
-QUEUED_BYTES: Final = 16 * ARGUMENT_OVERHEAD_BYTES
-"""More than a SET takes in a queue and in a transaction, on top of its bytes."""
-
 ONE: Final = 49
-TWO: Final = 50
 THREE: Final = 51
-FOUR: Final = 52
 FIVE: Final = 53
-SMALL: Final = 32  # makes an ASCII letter lower case
 A: Final = 97
 C: Final = 99
-E: Final = 101
 G: Final = 103
 H: Final = 104
 LETTER_I: Final = 105
-LETTER_L: Final = 108
-M: Final = 109
 N: Final = 110
-P: Final = 112
 R: Final = 114
 S: Final = 115
 T: Final = 116
-U: Final = 117
 W: Final = 119
-X: Final = 120
 
 GET: Final = b"get"
 SET: Final = b"set"
@@ -161,9 +137,9 @@ def run(
             and data[at + 12] | SMALL == H
         ):
             name = WATCH
-        elif letters == 5 and arguments == ONE and _is_multi(data, at) and not session.depth:
+        elif letters == 5 and arguments == ONE and not session.depth:
             entries: dict[bytes, Value] = {}
-            end, queued = _queue(data, at + MULTI_BYTES, size, limits, entries)
+            end, queued = cut_queue(data, at, limits, entries)
             if end == 0:
                 break
             at = end
@@ -191,7 +167,7 @@ def run(
         begin: i64 = at + 8 + letters
         if data[begin] != CR or data[begin + 1] != LF:
             break
-        begin, end = _bulk(data, begin + 2, size, max_key)
+        begin, end = cut_bulk(data, begin + 2, size, max_key)
         if end <= begin:
             break
         key = data[begin:end]
@@ -216,14 +192,14 @@ def run(
                         out.append(CRLF)
                         out_bytes += len(reply) + length + 2
             elif name is SET:
-                begin, end = _bulk(data, end + 2, size, max_value)
+                begin, end = cut_bulk(data, end + 2, size, max_value)
                 if end == 0:
                     break
                 if arguments == THREE:
                     sets += 1
                     session.put(key, data[begin:end])
                 else:
-                    deadline_ms, stop = _deadline(data, end + 2, size, session.now_ms)
+                    deadline_ms, stop = cut_deadline(data, end + 2, size, session.now_ms)
                     if stop == 0:
                         break
                     record = Record(data[begin:end], deadline_ms)
@@ -264,134 +240,3 @@ def _figures_of(name: bytes, figures: FastPathFigures) -> CommandFigures:
     if name is SET:
         return figures.set
     return figures.incr if name is INCR else figures.watch
-
-
-def _bulk(data: bytes, at: "i64", size: "i64", max_bytes: "i64") -> "tuple[i64, i64]":
-    """Return where the content of a bulk string begins and ends; (0, 0) if it is incomplete, invalid or too long."""
-    if at + SHORTEST_BULK_BYTES > size or data[at] != BULK:
-        return 0, 0
-    length: i64 = data[at + 1] - ZERO
-    begin: i64 = at + 2
-    byte: i64 = data[begin]
-    if not 0 <= length <= 9:
-        return 0, 0
-    while byte != CR:
-        if not ZERO <= byte <= NINE or length == 0 or length > max_bytes or begin + 1 >= size:
-            return 0, 0
-        length = length * 10 + byte - ZERO
-        begin += 1
-        byte = data[begin]
-    end: i64 = begin + 2 + length
-    if length > max_bytes or end + 2 > size or data[begin + 1] != LF or data[end] != CR or data[end + 1] != LF:
-        return 0, 0
-    return begin + 2, end
-
-
-def _deadline(data: bytes, at: "i64", size: "i64", now_ms: "i64") -> "tuple[i64, i64]":
-    """Return the deadline that EX or PX sets, and where its number ends; (0, 0) if there is anything else."""
-    if not (
-        at + LIFETIME_BYTES <= size
-        and data[at] == BULK
-        and data[at + 1] == TWO
-        and data[at + 2] == CR
-        and data[at + 3] == LF
-        and data[at + 5] | SMALL == X
-        and data[at + 6] == CR
-        and data[at + 7] == LF
-    ):
-        return 0, 0
-    unit_ms: i64 = 1
-    letter: i64 = data[at + 4] | SMALL
-    if letter == E:
-        unit_ms = 1000
-    elif letter != P:
-        return 0, 0
-    begin, end = _bulk(data, at + 8, size, MAX_AMOUNT_BYTES)
-    if end == 0 or data[begin] == ZERO:
-        return 0, 0
-    amount: i64 = 0
-    while begin < end:
-        digit: i64 = data[begin]
-        if not ZERO <= digit <= NINE:
-            return 0, 0
-        amount = amount * 10 + digit - ZERO
-        begin += 1
-    if amount == 0:
-        return 0, 0
-    return now_ms + amount * unit_ms, end
-
-
-def _queue(
-    data: bytes, start: "i64", size: "i64", limits: RespLimits, entries: dict[bytes, Value]
-) -> "tuple[i64, i64]":
-    """Cut out SETs up to EXEC; return where that ends, and their number. (0, 0) if there is anything else."""
-    at: i64 = start
-    queued: i64 = 0
-    while size - at >= SHORTEST_BYTES and _is_set(data, at) and queued < LONGEST_QUEUE:
-        begin, end = _bulk(data, at + 13, size, limits.max_key_bytes)
-        if end <= begin:
-            return 0, 0
-        key = data[begin:end]
-        begin, end = _bulk(data, end + 2, size, limits.max_value_bytes)
-        if end == 0:
-            return 0, 0
-        entries[key] = data[begin:end]
-        queued += 1
-        at = end + 2
-    if queued == 0 or size - at < EXEC_BYTES or not _is_exec(data, at):
-        return 0, 0
-    if at - start + queued * QUEUED_BYTES > limits.max_transaction_bytes:
-        return 0, 0  # whether it fits has to be looked at more closely
-    return at + EXEC_BYTES, queued
-
-
-def _is_multi(data: bytes, at: "i64") -> bool:
-    """Return whether the name of five letters in a request without arguments is MULTI."""
-    return (
-        data[at + 8] | SMALL == M
-        and data[at + 9] | SMALL == U
-        and data[at + 10] | SMALL == LETTER_L
-        and data[at + 11] | SMALL == T
-        and data[at + 12] | SMALL == LETTER_I
-        and data[at + 13] == CR
-        and data[at + 14] == LF
-    )
-
-
-def _is_set(data: bytes, at: "i64") -> bool:
-    """Return whether a SET with two arguments begins here."""
-    return (
-        data[at] == ARRAY
-        and data[at + 1] == THREE
-        and data[at + 2] == CR
-        and data[at + 3] == LF
-        and data[at + 4] == BULK
-        and data[at + 5] == THREE
-        and data[at + 6] == CR
-        and data[at + 7] == LF
-        and data[at + 8] | SMALL == S
-        and data[at + 9] | SMALL == E
-        and data[at + 10] | SMALL == T
-        and data[at + 11] == CR
-        and data[at + 12] == LF
-    )
-
-
-def _is_exec(data: bytes, at: "i64") -> bool:
-    """Return whether EXEC is here."""
-    return (
-        data[at] == ARRAY
-        and data[at + 1] == ONE
-        and data[at + 2] == CR
-        and data[at + 3] == LF
-        and data[at + 4] == BULK
-        and data[at + 5] == FOUR
-        and data[at + 6] == CR
-        and data[at + 7] == LF
-        and data[at + 8] | SMALL == E
-        and data[at + 9] | SMALL == X
-        and data[at + 10] | SMALL == E
-        and data[at + 11] | SMALL == C
-        and data[at + 12] == CR
-        and data[at + 13] == LF
-    )

@@ -1,0 +1,123 @@
+"""Cuts common requests out of input in RESP for the fast path: in registers, without a list of arguments."""
+
+from typing import TYPE_CHECKING, Final
+
+from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, RespLimits
+from kvs.adapters.inbound.resp.parser import BULK, CR, LF, NINE, ZERO
+from kvs.domain.values import Value
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int in a register, to the compiler
+
+SHORTEST_BULK_BYTES: Final = 6
+
+LIFETIME_BYTES: Final = 15
+"""Length of EX or PX with a number of one digit."""
+
+MAX_AMOUNT_BYTES: Final = 12
+"""Longest number of seconds or milliseconds: no deadline exceeds its maximum."""
+
+LONGEST_QUEUE: Final = 32
+"""Maximum number of SETs between MULTI and EXEC."""
+
+QUEUED_BYTES: Final = 16 * ARGUMENT_OVERHEAD_BYTES
+"""More than a SET takes in a queue and in a transaction, on top of its bytes."""
+
+MULTI_REQUEST: Final = b"*1\r\n$5\r\nMULTI\r\n"
+SET_REQUEST: Final = b"*3\r\n$3\r\nSET\r\n"  # as far as its name
+EXEC_REQUEST: Final = b"*1\r\n$4\r\nEXEC\r\n"
+
+TWO: Final = 50
+SMALL: Final = 32  # makes an ASCII letter lower case
+E: Final = 101
+P: Final = 112
+X: Final = 120
+
+
+def cut_bulk(data: bytes, at: "i64", size: "i64", max_bytes: "i64") -> "tuple[i64, i64]":
+    """Return where the content of a bulk string begins and ends; (0, 0) if it is incomplete, invalid or too long."""
+    if at + SHORTEST_BULK_BYTES > size or data[at] != BULK:
+        return 0, 0
+    length: i64 = data[at + 1] - ZERO
+    begin: i64 = at + 2
+    byte: i64 = data[begin]
+    if not 0 <= length <= 9:
+        return 0, 0
+    while byte != CR:
+        if not ZERO <= byte <= NINE or length == 0 or length > max_bytes or begin + 1 >= size:
+            return 0, 0
+        length = length * 10 + byte - ZERO
+        begin += 1
+        byte = data[begin]
+    end: i64 = begin + 2 + length
+    if length > max_bytes or end + 2 > size or data[begin + 1] != LF or data[end] != CR or data[end + 1] != LF:
+        return 0, 0
+    return begin + 2, end
+
+
+def cut_deadline(data: bytes, at: "i64", size: "i64", now_ms: "i64") -> "tuple[i64, i64]":
+    """Return the deadline that EX or PX sets, and where its number ends; (0, 0) if there is anything else."""
+    if not (
+        at + LIFETIME_BYTES <= size
+        and data[at] == BULK
+        and data[at + 1] == TWO
+        and data[at + 2] == CR
+        and data[at + 3] == LF
+        and data[at + 5] | SMALL == X
+        and data[at + 6] == CR
+        and data[at + 7] == LF
+    ):
+        return 0, 0
+    unit_ms: i64 = 1
+    letter: i64 = data[at + 4] | SMALL
+    if letter == E:
+        unit_ms = 1000
+    elif letter != P:
+        return 0, 0
+    begin, end = cut_bulk(data, at + 8, size, MAX_AMOUNT_BYTES)
+    if end == 0 or data[begin] == ZERO:
+        return 0, 0
+    amount: i64 = 0
+    while begin < end:
+        digit: i64 = data[begin]
+        if not ZERO <= digit <= NINE:
+            return 0, 0
+        amount = amount * 10 + digit - ZERO
+        begin += 1
+    if amount == 0:
+        return 0, 0
+    return now_ms + amount * unit_ms, end
+
+
+def cut_queue(data: bytes, start: "i64", limits: RespLimits, entries: dict[bytes, Value]) -> "tuple[i64, i64]":
+    """Cut out MULTI, SETs and EXEC; return where that ends, and the number of SETs. (0, 0) if there is anything else.
+
+    Names in letters of both cases are left to the parser.
+    """
+    if not _is_here(data, start, MULTI_REQUEST):
+        return 0, 0
+    size: i64 = len(data)
+    at: i64 = start + len(MULTI_REQUEST)
+    queued: i64 = 0
+    while _is_here(data, at, SET_REQUEST) and queued < LONGEST_QUEUE:
+        begin, end = cut_bulk(data, at + len(SET_REQUEST), size, limits.max_key_bytes)
+        if end <= begin:
+            return 0, 0
+        key = data[begin:end]
+        begin, end = cut_bulk(data, end + 2, size, limits.max_value_bytes)
+        if end == 0:
+            return 0, 0
+        entries[key] = data[begin:end]
+        queued += 1
+        at = end + 2
+    if queued == 0 or not _is_here(data, at, EXEC_REQUEST):
+        return 0, 0
+    if at - start + queued * QUEUED_BYTES > limits.max_transaction_bytes:
+        return 0, 0  # whether it fits has to be looked at more closely
+    return at + len(EXEC_REQUEST), queued
+
+
+def _is_here(data: bytes, at: "i64", request: bytes) -> bool:
+    """Return whether a request begins here, in capitals or in small letters."""
+    beginning = data[at : at + len(request)]
+    return beginning == request or beginning == request.lower()
