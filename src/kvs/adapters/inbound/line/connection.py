@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.line import fast_path, replies
 from kvs.adapters.inbound.line.commands import COMMANDS, PING_OF_REDIS, unknown_command
-from kvs.adapters.inbound.line.figures import FastPathFigures
+from kvs.adapters.inbound.line.figures import LineFigures
 from kvs.adapters.inbound.line.keys import BLANKS
 from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
@@ -79,7 +79,7 @@ class LineConnection(Connection):
         gate: Gate,
         budget: MemoryBudget,
         observation: Observation,
-        figures: FastPathFigures,
+        figures: LineFigures,
         log: FilteringBoundLogger,
     ) -> None:
         room_bytes = limits.max_tick_output_bytes
@@ -340,6 +340,6 @@ def line_protocol(
         gate=gate,
         budget=budget,
         observation=observation,
-        figures=FastPathFigures(observation),
+        figures=LineFigures(observation),
         log=log,
     )

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from kvs.adapters.inbound.line import replies
 from kvs.adapters.inbound.line.commands import LONGEST_NO_ARGUMENT_LINE_BYTES, get, run_no_argument_line
-from kvs.adapters.inbound.line.figures import FastPathFigures
+from kvs.adapters.inbound.line.figures import LineFigures
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.line.replies import is_utf8
 from kvs.adapters.inbound.protocol.messages import is_fatal
-from kvs.adapters.inbound.protocol.statistics import NS_PER_S, CommandFigures
+from kvs.adapters.inbound.protocol.statistics import CommandFigures
 from kvs.domain.errors import KvsError
 from kvs.ports.session import Session
 
@@ -42,7 +42,7 @@ def run(
     size: "i64",
     session: Session,
     limits: LineLimits,
-    figures: FastPathFigures,
+    figures: LineFigures,
     out: list[bytes],
     max_requests: int,
     max_out_bytes: int,
@@ -125,11 +125,11 @@ def run(
                     break
                 reply = own_reply
                 if verb == C and reply is not replies.OK:
-                    figures.failed(figures.commit, reply)
+                    figures.failed(figures.commit, replies.error_code(reply))
         except KvsError as error:
             reply = replies.error(error.code, str(error))
             closing = is_fatal(error)
-            figures.failed(_figures_of(verb, figures), reply)
+            figures.failed(_figures_of(verb, figures), replies.error_code(reply))
         if verb == G:
             gets += 1
         elif verb == P and data[at + 1] == U:
@@ -145,13 +145,12 @@ def run(
         at = stop + 1
         done += 1
     if done:
-        elapsed_ns: i64 = int((figures.timer() - began_s) * NS_PER_S)
         pings: i64 = done - gets - puts - starts - commits - rollbacks
-        figures.add(elapsed_ns // done, gets, puts, starts, commits, rollbacks, pings)
+        figures.add(began_s, done, gets, puts, starts, commits, rollbacks, pings)
     return at, done, out_bytes, closing
 
 
-def _figures_of(verb: "i64", figures: FastPathFigures) -> CommandFigures:
+def _figures_of(verb: "i64", figures: LineFigures) -> CommandFigures:
     """Return the figures of a command that has failed, by its first letter; PING never does."""
     if verb == G:
         return figures.get

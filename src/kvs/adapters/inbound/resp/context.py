@@ -9,7 +9,7 @@ from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.protocol.run_loop import ANY_THREAD
 from kvs.adapters.inbound.resp.cursors import Cursors
-from kvs.adapters.inbound.resp.figures import FastPathFigures
+from kvs.adapters.inbound.resp.figures import RespFigures
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.parameter import Parameter
 from kvs.adapters.inbound.resp.replies import RESP2, RespVersion
@@ -67,7 +67,7 @@ class ServerContext:
         self.uptime_clock = uptime_clock
         self.disposal = disposal
         self.observation = observation
-        self.figures = FastPathFigures(observation)
+        self.figures = RespFigures(observation)
         self.changeable: Mapping[bytes, Parameter] = {} if changeable is None else changeable
         self.counts_at_reset: dict[str, int] = {}
         self.run_id = secrets.token_hex(20)

@@ -8,10 +8,10 @@ They are run straight from the input. It stops at the first other or incomplete 
 from typing import TYPE_CHECKING, Final
 
 from kvs.adapters.inbound.protocol.messages import is_fatal
-from kvs.adapters.inbound.protocol.statistics import NS_PER_S, CommandFigures
+from kvs.adapters.inbound.protocol.statistics import CommandFigures
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.cutting import SMALL, TWO, E, cut_bulk, cut_deadline, cut_queue
-from kvs.adapters.inbound.resp.figures import FastPathFigures
+from kvs.adapters.inbound.resp.figures import RespFigures
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.parser import ARRAY, BULK, CR, LF, ZERO
 from kvs.adapters.inbound.resp.replies import ARRAY_HEADERS, BULK_HEADERS, CRLF, QUEUED, SHORT, RespVersion
@@ -61,7 +61,7 @@ def run(
     session: Session,
     limits: RespLimits,
     protocol: RespVersion,
-    figures: FastPathFigures,
+    figures: RespFigures,
     out: list[bytes],
     max_requests: int,
     max_out_bytes: int,
@@ -158,7 +158,7 @@ def run(
             except KvsError as error:
                 reply = replies.error(error)
                 closing = is_fatal(error)
-                figures.failed(figures.exec, reply)
+                figures.failed(figures.exec, replies.error_code(reply))
             out.append(reply)
             out_bytes += len(reply)
             continue
@@ -223,18 +223,17 @@ def run(
             out.append(reply)
             out_bytes += len(reply)
             closing = is_fatal(error)
-            figures.failed(_figures_of(name, figures), reply)
+            figures.failed(_figures_of(name, figures), replies.error_code(reply))
         at = end + 2
         done += 1
         last = name
     if done:
-        elapsed_ns: i64 = int((figures.timer() - began_s) * NS_PER_S)
         watches: i64 = done - gets - sets - incrs - 2 * queues
-        figures.add(elapsed_ns // done, gets, sets, incrs, watches, queues)
+        figures.add(began_s, done, gets, sets, incrs, watches, queues)
     return at, done, out_bytes, closing, last
 
 
-def _figures_of(name: bytes, figures: FastPathFigures) -> CommandFigures:
+def _figures_of(name: bytes, figures: RespFigures) -> CommandFigures:
     if name is GET:
         return figures.get
     if name is SET:
