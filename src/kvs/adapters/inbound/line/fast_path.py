@@ -91,7 +91,8 @@ def run(
                 if not 0 < len(key) <= limits.max_key_bytes:
                     break
                 got = get(session, key)
-                if not isinstance(got, bytes):  # in steps
+                if not isinstance(got, bytes):  # in steps, and by another look-up
+                    session.lookups.hits -= 1
                     break
                 reply = got
             elif verb == P and data[at + 1] == U and data[at + 2] == T and data[at + 3] == SPACE:
