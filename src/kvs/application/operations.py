@@ -12,7 +12,7 @@ from mypy_extensions import mypyc_attr
 
 from kvs.domain.errors import ResultTooLargeError, UsageError
 from kvs.domain.updates import Condition, Update
-from kvs.domain.values import STRING, Key, Record, Value
+from kvs.domain.values import STRING, Key, Record
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 
 PAGE_KEYS: Final = 1000
@@ -63,23 +63,6 @@ def get_many(keys: list[Key], max_bytes: int, session: Session) -> Steps[list[by
         if work.left <= 0:
             yield
     return values
-
-
-def put_all_if_absent(entries: Mapping[Key, Value], session: Session) -> Steps[bool]:
-    """Store several values if none of the keys is present; return whether they were stored."""
-    work = session.work
-    for key in entries:
-        if session.get(key) is not None:
-            return False
-        work.left -= 1
-        if work.left <= 0:
-            yield
-    for key, value in entries.items():
-        session.put(key, value)
-        work.left -= 1
-        if work.left <= 0:
-            yield
-    return True
 
 
 def update_all_if(condition: Condition, updates: Mapping[Key, Update], session: Session) -> Steps[bool]:

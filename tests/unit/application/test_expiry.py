@@ -4,11 +4,11 @@ import pytest
 
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.application.expiry import STEPS_PER_TICK, Expiry
-from kvs.application.operations import count_present, delete_all, get_many, put_all_if_absent, rename
+from kvs.application.operations import count_present, delete_all, get_many, rename, update_all_if
 from kvs.application.session import EngineSession
 from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import StorageUnavailableError, UsageError
-from kvs.domain.updates import Add
+from kvs.domain.updates import Add, Replace, is_absent
 from kvs.domain.values import Key, Record
 from kvs.ports.session import Session, Steps
 from tests.support.scripted_storage import ScriptedStorage
@@ -101,7 +101,7 @@ class TestOutsideATransaction:
         assert late.bench.expiry.lagging  # only ranges wait
         assert run(session.transact(lambda one: count_present(keys, one))) == 1
         assert run(session.transact(lambda one: delete_all(keys, one))) == 1
-        assert run(session.transact(lambda one: put_all_if_absent({late.key: b"new"}, one))) is True
+        assert run(session.transact(lambda one: update_all_if(is_absent, {late.key: Replace(b"new")}, one))) is True
         assert session.get(late.key) == b"new"
 
     def test_due_key_cannot_be_renamed(self, late: Late) -> None:

@@ -6,12 +6,12 @@ from functools import partial
 import pytest
 
 from kvs.adapters.storage.memory.storage import MemoryStorage
-from kvs.application.operations import delete_all, get_many, put_all_if_absent, random_key
+from kvs.application.operations import delete_all, get_many, random_key, update_all_if
 from kvs.application.session import EngineSession
 from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import LimitError, OutcomeUnknownError, StorageUnavailableError, UsageError
 from kvs.domain.transaction import FRAME_OVERHEAD_BYTES
-from kvs.domain.updates import Add, PutIfAbsent, PutIfPresent, Remove, Update
+from kvs.domain.updates import Add, PutIfAbsent, PutIfPresent, Remove, Replace, Update, is_absent
 from kvs.domain.values import TOMBSTONE, Key, Value, Write, entry_bytes
 from kvs.ports.autocommit import MAX_RETRIES
 from kvs.ports.session import Operation, Session, Steps
@@ -182,7 +182,7 @@ def test_a_read_only_transaction_refuses_updates_unasked() -> None:
         lambda session: session.update(b"k", change),
         lambda session: session.clear(),
         lambda session: session.put_all({b"k": b""}),
-        lambda session: run(session.transact(partial(put_all_if_absent, {b"k": b""}))),
+        lambda session: run(session.transact(partial(update_all_if, is_absent, {b"k": Replace(b"")}))),
     ]
     for use in refused:
         with pytest.raises(UsageError, match="READONLY"):
@@ -324,7 +324,7 @@ def test_an_operation_that_is_read_only_cannot_write() -> None:
     bench = Bench()
     session = bench.open()
     with pytest.raises(UsageError, match="READONLY"):
-        run(session.view(partial(put_all_if_absent, {b"k": b""})))
+        run(session.view(partial(update_all_if, is_absent, {b"k": Replace(b"")})))
     assert session.depth == 0
     assert stored(bench) == {}
     bench.assert_nothing_is_held()

@@ -20,7 +20,7 @@ from kvs.adapters.inbound.resp.commands.options import (
     parse_options,
 )
 from kvs.adapters.inbound.resp.context import ClientContext
-from kvs.application.operations import get_many, put_all_if_absent, update_all_if
+from kvs.application.operations import get_many, update_all_if
 from kvs.domain.deadlines import RemoveDeadline, SetDeadline
 from kvs.domain.errors import UsageError
 from kvs.domain.updates import (
@@ -38,6 +38,7 @@ from kvs.domain.updates import (
     always,
     byte_range,
     integer,
+    is_absent,
 )
 from kvs.domain.values import (
     NO_DEADLINE,
@@ -235,7 +236,8 @@ def _mset(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
 
 
 def _msetnx(session: Session, _: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
-    return _one_if(session.transact(partial(put_all_if_absent, _entries(arguments))))
+    updates = {key: Replace(value) for key, value in _entries(arguments).items()}
+    return _one_if(session.transact(partial(update_all_if, is_absent, updates)))
 
 
 def _msetex(session: Session, _: ClientContext, arguments: list[bytes]) -> Reply:
