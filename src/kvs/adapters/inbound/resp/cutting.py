@@ -119,5 +119,8 @@ def cut_queue(data: bytes, start: "i64", limits: RespLimits, entries: dict[bytes
 
 def _is_here(data: bytes, at: "i64", request: bytes) -> bool:
     """Return whether a request begins here, in capitals or in small letters."""
-    beginning = data[at : at + len(request)]
+    end: i64 = at + len(request)
+    if end > len(data):
+        return False  # compiled, a slice that begins behind the data raises SystemError
+    beginning = data[at:end]
     return beginning == request or beginning == request.lower()
