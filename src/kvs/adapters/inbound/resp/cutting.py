@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, RespLimits
-from kvs.adapters.inbound.resp.parser import BULK, CR, LF, NINE, ZERO
+from kvs.adapters.inbound.resp.parser import ARRAY, BULK, CR, LF, NINE, ZERO
 from kvs.domain.values import Value
 
 if TYPE_CHECKING:
@@ -23,11 +23,17 @@ LONGEST_QUEUE: Final = 32
 QUEUED_BYTES: Final = 16 * ARGUMENT_OVERHEAD_BYTES
 """More than a SET takes in a queue and in a transaction, on top of its bytes."""
 
-MULTI_REQUEST: Final = b"*1\r\n$5\r\nMULTI\r\n"
-SET_REQUEST: Final = b"*3\r\n$3\r\nSET\r\n"  # as far as its name
-EXEC_REQUEST: Final = b"*1\r\n$4\r\nEXEC\r\n"
+HEADER_BYTES: Final = 8
+"""Length of ``*3 $3`` with CRLFs: what announces the number of arguments, and of letters in the name."""
 
+MULTI: Final = b"multi"
+SET: Final = b"set"
+EXEC: Final = b"exec"
+
+ONE: Final = 49
 TWO: Final = 50
+THREE: Final = 51
+FOUR: Final = 52
 SMALL: Final = 32  # makes an ASCII letter lower case
 E: Final = 101
 P: Final = 112
@@ -92,15 +98,21 @@ def cut_deadline(data: bytes, at: "i64", size: "i64", now_ms: "i64") -> "tuple[i
 def cut_queue(data: bytes, start: "i64", limits: RespLimits, entries: dict[bytes, Value]) -> "tuple[i64, i64]":
     """Cut out MULTI, SETs and EXEC; return where that ends, and the number of SETs. (0, 0) if there is anything else.
 
-    Names in letters of both cases are left to the parser.
+    Args:
+        data: Input in which a request with a name of five letters and no arguments begins at ``start``.
+        start: Where to begin.
+        limits: Limits of keys, values and queues.
+        entries: Where the values that are set are stored, by key.
     """
-    if not _is_here(data, start, MULTI_REQUEST):
+    name: i64 = start + HEADER_BYTES
+    if not spells(data, name, MULTI):
         return 0, 0
     size: i64 = len(data)
-    at: i64 = start + len(MULTI_REQUEST)
+    first: i64 = name + len(MULTI) + 2
+    at: i64 = first
     queued: i64 = 0
-    while _is_here(data, at, SET_REQUEST) and queued < LONGEST_QUEUE:
-        begin, end = cut_bulk(data, at + len(SET_REQUEST), size, limits.max_key_bytes)
+    while is_header(data, at, THREE, THREE) and spells(data, at + HEADER_BYTES, SET) and queued < LONGEST_QUEUE:
+        begin, end = cut_bulk(data, at + HEADER_BYTES + len(SET) + 2, size, limits.max_key_bytes)
         if end <= begin:
             return 0, 0
         key = data[begin:end]
@@ -110,17 +122,36 @@ def cut_queue(data: bytes, start: "i64", limits: RespLimits, entries: dict[bytes
         entries[key] = data[begin:end]
         queued += 1
         at = end + 2
-    if queued == 0 or not _is_here(data, at, EXEC_REQUEST):
+    if queued == 0 or not (is_header(data, at, ONE, FOUR) and spells(data, at + HEADER_BYTES, EXEC)):
         return 0, 0
-    if at - start + queued * QUEUED_BYTES > limits.max_transaction_bytes:
+    if at - first + queued * QUEUED_BYTES > limits.max_transaction_bytes:
         return 0, 0  # whether it fits has to be looked at more closely
-    return at + len(EXEC_REQUEST), queued
+    return at + HEADER_BYTES + len(EXEC) + 2, queued
 
 
-def _is_here(data: bytes, at: "i64", request: bytes) -> bool:
-    """Return whether a request begins here, in capitals or in small letters."""
-    end: i64 = at + len(request)
-    if end > len(data):
-        return False  # compiled, a slice that begins behind the data raises SystemError
-    beginning = data[at:end]
-    return beginning == request or beginning == request.lower()
+def is_header(data: bytes, at: "i64", arguments: "i64", letters: "i64") -> bool:
+    """Return whether a request begins here that announces so many arguments, and letters in its name, as digits."""
+    return (
+        at + HEADER_BYTES <= len(data)
+        and data[at] == ARRAY
+        and data[at + 1] == arguments
+        and data[at + 2] == CR
+        and data[at + 3] == LF
+        and data[at + 4] == BULK
+        and data[at + 5] == letters
+        and data[at + 6] == CR
+        and data[at + 7] == LF
+    )
+
+
+def spells(data: bytes, at: "i64", name: bytes) -> bool:
+    """Return whether a name, given in small letters, is here in any letters, with CRLF behind it."""
+    letters: i64 = len(name)
+    if at + letters + 2 > len(data):
+        return False
+    letter: i64 = 0
+    while letter < letters:
+        if data[at + letter] | SMALL != name[letter]:
+            return False
+        letter += 1
+    return data[at + letters] == CR and data[at + letters + 1] == LF

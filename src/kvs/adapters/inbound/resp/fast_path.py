@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Final
 from kvs.adapters.inbound.protocol.messages import is_fatal
 from kvs.adapters.inbound.protocol.statistics import CommandFigures
 from kvs.adapters.inbound.resp import replies
-from kvs.adapters.inbound.resp.cutting import SMALL, TWO, E, cut_bulk, cut_deadline, cut_queue
+from kvs.adapters.inbound.resp.cutting import (
+    EXEC,
+    ONE,
+    SET,
+    SMALL,
+    THREE,
+    TWO,
+    E,
+    cut_bulk,
+    cut_deadline,
+    cut_queue,
+    spells,
+)
 from kvs.adapters.inbound.resp.figures import RespFigures
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.parser import ARRAY, BULK, CR, LF, ZERO
@@ -27,25 +39,18 @@ if TYPE_CHECKING:
 SHORTEST_BYTES: Final = 20
 """Length of GET with a key of one byte."""
 
-ONE: Final = 49
-THREE: Final = 51
 FIVE: Final = 53
-A: Final = 97
 C: Final = 99
 G: Final = 103
-H: Final = 104
 LETTER_I: Final = 105
 N: Final = 110
 R: Final = 114
 S: Final = 115
 T: Final = 116
-W: Final = 119
 
 GET: Final = b"get"
-SET: Final = b"set"
 INCR: Final = b"incr"
 WATCH: Final = b"watch"
-EXEC: Final = b"exec"
 
 ADD_ONE: Final = Add(1)
 
@@ -127,15 +132,7 @@ def run(
             and data[at + 11] | SMALL == R
         ):
             name = INCR
-        elif (
-            letters == 5
-            and arguments == TWO
-            and data[at + 8] | SMALL == W
-            and data[at + 9] | SMALL == A
-            and data[at + 10] | SMALL == T
-            and data[at + 11] | SMALL == C
-            and data[at + 12] | SMALL == H
-        ):
+        elif letters == 5 and arguments == TWO and spells(data, at + 8, WATCH):
             name = WATCH
         elif letters == 5 and arguments == ONE and not session.depth:
             entries: dict[bytes, Value] = {}
