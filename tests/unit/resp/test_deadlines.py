@@ -388,3 +388,14 @@ class TestLaterCommands:
         refused = error("ERR Invalid arguments specified for command")
         for subcommand in ("GETKEYS", "GETKEYSANDFLAGS"):
             assert Client(server).says(f"COMMAND {subcommand} MSETEX {numkeys} a 1") == refused
+
+
+def test_time_is_that_by_which_deadlines_are_judged(server: RespServer) -> None:
+    """Also where the wall clock shows another."""
+    server.shared.clock = lambda: 5.0
+    client = Client(server)
+    assert client.says("TIME") == [b"1000", b"0"]
+    server.pass_time(1.25)
+    assert client.says("TIME") == [b"1001", b"250000"]
+    client.says("SET k v PXAT 1001251")
+    assert client.says("PTTL k") == 1

@@ -68,7 +68,7 @@ class Observation:
             self.slow_log.add(peer, command, request, duration_ns)
         if duration_ns >= self.latency.threshold_ns:
             self.latency.add(FAST_COMMAND if command.is_fast else COMMAND, duration_ns)
-        if len(self.monitors) and not command.is_hidden:
+        if self.sees_all and len(self.monitors) and not command.is_hidden:
             return self.monitors.show(peer, command, request)
         return 0
 

@@ -19,9 +19,9 @@ from kvs.ports.session import Session
 WILDCARDS: Final = b"*[?"
 
 
-def _time(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
-    microseconds = int(context.shared.clock() * 1_000_000)
-    return replies.bulks([b"%d" % (microseconds // 1_000_000), b"%d" % (microseconds % 1_000_000)])
+def _time(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
+    seconds, milliseconds = divmod(session.now_ms, 1000)
+    return replies.bulks([b"%d" % seconds, b"%d" % (milliseconds * 1000)])
 
 
 def _get(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
