@@ -100,6 +100,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, _size(4096, "log output waiting to be written; beyond it events are dropped")
     ] = 1 << 20
     max_output_bytes: Annotated[int, _size(1, "unread replies above which a client is not served")] = 1 << 20
+    max_batches_in_flight: Annotated[
+        int,
+        Meta(ge=1, le=10_000, description="batches of commits on their way to the disk, at most one for each tick"),
+    ] = 16
+    max_held_bytes: Annotated[int, _size(1, "memory of these batches and of the replies that wait for them")] = 64 << 20
     max_tick_requests: Annotated[
         int, Meta(ge=1, le=1_000_000, description="maximum work of one client per tick, in requests as short as GET")
     ] = 1000

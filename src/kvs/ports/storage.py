@@ -27,10 +27,16 @@ Snapshots
     an engine may drop at once what it kept for them.
 
 Durability
-    The effects of ``put``, ``delete``, ``update``, ``clear`` and ``commit`` of a non-blocking engine are as durable as
-    the engine promises once the next ``sync`` has returned; the server sends no reply before. A ``sync`` that raises
-    stops the server. A ``blocking`` engine returns from them only when their effects are durable, and makes them
-    visible only then; its ``sync`` is not called.
+    The effects of ``put``, ``delete``, ``update``, ``clear`` and ``commit`` of a non-blocking engine are visible at
+    once, and as durable as the engine promises once the next ``sync`` has returned. A ``blocking`` engine returns from
+    them only when their effects are durable, and makes them visible only then; its ``sync`` is not called.
+
+    The server itself does not wait for ``sync``. At the end of each tick it calls ``seal``, which ends the *batch* of
+    what has been written since the last call, and returns the batch's *mark*, an increasing number. All output of the
+    tick waits until ``durable_mark`` has reached the mark, also that of requests which have only read, since they may
+    have read what is not durable. By default ``seal`` is a ``sync``, and there is nothing to wait for. An engine whose
+    ``sync`` takes long does it on a thread of its own instead, so that the server goes on meanwhile
+    (:class:`kvs.adapters.storage.journaled.JournaledStorage`). If a batch fails, ``check`` raises from then on.
 
 Concurrency
     A non-blocking engine is called from one thread only, the loop, and its calls block all clients.
@@ -42,8 +48,8 @@ Concurrency
     thread after every call has ended; if one never ends, ``close`` is not called.
 
 Background work
-    An engine with background work, such as freeing old values, does a bounded part of it in each ``sync`` and reports
-    by ``has_work`` whether there is more. The server then calls ``sync`` again soon, even without requests.
+    An engine with background work, such as freeing old values, does a bounded part of it in each ``seal`` or ``sync``
+    and reports by ``has_work`` whether there is more. The server then calls again soon, even without requests.
 
 Failure
     An engine raises ``StorageUnavailableError`` (nothing was applied, retrying is safe), ``OutcomeUnknownError`` (a
@@ -65,7 +71,7 @@ five times in the shortest transaction. Engines in plain Python derive from them
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from mypy_extensions import mypyc_attr
 
@@ -221,18 +227,38 @@ class Storage(ABC):
         return False
 
     def sync(self) -> None:  # noqa: B027  # nothing to do, by default
-        """Make everything that was applied as durable as the engine promises. Cheap if there is nothing to do.
+        """Make everything that was applied as durable as the engine promises. Cheap if there is nothing to do."""
 
-        Called at the end of each tick, unless the engine is blocking.
+    def seal(self) -> int:
+        """End the batch of writes, begin to make it durable, and return the mark to wait for; 0: it is durable.
+
+        Called at the end of each tick, unless the engine is blocking. The mark is that of the last batch that has
+        writes: of this one, or of an earlier one. Must not wait.
         """
+        self.sync()
+        return 0
+
+    @property
+    def durable_mark(self) -> int:
+        """The mark of the last batch that is durable. Must not block."""
+        return 0
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Memory held for batches that are sealed and not durable. Must not block."""
+        return 0
+
+    def when_durable(self, wake: Callable[[], None]) -> None:  # noqa: B027  # no batch waits, by default
+        """Have a function called, by any thread, whenever ``durable_mark`` has grown or a batch has failed."""
 
     @property
     def has_work(self) -> bool:
-        """Whether the next ``sync`` has background work to do even without writes. Must not block."""
+        """Whether the next ``seal`` has background work to do even without writes. Must not block."""
         return False
 
     def check(self) -> None:  # noqa: B027  # nothing to do, by default
-        """Raise if synced data may be lost after all because background work has failed.
+        """Raise if a batch has failed, or synced data may be lost after all because background work has failed.
 
-        Called about every second, and before an orderly stop. The server then stops as after a ``sync`` that raises.
+        Called when the engine wakes the server, about every second, and before an orderly stop. The server then stops
+        as after a ``seal`` that raises.
         """

@@ -1,7 +1,7 @@
 """Wraps an engine, and checks that each snapshot is closed exactly once and not used afterwards."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from kvs.adapters.storage.indexed import IndexedStorage, keeps_deadlines
@@ -143,6 +143,28 @@ class LeakCheckedStorage(Storage):
     @override
     def sync(self) -> None:
         self.inner.sync()
+
+    @override
+    def seal(self) -> int:
+        return self.inner.seal()
+
+    @property
+    @override
+    def durable_mark(self) -> int:
+        return self.inner.durable_mark
+
+    @property
+    @override
+    def in_flight_bytes(self) -> int:
+        return self.inner.in_flight_bytes
+
+    @override
+    def when_durable(self, wake: Callable[[], None]) -> None:
+        self.inner.when_durable(wake)
+
+    @override
+    def check(self) -> None:
+        self.inner.check()
 
     @override
     def stats(self) -> Mapping[str, int]:

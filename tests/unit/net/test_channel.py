@@ -1,84 +1,19 @@
 """A channel whose client has not told its protocol yet goes on as any other, once it has."""
 
 import asyncio
-import io
 from collections.abc import Callable
 from typing import Final
 
 import pytest
 
-from kvs.adapters.inbound.net.channel import Channel, ChannelContext
-from kvs.adapters.inbound.net.tick import Tick
-from kvs.adapters.inbound.net.timeouts import ServerLimits
-from kvs.adapters.inbound.protocol.latency import LatencyMonitor
 from kvs.adapters.inbound.resp.connection import RespConnection
-from kvs.logs import make_logger
-from tests.support.detection import new_detector
 from tests.support.sessions import Bench
+from tests.support.socketless import Socketless
 
 # An interpreted class cannot derive from the compiled one.
 pytestmark = pytest.mark.one_build
 
 PONG: Final = b"+PONG\r\n"
-
-
-class Socketless(Channel):
-    """A channel without a socket.
-
-    Attributes:
-        sent: What was sent.
-        to_come: Size of the input that is said to have arrived.
-    """
-
-    def __init__(self, bench: Bench) -> None:
-        loop = asyncio.get_running_loop()
-        self.tick_of_all = Tick(
-            loop, bench.storage, bench.disposal, bench.expiry, LatencyMonitor(bench.clock), lambda _: None
-        )
-        limits = ServerLimits(10, 0, 0, 0, 0, 0, 0)
-        log = make_logger("info", "json", io.StringIO())
-        context = ChannelContext(loop, self.tick_of_all, bench.budget, limits, lambda _: None, log)
-        self.sent = b""
-        self.to_come = 0
-        super().__init__(context, new_detector(bench).connect(), "here")
-
-    def arrive(self, data: bytes) -> None:
-        """Deliver a packet, and end the tick."""
-        self.tick_of_all.begin()
-        self.data_received(data)
-        self.tick_of_all.end()
-
-    def write(self, output: list[bytes], size: int) -> None:
-        """See :class:`Channel`, as for all of these."""
-        self.sent += b"".join(output)
-        assert len(b"".join(output)) == size
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def fileno(self) -> int:
-        return -1
-
-    def find_local_address(self) -> str:
-        return ""
-
-    def unread_bytes(self) -> int:
-        return self.to_come
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-    def write_eof(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self.connection_lost(None)
-
-    def abort(self) -> None:
-        self.connection_lost(None)
 
 
 def play(script: Callable[[Socketless], None]) -> None:

@@ -10,10 +10,12 @@ from typing import Final
 
 import pytest
 
-from kvs.adapters.inbound.net.tick import PACKETS_PER_TICK, Tick, TickMember
+from kvs.adapters.inbound.net.tick import PACKETS_PER_TICK, Tick
+from kvs.adapters.inbound.net.tick_member import TickMember
 from kvs.adapters.inbound.protocol.latency import LatencyMonitor
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
+from kvs.domain.errors import KvsError
 from kvs.logs import make_logger
 from tests.support.naive_storage import NaiveStorage
 
@@ -22,10 +24,15 @@ pytestmark = pytest.mark.one_build
 
 UNITS: Final = 25_600
 SHARE: Final = UNITS // 2 // PACKETS_PER_TICK
+MAX_BATCHES: Final = 4
+MAX_BYTES: Final = 1000
 
 
 class Room:
-    """A tick, and what happens in it, in order: ``run NAME UNITS``, ``sync``, ``flush NAME``, ``poll``."""
+    """A tick, and what happens in it, in order.
+
+    Such as ``run NAME UNITS``, ``sync``, ``flush NAME``, ``poll``, ``hold NAME``, ``release NAME``.
+    """
 
     def __init__(self, *, blocking: bool = False, sync_error: Exception | None = None) -> None:
         self.events: list[str] = []
@@ -35,7 +42,9 @@ class Room:
         self.latency = LatencyMonitor(time.time)
         loop = asyncio.get_running_loop()
         expiry = Expiry(self.storage, time.time, loop.time, make_logger("info", "json", sys.stderr))
-        self.tick = Tick(loop, self.storage, Disposal(), expiry, self.latency, self.failures.append, UNITS)
+        self.tick = Tick(
+            loop, self.storage, Disposal(), expiry, self.latency, self.failures.append, MAX_BATCHES, MAX_BYTES, UNITS
+        )
 
     def units(self, name: str) -> int:
         """Return how many units a member has used in all."""
@@ -59,6 +68,40 @@ class Synced(NaiveStorage):
         self._events = events
         self._error = error
         self.has_background_work = False
+        self.overlaps = False
+        self.writes = False  # in the current batch
+        self.mark = 0
+        self.durable = 0
+        self.batch_bytes = 0
+        self.failure: Exception | None = None
+        self.wake: Callable[[], None] = lambda: None
+
+    def seal(self) -> int:
+        """See :class:`kvs.ports.storage.Storage`."""
+        if not self.overlaps:
+            return super().seal()
+        self.mark += self.writes
+        self.writes = False
+        return self.mark
+
+    @property
+    def durable_mark(self) -> int:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.durable
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.batch_bytes * (self.mark - self.durable)
+
+    def when_durable(self, wake: Callable[[], None]) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        self.wake = wake
+
+    def check(self) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        if self.failure is not None:
+            raise self.failure
 
     @property
     def has_work(self) -> bool:
@@ -89,6 +132,7 @@ class Member(TickMember):
         self.step = step
         self.crashes: list[Exception] = []
         self.error: Exception | None = None
+        self.output_bytes = 1
 
     @property
     def holds_large_input(self) -> bool:
@@ -120,6 +164,20 @@ class Member(TickMember):
         self.room.events.append(f"flush {self.name}")
         if self.work > 0:
             self.room.tick.defer(self)
+
+    def hold(self) -> int:
+        self.room.events.append(f"hold {self.name}")
+        if self.work > 0:
+            self.room.tick.defer(self)
+        return self.output_bytes
+
+    def release(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self.room.events.append(f"release {self.name}")
+
+    def discard(self, error: KvsError) -> None:
+        self.room.events.append(f"discard {self.name} {error.code}")
 
     def crash(self, error: Exception) -> None:
         self.crashes.append(error)
@@ -175,7 +233,8 @@ class TestOrder:
             room.tick.defer(member)
             await turns(10)
             assert room.failures == [error]
-            assert room.events == ["poll", f"run a {SHARE + UNITS // 16}", "sync"]
+            ran = f"run a {SHARE + UNITS // 16}"
+            assert room.events == ["poll", ran, "sync", "discard a outcome_unknown"]
 
         play(script)
 
@@ -445,5 +504,150 @@ class TestBudget:
             room.tick.end()
             assert room.units("heavy") == before
             assert room.events[-1] == "flush heavy"
+
+        play(script)
+
+
+class TestBatches:
+    """An engine that makes batches durable while ticks go on."""
+
+    @staticmethod
+    def room() -> Room:
+        """Return a room with such an engine."""
+        room = Room()
+        room.storage.overlaps = True
+        return room
+
+    @staticmethod
+    def write(room: Room, *members: Member) -> None:
+        """Run a tick with writes."""
+        room.storage.writes = True
+        room.arrive(*members)
+
+    def test_output_waits_for_the_batch_before_it_even_if_it_only_reads(self) -> None:
+        """What it read may not be durable; and the loop does not wait."""
+
+        async def script() -> None:
+            room = self.room()
+            a, b = Member(room, "a", 1), Member(room, "b", 1)
+            self.write(room, a)
+            room.arrive(b)
+            assert room.events == ["poll", "run a 1", "hold a", "poll", "run b 1", "hold b"]
+            room.storage.durable = 1
+            room.storage.wake()
+            await turns(2)
+            assert room.events[6:] == ["release a", "release b"]
+            b.work = 1
+            room.arrive(b)
+            assert room.events[8:] == ["poll", "run b 1", "flush b"]
+
+        play(script)
+
+    def test_output_is_sent_in_order(self) -> None:
+        """Also if a tick ends between the moment in which a batch is durable and that in which the loop is told."""
+
+        async def script() -> None:
+            room = self.room()
+            a = Member(room, "a", 1)
+            for durable in range(3):
+                a.work = 1
+                room.storage.durable = durable
+                self.write(room, a)
+            assert [event for event in room.events if event != "poll"] == [
+                *("run a 1", "hold a", "run a 1", "release a", "hold a", "run a 1", "release a", "hold a")
+            ]
+
+        play(script)
+
+    def test_each_tick_waits_for_its_own_batch(self) -> None:
+        """And not for one that has been sealed after it."""
+
+        async def script() -> None:
+            room = self.room()
+            members = [Member(room, f"m{number}", 1) for number in range(3)]
+            for member in members:
+                self.write(room, member)
+            for durable in (1, 2, 3):
+                room.storage.durable = durable
+                room.storage.wake()
+                await turns(2)
+                assert room.events[-1] == f"release m{durable - 1}"
+            assert room.tick.held.size_bytes == 0
+            assert not room.tick.in_flight
+
+        play(script)
+
+    @pytest.mark.parametrize("by_bytes", [False, True], ids=["batches", "bytes"])
+    def test_with_too_much_in_flight_no_request_is_run(self, *, by_bytes: bool) -> None:
+        """Whoever sends one is served in turn, once there is room, and nothing is dropped."""
+
+        async def script() -> None:
+            room = self.room()
+            room.storage.batch_bytes = MAX_BYTES if by_bytes else 0
+            for number in range(1 if by_bytes else MAX_BATCHES):
+                self.write(room, Member(room, f"m{number}", 1))
+            late = Member(room, "late", 1)
+            for _ in range(3):
+                room.arrive(late)
+                await turns(3)
+            assert room.units("late") == 0
+            room.storage.durable = 1
+            room.storage.wake()
+            await turns(5)
+            assert room.units("late") == 1
+
+        play(script)
+
+    def test_held_output_counts_as_much(self) -> None:
+        """Replies may be larger than what was written."""
+
+        async def script() -> None:
+            room = self.room()
+            large, late = Member(room, "large", 1), Member(room, "late", 1)
+            large.output_bytes = MAX_BYTES
+            self.write(room, large)
+            room.arrive(late)
+            await turns(3)
+            assert room.units("late") == 0
+
+        play(script)
+
+    def test_a_failed_batch_discards_what_waits(self) -> None:
+        """Each client is told once that the outcome is unknown; nothing else is sent, then or later."""
+
+        async def script() -> None:
+            room = self.room()
+            a, b = Member(room, "a", 1), Member(room, "b", 1)
+            self.write(room, a, b)
+            self.write(room, a)
+            seen = len(room.events)
+            room.storage.failure = error = OSError("no disk")
+            room.storage.wake()
+            await turns(2)
+            assert room.failures == [error]
+            assert room.events[seen:] == ["discard a outcome_unknown", "discard b outcome_unknown"]
+            room.storage.durable = 2
+            room.storage.wake()
+            room.tick.check_engine()
+            self.write(room, b)
+            await turns(2)
+            assert room.failures == [error]
+            assert not {"release a", "flush b", "hold b"} & set(room.events[seen + 2 :])
+
+        play(script)
+
+    def test_one_that_cannot_be_sent_to_does_not_stop_the_others(self) -> None:
+        """One client's trouble is not another's."""
+
+        async def script() -> None:
+            room = self.room()
+            a, b = Member(room, "a", 1), Member(room, "b", 1)
+            self.write(room, a, b)
+            a.error = OSError("gone")
+            room.storage.durable = 1
+            room.storage.wake()
+            await turns(2)
+            assert a.crashes == [a.error]
+            assert room.events[-1] == "release b"
 
         play(script)

@@ -4,7 +4,7 @@ Third-party engines in plain Python are wrapped: a result of the wrong type rais
 and is then handled like a failure of the engine. Built-in engines are not wrapped.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import final
 
 from kvs.domain.commit import CommitRequest, Committed, Conflict, KeyRange, ReadSet
@@ -148,6 +148,24 @@ class CheckedStorage(Storage):
     @override
     def sync(self) -> None:
         self._inner.sync()
+
+    @override
+    def seal(self) -> int:
+        return _number(self._inner.seal())
+
+    @property
+    @override
+    def durable_mark(self) -> int:
+        return _number(self._inner.durable_mark)
+
+    @property
+    @override
+    def in_flight_bytes(self) -> int:
+        return _number(self._inner.in_flight_bytes)
+
+    @override
+    def when_durable(self, wake: Callable[[], None]) -> None:
+        self._inner.when_durable(wake)
 
     @property
     @override

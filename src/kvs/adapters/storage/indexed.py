@@ -6,7 +6,7 @@ removed only by a call that was alone with its key; an index may then have a dea
 lacks one that is. Whether a record is due is read from the engine.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from threading import Lock
 from typing import Final, final
@@ -212,6 +212,24 @@ class IndexedStorage(Storage):
     @override
     def sync(self) -> None:
         self._inner.sync()
+
+    @override
+    def seal(self) -> int:
+        return self._inner.seal()
+
+    @property
+    @override
+    def durable_mark(self) -> int:
+        return self._inner.durable_mark
+
+    @property
+    @override
+    def in_flight_bytes(self) -> int:
+        return self._inner.in_flight_bytes
+
+    @override
+    def when_durable(self, wake: Callable[[], None]) -> None:
+        self._inner.when_durable(wake)
 
     @property
     @override

@@ -4,7 +4,8 @@ import asyncio
 import socket
 from typing import cast
 
-from kvs.adapters.inbound.net.channel import Channel, ChannelContext
+from kvs.adapters.inbound.net.channel import Channel
+from kvs.adapters.inbound.net.channel_context import ChannelContext
 from kvs.adapters.inbound.net.kernel import unread_input_bytes
 from kvs.adapters.inbound.net.listener import local_address_of
 from kvs.adapters.inbound.protocol.connection import Connection

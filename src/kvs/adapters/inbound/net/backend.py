@@ -3,7 +3,8 @@
 import socket
 from typing import Protocol
 
-from kvs.adapters.inbound.net.channel import Channel, ChannelContext
+from kvs.adapters.inbound.net.channel import Channel
+from kvs.adapters.inbound.net.channel_context import ChannelContext
 from kvs.adapters.inbound.protocol.connection import Connection
 
 

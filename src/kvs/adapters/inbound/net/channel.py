@@ -4,24 +4,16 @@ The methods have asyncio's names. Those of a protocol (``data_received``, ``paus
 to call. Those of a transport (``write``, ``abort``, ...) are added by the subclass of each backend.
 """
 
-import asyncio
-from abc import abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from collections import deque
+from typing import Final
 
-from structlog.typing import FilteringBoundLogger
-
+from kvs.adapters.inbound.net.channel_context import ChannelContext
 from kvs.adapters.inbound.net.kernel import untaken_output_bytes
 from kvs.adapters.inbound.net.progress import OutputProgress
-from kvs.adapters.inbound.net.tick import Tick, TickMember
-from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.adapters.inbound.net.transport import Transport
 from kvs.adapters.inbound.protocol.connection import Connection, no_wake
-from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError
 from kvs.override import override
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LINGER_BYTES: Final = 16 << 20
 """Input that is discarded after the last reply before the connection is reset. The limit does not apply while the
@@ -45,29 +37,7 @@ SERVER_STOPPING: Final = "server stopping"
 TIMEOUT: Final = "timeout"
 
 
-@final
-@dataclass
-class ChannelContext:
-    """The collaborators that all channels of a server share.
-
-    Attributes:
-        loop: The running loop.
-        tick: The server's tick, in which they run and flush.
-        budget: Memory budget of all clients, which includes unsent output.
-        limits: Timeouts.
-        closed: Called with a channel whose socket is closed and whose session has ended.
-        log: Bound logger.
-    """
-
-    loop: asyncio.AbstractEventLoop
-    tick: Tick
-    budget: MemoryBudget
-    limits: ServerLimits
-    closed: "Callable[[Channel], None]"
-    log: FilteringBoundLogger
-
-
-class Channel(TickMember):
+class Channel(Transport):
     """A client's socket, independent of the backend.
 
     Attributes:
@@ -83,6 +53,9 @@ class Channel(TickMember):
     __slots__ = (
         "_context",
         "_discarded_bytes",
+        "_held",
+        "_held_bytes",
+        "_held_since_s",
         "_input_ended",
         "_lingering_bytes",
         "_local_address",
@@ -118,54 +91,12 @@ class Channel(TickMember):
         self._owed_bytes = -1  # input still to be read before the drain ends it; -1: no drain
         self._unsent_bytes = 0  # as the budget knows it
         self._progress: Final = OutputProgress(now_s)
+        self._held: deque[tuple[list[bytes], int]] | None = None  # output of former ticks, with its size
+        self._held_bytes = 0
+        self._held_since_s = 0.0
         self._lingering_bytes = 0  # that it had not taken at the linger's last look
         self.connection = connection
         self._adopt(connection)
-
-    # Transport: implemented by each backend.
-
-    @abstractmethod
-    def write(self, output: list[bytes], size: int) -> None:
-        """Send pieces of so many bytes, and keep the rest.
-
-        Call :meth:`pause_writing` and :meth:`resume_writing` alternately.
-        """
-
-    @abstractmethod
-    def get_write_buffer_size(self) -> int:
-        """Return the number of buffered bytes."""
-
-    @abstractmethod
-    def fileno(self) -> int:
-        """Return the descriptor of the socket, or -1 if it is closed."""
-
-    @abstractmethod
-    def find_local_address(self) -> str:
-        """Return the address that the client has connected to; empty if the socket is closed."""
-
-    @abstractmethod
-    def unread_bytes(self) -> int:
-        """Return the size of input in the kernel's buffer."""
-
-    @abstractmethod
-    def pause_reading(self) -> None:
-        """Stop reading."""
-
-    @abstractmethod
-    def resume_reading(self) -> None:
-        """Read again."""
-
-    @abstractmethod
-    def write_eof(self) -> None:
-        """Shut down the sending side after the last of the output."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close after the last of the output."""
-
-    @abstractmethod
-    def abort(self) -> None:
-        """Close now; output that has not been sent is lost."""
 
     # Protocol: called by the backend.
 
@@ -210,6 +141,8 @@ class Channel(TickMember):
             connection = self.connection
             connection.close()
             connection.wake = no_wake  # or it would hold this channel, which holds it
+            self._held = None
+            self._held_bytes = 0
             self._charge_memory(0)
             connection.when_closed(self._session_closed)
 
@@ -235,16 +168,65 @@ class Channel(TickMember):
     def flush(self) -> None:
         if self._phase == CLOSED:
             return
+        output, size = self.connection.take_output()
+        if size:
+            self._send(output, size)
+        self._continue()
+
+    @override
+    def hold(self) -> int:
+        if self._phase == CLOSED:
+            return -1
         connection = self.connection
         output, size = connection.take_output()
-        if size:
-            self._progress.given_bytes += size
-            self.write(output, size)
-            unsent = self.get_write_buffer_size()
-            if unsent or self._unsent_bytes:
-                self._charge_memory(unsent)
+        if not (size or connection.closing):
+            self._continue()
+            return -1
+        if self._held is None:
+            self._held = deque()
+            self._held_since_s = self._context.loop.time()
+        self._held.append((output, size))
+        self._held_bytes += size
+        self._charge_memory(self.get_write_buffer_size())
+        if self._held_bytes > self._context.limits.max_output_bytes:
+            self.pause_writing()
+        self._continue()
+        return size
+
+    @override
+    def release(self) -> None:
+        if self._held is None:
+            return  # it has been closed meanwhile
+        output, size = self._held.popleft()
+        self._held_bytes -= size
+        self._end_wait()
+        if not self._held:
+            self._held = None
+        self._send(output, size)
+        if self.connection.output_full and not (self._held or self.get_write_buffer_size()):
+            self.resume_writing()
+        self._continue()
+
+    @override
+    def discard(self, error: KvsError) -> None:
+        if self._phase != CLOSED:
+            self._held = None
+            self._held_bytes = 0
+            self.connection.fail_instead(error)
+            self.flush()
+
+    def _send(self, output: list[bytes], size: int) -> None:
+        self._progress.given_bytes += size
+        self.write(output, size)
+        unsent = self.get_write_buffer_size()
+        if unsent or self._unsent_bytes:
+            self._charge_memory(unsent)
+
+    def _continue(self) -> None:
+        """Do what is next after a tick: close, run more of the backlog, read or stop reading."""
+        connection = self.connection
         if connection.closing:
-            if not connection.busy:  # else the last reply is not there yet
+            if not (connection.busy or self._held):  # else the last reply is not there yet, or must not be sent yet
                 self._begin_close()
         elif connection.backlog:
             if not (connection.output_full or connection.busy):
@@ -252,6 +234,13 @@ class Channel(TickMember):
         elif self._reading and not connection.output_full:
             return  # as nearly always
         self._adjust_reading()
+
+    def _end_wait(self) -> None:
+        """Let the time for which output was held count for no timeout."""
+        now_s = self._context.loop.time()
+        self.last_input_s = now_s
+        self.connection.session.started_at_s += now_s - self._held_since_s
+        self._held_since_s = now_s
 
     @override
     def crash(self, error: Exception) -> None:
@@ -292,7 +281,7 @@ class Channel(TickMember):
 
     def idle_s(self, now_s: float) -> float:
         """Return how long the client has neither sent nor received anything; 0 while the server owes it work."""
-        return now_s - self.last_input_s if self._reading else 0.0
+        return now_s - self.last_input_s if self._reading and not self._held else 0.0
 
     def output_stalled_s(self, now_s: float) -> float:
         """Return how long the client has received none of its pending output. Call it periodically.
@@ -387,6 +376,7 @@ class Channel(TickMember):
         self._context.closed(self)
 
     def _charge_memory(self, unsent: int) -> None:
+        unsent += self._held_bytes
         self._context.budget.used_bytes += unsent - self._unsent_bytes
         self._unsent_bytes = unsent
 

@@ -12,7 +12,8 @@ import select
 import socket
 from typing import Final, final
 
-from kvs.adapters.inbound.net.channel import Channel, ChannelContext
+from kvs.adapters.inbound.net.channel import Channel
+from kvs.adapters.inbound.net.channel_context import ChannelContext
 from kvs.adapters.inbound.net.kernel import unread_input_bytes
 from kvs.adapters.inbound.net.listener import local_address_of
 from kvs.adapters.inbound.net.tick import PACKETS_PER_TICK

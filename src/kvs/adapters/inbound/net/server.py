@@ -11,7 +11,8 @@ from typing import Any, Final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.net.backend import NetworkBackend
-from kvs.adapters.inbound.net.channel import SERVER_STOPPING, Channel, ChannelContext
+from kvs.adapters.inbound.net.channel import SERVER_STOPPING, Channel
+from kvs.adapters.inbound.net.channel_context import ChannelContext
 from kvs.adapters.inbound.net.listener import Endpoint, Listener
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.sweep import Sweep
@@ -30,8 +31,8 @@ from kvs.signals import STOPPING, Signals
 MAX_REFUSED: Final = 8
 """Maximum number of refused clients at a time; more wait in the kernel's backlog."""
 
-SWEEP_POLL_S: Final = 0.01
-"""Time between two looks whether a worker still deletes what is due, when the server stops."""
+LAST_CALLS_POLL_S: Final = 0.01
+"""Time between two looks at what the engine still does, when the server stops."""
 
 LOOPBACK: Final = ("127.", "::1")
 
@@ -109,7 +110,14 @@ class Server:
         limits, log = self._limits, self._log
         self._listener = Listener(self._endpoints, self._accept, limits.accept_retry_s, log)
         tick = self.tick = Tick(
-            loop, self._storage, self._disposal, self._expiry, self._observation.latency, self._give_up
+            loop,
+            self._storage,
+            self._disposal,
+            self._expiry,
+            self._observation.latency,
+            self._give_up,
+            limits.max_batches_in_flight,
+            limits.max_held_bytes,
         )
         try:
             self._signals.deliver_to(self._receive_signal)
@@ -120,7 +128,7 @@ class Server:
             await self._stop.wait()
             if not self._failed:
                 await self._drain()
-                self._check_engine()
+                self.tick.check_engine()
         finally:
             self._draining = True
             self._listener.close()
@@ -147,17 +155,10 @@ class Server:
         self._observation.statistics.sample(self._loop.time())
         self._trimmer.look(self.tick.used_units - self._units_seen)
         self._units_seen = self.tick.used_units
-        self._check_engine()
-
-    def _check_engine(self) -> None:
-        if not self._failed:
-            try:
-                self.tick.check_engine()
-            except Exception as error:
-                self._give_up(error)
+        self.tick.check_engine()
 
     def _give_up(self, error: Exception) -> None:
-        """Stop: the engine has failed. Its last commits may not be durable, so no reply may report them."""
+        """Stop: the engine has failed. Its last commits may not be durable, and clients have been told so."""
         self._failed = True
         self._exit_code = 1
         self._stop.set()
@@ -258,13 +259,17 @@ class Server:
             async with asyncio.timeout(self._limits.last_calls_timeout_s):
                 if self._registry.channels:
                     await self._empty.wait()
-                while self._expiry.sweeping:  # noqa: ASYNC110  # an event for this would be set by every sweep
-                    await asyncio.sleep(SWEEP_POLL_S)
-        calls = len(self._registry) + self._expiry.sweeping
+                while self._expiry.sweeping or self._commits():  # noqa: ASYNC110  # each sweep would set an event
+                    await asyncio.sleep(LAST_CALLS_POLL_S)
+        calls = len(self._registry) + self._expiry.sweeping + self._commits()
         if calls:
             self.engine_hung = True
             self._exit_code = 1
             self._log.critical("engine_hung", calls=calls)
+
+    def _commits(self) -> bool:
+        """Return whether the engine is making commits durable."""
+        return self.tick.in_flight and not self._failed
 
     def _unexpected(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log an exception that asyncio caught; it has closed the socket concerned."""

@@ -1,10 +1,11 @@
-"""The tick: run requests, make their effects durable, send the replies. And the budget that bounds its work.
+"""The tick: run requests, have their effects made durable, send the replies. And the budget that bounds its work.
 
 The order
     Channels run their packets as the backend delivers them, and mark themselves dirty. When every packet of an
-    iteration of the loop has been run, the tick ends: one ``sync`` of the engine, then every dirty channel sends its
-    replies, also those to reads. No output is sent earlier, so no client sees a result that is not as durable as the
-    engine promises. A blocking engine needs no ``sync``: its calls return when their effects are durable.
+    iteration of the loop has been run, the tick ends: the engine seals the batch of its writes, and once that is
+    durable, every dirty channel sends its replies, also those to reads. No output is sent earlier, so no client sees a
+    result that is not as durable as the engine promises. If that takes time, the output is held, and the loop goes on
+    with the next tick. A blocking engine has nothing to seal: its calls return when their effects are durable.
 
 The budget
     All channels together do a bounded amount of work between two polls of the sockets. It is counted in units of about
@@ -15,16 +16,21 @@ The budget
     they make progress however many packets arrive. A request cannot always be interrupted; a channel that has exceeded
     its quotas is in debt, and its packets are deferred until it has used as much less. When the budget is exceeded by
     half, packets that may complete a large request are deferred, too: many may come at once.
+
+The bound of what waits
+    When too many batches are on their way, or they and the output held for them take too much memory, no request is run
+    until one of them is durable: every packet is deferred, and nothing more is read from its channel.
 """
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, final
 
-from kvs.adapters.inbound.protocol.latency import EXPIRE_CYCLE, SYNC, TICK, LatencyMonitor
+from kvs.adapters.inbound.net.held_output import HeldOutput
+from kvs.adapters.inbound.net.tick_member import TickMember
+from kvs.adapters.inbound.protocol.latency import EXPIRE_CYCLE, TICK, LatencyMonitor
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import NEVER_S, Expiry
 from kvs.build import BUILD
@@ -43,40 +49,6 @@ PACKETS_PER_TICK: Final = 128
 """Packets per tick that are guaranteed a quota. A backend should deliver no more before it ends the tick."""
 
 
-class TickMember(ABC):
-    """A channel, as the tick sees it.
-
-    Attributes:
-        dirty: It is flushed at the end of this tick.
-        deferred: It is in the queue of members with work left over.
-        debt: Units by which it has exceeded its quotas.
-    """
-
-    __slots__ = ("debt", "deferred", "dirty")
-
-    def __init__(self) -> None:
-        self.dirty = False
-        self.deferred = False
-        self.debt = 0
-
-    @property
-    @abstractmethod
-    def holds_large_input(self) -> bool:
-        """Whether a packet may complete a request that takes long to copy."""
-
-    @abstractmethod
-    def resume(self, quota: int) -> int:
-        """Run about so many units of the work left over; return the units used."""
-
-    @abstractmethod
-    def flush(self) -> None:
-        """Send the output; call :meth:`Tick.defer` if work is left over."""
-
-    @abstractmethod
-    def crash(self, error: Exception) -> None:
-        """Close at once: a bug or lack of memory has left the member in an unknown state."""
-
-
 @final
 class Tick:
     """The ticks of one server.
@@ -87,12 +59,15 @@ class Tick:
         disposal: What clients have dropped; some is freed in each tick.
         expiry: Deletes what is due, at the beginning of each tick.
         latency: Notes what has taken long.
-        sync_failed: Called when ``sync`` raises. Nothing is sent from then on.
+        engine_failed: Called when a batch has failed. Nothing is sent from then on.
+        max_batches_in_flight: Batches from which on no request is run.
+        max_held_bytes: The same for their memory, and that of the output held for them.
         units: Budget of a tick.
 
     Attributes:
         now_s: When the tick began, in seconds of the loop's clock.
         used_units: Total units used.
+        held: Output that waits for batches.
     """
 
     def __init__(
@@ -102,7 +77,9 @@ class Tick:
         disposal: Disposal,
         expiry: Expiry,
         latency: LatencyMonitor,
-        sync_failed: Callable[[Exception], None],
+        engine_failed: Callable[[Exception], None],
+        max_batches_in_flight: int,
+        max_held_bytes: int,
         units: int = UNITS_PER_TICK,
     ) -> None:
         self.now_s = loop.time()
@@ -113,9 +90,15 @@ class Tick:
         self._expiry = expiry
         self._latency = latency
         self._alarm: asyncio.TimerHandle | None = None  # for the earliest deadline
-        self._syncs = not storage.blocking
+        self._seals = not storage.blocking
+        self._mark = 0  # of the last batch
+        self.held: Final = HeldOutput(loop, latency)
+        self._max_batches_in_flight = max_batches_in_flight
+        self._max_held_bytes = max_held_bytes
+        self._full = False  # so no request is run
+        storage.when_durable(self._wake_when_durable)
         expiry.when_swept(self._wake_after_sweep)
-        self._sync_failed = sync_failed
+        self._engine_failed = engine_failed
         self._units = units
         self._half = units // 2  # below this, packets get no more than ...
         self._base_quota = max(1, self._half // PACKETS_PER_TICK)
@@ -148,7 +131,7 @@ class Tick:
         """Return the quota of a packet that has just arrived, which grows with the budget left."""
         if not self._open:
             self._begin_and_schedule_end()
-        if member.debt > self._base_quota or (self._left < -self._half and member.holds_large_input):
+        if self._full or member.debt > self._base_quota or (self._left < -self._half and member.holds_large_input):
             return 0
         self._packets += 1
         spare = self._left - self._half
@@ -185,7 +168,7 @@ class Tick:
             self._schedule_deferred()
 
     def end(self) -> None:
-        """Make the effects of this tick durable, then send its replies."""
+        """Have the effects of this tick made durable, and its replies sent after that."""
         if not self._open or self._failed:
             return
         if self._woken:
@@ -194,27 +177,27 @@ class Tick:
                 self._resume(member, 0 if member.deferred else self.packet_quota(member))
         self._open = False
         has_work = False
-        if self._syncs:
-            began_s = self._loop.time() if self._latency.is_on else 0.0
+        if self._seals:
             try:
-                self._storage.sync()
+                self._mark = self._storage.seal()
                 has_work = self._storage.has_work
             except Exception as error:  # any exception means that the engine has failed
-                self._failed = True
-                self._sync_failed(error)
+                self._fail(error)
                 return
-            if self._latency.is_on and began_s:
-                self._latency.add_s(SYNC, self._loop.time() - began_s)
         expiry = self._expiry
         if (expiry.end_tick() or (self._alarm is None and expiry.in_use)) and not expiry.lagging:
             self._set_alarm()
         dirty, self._dirty = self._dirty, []
-        for member in dirty:
-            member.dirty = False
-            try:
-                member.flush()
-            except Exception as error:  # one client's trouble is not another's
-                member.crash(error)
+        if self._mark and not self._is_durable():
+            self.held.hold(self._mark, dirty)
+            self._look_whether_full()
+        else:
+            for member in dirty:
+                member.dirty = False
+                try:
+                    member.flush()
+                except Exception as error:  # one client's trouble is not another's
+                    member.crash(error)
         if self._disposal.has_work:
             self._disposal.step()
             has_work = has_work or self._disposal.has_work
@@ -223,18 +206,59 @@ class Tick:
         if (has_work or self._expiry.has_work) and not self._open:
             self._begin_and_schedule_end()
 
-    def check_engine(self) -> None:
-        """Check the engine, and do its background work while no requests arrive.
+    @property
+    def in_flight(self) -> bool:
+        """Whether a batch is on its way."""
+        return self._mark > self._storage.durable_mark
 
-        Raises:
-            Exception: The engine has failed.
-        """
-        if not self._failed:
-            self._storage.check()
-            if not self._open and (self._disposal.has_work or (self._syncs and self._storage.has_work)):
+    def check_engine(self) -> None:
+        """Check the engine, and do its background work while no requests arrive."""
+        if self._check():
+            if not self._open and (self._disposal.has_work or (self._seals and self._storage.has_work)):
                 self._begin_and_schedule_end()
             if self._expiry.end_tick() or self._alarm is None:
                 self._set_alarm()
+
+    # Batches.
+
+    def _check(self) -> bool:
+        """Return whether the engine goes on."""
+        if not self._failed:
+            try:
+                self._storage.check()
+            except Exception as error:  # any exception means that the engine has failed
+                self._fail(error)
+        return not self._failed
+
+    def _fail(self, error: Exception) -> None:
+        """Send nothing any more: what clients were to be told may not be durable."""
+        self._failed = True
+        self.held.discard([*self._dirty])
+        self._engine_failed(error)
+
+    def _wake_when_durable(self) -> None:
+        """Send what has waited. By any thread."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._send_durable)
+
+    def _send_durable(self) -> None:
+        if self._check():
+            self._is_durable()
+
+    def _is_durable(self) -> bool:
+        """Send what waits for nothing any more; return whether that is all."""
+        durable_mark = self._storage.durable_mark
+        self.held.release(durable_mark)
+        if self._full:
+            self._look_whether_full()
+            if not self._full and self._deferred:
+                self._schedule_deferred()
+        return durable_mark >= self._mark
+
+    def _look_whether_full(self) -> None:
+        batches = self._mark - self._storage.durable_mark
+        held_bytes = self.held.size_bytes + self._storage.in_flight_bytes
+        self._full = batches > 0 and (batches >= self._max_batches_in_flight or held_bytes >= self._max_held_bytes)
 
     def _set_alarm(self) -> None:
         """Begin a tick when the earliest deadline is reached."""
@@ -265,7 +289,7 @@ class Tick:
 
     def _schedule_deferred(self) -> None:
         """Schedule the deferred after the callbacks of sockets that are ready by then."""
-        if not self._serving:
+        if not (self._serving or self._full):
             self._serving = True
             self._loop.call_soon(self._loop.call_soon, self._serve_deferred)
 
@@ -278,7 +302,7 @@ class Tick:
         self._left = max(self._left, self._units >> 2)
         deferred = self._deferred
         for turns in range(len(deferred), 0, -1):
-            if self._left <= 0:
+            if self._left <= 0 or self._full:
                 break
             member = deferred.popleft()
             member.deferred = False

@@ -25,6 +25,9 @@ class ServerLimits:
     transaction_idle_timeout_s: float
     transaction_timeout_s: float
     drain_timeout_s: float
+    max_output_bytes: int
+    max_batches_in_flight: int
+    max_held_bytes: int
     linger_timeout_s: float = 1.0
     last_calls_timeout_s: float = 1.0
     accept_retry_s: float = 1.0

@@ -175,6 +175,13 @@ class Connection(RunLoop):
                 self._append(reply)
             self._stop()
 
+    def fail_instead(self, error: KvsError) -> None:
+        """End the connection with an error in place of its output."""
+        self._out = [self._error_reply(error)]
+        self._out_bytes = len(self._out[0])
+        self.close_reason = self.close_reason or error.code
+        self._stop()
+
     def push(self, message: bytes) -> None:
         """Send something that no request asked for. A client with more unread output than allowed is closed."""
         if self.closing:

@@ -1,0 +1,38 @@
+"""What the channels of a server share."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from structlog.typing import FilteringBoundLogger
+
+from kvs.adapters.inbound.net.tick import Tick
+from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.application.memory_budget import MemoryBudget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kvs.adapters.inbound.net.channel import Channel
+
+
+@final
+@dataclass
+class ChannelContext:
+    """The collaborators that all channels of a server share.
+
+    Attributes:
+        loop: The running loop.
+        tick: The server's tick, in which they run and flush.
+        budget: Memory budget of all clients, which includes unsent output.
+        limits: Timeouts.
+        closed: Called with a channel whose socket is closed and whose session has ended.
+        log: Bound logger.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    tick: Tick
+    budget: MemoryBudget
+    limits: ServerLimits
+    closed: "Callable[[Channel], None]"
+    log: FilteringBoundLogger

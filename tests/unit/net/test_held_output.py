@@ -1,0 +1,246 @@
+"""What a client sees while commits are made durable: nothing, until they are; and everything, in order, then."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.support.naive_storage import NaiveStorage
+from tests.support.sessions import Bench
+from tests.support.socketless import Socketless
+
+# An interpreted class cannot derive from the compiled channel.
+pytestmark = pytest.mark.one_build
+
+OK = b"+OK\r\n"
+OUTPUT_BYTES = 1000
+
+
+class SlowDisk(NaiveStorage):
+    """An engine whose batches are durable when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mark = 0
+        self.durable = 0
+        self.failure: Exception | None = None
+        self._seen = 0
+        self._wake: Callable[[], None] = lambda: None
+
+    def seal(self) -> int:
+        """See :class:`kvs.ports.storage.Storage`."""
+        if len(self._log) != self._seen:
+            self._seen = len(self._log)
+            self.mark += 1
+        return self.mark
+
+    @property
+    def durable_mark(self) -> int:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.durable
+
+    def when_durable(self, wake: Callable[[], None]) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        self._wake = wake
+
+    def check(self) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        if self.failure is not None:
+            raise self.failure
+
+    async def write(self, mark: int = 0) -> None:
+        """Make batches durable, all of them or those up to a mark."""
+        self.durable = mark or self.mark
+        await self.tell()
+
+    async def fail(self) -> None:
+        """Fail all later batches."""
+        self.failure = OSError("no disk")
+        await self.tell()
+
+    async def tell(self) -> None:
+        """Wake the server, and wait until it has acted."""
+        self._wake()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+class Stage:
+    """Clients of one server."""
+
+    def __init__(self) -> None:
+        self.disk = SlowDisk()
+        self.bench = Bench(self.disk)
+        self.a = Socketless(self.bench, max_output_bytes=OUTPUT_BYTES)
+        self.b = Socketless(self.bench, self.a)
+
+    def sent(self) -> list[bytes]:
+        """Return what each has been sent since the last call."""
+        sent = [self.a.sent, self.b.sent]
+        self.a.sent = self.b.sent = b""
+        return sent
+
+
+def play(script: Callable[[Stage], Awaitable[None]]) -> None:
+    """Run a script with a stage."""
+
+    async def run() -> None:
+        await script(Stage())
+
+    asyncio.run(run())
+
+
+def request(*words: str) -> bytes:
+    """Encode a request."""
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word.encode()) for word in words)
+
+
+def test_a_reader_waits_for_what_it_has_read() -> None:
+    """What another has written is visible, and told only when it is durable."""
+
+    async def script(stage: Stage) -> None:
+        stage.a.arrive(request("SET", "k", "v"))
+        stage.b.arrive(request("GET", "k"))
+        assert stage.sent() == [b"", b""]
+        await stage.disk.write()
+        assert stage.sent() == [OK, b"$1\r\nv\r\n"]
+        stage.b.arrive(request("GET", "k"))
+        assert stage.sent() == [b"", b"$1\r\nv\r\n"]
+
+    play(script)
+
+
+@pytest.mark.parametrize(
+    "words", [["GET", "n"], ["SET", "k", "w", "NX"], ["DEL", "n"], ["PING"], ["NONSENSE"], ["DBSIZE"]], ids=" ".join
+)
+def test_nothing_passes_what_is_held(words: list[str]) -> None:
+    """Neither another's reply nor one's own, whatever it tells of."""
+
+    async def script(stage: Stage) -> None:
+        stage.a.arrive(request("SET", "k", "v"))
+        for client in (stage.a, stage.b):
+            client.arrive(request(*words))
+        assert stage.sent() == [b"", b""]
+        await stage.disk.write()
+        for sent, before in zip(stage.sent(), [OK, b""], strict=True):
+            assert sent.startswith(before)
+            assert len(sent) > len(before)
+
+    play(script)
+
+
+def test_replies_come_in_order_each_with_its_batch() -> None:
+    """A client that goes on sending is answered batch by batch."""
+
+    async def script(stage: Stage) -> None:
+        for number in range(3):
+            stage.a.arrive(request("APPEND", "k", "x" * (number + 1)))
+        for mark, reply in enumerate([b":1\r\n", b":3\r\n", b":6\r\n"], 1):
+            await stage.disk.write(mark)
+            assert stage.sent() == [reply, b""]
+
+    play(script)
+
+
+def test_a_connection_closes_behind_what_is_held() -> None:
+    """Not before its last replies have been sent."""
+
+    async def script(stage: Stage) -> None:
+        stage.a.arrive(request("SET", "k", "v"))
+        stage.a.arrive(request("QUIT"))
+        assert (stage.sent(), stage.a.closed) == ([b"", b""], False)
+        await stage.disk.write()
+        assert (stage.sent(), stage.a.closed) == ([OK + OK, b""], True)
+
+    play(script)
+
+
+def test_a_drain_waits_for_what_is_held() -> None:
+    """The last requests before a stop are answered, too."""
+
+    async def script(stage: Stage) -> None:
+        stage.a.arrive(request("SET", "k", "v"))
+        stage.a.drain()
+        stage.a.tick_of_all.end()
+        assert not stage.a.closed
+        await stage.disk.write()
+        assert (stage.sent(), stage.a.closed) == ([OK, b""], True)
+
+    play(script)
+
+
+def test_a_client_with_much_held_output_is_not_served() -> None:
+    """It goes on when that has been sent."""
+
+    async def script(stage: Stage) -> None:
+        stage.a.arrive(request("SET", "k", "v" * OUTPUT_BYTES))
+        assert stage.a.reading
+        stage.a.arrive(request("GET", "k"))
+        assert not stage.a.reading
+        await stage.disk.write()
+        assert stage.a.reading
+        assert [len(sent) for sent in stage.sent()] == [5 + OUTPUT_BYTES + 9, 0]
+
+    play(script)
+
+
+def test_held_output_counts_in_the_budget_of_all_clients() -> None:
+    """Until it has been sent, or its client has left."""
+
+    async def script(stage: Stage) -> None:
+        budget = stage.bench.budget
+        stage.a.arrive(request("SET", "k", "v" * 500))
+        stage.b.arrive(request("GET", "k"))
+        assert budget.used_bytes == 5 + 500 + 8
+        stage.b.abort()
+        assert budget.used_bytes == 5
+        await stage.disk.write()
+        assert (stage.sent(), budget.used_bytes) == ([OK, b""], 0)
+
+    play(script)
+
+
+def test_time_held_counts_for_no_timeout() -> None:
+    """Neither as idle, nor for the duration of a transaction."""
+
+    async def script(stage: Stage) -> None:
+        loop = asyncio.get_running_loop()
+        stage.b.arrive(request("START"))
+        started_s = stage.b.connection.session.started_at_s
+        stage.a.arrive(request("SET", "k", "v"))
+        stage.b.arrive(request("GET", "k"))
+        assert stage.b.idle_s(loop.time() + 1000) == 0.0
+        begin_s = loop.time()
+        await asyncio.sleep(0)
+        await stage.disk.write()
+        assert stage.b.connection.session.started_at_s > started_s
+        assert stage.b.connection.session.started_at_s - started_s <= loop.time() - begin_s + 1
+        assert stage.b.idle_s(loop.time() + 1000) >= 999
+
+    play(script)
+
+
+@pytest.mark.parametrize("behind", [[], [["QUIT"]], [["GET", "k"]] * 3], ids=["alone", "closing", "pipelined"])
+def test_a_failure_is_told_once_and_nothing_else(behind: list[list[str]]) -> None:
+    """To each client that is owed a reply, in place of the first; who is owed none is not disturbed."""
+
+    async def script(stage: Stage) -> None:
+        idle = Socketless(stage.bench, stage.a)
+        idle.arrive(request("PING"))
+        idle.sent = b""
+        stage.a.arrive(request("SET", "k", "v"))
+        for words in behind:
+            stage.a.arrive(request(*words))
+        stage.b.arrive(request("GET", "k"))
+        await stage.disk.fail()
+        assert stage.a.failures == [stage.disk.failure]
+        for sent in stage.sent():
+            assert sent.startswith(b"-OUTCOME_UNKNOWN ")
+            assert sent.count(b"\r\n") == 1
+        assert [channel.closed for channel in (stage.a, stage.b, idle)] == [True, True, False]
+        await stage.disk.write()
+        stage.b.arrive(request("GET", "k"))
+        assert (stage.sent(), idle.sent) == ([b"", b""], b"")
+        assert stage.bench.budget.used_bytes == 0
+
+    play(script)
