@@ -28,11 +28,12 @@ from tests.faults.strace import Fault
 from tests.faults.workload import KEYS, Script, write_script
 from tests.support.former_format import write_former
 
-Part: TypeAlias = Literal["creation", "recovery", "upgrade", "loop", "compaction"]
+Part: TypeAlias = Literal["creation", "recovery", "upgrade", "journal", "compaction"]
+"""The first three are of the main thread, the others are threads."""
 
 WORKERS: Final = 2
 MARGIN: Final = 1.05
-"""How many more points than were counted are tried: from run to run compaction meets the loop at another place."""
+"""How many more points than were counted are tried: from run to run compaction meets the journal at another place."""
 
 PROBE: Final = b"probe"
 SCRIPT: Final[Script] = write_script()
@@ -127,7 +128,7 @@ class Stage:
             "recovery": self._record("recovery", play=False)[0],
             "upgrade": self._record("upgrade", play=False)[0],
         }
-        self._counts["loop"], self._counts["compaction"] = self._record("creation", play=True)
+        _, self._counts["journal"], self._counts["compaction"] = self._record("creation", play=True)
 
     def points(self) -> list[Point]:
         """Return all of them."""
@@ -135,7 +136,7 @@ class Stage:
             Point(part, call, number)
             for part, calls in self._counts.items()
             for call, count in calls.items()
-            for number in range(1, int(count * (MARGIN if part in ("loop", "compaction") else 1)) + 1)
+            for number in range(1, int(count * (MARGIN if part in ("journal", "compaction") else 1)) + 1)
         ]
 
     def counted(self) -> str:
@@ -146,16 +147,14 @@ class Stage:
         """Run a server that meets a fault at a point; stop it if nothing ends it before."""
         fault = Fault(point.call, point.number, effect, lasting)
         directory = self._new_directory(point.part)
-        plays = point.part in ("loop", "compaction")
+        plays = point.part in ("journal", "compaction")
         before = [] if plays else strace.launch_with(fault, directory)
         progress = Progress(HISTORY)
         answered = probed = False
         with ServerProcess(directory, before=before) as server, ExitStack() as stack:
             listened = server.listens()
             if listened and plays:
-                compaction = server.compaction_thread()
-                thread = server.pid if point.part == "loop" else compaction
-                stack.enter_context(strace.attached(fault, directory, thread))
+                stack.enter_context(strace.attached(fault, directory, server.thread(point.part)))
                 with Players(server, progress) as players:
                     answered = players.play(SCRIPT)
             elif listened:
@@ -182,8 +181,8 @@ class Stage:
             shutil.copytree(self._former, directory)
         return directory
 
-    def _record(self, part: Part, *, play: bool) -> tuple[Counter[str], Counter[str]]:
-        """Record a run without faults; return how many calls of each name the two threads made."""
+    def _record(self, part: Part, *, play: bool) -> list[Counter[str]]:
+        """Record a run without faults; return how many calls of each name each thread made."""
         directory = self._new_directory(part)
         recording = directory.parent / "recording"
         with ServerProcess(directory, before=strace.recording_to(recording)) as server:

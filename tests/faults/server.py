@@ -13,7 +13,10 @@ from tests.faults.workload import CONNECTIONS, Phase, Round
 from tests.support.launcher import KVS, LoggedProcess
 from tests.support.waiting import TIMEOUT_S, polling
 
-__all__ = ["TIMEOUT_S", "Players", "ServerProcess"]
+__all__ = ["OUTCOME_UNKNOWN", "TIMEOUT_S", "Players", "ServerProcess"]
+
+THREADS: Final = ("loop", "log", "journal", "compaction")
+"""Of a server with the sqlite engine, in the order in which they are started."""
 
 ENGINE_FLAGS: Final = ("--storage-option", "max_journal_bytes=1MiB")
 """The smallest journal there is, so that it is compacted and the WAL is copied again and again."""
@@ -59,13 +62,17 @@ class ServerProcess(LoggedProcess):
         """Wait until it listens; return False if it ends before."""
         return self.wait_for_any(("listening",)) is not None
 
-    def compaction_thread(self) -> int:
-        """Return the number of the thread that compacts. Those of the start may take a moment to be gone."""
-        for _ in polling("the server has three threads"):
-            threads = [*Path(f"/proc/{self.pid}/task").iterdir()]  # the oldest first: the loop, the log, the compaction
-            if len(threads) == 3:
-                return int(threads[-1].name)
+    def thread(self, name: str) -> int:
+        """Return the number of a thread. Those of the start may take a moment to be gone."""
+        for _ in polling("the server has four threads"):
+            threads = sorted(int(task.name) for task in Path(f"/proc/{self.pid}/task").iterdir())  # the oldest first
+            if len(threads) == len(THREADS):
+                return threads[THREADS.index(name)]
         raise AssertionError
+
+
+OUTCOME_UNKNOWN: Final = b'"outcome_unknown"'
+"""In the last reply of a server whose engine has failed."""
 
 
 class Players:
@@ -126,7 +133,7 @@ class Players:
         for at, lines in enumerate(requests):
             for _ in lines:
                 reply = self._reply(at)
-                if reply is None:
+                if reply is None or OUTCOME_UNKNOWN in reply:
                     alive = False
                     break
                 if noting:

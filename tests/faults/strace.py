@@ -1,7 +1,7 @@
 """strace: makes system calls of a server fail or kill it, and records them.
 
 strace counts calls for each thread and each name by itself, so a fault names both. The main thread is traced from the
-start or attached to later; the compaction is attached to. Neither follows other threads, so nobody else is disturbed.
+start; the others are attached to. Neither follows other threads, so nobody else is disturbed.
 
 A signal reaches the process before the call takes effect. What is behind a call is before the next one.
 """
@@ -202,8 +202,8 @@ def _plain(path: str) -> str:
     return bytes.fromhex(path.replace("\\x", "")).decode() if path.startswith("\\x") else path
 
 
-def count_calls(calls: Sequence[Call], directory: Path, *, listening: bool) -> tuple[Counter[str], Counter[str]]:
-    """Count the calls that change a data directory, by name: those of the main thread, and those of all others.
+def count_calls(calls: Sequence[Call], directory: Path, *, listening: bool) -> list[Counter[str]]:
+    """Count the calls that change a data directory, by name, for each thread: the main thread first, then by age.
 
     Args:
         calls: What a server did.
@@ -211,10 +211,10 @@ def count_calls(calls: Sequence[Call], directory: Path, *, listening: bool) -> t
         listening: Whether to count only from where it listens on.
     """
     paths = {str(path) for path in (directory.parent, directory, *(directory / name for name in FILES))}
-    main, others = Counter[str](), Counter[str]()
+    counts: dict[int, Counter[str]] = {calls[0].thread: Counter()}
     for call in calls:
         if b'"listening"' in call.text:
             listening = False
         elif not listening and call.name in CALLS and {call.target, call.text.decode(errors="replace")} & paths:
-            (main if call.thread == calls[0].thread else others)[call.name] += 1
-    return main, others
+            counts.setdefault(call.thread, Counter())[call.name] += 1
+    return [counts[thread] for thread in sorted(counts)]

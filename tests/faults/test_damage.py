@@ -20,10 +20,11 @@ from kvs.engine import StorageOpenError
 from tests.faults.points import scratch_directory
 from tests.faults.recovery import LOG, recover
 from tests.faults.scale import FULL_SCALE, full_scale_has_time
+from tests.support.journals import append
 from tests.support.seeds import SEED
 
 if TYPE_CHECKING:
-    from kvs.adapters.storage.journaled import Row
+    from kvs.adapters.storage.journal_writer import Row
 
 pytestmark = [pytest.mark.draws, full_scale_has_time]
 
@@ -82,7 +83,7 @@ class Maker:
                 deadline_ms = LATE_MS + self._random.randrange(1000) if self._random.random() < 0.3 else NO_DEADLINE
                 data[key] = with_deadline(value, deadline_ms)
                 batch.append((key, data[key]))
-        self._journal.append(batch, horizon_ms=len(self.states) * 1000)
+        append(self._journal, batch, horizon_ms=len(self.states) * 1000)
         self.states.append(data)
 
     def copy_to(self, path: Path) -> Files:

@@ -7,7 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 from kvs.adapters.storage.sqlite.file import NAME
-from kvs.adapters.storage.sqlite.schema import FORMER_SCHEMA, checksum_of
+from kvs.adapters.storage.sqlite.rows import checksum_of
+from kvs.adapters.storage.sqlite.schema import FORMER_SCHEMA
 from kvs.domain.values import Key
 
 FormerRow = tuple[Key, bytes | None]

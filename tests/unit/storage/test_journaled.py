@@ -1,11 +1,15 @@
 """The engine with a journal behind it: what the journal is told makes up the data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from queue import SimpleQueue
 from random import Random
+from threading import Event, Semaphore
 
 import pytest
 
-from kvs.adapters.storage.journaled import JournaledStorage, Row
+from kvs.adapters.storage.journal_writer import Batch, Journal, Row
+from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain.commit import CommitRequest, Conflict, ReadSet
 from kvs.domain.errors import UsageError
@@ -15,44 +19,82 @@ from tests.support.seeds import seeds
 from tests.support.sessions import UNLIMITED
 
 
-class Notes:
-    """A journal that is a dict, and knows how often it was told something."""
+class Rows(Batch):
+    """A batch that is not encoded."""
+
+    def __init__(self, rows: list[Row], *, clears: bool, horizon_ms: int) -> None:
+        super().__init__(1)
+        self.rows = rows
+        self.clears = clears
+        self.horizon_ms = horizon_ms
+
+
+class Notes(Journal):
+    """A journal that is a dict. A test may hold its calls up, or have them fail."""
 
     def __init__(self) -> None:
         self.data: dict[Key, Value] = {}
         self.rows = 0
         self.clears = 0
         self.horizon_ms = 0
+        self.calls: list[int] = []  # the number of batches in each
+        self.open = Event()
+        self.open.set()
+        self.entered = Semaphore(0)
+        self.failure: Exception | None = None
 
-    def append(self, batch: list[Row], *, clears: bool, horizon_ms: int) -> None:
-        """See :class:`kvs.adapters.storage.journaled.Journal`."""
-        self.horizon_ms = horizon_ms
-        assert batch or clears
-        if clears:
+    def encode(self, rows: list[Row], *, clears: bool, horizon_ms: int) -> Batch:
+        assert rows or clears
+        return Rows(rows, clears=clears, horizon_ms=horizon_ms)
+
+    def append(self, batches: Sequence[Batch]) -> None:
+        self.calls.append(len(batches))
+        self.entered.release()
+        self.open.wait()
+        if self.failure is not None:
+            raise self.failure
+        for batch in batches:
+            assert isinstance(batch, Rows)
+            self._apply(batch)
+
+    def _apply(self, batch: Rows) -> None:
+        self.horizon_ms = batch.horizon_ms
+        if batch.clears:
             self.clears += 1
             self.data.clear()
-        self.rows += len(batch)
-        for key, value in batch:
+        self.rows += len(batch.rows)
+        for key, value in batch.rows:
             if value is None:
                 self.data.pop(key, None)
             else:
                 self.data[key] = value
 
     def check(self) -> None:
-        """See :class:`kvs.adapters.storage.journaled.Journal`."""
+        pass
 
     def stats(self) -> Mapping[str, int]:
-        """See :class:`kvs.adapters.storage.journaled.Journal`."""
         return {}
+
+
+@pytest.fixture
+def notes() -> Notes:
+    """Return the journal."""
+    return Notes()
+
+
+@pytest.fixture
+def storage(notes: Notes) -> Iterator[JournaledStorage]:
+    """Return the engine on it."""
+    with closing(JournaledStorage(MemoryStorage(0, UNLIMITED), notes)) as storage:
+        yield storage
+        notes.open.set()
 
 
 @pytest.mark.draws
 @pytest.mark.parametrize("seed", seeds(3))
-def test_the_journal_has_what_there_is_after_every_sync(seed: int) -> None:
+def test_the_journal_has_what_there_is_after_every_sync(seed: int, storage: JournaledStorage, notes: Notes) -> None:
     """Whatever way it was written."""
     random = Random(seed)
-    notes = Notes()
-    storage = JournaledStorage(MemoryStorage(0, UNLIMITED), notes)
     for step in range(2000):
         key, value = b"%d" % random.randrange(30), b"%d" % step
         chance = random.randrange(9)
@@ -73,10 +115,8 @@ def test_the_journal_has_what_there_is_after_every_sync(seed: int) -> None:
     assert notes.rows > 1000
 
 
-def test_what_changes_nothing_is_not_told() -> None:
+def test_what_changes_nothing_is_not_told(storage: JournaledStorage, notes: Notes) -> None:
     """A sync then has nothing to wait for."""
-    notes = Notes()
-    storage = JournaledStorage(MemoryStorage(0, UNLIMITED), notes)
     storage.put(b"k", b"v")
     storage.sync()
     snapshot = storage.snapshot()
@@ -96,6 +136,71 @@ def test_what_changes_nothing_is_not_told() -> None:
         storage.clear()
         storage.sync()
     assert (notes.rows, notes.clears, notes.data) == (2, 1, {})
+
+
+class TestSeal:
+    """What goes on while the journal waits for the disk."""
+
+    def test_what_is_sealed_meanwhile_goes_together(self, storage: JournaledStorage, notes: Notes) -> None:
+        """One wait for all of it; and each batch has its mark."""
+        notes.open.clear()
+        marks = []
+        for number in range(5):
+            storage.put(b"k%d" % number, b"v")
+            marks.append(storage.seal())
+            if number == 0:
+                notes.entered.acquire()
+        assert (marks, storage.durable_mark, storage.in_flight_bytes) == ([1, 2, 3, 4, 5], 0, 5)
+        assert storage.get(b"k4") == b"v"  # visible, and not durable
+        notes.open.set()
+        storage.sync()
+        assert (notes.calls, storage.durable_mark, storage.in_flight_bytes) == ([1, 4], 5, 0)
+        assert len(notes.data) == 5
+
+    def test_who_writes_nothing_waits_for_who_did(self, storage: JournaledStorage, notes: Notes) -> None:
+        """The mark of the last batch with writes, in flight or not; no batch is made."""
+        assert storage.seal() == 0
+        storage.put(b"k", b"v")
+        assert [storage.seal(), storage.seal()] == [1, 1]
+        storage.sync()
+        assert (storage.seal(), storage.durable_mark, notes.calls) == (1, 1, [1])
+
+    def test_the_server_is_woken_for_each_call(self, storage: JournaledStorage) -> None:
+        """When the mark has grown."""
+        woken: SimpleQueue[int] = SimpleQueue()
+        storage.when_durable(lambda: woken.put(storage.durable_mark))
+        for number in range(3):
+            storage.put(b"k", b"%d" % number)
+            mark = storage.seal()
+            assert woken.get() == mark
+
+    def test_a_failure_ends_it(self, storage: JournaledStorage, notes: Notes) -> None:
+        """Of all later batches, too: nothing is durable any more, and whoever asks is told why."""
+        woken: SimpleQueue[int] = SimpleQueue()
+        storage.when_durable(lambda: woken.put(storage.durable_mark))
+        notes.failure = OSError("no disk")
+        storage.put(b"k", b"v")
+        storage.seal()
+        assert woken.get() == 0
+        for _ in range(2):
+            with pytest.raises(OSError, match="no disk"):
+                storage.check()
+            storage.put(b"l", b"v")
+            with pytest.raises(OSError, match="no disk"):
+                storage.sync()
+        assert (notes.calls, notes.data) == ([1], {})
+
+    def test_a_close_finishes_what_was_sealed(self, notes: Notes) -> None:
+        """A client that has not waited for its reply may still count on it."""
+        storage = JournaledStorage(MemoryStorage(0, UNLIMITED), notes)
+        notes.open.clear()
+        for number in range(3):
+            storage.put(b"k%d" % number, b"v")
+            storage.seal()
+        notes.entered.acquire()
+        notes.open.set()
+        storage.close()
+        assert len(notes.data) == 3
 
 
 def raises(_: Value | None) -> Value:

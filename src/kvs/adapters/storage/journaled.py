@@ -1,12 +1,13 @@
 """The memory engine with a journal: reads are served from memory, writes also go to the journal.
 
-The writes between two syncs are one batch, which the sync hands to the journal, which makes all of it durable or fails.
-So one wait for the disk serves every client of a tick.
+The writes of a tick are one batch, which a thread makes durable while the loop goes on. So one wait for the disk serves
+every client of a tick, and of the ticks that have passed during the wait before.
 """
 
-from collections.abc import Mapping
-from typing import Protocol, TypeAlias, final
+from collections.abc import Callable, Mapping
+from typing import final
 
+from kvs.adapters.storage.journal_writer import Journal, JournalWriter, Row
 from kvs.adapters.storage.memory.snapshot import MemorySnapshot
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain.commit import CommitRequest, Committed, Conflict
@@ -14,31 +15,6 @@ from kvs.domain.updates import Update, Updated
 from kvs.domain.values import TOMBSTONE, Key, Value
 from kvs.override import override
 from kvs.ports.storage import Storage
-
-Row: TypeAlias = tuple[Key, Value | None]
-"""A key and its new value; None: it was deleted."""
-
-
-class Journal(Protocol):
-    """**Protocol:** Stores batches durably."""
-
-    def append(self, batch: list[Row], *, clears: bool, horizon_ms: int) -> None:
-        """Make a batch durable, all of it or nothing.
-
-        Args:
-            batch: Rows in the order in which they were written.
-            clears: Whether everything before the batch is deleted.
-            horizon_ms: The server's time, to be stored with it unless it has moved by less than a second.
-
-        Raises:
-            Exception: It may or may not be durable; nothing may be written any more.
-        """
-
-    def check(self) -> None:
-        """Raise if appended batches may not be durable after all."""
-
-    def stats(self) -> Mapping[str, int]:
-        """Return figures for people."""
 
 
 @final
@@ -54,6 +30,7 @@ class JournaledStorage(Storage):
     def __init__(self, memory: MemoryStorage, journal: Journal, horizon_ms: int = 0) -> None:
         self._memory = memory
         self._journal = journal
+        self._writer = JournalWriter(journal)
         self._horizon_ms = horizon_ms
         self._batch: list[Row] = []
         self._clears = False  # before the batch
@@ -131,17 +108,35 @@ class JournaledStorage(Storage):
 
     @override
     def sync(self) -> None:
+        self.seal()
+        self._writer.wait()
+
+    @override
+    def seal(self) -> int:
         self._memory.sync()
         if self._batch or self._clears:
             batch, self._batch = self._batch, []
             clears, self._clears = self._clears, False
-            self._journal.append(batch, clears=clears, horizon_ms=self._horizon_ms)
-        else:
-            self._journal.check()
+            self._writer.seal(self._journal.encode(batch, clears=clears, horizon_ms=self._horizon_ms))
+        return self._writer.sealed_mark
+
+    @property
+    @override
+    def durable_mark(self) -> int:
+        return self._writer.durable_mark
+
+    @property
+    @override
+    def in_flight_bytes(self) -> int:
+        return self._writer.in_flight_bytes
+
+    @override
+    def when_durable(self, wake: Callable[[], None]) -> None:
+        self._writer.wake = wake
 
     @override
     def check(self) -> None:
-        self._journal.check()
+        self._writer.check()
 
     @property
     @override
@@ -150,11 +145,18 @@ class JournaledStorage(Storage):
 
     @override
     def stats(self) -> Mapping[str, int]:
-        return {**self._memory.stats(), **self._journal.stats()}
+        writer = self._writer
+        return {
+            **self._memory.stats(),
+            **self._journal.stats(),
+            "batches_in_flight": writer.sealed_mark - writer.durable_mark,
+            "in_flight_bytes": writer.in_flight_bytes,
+        }
 
     @override
     def close(self) -> None:
-        self._memory.close()  # unsynced writes were not acknowledged, and are dropped
+        self._writer.stop()
+        self._memory.close()
 
     def _note_clear(self) -> None:
         self._batch = []  # whatever it put is gone

@@ -11,7 +11,8 @@ from random import Random
 
 import pytest
 
-from kvs.adapters.storage.journaled import JournaledStorage, Row
+from kvs.adapters.storage.journal_writer import Row
+from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.sqlite.compaction import BATCHES, Compaction
 from kvs.adapters.storage.sqlite.file import NAME, connect, open_database
 from kvs.adapters.storage.sqlite.journal import HORIZON_STEP_MS, JournalError, SqliteJournal
@@ -24,6 +25,7 @@ from kvs.domain.values import MAX_DEADLINE_MS, NO_DEADLINE, TOMBSTONE, Key, Reco
 from kvs.engine import StorageOpenError
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
+from tests.support.journals import append
 
 pytestmark = pytest.mark.one_build
 
@@ -110,8 +112,8 @@ def test_records_are_there_again(tmp_path: Path, compacted: bool) -> None:
     }
     with compaction_by_hand(tmp_path) as (journal, compaction):
         for value in (Record(b"old", LATE_MS), b"old"):
-            journal.append([(key, value) for key in records])
-        journal.append(list(records.items()))
+            append(journal, [(key, value) for key in records])
+        append(journal, list(records.items()))
         while compacted and journal.waiting_rows:
             compaction.compact()
     assert stored(tmp_path) == records
@@ -193,7 +195,7 @@ def test_compaction_changes_where_the_data_are_and_not_what_they_are(tmp_path: P
     with compaction_by_hand(tmp_path) as (journal, compaction):
         for _ in range(6):
             batch = rows_of(random, 700, keys)
-            journal.append(batch)
+            append(journal, batch)
             for key, value in batch:
                 expected.pop(key, None) if value is None else expected.update({key: value})
             compaction.compact()
@@ -213,13 +215,13 @@ def test_compaction_changes_where_the_data_are_and_not_what_they_are(tmp_path: P
 def test_a_clear_ends_a_compaction_under_way(tmp_path: Path, after: int) -> None:
     """Wherever it comes in between, nothing of what it deleted comes back, and what came after it is there."""
     with compaction_by_hand(tmp_path) as (journal, compaction):
-        journal.append([(b"%04d" % number, b"old" * 500) for number in range(700)])
+        append(journal, [(b"%04d" % number, b"old" * 500) for number in range(700)])
         pauses = 0
 
         def pause() -> None:
             nonlocal pauses
             if pauses == after:
-                journal.append([(b"0001", b"new"), (b"n", b"new")], clears=True)
+                append(journal, [(b"0001", b"new"), (b"n", b"new")], clears=True)
             pauses += 1
 
         compaction._run_periodic_tasks = pause  # type: ignore[method-assign]
@@ -237,7 +239,7 @@ def test_a_clear_ends_a_compaction_under_way(tmp_path: Path, after: int) -> None
 def test_rows_are_numbered_on_when_all_have_been_compacted(tmp_path: Path) -> None:
     """The journal is empty, and the next row is not the first: else a lost journal could not be told from none."""
     with compaction_by_hand(tmp_path) as (journal, compaction):
-        journal.append([(b"k", b"1"), (b"k", b"2")])
+        append(journal, [(b"k", b"1"), (b"k", b"2")])
         compaction.compact()
     with opened(tmp_path) as storage:
         storage.put(b"k", b"3")
@@ -254,7 +256,7 @@ def test_the_log_is_started_anew_and_does_not_grow_on(tmp_path: Path) -> None:
     with compaction_by_hand(tmp_path, max_journal_bytes=1 << 22) as (journal, compaction):
         for _ in range(8):
             for _ in range(10):
-                journal.append(rows_of(Random(1), 200, 1000))
+                append(journal, rows_of(Random(1), 200, 1000))
             while journal.waiting_bytes >= (1 << 22) // BATCHES:
                 compaction.compact()
             compaction.checkpoint()
@@ -265,11 +267,11 @@ def test_the_log_is_started_anew_and_does_not_grow_on(tmp_path: Path) -> None:
 def test_a_reader_of_the_log_delays_nobody(tmp_path: Path) -> None:
     """A backup may read for long: compaction and checkpoints go on, and the WAL is restarted when it has ended."""
     with compaction_by_hand(tmp_path) as (journal, compaction), database(tmp_path) as reader:
-        journal.append([(b"k", b"1")])
+        append(journal, [(b"k", b"1")])
         reader.execute("BEGIN")
         before = reader.execute("SELECT * FROM data").fetchall()
         for _ in range(20):
-            journal.append(rows_of(Random(2), 200, 1000))
+            append(journal, rows_of(Random(2), 200, 1000))
             compaction.compact()
             compaction.checkpoint()
         assert reader.execute("SELECT * FROM data").fetchall() == before
@@ -315,7 +317,7 @@ def _connection(storage: JournaledStorage) -> sqlite3.Connection:
 def test_a_failure_in_the_background_fails_the_next_sync(tmp_path: Path) -> None:
     """Even one that has nothing to write, for reads are told of as well."""
     with compaction_by_hand(tmp_path) as (journal, compaction):
-        journal.append([(b"%d" % number, b"v" * 1000) for number in range(200)])
+        append(journal, [(b"%d" % number, b"v" * 1000) for number in range(200)])
         with database(tmp_path) as connection:
             connection.execute("ALTER TABLE entries RENAME TO elsewhere")
         compaction.start()
@@ -403,12 +405,12 @@ def test_values_that_sqlite_cannot_store_are_refused_at_the_start(tmp_path: Path
 def test_what_is_not_as_it_was_written_is_refused(tmp_path: Path, statement: str) -> None:
     """A row that is damaged, missing, too many or old: the file is named, nothing is served, and nothing changed."""
     with compaction_by_hand(tmp_path) as (journal, compaction):
-        journal.append([(b"key%d" % number, b"%d" % number) for number in range(20)])
-        journal.append([(b"record%d" % number, Record(b"%d" % number, LATE_MS + number)) for number in range(5)])
+        append(journal, [(b"key%d" % number, b"%d" % number) for number in range(20)])
+        append(journal, [(b"record%d" % number, Record(b"%d" % number, LATE_MS + number)) for number in range(5)])
         while journal.waiting_rows:
             compaction.compact()
-        journal.append([(b"more%d" % number, b"%d" % number) for number in range(20)])
-        journal.append([(b"key2", None), (b"more1", Record(b"1", LATE_MS))], horizon_ms=LATE_MS)
+        append(journal, [(b"more%d" % number, b"%d" % number) for number in range(20)])
+        append(journal, [(b"key2", None), (b"more1", Record(b"1", LATE_MS))], horizon_ms=LATE_MS)
     assert len(stored(tmp_path)) == 44
     with database(tmp_path) as connection:
         connection.execute(statement)
@@ -483,9 +485,9 @@ def test_the_time_is_there_again(tmp_path: Path, killed: bool) -> None:
 def test_the_time_outlasts_a_clear_and_compaction(tmp_path: Path) -> None:
     """Which empty the tables of data."""
     with compaction_by_hand(tmp_path) as (journal, compaction):
-        journal.append([(b"k", b"v")], horizon_ms=LATE_MS)
+        append(journal, [(b"k", b"v")], horizon_ms=LATE_MS)
         compaction.compact()
-        journal.append([], clears=True)
+        append(journal, [], clears=True)
         compaction.compact()
     with opened(tmp_path) as storage:
         assert storage.horizon_ms == LATE_MS

@@ -12,6 +12,7 @@ from kvs.adapters.storage.sqlite.inspection import inspected
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
 from kvs.adapters.storage.sqlite.wal_scan import scan_wal
 from kvs.engine import StorageOpenError
+from tests.support.journals import append
 
 HEADER_BYTES = 32
 FRAME_BYTES = 24 + 4096
@@ -25,7 +26,7 @@ def wal(tmp_path: Path) -> Path:
     with closing(open_database(path, "full")) as connection:
         journal = SqliteJournal(connection, path, last_seq=0, rows=0, row_bytes=0, max_bytes=1 << 30)
         for number in range(COMMITS):
-            journal.append([(b"key", b"%d" % number)])
+            append(journal, [(b"key", b"%d" % number)])
         copy = tmp_path / "copy"
         copy.write_bytes((tmp_path / (NAME + "-wal")).read_bytes())
     return copy

@@ -51,8 +51,8 @@ class SqliteOptions(msgspec.Struct, frozen=True):
         Meta(
             ge=1 << 20,
             le=MAX_BYTES,
-            description="maximum size of the journal, which is compacted a sixteenth at a time; if it is full, writes "
-            "wait for that",
+            description="maximum size of the journal, which is compacted a sixteenth at a time; if it is full, batches "
+            "wait for that, and so do their replies",
         ),
     ] = 256 << 20
 
@@ -92,8 +92,8 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
             try:
                 yield storage
             finally:
+                storage.close()  # it may wait for the compaction to make room
                 compaction.stop()
-                storage.close()
                 if not journal.failed:
                     database.end(storage.horizon_ms)
 

@@ -1,17 +1,21 @@
-"""Appends the commits of each tick to the database in one transaction, and counts the uncompacted rows."""
+"""Appends batches to the database, and counts the uncompacted rows.
+
+SQLite's calls release Python's lock and take it again, which may take as long as the loop computes. So one statement
+inserts all the small rows of a batch.
+"""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Condition
 from typing import Final, final
 
-from kvs.adapters.storage.journaled import Row
+from kvs.adapters.storage.journal_writer import Batch, Journal, Row
 from kvs.adapters.storage.sqlite.file import Durability, describe
 from kvs.adapters.storage.sqlite.mark import MarkFile
-from kvs.adapters.storage.sqlite.schema import checksum_of, store_horizon
-from kvs.domain.codec import fields_of
-from kvs.domain.values import Key, Value
+from kvs.adapters.storage.sqlite.rows import SqliteBatch
+from kvs.adapters.storage.sqlite.schema import store_horizon
+from kvs.override import override
 
 ROW_OVERHEAD_BYTES: Final = 32
 COMMIT_OVERHEAD_BYTES: Final = 8192
@@ -20,7 +24,15 @@ COMMIT_OVERHEAD_BYTES: Final = 8192
 HORIZON_STEP_MS: Final = 1000
 """By how much the horizon must have moved to be stored again, which writes another page."""
 
-_INSERT: Final = "INSERT INTO journal (seq, key, value, checksum, kind, deadline_ms) VALUES (?, ?, ?, ?, ?, ?)"
+_COLUMNS: Final = "INSERT INTO journal (seq, key, value, checksum, kind, deadline_ms)"
+_INSERT: Final = f"{_COLUMNS} VALUES (? + ?, ?, ?, ?, ?, ?)"
+
+_INSERT_SMALL: Final = f"""{_COLUMNS} SELECT
+  ?1 + json_extract(value, '$[0]'),
+  substr(?2, json_extract(value, '$[1]'), json_extract(value, '$[2]')),
+  substr(?2, json_extract(value, '$[3]'), json_extract(value, '$[4]')),
+  json_extract(value, '$[5]'), json_extract(value, '$[6]'), json_extract(value, '$[7]')
+FROM json_each(?3)"""  # noqa: S608  # made of constants
 
 
 class JournalError(Exception):
@@ -28,8 +40,8 @@ class JournalError(Exception):
 
 
 @final
-class SqliteJournal:
-    """Implements :class:`kvs.adapters.storage.journaled.Journal`.
+class SqliteJournal(Journal):
+    """The journal; thread-safe but for ``append``, which one thread calls.
 
     Args:
         connection: For writing.
@@ -79,48 +91,71 @@ class SqliteJournal:
         self._horizon_ms = horizon_ms
         self._failure: str = ""
 
-    def append(self, batch: list[Row], *, clears: bool = False, horizon_ms: int = 0) -> None:
-        """Make a batch durable. O(rows), and one wait for the disk.
+    @override
+    def encode(self, rows: list[Row], *, clears: bool = False, horizon_ms: int = 0) -> SqliteBatch:
+        return SqliteBatch(rows, clears, horizon_ms)
+
+    @override
+    def append(self, batches: Sequence[Batch]) -> None:
+        """Make batches durable in one transaction. O(rows), and one wait for the disk.
 
         A clear empties both tables in the same transaction. SQLite then frees whole pages without reading their rows,
         and every version of kvs can read the file.
 
         Raises:
-            JournalError: The batch may or may not be durable; only a restart can tell.
+            JournalError: They may or may not be durable; only a restart can tell.
         """
+        ours = [batch for batch in batches if isinstance(batch, SqliteBatch)]
+        clears = any(batch.clears for batch in ours)
         with self.write_lock:
             while self.waiting_bytes > self.max_bytes and not clears and not self._failure:
                 self.write_lock.wait()
             self.check()
-            seq = self.last_seq
-            rows = [_fields(number, key, value) for number, (key, value) in enumerate(batch, seq + 1)]
+            horizon_ms = ours[-1].horizon_ms
             moves = horizon_ms - self._horizon_ms >= HORIZON_STEP_MS
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                if clears:
-                    self._empty_tables(seq)
-                self._connection.executemany(_INSERT, rows)
-                if moves:
-                    store_horizon(self._connection, horizon_ms)
-                self._connection.execute("COMMIT")
-                self.last_seq += len(rows)
+                if len(ours) == 1 and not (ours[0].large or clears or moves):
+                    self._insert_small(ours[0], self.last_seq)  # a statement by itself is a transaction
+                    self.last_seq += ours[0].count
+                else:
+                    self._write(ours, horizon_ms if moves else None)
                 self.note_synced(self.last_seq if self.durability == "full" else self.synced_seq)
             except Exception as error:
                 self.fail(error)
                 raise JournalError(self._failure) from error
             if moves:
                 self._horizon_ms = horizon_ms
-            if clears:
-                self.clears += 1
-                self.waiting_rows = self.waiting_bytes = 0
-            size = 0
-            for _, key, payload, *_ in rows:
-                size += len(key) + ROW_OVERHEAD_BYTES
-                if payload is not None:
-                    size += len(payload)
-            self.waiting_rows += len(rows)
-            self.waiting_bytes += size
-            self.wal_bytes += size + COMMIT_OVERHEAD_BYTES
+            for batch in ours:
+                self._count(batch)
+            self.wal_bytes += COMMIT_OVERHEAD_BYTES
+
+    def _write(self, batches: Sequence[SqliteBatch], horizon_ms: int | None) -> None:
+        """Write batches, and the time if it is given, in one transaction."""
+        execute, seq = self._connection.execute, self.last_seq
+        execute("BEGIN IMMEDIATE")
+        for batch in batches:
+            if batch.clears:
+                self._empty_tables(seq)
+            self._insert_small(batch, seq)
+            self._connection.executemany(_INSERT, [(seq, *row) for row in batch.large])
+            seq += batch.count
+        if horizon_ms is not None:
+            store_horizon(self._connection, horizon_ms)
+        execute("COMMIT")
+        self.last_seq = seq
+
+    def _insert_small(self, batch: SqliteBatch, seq: int) -> None:
+        if batch.small:
+            self._connection.execute(_INSERT_SMALL, (seq, batch.small, batch.fields))
+
+    def _count(self, batch: SqliteBatch) -> None:
+        if batch.clears:
+            self.clears += 1
+            self.waiting_rows = self.waiting_bytes = 0
+        size = batch.row_bytes + batch.count * ROW_OVERHEAD_BYTES
+        self.waiting_rows += batch.count
+        self.waiting_bytes += size
+        self.wal_bytes += size
 
     def _empty_tables(self, seq: int) -> None:
         self._connection.execute("DELETE FROM journal")
@@ -133,8 +168,8 @@ class SqliteJournal:
         if self._mark is not None:
             self._mark.write(self.last_seq, seq)
 
+    @override
     def check(self) -> None:
-        """Raise :class:`JournalError` if a write has failed, here or in the background."""
         if self._failure:
             raise JournalError(self._failure)
 
@@ -151,13 +186,6 @@ class SqliteJournal:
     def failed(self) -> bool:
         return self._failure != ""
 
+    @override
     def stats(self) -> Mapping[str, int]:
         return {"journal_rows": self.waiting_rows, "journal_bytes": self.waiting_bytes}
-
-
-def _fields(number: int, key: Key, value: Value | None) -> tuple[int, Key, bytes | None, int, int, int]:
-    """Return the fields of a row."""
-    if value is None:
-        return number, key, None, checksum_of(key, None), 0, 0
-    kind, deadline_ms, payload = fields_of(value)
-    return number, key, payload, checksum_of(key, value), kind, deadline_ms

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Final, final
 from zlib import crc32
 
-from kvs.adapters.storage.journaled import Row
-from kvs.adapters.storage.sqlite.schema import FORMAT, CorruptionError, check_schema, checksum_of, read_horizon
+from kvs.adapters.storage.journal_writer import Row
+from kvs.adapters.storage.sqlite.rows import checksum_of
+from kvs.adapters.storage.sqlite.schema import FORMAT, CorruptionError, check_schema, read_horizon
 from kvs.domain.codec import DamagedValueError, value_of
 from kvs.domain.keyspace import stored_key
 from kvs.domain.values import Value

@@ -17,7 +17,7 @@ from typing import Final
 from zlib import crc32
 
 from kvs.adapters.storage.sqlite import instance
-from kvs.domain.values import MAX_DEADLINE_MS, Key, Value
+from kvs.domain.values import MAX_DEADLINE_MS
 from kvs.engine import StorageOpenError
 
 APPLICATION_ID: Final = 0x6B767321  # "kvs!"; file(1) can show it
@@ -40,7 +40,6 @@ _FORMER_VIEW: Final = """CREATE VIEW data AS
   SELECT key, value FROM journal WHERE seq IN (SELECT max(seq) FROM journal GROUP BY key) AND value IS NOT NULL"""
 
 _HORIZON: Final = Struct(">Q")
-_FIELDS: Final = Struct(">BQ")
 
 
 def horizon_checksum(horizon_ms: int) -> int:
@@ -71,19 +70,6 @@ SCHEMAS: Final = {FORMAT: SCHEMA, FORMER_FORMAT: FORMER_SCHEMA}
 
 class CorruptionError(Exception):
     """Raised when the file is damaged; the message says what and where."""
-
-
-def checksum_of(key: Key, value: Value | None) -> int:
-    """Return the checksum of a row: CRC-32 of key and payload, inverted for a delete.
-
-    Kind and deadline count if there are any, so that the rows of bare strings are those of format 1.
-    """
-    checksum = crc32(key)
-    if isinstance(value, bytes):
-        return crc32(value, checksum)
-    if value is None:
-        return checksum ^ 0xFFFFFFFF
-    return crc32(_FIELDS.pack(value.kind, value.deadline_ms), crc32(value.payload, checksum))
 
 
 def format_of(connection: sqlite3.Connection, path: Path) -> int | None:

@@ -9,7 +9,8 @@ import sqlite3
 from typing import Final
 
 from kvs.adapters.storage.sqlite import instance
-from kvs.adapters.storage.sqlite.schema import ADDED_COLUMNS, CLOCK, FILL_CLOCK, FORMAT, VIEW, checksum_of
+from kvs.adapters.storage.sqlite.rows import checksum_of
+from kvs.adapters.storage.sqlite.schema import ADDED_COLUMNS, CLOCK, FILL_CLOCK, FORMAT, VIEW
 from kvs.domain.keyspace import RESERVED, stored_key
 
 _RENAMED: Final = "SELECT stored_key(key), value, checksum_of(stored_key(key), value)"
