@@ -1,6 +1,6 @@
 """The engine with a journal behind it: what the journal is told makes up the data."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from queue import SimpleQueue
 from random import Random
@@ -8,7 +8,7 @@ from threading import Event, Semaphore
 
 import pytest
 
-from kvs.adapters.storage.journal_writer import Batch, Journal, Row
+from kvs.adapters.storage.journal_writer import Batch, Journal, JournalWriter, Row
 from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain.commit import CommitRequest, Conflict, ReadSet
@@ -22,11 +22,15 @@ from tests.support.sessions import UNLIMITED
 class Rows(Batch):
     """A batch that is not encoded."""
 
-    def __init__(self, rows: list[Row], *, clears: bool, horizon_ms: int) -> None:
-        super().__init__(1)
-        self.rows = rows
-        self.clears = clears
-        self.horizon_ms = horizon_ms
+    def __init__(self) -> None:
+        super().__init__()
+        self.ticks: list[tuple[list[Row], bool, int]] = []
+
+    def add(self, rows: list[Row], *, clears: bool, horizon_ms: int) -> None:
+        assert rows or clears
+        self.rows += len(rows)
+        self.held_bytes += 1
+        self.ticks.append((rows, clears, horizon_ms))
 
 
 class Notes(Journal):
@@ -37,33 +41,32 @@ class Notes(Journal):
         self.rows = 0
         self.clears = 0
         self.horizon_ms = 0
-        self.calls: list[int] = []  # the number of batches in each
+        self.calls: list[int] = []  # the number of ticks in each
         self.open = Event()
         self.open.set()
         self.entered = Semaphore(0)
         self.failure: Exception | None = None
 
-    def encode(self, rows: list[Row], *, clears: bool, horizon_ms: int) -> Batch:
-        assert rows or clears
-        return Rows(rows, clears=clears, horizon_ms=horizon_ms)
+    def begin(self) -> Batch:
+        return Rows()
 
-    def append(self, batches: Sequence[Batch]) -> None:
-        self.calls.append(len(batches))
+    def append(self, batch: Batch) -> None:
+        assert isinstance(batch, Rows)
+        self.calls.append(len(batch.ticks))
         self.entered.release()
         self.open.wait()
         if self.failure is not None:
             raise self.failure
-        for batch in batches:
-            assert isinstance(batch, Rows)
-            self._apply(batch)
+        for tick in batch.ticks:
+            self._apply(*tick)
 
-    def _apply(self, batch: Rows) -> None:
-        self.horizon_ms = batch.horizon_ms
-        if batch.clears:
+    def _apply(self, rows: list[Row], clears: bool, horizon_ms: int) -> None:  # as it was noted
+        self.horizon_ms = horizon_ms
+        if clears:
             self.clears += 1
             self.data.clear()
-        self.rows += len(batch.rows)
-        for key, value in batch.rows:
+        self.rows += len(rows)
+        for key, value in rows:
             if value is None:
                 self.data.pop(key, None)
             else:
@@ -189,6 +192,32 @@ class TestSeal:
             with pytest.raises(OSError, match="no disk"):
                 storage.sync()
         assert (notes.calls, notes.data) == ([1], {})
+
+    def test_a_batch_waits_for_those_who_were_told_of_the_last(self, notes: Notes) -> None:
+        """Until as many rows have gathered as had come before; the time for which it would wait is not reached here."""
+        row: Row = (b"k", b"v")
+        notes.open.clear()
+        writer = JournalWriter(notes, gathering_share=1e9)
+        writer.seal([row] * 3, clears=False, horizon_ms=0)
+        notes.entered.acquire()
+        writer.seal([row] * 2, clears=False, horizon_ms=0)
+        notes.open.set()
+        with writer.progress:
+            writer.progress.wait_for(lambda: writer.durable_mark == 1)
+        for _ in range(3):
+            writer.seal([row], clears=False, horizon_ms=0)
+        writer.wait()
+        assert notes.calls == [1, 4]
+        writer.stop()
+
+    def test_one_client_waits_for_nobody(self, notes: Notes) -> None:
+        """Each of its commits is a batch at once."""
+        writer = JournalWriter(notes, gathering_share=1e9)
+        for _ in range(5):
+            writer.seal([(b"k", b"v")], clears=False, horizon_ms=0)
+            writer.wait()
+        assert notes.calls == [1] * 5
+        writer.stop()
 
     def test_a_close_finishes_what_was_sealed(self, notes: Notes) -> None:
         """A client that has not waited for its reply may still count on it."""

@@ -117,7 +117,7 @@ class JournaledStorage(Storage):
         if self._batch or self._clears:
             batch, self._batch = self._batch, []
             clears, self._clears = self._clears, False
-            self._writer.seal(self._journal.encode(batch, clears=clears, horizon_ms=self._horizon_ms))
+            self._writer.seal(batch, clears=clears, horizon_ms=self._horizon_ms)
         return self._writer.sealed_mark
 
     @property

@@ -5,12 +5,12 @@ inserts all the small rows of a batch.
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Condition
 from typing import Final, final
 
-from kvs.adapters.storage.journal_writer import Batch, Journal, Row
+from kvs.adapters.storage.journal_writer import Batch, Journal
 from kvs.adapters.storage.sqlite.file import Durability, describe
 from kvs.adapters.storage.sqlite.mark import MarkFile
 from kvs.adapters.storage.sqlite.rows import SqliteBatch
@@ -92,70 +92,59 @@ class SqliteJournal(Journal):
         self._failure: str = ""
 
     @override
-    def encode(self, rows: list[Row], *, clears: bool = False, horizon_ms: int = 0) -> SqliteBatch:
-        return SqliteBatch(rows, clears, horizon_ms)
+    def begin(self) -> SqliteBatch:
+        return SqliteBatch()
 
     @override
-    def append(self, batches: Sequence[Batch]) -> None:
-        """Make batches durable in one transaction. O(rows), and one wait for the disk.
+    def append(self, batch: Batch) -> None:
+        """Make a batch durable in one transaction. O(rows), and one wait for the disk.
 
         A clear empties both tables in the same transaction. SQLite then frees whole pages without reading their rows,
         and every version of kvs can read the file.
 
         Raises:
-            JournalError: They may or may not be durable; only a restart can tell.
+            JournalError: It may or may not be durable; only a restart can tell.
         """
-        ours = [batch for batch in batches if isinstance(batch, SqliteBatch)]
-        clears = any(batch.clears for batch in ours)
+        assert isinstance(batch, SqliteBatch)  # noqa: S101  # for mypy: it is what begin() has returned
         with self.write_lock:
-            while self.waiting_bytes > self.max_bytes and not clears and not self._failure:
+            while self.waiting_bytes > self.max_bytes and not batch.clears and not self._failure:
                 self.write_lock.wait()
             self.check()
-            horizon_ms = ours[-1].horizon_ms
-            moves = horizon_ms - self._horizon_ms >= HORIZON_STEP_MS
+            moves = batch.horizon_ms - self._horizon_ms >= HORIZON_STEP_MS
             try:
-                if len(ours) == 1 and not (ours[0].large or clears or moves):
-                    self._insert_small(ours[0], self.last_seq)  # a statement by itself is a transaction
-                    self.last_seq += ours[0].count
+                if batch.large or batch.clears or moves:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    self._write(batch, moves=moves)
+                    self._connection.execute("COMMIT")
                 else:
-                    self._write(ours, horizon_ms if moves else None)
+                    self._insert_small(batch)  # a statement by itself is a transaction
+                self.last_seq += batch.rows
                 self.note_synced(self.last_seq if self.durability == "full" else self.synced_seq)
             except Exception as error:
                 self.fail(error)
                 raise JournalError(self._failure) from error
             if moves:
-                self._horizon_ms = horizon_ms
-            for batch in ours:
-                self._count(batch)
-            self.wal_bytes += COMMIT_OVERHEAD_BYTES
-
-    def _write(self, batches: Sequence[SqliteBatch], horizon_ms: int | None) -> None:
-        """Write batches, and the time if it is given, in one transaction."""
-        execute, seq = self._connection.execute, self.last_seq
-        execute("BEGIN IMMEDIATE")
-        for batch in batches:
+                self._horizon_ms = batch.horizon_ms
             if batch.clears:
-                self._empty_tables(seq)
-            self._insert_small(batch, seq)
-            self._connection.executemany(_INSERT, [(seq, *row) for row in batch.large])
-            seq += batch.count
-        if horizon_ms is not None:
-            store_horizon(self._connection, horizon_ms)
-        execute("COMMIT")
-        self.last_seq = seq
+                self.clears += 1
+                self.waiting_rows = self.waiting_bytes = 0
+            size = batch.row_bytes + batch.rows * ROW_OVERHEAD_BYTES
+            self.waiting_rows += batch.rows
+            self.waiting_bytes += size
+            self.wal_bytes += size + COMMIT_OVERHEAD_BYTES
 
-    def _insert_small(self, batch: SqliteBatch, seq: int) -> None:
-        if batch.small:
-            self._connection.execute(_INSERT_SMALL, (seq, batch.small, batch.fields))
-
-    def _count(self, batch: SqliteBatch) -> None:
+    def _write(self, batch: SqliteBatch, *, moves: bool) -> None:
         if batch.clears:
-            self.clears += 1
-            self.waiting_rows = self.waiting_bytes = 0
-        size = batch.row_bytes + batch.count * ROW_OVERHEAD_BYTES
-        self.waiting_rows += batch.count
-        self.waiting_bytes += size
-        self.wal_bytes += size
+            self._empty_tables(self.last_seq)
+        self._insert_small(batch)
+        self._connection.executemany(_INSERT, [(self.last_seq, *row) for row in batch.large])
+        if moves:
+            store_horizon(self._connection, batch.horizon_ms)
+
+    def _insert_small(self, batch: SqliteBatch) -> None:
+        small = batch.small()
+        if small is not None:
+            self._connection.execute(_INSERT_SMALL, (self.last_seq, *small))
 
     def _empty_tables(self, seq: int) -> None:
         self._connection.execute("DELETE FROM journal")

@@ -14,12 +14,13 @@ import msgspec
 from kvs.adapters.storage.journal_writer import Batch, Row
 from kvs.domain.codec import fields_of
 from kvs.domain.values import Key, Value
+from kvs.override import override
 
 LARGE_BYTES: Final = 32 << 10
-"""Size from which a value is a parameter of its own, and so is not copied while its batch waits."""
+"""Size from which a payload is a parameter of its own, so that it is not copied once more."""
 
-LARGE_ROW_BYTES: Final = 200
-"""Memory of the references to such a value, roughly."""
+ROW_HELD_BYTES: Final = 250
+"""Memory of a row's fields in a batch, roughly."""
 
 _FIELDS: Final = Struct(">BQ")
 
@@ -44,43 +45,52 @@ class SqliteBatch(Batch):
     """A batch as parameters of statements.
 
     Attributes:
-        count: Number of rows.
-        row_bytes: Size of their keys and payloads.
-        small: Keys and payloads of the small rows.
-        fields: The fields of the small rows, as JSON.
-        large: The other rows: number in the batch, and fields.
+        row_bytes: Size of the keys and payloads.
+        large: The rows with large payloads: number in the batch, and fields.
         clears: Whether everything before it is deleted.
         horizon_ms: The server's time.
     """
 
-    __slots__ = ("clears", "count", "fields", "horizon_ms", "large", "row_bytes", "small")
+    __slots__ = ("_at", "_fields", "_parts", "clears", "horizon_ms", "large", "row_bytes")
 
-    def __init__(self, rows: list[Row], clears: bool, horizon_ms: int) -> None:  # noqa: FBT001  # as the caller has it
-        parts: list[bytes] = []
-        fields: list[tuple[int, int, int, int, int | None, int, int, int]] = []
-        self.large: Final[list[tuple[int, bytes, bytes | None, int, int, int]]] = []
-        at, row_bytes = 1, 0
-        for number, (key, value) in enumerate(rows, 1):
+    def __init__(self) -> None:
+        super().__init__()
+        self.row_bytes = 0
+        self.large: list[tuple[int, Key, bytes | None, int, int, int]] = []
+        self.clears = False
+        self.horizon_ms = 0
+        self._parts: list[bytes] = []
+        self._fields: list[tuple[int, int, int, int, int | None, int, int, int]] = []
+        self._at = 1  # where the next part begins; SQL counts from 1
+
+    @override
+    def add(self, rows: list[Row], *, clears: bool, horizon_ms: int) -> None:
+        if clears:
+            self.rows = self.row_bytes = 0
+            self.large, self._parts, self._fields, self._at = [], [], [], 1
+            self.clears = True
+        self.horizon_ms = horizon_ms
+        for key, value in rows:
+            self.rows += 1
             checksum = checksum_of(key, value)
             kind, deadline_ms, payload = (0, 0, None) if value is None else fields_of(value)
             key_bytes = len(key)
             payload_bytes = 0 if payload is None else len(payload)
-            row_bytes += key_bytes + payload_bytes
+            self.row_bytes += key_bytes + payload_bytes
+            self.held_bytes += ROW_HELD_BYTES + key_bytes + payload_bytes
             if payload_bytes >= LARGE_BYTES:
-                self.large.append((number, key, payload, checksum, kind, deadline_ms))
+                self.large.append((self.rows, key, payload, checksum, kind, deadline_ms))
                 continue
-            parts.append(key)
+            at = self._at
             payload_at = at + key_bytes
+            self._parts.append(key)
             if payload is None:
-                fields.append((number, at, key_bytes, payload_at, None, checksum, kind, deadline_ms))
+                self._fields.append((self.rows, at, key_bytes, payload_at, None, checksum, kind, deadline_ms))
             else:
-                parts.append(payload)
-                fields.append((number, at, key_bytes, payload_at, payload_bytes, checksum, kind, deadline_ms))
-            at = payload_at + payload_bytes
-        self.count: Final = len(rows)
-        self.row_bytes: Final = row_bytes
-        self.small: Final = b"".join(parts)
-        self.fields: Final = _encode_json(fields).decode()
-        self.clears: Final = clears
-        self.horizon_ms: Final = horizon_ms
-        super().__init__(len(self.small) + len(self.fields) + len(self.large) * LARGE_ROW_BYTES)
+                self._parts.append(payload)
+                self._fields.append((self.rows, at, key_bytes, payload_at, payload_bytes, checksum, kind, deadline_ms))
+            self._at = payload_at + payload_bytes
+
+    def small(self) -> tuple[bytes, str] | None:
+        """Return the parameters of the small rows: their bytes, and their fields; None if there are none."""
+        return (b"".join(self._parts), _encode_json(self._fields).decode()) if self._fields else None
