@@ -171,7 +171,7 @@ class Member(TickMember):
             self.room.tick.defer(self)
         return self.output_bytes
 
-    def release(self) -> None:
+    def release(self, now_s: float) -> None:  # noqa: ARG002
         if self.error is not None:
             raise self.error
         self.room.events.append(f"release {self.name}")

@@ -4,7 +4,6 @@ The methods have asyncio's names. Those of a protocol (``data_received``, ``paus
 to call. Those of a transport (``write``, ``abort``, ...) are added by the subclass of each backend.
 """
 
-from collections import deque
 from typing import Final
 
 from kvs.adapters.inbound.net.channel_context import ChannelContext
@@ -18,6 +17,9 @@ from kvs.override import override
 LINGER_BYTES: Final = 16 << 20
 """Input that is discarded after the last reply before the connection is reset. The limit does not apply while the
 client has not received that reply, because the reset would discard it."""
+
+HELD_STEP_BYTES: Final = 4096
+"""Held output of a channel up to which the memory budget is not updated, since that would cost each request."""
 
 LARGE_INPUT_BYTES: Final = 1 << 20
 """Input from which a packet may complete a request that takes milliseconds to copy."""
@@ -91,7 +93,7 @@ class Channel(Transport):
         self._owed_bytes = -1  # input still to be read before the drain ends it; -1: no drain
         self._unsent_bytes = 0  # as the budget knows it
         self._progress: Final = OutputProgress(now_s)
-        self._held: deque[tuple[list[bytes], int]] | None = None  # output of former ticks, with its size
+        self._held: list[tuple[list[bytes], int]] = []  # output of former ticks, with its size
         self._held_bytes = 0
         self._held_since_s = 0.0
         self._lingering_bytes = 0  # that it had not taken at the linger's last look
@@ -141,7 +143,7 @@ class Channel(Transport):
             connection = self.connection
             connection.close()
             connection.wake = no_wake  # or it would hold this channel, which holds it
-            self._held = None
+            self._held.clear()
             self._held_bytes = 0
             self._charge_memory(0)
             connection.when_closed(self._session_closed)
@@ -182,26 +184,27 @@ class Channel(Transport):
         if not (size or connection.closing):
             self._continue()
             return -1
-        if self._held is None:
-            self._held = deque()
-            self._held_since_s = self._context.loop.time()
+        if not self._held:
+            self._held_since_s = self._tick.now_s
         self._held.append((output, size))
         self._held_bytes += size
-        self._charge_memory(self.get_write_buffer_size())
-        if self._held_bytes > self._context.limits.max_output_bytes:
-            self.pause_writing()
+        if self._held_bytes > HELD_STEP_BYTES:
+            self._charge_memory(self.get_write_buffer_size())
+            if self._held_bytes > self._context.limits.max_output_bytes:
+                self.pause_writing()
         self._continue()
         return size
 
     @override
-    def release(self) -> None:
-        if self._held is None:
-            return  # it has been closed meanwhile
-        output, size = self._held.popleft()
-        self._held_bytes -= size
-        self._end_wait()
+    def release(self, now_s: float) -> None:
         if not self._held:
-            self._held = None
+            return  # it has been closed meanwhile
+        output, size = self._held.pop(0)  # one, as nearly always, or a few
+        self._held_bytes -= size
+        self.last_input_s = now_s
+        session = self.connection.session
+        session.started_at_s += now_s - self._held_since_s  # the wait counts for no timeout
+        self._held_since_s = now_s
         self._send(output, size)
         if self.connection.output_full and not (self._held or self.get_write_buffer_size()):
             self.resume_writing()
@@ -210,7 +213,7 @@ class Channel(Transport):
     @override
     def discard(self, error: KvsError) -> None:
         if self._phase != CLOSED:
-            self._held = None
+            self._held.clear()
             self._held_bytes = 0
             self.connection.fail_instead(error)
             self.flush()
@@ -234,13 +237,6 @@ class Channel(Transport):
         elif self._reading and not connection.output_full:
             return  # as nearly always
         self._adjust_reading()
-
-    def _end_wait(self) -> None:
-        """Let the time for which output was held count for no timeout."""
-        now_s = self._context.loop.time()
-        self.last_input_s = now_s
-        self.connection.session.started_at_s += now_s - self._held_since_s
-        self._held_since_s = now_s
 
     @override
     def crash(self, error: Exception) -> None:

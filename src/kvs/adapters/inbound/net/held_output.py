@@ -74,14 +74,17 @@ class HeldOutput:
 
     def release(self, durable_mark: int) -> None:
         """Send the output that has waited for this batch, or for earlier ones."""
+        if not self._ticks or self._ticks[0].mark > durable_mark:
+            return
+        now_s = self._loop.time()
         while self._ticks and self._ticks[0].mark <= durable_mark:
             ticks = self._ticks.popleft()
             self.size_bytes -= ticks.size_bytes
             if self._latency.is_on:
-                self._latency.add_s(SYNC, self._loop.time() - ticks.sealed_s)
+                self._latency.add_s(SYNC, now_s - ticks.sealed_s)
             for member in ticks.members:
                 try:
-                    member.release()
+                    member.release(now_s)
                 except Exception as error:  # as above
                     member.crash(error)
 

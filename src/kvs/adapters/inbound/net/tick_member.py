@@ -43,8 +43,12 @@ class TickMember(ABC):
         """
 
     @abstractmethod
-    def release(self) -> None:
-        """Send the oldest output that is held."""
+    def release(self, now_s: float) -> None:
+        """Send the oldest output that is held.
+
+        Args:
+            now_s: Seconds of the loop's clock.
+        """
 
     @abstractmethod
     def discard(self, error: KvsError) -> None:
