@@ -1,0 +1,365 @@
+"""A client of etcd: what an engine asks of it, as calls that wait and as calls that do not.
+
+Every call has a deadline, and is sent at most once: whoever wants to send it again knows best whether that is safe.
+There is one exception: a call that was refused for its token, so that nothing was done, is sent again with another.
+"""
+
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Final, Generic, TypeAlias, TypeVar, final
+
+from kvs.adapters.storage.etcd import requests
+from kvs.adapters.storage.etcd.answers import (
+    Alarm,
+    Header,
+    Lease,
+    Member,
+    RangeResult,
+    Status,
+    TxnResult,
+    alarms_result,
+    header_of,
+    lease_result,
+    members_result,
+    range_result,
+    status_result,
+    txn_result,
+)
+from kvs.adapters.storage.etcd.auth import Authenticator
+from kvs.adapters.storage.etcd.call import Outcome, UnaryCall
+from kvs.adapters.storage.etcd.endpoints import Endpoint
+from kvs.adapters.storage.etcd.errors import (
+    ClusterChangedError,
+    EtcdError,
+    LeaseNotFoundError,
+    ProtocolBrokenError,
+    TokenRefusedError,
+)
+from kvs.adapters.storage.etcd.link import Link
+from kvs.adapters.storage.etcd.watch import Watch
+from kvs.adapters.storage.etcd.wire import WireError
+
+T = TypeVar("T")
+Completion: TypeAlias = Callable[[T | EtcdError], None]
+
+DEFAULT_TIMEOUT_S: Final = 5.0
+MAX_TOKENS_A_CALL: Final = 3
+"""How often a call is sent with another token before it fails as refused."""
+
+WATCH_TIMEOUT_S: Final = 5.0
+
+
+@final
+class EtcdClient:
+    """Calls etcd. Its connections are made when they are first used.
+
+    Args:
+        endpoints: Where the members are; at least one.
+        tls: How connections are secured, if they are.
+        user: Who calls; empty if nobody needs to tell.
+        password: That user's.
+        cluster_id: The cluster that must answer; 0 for the one that answers first.
+
+    Concurrency: any thread. Those that submit never wait; all others do, and may not be called by a completion.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        *,
+        tls: ssl.SSLContext | None = None,
+        user: str = "",
+        password: str = "",
+        cluster_id: int = 0,
+    ) -> None:
+        self.endpoints: Final = tuple(endpoints)
+        self.cluster_id = cluster_id
+        self._tls = tls
+        self._auth = Authenticator(user, password)
+        self._lock = threading.Lock()
+        self._closed = False
+        # Appends have a connection of their own, so that no large answer is in their way.
+        self._appends = Link(self.endpoints, tls, "etcd-append")
+        self._calls = Link(self.endpoints, tls, "etcd-call")
+        self._of_members: dict[Endpoint, Link] = {}
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The member that appends go to, if there is a connection."""
+        return self._appends.endpoint
+
+    def close(self) -> None:
+        """Close all connections but those of watches; calls under way fail."""
+        with self._lock:
+            self._closed = True
+            links = [self._appends, self._calls, *self._of_members.values()]
+        for link in links:
+            link.close()
+
+    # Keys.
+
+    def submit_txn(
+        self,
+        compares: Sequence[bytes],
+        then: Sequence[bytes],
+        otherwise: Sequence[bytes],
+        done: Completion[TxnResult],
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        """Run a transaction; ``done`` is called once, on a thread of the client, with the result or an error.
+
+        That compares did not hold is a result. etcd does not keep the order of transactions that are under way at the
+        same time.
+
+        Concurrency: Never waits. What ``done`` does delays the outcome of others.
+        """
+        message = requests.txn_request(compares, then, otherwise)
+        _Request(self, self._appends, requests.TXN, message, timeout_s, txn_result, done).start()
+
+    def txn(
+        self,
+        compares: Sequence[bytes],
+        then: Sequence[bytes],
+        otherwise: Sequence[bytes] = (),
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> TxnResult:
+        """Run a transaction."""
+        return self._wait(requests.TXN, requests.txn_request(compares, then, otherwise), timeout_s, txn_result)
+
+    def range(
+        self,
+        key: bytes,
+        end: bytes = b"",
+        *,
+        limit: int = 0,
+        revision: int = 0,
+        keys_only: bool = False,
+        count_only: bool = False,
+        descending: bool = False,
+        serializable: bool = False,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> RangeResult:
+        """Read a key, or a range up to ``end``: linearizably, unless another revision or a member's own view is asked.
+
+        A page after another begins with the last key and a zero byte, at the revision of the first page.
+        """
+        message = requests.range_request(
+            key,
+            end,
+            limit=limit,
+            revision=revision,
+            keys_only=keys_only,
+            count_only=count_only,
+            descending=descending,
+            serializable=serializable,
+        )
+        return self._wait(requests.RANGE, message, timeout_s, range_result)
+
+    def compact(self, revision: int, *, physical: bool = False, timeout_s: float = DEFAULT_TIMEOUT_S) -> Header:
+        """Forget what was before a revision, for all users of this etcd."""
+        return self._wait(requests.COMPACT, requests.compact_request(revision, physical=physical), timeout_s, header_of)
+
+    def watch(self, key: bytes, end: bytes = b"", *, revision: int = 0, timeout_s: float = WATCH_TIMEOUT_S) -> Watch:
+        """Watch a key, or a range up to ``end``, from a revision on; the caller closes the watch."""
+        for _ in range(MAX_TOKENS_A_CALL):
+            token = self._token()
+            watch = Watch(self.endpoints, self._tls, token, key, end, revision)
+            try:
+                self.check_cluster(watch.wait_created(timeout_s))
+            except TokenRefusedError:
+                watch.close()
+                self._renew_token(token)
+            except BaseException:
+                watch.close()
+                raise
+            else:
+                return watch
+        raise TokenRefusedError("etcd refuses each token that it gives")
+
+    # Leases.
+
+    def grant(self, ttl_s: int, lease: int = 0, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Lease:
+        """Grant a lease; etcd may give it more time than asked, never less than its election takes."""
+        return self._wait(requests.LEASE_GRANT, requests.lease_grant_request(ttl_s, lease), timeout_s, lease_result)
+
+    def keep_alive_once(self, lease: int, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Lease:
+        """Renew a lease.
+
+        Raises:
+            LeaseNotFoundError: It has expired, or was revoked.
+        """
+        result = self._wait(requests.LEASE_KEEP_ALIVE, requests.lease_request(lease), timeout_s, lease_result)
+        if result.ttl_s <= 0:
+            raise LeaseNotFoundError(f"lease {lease:x} has ended")
+        return result
+
+    def revoke(self, lease: int, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Header:
+        """End a lease: its keys are deleted."""
+        return self._wait(requests.LEASE_REVOKE, requests.lease_request(lease), timeout_s, header_of)
+
+    def time_to_live(self, lease: int, *, keys: bool = False, timeout_s: float = DEFAULT_TIMEOUT_S) -> Lease:
+        """Ask what is left of a lease, and for its keys; of one that has ended, -1."""
+        message = requests.lease_request(lease, keys=keys)
+        return self._wait(requests.LEASE_TIME_TO_LIVE, message, timeout_s, lease_result)
+
+    # The cluster.
+
+    def members(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[Member, ...]:
+        """List the members, as the one that is asked knows them."""
+        return self._wait(requests.MEMBER_LIST, b"", timeout_s, members_result, needs_leader=False)
+
+    def status(self, endpoint: Endpoint, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Status:
+        """Ask one member how it is."""
+        return self._wait(requests.STATUS, b"", timeout_s, status_result, needs_leader=False, at=endpoint)
+
+    def defragment(self, endpoint: Endpoint, *, timeout_s: float) -> Header:
+        """Have one member give back the space that it does not use; it answers nothing else meanwhile."""
+        return self._wait(requests.DEFRAGMENT, b"", timeout_s, header_of, needs_leader=False, at=endpoint)
+
+    def alarms(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[Alarm, ...]:
+        """List the alarms of all members."""
+        return self._wait(requests.ALARM, requests.alarm_request(), timeout_s, alarms_result)
+
+    def disarm(self, alarm: Alarm, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[Alarm, ...]:
+        """End an alarm."""
+        message = requests.alarm_request(alarm.member_id, alarm.kind, disarm=True)
+        return self._wait(requests.ALARM, message, timeout_s, alarms_result)
+
+    # How calls are made.
+
+    def check_cluster(self, header: Header) -> None:
+        """Note which cluster answers first. Some answers of etcd 3.4 do not tell: that of alarms, for one.
+
+        Raises:
+            ClusterChangedError: It is another one now.
+        """
+        if header.cluster_id not in (0, self.cluster_id):
+            with self._lock:
+                if not self.cluster_id:
+                    self.cluster_id = header.cluster_id
+            if header.cluster_id != self.cluster_id:
+                raise ClusterChangedError(f"cluster {header.cluster_id:x} answers in place of {self.cluster_id:x}")
+
+    def _wait(
+        self,
+        method: str,
+        message: bytes,
+        timeout_s: float,
+        decode: Callable[[bytes], T],
+        *,
+        needs_leader: bool = True,
+        at: Endpoint | None = None,
+    ) -> T:
+        link = self._calls if at is None else self._link_to(at)
+        future: Future[T | EtcdError] = Future()
+        _Request(self, link, method, message, timeout_s, decode, future.set_result, needs_leader=needs_leader).start()
+        result = future.result()
+        if isinstance(result, EtcdError):
+            raise result
+        return result
+
+    def _link_to(self, endpoint: Endpoint) -> Link:
+        with self._lock:
+            link = self._of_members.get(endpoint)
+            if link is None:
+                link = self._of_members[endpoint] = Link((endpoint,), self._tls, "etcd-member")
+                if self._closed:
+                    link.close()
+            return link
+
+    def _token(self) -> str:
+        if self._auth.used and not self._auth.token:
+            self._renew_token("")
+        return self._auth.token
+
+    def _renew_token(self, refused: str) -> None:
+        future: Future[EtcdError | None] = Future()
+        self._auth.renew(refused, self._calls, future.set_result)
+        error = future.result()
+        if error is not None:
+            raise error
+
+
+@final
+class _Request(Generic[T]):
+    """A call, and that it is sent again when its token was refused."""
+
+    __slots__ = (
+        "_client",
+        "_deadline_s",
+        "_decode",
+        "_done",
+        "_link",
+        "_message",
+        "_method",
+        "_needs_leader",
+        "_token",
+        "_tokens",
+    )
+
+    def __init__(
+        self,
+        client: EtcdClient,
+        link: Link,
+        method: str,
+        message: bytes,
+        timeout_s: float,
+        decode: Callable[[bytes], T],
+        done: Completion[T],
+        *,
+        needs_leader: bool = True,
+    ) -> None:
+        self._client = client
+        self._link = link
+        self._method = method
+        self._message = message
+        self._deadline_s = time.monotonic() + timeout_s
+        self._decode = decode
+        self._done = done
+        self._needs_leader = needs_leader
+        self._token = ""
+        self._tokens = 0
+
+    def start(self) -> None:
+        auth = self._client._auth  # noqa: SLF001 - a part of the client, in a class of its own
+        if auth.used and not auth.token:
+            auth.renew("", self._link, self._send)
+        else:
+            self._send(None)
+
+    def _send(self, error: EtcdError | None) -> None:
+        if error is not None:
+            self._done(error)
+            return
+        self._token = self._client._auth.token  # noqa: SLF001
+        self._link.submit(
+            UnaryCall(
+                self._method,
+                self._message,
+                self._deadline_s,
+                self._finish,
+                needs_leader=self._needs_leader,
+                token=self._token,
+            )
+        )
+
+    def _finish(self, outcome: Outcome) -> None:
+        auth = self._client._auth  # noqa: SLF001
+        if isinstance(outcome, TokenRefusedError) and auth.used and self._tokens < MAX_TOKENS_A_CALL:
+            self._tokens += 1
+            auth.renew(self._token, self._link, self._send)
+        elif isinstance(outcome, EtcdError):
+            self._done(outcome)
+        else:
+            result: T | EtcdError
+            try:
+                self._client.check_cluster(header_of(outcome))
+                result = self._decode(outcome)
+            except WireError as error:
+                result = ProtocolBrokenError(str(error))
+            except ClusterChangedError as error:
+                result = error
+            self._done(result)

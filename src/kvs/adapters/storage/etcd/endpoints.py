@@ -1,0 +1,102 @@
+"""Where etcd is: addresses, tried in turn, and what secures the connections."""
+
+import random
+import ssl
+from pathlib import Path
+from typing import Final, NamedTuple, final
+
+FIRST_DELAY_S: Final = 0.05
+LONGEST_DELAY_S: Final = 1.0
+DEFAULT_PORT: Final = 2379
+
+
+class Endpoint(NamedTuple):
+    """The address of a member."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_endpoints(text: str) -> tuple[Endpoint, ...]:
+    """Return the addresses of a list with commas: ``host``, ``host:port``, ``[IPv6]:port``.
+
+    Raises:
+        ValueError: The message names the address, and says what is wrong with it.
+    """
+    endpoints: list[Endpoint] = []
+    for part in text.split(","):
+        address = part.strip()
+        if "://" in address:
+            raise ValueError(f"{address}: an endpoint is host:port, without a scheme; ca_file turns TLS on")
+        if address.startswith("["):
+            host, bracket, rest = address[1:].partition("]")
+            port = rest[1:] if rest.startswith(":") else ""
+            if not bracket or (rest and not port):
+                raise ValueError(f"{address}: an IPv6 endpoint is [address]:port")
+        else:
+            host, _, port = address.partition(":")
+        if not host:
+            raise ValueError(f"{text!r}: an endpoint has no host")
+        if port and not (port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError(f"{address}: {port} is not a port")
+        endpoint = Endpoint(host, int(port) if port else DEFAULT_PORT)
+        if endpoint not in endpoints:
+            endpoints.append(endpoint)
+    return tuple(endpoints)
+
+
+def tls_context(ca_file: Path, cert_file: Path | None = None, key_file: Path | None = None) -> ssl.SSLContext:
+    """Return how connections are secured: the server's certificate is checked against ``ca_file`` and its name.
+
+    Raises:
+        ValueError: A file cannot be used; the message names it.
+    """
+    if (cert_file is None) != (key_file is None):
+        raise ValueError("cert_file and key_file belong together")
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file))
+    except OSError as error:  # SSLError is one
+        raise ValueError(f"ca_file: {ca_file}: {error.strerror or error}") from None
+    if cert_file is not None and key_file is not None:
+        try:
+            context.load_cert_chain(cert_file, key_file, password=lambda: "")
+        except OSError as error:
+            raise ValueError(f"cert_file, key_file: {cert_file}, {key_file}: {error.strerror or error}") from None
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+@final
+class Rotation:
+    """Which endpoint is next, and after what delay: none within a round, longer ones from round to round.
+
+    Args:
+        endpoints: At least one.
+    """
+
+    def __init__(self, endpoints: tuple[Endpoint, ...]) -> None:
+        self._endpoints = endpoints
+        self._at = 0
+        self._failures = 0
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The one in turn."""
+        return self._endpoints[self._at]
+
+    def failed(self) -> float:
+        """Turn to the next; return how many seconds to wait before it is tried."""
+        self._at = (self._at + 1) % len(self._endpoints)
+        self._failures += 1
+        rounds, rest = divmod(self._failures, len(self._endpoints))
+        if rest or not rounds:
+            return 0.0
+        delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * (1 << min(rounds - 1, 10)))
+        return delay_s * random.uniform(0.5, 1)  # noqa: S311 - so that servers do not come all at once
+
+    def worked(self) -> None:
+        """Forget the failures: it has answered a call."""
+        self._failures = 0

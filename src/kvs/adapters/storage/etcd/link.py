@@ -1,0 +1,413 @@
+"""A connection to one member at a time, kept by a thread of its own: calls are handed over, and nobody waits.
+
+Whoever submits a call appends it to a queue and, if the thread sleeps, writes one byte to a pipe: no lock is taken. The
+thread alone touches the socket. It sleeps without the interpreter's lock, and a call needs that for some 0.1 ms in all.
+
+A call that was sent stays with its connection, and is lost with it: its outcome is then unknown, and it is never sent
+again from here. A call that was not sent waits for a connection to another member, until its deadline.
+"""
+
+import heapq
+import itertools
+import math
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, final
+
+from kvs.adapters.storage.etcd import hpack
+from kvs.adapters.storage.etcd.call import Call
+from kvs.adapters.storage.etcd.endpoints import Endpoint, Rotation
+from kvs.adapters.storage.etcd.errors import ConnectionLostError, DeadlineExceededError, NotSentError, TooBusyError
+from kvs.adapters.storage.etcd.http2 import Http2
+
+MAX_WAITING_CALLS: Final = 1024
+"""Calls that have not been sent; more are refused."""
+
+CONNECT_TIMEOUT_S: Final = 2.0
+PING_AFTER_S: Final = 6.0
+"""After that long a silence the member is asked for a sign of life. etcd closes the connection of who asks more often
+than every 5 s (``--grpc-keepalive-min-time``)."""
+
+PING_TIMEOUT_S: Final = 3.0
+RECEIVE_BYTES: Final = 64 << 10
+
+_POLL_IN: Final = select.POLLIN
+_POLL_OUT: Final = select.POLLOUT
+
+
+class _LostError(Exception):
+    """The connection is of no more use."""
+
+
+@final
+class Link:
+    """Keeps a connection to one of several members, and runs calls on it.
+
+    Args:
+        endpoints: Where the members are.
+        tls: How the connection is secured, if it is.
+        name: Of the thread.
+    """
+
+    def __init__(self, endpoints: tuple[Endpoint, ...], tls: ssl.SSLContext | None = None, name: str = "etcd") -> None:
+        self._rotation = Rotation(endpoints)
+        self._tls = tls
+        self._commands: deque[Callable[[], None]] = deque()
+        self._awake = False
+        self._closing = False
+        self._finished = False
+        self._numbers = itertools.count()
+        # Of the thread alone:
+        self._waiting: deque[Call] = deque()
+        self._deadlines: list[tuple[float, int, Call]] = []
+        self._calls: dict[int, Call] = {}
+        self._socket: socket.socket | None = None
+        self._http2 = Http2()
+        self._blocks: dict[tuple[str, str, bool], bytes] = {}
+        self._unsent = memoryview(b"")
+        self._heard_s = 0.0  # when the member was last heard
+        self._silent_s = 0.0  # since when it could have been
+        self._pinged = False
+        self._leaving = False
+        self._trouble = ""  # why there is no connection
+        self._connected_to: Endpoint | None = None
+        self._poll = select.poll()
+        self._wake_reader, self._wake_writer = os.pipe()
+        # Not before nobody can write to it: its number might be another file's by then.
+        weakref.finalize(self, _close_pipe, self._wake_reader, self._wake_writer)
+        os.set_blocking(self._wake_reader, False)
+        os.set_blocking(self._wake_writer, False)
+        self._poll.register(self._wake_reader, _POLL_IN)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    # From any thread.
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The member that it is connected to, if it is."""
+        return self._connected_to
+
+    def submit(self, call: Call) -> None:
+        """Run a call; its outcome is told on the link's thread. Never blocks."""
+        self._command(lambda: self._accept(call))
+
+    def cancel(self, call: Call) -> None:
+        """Give up a call. It ends as one whose deadline has passed, if it has not ended."""
+        self._command(lambda: self._expire(call))
+
+    def consumed(self, call: Call, size: int) -> None:
+        """Say that so much of what a call has brought is needed no more."""
+        self._command(lambda: self._http2.consumed(call.stream, size) if call.stream in self._calls else None)
+
+    def send_more(self, call: Call, body: bytes) -> None:
+        """Send another message on the stream of a call, if it is still open."""
+        self._command(lambda: self._http2.send(call.stream, body, ended=False) if call.stream in self._calls else None)
+
+    def leave(self) -> None:
+        """Turn to another member: this one is of no use. Calls that it has are lost."""
+        self._command(self._leave)
+
+    def close(self) -> None:
+        """End the thread; calls that have not ended fail."""
+        self._closing = True
+        self._command(lambda: None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _command(self, command: Callable[[], None]) -> None:
+        self._commands.append(command)
+        if self._finished:
+            self._run_commands()
+        elif not self._awake:
+            self._awake = True
+            with suppress(BlockingIOError):  # it is full, so the thread will wake
+                os.write(self._wake_writer, b"\0")
+
+    # The thread: queue and deadlines.
+
+    def _run(self) -> None:
+        while not self._closing:
+            try:
+                if self._socket is not None:
+                    self._exchange()
+                elif self._waiting:
+                    self._connect()
+                else:
+                    self._sleep(None, 0, None)
+            except Exception as error:  # noqa: BLE001 - also of what is told an outcome: the thread must go on
+                self._lost(str(error) or type(error).__name__)
+        self._shut_down()
+
+    def _sleep(self, sock: socket.socket | None, events: int, until_s: float | None) -> bool:
+        """Wait for the socket, a command or a time; run commands and deadlines. Return whether the socket is ready."""
+        if self._deadlines:
+            until_s = self._deadlines[0][0] if until_s is None else min(until_s, self._deadlines[0][0])
+        timeout_ms = None if until_s is None else max(0.0, (until_s - time.monotonic()) * 1000 + 1)
+        if sock is not None:
+            self._poll.register(sock, events)
+        try:
+            ready = [] if self._commands else self._poll.poll(timeout_ms)
+        finally:
+            if sock is not None:
+                self._poll.unregister(sock)
+        if self._awake:
+            with suppress(BlockingIOError):
+                os.read(self._wake_reader, 64)
+            self._awake = False
+        self._run_commands()
+        if self._deadlines:
+            self._run_deadlines()
+        return any(descriptor != self._wake_reader for descriptor, _ in ready)
+
+    def _run_commands(self) -> None:
+        while self._commands:
+            try:
+                command = self._commands.popleft()
+            except IndexError:  # when the link has been closed, several threads may be here
+                return
+            command()
+
+    def _accept(self, call: Call) -> None:
+        if len(self._waiting) >= MAX_WAITING_CALLS or self._closing:
+            call.end(
+                NotSentError("the client was closed")
+                if self._closing
+                else TooBusyError(f"{len(self._waiting)} calls wait for a connection to etcd")
+            )
+            return
+        if len(self._deadlines) > 2 * (len(self._calls) + len(self._waiting)) + MAX_WAITING_CALLS:
+            self._deadlines = [entry for entry in self._deadlines if not entry[2].ended]
+            heapq.heapify(self._deadlines)
+        if call.deadline_s < math.inf:
+            heapq.heappush(self._deadlines, (call.deadline_s, next(self._numbers), call))
+        self._waiting.append(call)
+        self._open_streams()
+
+    def _run_deadlines(self) -> None:
+        now = time.monotonic()
+        while self._deadlines and (self._deadlines[0][2].ended or self._deadlines[0][0] <= now):
+            call = heapq.heappop(self._deadlines)[2]
+            if not call.ended:
+                self._expire(call)
+
+    def _expire(self, call: Call) -> None:
+        if call.ended:
+            return
+        if not call.stream:
+            with suppress(ValueError):
+                self._waiting.remove(call)
+            call.end(NotSentError(self._trouble or "no connection to etcd in time"))
+            return
+        self._calls.pop(call.stream, None)
+        self._http2.reset(call.stream)
+        call.end(DeadlineExceededError("no answer from etcd in time"))
+        if self._heard_s < call.sent_s:  # not one byte since: it hangs
+            self._leave()
+
+    # The thread: the connection.
+
+    def _connect(self) -> None:
+        endpoint = self._rotation.endpoint
+        until_s = time.monotonic() + CONNECT_TIMEOUT_S
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)  # noqa: FBT003 - its name
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            with suppress(BlockingIOError):
+                sock.connect(address)
+            self._await(sock, _POLL_OUT, until_s)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, os.strerror(error))
+            if self._tls is not None:
+                sock = self._secure(sock, endpoint, self._tls, until_s)
+        except BaseException:
+            sock.close()
+            raise
+        self._socket = sock
+        self._connected_to = endpoint
+        self._http2 = Http2()
+        self._blocks.clear()
+        self._unsent = memoryview(b"")
+        self._heard_s = time.monotonic()
+        self._pinged = self._leaving = False
+        self._trouble = ""
+        self._open_streams()
+
+    def _secure(self, sock: socket.socket, endpoint: Endpoint, tls: ssl.SSLContext, until_s: float) -> ssl.SSLSocket:
+        secured = tls.wrap_socket(sock, server_hostname=endpoint.host, do_handshake_on_connect=False)
+        try:
+            while True:
+                try:
+                    secured.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    self._await(secured, _POLL_IN, until_s)
+                except ssl.SSLWantWriteError:
+                    self._await(secured, _POLL_OUT, until_s)
+            if secured.selected_alpn_protocol() != "h2":
+                raise _LostError("the other end does not speak HTTP/2")
+        except BaseException:
+            secured.close()
+            raise
+        return secured
+
+    def _await(self, sock: socket.socket, events: int, until_s: float) -> None:
+        while not self._sleep(sock, events, until_s):
+            if self._closing or time.monotonic() >= until_s:
+                raise _LostError("no connection in time")
+
+    def _exchange(self) -> None:
+        sock = self._socket
+        if sock is None:
+            return
+        self._write(sock)
+        until_s = None
+        if self._calls:
+            until_s = self._silent_s + (PING_AFTER_S + PING_TIMEOUT_S if self._pinged else PING_AFTER_S)
+        ready = self._sleep(sock, _POLL_IN | (_POLL_OUT if self._unsent else 0), until_s)
+        if self._leaving:
+            raise _LostError("turned to another member")
+        if ready:
+            self._read(sock)
+        elif until_s is not None and time.monotonic() >= until_s:
+            if self._pinged:
+                raise _LostError("the member gives no sign of life")
+            self._pinged = True
+            self._http2.ping()
+
+    def _write(self, sock: socket.socket) -> None:
+        while True:
+            if not self._unsent:
+                self._unsent = memoryview(self._http2.take_output())
+                if not self._unsent:
+                    return
+            try:
+                sent = sock.send(self._unsent)
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                return
+            self._unsent = self._unsent[sent:]
+
+    def _read(self, sock: socket.socket) -> None:
+        while self._socket is sock:
+            try:
+                data = sock.recv(RECEIVE_BYTES)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return
+            if not data:
+                raise _LostError("the member closed the connection")
+            self._heard_s = self._silent_s = time.monotonic()
+            self._pinged = False
+            for received in self._http2.receive(data):
+                call = self._calls.get(received.stream)
+                if call is None:
+                    continue
+                credit = call.take(received)
+                if received.ended:
+                    self._calls.pop(received.stream, None)
+                    if call.member_failed:
+                        self._leaving = True
+                    else:
+                        self._rotation.worked()
+                elif call.ended:  # by itself
+                    self._calls.pop(received.stream, None)
+                    self._http2.reset(received.stream)
+                elif credit:
+                    self._http2.consumed(received.stream, credit)
+            if self._leaving:
+                raise _LostError("the member cannot serve")
+            if self._http2.going_away:
+                self._go_away()
+            self._open_streams()
+            if len(data) < RECEIVE_BYTES and not isinstance(sock, ssl.SSLSocket):
+                return
+
+    def _open_streams(self) -> None:
+        if self._socket is None:
+            return
+        while self._waiting and self._http2.accepts_stream:
+            call = self._waiting.popleft()
+            key = (call.method, call.token, call.needs_leader)
+            block = self._blocks.get(key)
+            if block is None:
+                if len(self._blocks) > 64:  # tokens come and go
+                    self._blocks.clear()
+                block = self._blocks[key] = hpack.encode(self._headers(call))
+            call.sent_s = time.monotonic()
+            if not self._calls:
+                self._silent_s = call.sent_s  # before, there was nothing to be told
+                self._pinged = False
+            call.stream = self._http2.open(block, call.body, ended=call.ends)
+            self._calls[call.stream] = call
+
+    def _headers(self, call: Call) -> hpack.Headers:
+        headers = [
+            (":method", "POST"),
+            (":scheme", "http" if self._tls is None else "https"),
+            (":path", call.method),
+            (":authority", str(self._connected_to)),
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+        ]
+        if call.token:
+            headers.append(("token", call.token))
+        if call.needs_leader:
+            headers.append(("hasleader", "true"))
+        return tuple(headers)
+
+    def _go_away(self) -> None:
+        """Take back what the other end has not looked at; leave when the rest is answered."""
+        for number in [number for number in self._calls if number > self._http2.last_stream]:
+            call = self._calls.pop(number)
+            self._http2.reset(number)
+            call.stream = 0
+            self._waiting.appendleft(call)
+        if not self._calls:
+            raise _LostError("the member is going away")
+
+    def _leave(self) -> None:
+        self._leaving = self._socket is not None
+
+    def _lost(self, reason: str) -> None:
+        self._trouble = f"{self._rotation.endpoint}: {reason}"
+        self._drop_connection(self._trouble)
+        delay_s = self._rotation.failed()
+        until_s = time.monotonic() + delay_s
+        while delay_s and not self._closing and time.monotonic() < until_s:
+            self._sleep(None, 0, until_s)
+
+    def _drop_connection(self, reason: str) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
+        self._connected_to = None
+        calls = list(self._calls.values())
+        self._calls.clear()
+        for call in calls:
+            call.end(ConnectionLostError(reason))
+
+    def _shut_down(self) -> None:
+        self._drop_connection("the client was closed")
+        self._finished = True
+        self._run_commands()
+        for call in self._waiting:
+            call.end(NotSentError("the client was closed"))
+        self._waiting.clear()
+
+
+def _close_pipe(reader: int, writer: int) -> None:
+    os.close(reader)
+    os.close(writer)
