@@ -116,7 +116,9 @@ class Certificates:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        self.ca_file = self._make("ca", [], "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign")
+        self.ca_file = self._make(
+            "ca", [], "basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign"
+        )
         signed = ["-CA", str(self.ca_file), "-CAkey", str(directory / "ca.key")]
         leaf = ("basicConstraints=critical,CA:FALSE", "keyUsage=critical,digitalSignature")
         # Both, as the gateway that a member keeps for HTTP calls itself with the certificate that it shows others.
@@ -274,7 +276,8 @@ def running_cluster(
         try:
             for _ in range(5):  # until the ports that were free are still so when they are taken
                 members[:] = _launch(directory, size, certificates, flags)
-                if all([member.wait_serving() for member in members]):
+                serving = [member.wait_serving() for member in members]
+                if all(serving):
                     break
                 taken = [member for member in members if b"address already in use" in member.log]
                 assert taken, b"\n".join(member.log for member in members).decode(errors="replace")
@@ -360,5 +363,3 @@ def closing(make: Callable[[], EtcdClient]) -> Iterator[EtcdClient]:
         yield client
     finally:
         client.close()
-
-

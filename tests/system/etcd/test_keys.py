@@ -153,7 +153,10 @@ def test_submitted_transactions_are_told_one_by_one_and_the_fence_lets_no_gap_ar
         before, this = place + b"%03d" % (number - 1), place + b"%03d" % number
         compares = [absent(this), *([exists(before)] if number else [])]
         client.submit_txn(
-            compares, [put(this, bytes(1000))], [], lambda result, number=number: told.put((number, result))  # type: ignore[misc]
+            compares,
+            [put(this, bytes(1000))],
+            [],
+            lambda result, number=number: told.put((number, result)),  # type: ignore[misc]
         )
     outcomes = dict(told.get(timeout=30) for _ in range(50))
     assert sorted(outcomes) == list(range(50))

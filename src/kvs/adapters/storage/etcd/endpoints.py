@@ -1,6 +1,7 @@
 """Where etcd is: addresses, tried in turn, and what secures the connections."""
 
 import random
+import re
 import ssl
 from pathlib import Path
 from typing import Final, NamedTuple, final
@@ -8,6 +9,7 @@ from typing import Final, NamedTuple, final
 FIRST_DELAY_S: Final = 0.05
 LONGEST_DELAY_S: Final = 1.0
 DEFAULT_PORT: Final = 2379
+MAX_NAMESPACE_BYTES: Final = 64
 
 
 class Endpoint(NamedTuple):
@@ -37,7 +39,9 @@ def parse_endpoints(text: str) -> tuple[Endpoint, ...]:
             if not bracket or (rest and not port):
                 raise ValueError(f"{address}: an IPv6 endpoint is [address]:port")
         else:
-            host, _, port = address.partition(":")
+            host, colon, port = address.partition(":")
+            if colon and not port:
+                raise ValueError(f"{address}: an endpoint is host:port")
         if not host:
             raise ValueError(f"{text!r}: an endpoint has no host")
         if port and not (port.isdecimal() and 0 < int(port) < 65536):
@@ -46,6 +50,17 @@ def parse_endpoints(text: str) -> tuple[Endpoint, ...]:
         if endpoint not in endpoints:
             endpoints.append(endpoint)
     return tuple(endpoints)
+
+
+def namespace_prefix(name: str) -> bytes:
+    """Return what the keys of a namespace begin with: a name of one segment, so that none lies inside another.
+
+    Raises:
+        ValueError: The message says which names there are.
+    """
+    if not re.fullmatch(rf"[A-Za-z0-9._-]{{1,{MAX_NAMESPACE_BYTES}}}", name):
+        raise ValueError(f"namespace: {name!r} is not 1 to {MAX_NAMESPACE_BYTES} letters, digits, dots, dashes and _")
+    return name.encode() + b"/"
 
 
 def tls_context(ca_file: Path, cert_file: Path | None = None, key_file: Path | None = None) -> ssl.SSLContext:

@@ -1,0 +1,71 @@
+"""Addresses of etcd, and in which order and how soon they are tried."""
+
+from pathlib import Path
+
+import pytest
+
+from kvs.adapters.storage.etcd.endpoints import (
+    LONGEST_DELAY_S,
+    Endpoint,
+    Rotation,
+    namespace_prefix,
+    parse_endpoints,
+    tls_context,
+)
+
+
+def test_addresses_are_hosts_with_or_without_ports() -> None:
+    """The port of etcd where there is none; each once."""
+    assert parse_endpoints("a, b:1,10.0.0.1:65535,[::1],[::1]:2,a:2379") == (
+        Endpoint("a", 2379),
+        Endpoint("b", 1),
+        Endpoint("10.0.0.1", 65535),
+        Endpoint("::1", 2379),
+        Endpoint("::1", 2),
+    )
+    assert str(Endpoint("::1", 2)) == "[::1]:2"
+    assert str(Endpoint("a", 2)) == "a:2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a,,b", ":1", "a:", "a:0", "a:65536", "a:x", "a:1:2", "::1", "[::1", "[::1]2", "[]:1", "http://a:1", "[::1]:"],
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    """In a sentence."""
+    with pytest.raises(ValueError, match=r"endpoint|port"):
+        parse_endpoints(text)
+
+
+def test_endpoints_are_tried_in_turn_and_rounds_come_slower_and_slower() -> None:
+    """Up to a bound; an answer makes them quick again."""
+    rotation = Rotation(parse_endpoints("a,b,c"))
+    hosts = []
+    delays = []
+    for _ in range(60):
+        hosts.append(rotation.endpoint.host)
+        delays.append(rotation.failed())
+    assert hosts == ["a", "b", "c"] * 20
+    assert [delay > 0 for delay in delays] == [False, False, True] * 20
+    assert delays[2] < 0.1 < 0.5 <= delays[-1] <= LONGEST_DELAY_S
+    rotation.worked()
+    assert rotation.failed() == 0
+
+
+def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    """One of a pair alone as well."""
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("no certificate", encoding="utf-8")
+    for path in (wrong, tmp_path / "missing.pem"):
+        with pytest.raises(ValueError, match=f"ca_file: {path}: "):
+            tls_context(path)
+    with pytest.raises(ValueError, match="belong together"):
+        tls_context(wrong, cert_file=wrong)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "/", "a b", "a\n", "é", "x" * 65])
+def test_a_namespace_is_one_segment(name: str) -> None:
+    """So that none lies inside another."""
+    with pytest.raises(ValueError, match="namespace"):
+        namespace_prefix(name)
+    assert namespace_prefix("kvs-1._A") == b"kvs-1._A/"
