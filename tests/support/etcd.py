@@ -75,10 +75,12 @@ class Member(LoggedProcess):
         self.directory = directory
         self.endpoint = Endpoint(HOST, client_port)
         self._flags: list[str] = []
+        self._paused = False
 
     def launch(self, flags: Sequence[str]) -> None:
         """Start it with these flags."""
         self._flags = list(flags)
+        self._paused = False
         super().__init__(["etcd", *flags], env={"ETCD_UNSUPPORTED_ARCH": os.uname().machine})
         self.start()
 
@@ -88,10 +90,14 @@ class Member(LoggedProcess):
 
     def pause(self) -> None:
         """Stop it, as a machine does that swaps or is suspended: its sockets stay open, and nobody answers."""
-        self.send_signal(signal.SIGSTOP)
+        if not self._paused:
+            self._paused = True
+            self.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED)  # each of its threads stops when it is looked at
 
     def resume(self) -> None:
         """Let it go on."""
+        self._paused = False
         self.send_signal(signal.SIGCONT)
 
     def restart(self) -> None:

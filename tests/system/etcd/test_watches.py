@@ -34,6 +34,12 @@ def next_changes(watch: Watch) -> Changes:
             return changes
 
 
+def waiting_bytes(watch: Watch) -> int:
+    """Return how much waits to be taken."""
+    with watch._call._changed:
+        return sum(owed for _, owed in watch._call._messages)
+
+
 def brief(events: tuple[Event, ...], place: bytes) -> list[tuple[int, bytes, bytes]]:
     """Return what matters of events."""
     return [(event.kind, event.kv.key.removeprefix(place), event.kv.value) for event in events]
@@ -83,12 +89,11 @@ def test_a_long_history_comes_in_pieces_of_whole_revisions(client: EtcdClient, p
     ]
     with watching(client, place, revisions[0]) as watch:
         for _ in polling("as much waits as may"):
-            waiting = sum(owed for _, owed in watch._call._messages)
-            if waiting + len(watch._call._buffer) > STREAM_WINDOW // 2:
+            if waiting_bytes(watch) + len(watch._call._buffer) > STREAM_WINDOW // 2:
                 break
         pieces: list[Changes] = []
         while not pieces or pieces[-1].revision < revisions[-1]:
-            assert sum(owed for _, owed in watch._call._messages) <= STREAM_WINDOW
+            assert waiting_bytes(watch) <= STREAM_WINDOW
             pieces.append(next_changes(watch))
     assert len(pieces) > 1
     assert [event.kv.mod_revision for piece in pieces for event in piece.events] == sorted(2 * revisions)

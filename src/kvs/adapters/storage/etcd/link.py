@@ -10,13 +10,11 @@ again from here. A call that was not sent waits for a connection to another memb
 import heapq
 import itertools
 import math
-import os
 import select
 import socket
 import ssl
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,9 +22,11 @@ from typing import Final, final
 
 from kvs.adapters.storage.etcd import hpack
 from kvs.adapters.storage.etcd.call import Call
+from kvs.adapters.storage.etcd.dialling import dial
 from kvs.adapters.storage.etcd.endpoints import Endpoint, Rotation
 from kvs.adapters.storage.etcd.errors import ConnectionLostError, DeadlineExceededError, NotSentError, TooBusyError
 from kvs.adapters.storage.etcd.http2 import Http2
+from kvs.adapters.storage.etcd.wakeup import Wakeup
 
 MAX_WAITING_CALLS: Final = 1024
 """Calls that have not been sent; more are refused."""
@@ -61,7 +61,6 @@ class Link:
         self._rotation = Rotation(endpoints)
         self._tls = tls
         self._commands: deque[Callable[[], None]] = deque()
-        self._awake = False
         self._closing = False
         self._finished = False
         self._numbers = itertools.count()
@@ -80,12 +79,8 @@ class Link:
         self._trouble = ""  # why there is no connection
         self._connected_to: Endpoint | None = None
         self._poll = select.poll()
-        self._wake_reader, self._wake_writer = os.pipe()
-        # Not before nobody can write to it: its number might be another file's by then.
-        weakref.finalize(self, _close_pipe, self._wake_reader, self._wake_writer)
-        os.set_blocking(self._wake_reader, False)
-        os.set_blocking(self._wake_writer, False)
-        self._poll.register(self._wake_reader, _POLL_IN)
+        self._wakeup = Wakeup()
+        self._poll.register(self._wakeup.descriptor, _POLL_IN)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -127,10 +122,8 @@ class Link:
         self._commands.append(command)
         if self._finished:
             self._run_commands()
-        elif not self._awake:
-            self._awake = True
-            with suppress(BlockingIOError):  # it is full, so the thread will wake
-                os.write(self._wake_writer, b"\0")
+        else:
+            self._wakeup.wake()
 
     # The thread: queue and deadlines.
 
@@ -159,14 +152,11 @@ class Link:
         finally:
             if sock is not None:
                 self._poll.unregister(sock)
-        if self._awake:
-            with suppress(BlockingIOError):
-                os.read(self._wake_reader, 64)
-            self._awake = False
+        self._wakeup.woken()
         self._run_commands()
         if self._deadlines:
             self._run_deadlines()
-        return any(descriptor != self._wake_reader for descriptor, _ in ready)
+        return any(descriptor != self._wakeup.descriptor for descriptor, _ in ready)
 
     def _run_commands(self) -> None:
         while self._commands:
@@ -218,25 +208,13 @@ class Link:
     def _connect(self) -> None:
         endpoint = self._rotation.endpoint
         until_s = time.monotonic() + CONNECT_TIMEOUT_S
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-        )[0]
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setblocking(False)  # noqa: FBT003 - its name
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            with suppress(BlockingIOError):
-                sock.connect(address)
-            self._await(sock, _POLL_OUT, until_s)
-            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if error:
-                raise OSError(error, os.strerror(error))
-            if self._tls is not None:
-                sock = self._secure(sock, endpoint, self._tls, until_s)
-        except BaseException:
-            sock.close()
-            raise
+
+        def wait(sock: socket.socket, events: int) -> None:
+            while not self._sleep(sock, events, until_s):
+                if self._closing or time.monotonic() >= until_s:
+                    raise _LostError("no connection in time")
+
+        sock = dial(endpoint, self._tls, wait)
         self._socket = sock
         self._connected_to = endpoint
         self._http2 = Http2()
@@ -246,29 +224,6 @@ class Link:
         self._pinged = self._leaving = False
         self._trouble = ""
         self._open_streams()
-
-    def _secure(self, sock: socket.socket, endpoint: Endpoint, tls: ssl.SSLContext, until_s: float) -> ssl.SSLSocket:
-        secured = tls.wrap_socket(sock, server_hostname=endpoint.host, do_handshake_on_connect=False)
-        try:
-            while True:
-                try:
-                    secured.do_handshake()
-                    break
-                except ssl.SSLWantReadError:
-                    self._await(secured, _POLL_IN, until_s)
-                except ssl.SSLWantWriteError:
-                    self._await(secured, _POLL_OUT, until_s)
-            if secured.selected_alpn_protocol() != "h2":
-                raise _LostError("the other end does not speak HTTP/2")
-        except BaseException:
-            secured.close()
-            raise
-        return secured
-
-    def _await(self, sock: socket.socket, events: int, until_s: float) -> None:
-        while not self._sleep(sock, events, until_s):
-            if self._closing or time.monotonic() >= until_s:
-                raise _LostError("no connection in time")
 
     def _exchange(self) -> None:
         sock = self._socket
@@ -406,8 +361,3 @@ class Link:
         for call in self._waiting:
             call.end(NotSentError("the client was closed"))
         self._waiting.clear()
-
-
-def _close_pipe(reader: int, writer: int) -> None:
-    os.close(reader)
-    os.close(writer)

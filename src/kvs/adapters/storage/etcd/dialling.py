@@ -1,0 +1,61 @@
+"""Connects to a member, without blocking: whoever does it sleeps as it pleases."""
+
+import os
+import select
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeAlias
+
+from kvs.adapters.storage.etcd.endpoints import Endpoint
+
+Await: TypeAlias = Callable[[socket.socket, int], None]
+"""Returns when a socket is ready for these events of ``poll``; raises when it takes too long."""
+
+
+def dial(endpoint: Endpoint, tls: ssl.SSLContext | None, wait: Await) -> socket.socket:
+    """Return a socket that is connected, does not block, and is secured if that is wanted.
+
+    Names are looked up as the system does it, which may block for some seconds.
+
+    Raises:
+        OSError: There is no connection, or the certificate is not to be trusted.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)  # noqa: FBT003 - its name
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        with suppress(BlockingIOError):
+            sock.connect(address)
+        wait(sock, select.POLLOUT)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+        return sock if tls is None else _secure(sock, endpoint, tls, wait)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _secure(sock: socket.socket, endpoint: Endpoint, tls: ssl.SSLContext, wait: Await) -> ssl.SSLSocket:
+    secured = tls.wrap_socket(sock, server_hostname=endpoint.host, do_handshake_on_connect=False)
+    try:
+        while True:
+            try:
+                secured.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                wait(secured, select.POLLIN)
+            except ssl.SSLWantWriteError:
+                wait(secured, select.POLLOUT)
+        if secured.selected_alpn_protocol() != "h2":
+            raise ConnectionError("the other end does not speak HTTP/2")
+    except BaseException:
+        secured.close()
+        raise
+    return secured
