@@ -252,7 +252,7 @@ class Cluster:
 
 def call_admin(client: EtcdClient, method: str, message: bytes) -> bytes:
     """Make one of the calls that only administrators make, such as ``UserAdd``."""
-    return client._wait(f"/etcdserverpb.Auth/{method}", message, 10.0, lambda answer: answer)
+    return client._wait(f"/etcdserverpb.Auth/{method}", [message], 10.0, lambda answer: answer)
 
 
 def read_only_role(client: EtcdClient, user: str, password: str, prefix: bytes) -> None:

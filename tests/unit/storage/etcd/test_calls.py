@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from kvs.adapters.storage.etcd.call import MAX_MESSAGE_BYTES, Outcome, UnaryCall, framed
+from kvs.adapters.storage.etcd import call as calls
+from kvs.adapters.storage.etcd.call import MAX_MESSAGE_BYTES, Outcome, UnaryCall
 from kvs.adapters.storage.etcd.errors import (
     AccessDeniedError,
     CompactedError,
@@ -30,10 +31,15 @@ from kvs.adapters.storage.etcd.http2 import REFUSED_STREAM, STREAM_WINDOW, Recei
 SUCCESS = Received(1, (("grpc-status", "0"),), b"", ended=True)
 
 
+def framed(message: bytes) -> bytes:
+    """Return a message with its length."""
+    return b"".join(calls.framed([message[:2], message[2:]]))
+
+
 def answered(*received: Received) -> Outcome:
     """Return what a call is told after these."""
     told: list[Outcome] = []
-    call = UnaryCall("/method", b"request", math.inf, told.append)
+    call = UnaryCall("/method", [b"request"], math.inf, told.append)
     for each in received:
         call.take(each)
     (outcome,) = told
@@ -55,7 +61,7 @@ def test_a_message_is_put_together_from_its_pieces() -> None:
 
 def test_the_other_end_may_send_again_what_is_whole_or_would_never_become_so() -> None:
     """A message larger than the window is let in by halves; nothing is granted twice."""
-    call = UnaryCall("/method", b"", math.inf, lambda _: None)
+    call = UnaryCall("/method", [b""], math.inf, lambda _: None)
     assert call.take(data(framed(b"x"))) == 6
     large = framed(bytes(STREAM_WINDOW))
     half = STREAM_WINDOW // 2

@@ -21,6 +21,7 @@ from kvs.adapters.storage.etcd.http2 import (
     MAX_CONCURRENT_STREAMS,
     MAX_FRAME_SIZE,
     MAX_UNSENT_ANSWERS,
+    OUTPUT_BYTES,
     PADDED,
     PING,
     PREFACE,
@@ -64,7 +65,7 @@ def window(stream: int, more: int) -> bytes:
 
 def sent(connection: Http2) -> list[Frame]:
     """Return the frames that are to be sent now."""
-    return list(frames(connection.take_output()))
+    return list(frames(b"".join(iter(connection.take_output, b""))))
 
 
 def frames(output: bytes) -> Iterator[Frame]:
@@ -94,7 +95,7 @@ def connection() -> Http2:
 
 def test_a_call_is_headers_and_data(connection: Http2) -> None:
     """Streams of a client have odd numbers."""
-    assert [connection.open(b"block", b"body", ended=True) for _ in range(2)] == [1, 3]
+    assert [connection.open(b"block", [b"body"], ended=True) for _ in range(2)] == [1, 3]
     assert sent(connection)[:2] == [
         Frame(HEADERS, END_HEADERS, 1, b"block"),
         Frame(DATA, END_STREAM, 1, b"body"),
@@ -103,14 +104,26 @@ def test_a_call_is_headers_and_data(connection: Http2) -> None:
 
 def test_an_empty_body_ends_the_stream_all_the_same(connection: Http2) -> None:
     """With a frame of no bytes, whatever the window is."""
-    connection.open(b"", bytes(DEFAULT_WINDOW), ended=True)
-    connection.open(b"", b"", ended=True)
+    connection.open(b"", [bytes(DEFAULT_WINDOW)], ended=True)
+    connection.open(b"", [b""], ended=True)
     assert sent(connection)[-1] == Frame(DATA, END_STREAM, 3, b"")
+
+
+def test_parts_are_sent_in_order_and_output_comes_in_pieces(connection: Http2) -> None:
+    """Nothing is joined that is large."""
+    connection.receive(setting(INITIAL_WINDOW_SIZE, 1 << 20) + window(0, 1 << 20))
+    parts = [b"head", b"", bytes(600_000), b"tail"]
+    connection.open(b"", parts, ended=True)
+    pieces = list(iter(connection.take_output, b""))
+    assert max(map(len, pieces)) <= OUTPUT_BYTES + SMALLEST_FRAME
+    datas = [each for each in frames(b"".join(pieces)) if each.kind == DATA]
+    assert b"".join(each.payload for each in datas) == b"".join(parts)
+    assert [each.flags for each in datas] == [0] * (len(datas) - 1) + [END_STREAM]
 
 
 def test_an_answer_is_told_whole_or_in_pieces(connection: Http2) -> None:
     """Byte by byte, padded, and with headers in two frames."""
-    connection.open(b"", b"", ended=True)
+    connection.open(b"", [b""], ended=True)
     block = encode(OK_HEADERS)
     answer = (
         setting(MAX_FRAME_SIZE, SMALLEST_FRAME)
@@ -131,8 +144,8 @@ def test_an_answer_is_told_whole_or_in_pieces(connection: Http2) -> None:
 def test_no_more_is_sent_than_the_windows_admit(connection: Http2) -> None:
     """Neither of a stream, nor of all; one that waits is in nobody's way."""
     connection.receive(setting(INITIAL_WINDOW_SIZE, 1000))
-    connection.open(b"", bytes(5000), ended=True)
-    connection.open(b"", bytes(800), ended=True)
+    connection.open(b"", [bytes(5000)], ended=True)
+    connection.open(b"", [bytes(800)], ended=True)
     first = sent(connection)
     assert (data_bytes(first, 1), data_bytes(first, 3)) == (1000, 800)
     connection.receive(window(1, 1500))
@@ -145,7 +158,7 @@ def test_no_more_is_sent_than_the_windows_admit(connection: Http2) -> None:
     assert data_bytes(last, 1) == 2500
     assert last[-1].flags == END_STREAM
     connection.receive(setting(INITIAL_WINDOW_SIZE, 1 << 20))
-    connection.open(b"", bytes(1 << 20), ended=True)
+    connection.open(b"", [bytes(1 << 20)], ended=True)
     assert data_bytes(sent(connection), 5) == DEFAULT_WINDOW - 5800
     connection.receive(window(0, 10_000))
     large = sent(connection)
@@ -154,16 +167,16 @@ def test_no_more_is_sent_than_the_windows_admit(connection: Http2) -> None:
 
 def test_frames_are_no_larger_than_the_other_end_accepts(connection: Http2) -> None:
     """Which may accept larger ones than it must."""
-    connection.open(b"", bytes(40_000), ended=True)
+    connection.open(b"", [bytes(40_000)], ended=True)
     assert [len(each.payload) for each in sent(connection)[1:]] == [SMALLEST_FRAME, SMALLEST_FRAME, 7232]
     connection.receive(setting(MAX_FRAME_SIZE, 20_000))
-    connection.open(b"", bytes(25_000), ended=True)
+    connection.open(b"", [bytes(25_000)], ended=True)
     assert [len(each.payload) for each in sent(connection)[2:]] == [20_000, 5_000]
 
 
 def test_the_other_end_may_send_more_once_it_is_consumed(connection: Http2) -> None:
     """Of a stream when its owner says so, of all as it comes; what comes for nobody counts as well."""
-    connection.open(b"", b"", ended=True)
+    connection.open(b"", [b""], ended=True)
     sent(connection)
     for _ in range(CONNECTION_WINDOW // 4 // SMALLEST_FRAME):
         connection.receive(frame(DATA, 0, 1, bytes(SMALLEST_FRAME)))
@@ -179,7 +192,7 @@ def test_the_other_end_may_send_more_once_it_is_consumed(connection: Http2) -> N
 
 def test_an_answer_before_all_was_sent_ends_the_sending(connection: Http2) -> None:
     """As when a request is too large for gRPC."""
-    connection.open(b"", bytes(1 << 20), ended=True)
+    connection.open(b"", [bytes(1 << 20)], ended=True)
     sent(connection)
     connection.receive(frame(HEADERS, END_HEADERS | END_STREAM, 1, encode(OK_HEADERS)))
     connection.receive(window(1, 1000) + window(0, 1000))
@@ -194,7 +207,7 @@ def test_pings_and_settings_are_answered(connection: Http2) -> None:
 
 def test_a_reset_stream_is_told_with_its_reason(connection: Http2) -> None:
     """Once."""
-    connection.open(b"", b"", ended=True)
+    connection.open(b"", [b""], ended=True)
     reset = frame(RST_STREAM, 0, 1, struct.pack(">I", 7))
     assert connection.receive(reset + reset) == [Received(1, (), b"", ended=True, reset=7)]
 
@@ -203,7 +216,7 @@ def test_no_more_streams_are_open_than_the_other_end_accepts(connection: Http2) 
     """And none after it has said that it goes away."""
     connection.receive(setting(MAX_CONCURRENT_STREAMS, 1))
     assert connection.accepts_stream
-    connection.open(b"", b"", ended=True)
+    connection.open(b"", [b""], ended=True)
     assert not connection.accepts_stream
     connection.receive(frame(HEADERS, END_HEADERS | END_STREAM, 1, encode(OK_HEADERS)))
     assert connection.accepts_stream
@@ -237,6 +250,6 @@ def test_no_more_streams_are_open_than_the_other_end_accepts(connection: Http2) 
 )
 def test_whoever_breaks_the_protocol_is_left(connection: Http2, answer: bytes) -> None:
     """With the one error that says so."""
-    connection.open(b"", b"", ended=True)
+    connection.open(b"", [b""], ended=True)
     with pytest.raises(Http2Error):
         connection.receive(answer)

@@ -92,7 +92,7 @@ def test_unknown_fields_are_passed_over() -> None:
 def test_a_transaction_is_encoded_as_protoc_would() -> None:
     """The bytes were made by Google's library."""
     request = txn_request([absent(b"k")], [put(b"k", b"v", 5)], [get(b"k")])
-    assert request.hex() == "0a0710011a016b2800" + "120a12080a016b1201761805" + "1a050a030a016b"
+    assert b"".join(request).hex() == "0a0710011a016b2800" + "120a12080a016b1201761805" + "1a050a030a016b"
 
 
 def test_a_watch_answer_has_its_events_and_their_keys() -> None:

@@ -57,7 +57,7 @@ class Authenticator:
             link.submit(
                 UnaryCall(
                     AUTHENTICATE,
-                    authenticate_request(self._user, self._password),
+                    [authenticate_request(self._user, self._password)],
                     time.monotonic() + AUTHENTICATE_TIMEOUT_S,
                     self._take,
                 )

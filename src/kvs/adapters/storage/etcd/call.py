@@ -1,7 +1,7 @@
 """One call of gRPC: its request, what has come of the answer, and who is told."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias, final
 from urllib.parse import unquote
 
@@ -28,9 +28,10 @@ MAX_MESSAGE_BYTES: Final = 64 << 20
 """The largest answer that is accepted. etcd has no limit of its own; a page is as large as the caller lets it be."""
 
 
-def framed(message: bytes) -> bytes:
-    """Return a message as gRPC sends it: not compressed, behind its length."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
+def framed(message: Sequence[bytes]) -> list[bytes]:
+    """Return the parts of a message as gRPC sends it: not compressed, behind its length."""
+    prefix = b"\0" + sum(map(len, message)).to_bytes(PREFIX_BYTES - 1, "big")
+    return [prefix + message[0], *message[1:]]
 
 
 class Call:
@@ -38,7 +39,7 @@ class Call:
 
     Args:
         method: Path of the method.
-        message: The request.
+        message: The request, in parts; the first is a small one.
         deadline_s: When it is given up, by ``time.monotonic``.
         needs_leader: A member that knows no raft leader is to refuse it.
         token: Says who calls.
@@ -68,7 +69,7 @@ class Call:
     )
 
     def __init__(
-        self, method: str, message: bytes, deadline_s: float, *, needs_leader: bool = True, token: str = ""
+        self, method: str, message: Sequence[bytes], deadline_s: float, *, needs_leader: bool = True, token: str = ""
     ) -> None:
         self.method: Final = method
         self.body = framed(message)
@@ -102,7 +103,7 @@ class Call:
         if not self.ended:
             self.ended = True
             self.member_failed = isinstance(error, NoLeaderError | UnavailableError)
-            self.body = b""  # its deadline may keep the call for a while
+            self.body = []  # its deadline may keep the call for a while
             try:
                 self._end(error)
             except Exception as failure:  # noqa: BLE001 - of whoever is told, and none of the others' business
@@ -164,7 +165,14 @@ class UnaryCall(Call):
     __slots__ = ("_answer", "_done")
 
     def __init__(
-        self, method: str, message: bytes, deadline_s: float, done: Done, *, needs_leader: bool = True, token: str = ""
+        self,
+        method: str,
+        message: Sequence[bytes],
+        deadline_s: float,
+        done: Done,
+        *,
+        needs_leader: bool = True,
+        token: str = "",
     ) -> None:
         super().__init__(method, message, deadline_s, needs_leader=needs_leader, token=token)
         self._done = done

@@ -104,8 +104,8 @@ class EtcdClient:
     def submit_txn(
         self,
         compares: Sequence[bytes],
-        then: Sequence[bytes],
-        otherwise: Sequence[bytes],
+        then: Sequence[requests.Operation],
+        otherwise: Sequence[requests.Operation],
         done: Completion[TxnResult],
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
@@ -122,8 +122,8 @@ class EtcdClient:
     def txn(
         self,
         compares: Sequence[bytes],
-        then: Sequence[bytes],
-        otherwise: Sequence[bytes] = (),
+        then: Sequence[requests.Operation],
+        otherwise: Sequence[requests.Operation] = (),
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> TxnResult:
         """Run a transaction."""
@@ -156,11 +156,13 @@ class EtcdClient:
             descending=descending,
             serializable=serializable,
         )
-        return self._wait(requests.RANGE, message, timeout_s, range_result)
+        return self._wait(requests.RANGE, [message], timeout_s, range_result)
 
     def compact(self, revision: int, *, physical: bool = False, timeout_s: float = DEFAULT_TIMEOUT_S) -> Header:
         """Forget what was before a revision, for all users of this etcd."""
-        return self._wait(requests.COMPACT, requests.compact_request(revision, physical=physical), timeout_s, header_of)
+        return self._wait(
+            requests.COMPACT, [requests.compact_request(revision, physical=physical)], timeout_s, header_of
+        )
 
     def watch(self, key: bytes, end: bytes = b"", *, revision: int = 0, timeout_s: float = WATCH_TIMEOUT_S) -> Watch:
         """Watch a key, or a range up to ``end``, from a revision on; the caller closes the watch."""
@@ -183,7 +185,7 @@ class EtcdClient:
 
     def grant(self, ttl_s: int, lease: int = 0, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Lease:
         """Grant a lease; etcd may give it more time than asked, never less than its election takes."""
-        return self._wait(requests.LEASE_GRANT, requests.lease_grant_request(ttl_s, lease), timeout_s, lease_result)
+        return self._wait(requests.LEASE_GRANT, [requests.lease_grant_request(ttl_s, lease)], timeout_s, lease_result)
 
     def keep_alive_once(self, lease: int, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Lease:
         """Renew a lease.
@@ -191,42 +193,42 @@ class EtcdClient:
         Raises:
             LeaseNotFoundError: It has expired, or was revoked.
         """
-        result = self._wait(requests.LEASE_KEEP_ALIVE, requests.lease_request(lease), timeout_s, lease_result)
+        result = self._wait(requests.LEASE_KEEP_ALIVE, [requests.lease_request(lease)], timeout_s, lease_result)
         if result.ttl_s <= 0:
             raise LeaseNotFoundError(f"lease {lease:x} has ended")
         return result
 
     def revoke(self, lease: int, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Header:
         """End a lease: its keys are deleted."""
-        return self._wait(requests.LEASE_REVOKE, requests.lease_request(lease), timeout_s, header_of)
+        return self._wait(requests.LEASE_REVOKE, [requests.lease_request(lease)], timeout_s, header_of)
 
     def time_to_live(self, lease: int, *, keys: bool = False, timeout_s: float = DEFAULT_TIMEOUT_S) -> Lease:
         """Ask what is left of a lease, and for its keys; of one that has ended, -1."""
         message = requests.lease_request(lease, keys=keys)
-        return self._wait(requests.LEASE_TIME_TO_LIVE, message, timeout_s, lease_result)
+        return self._wait(requests.LEASE_TIME_TO_LIVE, [message], timeout_s, lease_result)
 
     # The cluster.
 
     def members(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[Member, ...]:
         """List the members, as the one that is asked knows them."""
-        return self._wait(requests.MEMBER_LIST, b"", timeout_s, members_result, needs_leader=False)
+        return self._wait(requests.MEMBER_LIST, [b""], timeout_s, members_result, needs_leader=False)
 
     def status(self, endpoint: Endpoint, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Status:
         """Ask one member how it is."""
-        return self._wait(requests.STATUS, b"", timeout_s, status_result, needs_leader=False, at=endpoint)
+        return self._wait(requests.STATUS, [b""], timeout_s, status_result, needs_leader=False, at=endpoint)
 
     def defragment(self, endpoint: Endpoint, *, timeout_s: float) -> Header:
         """Have one member give back the space that it does not use; it answers nothing else meanwhile."""
-        return self._wait(requests.DEFRAGMENT, b"", timeout_s, header_of, needs_leader=False, at=endpoint)
+        return self._wait(requests.DEFRAGMENT, [b""], timeout_s, header_of, needs_leader=False, at=endpoint)
 
     def alarms(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[Alarm, ...]:
         """List the alarms of all members."""
-        return self._wait(requests.ALARM, requests.alarm_request(), timeout_s, alarms_result)
+        return self._wait(requests.ALARM, [requests.alarm_request()], timeout_s, alarms_result)
 
     def disarm(self, alarm: Alarm, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[Alarm, ...]:
         """End an alarm."""
         message = requests.alarm_request(alarm.member_id, alarm.kind, disarm=True)
-        return self._wait(requests.ALARM, message, timeout_s, alarms_result)
+        return self._wait(requests.ALARM, [message], timeout_s, alarms_result)
 
     # How calls are made.
 
@@ -246,7 +248,7 @@ class EtcdClient:
     def _wait(
         self,
         method: str,
-        message: bytes,
+        message: Sequence[bytes],
         timeout_s: float,
         decode: Callable[[bytes], T],
         *,
@@ -305,7 +307,7 @@ class _Request(Generic[T]):
         client: EtcdClient,
         link: Link,
         method: str,
-        message: bytes,
+        message: Sequence[bytes],
         timeout_s: float,
         decode: Callable[[bytes], T],
         done: Completion[T],

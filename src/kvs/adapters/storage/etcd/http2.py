@@ -6,6 +6,7 @@ is admitted as it is consumed. Nothing is retried here, and nothing pushed by a 
 
 import struct
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, NamedTuple, final
 
 from kvs.adapters.storage.etcd import hpack
@@ -52,6 +53,9 @@ STREAM_WINDOW: Final = 4 << 20
 CONNECTION_WINDOW: Final = 16 << 20
 MAX_UNSENT_ANSWERS: Final = 1000
 """How many answers to settings and pings may wait for another end that asks and does not read."""
+
+OUTPUT_BYTES: Final = 256 << 10
+"""How much output is joined at a time, with the interpreter's lock held."""
 
 LAST_STREAM: Final = 2**31 - 1
 
@@ -106,16 +110,18 @@ class Http2:
         self._block_ended = False
         self._unacknowledged = 0
         self._answers = 0
-        self._output: list[bytes | memoryview] = [
-            PREFACE,
-            _frame(
-                SETTINGS,
-                0,
-                0,
-                struct.pack(">HIHIHI", HEADER_TABLE_SIZE, 0, ENABLE_PUSH, 0, INITIAL_WINDOW_SIZE, STREAM_WINDOW),
-            ),
-            _frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", CONNECTION_WINDOW - DEFAULT_WINDOW)),
-        ]
+        self._output: deque[bytes | memoryview] = deque(
+            [
+                PREFACE,
+                _frame(
+                    SETTINGS,
+                    0,
+                    0,
+                    struct.pack(">HIHIHI", HEADER_TABLE_SIZE, 0, ENABLE_PUSH, 0, INITIAL_WINDOW_SIZE, STREAM_WINDOW),
+                ),
+                _frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", CONNECTION_WINDOW - DEFAULT_WINDOW)),
+            ]
+        )
 
     # Sending.
 
@@ -124,7 +130,7 @@ class Http2:
         """Whether another stream may be opened now."""
         return not self.going_away and len(self._streams) < self._most_streams and self._next < LAST_STREAM - 1
 
-    def open(self, block: bytes, body: bytes, *, ended: bool) -> int:
+    def open(self, block: bytes, body: Sequence[bytes], *, ended: bool) -> int:
         """Open a stream with its encoded headers and what follows them; return its number."""
         number = self._next
         self._next += 2
@@ -133,10 +139,10 @@ class Http2:
         self.send(number, body, ended=ended)
         return number
 
-    def send(self, number: int, data: bytes, *, ended: bool) -> None:
-        """Send data on a stream, as far as its window and the connection's admit; the rest later."""
+    def send(self, number: int, parts: Sequence[bytes], *, ended: bool) -> None:
+        """Send parts of data on a stream, as far as its window and the connection's admit; the rest later."""
         stream = self._streams[number]
-        stream.pending.append(memoryview(data))
+        stream.pending.extend([memoryview(part) for part in parts if part] or [memoryview(b"")])
         stream.closing = ended
         self._sending[number] = stream
         self._pump()
@@ -160,11 +166,15 @@ class Http2:
                 stream.unacknowledged = 0
 
     def take_output(self) -> bytes:
-        """Return what is to be written to the socket now."""
-        output = b"".join(self._output)
-        self._output.clear()
+        """Return what is to be written to the socket now, a piece at a time; at last, nothing."""
+        parts: list[bytes | memoryview] = []
+        size = 0
+        while self._output and size < OUTPUT_BYTES:
+            part = self._output.popleft()
+            parts.append(part)
+            size += len(part)
         self._answers = 0
-        return output
+        return b"".join(parts)
 
     def _pump(self) -> None:
         for number in list(self._sending):

@@ -16,7 +16,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, final
 
@@ -103,7 +103,7 @@ class Link:
         """Say that so much of what a call has brought is needed no more."""
         self._command(lambda: self._http2.consumed(call.stream, size) if call.stream in self._calls else None)
 
-    def send_more(self, call: Call, body: bytes) -> None:
+    def send_more(self, call: Call, body: Sequence[bytes]) -> None:
         """Send another message on the stream of a call, if it is still open."""
         self._command(lambda: self._http2.send(call.stream, body, ended=False) if call.stream in self._calls else None)
 

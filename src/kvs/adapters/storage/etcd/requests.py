@@ -1,12 +1,18 @@
-"""How requests to etcd are encoded (``rpc.proto``): of encoded parts, so that a batch is seldom copied."""
+"""How requests to etcd are encoded (``rpc.proto``): as parts, so that a batch is not copied on the caller's thread."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from kvs.adapters.storage.etcd.wire import bytes_field, field_head, number_field, number_field_always
 
 MAX_REQUEST_BYTES: Final = 1_572_864
 """etcd's default for ``--max-request-bytes`` (1.5 MiB), of the whole encoded request."""
+
+SMALL_PART_BYTES: Final = 8 << 10
+"""Parts up to that size are joined: each part becomes a frame of its own."""
+
+Operation: TypeAlias = tuple[bytes, ...]
+"""One of a transaction, in parts."""
 
 MAX_TXN_OPERATIONS: Final = 128
 """etcd's default for ``--max-txn-ops``, of each: compares, operations if they hold, operations if not."""
@@ -69,33 +75,48 @@ def exists(key: bytes) -> bytes:
     return bytes_field(1, number_field(1, 1) + number_field(2, 1) + bytes_field(3, key) + number_field_always(5, 0))
 
 
-def put(key: bytes, value: bytes, lease: int = 0) -> bytes:
+def put(key: bytes, value: bytes, lease: int = 0) -> Operation:
     """Operation: put a key, under a lease if there is one."""
     key_head = field_head(1, len(key))
     value_head = field_head(2, len(value))
     under = number_field(3, lease)
     size = len(key_head) + len(key) + len(value_head) + len(value) + len(under)
-    return b"".join((field_head(2, size), key_head, key, value_head, value, under))
+    return (b"".join((field_head(2, size), key_head, key, value_head)), value, under)
 
 
-def get(key: bytes, end: bytes = b"", limit: int = 0) -> bytes:
+def get(key: bytes, end: bytes = b"", limit: int = 0) -> Operation:
     """Operation: read a key, or a range up to ``end``."""
-    return bytes_field(1, range_request(key, end, limit=limit))
+    return (bytes_field(1, range_request(key, end, limit=limit)),)
 
 
-def delete(key: bytes, end: bytes = b"") -> bytes:
+def delete(key: bytes, end: bytes = b"") -> Operation:
     """Operation: delete a key, or a range up to ``end``."""
-    return bytes_field(3, bytes_field(1, key) + (bytes_field(2, end) if end else b""))
+    return (bytes_field(3, bytes_field(1, key) + (bytes_field(2, end) if end else b"")),)
 
 
-def txn_request(compares: Sequence[bytes], then: Sequence[bytes], otherwise: Sequence[bytes] = ()) -> bytes:
-    """Return a transaction: ``then`` is done if all compares hold, else ``otherwise``."""
+def txn_request(
+    compares: Sequence[bytes], then: Sequence[Operation], otherwise: Sequence[Operation] = ()
+) -> list[bytes]:
+    """Return the parts of a transaction: ``then`` is done if all compares hold, else ``otherwise``."""
     parts = [*compares]
-    for operation in then:
-        parts += (field_head(2, len(operation)), operation)
-    for operation in otherwise:
-        parts += (field_head(3, len(operation)), operation)
-    return b"".join(parts)
+    for field, operations in ((2, then), (3, otherwise)):
+        for operation in operations:
+            parts.append(field_head(field, sum(map(len, operation))))
+            parts += operation
+    return _with_small_ones_joined(parts)
+
+
+def _with_small_ones_joined(parts: list[bytes]) -> list[bytes]:
+    joined: list[bytes] = []
+    small: list[bytes] = []
+    for part in parts:
+        if len(part) <= SMALL_PART_BYTES:
+            small.append(part)
+        else:
+            joined += (b"".join(small), part)
+            small.clear()
+    joined.append(b"".join(small))
+    return joined
 
 
 def prefix_end(prefix: bytes) -> bytes:

@@ -43,7 +43,7 @@ class _WatchCall(Call):
     __slots__ = ("_changed", "_error", "_messages")
 
     def __init__(self, message: bytes, token: str) -> None:
-        super().__init__(WATCH, message, math.inf, token=token)
+        super().__init__(WATCH, [message], math.inf, token=token)
         self.ends = False
         self._changed = threading.Condition()
         self._messages: deque[tuple[bytes, int]] = deque()
@@ -155,7 +155,7 @@ class Watch:
 
     def request_progress(self) -> None:
         """Ask for a sign of life."""
-        self._link.send_more(self._call, framed(PROGRESS_REQUEST))
+        self._link.send_more(self._call, framed([PROGRESS_REQUEST]))
 
     def close(self) -> None:
         """End the watch, and its connection."""
