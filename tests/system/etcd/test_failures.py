@@ -121,8 +121,10 @@ def test_a_watch_notices_that_its_member_hangs(three: Cluster, place: bytes, mon
             watch.close()
 
 
-def test_a_member_without_a_leader_refuses_before_it_does_anything(three: Cluster, place: bytes) -> None:
-    """It ends watches, so that they go to a member that hears of changes, and still tells its status."""
+def test_a_member_without_a_leader_refuses_before_it_does_anything(
+    three: Cluster, single: Cluster, place: bytes
+) -> None:
+    """The next call goes to another one. It ends watches as well, and still tells its status."""
     alone, *others = three.members
     with closing(lambda: three.client([alone])) as client:
         watch = client.watch(place)
@@ -142,6 +144,10 @@ def test_a_member_without_a_leader_refuses_before_it_does_anything(three: Cluste
         watch.close()
         assert client.status(alone.endpoint).leader == 0
         assert len(client.members()) == 3
+    with closing(lambda: EtcdClient((alone.endpoint, *single.endpoints))) as client:
+        with pytest.raises(NoLeaderError):
+            client.range(place)
+        assert not client.range(place).kvs
 
 
 def test_what_is_on_its_way_to_a_cluster_that_loses_its_majority_is_unknown(three: Cluster, place: bytes) -> None:
