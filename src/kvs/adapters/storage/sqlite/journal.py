@@ -1,7 +1,7 @@
 """Appends batches to the database, and counts the uncompacted rows.
 
 SQLite's calls release Python's lock and take it again, which may take as long as the loop computes. So one statement
-inserts all the small rows of a batch.
+inserts up to 512 rows.
 """
 
 import sqlite3
@@ -23,16 +23,6 @@ COMMIT_OVERHEAD_BYTES: Final = 8192
 
 HORIZON_STEP_MS: Final = 1000
 """By how much the horizon must have moved to be stored again, which writes another page."""
-
-_COLUMNS: Final = "INSERT INTO journal (seq, key, value, checksum, kind, deadline_ms)"
-_INSERT: Final = f"{_COLUMNS} VALUES (? + ?, ?, ?, ?, ?, ?)"
-
-_INSERT_SMALL: Final = f"""{_COLUMNS} SELECT
-  ?1 + json_extract(value, '$[0]'),
-  substr(?2, json_extract(value, '$[1]'), json_extract(value, '$[2]')),
-  substr(?2, json_extract(value, '$[3]'), json_extract(value, '$[4]')),
-  json_extract(value, '$[5]'), json_extract(value, '$[6]'), json_extract(value, '$[7]')
-FROM json_each(?3)"""  # noqa: S608  # made of constants
 
 
 class JournalError(Exception):
@@ -111,13 +101,19 @@ class SqliteJournal(Journal):
                 self.write_lock.wait()
             self.check()
             moves = batch.horizon_ms - self._horizon_ms >= HORIZON_STEP_MS
+            inserts = batch.inserts(self.last_seq)
             try:
-                if batch.large or batch.clears or moves:
-                    self._connection.execute("BEGIN IMMEDIATE")
-                    self._write(batch, moves=moves)
-                    self._connection.execute("COMMIT")
+                if len(inserts) == 1 and not (batch.clears or moves):
+                    self._connection.execute(*inserts[0])  # a statement by itself is a transaction
                 else:
-                    self._insert_small(batch)  # a statement by itself is a transaction
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    if batch.clears:
+                        self._empty_tables(self.last_seq)
+                    for statement, parameters in inserts:
+                        self._connection.execute(statement, parameters)
+                    if moves:
+                        store_horizon(self._connection, batch.horizon_ms)
+                    self._connection.execute("COMMIT")
                 self.last_seq += batch.rows
                 self.note_synced(self.last_seq if self.durability == "full" else self.synced_seq)
             except Exception as error:
@@ -132,19 +128,6 @@ class SqliteJournal(Journal):
             self.waiting_rows += batch.rows
             self.waiting_bytes += size
             self.wal_bytes += size + COMMIT_OVERHEAD_BYTES
-
-    def _write(self, batch: SqliteBatch, *, moves: bool) -> None:
-        if batch.clears:
-            self._empty_tables(self.last_seq)
-        self._insert_small(batch)
-        self._connection.executemany(_INSERT, [(self.last_seq, *row) for row in batch.large])
-        if moves:
-            store_horizon(self._connection, batch.horizon_ms)
-
-    def _insert_small(self, batch: SqliteBatch) -> None:
-        small = batch.small()
-        if small is not None:
-            self._connection.execute(_INSERT_SMALL, (self.last_seq, *small))
 
     def _empty_tables(self, seq: int) -> None:
         self._connection.execute("DELETE FROM journal")
