@@ -29,7 +29,7 @@ NEEDS: Final = (
     Need("redis-server", "redis-server", "about 430 tests that compare each reply with that of a real Redis"),
     Need("redis-cli", "redis-tools", "33 tests with redis-cli and redis-benchmark"),
     Need("strace", "strace", "12 tests that have system calls fail, or processes die at them"),
-    Need("etcd", "etcd-server", "40 tests with real clusters of etcd"),
+    Need("etcd", "etcd-server", "42 tests with real clusters of etcd"),
     Need("openssl", "openssl", "the same, some of which need certificates"),
     Need("curl", "curl", "3 tests with an HTTP client, and one of the documents"),
     Need("jq", "jq", "1 test of the documents"),

@@ -1,5 +1,6 @@
 """Members that die, hang, lose their leader, or are those of another cluster."""
 
+import signal
 from contextlib import suppress
 from queue import SimpleQueue
 
@@ -19,7 +20,7 @@ from kvs.adapters.storage.etcd.errors import (
     RefusedError,
     UnknownOutcomeError,
 )
-from kvs.adapters.storage.etcd.requests import absent, exists, get, put
+from kvs.adapters.storage.etcd.requests import absent, exists, get, prefix_end, put
 from tests.support.etcd import HOST, Cluster, Member, closing, free_ports, running_cluster
 from tests.support.waiting import TIMEOUT_S, polling
 
@@ -91,6 +92,35 @@ def test_a_call_that_was_given_up_may_be_applied_later(single: Cluster, place: b
                 client.txn([absent(place)], [put(place, b"")])
                 break
         assert client.range(place).kvs[0].version == 1
+
+
+def test_a_member_that_stops_in_an_orderly_way_loses_no_answer(three: Cluster, place: bytes) -> None:
+    """What was acknowledged is there, what was refused is not, and what was not sent moves on."""
+    first, *others = three.members
+    told: SimpleQueue[tuple[bytes, TxnResult | EtcdError]] = SimpleQueue()
+    with closing(lambda: three.client([first, *others])) as client:
+        client.submit_txn([], [get(place)], [], lambda outcome: told.put((place, outcome)))
+        told.get(timeout=TIMEOUT_S)
+        for number in range(200):
+            key = place + b"%03d" % number
+            client.submit_txn([absent(key)], [put(key, b"")], [], lambda outcome, key=key: told.put((key, outcome)))  # type: ignore[misc]
+            if number == 100:
+                first.send_signal(signal.SIGTERM)
+        outcomes = dict(told.get(timeout=TIMEOUT_S) for _ in range(200))
+        first.wait_exit()
+        until_done(client, place)
+        there = {found.key for found in client.range(place, prefix_end(place), keys_only=True).kvs}
+        for key, outcome in outcomes.items():
+            assert isinstance(outcome, EtcdError) or (outcome.succeeded and key in there)
+            assert not isinstance(outcome, RefusedError) or key not in there
+        assert client.endpoint in [member.endpoint for member in others]
+
+
+def test_a_name_with_several_addresses_is_tried_at_each(single: Cluster, place: bytes) -> None:
+    """As that of this machine, which is one of IPv6 as well."""
+    (endpoint,) = single.endpoints
+    with closing(lambda: EtcdClient((Endpoint("localhost", endpoint.port),))) as client:
+        assert not client.range(place).kvs
 
 
 def test_a_member_that_hangs_is_left(three: Cluster, place: bytes) -> None:

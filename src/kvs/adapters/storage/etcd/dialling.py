@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from kvs.adapters.storage.etcd.endpoints import Endpoint
 
@@ -17,15 +17,23 @@ Await: TypeAlias = Callable[[socket.socket, int], None]
 def dial(endpoint: Endpoint, tls: ssl.SSLContext | None, wait: Await) -> socket.socket:
     """Return a socket that is connected, does not block, and is secured if that is wanted.
 
-    Names are looked up as the system does it, which may block for some seconds.
+    Names are looked up as the system does it, which may block for some seconds; each address of a name is tried.
 
     Raises:
         OSError: There is no connection, or the certificate is not to be trusted.
     """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-    )[0]
-    sock = socket.socket(family, kind, protocol)
+    failure = OSError("the name has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM):
+        try:
+            sock = _connect(socket.socket(family, kind, protocol), address, wait)
+        except OSError as error:
+            failure = error
+        else:
+            return sock if tls is None else _secure(sock, endpoint, tls, wait)
+    raise failure
+
+
+def _connect(sock: socket.socket, address: Any, wait: Await) -> socket.socket:
     try:
         sock.setblocking(False)  # noqa: FBT003 - its name
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -36,10 +44,10 @@ def dial(endpoint: Endpoint, tls: ssl.SSLContext | None, wait: Await) -> socket.
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, os.strerror(error))
-        return sock if tls is None else _secure(sock, endpoint, tls, wait)
     except BaseException:
         sock.close()
         raise
+    return sock
 
 
 def _secure(sock: socket.socket, endpoint: Endpoint, tls: ssl.SSLContext, wait: Await) -> ssl.SSLSocket:

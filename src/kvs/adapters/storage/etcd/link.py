@@ -101,11 +101,13 @@ class Link:
 
     def consumed(self, call: Call, size: int) -> None:
         """Say that so much of what a call has brought is needed no more."""
-        self._command(lambda: self._http2.consumed(call.stream, size) if call.stream in self._calls else None)
+        self._command(lambda: self._http2.consumed(call.stream, size) if self._calls.get(call.stream) is call else None)
 
     def send_more(self, call: Call, body: Sequence[bytes]) -> None:
         """Send another message on the stream of a call, if it is still open."""
-        self._command(lambda: self._http2.send(call.stream, body, ended=False) if call.stream in self._calls else None)
+        self._command(
+            lambda: self._http2.send(call.stream, body, ended=False) if self._calls.get(call.stream) is call else None
+        )
 
     def leave(self) -> None:
         """Turn to another member: this one is of no use. Calls that it has are lost."""
