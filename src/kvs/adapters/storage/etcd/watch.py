@@ -37,6 +37,37 @@ class Changes(NamedTuple):
 
 
 @final
+class Revisions:
+    """Makes whole revisions of what comes, each once and in order.
+
+    A fragment may end in the middle of a revision. And by its change log, etcd before 3.4.38 may send changes twice,
+    from before the first revision of interest, and again from a member that was given a snapshot.
+
+    Args:
+        first: The first revision of interest.
+    """
+
+    def __init__(self, first: int) -> None:
+        self._next = first
+        self._held: list[Event] = []
+
+    def take(self, answer: WatchAnswer) -> Changes | None:
+        """Return the changes that an answer completes, a sign of life if it has none, or None if more must come."""
+        if not answer.events:
+            return Changes(answer.header.revision, ())
+        events = [*self._held, *(event for event in answer.events if event.kv.mod_revision >= self._next)]
+        self._held = []
+        if answer.fragment and events:
+            last = events[-1].kv.mod_revision
+            self._held = [event for event in events if event.kv.mod_revision == last]
+            del events[len(events) - len(self._held) :]
+        if not events:
+            return None
+        self._next = events[-1].kv.mod_revision + 1
+        return Changes(self._next - 1, tuple(events))
+
+
+@final
 class _WatchCall(Call):
     """The stream. Messages wait, as they came, until somebody takes them; the window bounds them."""
 
@@ -107,7 +138,7 @@ class Watch:
         revision: int,
     ) -> None:
         self._call = _WatchCall(watch_request(key, end, revision), token)
-        self._held: list[Event] = []
+        self._revisions = Revisions(revision)
         self._link: Final = Link(endpoints, tls, "etcd-watch")
         self._link.submit(self._call)
 
@@ -142,16 +173,9 @@ class Watch:
             answer = self._next(until_s)
             if answer is None:
                 return None
-            events = [*self._held, *answer.events]
-            if not events:
-                return Changes(answer.header.revision, ())
-            self._held = []
-            if answer.fragment:  # which may end in the middle of a revision
-                last = events[-1].kv.mod_revision
-                self._held = [event for event in events if event.kv.mod_revision == last]
-                del events[len(events) - len(self._held) :]
-            if events:
-                return Changes(events[-1].kv.mod_revision, tuple(events))
+            changes = self._revisions.take(answer)
+            if changes is not None:
+                return changes
 
     def request_progress(self) -> None:
         """Ask for a sign of life."""
