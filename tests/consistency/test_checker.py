@@ -206,6 +206,16 @@ CASES: Final = {
             at(9, read("x", "v2")),
         ],
     ),
+    "a conflict that was missed": Case(
+        Anomaly.MISSED_CONFLICT,
+        lambda: [at(0, write("x", "v1")), during(1, 9, read("x", "v1"), write("y", "v1")), at(2, write("x", "v2"))],
+        lambda: [at(0, write("x", "v1")), during(1, 9, read("x", "v1"), read("y", None)), at(4, write("x", "v2"))],
+    ),
+    "a conflict over a range that was missed": Case(
+        Anomaly.MISSED_CONFLICT,
+        lambda: [during(1, 9, listed("a", A, []), write("y", "v1")), at(2, write("a1", "v2"))],
+        lambda: [during(1, 9, listed("a", A, []), read("y", None)), at(2, write("a1", "v2"))],
+    ),
     "stale read in a range": Case(
         Anomaly.STALE_READ,
         lambda: [

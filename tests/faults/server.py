@@ -31,6 +31,7 @@ class ServerProcess(LoggedProcess):
         before: What comes before the command, such as a tracer that replaces itself by it.
         env: Further environment variables; those of kvs are not inherited.
         storage: Name of the engine.
+        options: Flags of the engine.
     """
 
     def __init__(
@@ -40,8 +41,9 @@ class ServerProcess(LoggedProcess):
         before: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         storage: str = "sqlite",
+        options: Sequence[str] = ENGINE_FLAGS,
     ) -> None:
-        engine = ("--storage", storage, "--data-dir", str(directory), *ENGINE_FLAGS)
+        engine = ("--storage", storage, "--data-dir", str(directory), *options)
         command = [*before, *KVS, "--port", "0", "--log-format", "json", *engine, *flags]
         super().__init__(command, env, lock=FORKING)
         self.directory: Final = directory

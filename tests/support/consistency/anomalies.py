@@ -25,6 +25,7 @@ class Anomaly(Enum):
     LOST_UPDATE = "lost update"
     WRITE_SKEW = "G2: write skew"
     PHANTOM = "G2: phantom"
+    MISSED_CONFLICT = "missed conflict: what it had read had changed before its COMMIT"
     STALE_READ = "real-time order: stale read"
     LOST_WRITE = "real-time order: lost write"
     REAL_TIME = "real-time order"

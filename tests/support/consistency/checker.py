@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from tests.support.consistency.anomalies import LEVELS, Anomaly, Finding, name_of
 from tests.support.consistency.effects import Appended, Effects, Pending
-from tests.support.consistency.graph import RANGE_RW, RW, Graph
+from tests.support.consistency.graph import CLOCK, RANGE_RW, RW, Edge, Graph
 from tests.support.consistency.history import (
     NEVER_NS,
     Outcome,
@@ -397,6 +397,8 @@ class _Check:
         for (key, present), readers in list(lost.items())[:MOST_FINDINGS]:
             text = self._story.of_nothing(self._timelines[key], readers[0], present)
             anomaly = Anomaly.STALE_READ if present else Anomaly.LOST_WRITE
+            if self._story.last_known_ns(self._timelines[key], readers[0], present) > self._started_ns(readers[0]):
+                anomaly = Anomaly.MISSED_CONFLICT
             self._found(anomaly, text, *readers[:1])
 
     def _find_cycles(self) -> None:
@@ -412,8 +414,19 @@ class _Check:
                         if edge.kind & ~8 in (RW, RANGE_RW)
                     )
                     anomaly = name_of(cycle, keys, shown=shown)
+                    if anomaly in (Anomaly.STALE_READ, Anomaly.LOST_WRITE):
+                        anomaly = self._at_commit(anomaly, cycle)
                     self._found(anomaly, self._story.of_cycle(cycle), *(edge.before for edge in cycle))
                     break
+
+    def _at_commit(self, anomaly: Anomaly, cycle: Sequence[Edge]) -> Anomaly:
+        """Return the anomaly, or that what was read was right when it was read, if only not any more at COMMIT."""
+        reading = next(edge for edge in cycle if edge.kind != CLOCK)
+        late = self._windows[reading.after][1] > self._started_ns(reading.before)
+        return Anomaly.MISSED_CONFLICT if late else anomaly
+
+    def _started_ns(self, at: int) -> int:
+        return self._effects[at].transaction.begun[0] if at < len(self._effects) else NEVER_NS
 
 
 def _elements_written(value: Pending) -> list[str]:

@@ -107,6 +107,8 @@ class Effects:
         self._written: list[tuple[str, str]] = []
         for operation in transaction.operations:
             self._follow(operation)
+        if transaction.outcome is Outcome.ABORTED:
+            self.blind_increments.clear()
         left = {key: element_of(value) for key, value in self.writes.items() if isinstance(value, str)}
         left |= {key: element_of(value.end) for key, value in self.writes.items() if isinstance(value, Appended)}
         self.dropped = [(key, element) for key, element in self._written if left.get(key) != element]

@@ -53,20 +53,30 @@ class Story:
 
     def of_nothing(self, timeline: Timeline, reader: int, present: bool) -> str:
         """Return that what a transaction saw of a key is explained by nothing."""
-        key = timeline.key
-        begun_ns = self._effects[reader].window[0]
-        known = [each for each in timeline.versions if 0 <= each.writer < len(self._effects)]
-        before = [each for each in known if (each.value is not None) != present]
-        before = [each for each in before if self._effects[each.writer].window[1] < begun_ns]
-        text = f"  {self.who(reader)} saw {key} {'there' if present else 'absent'}"
-        if before:
-            last = max(before, key=lambda each: self._effects[each.writer].window[1])
+        text = f"  {self.who(reader)} saw {timeline.key} {'there' if present else 'absent'}"
+        details = [self._detail(reader)]
+        last = self._last_known(timeline, reader, present)
+        if last is not None:
             did = "deleted it" if last.value is None else f"wrote {last.value!r}"
             text += f", although {self.who(last.writer)} was acknowledged before, which {did}"
-            reader_detail = [self._detail(last.writer), self._detail(reader)]
-        else:
-            reader_detail = [self._detail(reader)]
-        return "\n".join([f"{text}, and nothing explains it.", *reader_detail])
+            details.append(self._detail(last.writer))
+        return "\n".join([f"{text}, and nothing explains it.", *details])
+
+    def last_known_ns(self, timeline: Timeline, reader: int, present: bool) -> int:
+        """Return when the last was acknowledged by which that is not so; 0 if there is none."""
+        last = self._last_known(timeline, reader, present)
+        return 0 if last is None else self._effects[last.writer].window[1]
+
+    def _last_known(self, timeline: Timeline, reader: int, present: bool) -> Version | None:
+        begun_ns = self._effects[reader].window[0]
+        known = [
+            version
+            for version in timeline.versions
+            if 0 <= version.writer < len(self._effects)
+            and (version.value is not None) != present
+            and self._effects[version.writer].window[1] < begun_ns
+        ]
+        return max(known, key=lambda version: self._effects[version.writer].window[1], default=None)
 
     def _why(self, edge: Edge) -> str:
         kind = edge.kind & ~BY_CLOCK

@@ -1,8 +1,12 @@
 """Storage engines with planted faults, which the tests must find."""
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -10,8 +14,11 @@ from kvs.adapters.storage.sqlite.engine import SQLITE, SqliteOptions
 from kvs.config import Settings
 from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.values import Key, Value
-from kvs.engine import EngineSpec
+from kvs.engine import EngineSpec, NoOptions
 from kvs.ports.storage import Snapshot, Storage
+
+BROKEN_VARIABLE: Final = "TEST_BROKEN_ENGINE"
+"""Names the module and the class of ``broken``."""
 
 
 class LateStorage(Storage):
@@ -71,3 +78,15 @@ def _late(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
 
 
 late = EngineSpec(summary="Acknowledges first and syncs then.", open=_late, options=SqliteOptions, durable=True)
+
+
+@contextmanager
+def _broken(settings: Settings, _options: NoOptions, _log: FilteringBoundLogger) -> Iterator[Storage]:
+    module, _, name = os.environ[BROKEN_VARIABLE].partition(":")
+    engine = getattr(import_module(module), name)
+    opened = engine.open_in(Path(settings.data_dir)) if hasattr(engine, "open_in") else closing(engine())
+    with opened as storage:
+        yield storage
+
+
+broken = EngineSpec(summary="Is broken in a way that a test names.", open=_broken, records=True)
