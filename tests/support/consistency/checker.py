@@ -5,12 +5,12 @@ written by somebody who had not read the one before, and several were at it at t
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 from tests.support.consistency.anomalies import LEVELS, Anomaly, Finding, name_of
-from tests.support.consistency.effects import Appended, Effects, Pending
+from tests.support.consistency.effects import Appended, Effects
 from tests.support.consistency.graph import CLOCK, RANGE_RW, RW, Edge, Graph
 from tests.support.consistency.history import (
     NEVER_NS,
@@ -24,6 +24,7 @@ from tests.support.consistency.history import (
 from tests.support.consistency.timeline import Timeline
 from tests.support.consistency.versions import NOBODY, Version
 from tests.support.consistency.words import Story
+from tests.support.consistency.writers import Writers
 
 MOST_FINDINGS: Final = 20
 """Of each kind of search; a history that is wrong at all is often wrong in thousands of places."""
@@ -54,26 +55,19 @@ class _Check:
         self._slack = slack
         self._effects = [Effects(transaction) for transaction in history]
         self._windows: list[Window] = [effects.window for effects in self._effects]
-        self._writers: dict[tuple[str, str], int] = {}
-        self._dropped: set[tuple[str, str]] = set()
-        self._doubtful: set[tuple[str, str]] = set()  # that several may have written
-        # One that was aborted has seen a snapshot, too, and is like one that only reads.
-        self._happened = [effects.transaction.outcome is not Outcome.UNKNOWN for effects in self._effects]
         self._versions: list[Version] = []
         self._of_value: dict[tuple[str, str], Version] = {}
         self._timelines: dict[str, Timeline] = {}
         self._expiring: dict[int, Version] = {}
-        self._blind_increments: dict[str, int] = {}
         self._latest_ns: dict[int, int] = {}
         self._graph = Graph()
         self._findings: list[Finding] = []
         self._story = Story(self._effects, self._versions, self._expiring)
+        self._writers = Writers(self._effects, self._story, self._found)
 
     def findings(self) -> list[Finding]:
         self._look_inside()
-        self._note_writers()
-        self._note_doubts()
-        self._follow_reads()
+        self._writers.find()
         self._make_versions()
         self._link_versions()
         self._note_deadlines()
@@ -92,92 +86,6 @@ class _Check:
             if effects.faults:
                 faults = "; ".join(effects.faults)
                 self._found(Anomaly.INTERNAL, f"In {self._story.who(at)}, {faults}.", at)
-
-    # Who has written what, and which of those that are not known to have happened have.
-
-    def _note_writers(self) -> None:
-        for at, effects in enumerate(self._effects):
-            for key in effects.blind_increments:
-                self._blind_increments[key] = self._blind_increments.get(key, 0) + 1
-            for key, value in effects.writes.items():
-                for element in _elements_written(value):
-                    self._note_writer(key, element, at)
-            for key, element in effects.dropped:
-                if not is_number(element):  # of counters, who comes next increments to the same
-                    self._dropped.add((key, element))
-                    self._note_writer(key, element, at)
-
-    def _note_writer(self, key: str, element: str, at: int) -> None:
-        if is_number(element) and self._effects[at].transaction.outcome is Outcome.ABORTED:
-            return  # who comes next increments to the same
-        other = self._writers.setdefault((key, element), at)
-        if other == at:
-            return
-        if not is_number(element):
-            raise ValueError(f"two transactions write {element!r} to {key!r}: a history needs values that are unique")
-        outcomes = [self._effects[each].transaction.outcome for each in (other, at)]
-        if outcomes == [Outcome.COMMITTED] * 2:
-            text = f"{self._story.who(other)} and {self._story.who(at)} both incremented {key} to {element}."
-            self._found(Anomaly.LOST_UPDATE, text, other, at)
-        elif outcomes[1] is Outcome.COMMITTED:
-            self._writers[key, element] = at
-        elif outcomes == [Outcome.UNKNOWN] * 2:
-            self._doubtful.add((key, element))
-
-    def _note_doubts(self) -> None:
-        """Note which sums may be those of increments that nobody was told of, too."""
-        for (key, element), at in self._writers.items():
-            unknown = self._effects[at].transaction.outcome is Outcome.UNKNOWN
-            if unknown and is_number(element) and self._blind_increments.get(key):
-                self._doubtful.add((key, element))
-
-    def _follow_reads(self) -> None:
-        """Find out whose writes were read by those that have happened, and by those that have therefore."""
-        checked: set[tuple[str, str]] = set()
-        open_ = [at for at, happened in enumerate(self._happened) if happened]
-        while open_:
-            at = open_.pop()
-            for key, value in self._effects[at].reads.items():
-                if value is None or (key, value) in checked:
-                    continue
-                checked.add((key, value))
-                for writer in self._writers_of(at, key, value):
-                    if not self._happened[writer]:
-                        self._happened[writer] = True
-                        open_.append(writer)
-
-    def _writers_of(self, at: int, key: str, value: str) -> Iterator[int]:
-        """Yield who must have happened for this value to be there."""
-        elements = elements_of(value)
-        if len(set(elements)) < len(elements):
-            twice = sorted({each for each in elements if elements.count(each) > 1})
-            self._found(Anomaly.APPLIED_TWICE, f"{self._story.who(at)} read {key} = {value!r}: {twice} twice.", at)
-        for place, element in enumerate(elements):
-            writer = self._writers.get((key, element))
-            if (key, element) in self._doubtful:
-                continue
-            if writer is None:
-                if not (is_number(element) and self._blind_increments.get(key)):
-                    text = f"{self._story.who(at)} read {key} = {value!r}; nobody wrote {element!r}."
-                    self._found(Anomaly.INVENTED, text, at)
-            elif writer == at:
-                text = f"{self._story.who(at)} read {key} = {value!r}, which it only wrote later."
-                self._found(Anomaly.CIRCULAR_FLOW, text, at)
-            elif self._effects[writer].transaction.outcome is Outcome.ABORTED:
-                text = f"{self._story.who(at)} read {key} = {value!r}, which {self._story.who(writer)} wrote."
-                self._found(Anomaly.ABORTED_READ, text, at, writer)
-            elif (key, element) in self._dropped and not (
-                place + 1 < len(elements) and self._writers.get((key, elements[place + 1])) == writer
-            ):
-                text = f"{self._story.who(at)} read {key} = {value!r}; {self._story.who(writer)} had written that, and"
-                self._found(Anomaly.INTERMEDIATE_READ, f"{text} then something else, or rolled it back.", at, writer)
-            else:
-                yield writer
-        if len(elements) > 1 and (writer := self._writers.get((key, elements[-1]))) is not None:
-            written = self._effects[writer].writes.get(key)
-            if isinstance(written, str) and element_of(written) == elements[-1] and written != value:
-                text = f"{self._story.who(at)} read {key} = {value!r}; {self._story.who(writer)} wrote {written!r}."
-                self._found(Anomaly.INVENTED, text, at, writer)
 
     # Versions.
 
@@ -214,7 +122,7 @@ class _Check:
                     self._make_version(key, None, at)
         for at, effects in enumerate(self._effects):
             for key, value in effects.reads.items():
-                numbered = value is not None and is_number(value) and self._happened[at]
+                numbered = value is not None and is_number(value) and self._writers.happened[at]
                 if numbered and (key, value) not in self._of_value:  # by an increment that nobody was told of
                     version = self._new_version(key, value, NOBODY)
                     self._of_value[key, value or ""] = version
@@ -222,7 +130,7 @@ class _Check:
 
     def _make_version(self, key: str, element: str | None, at: int) -> None:
         timeline = self._timelines[key]
-        if not self._happened[at]:
+        if not self._writers.happened[at]:
             begun_ns = self._windows[at][0]
             if element is None:
                 timeline.maybe_absent_ns = min(timeline.maybe_absent_ns, begun_ns)
@@ -236,7 +144,7 @@ class _Check:
             return
         version = self._new_version(key, element, at)
         timeline.versions.append(version)
-        if element is not None and (self._writers[key, element] == at or (key, element) in self._doubtful):
+        if element is not None and (self._writers.of[key, element] == at or (key, element) in self._writers.doubtful):
             self._of_value[key, element] = version
 
     def _link_versions(self) -> None:
@@ -254,7 +162,7 @@ class _Check:
         lists = {
             (key, value)
             for at, effects in enumerate(self._effects)
-            if self._happened[at]
+            if self._writers.happened[at]
             for key, value in effects.reads.items()
             if value is not None and value.startswith(",")
         }
@@ -273,7 +181,7 @@ class _Check:
         for version in known:
             if version.writer != NOBODY:
                 told += self._added(timeline.key, version.value or "", version.writer)
-        others = self._blind_increments.get(timeline.key, 0) + timeline.maybe_added
+        others = self._writers.blind_increments.get(timeline.key, 0) + timeline.maybe_added
         if last > told + others:
             text = f"{timeline.key} is {last}, by {told} increments, and at most {others} that may have been."
             self._found(Anomaly.APPLIED_TWICE, text)
@@ -328,7 +236,7 @@ class _Check:
                 if version.value is None or not times:
                     continue
                 version.earliest_ns = min(self._earliest_ns(at, lasts_s) for at, lasts_s in times)
-                if len(those) == 1 and those[0][1] is version and self._happened[times[0][0]]:
+                if len(those) == 1 and those[0][1] is version and self._writers.happened[times[0][0]]:
                     self._note_latest(version, *times[0])
 
     def _earliest_ns(self, at: int, lasts_s: float) -> int:
@@ -344,7 +252,7 @@ class _Check:
     def _note_readers(self) -> None:
         keys = sorted(self._timelines)
         for at, effects in enumerate(self._effects):
-            if not self._happened[at]:
+            if not self._writers.happened[at]:
                 continue
             for key, value in effects.reads.items():
                 if value is None:
@@ -427,14 +335,6 @@ class _Check:
 
     def _started_ns(self, at: int) -> int:
         return self._effects[at].transaction.begun[0] if at < len(self._effects) else NEVER_NS
-
-
-def _elements_written(value: Pending) -> list[str]:
-    if value is None:
-        return []
-    if isinstance(value, Appended):
-        return elements_of(value.end)
-    return [element_of(value)]
 
 
 def _last_element(value: "str | Appended") -> str:
