@@ -46,12 +46,17 @@ class TornCommits(NaiveStorage):
         return super().commit(CommitRequest(request.reads, writes, request.clears))
 
 
-class ForgetsTheLastTick(DurableStorage):
-    """Writes what there was one ``sync`` before."""
+class ForgetsTheLastTicks(DurableStorage):
+    """Writes what there was some ticks before."""
+
+    BEHIND = 8
 
     def sync(self) -> None:
+        if self._saved == self.commits:
+            return
         data = self.data
-        self.data = getattr(self, "_earlier", {})
-        self._earlier = dict(data)
+        earlier: list[dict[Key, Value]] = getattr(self, "_earlier", [{}] * self.BEHIND)
+        self._earlier = [*earlier[1:], dict(data)]
+        self.data = earlier[0]
         super().sync()
         self.data = data

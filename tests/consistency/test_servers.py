@@ -137,7 +137,7 @@ def test_a_broken_engine_is_found_out(engine: type[Storage]) -> None:
 @pytest.mark.one_build
 def test_an_engine_that_forgets_is_found_out(tmp_path: Path) -> None:
     """What was acknowledged last is gone after a kill."""
-    env = environment_of(broken_engines.ForgetsTheLastTick)
+    env = environment_of(broken_engines.ForgetsTheLastTicks)
     with Restarts(tmp_path, "broken", env) as restarts:
         plan = Plan(SEED, transactions=BROKEN_TRANSACTIONS, strikes=1, deadlines=False)
         records = run(plan, restarts.addresses, restarts.kill)

@@ -67,19 +67,18 @@ LEVELS: Final[tuple[tuple[Collection[int], int], ...]] = (
 """Kinds of edges of which a cycle is looked for, the worst first, and how long it may be."""
 
 
-def name_of(cycle: Sequence[Edge], keys: Sequence[str], *, shown: bool) -> Anomaly:
+def name_of(cycle: Sequence[Edge], keys: Sequence[str]) -> Anomaly:
     """Return what a cycle is called.
 
     Args:
         cycle: Its edges.
         keys: The key that each edge is about; "" for none.
-        shown: Whether anybody has seen what the last writer in it wrote.
     """
     kinds = [edge.kind & ~BY_CLOCK for edge in cycle]
     reads = [at for at, kind in enumerate(kinds) if kind in (RW, RANGE_RW)]
     if CLOCK in kinds or any(edge.kind & BY_CLOCK for edge in cycle):
         if len(cycle) == 2 and reads and CLOCK in kinds:
-            return Anomaly.STALE_READ if shown else Anomaly.LOST_WRITE
+            return Anomaly.STALE_READ
         return Anomaly.REAL_TIME
     if not reads:
         return Anomaly.CIRCULAR_FLOW if WR in kinds else Anomaly.DIRTY_WRITE

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from tests.support.consistency.anomalies import LEVELS, Anomaly, Finding, name_of
 from tests.support.consistency.effects import Appended, Effects
-from tests.support.consistency.graph import CLOCK, RANGE_RW, RW, Edge, Graph
+from tests.support.consistency.graph import BY_CLOCK, RANGE_RW, RW, Edge, Graph
 from tests.support.consistency.history import (
     NEVER_NS,
     Outcome,
@@ -316,22 +316,23 @@ class _Check:
                 cycle = self._graph.shortest_cycle(component, kinds)
                 if cycle is not None and len(cycle) <= most:
                     keys = [self._versions[edge.version].key if edge.version >= 0 else "" for edge in cycle]
-                    shown = any(
-                        self._versions[edge.version].readers or self._versions[edge.version].next
-                        for edge in cycle
-                        if edge.kind & ~8 in (RW, RANGE_RW)
-                    )
-                    anomaly = name_of(cycle, keys, shown=shown)
-                    if anomaly in (Anomaly.STALE_READ, Anomaly.LOST_WRITE):
-                        anomaly = self._at_commit(anomaly, cycle)
+                    anomaly = name_of(cycle, keys)
+                    if anomaly in (Anomaly.STALE_READ, Anomaly.LOST_UPDATE):
+                        anomaly = self._by_clock(anomaly, cycle)
                     self._found(anomaly, self._story.of_cycle(cycle), *(edge.before for edge in cycle))
                     break
 
-    def _at_commit(self, anomaly: Anomaly, cycle: Sequence[Edge]) -> Anomaly:
-        """Return the anomaly, or that what was read was right when it was read, if only not any more at COMMIT."""
-        reading = next(edge for edge in cycle if edge.kind != CLOCK)
-        late = self._windows[reading.after][1] > self._started_ns(reading.before)
-        return Anomaly.MISSED_CONFLICT if late else anomaly
+    def _by_clock(self, anomaly: Anomaly, cycle: Sequence[Edge]) -> Anomaly:
+        """Return what it is if what was overwritten was read when that had been acknowledged, or before COMMIT."""
+        for edge in cycle:
+            if edge.kind & ~BY_CLOCK not in (RW, RANGE_RW):
+                continue
+            version, acknowledged_ns = self._versions[edge.version], self._windows[edge.after][1]
+            if acknowledged_ns < self._started_ns(edge.before):
+                return Anomaly.STALE_READ if version.readers or version.next else Anomaly.LOST_WRITE
+            if anomaly is Anomaly.STALE_READ:
+                anomaly = Anomaly.MISSED_CONFLICT
+        return anomaly
 
     def _started_ns(self, at: int) -> int:
         return self._effects[at].transaction.begun[0] if at < len(self._effects) else NEVER_NS
