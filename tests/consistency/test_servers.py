@@ -17,12 +17,14 @@ from tests.support.consistency.anomalies import Anomaly
 from tests.support.consistency.checker import Slack, check
 from tests.support.consistency.history import Outcome, Transaction
 from tests.support.consistency.workload import Plan, run
+from tests.support.engine_control import EngineControl
 from tests.support.harness import Server, slow_engine
-from tests.support.launcher import engines_path
+from tests.support.launcher import ENGINES, engines_path
 from tests.support.seeds import SEED
 
 TRANSACTIONS: Final = 100_000 if FULL_SCALE else 1_000
 RESTARTS: Final = 100 if FULL_SCALE else 2
+FAILURES: Final = 2
 BROKEN_TRANSACTIONS: Final = 500
 SLACK: Final = Slack(10.0, 10.0)
 """A server may have to wait for a processor."""
@@ -108,6 +110,32 @@ def test_no_anomaly_across_kills(tmp_path: Path) -> None:
         assert restarts.kills == RESTARTS
     assert records.outcomes[Outcome.UNKNOWN]
     assert_nothing_is_found(records.transactions, Slack(10.0, None))
+
+
+@pytest.mark.parametrize("name", ["watched", "blocking"])
+def test_no_anomaly_with_an_engine_that_fails(name: str) -> None:
+    """What it refuses is not done, and what it does not know may have been."""
+    answers = iter(["raise_unavailable", "go", "raise_outcome_unknown", "go"] * FAILURES)
+    with EngineControl(ENGINES, os.environ.get("PYTHONPATH"), name) as engine:
+
+        def fail(_: int) -> None:
+            answer = next(answers)
+            for call in ("commit", "put", "delete"):
+                engine.answer(call, answer)
+
+        plan = Plan(
+            SEED,
+            transactions=min(TRANSACTIONS // 2, 5000),
+            strikes=4 * FAILURES,
+            deadlines=False,
+            allows=frozenset({"conflict", "unavailable", "outcome_unknown"}),
+        )
+        with Server(*engine.flags, env=engine.env) as server:
+            records = run(plan, lambda: [(server.host, server.port)], fail)
+            server.forget_log()
+    assert records.codes["unavailable"]
+    assert records.outcomes[Outcome.UNKNOWN]
+    assert_nothing_is_found(records.transactions, SLACK)
 
 
 BROKEN: Final[dict[type[Storage], set[Anomaly]]] = {

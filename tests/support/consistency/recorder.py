@@ -17,6 +17,10 @@ ENDING_CODES: Final = frozenset({"internal", "timeout", "conflict", "outcome_unk
 """With these, a transaction has ended; with others it goes on without the command that was refused."""
 
 
+REFUSED: Final = "unavailable"
+"""With this, nothing was done, and it is worth while to ask again, perhaps another server."""
+
+
 class UnexpectedAnswerError(Exception):
     """The server refused something for a reason that the run does not provoke."""
 
@@ -45,6 +49,9 @@ class Recorder:
         numbers: Numbers for transactions.
         records: Where they are written down.
         allows: Codes of errors that may come.
+
+    Attributes:
+        refusals: How often a server was unavailable.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class Recorder:
         self._connection: Connection | None = None
         self._operations: list[Operation] = []
         self._begun: Window = (0, 0)
+        self.refusals = 0
 
     @property
     def connection(self) -> Connection:
@@ -252,6 +260,7 @@ class Recorder:
         self._records.codes[answer.code] += 1
         if answer.code not in self._allows:
             raise UnexpectedAnswerError(answer.code)
+        self.refusals += answer.code == REFUSED
         return answer.code
 
     def _note(self, operations: Sequence[Operation], outcome: Outcome, begun: Window, ended: Window) -> None:

@@ -173,7 +173,12 @@ class _Client:
     def run(self) -> None:
         """Run transactions until there have been enough."""
         while self._progress.done < self._plan.transactions and not self._progress.stopped:
-            self._transaction()
+            for _ in polling("a transaction is not refused"):
+                refusals = self._recorder.refusals
+                self._transaction()
+                if self._recorder.refusals == refusals or self._progress.stopped:
+                    break
+                self._recorder.leave()
             self._progress.one_more()
             if self._random.random() < 0.002:
                 self._recorder.leave()
@@ -213,6 +218,7 @@ class _Client:
                     if self._recorder.step(*map(actions.get, some), actions.list_keys("s/0/")) is not None:
                         self._recorder.end("COMMIT")
                         break
+                self._recorder.leave()
 
     def _generations(self) -> range:
         return range(self._progress.done // GENERATION + 1)
