@@ -19,6 +19,7 @@ ENTRY_POINTS: Final = "kvs.storage"
 BUILT_IN: Final = {
     "memory": "kvs.engines:MEMORY",
     "sqlite": "kvs.adapters.storage.sqlite.engine:SQLITE",
+    "etcd": "kvs.adapters.storage.etcd.engine:ETCD",
 }
 
 

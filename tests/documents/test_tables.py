@@ -9,6 +9,7 @@ import pytest
 
 from kvs import engines
 from kvs.adapters.inbound.line.commands import COMMANDS as LINE_COMMANDS
+from kvs.adapters.storage.etcd.engine import EtcdOptions
 from kvs.adapters.storage.sqlite.engine import SqliteOptions
 from kvs.config import SETTINGS
 from kvs.domain import errors
@@ -100,7 +101,11 @@ def test_the_settings_of_the_readme_have_their_defaults() -> None:
 
 @pytest.mark.parametrize(
     ("path", "options"),
-    [("docs/engines.md", SqliteOptions), ("examples/kvs-wholefile/README.md", WholeFileOptions)],
+    [
+        ("docs/engines.md", SqliteOptions),
+        ("docs/cluster.md", EtcdOptions),
+        ("examples/kvs-wholefile/README.md", WholeFileOptions),
+    ],
 )
 def test_every_option_of_an_engine_is_in_its_table(path: str, options: type[msgspec.Struct]) -> None:
     """With its default, and no other is."""

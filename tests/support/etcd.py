@@ -14,10 +14,10 @@ from typing import Final
 
 import pytest
 
-from kvs.adapters.storage.etcd.client import EtcdClient
-from kvs.adapters.storage.etcd.endpoints import Endpoint, tls_context
-from kvs.adapters.storage.etcd.errors import EtcdError
-from kvs.adapters.storage.etcd.wire import bytes_field, number_field
+from kvs.adapters.storage.etcd.client.endpoints import Endpoint, tls_context
+from kvs.adapters.storage.etcd.client.errors import EtcdError
+from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
+from kvs.adapters.storage.etcd.client.wire import bytes_field, number_field
 from kvs.override import override
 from tests.support.launcher import Event, LoggedProcess
 from tests.support.waiting import polling

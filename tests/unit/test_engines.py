@@ -63,7 +63,8 @@ def test_a_built_in_engine_cannot_be_shadowed(installed: Path) -> None:
 def test_an_unknown_name_lists_those_there_are(installed: Path) -> None:
     """Built-in ones first, each once."""
     with pytest.raises(
-        ConfigError, match=r"unknown engine 'nope'; available: memory, sqlite, broken, function, some, wrong \(others"
+        ConfigError,
+        match=r"unknown engine 'nope'; available: memory, sqlite, etcd, broken, function, some, wrong \(others",
     ):
         engines.get("nope")
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from kvs.adapters.storage.etcd.client import EtcdClient
+from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from tests.support.etcd import Cluster, closing, need_etcd, running_cluster
 
 _numbers: Final = count()

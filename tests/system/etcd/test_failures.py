@@ -6,11 +6,10 @@ from queue import SimpleQueue
 
 import pytest
 
-from kvs.adapters.storage.etcd import link
-from kvs.adapters.storage.etcd.answers import TxnResult
-from kvs.adapters.storage.etcd.client import EtcdClient
-from kvs.adapters.storage.etcd.endpoints import Endpoint
-from kvs.adapters.storage.etcd.errors import (
+from kvs.adapters.storage.etcd.client import link
+from kvs.adapters.storage.etcd.client.answers import TxnResult
+from kvs.adapters.storage.etcd.client.endpoints import Endpoint
+from kvs.adapters.storage.etcd.client.errors import (
     ClusterChangedError,
     ConnectionLostError,
     DeadlineExceededError,
@@ -20,7 +19,8 @@ from kvs.adapters.storage.etcd.errors import (
     RefusedError,
     UnknownOutcomeError,
 )
-from kvs.adapters.storage.etcd.requests import absent, exists, get, prefix_end, put
+from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
+from kvs.adapters.storage.etcd.client.requests import absent, exists, get, prefix_end, put
 from tests.support.etcd import HOST, Cluster, Member, closing, free_ports, running_cluster
 from tests.support.waiting import TIMEOUT_S, polling
 

@@ -4,9 +4,8 @@ from queue import SimpleQueue
 
 import pytest
 
-from kvs.adapters.storage.etcd.answers import TxnResult
-from kvs.adapters.storage.etcd.client import EtcdClient
-from kvs.adapters.storage.etcd.errors import (
+from kvs.adapters.storage.etcd.client.answers import TxnResult
+from kvs.adapters.storage.etcd.client.errors import (
     CompactedError,
     EtcdError,
     FutureRevisionError,
@@ -14,7 +13,8 @@ from kvs.adapters.storage.etcd.errors import (
     NotSentError,
     RequestTooLargeError,
 )
-from kvs.adapters.storage.etcd.requests import (
+from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
+from kvs.adapters.storage.etcd.client.requests import (
     MAX_REQUEST_BYTES,
     MAX_TXN_OPERATIONS,
     absent,

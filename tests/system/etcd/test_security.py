@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from kvs.adapters.storage.etcd.client import EtcdClient
-from kvs.adapters.storage.etcd.endpoints import Endpoint, tls_context
-from kvs.adapters.storage.etcd.errors import AccessDeniedError, EtcdError, NotSentError, RefusedError
-from kvs.adapters.storage.etcd.requests import get, put
-from kvs.adapters.storage.etcd.wire import bytes_field
+from kvs.adapters.storage.etcd.client.endpoints import Endpoint, tls_context
+from kvs.adapters.storage.etcd.client.errors import AccessDeniedError, EtcdError, NotSentError, RefusedError
+from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
+from kvs.adapters.storage.etcd.client.requests import get, put
+from kvs.adapters.storage.etcd.client.wire import bytes_field
 from tests.support.etcd import (
     ROOT_PASSWORD,
     Certificates,

@@ -4,9 +4,9 @@ from queue import SimpleQueue
 
 import pytest
 
-from kvs.adapters.storage.etcd.answers import Alarm, TxnResult
-from kvs.adapters.storage.etcd.errors import EtcdError, NoSpaceError, UnknownOutcomeError
-from kvs.adapters.storage.etcd.requests import NOSPACE, absent, delete, prefix_end, put
+from kvs.adapters.storage.etcd.client.answers import Alarm, TxnResult
+from kvs.adapters.storage.etcd.client.errors import EtcdError, NoSpaceError, UnknownOutcomeError
+from kvs.adapters.storage.etcd.client.requests import NOSPACE, absent, delete, prefix_end, put
 from tests.support.etcd import closing, need_etcd, running_cluster
 
 VALUE = bytes(200_000)

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from kvs.adapters.storage.etcd.answers import DELETE, PUT, Event
-from kvs.adapters.storage.etcd.client import EtcdClient
-from kvs.adapters.storage.etcd.errors import CompactedError, EtcdError, LeaseNotFoundError
-from kvs.adapters.storage.etcd.http2 import STREAM_WINDOW
-from kvs.adapters.storage.etcd.requests import delete, prefix_end, put
-from kvs.adapters.storage.etcd.watch import Changes, Watch
+from kvs.adapters.storage.etcd.client.answers import DELETE, PUT, Event
+from kvs.adapters.storage.etcd.client.errors import CompactedError, EtcdError, LeaseNotFoundError
+from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
+from kvs.adapters.storage.etcd.client.http2 import STREAM_WINDOW
+from kvs.adapters.storage.etcd.client.requests import delete, prefix_end, put
+from kvs.adapters.storage.etcd.client.watch import Changes, Watch
 from tests.support.waiting import TIMEOUT_S, polling
 
 

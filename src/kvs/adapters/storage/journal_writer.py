@@ -70,9 +70,16 @@ class Journal(ABC):
             Exception: It may or may not be durable; nothing may be written any more.
         """
 
+    def needs_confirmation(self) -> bool:
+        """Whether what this server knows may be out of date, so that even a tick without writes needs a batch.
+
+        An empty batch is durable when the journal has found that nobody else writes.
+        """
+        return False
+
     @abstractmethod
     def check(self) -> None:
-        """Raise if appended batches may not be durable after all."""
+        """Raise if appended batches may not be durable after all. By the loop."""
 
     @abstractmethod
     def stats(self) -> Mapping[str, int]:

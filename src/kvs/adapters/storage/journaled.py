@@ -114,7 +114,7 @@ class JournaledStorage(Storage):
     @override
     def seal(self) -> int:
         self._memory.sync()
-        if self._batch or self._clears:
+        if self._batch or self._clears or self._journal.needs_confirmation():
             batch, self._batch = self._batch, []
             clears, self._clears = self._clears, False
             self._writer.seal(batch, clears=clears, horizon_ms=self._horizon_ms)
@@ -133,6 +133,10 @@ class JournaledStorage(Storage):
     @override
     def when_durable(self, wake: Callable[[], None]) -> None:
         self._writer.wake = wake
+
+    def wake(self) -> None:
+        """Have the server look whether the engine goes on. By any thread."""
+        self._writer.wake()
 
     @override
     def check(self) -> None:

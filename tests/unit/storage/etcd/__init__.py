@@ -1,1 +1,1 @@
-"""Unit tests of the client of etcd."""
+"""Tests of the package of that name."""

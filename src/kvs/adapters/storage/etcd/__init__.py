@@ -1,1 +1,1 @@
-"""The client of etcd: gRPC over one's own HTTP/2, so that etcd needs no package beyond the standard library."""
+"""The engine whose journal is in etcd."""

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from kvs.adapters.storage.etcd import call as calls
-from kvs.adapters.storage.etcd.call import MAX_MESSAGE_BYTES, Outcome, UnaryCall
-from kvs.adapters.storage.etcd.errors import (
+from kvs.adapters.storage.etcd.client import call as calls
+from kvs.adapters.storage.etcd.client.call import MAX_MESSAGE_BYTES, Outcome, UnaryCall
+from kvs.adapters.storage.etcd.client.errors import (
     AccessDeniedError,
     CompactedError,
     ConnectionLostError,
@@ -26,7 +26,7 @@ from kvs.adapters.storage.etcd.errors import (
     UnknownOutcomeError,
     error_of,
 )
-from kvs.adapters.storage.etcd.http2 import REFUSED_STREAM, STREAM_WINDOW, Received
+from kvs.adapters.storage.etcd.client.http2 import REFUSED_STREAM, STREAM_WINDOW, Received
 
 SUCCESS = Received(1, (("grpc-status", "0"),), b"", ended=True)
 

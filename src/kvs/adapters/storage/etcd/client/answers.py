@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from kvs.adapters.storage.etcd.wire import WireError, numbers_and_bytes, signed
+from kvs.adapters.storage.etcd.client.wire import WireError, numbers_and_bytes, signed
 
 PUT: Final = 0
 DELETE: Final = 1

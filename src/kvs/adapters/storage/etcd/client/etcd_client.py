@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Final, Generic, TypeAlias, TypeVar, final
 
-from kvs.adapters.storage.etcd import requests
-from kvs.adapters.storage.etcd.answers import (
+from kvs.adapters.storage.etcd.client import requests
+from kvs.adapters.storage.etcd.client.answers import (
     Alarm,
     Header,
     Lease,
@@ -28,19 +28,19 @@ from kvs.adapters.storage.etcd.answers import (
     status_result,
     txn_result,
 )
-from kvs.adapters.storage.etcd.auth import Authenticator
-from kvs.adapters.storage.etcd.call import Outcome, UnaryCall
-from kvs.adapters.storage.etcd.endpoints import Endpoint
-from kvs.adapters.storage.etcd.errors import (
+from kvs.adapters.storage.etcd.client.auth import Authenticator
+from kvs.adapters.storage.etcd.client.call import Outcome, UnaryCall
+from kvs.adapters.storage.etcd.client.endpoints import Endpoint
+from kvs.adapters.storage.etcd.client.errors import (
     ClusterChangedError,
     EtcdError,
     LeaseNotFoundError,
     ProtocolBrokenError,
     TokenRefusedError,
 )
-from kvs.adapters.storage.etcd.link import Link
-from kvs.adapters.storage.etcd.watch import Watch
-from kvs.adapters.storage.etcd.wire import WireError
+from kvs.adapters.storage.etcd.client.link import Link
+from kvs.adapters.storage.etcd.client.watch import Watch
+from kvs.adapters.storage.etcd.client.wire import WireError
 
 T = TypeVar("T")
 Completion: TypeAlias = Callable[[T | EtcdError], None]

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple, final
 
-from kvs.adapters.storage.etcd import hpack
+from kvs.adapters.storage.etcd.client import hpack
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 

@@ -7,10 +7,10 @@ import time
 from collections import deque
 from typing import Final, NamedTuple, final
 
-from kvs.adapters.storage.etcd.answers import Event, Header, WatchAnswer, watch_answer
-from kvs.adapters.storage.etcd.call import Call, framed
-from kvs.adapters.storage.etcd.endpoints import Endpoint
-from kvs.adapters.storage.etcd.errors import (
+from kvs.adapters.storage.etcd.client.answers import Event, Header, WatchAnswer, watch_answer
+from kvs.adapters.storage.etcd.client.call import Call, framed
+from kvs.adapters.storage.etcd.client.endpoints import Endpoint
+from kvs.adapters.storage.etcd.client.errors import (
     AccessDeniedError,
     CompactedError,
     DeadlineExceededError,
@@ -19,9 +19,9 @@ from kvs.adapters.storage.etcd.errors import (
     TokenRefusedError,
     UnavailableError,
 )
-from kvs.adapters.storage.etcd.link import Link
-from kvs.adapters.storage.etcd.requests import PROGRESS_REQUEST, WATCH, watch_request
-from kvs.adapters.storage.etcd.wire import WireError
+from kvs.adapters.storage.etcd.client.link import Link
+from kvs.adapters.storage.etcd.client.requests import PROGRESS_REQUEST, WATCH, watch_request
+from kvs.adapters.storage.etcd.client.wire import WireError
 from kvs.override import override
 
 

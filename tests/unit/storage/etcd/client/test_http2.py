@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from kvs.adapters.storage.etcd.hpack import encode
-from kvs.adapters.storage.etcd.http2 import (
+from kvs.adapters.storage.etcd.client.hpack import encode
+from kvs.adapters.storage.etcd.client.http2 import (
     ACK,
     CONNECTION_WINDOW,
     CONTINUATION,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvs.adapters.storage.etcd.answers import (
+from kvs.adapters.storage.etcd.client.answers import (
     DELETE,
     Event,
     Header,
@@ -18,8 +18,8 @@ from kvs.adapters.storage.etcd.answers import (
     txn_result,
     watch_answer,
 )
-from kvs.adapters.storage.etcd.requests import absent, get, prefix_end, put, txn_request, watch_request
-from kvs.adapters.storage.etcd.wire import (
+from kvs.adapters.storage.etcd.client.requests import absent, get, prefix_end, put, txn_request, watch_request
+from kvs.adapters.storage.etcd.client.wire import (
     WireError,
     bytes_field,
     number_field,

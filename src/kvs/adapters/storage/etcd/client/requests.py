@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from kvs.adapters.storage.etcd.wire import bytes_field, field_head, number_field, number_field_always
+from kvs.adapters.storage.etcd.client.wire import bytes_field, field_head, number_field, number_field_always
 
 MAX_REQUEST_BYTES: Final = 1_572_864
 """etcd's default for ``--max-request-bytes`` (1.5 MiB), of the whole encoded request."""

@@ -1,7 +1,7 @@
 """What comes of a watch, made into whole revisions."""
 
-from kvs.adapters.storage.etcd.answers import PUT, Event, Header, KeyValue, WatchAnswer
-from kvs.adapters.storage.etcd.watch import Changes, Revisions
+from kvs.adapters.storage.etcd.client.answers import PUT, Event, Header, KeyValue, WatchAnswer
+from kvs.adapters.storage.etcd.client.watch import Changes, Revisions
 
 
 def answer(*revisions: int, fragment: bool = False) -> WatchAnswer:

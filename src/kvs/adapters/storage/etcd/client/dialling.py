@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from kvs.adapters.storage.etcd.endpoints import Endpoint
+from kvs.adapters.storage.etcd.client.endpoints import Endpoint
 
 Await: TypeAlias = Callable[[socket.socket, int], None]
 """Returns when a socket is ready for these events of ``poll``; raises when it takes too long."""

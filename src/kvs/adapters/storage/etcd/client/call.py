@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias, final
 from urllib.parse import unquote
 
-from kvs.adapters.storage.etcd.errors import (
+from kvs.adapters.storage.etcd.client.errors import (
     OK,
     ConnectionLostError,
     EtcdError,
@@ -15,7 +15,7 @@ from kvs.adapters.storage.etcd.errors import (
     UnavailableError,
     error_of,
 )
-from kvs.adapters.storage.etcd.http2 import REFUSED_STREAM, STREAM_WINDOW, Received
+from kvs.adapters.storage.etcd.client.http2 import REFUSED_STREAM, STREAM_WINDOW, Received
 from kvs.override import override
 
 Outcome: TypeAlias = bytes | EtcdError

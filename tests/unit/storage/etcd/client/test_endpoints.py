@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kvs.adapters.storage.etcd.endpoints import (
+from kvs.adapters.storage.etcd.client.endpoints import (
     LONGEST_DELAY_S,
     Endpoint,
     Rotation,

@@ -20,13 +20,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, final
 
-from kvs.adapters.storage.etcd import hpack
-from kvs.adapters.storage.etcd.call import Call
-from kvs.adapters.storage.etcd.dialling import dial
-from kvs.adapters.storage.etcd.endpoints import Endpoint, Rotation
-from kvs.adapters.storage.etcd.errors import ConnectionLostError, DeadlineExceededError, NotSentError, TooBusyError
-from kvs.adapters.storage.etcd.http2 import Http2
-from kvs.adapters.storage.etcd.wakeup import Wakeup
+from kvs.adapters.storage.etcd.client import hpack
+from kvs.adapters.storage.etcd.client.call import Call
+from kvs.adapters.storage.etcd.client.dialling import dial
+from kvs.adapters.storage.etcd.client.endpoints import Endpoint, Rotation
+from kvs.adapters.storage.etcd.client.errors import (
+    ConnectionLostError,
+    DeadlineExceededError,
+    NotSentError,
+    TooBusyError,
+)
+from kvs.adapters.storage.etcd.client.http2 import Http2
+from kvs.adapters.storage.etcd.client.wakeup import Wakeup
 
 MAX_WAITING_CALLS: Final = 1024
 """Calls that have not been sent; more are refused."""

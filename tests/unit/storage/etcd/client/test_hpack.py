@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvs.adapters.storage.etcd.hpack import HpackError, decode, encode
+from kvs.adapters.storage.etcd.client.hpack import HpackError, decode, encode
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
-from kvs.adapters.storage.etcd.answers import token_of
-from kvs.adapters.storage.etcd.call import Outcome, UnaryCall
-from kvs.adapters.storage.etcd.errors import EtcdError, ProtocolBrokenError
-from kvs.adapters.storage.etcd.link import Link
-from kvs.adapters.storage.etcd.requests import AUTHENTICATE, authenticate_request
-from kvs.adapters.storage.etcd.wire import WireError
+from kvs.adapters.storage.etcd.client.answers import token_of
+from kvs.adapters.storage.etcd.client.call import Outcome, UnaryCall
+from kvs.adapters.storage.etcd.client.errors import EtcdError, ProtocolBrokenError
+from kvs.adapters.storage.etcd.client.link import Link
+from kvs.adapters.storage.etcd.client.requests import AUTHENTICATE, authenticate_request
+from kvs.adapters.storage.etcd.client.wire import WireError
 
 Then: TypeAlias = Callable[[EtcdError | None], None]
 

@@ -1,0 +1,150 @@
+"""Entries of the journal: a batch each, chained by their digests.
+
+An entry is MessagePack: its header and its rows, or, of one too large for a request, the number of its parts, which
+together have the rows. A row is a key and a value, null if the key is deleted; a value that is more than bytes is an
+array of payload, kind and deadline.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final, TypeAlias, final
+
+import msgspec
+
+from kvs.adapters.storage.etcd.layout import FORMAT, MAX_VALUE_BYTES, Head, LayoutError
+from kvs.adapters.storage.journal_writer import Batch, Row
+from kvs.domain.codec import DamagedValueError, fields_of, value_of
+from kvs.domain.values import Key, Value
+from kvs.override import override
+
+DIGEST_BYTES: Final = 16
+
+ROW_HELD_BYTES: Final = 150
+"""Memory of a row in a batch beyond its key and payload, roughly."""
+
+StoredValue: TypeAlias = bytes | tuple[bytes, int, int] | None
+StoredRow: TypeAlias = tuple[Key, StoredValue]
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True):
+    """The head of an entry.
+
+    Attributes:
+        format: Of the entry.
+        number: Its number; the first is 1.
+        term: Of the leader that wrote it.
+        before: Digest of the entry before.
+        horizon_ms: The server's time.
+        clears: Whether everything before it is deleted.
+        parts: Number of parts that have its rows; 0: it has them itself.
+        rows: The rows, encoded; empty if they are in parts.
+    """
+
+    format: int
+    number: int
+    term: int
+    before: str
+    horizon_ms: int
+    clears: bool
+    parts: int
+    rows: bytes
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_header: Final = msgspec.msgpack.Decoder(Header).decode
+_decode_rows: Final = msgspec.msgpack.Decoder(list[StoredRow]).decode
+
+
+@final
+class EtcdBatch(Batch):
+    """A batch.
+
+    Attributes:
+        clears: Whether everything before it is deleted.
+        horizon_ms: The server's time.
+    """
+
+    __slots__ = ("clears", "horizon_ms", "written")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clears = False
+        self.horizon_ms = 0
+        self.written: list[Row] = []
+
+    @override
+    def add(self, rows: list[Row], *, clears: bool, horizon_ms: int) -> None:
+        if clears:
+            self.written.clear()
+            self.rows = 0
+            self.clears = True
+        self.horizon_ms = horizon_ms
+        self.written += rows
+        self.rows += len(rows)
+        for key, value in rows:
+            payload_bytes = 0 if value is None else len(fields_of(value)[2])
+            self.held_bytes += ROW_HELD_BYTES + len(key) + payload_bytes
+
+
+def digest_of(entry: bytes) -> str:
+    """Return the digest of an entry, by which the next one and the head refer to it."""
+    return blake2b(entry, digest_size=DIGEST_BYTES).hexdigest()
+
+
+def encode_rows(rows: Sequence[Row]) -> bytes:
+    """Return rows as entries and chunks have them."""
+    return _encode([(key, _stored(value)) for key, value in rows])
+
+
+def decode_rows(data: bytes, where: str) -> list[Row]:
+    """Return the rows of an entry or a chunk.
+
+    Raises:
+        LayoutError: They are damaged.
+    """
+    try:
+        return [(key, _value(value)) for key, value in _decode_rows(data)]
+    except (msgspec.MsgspecError, DamagedValueError) as error:
+        raise LayoutError(f"{where}: is damaged: {error}") from None
+
+
+def encode_entry(batch: EtcdBatch, head: Head, term: int) -> tuple[bytes, list[bytes]]:
+    """Return the entry of a batch that follows a head, and its parts, if it is too large."""
+    rows = encode_rows(batch.written)
+    parts: list[bytes] = []
+    if len(rows) > MAX_VALUE_BYTES:
+        parts = [rows[at : at + MAX_VALUE_BYTES] for at in range(0, len(rows), MAX_VALUE_BYTES)]
+        rows = b""
+    header = Header(FORMAT, head.number + 1, term, head.digest, batch.horizon_ms, batch.clears, len(parts), rows)
+    return _encode(header), parts
+
+
+def decode_entry(entry: bytes, head: Head, where: str) -> Header:
+    """Return the header of the entry that follows a head.
+
+    Raises:
+        LayoutError: It is damaged, of another version, or does not follow.
+    """
+    try:
+        header = _decode_header(entry)
+    except msgspec.MsgspecError as error:
+        raise LayoutError(f"{where}: is damaged: {error}") from None
+    if header.format != FORMAT:
+        raise LayoutError(f"{where}: has format {header.format}; this version of kvs knows format {FORMAT}")
+    if (header.number, header.before) != (head.number + 1, head.digest):
+        raise LayoutError(f"{where}: does not follow entry {head.number}")
+    return header
+
+
+def _stored(value: Value | None) -> StoredValue:
+    if value is None or isinstance(value, bytes):
+        return value
+    kind, deadline_ms, payload = fields_of(value)
+    return payload, kind, deadline_ms
+
+
+def _value(stored: StoredValue) -> Value | None:
+    if stored is None or isinstance(stored, bytes):
+        return stored
+    payload, kind, deadline_ms = stored
+    return value_of(kind, deadline_ms, payload)

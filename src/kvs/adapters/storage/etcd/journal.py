@@ -1,0 +1,137 @@
+"""The journal in etcd: one entry for each batch, fenced, one after the other."""
+
+import time
+from collections.abc import Mapping
+from threading import Event
+from typing import Final, final
+
+from kvs.adapters.storage.etcd.client.errors import EtcdError, InvalidRequestError, RequestTooLargeError
+from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
+from kvs.adapters.storage.etcd.client.requests import absent, get, put, value_is
+from kvs.adapters.storage.etcd.entry import EtcdBatch, digest_of, encode_entry
+from kvs.adapters.storage.etcd.layout import EMPTY, Head, Keys, encoded
+from kvs.adapters.storage.etcd.lead import Keeper, Lead, clock_s
+from kvs.adapters.storage.journal_writer import Batch, Journal
+from kvs.override import override
+
+FIRST_PAUSE_S: Final = 0.01
+LONGEST_PAUSE_S: Final = 0.25
+
+
+class JournalFailedError(Exception):
+    """Raised when a batch cannot be made durable; the message says why."""
+
+
+@final
+class EtcdJournal(Journal):
+    """Appends entries as long as the lead lasts.
+
+    A batch whose outcome is unknown is sent again, the same bytes, until it is found applied or the lead is lost: that
+    it is not there proves nothing while the first request may still be on its way.
+
+    Args:
+        client: Calls etcd.
+        keys: The names of keys.
+        lead: The fence.
+        keeper: Keeps the lead.
+        head: The last entry.
+        commit_timeout_s: How long one batch is tried.
+        reads: ``lease``: reads are answered while the right to read lasts; ``quorum``: each tick asks etcd.
+    """
+
+    def __init__(
+        self,
+        client: EtcdClient,
+        keys: Keys,
+        lead: Lead,
+        keeper: Keeper,
+        head: Head,
+        commit_timeout_s: float,
+        reads: str,
+    ) -> None:
+        self.head = head
+        self._client = client
+        self._keys = keys
+        self._lead = lead
+        self._keeper = keeper
+        self._commit_timeout_s = commit_timeout_s
+        self._asks_always = reads == "quorum"
+        self._interrupted = Event()
+
+    @override
+    def begin(self) -> EtcdBatch:
+        return EtcdBatch()
+
+    @override
+    def needs_confirmation(self) -> bool:
+        return self._asks_always or not self._lead.may_read
+
+    @override
+    def append(self, batch: Batch) -> None:
+        assert isinstance(batch, EtcdBatch)  # noqa: S101  # for mypy: it is what begin() has returned
+        deadline_s = time.monotonic() + self._commit_timeout_s
+        if not (batch.written or batch.clears):
+            self._repeat([], [], None, deadline_s)
+            return
+        keys, head = self._keys, self.head
+        entry, parts = encode_entry(batch, head, self._lead.term)
+        for at, part in enumerate(parts):
+            self._repeat([], [put(keys.part(head.number + 1, self._lead.term, at), part)], None, deadline_s)
+        new = Head(head.number + 1, digest_of(entry))
+        follows = absent(keys.head) if head == EMPTY else value_is(keys.head, encoded(head))
+        name = keys.entry(new.number)
+        self._repeat([follows, absent(name)], [put(name, entry), put(keys.head, encoded(new))], new, deadline_s)
+        self.head = new
+
+    @override
+    def check(self) -> None:
+        self._keeper.loop_turns()
+        self._lead.check()
+
+    @override
+    def stats(self) -> Mapping[str, int]:
+        return {"term": self._lead.term, "journal_entries": self.head.number}
+
+    def _repeat(
+        self, compares: list[bytes], then: list[tuple[bytes, ...]], new: Head | None, deadline_s: float
+    ) -> None:
+        """Run a fenced transaction until it is known to have been applied.
+
+        Args:
+            compares: What must hold besides the fence.
+            then: What is done.
+            new: The head that it makes; None: it may be applied again.
+            deadline_s: When to give up.
+
+        Raises:
+            DeposedError: The lead is lost; it may have been applied.
+            JournalFailedError: It cannot be applied, or not in time.
+        """
+        keys, lead = self._keys, self._lead
+        pause_s = FIRST_PAUSE_S
+        look = [get(keys.leader), get(keys.head)]
+        while True:
+            sent_s = clock_s()
+            left_s = deadline_s - time.monotonic()
+            try:
+                result = self._client.txn([*lead.fence, *compares], then, look, timeout_s=max(left_s, FIRST_PAUSE_S))
+            except (RequestTooLargeError, InvalidRequestError) as error:
+                lead.lose(str(error))
+                raise JournalFailedError(f"etcd: does not take an entry: {error}") from error
+            except EtcdError as error:
+                if lead.lost or left_s <= 0:
+                    lead.lose(f"a commit was not confirmed in time: {type(error).__name__}: {error}")
+                    lead.check()
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                continue
+            if not result.succeeded:
+                leader, head = result.ranges
+                if leader is None or not leader.kvs or leader.kvs[0].create_revision != lead.term:
+                    lead.lose("another server has taken it, or its lease has ended")
+                elif new is None or head is None or not head.kvs or head.kvs[0].value != encoded(new):
+                    lead.lose("the journal in etcd was changed by something else, or restored from a backup")
+            lead.check()  # also if it was applied: nobody may be told by one who has given up
+            if new is not None:
+                lead.confirm(sent_s)  # a successor does not see anything else
+            return

@@ -1,0 +1,165 @@
+"""What kvs keeps in etcd: the names of its keys, and their values.
+
+| key under the namespace | holds |
+| --- | --- |
+| ``cluster`` | :class:`ClusterRecord`, written by the first server |
+| ``servers/ID`` | :class:`ServerRecord`, under the server's lease |
+| ``leader`` | the id of the leader, under its lease; its create revision is the *term* |
+| ``alive`` | :class:`Heartbeat` of the leader |
+| ``head`` | number and digest of the last entry of the journal |
+| ``journal/NUMBER`` | an entry (:mod:`kvs.adapters.storage.etcd.entry`) |
+| ``part/NUMBER/TERM/I`` | a piece of an entry that is too large for one request |
+| ``checkpoint`` | :class:`Checkpoint`, a pointer |
+| ``chunk/NUMBER/TERM/I`` | a piece of the data as of an entry |
+
+Numbers have 20 digits, so that keys are in their order.
+"""
+
+from typing import Final, TypeVar, final
+
+import msgspec
+
+from kvs.adapters.storage.etcd.client.requests import prefix_end
+
+FORMAT: Final = 1
+"""Of everything here. A server refuses a namespace of a format that it does not know."""
+
+MAX_VALUE_BYTES: Final = 1 << 20
+"""Largest value of a key: two thirds of the largest request that etcd takes by default."""
+
+
+class LayoutError(Exception):
+    """Raised when a value is none of kvs, or of another version; the message names the key."""
+
+
+class ClusterRecord(msgspec.Struct, frozen=True):
+    """What all servers of a namespace must agree on.
+
+    Attributes:
+        id: Chosen at random by the first server.
+        format: Of what is stored.
+        lease_s: The term of a lease: for so long a leader may answer reads after a write that was confirmed.
+    """
+
+    id: str
+    format: int
+    lease_s: int
+
+
+class ServerRecord(msgspec.Struct, frozen=True):
+    """A server that is up.
+
+    Attributes:
+        address: Where others reach it, as ``host:port``; empty if it does not tell.
+        version: Of kvs.
+    """
+
+    address: str
+    version: str
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """The leader's sign of life.
+
+    Attributes:
+        term: Its term.
+        time_ms: The server's time.
+        released: Whether it has given up the lead, and answers nothing any more.
+    """
+
+    term: int
+    time_ms: int
+    released: bool = False
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Where the data of a checkpoint are.
+
+    Attributes:
+        number: The last entry in it.
+        digest: The digest of that entry.
+        term: Of the leader that wrote it.
+        chunks: Number of chunks.
+        keys: Number of keys in them.
+        horizon_ms: The server's time as of the entry.
+        former: Number and term of the checkpoint before, which is kept; None for the first.
+    """
+
+    number: int
+    digest: str
+    term: int
+    chunks: int
+    keys: int
+    horizon_ms: int
+    former: tuple[int, int] | None = None
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The end of the journal.
+
+    Attributes:
+        number: Of the last entry; 0: there is none yet.
+        digest: Of that entry.
+    """
+
+    number: int
+    digest: str
+
+
+EMPTY: Final = Head(0, "")
+
+Record = TypeVar("Record", ClusterRecord, ServerRecord, Heartbeat, Checkpoint, Head)
+
+
+def encoded(record: msgspec.Struct) -> bytes:
+    """Return a record as etcd has it: JSON, so that ``etcdctl get`` shows it to people."""
+    return msgspec.json.encode(record)
+
+
+def decoded(key: bytes, value: bytes, kind: type[Record]) -> Record:
+    """Return a record from the value of a key.
+
+    Raises:
+        LayoutError: It is none.
+    """
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except msgspec.MsgspecError as error:
+        raise LayoutError(f"{key.decode(errors='replace')}: is not written by kvs: {error}") from None
+
+
+@final
+class Keys:
+    """The names of keys in a namespace.
+
+    Args:
+        prefix: What all of them begin with.
+    """
+
+    def __init__(self, prefix: bytes) -> None:
+        self.prefix: Final = prefix
+        self.cluster: Final = prefix + b"cluster"
+        self.leader: Final = prefix + b"leader"
+        self.alive: Final = prefix + b"alive"
+        self.head: Final = prefix + b"head"
+        self.checkpoint: Final = prefix + b"checkpoint"
+        self.servers: Final = prefix + b"servers/"
+        self.entries: Final = prefix + b"journal/"
+        self.parts: Final = prefix + b"part/"
+        self.chunks: Final = prefix + b"chunk/"
+
+    def server(self, server_id: str) -> bytes:
+        return self.servers + server_id.encode()
+
+    def entry(self, number: int) -> bytes:
+        return self.entries + b"%020d" % number
+
+    def part(self, number: int, term: int, at: int) -> bytes:
+        return self.parts + b"%020d/%020d/%06d" % (number, term, at)
+
+    def chunk(self, number: int, term: int, at: int) -> bytes:
+        return self.chunks + b"%020d/%020d/%06d" % (number, term, at)
+
+    def end(self, prefix: bytes) -> bytes:
+        """Return the end of the range of all keys with a prefix."""
+        return prefix_end(prefix)

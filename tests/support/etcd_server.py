@@ -1,0 +1,56 @@
+"""A server of kvs whose data are in etcd."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from tests.support.etcd import Cluster, Member
+from tests.support.launcher import KVS, LoggedProcess
+from tests.support.line_client import Client
+
+
+class EtcdServer(LoggedProcess):
+    """A ``python -m kvs`` process. Use it as a context manager: it is killed on every way out.
+
+    Args:
+        cluster: Where its data are.
+        namespace: Of the keys.
+        flags: Further flags.
+        options: Options of the engine, as ``name=value``.
+        members: The members it knows; all by default.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        *flags: str,
+        options: Sequence[str] = (),
+        members: Sequence[Member] = (),
+    ) -> None:
+        endpoints = ",".join(str(member.endpoint) for member in members or cluster.members)
+        given = [f"endpoints={endpoints}", f"namespace={namespace}", *options]
+        flags = ("--storage", "etcd", *(word for each in given for word in ("--storage-option", each)), *flags)
+        super().__init__([*KVS, "--port", "0", "--log-format", "json", *flags])
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.end()
+
+    def leads(self) -> bool:
+        """Wait until it serves; return False if it ends before."""
+        return self.wait_for_any(("listening",)) is not None
+
+    def stands_by(self) -> None:
+        """Wait until it knows that another leads."""
+        self.wait_for("standby")
+
+    def connect(self) -> Client:
+        """Return a client, which the caller closes."""
+        return Client(HOST, int(self.events("listening")[0]["port"]))
+
+
+HOST: Final = "127.0.0.1"

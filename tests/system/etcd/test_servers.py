@@ -1,0 +1,101 @@
+"""Servers over etcd: what was acknowledged is there, whoever leads next."""
+
+import signal
+from contextlib import ExitStack, closing
+from itertools import count
+from typing import Final
+
+import pytest
+
+from tests.support.etcd import Cluster
+from tests.support.etcd_server import EtcdServer
+from tests.support.harness import OK
+
+_numbers: Final = count()
+
+
+@pytest.fixture
+def namespace() -> str:
+    """Return a namespace that no other test uses."""
+    return f"servers-{next(_numbers)}"
+
+
+def value(found: object) -> dict[str, object]:
+    """Return the reply to GET of a key with this value."""
+    return {"status": "Ok", "result": found}
+
+
+def leader_and_standby(stack: ExitStack, cluster: Cluster, namespace: str) -> tuple[EtcdServer, EtcdServer]:
+    """Start two servers, one after the other."""
+    first = stack.enter_context(EtcdServer(cluster, namespace))
+    assert first.leads()
+    second = stack.enter_context(EtcdServer(cluster, namespace))
+    second.stands_by()
+    return first, second
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_data_outlive_the_server(single: Cluster, namespace: str, how: signal.Signals) -> None:
+    """Values of all kinds, deletes, FLUSHALL and what is larger than a request of etcd."""
+    large = "x" * 3_000_000
+    with EtcdServer(single, namespace) as server:
+        assert server.leads()
+        with closing(server.connect()) as client:
+            for line in ("PUT gone 1", "START", "PUT a 1", "START", "PUT b 2", "ROLLBACK", "PUT c 3", "COMMIT"):
+                client.ok(line)
+            for line in ("DEL gone", f"PUT large {large}", "PUT d 4", "EXPIRE d 1000"):
+                client.ok(line)
+        server.send_signal(how)
+        assert server.wait_exit() in (0, -signal.SIGKILL)
+    with EtcdServer(single, namespace) as server:
+        assert server.leads()
+        with closing(server.connect()) as client:
+            assert client.ask("KEYS") == value(["a", "c", "d", "large"])
+            assert client.ask("GET large") == value(large)
+            assert 900 < float(str(client.ask("TTL d")["result"])) <= 1000
+            client.ok("PUT e 5")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_another_server_takes_over(single: Cluster, namespace: str, how: signal.Signals) -> None:
+    """It has stood by, and has everything that was acknowledged."""
+    with ExitStack() as stack:
+        first, second = leader_and_standby(stack, single, namespace)
+        with closing(first.connect()) as client:
+            for number in range(50):
+                assert client.ask(f"PUT key{number} {number}") == OK
+        first.send_signal(how)
+        assert second.leads()
+        with closing(second.connect()) as client:
+            assert client.ask("COUNT") == value(50)
+            assert client.ask("PUT key50 50") == OK
+
+
+def test_a_leader_that_was_stopped_answers_nothing_of_its_own(single: Cluster, namespace: str) -> None:
+    """When it goes on, another has the lead: reads and writes that reach it are not answered with data."""
+    with ExitStack() as stack:
+        first, second = leader_and_standby(stack, single, namespace)
+        with closing(first.connect()) as client, closing(first.connect()) as reader:
+            assert client.ask("PUT key old") == OK
+            assert reader.ask("GET key") == value("old")
+            first.send_signal(signal.SIGSTOP)
+            assert second.leads()
+            with closing(second.connect()) as other:
+                assert other.ask("PUT key new") == OK
+            reader.send("GET key")
+            client.send("PUT key older")
+            first.send_signal(signal.SIGCONT)
+            assert first.wait_exit() == 1
+            for each in (reader, client):
+                assert [reply["code"] for reply in each.rest()] in ([], ["outcome_unknown"])
+        with closing(second.connect()) as other:
+            assert other.ask("GET key") == value("new")
+
+
+def test_servers_of_a_namespace_agree_on_the_lease(single: Cluster, namespace: str) -> None:
+    """One that has another is refused, with the difference."""
+    with EtcdServer(single, namespace) as first:
+        assert first.leads()
+        with EtcdServer(single, namespace, options=["lease_s=3"]) as second:
+            assert second.wait_exit() == 1
+            assert "lease_s is 3 here and 2 in" in second.other_lines[0]
