@@ -53,9 +53,34 @@ def test_push_beyond_the_room_closes_the_connection(bench: Bench) -> None:
 
 
 def test_push_to_a_client_that_does_not_read_closes_the_connection(bench: Bench) -> None:
-    """The channel says that its output is full."""
+    """The channel says that its output is full: then what leaves makes no room."""
     connection, _ = connect(bench)
     connection.output_full = True
+    connection.push(b"x" * ROOM_BYTES)
+    assert output_of(connection) == b"x" * ROOM_BYTES
+    assert not connection.closing
     connection.push(b"x")
     assert connection.closing
     assert output_of(connection) == b""
+
+
+def test_push_to_a_client_that_reads_on(bench: Bench) -> None:
+    """A full channel that has room again closes nobody, and neither do replies, however long."""
+    connection, _ = connect(bench)
+    connection.output_full = True
+    connection.push(b"x" * ROOM_BYTES)
+    connection.output_full = False
+    assert output_of(connection) == b"x" * ROOM_BYTES
+    connection.receive(b'PUT k "%b"\nGET k\n' % (b"v" * 10 * ROOM_BYTES))
+    connection.push(b"x" * ROOM_BYTES)
+    assert not connection.closing
+    assert output_of(connection).endswith(b"}\n" + b"x" * ROOM_BYTES)
+
+
+def test_a_message_may_be_longer_than_the_room(bench: Bench) -> None:
+    """If it is the only one."""
+    connection, _ = connect(bench)
+    connection.push(b"x" * 2 * ROOM_BYTES)
+    assert not connection.closing
+    connection.push(b"x")
+    assert connection.closing

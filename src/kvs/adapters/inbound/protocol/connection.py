@@ -68,7 +68,7 @@ class Connection(RunLoop):
         "_log",
         "_max_share",
         "_on_close",
-        "_pushed",
+        "_pushed_bytes",
         "detector",
         "output_full",
         "successor",
@@ -96,7 +96,7 @@ class Connection(RunLoop):
         self._charged_bytes = 0
         self._input_ended = False
         self._arrived: list[bytes] = []  # input that arrived while a worker had the buffer
-        self._pushed: list[bytes] = []  # messages pushed meanwhile
+        self._pushed_bytes = 0  # of messages since the client has last had room for output
         self._finished: list[bytes] = []  # replies from before the worker began, which can be taken meanwhile
         self._failure: BaseException | None = None  # of a worker
         self._closed = False
@@ -183,14 +183,14 @@ class Connection(RunLoop):
         self._stop()
 
     def push(self, message: bytes) -> None:
-        """Send something that no request asked for. A client with more unread output than allowed is closed."""
+        """Send something that no request asked for. A client with more of it unread than allowed is closed."""
         if self.closing:
             return
-        waiting_bytes = self._out_bytes + sum([len(pushed) for pushed in self._pushed])
-        if self.output_full or waiting_bytes + len(message) > self._room_bytes:
+        self._pushed_bytes += len(message)
+        if len(message) < self._pushed_bytes > self._room_bytes:
             self.close_reason = TOO_SLOW
             self._stop()
-        elif self._on_worker:
+        elif self._on_worker or self._steps is not None:
             self._pushed.append(message)
             return
         else:
@@ -199,6 +199,8 @@ class Connection(RunLoop):
 
     def take_output(self) -> tuple[list[bytes], int]:
         """Remove and return the output, in pieces, and its length."""
+        if not (self.output_full or self._pushed):
+            self._pushed_bytes = 0
         if self._on_worker or self._finished:
             return self._take_finished()
         out, size = self._out, self._out_bytes
@@ -314,9 +316,8 @@ class Connection(RunLoop):
         for data in self._arrived:
             self.backlog = self._feed(data) or self.backlog
         self._arrived = []
-        for message in self._pushed:
-            self._append(message)
-        self._pushed = []
+        if self._steps is None or self.closing:
+            self._append_pushed()
         if self._moved is not None or self._steps is not None or self._failure is not None:
             self.backlog = True
         if self._closed:

@@ -67,6 +67,7 @@ class RunLoop(ABC):
         "_on_worker",
         "_out",
         "_out_bytes",
+        "_pushed",
         "_request",
         "_room_bytes",
         "_spent_s",
@@ -105,6 +106,7 @@ class RunLoop(ABC):
         self._steps: Generator[bytes | None, None, None] | None = None  # a command that has used up its share
         self._moved: tuple[Command, Request] | None = None  # admitted, to be started by the other thread
         self._on_worker = False
+        self._pushed: list[bytes] = []  # messages that wait for the reply to a command that is under way
         self._violation: ProtocolViolationError | None = None  # to be logged
 
     # Provided by the protocol.
@@ -240,7 +242,9 @@ class RunLoop(ABC):
         return reply
 
     def _observe(self, reply: bytes | list[bytes]) -> None:
-        """Record the request that a reply answers."""
+        """Record the request that a reply answers, and let messages follow."""
+        if self._pushed and not self._on_worker:
+            self._append_pushed()
         command, self._command = self._command, None
         began_s, self._began_s = self._began_s, 0.0
         error = self._error_code(reply) if isinstance(reply, bytes) else b""
@@ -274,6 +278,12 @@ class RunLoop(ABC):
         self._out.append(reply)
         self._out_bytes += len(reply)
 
+    def _append_pushed(self) -> None:
+        """Append the messages that waited for a reply."""
+        pushed, self._pushed = self._pushed, []
+        for message in pushed:
+            self._append(message)
+
     def _is_for_other_thread(self, command: Command, request: Request) -> bool:
         """Return whether a request calls the engine on the loop, or is about connections on a worker."""
         if self._on_worker:
@@ -281,7 +291,8 @@ class RunLoop(ABC):
         return not (command.on_loop or command.is_local(self.session, request))
 
     def _close_steps(self) -> None:
-        """Abandon the suspended command."""
+        """Abandon the suspended command, and the messages that wait for its reply."""
+        self._pushed.clear()
         steps, self._steps = self._steps, None
         if steps is not None:
             steps.close()
