@@ -30,13 +30,16 @@ from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.adapters.inbound.protocol.detection import OpenSession, ProtocolDetector
 from kvs.adapters.inbound.protocol.observation import Observation
+from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
+from kvs.adapters.inbound.resp.replies import invalidation
 from kvs.adapters.inbound.resp.verbs import VERBS
 from kvs.adapters.storage.checked import CheckedStorage
 from kvs.adapters.storage.indexed import IndexedStorage, keeps_deadlines
 from kvs.allocator import memory_figures
+from kvs.application.changes import ChangeFeed
 from kvs.application.disposal import Disposal
 from kvs.application.executor import Job, Post, WorkerExecutor, WorkerThreads
 from kvs.application.expiry import Expiry
@@ -143,6 +146,20 @@ def _observation(settings: Settings, storage: Storage) -> Observation:
     return observation
 
 
+def _changes(storage: Storage) -> ChangeFeed:
+    changes = ChangeFeed()
+    if storage.blocking:
+        changes.use_workers()
+    return changes
+
+
+def _tracking(settings: Settings, storage: Storage, changes: ChangeFeed, budget: MemoryBudget) -> Tracking:
+    tracking = Tracking(changes, budget, settings.tracking_table_max_keys, invalidation)
+    if storage.blocking:
+        tracking.use_workers()
+    return tracking
+
+
 def _about_listening(about: dict[str, str], settings: Settings) -> dict[str, str]:
     durable = engines.get(settings.storage).durable
     return about | ({"data_dir": str(Path(settings.data_dir).absolute())} if durable and settings.data_dir else {})
@@ -191,7 +208,9 @@ class Container(containers.DeclarativeContainer):
 
     storage = providers.Resource(_opened_storage, settings, options, log)
 
-    expiry = providers.Singleton(Expiry, storage, wall_clock, clock, log)
+    changes = providers.Singleton(_changes, storage)
+
+    expiry = providers.Singleton(Expiry, storage, wall_clock, clock, log, changes=changes)
 
     about = providers.Singleton(_about, settings)
 
@@ -208,6 +227,7 @@ class Container(containers.DeclarativeContainer):
         records=providers.Factory(_stores_records, settings),
         disposal=disposal,
         expiry=expiry,
+        changes=changes,
     )
 
     sessions = providers.Resource(_open_sessions, storage, registry, expiry, budget, settings.provided.worker_threads)
@@ -216,6 +236,7 @@ class Container(containers.DeclarativeContainer):
     parameters = providers.Singleton(_parameters, settings, options)
     server_limits = providers.Singleton(_server_limits, settings, log)
     observation = providers.Singleton(_observation, settings, storage)
+    tracking = providers.Singleton(_tracking, settings, storage, changes, budget)
 
     line = providers.Singleton(
         line_protocol,
@@ -236,7 +257,8 @@ class Container(containers.DeclarativeContainer):
             uptime_clock=clock,
             disposal=disposal,
             observation=observation,
-            changeable=providers.Factory(changeable, observation, server_limits),
+            tracking=tracking,
+            changeable=providers.Factory(changeable, observation, server_limits, tracking),
         ),
         budget=budget,
         log=log,
@@ -256,6 +278,7 @@ class Container(containers.DeclarativeContainer):
         storage=storage,
         disposal=disposal,
         expiry=expiry,
+        tracking=tracking,
         limits=server_limits,
         budget=budget,
         observation=observation,

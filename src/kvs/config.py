@@ -32,6 +32,7 @@ MAX_BYTES: Final = 1 << 50
 MAX_SECONDS: Final = 1e9
 MAX_MICROSECONDS: Final = 10**15
 MAX_SLOW_COMMANDS: Final = 10_000
+MAX_TRACKED_KEYS: Final = 10**12
 DATA_DIR_ENGINE: Final = "sqlite"
 """The engine of a data directory, if none is named."""
 
@@ -121,6 +122,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     slowlog_max_len: Annotated[
         int, Meta(ge=0, le=MAX_SLOW_COMMANDS, description="commands that the slow log holds; the oldest are dropped")
     ] = 128
+
+    tracking_table_max_keys: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=MAX_TRACKED_KEYS,
+            description="keys that clients track by CLIENT TRACKING; beyond it the oldest are invalidated; 0: no limit",
+        ),
+    ] = 1_000_000
 
     idle_timeout_s: Annotated[float, _time("time without input after which a client is disconnected; 0: never")] = 0.0
     transaction_idle_timeout_s: Annotated[float, _time("the same while a transaction is open; 0: never")] = 300.0

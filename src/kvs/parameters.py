@@ -7,8 +7,9 @@ from typing import Final
 from kvs.adapters.inbound.net.listener import BACKLOG
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.observation import Observation
+from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.adapters.inbound.resp.parameter import Parameter
-from kvs.config import MAX_MICROSECONDS, MAX_SECONDS, MAX_SLOW_COMMANDS, Settings
+from kvs.config import MAX_MICROSECONDS, MAX_SECONDS, MAX_SLOW_COMMANDS, MAX_TRACKED_KEYS, Settings
 
 LOG_LEVELS: Final = {"debug": "debug", "info": "notice"}
 """By kvs's names; all others are ``warning``, Redis's highest."""
@@ -47,7 +48,7 @@ KEEPALIVE_PATH: Final = Path("/proc/sys/net/ipv4/tcp_keepalive_time")
 """On Linux, the time a connection is silent before the kernel probes the client."""
 
 
-def changeable(observation: Observation, limits: ServerLimits) -> dict[bytes, Parameter]:
+def changeable(observation: Observation, limits: ServerLimits, tracking: Tracking) -> dict[bytes, Parameter]:
     """Return the parameters that can change while the server runs, by name; others of Redis are fixed at the start."""
     slow_log = observation.slow_log
 
@@ -58,11 +59,15 @@ def changeable(observation: Observation, limits: ServerLimits) -> dict[bytes, Pa
     def set_timeout(timeout_s: int) -> None:
         limits.idle_timeout_s = timeout_s
 
+    def set_max_keys(max_keys: int) -> None:
+        tracking.max_keys = max_keys
+
     return {
         b"latency-monitor-threshold": Parameter(0, MAX_MICROSECONDS // 1000, observation.latency.set_threshold),
         b"slowlog-log-slower-than": Parameter(-1, MAX_MICROSECONDS, set_threshold),
         b"slowlog-max-len": Parameter(0, MAX_SLOW_COMMANDS, slow_log.set_max_length),
         b"timeout": Parameter(0, int(MAX_SECONDS), set_timeout),
+        b"tracking-table-max-keys": Parameter(0, MAX_TRACKED_KEYS, set_max_keys),
     }
 
 
@@ -83,6 +88,7 @@ def parameters(settings: Settings, *, durable: bool, durability: str) -> dict[by
         "slowlog-max-len": str(settings.slowlog_max_len),
         "proto-max-bulk-len": str(settings.max_value_bytes),
         "timeout": str(int(settings.idle_timeout_s)),
+        "tracking-table-max-keys": str(settings.tracking_table_max_keys),
     }
     with suppress(OSError):
         values["tcp-keepalive"] = KEEPALIVE_PATH.read_text(encoding="ascii").strip()

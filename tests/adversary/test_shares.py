@@ -114,7 +114,9 @@ class House:
         self.meter = self.storage.meter
         self.log = make_logger("info", "json", self.bench.log)
         clients = ManyClients()
-        shared = ServerContext(clients, {b"save": b""}, self.bench.clock, self.bench.clock, Disposal(), Observation())
+        shared = ServerContext(
+            clients, {b"save": b""}, self.bench.clock, self.bench.clock, Disposal(), Observation(), self.bench.tracking
+        )
         limits = RespLimits(
             MAX_KEY_BYTES,
             MAX_VALUE_BYTES,

@@ -27,6 +27,7 @@ PROVOKED_BY: Final[Mapping[str, bytes]] = {
     "-ERR DB index is out of range: ...": request("SELECT", 1),
     "-ERR a key cannot be empty": request("GET", ""),
     "-ERR CLIENT PAUSE is not supported": request("CLIENT", "PAUSE", 1),
+    "-ERR CLIENT TRACKING needs RESP3 (HELLO 3), and no REDIRECT: ...": request("CLIENT", "TRACKING", "ON"),
     "-ERR CONFIG REWRITE is not supported: ...": request("CONFIG", "REWRITE"),
     "-ERR invalid cursor ...": request("SCAN", "7"),
 }

@@ -58,7 +58,13 @@ class Wire:
         self.bench = Bench(MemoryStorage(0, UNLIMITED), max_transaction_depth=3)
         self.limits = limits
         shared = ServerContext(
-            ChannelRegistry(), {b"save": b""}, self.bench.clock, self.bench.clock, Disposal(), Observation()
+            ChannelRegistry(),
+            {b"save": b""},
+            self.bench.clock,
+            self.bench.clock,
+            Disposal(),
+            Observation(),
+            self.bench.tracking,
         )
         log = make_logger("info", "json", self.bench.log)
         gate = Gate(limits.max_key_bytes, limits.max_value_bytes, self.bench.budget)

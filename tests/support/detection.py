@@ -25,7 +25,7 @@ def new_detector(bench: Bench, max_tick_requests: int = 1000) -> ProtocolDetecto
     log = make_logger("info", "json", bench.log)
     line_limits = LineLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, max_tick_requests, UNLIMITED)
     resp_limits = RespLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, 100, 1 << 20, 4096, 4096, max_tick_requests, UNLIMITED)
-    shared = ServerContext(ChannelRegistry(), {}, bench.clock, bench.clock, Disposal(), Observation())
+    shared = ServerContext(ChannelRegistry(), {}, bench.clock, bench.clock, Disposal(), Observation(), bench.tracking)
     line = line_protocol(line_limits, bench.budget, Observation(), log)
     resp = resp_protocol(resp_limits, shared, bench.budget, log)
     return ProtocolDetector(lambda: (bench.open(), None), line, COMMANDS, resp, VERBS)

@@ -86,6 +86,8 @@ class WorkerBench(Bench):
         self.threads = WorkerThreads(worker_threads)
         self.hops: list[int] = []
         self.passes_s = 0.0
+        self.changes.use_workers()
+        self.tracking.use_workers()
         self._hop_now_s = 0.0
         self.clients = NotedClients()
         self._posted: SimpleQueue[None] = SimpleQueue()
@@ -101,7 +103,7 @@ class WorkerBench(Bench):
         """Return a client that speaks RESP."""
         limits = RespLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, 1000, UNLIMITED, UNLIMITED, UNLIMITED, max_share, UNLIMITED)
         executor = WorkerExecutor(self.threads, self._post, self.budget, self._hop_clock)
-        shared = ServerContext(self.clients, {}, self.clock, self.clock, Disposal(), Observation())
+        shared = ServerContext(self.clients, {}, self.clock, self.clock, Disposal(), Observation(), self.tracking)
         protocol = resp_protocol(limits, shared, self.budget, make_logger("info", "json", self.log))
         return RespClient(self, protocol(self.sessions.open(executor.budget), executor))
 

@@ -40,7 +40,13 @@ class RespServer:
         self._connections: list[RespConnection] = []
         self.clients = ChannelRegistry()
         self.shared = ServerContext(
-            self.clients, {}, self.bench.clock, self.bench.clock, Disposal(), Observation(timer)
+            self.clients,
+            {},
+            self.bench.clock,
+            self.bench.clock,
+            Disposal(),
+            Observation(timer),
+            self.bench.tracking,
         )
         self.limits = RespLimits(
             max_key_bytes, 0, 100, UNLIMITED, max_reply_bytes, UNLIMITED, max_tick_requests, UNLIMITED
@@ -60,11 +66,21 @@ class RespServer:
         self.bench.clock.now_s += seconds
         self.bench.expiry.begin_tick()
 
+    def tell(self) -> None:
+        """Do what the end of a tick does for clients that track keys."""
+        tracking, changes = self.bench.tracking, self.bench.changes
+        if changes.waiting:
+            tracking.became_durable(changes.take())
+        if tracking.has_work:
+            tracking.step()
+
     def assert_nothing_is_left(self) -> None:
         """Assert that no snapshot is open, and that who leaves is charged for nothing any more."""
         assert self.bench.storage.open_snapshots == 0
         for connection in self._connections:
             connection.close()
+        while self.bench.tracking.has_work:
+            self.tell()
         self.bench.assert_nothing_is_held()
 
 

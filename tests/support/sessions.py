@@ -5,7 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from kvs.adapters.inbound.protocol.connection import Connection
+from kvs.adapters.inbound.protocol.tracking import Tracking
+from kvs.adapters.inbound.resp.replies import invalidation
 from kvs.adapters.storage.checked import CheckedStorage
+from kvs.application.changes import ChangeFeed
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
@@ -78,6 +81,8 @@ class Bench:
         storage: The engine, counted.
         limits: Of each session.
         budget: What all sessions hold.
+        changes: What they change, while anybody wants to know.
+        tracking: Who tracks keys.
         clock: The time.
         log: What was logged, as JSON lines.
     """
@@ -98,7 +103,9 @@ class Bench:
         self.limits = SessionLimits(max_transaction_bytes, max_transaction_depth)
         checked = CheckedStorage(self.storage)  # as bootstrap does with engines that are not built in
         log = make_logger("info", "json", self.log)
-        self.expiry = Expiry(checked, self.clock, self.clock, log)
+        self.changes = ChangeFeed()
+        self.tracking = Tracking(self.changes, self.budget, 0, invalidation)
+        self.expiry = Expiry(checked, self.clock, self.clock, log, changes=self.changes)
         self.sessions = SessionRegistry(
             checked,
             self.limits,
@@ -108,6 +115,7 @@ class Bench:
             log,
             self.disposal,
             self.expiry,
+            self.changes,
             records=records,
         )
 

@@ -34,7 +34,7 @@ class Socketless(Channel):
         self.failures: list[Exception] = []
         failed, latency = self.failures.append, LatencyMonitor(bench.clock)
         self.tick_of_all: Tick = (
-            Tick(loop, bench.storage, bench.disposal, bench.expiry, latency, failed, 16, 1 << 20)
+            Tick(loop, bench.storage, bench.disposal, bench.expiry, bench.tracking, latency, failed, 16, 1 << 20)
             if other is None
             else other.tick_of_all
         )

@@ -12,13 +12,14 @@ moment it was taken, so no snapshot holds a record that is due by its own clock.
 *A blocking engine* is always lagging for a while: a worker deletes, one commit at a time, and commands go on meanwhile.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Final, TypeAlias, final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.application.changes import SERVER, ChangeFeed
 from kvs.build import BUILD
 from kvs.domain.errors import StorageUnavailableError
 from kvs.domain.updates import Expire
@@ -62,6 +63,7 @@ class Expiry:
         clock: Monotonic seconds.
         log: For failures of the engine, and a wall clock that is far behind.
         steps_per_tick: Records deleted at the beginning of a tick, or moved in the index.
+        changes: Is told what is deleted; None: nobody is.
 
     Attributes:
         sweeping: Whether a worker is deleting what is due.
@@ -76,11 +78,13 @@ class Expiry:
         clock: Callable[[], float],
         log: FilteringBoundLogger,
         steps_per_tick: int = STEPS_PER_TICK,
+        changes: ChangeFeed | None = None,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._log = log
         self._steps_per_tick = steps_per_tick
+        self._changes = ChangeFeed() if changes is None else changes
         self._failed = False
         self._run: Callable[[Job], None] | None = None
         self._swept: Job | None = None
@@ -187,7 +191,7 @@ class Expiry:
         except StorageUnavailableError:
             return True
         if old is not None and new is None:
-            self._count(1)
+            self._count((key,))
         return new is None
 
     def catch_up(self, work: Work) -> Steps[None]:
@@ -214,8 +218,7 @@ class Expiry:
     def _delete(self, max_steps: int) -> bool:
         """Delete some of what is due; return whether the engine did so."""
         try:
-            deleted = len(self._storage.expire(self.now_ms, max_steps))
-            self._count(deleted)
+            self._count(self._storage.expire(self.now_ms, max_steps))
             self._earliest_ms = self._storage.earliest_deadline_ms()
             self._horizon_ms = max(self._horizon_ms, self._earliest_ms - 1)
             self.lagging = self._earliest_ms <= self.now_ms
@@ -228,12 +231,15 @@ class Expiry:
         self._failed = False
         return True
 
-    def _count(self, deleted: int) -> None:
+    def _count(self, deleted: Collection[Key]) -> None:
+        """Count keys that have been deleted, and tell of them."""
         if self._storage.blocking:
             with self._changing:
-                self.deleted += deleted
+                self.deleted += len(deleted)
         else:
-            self.deleted += deleted
+            self.deleted += len(deleted)
+        if self._changes.wanted and deleted:
+            self._changes.add(deleted, SERVER)
 
 
 def _utc(time_ms: int) -> str:

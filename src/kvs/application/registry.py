@@ -5,6 +5,7 @@ from typing import final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.application.changes import ChangeFeed
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
@@ -27,6 +28,7 @@ class SessionRegistry:
         log: For engines that break their contract.
         disposal: Frees large transactions.
         expiry: The server's time, and what is due.
+        changes: What commits change.
         log_events_dropped: Returns how many events could not be logged.
         memory_figures: Returns the allocator's figures.
         records: Whether the engine stores records.
@@ -42,12 +44,15 @@ class SessionRegistry:
         log: FilteringBoundLogger,
         disposal: Disposal,
         expiry: Expiry,
+        changes: ChangeFeed,
         log_events_dropped: Callable[[], int] = lambda: 0,
         memory_figures: Callable[[], Mapping[str, int]] = dict,
         *,
         records: bool,
     ) -> None:
-        self._context = SessionContext(storage, records, limits, clock, log, self.info, self._closed, disposal, expiry)
+        self._context = SessionContext(
+            storage, records, limits, clock, log, self.info, self._closed, disposal, expiry, changes
+        )
         self._budget = budget
         self._expiry = expiry
         self._clock = clock

@@ -100,6 +100,8 @@ class EngineSession(TransactingSession):
                 self._storage.put(key, value)
         except Exception as error:
             raise self.translate_error(error, writing=True) from None
+        if self._changes.wanted:
+            self.note_change(key)
 
     @override
     def delete(self, key: Key) -> bool:
@@ -109,9 +111,12 @@ class EngineSession(TransactingSession):
             try:
                 if self._expiry.lagging and self._expiry.delete_due(key):
                     return False
-                return self._storage.delete(key)
+                deleted = self._storage.delete(key)
             except Exception as error:
                 raise self.translate_error(error, writing=True) from None
+            if self._changes.wanted and deleted:
+                self.note_change(key)
+            return deleted
         stack = self._stack
         stack.check_may_write()
         pending = stack.pending(key)
@@ -178,6 +183,8 @@ class EngineSession(TransactingSession):
                 if self._expiry.lagging:
                     self._expiry.delete_due(key)
                 old, new = self._storage.update(key, update if self._records else OfBytes(update))
+                if self._changes.wanted and new is not old:
+                    self.note_change(key)
                 if isinstance(new, Record) and self._expiry.is_due(new):
                     self._expiry.delete_due(key)
                     new = None
@@ -228,6 +235,8 @@ class EngineSession(TransactingSession):
             self._storage.clear()
         except Exception as error:
             raise self.translate_error(error, writing=True) from None
+        if self._changes.wanted:
+            self._changes.add(None, self.id)
 
     @override
     def start(self, *, read_only: bool = False) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.application.changes import SERVER, ChangeFeed
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
@@ -67,6 +68,7 @@ class SessionContext:
         on_close: Called with a session that has ended.
         disposal: Frees large transactions.
         expiry: The server's time, and what is due.
+        changes: What commits change.
     """
 
     storage: Storage
@@ -78,6 +80,7 @@ class SessionContext:
     on_close: Callable[[Session], None]
     disposal: Disposal
     expiry: Expiry
+    changes: ChangeFeed
 
 
 class BehindError(Exception):
@@ -114,6 +117,7 @@ class Slot(Session):
     __slots__ = (
         "_behind",
         "_budget",
+        "_changes",
         "_context",
         "_expiry",
         "_first_deadline_ms",
@@ -122,6 +126,7 @@ class Slot(Session):
         "_limits",
         "_records",
         "_snapshot",
+        "_snapshot_change",
         "_snapshot_ms",
         "_stack",
         "_storage",
@@ -134,10 +139,12 @@ class Slot(Session):
         self._records = context.records
         self._budget = budget
         self._expiry = context.expiry
+        self._changes = context.changes
         self._storage: Storage = context.storage
         self._stack: TransactionStack = IDLE
         self._snapshot: Snapshot | None = None
         self._snapshot_ms = 0  # its clock
+        self._snapshot_change = 0  # number of the last change that it is known to hold
         self._first_deadline_ms = NEVER_MS  # of the records that it is about to write
         self._index: WriteIndex | None = None  # of the pending writes, since they were last listed
         self._behind = False  # the snapshot may hold records that were due when it was taken
@@ -173,11 +180,19 @@ class Slot(Session):
     def is_pending(self, key: bytes) -> bool:
         return self._stack.pending(stored_key(key)) is not None
 
+    @override
+    def shows_newest(self, key: bytes) -> bool:
+        if self._snapshot is None:
+            return True
+        newest = self._snapshot_change == self._changes.number and not self._stack.cleared
+        return newest and self._stack.pending(stored_key(key)) is None
+
     def begin(self, *, read_only: bool = False) -> None:
         """Open the outermost frame on a new snapshot."""
         self._snapshot_ms = self._expiry.horizon_ms  # first, because workers of a blocking engine move it
         self._behind = self._expiry.lagging
         self._first_deadline_ms = NEVER_MS
+        self._snapshot_change = self._changes.number
         snapshot = self.take_snapshot()
         self._snapshot = snapshot
         self.started_at_s = self._context.clock()
@@ -305,9 +320,17 @@ class Slot(Session):
                     for key in reads.keys:
                         self._expiry.delete_due(key)
             outcome = self._storage.commit(request)
+            if self._changes.wanted and isinstance(outcome, Committed):
+                self._changes.add_commit(request, self.id)
+                self.work.left -= len(request.writes)
         except Exception as error:
             raise self.translate_error(error, writing=True) from None
         return outcome
+
+    def note_change(self, key: Key) -> None:
+        """Tell who wants to know that a stored key has been changed."""
+        self._changes.add((key,), self.id)
+        self.work.left -= 1
 
     def _without_due(self, writes: Mapping[Key, Write]) -> Mapping[Key, Write]:
         now_ms = self._expiry.now_ms
@@ -327,6 +350,8 @@ class Slot(Session):
             return error
         if self._snapshot is not None:
             self.abort_transaction()
+        if writing and self._changes.wanted and not isinstance(error, TimedOutError):
+            self._changes.add(None, SERVER)  # which of them nobody knows
         if isinstance(error, TimedOutError | OutcomeUnknownError):
             return error
         self._context.log.error("engine_failed", session=self.id, exc_info=error)

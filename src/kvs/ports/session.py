@@ -140,6 +140,13 @@ class Session(ABC):
         """Return whether the transaction has a pending write of a key, so that reading it needs no engine."""
 
     @abstractmethod
+    def shows_newest(self, key: Key) -> bool:
+        """Return whether reading a key shows its newest committed value, as far as changes are counted.
+
+        Not so in a transaction that has changed the key, or whose snapshot is older than the last commit.
+        """
+
+    @abstractmethod
     def get(self, key: Key) -> Value | None:
         """Return the value of a key, or None if it is absent."""
 

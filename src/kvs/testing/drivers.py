@@ -7,6 +7,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Final, Protocol, TypeVar
 
+from kvs.application.changes import ChangeFeed
 from kvs.application.disposal import Disposal
 from kvs.application.executor import Job, WorkerExecutor, WorkerThreads
 from kvs.application.expiry import Expiry
@@ -234,7 +235,16 @@ class InProcessDriver(Driver):
         self.clock = Clock()
         self.expiry = Expiry(self.storage, self.clock, self.clock, logger, 0 if lazy else 1000)
         self._sessions = SessionRegistry(
-            self.storage, limits, self.budget, self.clock, about, logger, Disposal(), self.expiry, records=True
+            self.storage,
+            limits,
+            self.budget,
+            self.clock,
+            about,
+            logger,
+            Disposal(),
+            self.expiry,
+            ChangeFeed(),
+            records=True,
         )
         self._loop = Loop()
         self._threads: WorkerThreads | None = None

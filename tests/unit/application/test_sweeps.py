@@ -178,7 +178,8 @@ def test_a_sweep_ends_in_a_tick() -> None:
         with closing(WorkerThreads(1)) as threads:
             expiry.sweep_on(threads.run)
             loop, latency = asyncio.get_running_loop(), LatencyMonitor(clock)
-            tick = Tick(loop, storage, Disposal(), expiry, latency, failures.append, 16, 1 << 20)
+            tracking = Bench().tracking
+            tick = Tick(loop, storage, Disposal(), expiry, tracking, latency, failures.append, 16, 1 << 20)
             for each in range(5 * STEPS):
                 storage.put(b"%d" % each, Record(b"v", expiry.now_ms + 1000))
             tick.begin()

@@ -13,8 +13,13 @@ import pytest
 from kvs.adapters.inbound.net.tick import PACKETS_PER_TICK, Tick
 from kvs.adapters.inbound.net.tick_member import TickMember
 from kvs.adapters.inbound.protocol.latency import LatencyMonitor
+from kvs.adapters.inbound.protocol.tracking import Tracking
+from kvs.adapters.inbound.protocol.tracking_table import Tracker
+from kvs.adapters.inbound.resp.replies import invalidation
+from kvs.application.changes import ChangeFeed
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
+from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError
 from kvs.logs import make_logger
 from tests.support.naive_storage import NaiveStorage
@@ -42,9 +47,21 @@ class Room:
         self.latency = LatencyMonitor(time.time)
         loop = asyncio.get_running_loop()
         expiry = Expiry(self.storage, time.time, loop.time, make_logger("info", "json", sys.stderr))
-        self.tick = Tick(
-            loop, self.storage, Disposal(), expiry, self.latency, self.failures.append, MAX_BATCHES, MAX_BYTES, UNITS
-        )
+        self.tracking = tracking = Tracking(ChangeFeed(), MemoryBudget(1 << 30), 0, invalidation)
+        failed, bounds = self.failures.append, (MAX_BATCHES, MAX_BYTES)
+        self.tick = Tick(loop, self.storage, Disposal(), expiry, tracking, self.latency, failed, *bounds, UNITS)
+
+    def track(self, key: bytes, member: "Member") -> None:
+        """Have a member told of changes of a key."""
+        tracker = Tracker(1)
+        self.tracking.add(tracker, [])
+        self.tracking.register(tracker, [key])
+
+        def push(_: bytes) -> None:
+            self.events.append(f"tell {member.name}")
+            self.tick.wake(member)
+
+        tracker.push = push
 
     def units(self, name: str) -> int:
         """Return how many units a member has used in all."""
@@ -218,6 +235,53 @@ class TestOrder:
             room = Room(blocking=True)
             room.arrive(Member(room, "a", 1))
             assert room.events == ["poll", "run a 1", "flush a"]
+
+        play(script)
+
+    @pytest.mark.parametrize("blocking", [False, True])
+    def test_changes_are_told_after_the_sync(self, *, blocking: bool) -> None:
+        """And before replies are flushed, so that what is told leaves with them; no further tick is needed."""
+
+        async def script() -> None:
+            room = Room(blocking=blocking)
+            writer, reader = Member(room, "writer", 1), Member(room, "reader", 0)
+            room.track(b"a", reader)
+            room.tracking.changes.add([b"a"], 7)
+            room.arrive(writer)
+            after = ["tell reader", "flush writer", "flush reader"]
+            assert room.events == ["poll", "run writer 1", *([] if blocking else ["sync"]), *after]
+            await turns(5)
+            assert room.events[-1] == "flush reader"
+
+        play(script)
+
+    def test_nothing_is_told_after_a_sync_that_failed(self) -> None:
+        """The change may not be durable."""
+
+        async def script() -> None:
+            room = Room(sync_error=OSError("disk"))
+            room.track(b"a", Member(room, "reader", 0))
+            room.tracking.changes.add([b"a"], 7)
+            room.arrive(Member(room, "writer", 1))
+            await turns(5)
+            assert room.events == ["poll", "run writer 1", "sync"]
+
+        play(script)
+
+    def test_ticks_go_on_until_all_is_told(self) -> None:
+        """However many changes there were, and though nothing arrives."""
+
+        async def script() -> None:
+            room = Room()
+            reader = Member(room, "reader", 0)
+            keys = [b"%d" % number for number in range(5000)]
+            room.track(b"last", reader)
+            room.tracking.changes.add([*keys, b"last"], 7)
+            room.arrive(Member(room, "writer", 1))
+            assert "tell reader" not in room.events
+            await turns(20)
+            assert room.events.count("tell reader") == 1
+            assert room.events[-1] in ("flush reader", "sync")
 
         play(script)
 

@@ -32,7 +32,9 @@ class Works:
         self.threads = WorkerThreads(1)
         self.now_s = 0.0
         log = make_logger("info", "json", self.bench.log)
-        shared = ServerContext(ChannelRegistry(), {}, self.bench.clock, self.bench.clock, Disposal(), Observation())
+        shared = ServerContext(
+            ChannelRegistry(), {}, self.bench.clock, self.bench.clock, Disposal(), Observation(), self.bench.tracking
+        )
         resp_limits = RespLimits(100, 4000, 100, 1, UNLIMITED, UNLIMITED, 1000, UNLIMITED)
         self._resp = resp_protocol(resp_limits, shared, self.bench.budget, log)
         self._line = line_protocol(LineLimits(100, 4000, 1000, UNLIMITED), self.bench.budget, Observation(), log)

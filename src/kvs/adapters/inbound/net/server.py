@@ -20,6 +20,7 @@ from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.adapters.inbound.protocol.observation import Observation
+from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.allocator import IdleTrimmer
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
@@ -47,6 +48,7 @@ class Server:
         storage: The engine, for its ``sync`` and its ``check``.
         disposal: Frees what clients have dropped.
         expiry: Deletes what is due.
+        tracking: Tells clients of changes.
         limits: Bounds and timeouts.
         budget: Memory budget of all clients.
         observation: Measures the requests.
@@ -67,6 +69,7 @@ class Server:
         storage: Storage,
         disposal: Disposal,
         expiry: Expiry,
+        tracking: Tracking,
         limits: ServerLimits,
         budget: MemoryBudget,
         observation: Observation,
@@ -81,6 +84,7 @@ class Server:
         self._storage = storage
         self._disposal = disposal
         self._expiry = expiry
+        self._tracking = tracking
         self._limits = limits
         self._budget = budget
         self._observation = observation
@@ -114,6 +118,7 @@ class Server:
             self._storage,
             self._disposal,
             self._expiry,
+            self._tracking,
             self._observation.latency,
             self._give_up,
             limits.max_batches_in_flight,

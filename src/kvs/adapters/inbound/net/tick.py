@@ -26,15 +26,19 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.net.held_output import HeldOutput
 from kvs.adapters.inbound.net.tick_member import TickMember
 from kvs.adapters.inbound.protocol.latency import EXPIRE_CYCLE, TICK, LatencyMonitor
+from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import NEVER_S, Expiry
 from kvs.build import BUILD
 from kvs.ports.storage import Storage
+
+if TYPE_CHECKING:
+    from kvs.application.changes import Change
 
 UNITS_PER_TICK: Final = 10_000 if BUILD == "compiled" else 2_500
 """About 10 ms of work. Some requests take more than their price: one in a transaction 2 us, one with a new key 3."""
@@ -58,6 +62,7 @@ class Tick:
         storage: The engine, for its ``sync``.
         disposal: What clients have dropped; some is freed in each tick.
         expiry: Deletes what is due, at the beginning of each tick.
+        tracking: Tells clients of changes that have become durable.
         latency: Notes what has taken long.
         engine_failed: Called when a batch has failed. Nothing is sent from then on.
         max_batches_in_flight: Batches from which on no request is run.
@@ -76,6 +81,7 @@ class Tick:
         storage: Storage,
         disposal: Disposal,
         expiry: Expiry,
+        tracking: Tracking,
         latency: LatencyMonitor,
         engine_failed: Callable[[Exception], None],
         max_batches_in_flight: int,
@@ -88,6 +94,8 @@ class Tick:
         self._storage = storage
         self._disposal = disposal
         self._expiry = expiry
+        self._tracking = tracking
+        self._changes = tracking.changes
         self._latency = latency
         self._alarm: asyncio.TimerHandle | None = None  # for the earliest deadline
         self._seals = not storage.blocking
@@ -96,6 +104,7 @@ class Tick:
         self._max_batches_in_flight = max_batches_in_flight
         self._max_held_bytes = max_held_bytes
         self._full = False  # so no request is run
+        self._undurable: deque[tuple[int, list[Change]]] = deque()  # what is to be told when a batch is durable
         storage.when_durable(self._wake_when_durable)
         expiry.when_swept(self._wake_after_sweep)
         self._engine_failed = engine_failed
@@ -175,7 +184,6 @@ class Tick:
             woken, self._woken = self._woken, []
             for member in woken:
                 self._resume(member, 0 if member.deferred else self.packet_quota(member))
-        self._open = False
         has_work = False
         if self._seals:
             try:
@@ -184,11 +192,23 @@ class Tick:
             except Exception as error:  # any exception means that the engine has failed
                 self._fail(error)
                 return
+        if self._mark == 0 or self._is_durable():
+            if self._changes.waiting:
+                self._tracking.became_durable(self._changes.take())
+        elif self._changes.waiting:
+            self._undurable.append((self._mark, self._changes.take()))
+        if self._tracking.has_work:
+            self._tracking.step()
+            has_work = has_work or self._tracking.has_work
+        for member in self._woken:  # by messages, which leave behind the replies of this tick
+            self.mark_dirty(member)
+        self._woken.clear()
+        self._open = False
         expiry = self._expiry
         if (expiry.end_tick() or (self._alarm is None and expiry.in_use)) and not expiry.lagging:
             self._set_alarm()
         dirty, self._dirty = self._dirty, []
-        if self._mark and not self._is_durable():
+        if self.in_flight:
             self.held.hold(self._mark, dirty)
             self._look_whether_full()
         else:
@@ -244,11 +264,15 @@ class Tick:
     def _send_durable(self) -> None:
         if self._check():
             self._is_durable()
+            if self._tracking.has_work and not self._open:
+                self._begin_and_schedule_end()
 
     def _is_durable(self) -> bool:
         """Send what waits for nothing any more; return whether that is all."""
         durable_mark = self._storage.durable_mark
         self.held.release(durable_mark)
+        while self._undurable and self._undurable[0][0] <= durable_mark:
+            self._tracking.became_durable(self._undurable.popleft()[1])
         if self._full:
             self._look_whether_full()
             if not self._full and self._deferred:

@@ -19,6 +19,7 @@ class ClientInfo:
         name: Name of the client.
         last_command: Name of the last command.
         version: Version of RESP; 0: the line protocol.
+        redirection: Number of the client that is told of changes in its place; 0: itself; -1: none.
         library: Name of the client's library.
         library_version: Its version.
     """
@@ -32,5 +33,6 @@ class ClientInfo:
     name: str = ""
     last_command: str = "NULL"
     version: int = 0
+    redirection: int = -1
     library: str = ""
     library_version: str = ""

@@ -41,6 +41,7 @@ class RespCommand(Command):
         last_key: Position of its last key; negative: counted from the end.
         key_step: Step from one key to the next.
         multi_policy: How it is handled after MULTI.
+        reads_keys: It has keys, and only reads them.
         may_monitor: A client that sees the commands of all may run it: it touches no keys.
         subcommands: Subcommands by name; None: it has none.
     """
@@ -82,6 +83,7 @@ class RespCommand(Command):
         self.last_key: Final = keys[1]
         self.key_step: Final = keys[2]
         self.multi_policy: Final = multi_policy
+        self.reads_keys: Final = "readonly" in about.flags and len(about.keys) > 0
         self.may_monitor: Final = not {"readonly", "write"} & set(about.flags)
         self.subcommands: Final = subcommands
 

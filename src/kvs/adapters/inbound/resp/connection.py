@@ -1,7 +1,7 @@
 """A connection in RESP. ``docs/protocol.md`` is its reference."""
 
 from functools import partial
-from typing import cast, final
+from typing import TYPE_CHECKING, cast, final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -15,6 +15,7 @@ from kvs.adapters.inbound.protocol.run_loop import Request
 from kvs.adapters.inbound.resp import fast_path, replies
 from kvs.adapters.inbound.resp.command import ARGUMENTS_PER_UNIT, IMMEDIATE, REFUSED, RespCommand
 from kvs.adapters.inbound.resp.commands.registry import command_of
+from kvs.adapters.inbound.resp.commands.tracking import redirection
 from kvs.adapters.inbound.resp.commands.transactions import EXEC
 from kvs.adapters.inbound.resp.context import REPLIES_ON, ClientContext, ServerContext
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTES, RespLimits
@@ -25,12 +26,15 @@ from kvs.domain.errors import KvsError, LimitError, UsageError
 from kvs.override import override
 from kvs.ports.session import RECEIVED_BYTES_PER_UNIT, Session
 
+if TYPE_CHECKING:
+    from kvs.adapters.inbound.resp.tracking import ClientTracking
+
 
 @final
 class RespConnection(Connection):
     """A connection in RESP."""
 
-    __slots__ = ("_context", "_figures", "_gate", "_limits", "_listens", "_parser")
+    __slots__ = ("_context", "_figures", "_gate", "_limits", "_listens", "_parser", "_tracking")
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class RespConnection(Connection):
         self._figures = shared.figures
         self._limits = limits
         self._listens = False  # to the commands of all
+        self._tracking: ClientTracking | None = None  # that has this connection to send to
         self._gate = gate
         self._context = ClientContext(limits, shared, self.peer)
         self._parser = RequestParser(self._buffer, limits)
@@ -63,9 +68,16 @@ class RespConnection(Connection):
         info.arguments_bytes = self._parser.held_bytes
         info.queue_length = -1 if context.queue is None else len(context.queue)
         info.queue_bytes = context.queue_bytes
+        tracking = context.tracking
         info.flags = (
-            "O" * context.monitoring + "x" * (context.queue is not None) + "c" * self.closing + "e" * context.no_evict
+            "O" * context.monitoring
+            + "x" * (context.queue is not None)
+            + "t" * (tracking is not None)
+            + "B" * (tracking is not None and tracking.tracker.is_broadcast)
+            + "c" * self.closing
+            + "e" * context.no_evict
         )
+        info.redirection = redirection(context)
         info.name = context.peer.name.decode()
         info.last_command = context.last_command.decode()
         info.version = context.protocol.version
@@ -115,7 +127,10 @@ class RespConnection(Connection):
 
     def _fast_path_applies(self) -> bool:
         """Return whether the connection's state allows it, and the gate accepts every request."""
-        return self._parser.between_requests and self._context.runs_at_once() and self._gate.is_open()
+        context = self._context
+        tracking = context.tracking
+        tracks = tracking is not None and (self.session.depth > 0 or not tracking.tracker.is_broadcast)
+        return self._parser.between_requests and context.runs_at_once() and self._gate.is_open() and not tracks
 
     @override
     def _admit(self, request: Request) -> Command:
@@ -148,6 +163,9 @@ class RespConnection(Connection):
     def _start(self, command: Command, request: Request) -> Reply:
         if self._queues(command):
             return self._queue(command, request)
+        tracking = self._context.tracking
+        if tracking is not None and tracking.applies():
+            return tracking.run(cast("RespCommand", command), self.session, self._context, request)
         return cast("RespCommand", command).run(self.session, self._context, request)
 
     def _queues(self, command: Command) -> bool:
@@ -191,12 +209,30 @@ class RespConnection(Connection):
             self._append(reply)
         else:
             super()._emit(reply)
+        stale = self._context.stale
+        if stale:
+            self._append(stale)
+            self._context.stale = b""
 
     @override
     def _observe(self, reply: bytes | list[bytes]) -> None:
-        if self._context.monitoring != self._listens:
-            self._listen(self._context.monitoring)
+        context = self._context
+        if context.monitoring != self._listens:
+            self._listen(context.monitoring)
+        tracking = context.tracking
+        if tracking is not self._tracking:
+            self._tracking = tracking
+            if tracking is not None:
+                tracking.tracker.push = self.push
+        if tracking is not None and tracking.is_exception and not self._keeps_exception():
+            tracking.is_exception = False
         super()._observe(reply)
+
+    def _keeps_exception(self) -> bool:
+        """Return whether CLIENT CACHING still applies: to the next command, and to a whole queue."""
+        return self._context.queue is not None or (
+            self._command is not None and self._command.name.startswith(b"client|")
+        )
 
     def _listen(self, listens: bool) -> None:  # noqa: FBT001
         """Begin to see the commands of all, or end it."""
@@ -224,6 +260,8 @@ class RespConnection(Connection):
     def _forget_input(self) -> None:
         self._parser.clear()
         self._context.discard()
+        self._context.end_tracking()
+        self._tracking = None
         if self._listens:
             self._listen(listens=False)
 

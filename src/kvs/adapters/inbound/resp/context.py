@@ -8,6 +8,7 @@ from kvs.adapters.inbound.protocol.clients import ClientRegistry
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.protocol.run_loop import ANY_THREAD
+from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.adapters.inbound.resp.cursors import Cursors
 from kvs.adapters.inbound.resp.figures import RespFigures
 from kvs.adapters.inbound.resp.limits import RespLimits
@@ -18,6 +19,7 @@ from kvs.domain.errors import ResultTooLargeError
 
 if TYPE_CHECKING:
     from kvs.adapters.inbound.resp.command import RespCommand
+    from kvs.adapters.inbound.resp.tracking import ClientTracking
     from kvs.domain.errors import KvsError
     from kvs.domain.values import Key
 
@@ -45,6 +47,7 @@ class ServerContext:
         uptime_clock: Monotonic seconds, the clock of the clients.
         disposal: Frees long queues.
         observation: Records every request.
+        tracking: The clients that track keys.
         changeable: The parameters of CONFIG SET that can change, by name.
         figures: Those of the fast path.
         counts_at_reset: What figures had been at the last CONFIG RESETSTAT, by name.
@@ -58,6 +61,7 @@ class ServerContext:
         uptime_clock: Callable[[], float],
         disposal: Disposal,
         observation: Observation,
+        tracking: Tracking,
         changeable: Mapping[bytes, Parameter] | None = None,
     ) -> None:
         self.clients = clients
@@ -67,6 +71,7 @@ class ServerContext:
         self.uptime_clock = uptime_clock
         self.disposal = disposal
         self.observation = observation
+        self.tracking = tracking
         self.figures = RespFigures(observation)
         self.changeable: Mapping[bytes, Parameter] = {} if changeable is None else changeable
         self.counts_at_reset: dict[str, int] = {}
@@ -93,6 +98,8 @@ class ClientContext:
         queue_protocol: The version of the protocol at MULTI.
         dirty: A command was refused, so EXEC will fail.
         monitoring: The client sees the commands of all.
+        tracking: What the client tracks; None: nothing.
+        stale: A message that follows the reply: some of what the command has read may be out of date.
         closing: The connection ends after the reply to this command.
         last_cursor: The cursor that SCAN returned last, and its key: it stays valid here whatever other clients do.
         wanted_thread: Where the suspended command has to continue.
@@ -118,6 +125,8 @@ class ClientContext:
         "queued_commands",
         "reply_mode",
         "shared",
+        "stale",
+        "tracking",
         "wanted_thread",
     )
 
@@ -138,6 +147,8 @@ class ClientContext:
         self.dirty = False
         self.closing = False
         self.monitoring = False
+        self.tracking: ClientTracking | None = None
+        self.stale = b""
         self.last_cursor: tuple[int, Key] | None = None
         self.wanted_thread = ANY_THREAD
         self.abort_reason: KvsError | None = None
@@ -145,6 +156,12 @@ class ClientContext:
     def runs_at_once(self) -> bool:
         """Return whether commands are run and their replies sent: neither queued nor suppressed."""
         return self.queue is None and self.reply_mode == REPLIES_ON
+
+    def end_tracking(self) -> None:
+        """Forget what the client tracks."""
+        if self.tracking is not None:
+            self.shared.tracking.remove(self.tracking.tracker)
+            self.tracking = None
 
     def withhold(self) -> None:
         """Drop a reply that CLIENT REPLY suppresses."""

@@ -104,6 +104,11 @@ def bulks(values: Iterable[bytes]) -> bytes:
     return array([bulk(value) for value in values])
 
 
+def invalidation(keys: list[bytes] | None) -> bytes:
+    """Return the message of RESP3 that keys may have changed; None: all of them."""
+    return b">2\r\n$10\r\ninvalidate\r\n" + (b"_\r\n" if keys is None else bulks(keys))
+
+
 def error_line(code: str, message: bytes) -> bytes:
     """Return an error reply: a code for programs, and a sentence for people, in one line."""
     return b"-%b %b\r\n" % (code.encode(), message.translate(_LINE_BREAKS))

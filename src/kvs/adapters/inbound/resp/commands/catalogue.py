@@ -256,11 +256,11 @@ hello | -1 | 6.0.0 | connection | noscript loading stale fast no_auth allow_busy
 client | -2 | 2.4.0 | connection |  |  |
     Describes and closes connections.
 client|caching | 3 | 6.0.0 | connection | noscript loading stale | connection |
-    Is refused: nothing is tracked.
+    Tracks the keys of the next command, or not, against the rule.
 client|getname | 2 | 2.6.9 | connection | noscript loading stale | connection |
     Returns the name that was set.
 client|getredir | 2 | 6.0.0 | connection | noscript loading stale | connection |
-    Returns -1, as nothing is tracked.
+    Returns 0: messages come to this connection; or -1 if there are none.
 client|help | 2 | 5.0.0 | connection | loading stale | connection |
     Lists the subcommands.
 client|id | 2 | 5.0.0 | connection | noscript loading stale | connection |
@@ -280,9 +280,9 @@ client|reply | 3 | 3.2.0 | connection | noscript loading stale | connection |
 client|setname | 3 | 2.6.9 | connection | noscript loading stale | connection |
     Names this connection, for CLIENT LIST.
 client|tracking | -3 | 6.0.0 | connection | noscript loading stale | connection |
-    Turns invalidation messages off; they cannot be turned on.
+    Sends messages when keys change that were read, in RESP3.
 client|trackinginfo | 2 | 6.2.0 | connection | noscript loading stale | connection |
-    Reports that nothing is tracked.
+    Tells how keys are tracked.
 client|unblock | -3 | 5.0.0 | connection | admin noscript loading stale | connection |
     Returns 0: no command blocks.
 client|unpause | 2 | 6.2.0 | connection | admin noscript loading stale | connection |

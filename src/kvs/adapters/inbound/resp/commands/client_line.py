@@ -14,7 +14,7 @@ def client_line(client: ClientDescription, now_s: float) -> bytes:
         f" db=0 sub=0 psub=0 ssub=0 multi={info.queue_length} qbuf={info.input_bytes} qbuf-free=0"
         f" argv-mem={info.arguments_bytes} multi-mem={info.queue_bytes} rbs=0 rbp=0 obl={info.output_bytes}"
         f" oll={1 if client.unsent_bytes else 0} omem={client.unsent_bytes} tot-mem={held_bytes} events={client.events}"
-        f" cmd={info.last_command} user=default redir=-1 resp={info.version} depth={session.depth}"
+        f" cmd={info.last_command} user=default redir={info.redirection} resp={info.version} depth={session.depth}"
         f" tot-cmds={connection.requests} lib-name={info.library} lib-ver={info.library_version}\n"
     )
     return line.encode()

@@ -5,6 +5,7 @@ from typing import Final
 from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import AFTER_EXEC, REFUSED, Handler, RespCommand
+from kvs.adapters.inbound.resp.commands import tracking
 from kvs.adapters.inbound.resp.commands.client_line import client_line
 from kvs.adapters.inbound.resp.commands.connection import checked_name
 from kvs.adapters.inbound.resp.commands.subcommands import container
@@ -100,35 +101,6 @@ def _unblock(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
         raise UsageError("CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
     integer(arguments[2])
     return replies.ZERO
-
-
-def _tracking(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
-    mode = arguments[2].lower()
-    if mode not in (b"on", b"off"):
-        raise UsageError("syntax error")
-    if mode == b"off" and len(arguments) == 3:
-        return replies.OK
-    raise UsageError("CLIENT TRACKING is not supported")
-
-
-def _caching(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
-    raise UsageError(
-        "CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
-    )
-
-
-def _getredir(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
-    return replies.number(-1)
-
-
-def _trackinginfo(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
-    return context.protocol.mapping(
-        [
-            (replies.bulk(b"flags"), context.protocol.set_of([replies.bulk(b"off")])),
-            (replies.bulk(b"redirect"), replies.number(-1)),
-            (replies.bulk(b"prefixes"), replies.EMPTY_ARRAY),
-        ]
-    )
 
 
 def _syntax_of(arguments: list[bytes]) -> UsageError:
@@ -278,10 +250,10 @@ SUBCOMMANDS: Final[list[RespCommand]] = [
     _subcommand("pause", _pause),
     _subcommand("unpause", _unpause),
     _subcommand("unblock", _unblock),
-    _subcommand("tracking", _tracking),
-    _subcommand("trackinginfo", _trackinginfo),
-    _subcommand("caching", _caching),
-    _subcommand("getredir", _getredir),
+    _subcommand("tracking", tracking.tracking),
+    _subcommand("trackinginfo", tracking.trackinginfo),
+    _subcommand("caching", tracking.caching, multi_policy=REFUSED),
+    _subcommand("getredir", tracking.getredir),
 ]
 
 COMMANDS: Final[list[RespCommand]] = [container("client", SUBCOMMANDS)]

@@ -43,6 +43,7 @@ def _reset(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
         context.reply_mode = REPLIES_ON
     context.peer.name = b""
     context.monitoring = False
+    context.end_tracking()
     return replies.RESET
 
 
@@ -83,6 +84,8 @@ def _hello(session: Session, context: ClientContext, arguments: list[bytes]) -> 
         else:
             raise UsageError(f"Syntax error in HELLO option '{excerpt(arguments[at])}'")
     context.protocol = protocol
+    if protocol is RESP2:
+        context.end_tracking()  # its messages have no form there
     return protocol.mapping(
         [
             (replies.bulk(b"server"), replies.bulk(b"kvs")),

@@ -91,7 +91,7 @@ def _clients(context: ClientContext, server: Figures) -> Figures:
         "cluster_connections": 0,
         "maxclients": _parameter(context, b"maxclients"),
         "blocked_clients": 0,
-        "tracking_clients": 0,
+        "tracking_clients": len(context.shared.tracking),
         "clients_in_timeout_table": 0,
         "clients_bytes": server.get("clients_bytes", 0),
         "open_transactions": server.pop("open_transactions", 0),
@@ -129,6 +129,7 @@ def _persistence(context: ClientContext, _: Figures) -> Figures:
 
 def _stats(context: ClientContext, server: Figures) -> Figures:
     statistics = context.shared.observation.statistics
+    tracking = context.shared.tracking
     counts = counts_of(context, server)
     before = context.shared.counts_at_reset
     received, refused, expired, hits, misses = (counts[name] - before.get(name, 0) for name in COUNTS)
@@ -147,7 +148,9 @@ def _stats(context: ClientContext, server: Figures) -> Figures:
         "pubsub_channels": 0,
         "pubsub_patterns": 0,
         "pubsubshard_channels": 0,
-        "tracking_total_keys": 0,
+        "tracking_total_keys": len(tracking.table),
+        "tracking_total_items": tracking.table.items,
+        "tracking_total_prefixes": len(tracking.prefixes),
         "total_error_replies": sum(statistics.errors.values()),
         "commits": server.pop("commits", 0),
         "conflicts": server.pop("conflicts", 0),

@@ -190,13 +190,15 @@ def _timed(
 def _postpone(session: Session, context: ClientContext, command: RespCommand, arguments: list[bytes]) -> bytes:
     """Defer a command until after EXEC; but replies after a HELLO are already in its protocol."""
     if command.name == b"hello":
-        name = context.peer.name
+        name, tracking = context.peer.name, context.tracking
+        context.tracking = None  # so that it does not end now
         try:
             command.run(session, context, arguments)
         except KvsError:  # raised again when it is run
             pass
         finally:
             context.peer.name = name
+            context.tracking = tracking
     return LATER
 
 

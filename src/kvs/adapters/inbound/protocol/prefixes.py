@@ -1,0 +1,102 @@
+"""The prefixes of clients that are told of all changes under them."""
+
+from bisect import insort
+from typing import Final, final
+
+from kvs.adapters.inbound.protocol.tracking_table import Tracker
+from kvs.domain.values import ENTRY_OVERHEAD_BYTES, Key
+
+SEVERAL: Final = -1
+"""Stands for the author of a key that several have changed."""
+
+
+@final
+class Audience:
+    """The clients that are told of changes under a prefix.
+
+    Attributes:
+        trackers: The clients.
+        told: The keys of the message that is being collected, each with the author of its change, or :data:`SEVERAL`.
+    """
+
+    __slots__ = ("told", "trackers")
+
+    def __init__(self) -> None:
+        self.trackers: set[Tracker] = set()
+        self.told: dict[Key, int] = {}
+
+    def tell(self, key: Key, author: int) -> bool:
+        """Add a key to the message; return whether that is the first."""
+        first = not self.told
+        self.told[key] = author if self.told.get(key, author) == author else SEVERAL
+        return first
+
+
+@final
+class Prefixes:
+    """Who is told of changes under which prefix.
+
+    Attributes:
+        held_bytes: Memory of the prefixes.
+    """
+
+    def __init__(self) -> None:
+        self.held_bytes = 0
+        self._audiences: dict[Key, Audience] = {}
+        self._lengths: list[int] = []  # of all prefixes, in order
+        self._counts: dict[int, int] = {}  # of prefixes of each length
+
+    def __len__(self) -> int:
+        return len(self._audiences)
+
+    def add(self, prefix: Key, tracker: Tracker) -> None:
+        """Tell a client of changes under a prefix from now on."""
+        if prefix in tracker.prefixes:
+            return
+        insort(tracker.prefixes, prefix)
+        self.held_bytes += ENTRY_OVERHEAD_BYTES + len(prefix)
+        audience = self._audiences.get(prefix)
+        if audience is None:
+            audience = self._audiences[prefix] = Audience()
+            length = len(prefix)
+            self._counts[length] = self._counts.get(length, 0) + 1
+            if self._counts[length] == 1:
+                insort(self._lengths, length)
+        audience.trackers.add(tracker)
+
+    def remove(self, tracker: Tracker) -> None:
+        """Tell a client of nothing any more."""
+        for prefix in tracker.prefixes:
+            self.held_bytes -= ENTRY_OVERHEAD_BYTES + len(prefix)
+            audience = self._audiences[prefix]
+            audience.trackers.discard(tracker)
+            if not audience.trackers:
+                del self._audiences[prefix]
+                length = len(prefix)
+                self._counts[length] -= 1
+                if not self._counts[length]:
+                    del self._counts[length]
+                    self._lengths.remove(length)
+        tracker.prefixes = []
+
+    def audiences_of(self, key: Key) -> tuple[list[Audience], int]:
+        """Return who is told of a key, and the number of bytes looked at.
+
+        Complexity:
+            O(different lengths of prefixes, up to that of the key).
+        """
+        found: list[Audience] = []
+        size = len(key)
+        seen_bytes = 0
+        for length in self._lengths:
+            if length > size:
+                break
+            seen_bytes += BYTES_PER_LOOK_UP + length
+            audience = self._audiences.get(key[:length])
+            if audience is not None:
+                found.append(audience)
+        return found, seen_bytes
+
+
+BYTES_PER_LOOK_UP: Final = 500
+"""What a look-up costs, in bytes looked at."""
