@@ -264,7 +264,7 @@ class TestOrder:
             room.tracking.changes.add([b"a"], 7)
             room.arrive(Member(room, "writer", 1))
             await turns(5)
-            assert room.events == ["poll", "run writer 1", "sync"]
+            assert room.events == ["poll", "run writer 1", "sync", "discard writer outcome_unknown"]
 
         play(script)
 
@@ -638,6 +638,37 @@ class TestBatches:
                 assert room.events[-1] == f"release m{durable - 1}"
             assert room.tick.held.size_bytes == 0
             assert not room.tick.in_flight
+
+        play(script)
+
+    def test_changes_are_told_when_their_batch_is_durable(self) -> None:
+        """Behind the reply to the write; and held back again, if another batch is in flight by then."""
+
+        async def script() -> None:
+            room = self.room()
+            writer, reader = Member(room, "writer", 1), Member(room, "reader", 0)
+            room.track(b"a", reader)
+            room.tracking.changes.add([b"a"], 7)
+            self.write(room, writer)
+            await turns(5)
+            assert room.events == ["poll", "run writer 1", "hold writer"]
+            writer.work = 1
+            self.write(room, writer)
+            room.storage.durable = 1
+            room.storage.wake()
+            await turns(5)
+            assert room.events[3:] == [
+                "poll",
+                "run writer 1",
+                "hold writer",
+                "release writer",
+                "tell reader",
+                "hold reader",
+            ]
+            room.storage.durable = 2
+            room.storage.wake()
+            await turns(5)
+            assert room.events[9:] == ["release writer", "release reader"]
 
         play(script)
 

@@ -65,11 +65,17 @@ class Election:
                         return lead
                 elif found != leader:
                     leader = found
-                    self._log.info("standby", leader=leader)
+                    self._tell_of_leader(leader)
             except EtcdError as error:
-                self._log.warning("etcd_unavailable", reason=f"{type(error).__name__}: {error}")
                 self._seen = None  # what is written meanwhile is not known
+                self._tell_of_failure(error)
             self._sleep(min(self._lease_s / LOOKS_PER_LEASE, LONGEST_LOOK_S))
+
+    def _tell_of_leader(self, leader: str) -> None:
+        self._log.info("standby", leader=leader)
+
+    def _tell_of_failure(self, error: EtcdError) -> None:
+        self._log.warning("etcd_unavailable", reason=f"{type(error).__name__}: {error}")
 
     def wait_for_former_leader(self) -> None:
         """Wait until no former leader may answer reads any more."""
