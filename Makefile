@@ -16,10 +16,11 @@ RUN := .venv-run
 DEV := .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help python run programs test test-compiled fuzz fuzz-compiled faults check format bench bench-full clean
+.PHONY: help python run run-cluster programs test test-compiled fuzz fuzz-compiled faults check format bench bench-full clean
 
 help:
 	@echo 'make run [ARGS="--port 4100"]      start the server (compiled where there is a C compiler)'
+	@echo 'make run-cluster                   start three servers over three members of etcd, for a look around'
 	@echo 'make test [ARGS="-k stack"]        run the tests on the sources, in pure Python'
 	@echo 'make programs                      install Django, Flask and others, for the tests that run them'
 	@echo 'make test-compiled [ARGS=...]      run the same tests on the compiled build'
@@ -54,6 +55,9 @@ $(DEV)/.programs: $(DEV)/.installed
 
 $(RUN)/.programs: $(RUN)/.tests
 	@$(PYTHON) tools/venv.py $(RUN) programs
+
+run-cluster: $(RUN)/.installed
+	@exec $(RUN)/bin/python tools/cluster.py $(ARGS)
 
 programs: $(DEV)/.programs
 

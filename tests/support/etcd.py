@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -359,6 +359,18 @@ def free_ports(count: int) -> list[int]:
                 if port not in found:
                     found.append(port)
     return found
+
+
+def free_block(count: int) -> int:
+    """Return the first of so many ports of loopback in a row that nobody listens at."""
+    while True:
+        first = _random.choice(PORTS)
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + count):
+                probe = stack.enter_context(socket.socket())
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((HOST, port))
+            return first
 
 
 @contextmanager
