@@ -50,6 +50,9 @@ def small_limits(max_tick_requests: int = 1 << 20, max_tick_output_bytes: int = 
 
 LIMITS: Final = small_limits()
 
+OBSERVATION: Final = Observation()
+"""Records the requests of all connections: it has thousands of counters, and they are tens of thousands."""
+
 
 class Wire:
     """A connection, and all it has answered; it is checked for what it holds whenever it was given something."""
@@ -63,7 +66,7 @@ class Wire:
             self.bench.clock,
             self.bench.clock,
             Disposal(),
-            Observation(),
+            OBSERVATION,
             self.bench.tracking,
         )
         log = make_logger("info", "json", self.bench.log)
