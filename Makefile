@@ -78,7 +78,8 @@ fuzz-compiled: $(RUN)/.tests
 
 # On the compiled build, which is what users run; with -s, for the numbers of points.
 faults: $(RUN)/.tests
-	TEST_FULL_SCALE=1 $(RUN)/bin/python -m pytest -s tests/faults tests/consistency tests/contract/test_broken_engines.py $(ARGS)
+	TEST_FULL_SCALE=1 $(RUN)/bin/python -m pytest -s tests/faults tests/consistency tests/contract/test_broken_engines.py \
+	  tests/system/test_interrupts_anywhere.py $(ARGS)
 
 check: $(DEV)/.installed
 	$(DEV)/bin/ruff check

@@ -17,10 +17,12 @@ import pytest
 from tests.support.dumps import dump_of, environment, run_kvs
 from tests.support.harness import TIMEOUT_S
 
+from .conftest import FULL_SCALE
+
 pytestmark = pytest.mark.one_build
 
-MOMENTS: Final = 8
-"""For each command, in equal distances."""
+MOMENTS: Final = 20 if FULL_SCALE else 3
+"""For each command, in equal distances. Each command has others: most of what they do is to import the same modules."""
 
 PROGRAM: Final = """
 import os, sys
@@ -90,7 +92,8 @@ def test_ctrl_c_at_any_moment(directory: Path, name: str, only: str) -> None:
     """The command ends without a word, or says that it was interrupted, or has done what it had to do."""
     whole = interrupted(directory, 0, COMMANDS[name], only)
     total = int(whole.stderr.rpartition("calls: ")[2])
-    for at in [2, *(total * part // MOMENTS for part in range(1, MOMENTS)), total]:
+    offset = (1 + list(COMMANDS).index(name)) / (1 + len(COMMANDS))
+    for at in [2, *(int(total * (part + offset) / MOMENTS) for part in range(MOMENTS)), total]:
         for left in directory.glob("copy/*"):
             left.unlink()
         ran = interrupted(directory, at, COMMANDS[name], only)
