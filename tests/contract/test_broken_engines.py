@@ -87,7 +87,8 @@ HEADINGS = (
 )
 
 
-SAMPLE: Final = 20
+SAMPLE: Final = 4
+"""Of the cases that an engine has to pass, how many are tried. That its promise fails is seen in every run."""
 
 
 def cases_for(engine: type[Storage]) -> set[str]:
