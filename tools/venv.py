@@ -108,8 +108,9 @@ class Environment:
         if content(stamp) == wanted:
             return
         say((step.pure_notice if step.pure_notice and build() == "pure" else step.notice).format(self._directory))
-        for leftover in ("build", "src/kvs.egg-info"):  # of deleted modules, and of the distribution's former name
-            shutil.rmtree(leftover, ignore_errors=True)
+        if "." in step.pip:
+            for leftover in ("build", "src/kvs.egg-info"):  # of deleted modules, and of the distribution's former name
+                shutil.rmtree(leftover, ignore_errors=True)
         self._change(step.pip)
         stamp.write_text(wanted)
         if step.pure_notice:
