@@ -15,7 +15,7 @@ COUNTER = "counter"
 Address = tuple[str, int]
 
 
-@pytest.fixture(params=["memory", "sqlite", "blocking"])
+@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.variant) for name in ("sqlite", "blocking"))])
 def racing_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Return a server over each kind of engine: the fast one, the durable one, and one called by worker threads."""
     flags = slow_engine(0.0)[0] if request.param == "blocking" else ("--storage", request.param)

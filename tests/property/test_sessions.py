@@ -27,10 +27,10 @@ ASYNCIO: Final = ("--transport", "asyncio")
     scope="module",
     params=[
         pytest.param((), id="memory"),
-        pytest.param(ASYNCIO, id="asyncio, memory"),
-        pytest.param(("--storage", "sqlite"), id="sqlite"),
-        pytest.param(BLOCKING, id="blocking"),
-        pytest.param((*ASYNCIO, *BLOCKING), id="asyncio, blocking"),
+        pytest.param(ASYNCIO, id="asyncio, memory", marks=pytest.mark.variant),
+        pytest.param(("--storage", "sqlite"), id="sqlite", marks=pytest.mark.variant),
+        pytest.param(BLOCKING, id="blocking", marks=pytest.mark.variant),
+        pytest.param((*ASYNCIO, *BLOCKING), id="asyncio, blocking", marks=pytest.mark.variant),
     ],
 )
 def port(request: pytest.FixtureRequest) -> Iterator[int]:

@@ -4,26 +4,31 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 import pytest
 
 from tests.support.engine_control import EngineControl
 from tests.support.harness import ENGINES, Server, slow_engine
 
+if TYPE_CHECKING:
+    from _pytest.mark.structures import ParameterSet
+
 FULL_SCALE: Final = bool(os.environ.get("TEST_FULL_SCALE"))
 """Whether to take the time for everything: every test with every transport, and as many clients as are promised."""
 
-TRANSPORTS_ALONE: Final[tuple[str, ...]] = ("default", "asyncio")
+Params: TypeAlias = "tuple[str | ParameterSet, ...]"
+
+TRANSPORTS_ALONE: Final[Params] = ("default", pytest.param("asyncio", marks=pytest.mark.variant))
 """For modules whose servers run over an engine of the tests; ``default`` is what runs when no flag is given."""
 
-TRANSPORTS: Final = (*TRANSPORTS_ALONE, "sqlite")
+TRANSPORTS: Final[Params] = (*TRANSPORTS_ALONE, pytest.param("sqlite", marks=pytest.mark.variant))
 """The other tests run once for each."""
 
-TRANSPORTS_OF_SLOW_TESTS: Final = TRANSPORTS if FULL_SCALE else TRANSPORTS[:1]
+TRANSPORTS_OF_SLOW_TESTS: Final[Params] = TRANSPORTS if FULL_SCALE else TRANSPORTS[:1]
 """The same for modules whose tests are many and each need a server of their own."""
 
-TRANSPORTS_AND_ENGINES: Final = (*TRANSPORTS, "blocking")
+TRANSPORTS_AND_ENGINES: Final[Params] = (*TRANSPORTS, pytest.param("blocking", marks=pytest.mark.variant))
 """The same for modules that run over an engine that blocks, too."""
 
 
