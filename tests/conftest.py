@@ -1,7 +1,9 @@
 """What all tests share: the examples that are tried, how many tests run at a time, and what is said before they run."""
 
+import gc
 import os
 import signal
+from collections.abc import Generator
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -72,6 +74,17 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         said.append(f"kvs: all tests, {workers} at a time, take {needs.minutes(workers)}")
         said.append(f"kvs: {needs.mounts()}")
     return said + [f"kvs: left out: {line}" for line in needs.left_out()]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Do not look for garbage among ten thousand tests, all of which stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
