@@ -34,7 +34,10 @@ def extensions() -> list[Any]:
     from mypyc.build import mypycify  # noqa: PLC0415  # slow, and of no use above
 
     paths = [f"{SOURCE}/{module}" for module in modules_to_compile()]
-    return list(mypycify(["--strict", *paths], opt_level="3"))
+    built = list(mypycify(["--strict", *paths], opt_level="3"))
+    for extension in built:
+        extension.extra_compile_args.append("-w")  # to look for what to warn of takes longer than to compile
+    return built
 
 
 def modules_to_compile(system: str = sys.platform) -> list[str]:
