@@ -97,9 +97,8 @@ def main(arguments: Sequence[str]) -> None:
             server = [sys.executable, "-m", "kvs", "--port", str(port + at), "--log-format", "json"]
             server += ["--storage", "etcd", "--storage-option", f"endpoints={endpoints}"]
             stack.callback(Program(f"kvs{at}", server).end)
-        print(
-            f"kvs on ports {port} to {port + SIZE - 1}: the one that listens leads. End its process, and another does."
-        )
+        ports = f"{port} to {port + SIZE - 1}"
+        print(f"kvs on ports {ports}, which all take clients. End the process that leads, and see who is next.")
         while not stop.wait(1):
             pass
 

@@ -23,8 +23,9 @@ from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.net.asyncio_backend import AsyncioBackend
 from kvs.adapters.inbound.net.backend import NetworkBackend
-from kvs.adapters.inbound.net.listener import Endpoint, TcpEndpoint
+from kvs.adapters.inbound.net.listener import Endpoint, KeptSockets, TcpEndpoint
 from kvs.adapters.inbound.net.registry import ChannelRegistry
+from kvs.adapters.inbound.net.relay import RelayGuard
 from kvs.adapters.inbound.net.server import Server
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
@@ -48,6 +49,7 @@ from kvs.application.registry import SessionRegistry
 from kvs.application.slot import SessionLimits
 from kvs.build import BUILD
 from kvs.config import ConfigError, Given, Settings, read_options
+from kvs.engine import StandBy
 from kvs.limits import from_settings
 from kvs.logs import make_logger
 from kvs.parameters import changeable, parameters
@@ -165,13 +167,15 @@ def _about_listening(about: dict[str, str], settings: Settings) -> dict[str, str
     return about | ({"data_dir": str(Path(settings.data_dir).absolute())} if durable and settings.data_dir else {})
 
 
-def _endpoints(settings: Settings, connect: ConnectionFactory, parameters: dict[bytes, bytes]) -> list[Endpoint]:
+def _endpoints(
+    settings: Settings, connect: ConnectionFactory, parameters: dict[bytes, bytes], kept: KeptSockets | None
+) -> list[Endpoint]:
     """Return the endpoint of the server, with its protocols."""
 
     def bound(port: int) -> None:  # the setting may be 0, for any free port
         parameters[b"port"] = b"%d" % port
 
-    return [TcpEndpoint(settings.host, settings.port, connect, bound)]
+    return [TcpEndpoint(settings.host, settings.port, connect, bound, kept)]
 
 
 def _server_limits(settings: Settings, log: FilteringBoundLogger) -> ServerLimits:
@@ -269,10 +273,12 @@ class Container(containers.DeclarativeContainer):
     )
 
     backend = providers.Singleton(_backend, settings)
+    kept_sockets: providers.Provider[KeptSockets | None] = providers.Object(None)
+    relays: providers.Provider[RelayGuard | None] = providers.Object(None)
 
     server = providers.Singleton(
         Server,
-        endpoints=providers.Factory(_endpoints, settings, detector.provided.connect, parameters),
+        endpoints=providers.Factory(_endpoints, settings, detector.provided.connect, parameters, kept_sockets),
         backend=backend,
         registry=clients,
         storage=storage,
@@ -283,6 +289,7 @@ class Container(containers.DeclarativeContainer):
         budget=budget,
         observation=observation,
         signals=signals,
+        relays=relays,
         about=providers.Factory(_about_listening, about, settings),
         log=log,
     )
@@ -304,23 +311,39 @@ def serve(container: Container) -> int:
         ending.callback(signals.finish)
         ending.enter_context(stderr_replaced(container.stderr()))
         try:
+            stand_by = engines.get(container.settings().storage).stand_by
+            if stand_by is not None:
+                return _serve_by_turns(container, stand_by)
             if not _open_unless_stopped(container, signals):
                 return _leave_unopened(container)
-            server = container.server()
-            if not container.backend().needs_gc:
-                tune_gc()
-            if container.storage().blocking:
-                tune_thread_switching()
-            try:
-                return asyncio.run(server.run())
-            finally:
-                if server.engine_hung:
-                    # Anything less would close the engine under its calls, as the interpreter does with what is left
-                    # over, and might wait for threads of the engine's own.
-                    _end_process(container, 1)
+            return run_server(container)
         finally:
             shut_down(container)
             signals.ignore()
+
+
+def run_server(container: Container) -> int:
+    """Run the server of an open engine until it is stopped, or its engine fails; return the exit code."""
+    server = container.server()
+    if not container.backend().needs_gc:
+        tune_gc()
+    if container.storage().blocking:
+        tune_thread_switching()
+    try:
+        return asyncio.run(server.run())
+    finally:
+        if server.engine_hung:
+            # Anything less would close the engine under its calls, as the interpreter does with what is left over, and
+            # might wait for threads of the engine's own.
+            _end_process(container, 1)
+
+
+def _serve_by_turns(container: Container, stand_by: StandBy) -> int:
+    from kvs.turns import serve_by_turns  # noqa: PLC0415  # what only some engines need
+
+    settings = container.settings()
+    options = read_options(settings.storage, engines.get(settings.storage).options, container.options())
+    return serve_by_turns(container, lambda address: stand_by(settings, options, address, container.log()))
 
 
 def _open_unless_stopped(container: Container, signals: Signals) -> bool:

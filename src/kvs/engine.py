@@ -6,18 +6,22 @@ A package offers an engine by an entry point of the group ``kvs.storage`` that n
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from kvs.config import Settings
 from kvs.errors import CommandError
+from kvs.ports.candidate import Candidate
 from kvs.ports.storage import Storage
 
 
 class StorageOpenError(CommandError):
     """Raised when an engine cannot be opened; one line that names the file or address, and the reason."""
+
+
+StandBy: TypeAlias = Callable[[Settings, Any, tuple[str, int], FilteringBoundLogger], Candidate]  # Any: the options
 
 
 class NoOptions(msgspec.Struct, frozen=True):
@@ -39,6 +43,8 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
         records: Whether the engine stores values that are :class:`kvs.domain.values.Record`, as deadlines need; another
             one is given ``bytes`` only.
         blocking: Whether calls may block; must equal ``Storage.blocking``.
+        stand_by: For an engine of which one server leads: takes the settings, the options, the address at which others
+            reach this server, and a logger; returns a candidate for the lead. None for others.
     """
 
     summary: str
@@ -48,3 +54,4 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     shared: bool = False
     records: bool = False
     blocking: bool = False
+    stand_by: StandBy | None = None

@@ -9,7 +9,7 @@ import pytest
 
 from kvs import engines
 from kvs.adapters.inbound.line.commands import COMMANDS as LINE_COMMANDS
-from kvs.adapters.storage.etcd.engine import EtcdOptions
+from kvs.adapters.storage.etcd.options import EtcdOptions
 from kvs.adapters.storage.sqlite.engine import SqliteOptions
 from kvs.config import SETTINGS
 from kvs.domain import errors

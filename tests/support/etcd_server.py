@@ -48,9 +48,14 @@ class EtcdServer(LoggedProcess):
         """Wait until it knows that another leads."""
         self.wait_for("standby")
 
+    @property
+    def port(self) -> int:
+        """Where it listens, whether it leads or stands by."""
+        return int(self.wait_for("standing_by")["port"])
+
     def connect(self) -> Client:
         """Return a client, which the caller closes."""
-        return Client(HOST, int(self.events("listening")[0]["port"]))
+        return Client(HOST, self.port)
 
 
 HOST: Final = "127.0.0.1"

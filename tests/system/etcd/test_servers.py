@@ -72,7 +72,7 @@ def test_another_server_takes_over(single: Cluster, namespace: str, how: signal.
 
 
 def test_a_leader_that_was_stopped_answers_nothing_of_its_own(single: Cluster, namespace: str) -> None:
-    """When it goes on, another has the lead: reads and writes that reach it are not answered with data."""
+    """When it goes on, another has the lead: what reaches it is not answered with its data, and it stands by."""
     with ExitStack() as stack:
         first, second = leader_and_standby(stack, single, namespace)
         with closing(first.connect()) as client, closing(first.connect()) as reader:
@@ -85,11 +85,29 @@ def test_a_leader_that_was_stopped_answers_nothing_of_its_own(single: Cluster, n
             reader.send("GET key")
             client.send("PUT key older")
             first.send_signal(signal.SIGCONT)
-            assert first.wait_exit() == 1
+            first.wait_for("lead_lost")
             for each in (reader, client):
                 assert [reply["code"] for reply in each.rest()] in ([], ["outcome_unknown"])
-        with closing(second.connect()) as other:
-            assert other.ask("GET key") == value("new")
+        first.stands_by()
+        for server in (first, second):
+            with closing(server.connect()) as client:
+                assert client.ask("GET key") == value("new")
+        assert first.stop() == 0
+
+
+def test_a_server_leads_again_and_again(single: Cluster, namespace: str) -> None:
+    """Each time with what the others have written meanwhile."""
+    with ExitStack() as stack:
+        first, second = leader_and_standby(stack, single, namespace)
+        for turn in range(1, 3):
+            for leading, standing in ((first, second), (second, first)):
+                with closing(standing.connect()) as client:
+                    assert client.ask("INCR turns") == value(2 * turn - 1 + (leading is second))
+                leading.send_signal(signal.SIGSTOP)
+                standing.wait_for("listening", turn + (standing is first))
+                leading.send_signal(signal.SIGCONT)
+                leading.wait_for("lead_lost", turn)
+                leading.wait_for("standby", turn + (leading is second))
 
 
 def test_servers_of_a_namespace_agree_on_the_lease(single: Cluster, namespace: str) -> None:

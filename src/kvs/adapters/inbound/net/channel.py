@@ -9,6 +9,14 @@ from typing import Final
 from kvs.adapters.inbound.net.channel_context import ChannelContext
 from kvs.adapters.inbound.net.kernel import untaken_output_bytes
 from kvs.adapters.inbound.net.progress import OutputProgress
+from kvs.adapters.inbound.net.reasons import (
+    CLOSED_BY_CLIENT,
+    CONNECTION_LOST,
+    INTERNAL_ERROR,
+    RELAY_REFUSED,
+    SERVER_STOPPING,
+)
+from kvs.adapters.inbound.net.relay import PREAMBLE_MARK, Preamble
 from kvs.adapters.inbound.net.transport import Transport
 from kvs.adapters.inbound.protocol.connection import Connection, no_wake
 from kvs.domain.errors import KvsError
@@ -31,13 +39,6 @@ DRAINING: Final = 2  # input that has arrived is run, later input is not
 CLOSING: Final = 3  # the last reply is on its way; input is discarded
 CLOSED: Final = 4
 
-CLOSED_BY_CLIENT: Final = "closed by client"
-CONNECTION_LOST: Final = "connection lost"
-INTERNAL_ERROR: Final = "internal error"
-KILLED: Final = "killed"
-SERVER_STOPPING: Final = "server stopping"
-TIMEOUT: Final = "timeout"
-
 
 class Channel(Transport):
     """A client's socket, independent of the backend.
@@ -49,7 +50,7 @@ class Channel(Transport):
         last_input_s: When it last sent input, was resumed, or was seen to have read part of an unread reply; in seconds
             of the loop's clock.
         refused: It is open only to reply that the server is full.
-        reason: Why it has ended or is ending; empty before. The first reason is kept.
+        reason: Why it has ended or is ending, for the first time; empty before.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Channel(Transport):
         "_local_address",
         "_owed_bytes",
         "_phase",
+        "_preamble",
         "_progress",
         "_reading",
         "_tick",
@@ -78,7 +80,7 @@ class Channel(Transport):
     def __init__(self, context: ChannelContext, connection: Connection, remote_address: str) -> None:
         super().__init__()
         now_s = context.loop.time()
-        self.remote_address: Final = remote_address
+        self.remote_address = remote_address
         self.connected_s: Final = now_s
         self.last_input_s = now_s
         self.refused = False
@@ -89,6 +91,7 @@ class Channel(Transport):
         self._local_address = ""  # looked up on first use, which is rare
         self._reading = True
         self._input_ended = False
+        self._preamble: Preamble | None = None  # while it is incomplete
         self._discarded_bytes = 0
         self._owed_bytes = -1  # input still to be read before the drain ends it; -1: no drain
         self._unsent_bytes = 0  # as the budget knows it
@@ -267,13 +270,12 @@ class Channel(Transport):
 
     def local_address(self) -> str:
         """Return the address that the client has connected to."""
-        if not self._local_address:
-            self._local_address = self.find_local_address()
+        self._local_address = self._local_address or self.find_local_address()
         return self._local_address
 
     def events(self) -> str:
         """Return the polled events: ``r`` for input, ``w`` for room for output."""
-        return ("r" if self._reading else "") + ("w" if self.get_write_buffer_size() else "")
+        return "r" * self._reading + "w" * (self.get_write_buffer_size() > 0)
 
     def idle_s(self, now_s: float) -> float:
         """Return how long the client has neither sent nor received anything; 0 while the server owes it work."""
@@ -301,6 +303,12 @@ class Channel(Transport):
                 self.abort()
             return
         self.last_input_s = self._tick.now_s
+        if self._phase == DETECTING and data[0] == PREAMBLE_MARK and self._context.relays is not None:
+            self._preamble = Preamble()
+        if self._preamble is not None:
+            data = self._take_preamble(self._preamble, data)
+            if not data:
+                return
         units = self.connection.receive(data, quota)
         if self._phase == DETECTING:
             units += self._follow_detection(quota - units)
@@ -310,6 +318,17 @@ class Channel(Transport):
             if self._owed_bytes <= 0:
                 self.connection.end_of_input()
         self._tick.mark_dirty(self)
+
+    def _take_preamble(self, preamble: Preamble, data: bytes) -> bytes:
+        """Take the preamble of a relay; return what is behind it, nothing if it is incomplete or refused."""
+        rest, relays = preamble.take(data), self._context.relays
+        address = None if relays is None else relays.client_of(preamble)
+        if address is not None:
+            self._preamble = None
+            self.remote_address = self.connection.peer.address = address
+        elif preamble.complete or preamble.too_long:
+            self.end(RELAY_REFUSED)
+        return rest if address is not None else b""
 
     def _follow_detection(self, quota: int) -> int:
         """Go on in the protocol that has been detected, if one has; return the units that this used."""

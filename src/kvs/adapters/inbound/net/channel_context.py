@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.adapters.inbound.net.relay import RelayGuard
 from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.application.memory_budget import MemoryBudget
@@ -26,6 +27,7 @@ class ChannelContext:
         tick: The server's tick, in which they run and flush.
         budget: Memory budget of all clients, which includes unsent output.
         limits: Timeouts.
+        relays: Admits relays of standbys; None: there are none.
         closed: Called with a channel whose socket is closed and whose session has ended.
         log: Bound logger.
     """
@@ -34,5 +36,6 @@ class ChannelContext:
     tick: Tick
     budget: MemoryBudget
     limits: ServerLimits
+    relays: RelayGuard | None
     closed: "Callable[[Channel], None]"
     log: FilteringBoundLogger

@@ -9,7 +9,7 @@ import errno
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -48,12 +48,14 @@ class TcpEndpoint:
         port: Port; 0 for any free one.
         connect: Opens the connection of an accepted client.
         bound: Called with the port as soon as it is bound.
+        kept: Sockets that stay open when listening ends; None: none do.
     """
 
     hosts: tuple[str, ...]
     port: int
     connect: ConnectionFactory
     bound: Callable[[int], None]
+    kept: "KeptSockets | None" = None
 
     def bind(self) -> list[socket.socket]:
         """Return bound sockets, one for each address of each host; with port 0 all of them share one free port.
@@ -64,7 +66,7 @@ class TcpEndpoint:
         Raises:
             ListenError: An address is unknown, taken or forbidden.
         """
-        sockets = _bind_all(self.hosts, self.port)
+        sockets = _bind_all(self.hosts, self.port) if self.kept is None else self.kept.sockets()
         self.bound(sockets[0].getsockname()[1])
         return sockets
 
@@ -72,6 +74,33 @@ class TcpEndpoint:
         """Set the options of an accepted socket."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+@final
+class KeptSockets:
+    """Listening sockets for several servers, one after the other: between them, clients wait in the kernel's backlog.
+
+    Raises:
+        ListenError: As :meth:`TcpEndpoint.bind`.
+    """
+
+    def __init__(self, hosts: tuple[str, ...], port: int) -> None:
+        self._sockets = _bind_all(hosts, port)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the first."""
+        address = self._sockets[0].getsockname()
+        return format_host(address), address[1]
+
+    def sockets(self) -> list[socket.socket]:
+        """Return duplicates, which the caller closes."""
+        return [sock.dup() for sock in self._sockets]
+
+    def close(self) -> None:
+        """Stop listening."""
+        for sock in self._sockets:
+            sock.close()
 
 
 Endpoint: TypeAlias = TcpEndpoint

@@ -2,7 +2,8 @@
 
 from typing import final
 
-from kvs.adapters.inbound.net.channel import KILLED, Channel
+from kvs.adapters.inbound.net.channel import Channel
+from kvs.adapters.inbound.net.reasons import KILLED
 from kvs.adapters.inbound.protocol.clients import ClientDescription, ClientRegistry
 from kvs.override import override
 

@@ -11,10 +11,12 @@ from typing import Any, Final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.net.backend import NetworkBackend
-from kvs.adapters.inbound.net.channel import SERVER_STOPPING, Channel
+from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.channel_context import ChannelContext
 from kvs.adapters.inbound.net.listener import Endpoint, Listener
+from kvs.adapters.inbound.net.reasons import SERVER_STOPPING
 from kvs.adapters.inbound.net.registry import ChannelRegistry
+from kvs.adapters.inbound.net.relay import RelayGuard
 from kvs.adapters.inbound.net.sweep import Sweep
 from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
@@ -26,6 +28,7 @@ from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import LimitError
+from kvs.ports.candidate import LeadLostError
 from kvs.ports.storage import Storage
 from kvs.signals import STOPPING, Signals
 
@@ -53,11 +56,13 @@ class Server:
         budget: Memory budget of all clients.
         observation: Measures the requests.
         signals: Delivers signals.
+        relays: Admits relays of standbys; None: there are none.
         about: Engine, version and so on, for the log.
         log: Bound logger.
 
     Attributes:
         tick: Its ticks; set when it runs.
+        lead_lost: Another server may lead from now on.
         engine_hung: The server has stopped with calls in flight; the engine must not be closed during them.
     """
 
@@ -74,9 +79,11 @@ class Server:
         budget: MemoryBudget,
         observation: Observation,
         signals: Signals,
+        relays: RelayGuard | None,
         about: Mapping[str, str],
         log: FilteringBoundLogger,
     ) -> None:
+        self.lead_lost = False
         self.engine_hung = False
         self._endpoints = endpoints
         self._backend = backend
@@ -89,6 +96,7 @@ class Server:
         self._budget = budget
         self._observation = observation
         self._signals = signals
+        self._relays = relays
         self._about = about
         self._log = log
         self._draining = False
@@ -126,7 +134,7 @@ class Server:
         )
         try:
             self._signals.deliver_to(self._receive_signal)
-            self._backend.start(ChannelContext(loop, tick, self._budget, limits, self._forget, log))
+            self._backend.start(ChannelContext(loop, tick, self._budget, limits, self._relays, self._forget, log))
             self._listener.resume()
             Sweep(loop, self._registry, limits, self._look_after_engine, log).start()
             self._announce()
@@ -143,7 +151,8 @@ class Server:
             await self._await_last_calls()
             self._backend.stop()
             self._signals.deliver_to(None)
-        self._log.info("stopped", exit_code=self._exit_code)
+        if not self.lead_lost:
+            self._log.info("stopped", exit_code=self._exit_code)
         return self._exit_code
 
     def stop(self) -> None:
@@ -167,7 +176,11 @@ class Server:
         self._failed = True
         self._exit_code = 1
         self._stop.set()
-        self._log.critical("sync_failed", reason=str(error), exc_info=error)
+        if isinstance(error, LeadLostError):
+            self.lead_lost = True
+            self._log.warning("lead_lost", reason=str(error))
+        else:
+            self._log.critical("sync_failed", reason=str(error), exc_info=error)
 
     # Clients.
 

@@ -6,7 +6,8 @@ from typing import Final, final
 
 from structlog.typing import FilteringBoundLogger
 
-from kvs.adapters.inbound.net.channel import TIMEOUT, Channel
+from kvs.adapters.inbound.net.channel import Channel
+from kvs.adapters.inbound.net.reasons import TIMEOUT
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import TOO_SLOW

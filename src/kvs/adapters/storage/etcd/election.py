@@ -9,8 +9,9 @@ from kvs.adapters.storage.etcd.client.answers import KeyValue, RangeResult
 from kvs.adapters.storage.etcd.client.errors import EtcdError, LeaseNotFoundError, UnknownOutcomeError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import absent, get, put
-from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, decoded, encoded
+from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, LeaderRecord, decoded, encoded
 from kvs.adapters.storage.etcd.lead import MARGIN_SHARE, Lead, clock_s
+from kvs.ports.candidate import Leader
 
 LOOKS_PER_LEASE: Final = 10
 LONGEST_LOOK_S: Final = 0.2
@@ -23,9 +24,10 @@ class Election:
     Args:
         client: Calls etcd.
         keys: The names of keys.
-        server_id: This server.
+        ours: This server.
         lease_s: Term of a lease, in whole seconds.
-        sleep: Waits so many seconds.
+        sleep: Waits so many seconds, or raises what ends the election.
+        seen: Called with who leads and the term, whenever that has changed; None: nobody does.
         log: For who leads meanwhile.
     """
 
@@ -33,16 +35,18 @@ class Election:
         self,
         client: EtcdClient,
         keys: Keys,
-        server_id: str,
+        ours: LeaderRecord,
         lease_s: int,
         sleep: Callable[[float], None],
+        seen: Callable[[Leader | None], None],
         log: FilteringBoundLogger,
     ) -> None:
         self._client = client
         self._keys = keys
-        self._server_id = server_id
+        self._ours = ours
         self._lease_s = lease_s
         self._sleep = sleep
+        self._tell = seen
         self._log = log
         self._lease = 0
         self._seen: tuple[int, int] | None = None  # the revisions of the leader's last writes
@@ -55,24 +59,26 @@ class Election:
         Raises:
             LayoutError: The namespace is not one of kvs.
         """
-        leader = ""
+        leader: Leader | None = None
         while True:
             try:
                 found = self._look()
-                if not found:
+                if found != leader:
+                    leader = found
+                    self._tell(leader)
+                    self._tell_of_leader(leader)
+                if found is None:
                     lead = self._stand()
                     if lead is not None:
                         return lead
-                elif found != leader:
-                    leader = found
-                    self._tell_of_leader(leader)
             except EtcdError as error:
                 self._seen = None  # what is written meanwhile is not known
                 self._tell_of_failure(error)
             self._sleep(min(self._lease_s / LOOKS_PER_LEASE, LONGEST_LOOK_S))
 
-    def _tell_of_leader(self, leader: str) -> None:
-        self._log.info("standby", leader=leader)
+    def _tell_of_leader(self, leader: Leader | None) -> None:
+        if leader is not None:
+            self._log.info("standby", leader=f"{leader.host}:{leader.port}", term=leader.term)
 
     def _tell_of_failure(self, error: EtcdError) -> None:
         self._log.warning("etcd_unavailable", reason=f"{type(error).__name__}: {error}")
@@ -84,13 +90,16 @@ class Election:
             while (left_s := end_s - clock_s()) > 0:
                 self._sleep(left_s)
 
-    def _look(self) -> str:
-        """Return who leads, empty if nobody does, and note the leader's last writes."""
+    def _look(self) -> Leader | None:
+        """Return who leads, and note the leader's last writes."""
         keys = self._keys
         leader, alive, head = self._client.txn([], [get(keys.leader), get(keys.alive), get(keys.head)]).ranges
         self._note(alive, head)
         owner = _one(leader)
-        return owner.value.decode(errors="replace") if owner else ""
+        if owner is None:
+            return None
+        record = decoded(keys.leader, owner.value, LeaderRecord)
+        return Leader(record.host, record.port, owner.create_revision)
 
     def _note(self, alive: RangeResult | None, head: RangeResult | None) -> None:
         """Note what the leader has written last, and since when that is known."""
@@ -108,7 +117,7 @@ class Election:
             self._lease = client.grant(self._lease_s).id
         sent_s = clock_s()
         first_beat = put(keys.alive, encoded(Heartbeat(0, 0)))
-        ours = put(keys.leader, self._server_id.encode(), self._lease)
+        ours = put(keys.leader, encoded(self._ours), self._lease)
         try:
             result = client.txn([absent(keys.leader)], [get(keys.alive), get(keys.head), ours, first_beat])
         except LeaseNotFoundError:
@@ -125,7 +134,7 @@ class Election:
                 return None
             self._note(result.ranges[0], result.ranges[1])
             term = result.header.revision
-        lead = Lead(keys, self._server_id, term, self._lease, self._lease_s)
+        lead = Lead(keys, self._ours.id, term, self._lease, self._lease_s)
         lead.confirm(sent_s)
         return lead
 

@@ -104,7 +104,7 @@ class EtcdJournal(Journal):
             deadline_s: When to give up.
 
         Raises:
-            DeposedError: The lead is lost; it may have been applied.
+            LeadLostError: The lead is lost; it may have been applied.
             JournalFailedError: It cannot be applied, or not in time.
         """
         keys, lead = self._keys, self._lead

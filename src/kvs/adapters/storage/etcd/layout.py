@@ -3,8 +3,7 @@
 | key under the namespace | holds |
 | --- | --- |
 | ``cluster`` | :class:`ClusterRecord`, written by the first server |
-| ``servers/ID`` | :class:`ServerRecord`, under the server's lease |
-| ``leader`` | the id of the leader, under its lease; its create revision is the *term* |
+| ``leader`` | :class:`LeaderRecord`, under the leader's lease; its create revision is the *term* |
 | ``alive`` | :class:`Heartbeat` of the leader |
 | ``head`` | number and digest of the last entry of the journal |
 | ``journal/NUMBER`` | an entry (:mod:`kvs.adapters.storage.etcd.entry`) |
@@ -46,16 +45,18 @@ class ClusterRecord(msgspec.Struct, frozen=True):
     lease_s: int
 
 
-class ServerRecord(msgspec.Struct, frozen=True):
-    """A server that is up.
+class LeaderRecord(msgspec.Struct, frozen=True):
+    """Who leads.
 
     Attributes:
-        address: Where others reach it, as ``host:port``; empty if it does not tell.
-        version: Of kvs.
+        id: Of the server, chosen at random when it starts.
+        host: Where others reach it.
+        port: The port there.
     """
 
-    address: str
-    version: str
+    id: str
+    host: str
+    port: int
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -108,7 +109,7 @@ class Head(msgspec.Struct, frozen=True):
 
 EMPTY: Final = Head(0, "")
 
-Record = TypeVar("Record", ClusterRecord, ServerRecord, Heartbeat, Checkpoint, Head)
+Record = TypeVar("Record", ClusterRecord, LeaderRecord, Heartbeat, Checkpoint, Head)
 
 
 def encoded(record: msgspec.Struct) -> bytes:
@@ -143,13 +144,9 @@ class Keys:
         self.alive: Final = prefix + b"alive"
         self.head: Final = prefix + b"head"
         self.checkpoint: Final = prefix + b"checkpoint"
-        self.servers: Final = prefix + b"servers/"
         self.entries: Final = prefix + b"journal/"
         self.parts: Final = prefix + b"part/"
         self.chunks: Final = prefix + b"chunk/"
-
-    def server(self, server_id: str) -> bytes:
-        return self.servers + server_id.encode()
 
     def entry(self, number: int) -> bytes:
         return self.entries + b"%020d" % number

@@ -20,15 +20,12 @@ from kvs.adapters.storage.etcd.client.errors import EtcdError, LeaseNotFoundErro
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import create_revision_is, delete, put
 from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, encoded
+from kvs.ports.candidate import LeadLostError
 
 MARGIN_SHARE: Final = 0.1
 """Margin for clocks that run at different speeds, as a share of the lease."""
 
 BEATS_PER_LEASE: Final = 4
-
-
-class DeposedError(Exception):
-    """Raised when this server has lost the lead: another may have it, and may have changed everything."""
 
 
 CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -92,10 +89,10 @@ class Lead:
         """Raise if the lead is lost.
 
         Raises:
-            DeposedError: It is.
+            LeadLostError: It is.
         """
         if self.lost:
-            raise DeposedError(f"etcd: this server has lost the lead: {self.lost}")
+            raise LeadLostError(f"etcd: this server has lost the lead: {self.lost}")
 
 
 @final

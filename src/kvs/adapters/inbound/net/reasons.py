@@ -1,0 +1,11 @@
+"""Why connections end, as logs and INFO tell it."""
+
+from typing import Final
+
+CLOSED_BY_CLIENT: Final = "closed by client"
+CONNECTION_LOST: Final = "connection lost"
+INTERNAL_ERROR: Final = "internal error"
+KILLED: Final = "killed"
+RELAY_REFUSED: Final = "relay refused"
+SERVER_STOPPING: Final = "server stopping"
+TIMEOUT: Final = "timeout"

@@ -1,0 +1,191 @@
+"""A server that stands for the lead, and the storage that it has while it leads."""
+
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from threading import Event
+from typing import final
+
+from structlog.typing import FilteringBoundLogger
+
+from kvs.adapters.storage.etcd.client.errors import AccessDeniedError, EtcdError
+from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
+from kvs.adapters.storage.etcd.client.requests import absent, get, put
+from kvs.adapters.storage.etcd.election import Election
+from kvs.adapters.storage.etcd.journal import EtcdJournal
+from kvs.adapters.storage.etcd.layout import (
+    FORMAT,
+    ClusterRecord,
+    Keys,
+    LayoutError,
+    LeaderRecord,
+    decoded,
+    encoded,
+)
+from kvs.adapters.storage.etcd.lead import Keeper
+from kvs.adapters.storage.etcd.options import EtcdOptions
+from kvs.adapters.storage.etcd.recovery import Recovery
+from kvs.adapters.storage.journaled import JournaledStorage
+from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.config import Settings
+from kvs.engine import StorageOpenError
+from kvs.override import override
+from kvs.ports.candidate import Candidate, Leader, LeadLostError
+from kvs.ports.storage import Storage
+
+SECRET_BYTES = 16
+RETRY_S = 1.0
+"""Time after which etcd is tried again, if it could not be reached."""
+
+
+class _StoppedError(Exception):
+    """Raised in the thread that waits when it is to end."""
+
+
+@final
+class EtcdCandidate(Candidate):
+    """See :class:`kvs.ports.candidate.Candidate`.
+
+    Args:
+        settings: Of the server.
+        options: Of the engine.
+        client: Calls etcd; closed with this.
+        keys: The names of keys.
+        address: Where other servers reach this one.
+        log: Bound logger.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: EtcdOptions,
+        client: EtcdClient,
+        keys: Keys,
+        address: tuple[str, int],
+        log: FilteringBoundLogger,
+    ) -> None:
+        super().__init__()
+        self._settings = settings
+        self._options = options
+        self._client = client
+        self._keys = keys
+        self._ours = LeaderRecord(secrets.token_hex(8), *address)
+        self._log = log
+        self._leader: Leader | None = None
+        self._changed: Callable[[], None] | None = None
+        self._stopping = Event()
+        self._storage: Storage | None = None
+        self._stack = ExitStack()
+        self._stack.callback(client.close)
+
+    @property
+    @override
+    def leader(self) -> Leader | None:
+        return self._leader
+
+    @override
+    def when_leader_changes(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+
+    @property
+    @override
+    def storage(self) -> Storage | None:
+        return self._storage
+
+    @override
+    def wait(self) -> None:
+        try:
+            while self._storage is None:
+                try:
+                    self._storage = self._lead()
+                except AccessDeniedError as error:
+                    raise StorageOpenError(f"etcd: {self._options.endpoints}: {error}") from None
+                except LayoutError as error:
+                    raise StorageOpenError(f"etcd: {error}; nothing was changed") from None
+                except (EtcdError, LeadLostError) as error:
+                    self._complain(error)
+                    self._sleep(RETRY_S)
+        except _StoppedError:
+            pass
+
+    @override
+    def stop(self) -> None:
+        self._stopping.set()
+
+    @override
+    def close(self) -> None:
+        self.stop()
+        self._stack.close()
+
+    def _lead(self) -> Storage:
+        """Wait for the lead, and return the storage."""
+        client, keys, options = self._client, self._keys, self._options
+        self.secret = self._join()
+        election = Election(client, keys, self._ours, options.lease_s, self._sleep, self._see, self._log)
+        lead = election.win()
+        with ExitStack() as stack:
+            keeper = Keeper(client, keys, lead, _wall_ms)
+            stack.callback(keeper.release)
+            memory = MemoryStorage(self._settings.max_data_bytes, self._settings.max_history_bytes)
+            started_s = time.monotonic()
+            recovery = Recovery(client, keys)
+            recovery.read()
+            memory.restore(recovery.data.items())
+            took_s = time.monotonic() - started_s
+            election.wait_for_former_leader()
+            lead.check()
+            journal = EtcdJournal(client, keys, lead, keeper, recovery.head, options.commit_timeout_s, options.reads)
+            storage = JournaledStorage(memory, journal, recovery.horizon_ms)
+            stack.callback(storage.close)
+            keeper.watch_loop(storage.wake)
+            self._stack.push(stack.pop_all())
+        self.term = lead.term
+        self._announce(recovery, took_s)
+        return storage
+
+    def _join(self) -> str:
+        """Check that this server agrees with the others of the namespace, or be the first; return their secret.
+
+        Raises:
+            StorageOpenError: It does not agree.
+        """
+        keys, lease_s = self._keys, self._options.lease_s
+        ours = ClusterRecord(secrets.token_hex(SECRET_BYTES), FORMAT, lease_s)
+        result = self._client.txn([absent(keys.cluster)], [put(keys.cluster, encoded(ours))], [get(keys.cluster)])
+        if result.succeeded:
+            return ours.id
+        (found,) = result.ranges
+        if found is None or not found.kvs:
+            raise StorageOpenError(f"etcd: {keys.cluster.decode()}: has been deleted just now; start again")
+        theirs = decoded(keys.cluster, found.kvs[0].value, ClusterRecord)
+        if theirs.format != FORMAT:
+            raise StorageOpenError(
+                f"etcd: {keys.prefix.decode()}: has format {theirs.format}; this version of kvs knows format {FORMAT}"
+            )
+        if theirs.lease_s != lease_s:
+            raise StorageOpenError(
+                f"etcd: lease_s is {lease_s} here and {theirs.lease_s} in {keys.cluster.decode()}; all servers of a "
+                "namespace must have the same"
+            )
+        return theirs.id
+
+    def _see(self, leader: Leader | None) -> None:
+        self._leader = leader
+        if self._changed is not None:
+            self._changed()
+
+    def _sleep(self, seconds: float) -> None:
+        if self._stopping.wait(seconds):
+            raise _StoppedError
+
+    def _complain(self, error: Exception) -> None:
+        self._log.warning("etcd_unavailable", reason=f"{type(error).__name__}: {error}")
+
+    def _announce(self, recovery: Recovery, took_s: float) -> None:
+        keys, entries = len(recovery.data), recovery.head.number
+        self._log.info("leading", term=self.term, keys=keys, journal_entries=entries, seconds=round(took_s, 3))
+
+
+def _wall_ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,44 @@
+"""The options of the engine, and what they mean."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class EtcdOptions(msgspec.Struct, frozen=True):
+    """The options of this engine."""
+
+    endpoints: Annotated[
+        str, Meta(min_length=1, description="members of etcd, host:port separated by commas; any that answers is used")
+    ] = "127.0.0.1:2379"
+    namespace: Annotated[
+        str,
+        Meta(min_length=1, description="what the keys in etcd begin with; servers of one namespace belong together"),
+    ] = "kvs"
+    ca_file: Annotated[str, Meta(description="certificates of etcd's authority; turns TLS on")] = ""
+    cert_file: Annotated[str, Meta(description="certificate of this server as a client of etcd")] = ""
+    key_file: Annotated[str, Meta(description="key of that certificate")] = ""
+    user: Annotated[str, Meta(description="user of etcd; empty: none is needed")] = ""
+    password_file: Annotated[str, Meta(description="file with that user's password")] = ""
+    lease_s: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=3600,
+            description="after how many seconds without a sign of life a leader is replaced; the same for all servers",
+        ),
+    ] = 2
+    reads: Annotated[
+        Literal["lease", "quorum"],
+        Meta(
+            description="lease: the leader answers reads from memory while it knows that nobody can have replaced it. "
+            "quorum: it asks etcd in each tick, which is slower; for machines whose clock may stand still"
+        ),
+    ] = "lease"
+    advertise_address: Annotated[
+        str, Meta(description="host:port at which other servers reach this one; empty: host and port of the server")
+    ] = ""
+    commit_timeout_s: Annotated[
+        float, Meta(ge=1, le=3600, description="how long a commit is tried before the server gives up the lead")
+    ] = 10.0

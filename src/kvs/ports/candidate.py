@@ -1,0 +1,73 @@
+"""The port of engines of which several servers have one data set, and one of them leads.
+
+A server that stands by *waits* for the lead, and relays its clients to the leader meanwhile; once it leads, it serves
+with the engine's storage, until it loses the lead, and then waits again.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kvs.ports.storage import Storage
+
+
+class LeadLostError(Exception):
+    """Raised by a storage when this server does not lead any more: another may have changed everything."""
+
+
+class Leader(NamedTuple):
+    """Who leads.
+
+    Attributes:
+        host: Where other servers reach it.
+        port: The port there.
+        term: Its term, an increasing number.
+    """
+
+    host: str
+    port: int
+    term: int
+
+
+class Candidate(ABC):
+    """A server that may come to lead.
+
+    Attributes:
+        secret: What the servers of one data set have in common, and nobody else knows. Set once :meth:`wait` has
+            reached the others.
+        term: The term of this server's lead, once :meth:`wait` has returned.
+    """
+
+    def __init__(self) -> None:
+        self.secret = ""
+        self.term = 0
+
+    @property
+    @abstractmethod
+    def leader(self) -> Leader | None:
+        """Who leads, as far as is known; None: nobody, or it is not known. Must not block."""
+
+    @abstractmethod
+    def when_leader_changes(self, changed: Callable[[], None]) -> None:
+        """Have a function called, by any thread, whenever :attr:`leader` may be another."""
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Wait until this server leads and has the data, or until :meth:`stop`. By a thread of its own.
+
+        Raises:
+            CommandError: It can never lead, such as for want of access.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Have :meth:`wait` return. By any thread."""
+
+    @property
+    @abstractmethod
+    def storage(self) -> Storage | None:
+        """The storage of this server's lead; None before it leads."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the lead up, if it is held, and release everything."""

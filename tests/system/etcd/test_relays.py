@@ -1,0 +1,100 @@
+"""Standbys relay their clients to the leader."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from itertools import count
+from typing import Final
+
+import pytest
+
+from kvs.adapters.inbound.net.relay import preamble
+from tests.support.etcd import HOST, Cluster
+from tests.support.etcd_server import EtcdServer
+from tests.support.harness import OK
+from tests.support.line_client import Client
+from tests.support.waiting import TIMEOUT_S
+
+_numbers: Final = count()
+
+
+@pytest.fixture(scope="module")
+def servers(single: Cluster) -> Iterator[tuple[EtcdServer, EtcdServer]]:
+    """Yield a leader and a standby."""
+    namespace = f"relays-{next(_numbers)}"
+    with EtcdServer(single, namespace) as leader:
+        assert leader.leads()
+        with EtcdServer(single, namespace) as standby:
+            standby.stands_by()
+            yield leader, standby
+
+
+@pytest.fixture
+def client(servers: tuple[EtcdServer, EtcdServer]) -> Iterator[Client]:
+    """Yield a client of the standby."""
+    with closing(servers[1].connect()) as client:
+        yield client
+
+
+def test_transactions_of_both_protocols(client: Client, servers: tuple[EtcdServer, EtcdServer]) -> None:
+    """What one writes through the standby the other reads at the leader."""
+    client.ok("START", "PUT a 1", "START", "PUT b 2", "ROLLBACK", "COMMIT")
+    with closing(servers[0].connect()) as direct:
+        direct.send_raw(b"*2\r\n$4\r\nMGET\r\n$1\r\na\r\n*2\r\n$6\r\nEXISTS\r\n$1\r\nb\r\n")
+        assert direct.socket.recv(1 << 16) == b"*1\r\n$1\r\n1\r\n:0\r\n"
+    with socket.create_connection((HOST, servers[1].port), TIMEOUT_S) as resp:
+        resp.sendall(b"*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$1\r\n3\r\n")
+        assert resp.recv(1 << 16) == b"+OK\r\n"
+
+
+def test_much_in_both_directions(client: Client) -> None:
+    """More than any buffer on the way has, pipelined, and answered in order."""
+    large = "x" * 200_000
+    client.send_behind(b"".join(b"PUT key%d %b\nGET key%d\n" % (at % 7, large.encode(), at % 7) for at in range(100)))
+    for _ in range(100):
+        assert client.reply() == OK
+        assert client.reply()["result"] == large
+
+
+def test_the_leader_knows_the_client(client: Client, servers: tuple[EtcdServer, EtcdServer]) -> None:
+    """By its own address, in the log as well."""
+    assert client.ask("PING")["status"] == "Ok"
+    client.close()
+    servers[0].wait_for("client_disconnected", peer=client.name)
+
+
+def test_half_closed_clients_get_their_replies(client: Client) -> None:
+    """As from the leader itself."""
+    client.send(*["PING"] * 100)
+    client.half_close()
+    assert len(client.rest()) == 100
+
+
+@pytest.mark.parametrize(
+    "line",
+    [preamble("0" * 32, 1, "1.2.3.4:5"), b"\0KVS-RELAY-1\n", b"\0" * 5000, b"\0\n"],
+    ids=["secret", "words", "endless", "empty"],
+)
+def test_strangers_are_no_relays(servers: tuple[EtcdServer, EtcdServer], line: bytes) -> None:
+    """They are disconnected without a word."""
+    with socket.create_connection((HOST, servers[0].port), TIMEOUT_S) as sock:
+        sock.sendall(line + b"PING\n")
+        with suppress(ConnectionError):
+            assert sock.recv(100) == b""
+
+
+def test_without_a_leader_clients_are_told_so(single: Cluster) -> None:
+    """In their protocol, and disconnected."""
+    with ExitStack() as stack:
+        leader = stack.enter_context(EtcdServer(single, "relays-none", options=["lease_s=60"]))
+        assert leader.leads()
+        standby = stack.enter_context(EtcdServer(single, "relays-none", options=["lease_s=60"]))
+        standby.stands_by()
+        leader.kill()
+        leader.wait_exit()
+        with closing(standby.connect()) as client:
+            client.send("GET key")
+            assert [reply["code"] for reply in client.rest()] == ["unavailable"]
+        with socket.create_connection((HOST, standby.port), TIMEOUT_S) as resp:
+            resp.sendall(b"*1\r\n$4\r\nPING\r\n")
+            assert resp.makefile("rb").read().startswith(b"-UNAVAILABLE ")
