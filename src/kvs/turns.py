@@ -57,7 +57,7 @@ def _standby(container: Container, sockets: KeptSockets, candidate: Candidate) -
     return StandbyServer(
         [TcpEndpoint(settings.host, settings.port, _no_connection, _ignore, sockets)],
         candidate,
-        settings.max_clients,
+        container.server_limits().max_clients,
         settings.max_output_bytes,
         _refusal,
         container.signals(),

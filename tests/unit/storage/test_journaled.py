@@ -17,6 +17,7 @@ from kvs.domain.updates import Append, PutIfAbsent, Remove, Replace
 from kvs.domain.values import TOMBSTONE, Key, Value
 from tests.support.seeds import seeds
 from tests.support.sessions import UNLIMITED
+from tests.support.waiting import TIMEOUT_S
 
 
 class Rows(Batch):
@@ -27,7 +28,6 @@ class Rows(Batch):
         self.ticks: list[tuple[list[Row], bool, int]] = []
 
     def add(self, rows: list[Row], *, clears: bool, horizon_ms: int) -> None:
-        assert rows or clears
         self.rows += len(rows)
         self.held_bytes += 1
         self.ticks.append((rows, clears, horizon_ms))
@@ -46,6 +46,10 @@ class Notes(Journal):
         self.open.set()
         self.entered = Semaphore(0)
         self.failure: Exception | None = None
+        self.asks = False  # before anything is told
+
+    def needs_confirmation(self) -> bool:
+        return self.asks
 
     def begin(self) -> Batch:
         return Rows()
@@ -167,6 +171,19 @@ class TestSeal:
         assert [storage.seal(), storage.seal()] == [1, 1]
         storage.sync()
         assert (storage.seal(), storage.durable_mark, notes.calls) == (1, 1, [1])
+
+    def test_a_tick_that_only_reads_may_need_a_batch(self, storage: JournaledStorage, notes: Notes) -> None:
+        """If others may have written: an empty one, for which nobody waits but its own tick."""
+        notes.asks = True
+        woken: SimpleQueue[int] = SimpleQueue()
+        storage.when_durable(lambda: woken.put(storage.durable_mark))
+        for expected in (1, 2):
+            assert storage.seal() == expected
+            assert woken.get(timeout=TIMEOUT_S) == expected
+        storage.put(b"k", b"v")
+        assert storage.seal() == 3
+        storage.sync()
+        assert notes.data == {b"k": b"v"}
 
     def test_the_server_is_woken_for_each_call(self, storage: JournaledStorage) -> None:
         """When the mark has grown."""

@@ -131,7 +131,7 @@ class JournalWriter:
             batch.add(rows, clears=clears, horizon_ms=horizon_ms)
             self.in_flight_bytes += batch.held_bytes - before
             self.sealed_mark += 1
-            if clears or batch.rows >= self._enough_rows:
+            if clears or not rows or batch.rows >= self._enough_rows:
                 self.progress.notify_all()
 
     def wait(self) -> None:
