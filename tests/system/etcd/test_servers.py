@@ -117,3 +117,15 @@ def test_servers_of_a_namespace_agree_on_the_lease(single: Cluster, namespace: s
         with EtcdServer(single, namespace, options=["lease_s=3"]) as second:
             assert second.wait_exit() == 1
             assert "lease_s is 3 here and 2 in" in second.other_lines[0]
+
+
+@pytest.mark.parametrize("reads", ["lease", "quorum"])
+def test_reads_alone_are_answered(single: Cluster, namespace: str, reads: str) -> None:
+    """Without a write that would be confirmed anyway."""
+    with EtcdServer(single, namespace, options=[f"reads={reads}"]) as server:
+        assert server.leads()
+        with closing(server.connect()) as client:
+            client.send(*["COUNT"] * 20)
+            assert client.replies(20) == [value(0)] * 20
+            for _ in range(5):
+                assert client.get("key") is None
