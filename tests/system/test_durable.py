@@ -159,6 +159,7 @@ def test_installed_engines_are_listed() -> None:
         ["NAME", "DURABLE", "SHARED", "BLOCKING"],
         ["memory", "no", "no", "no"],
         ["sqlite", "yes", "no", "no"],
+        ["etcd", "yes", "yes", "no"],
     ]
     ran = run_to_end("engines", "sqlite")
     for word in (

@@ -32,6 +32,9 @@ BIG_BYTES: Final = 8 << 20
 SMALL_BUFFER_BYTES: Final = 4096
 
 NOT_PROVOKED: Final = {
+    **dict.fromkeys(
+        ("standing_by", "standby", "leading", "lead_lost", "etcd_unavailable"), "takes a cluster of etcd and a leader"
+    ),
     "client_failed": "takes a bug of the server",
     "clock_behind": "takes a wall clock that is set back",
     "database_upgraded": "takes a directory of version 0.1.0",
