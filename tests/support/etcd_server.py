@@ -18,6 +18,8 @@ class EtcdServer(LoggedProcess):
         flags: Further flags.
         options: Options of the engine, as ``name=value``.
         members: The members it knows; all by default.
+        endpoints: Where it reaches them, if not directly.
+        command: What runs kvs.
     """
 
     def __init__(
@@ -27,11 +29,13 @@ class EtcdServer(LoggedProcess):
         *flags: str,
         options: Sequence[str] = (),
         members: Sequence[Member] = (),
+        endpoints: str = "",
+        command: Sequence[str] = KVS,
     ) -> None:
-        endpoints = ",".join(str(member.endpoint) for member in members or cluster.members)
+        endpoints = endpoints or ",".join(str(member.endpoint) for member in members or cluster.members)
         given = [f"endpoints={endpoints}", f"namespace={namespace}", *options]
         flags = ("--storage", "etcd", *(word for each in given for word in ("--storage-option", each)), *flags)
-        super().__init__([*KVS, "--port", "0", "--log-format", "json", *flags])
+        super().__init__([*command, "--port", "0", "--log-format", "json", *flags])
 
     def __enter__(self) -> Self:
         self.start()
@@ -52,6 +56,14 @@ class EtcdServer(LoggedProcess):
     def port(self) -> int:
         """Where it listens, whether it leads or stands by."""
         return int(self.wait_for("standing_by")["port"])
+
+    @property
+    def term(self) -> int:
+        """The term in which it serves; 0: it does not lead now."""
+        leading, serving = self.events("leading"), self.events("listening")
+        if len(leading) == len(serving) > len(self.events("lead_lost")):
+            return int(leading[-1]["term"])
+        return 0
 
     def connect(self) -> Client:
         """Return a client, which the caller closes."""

@@ -90,7 +90,7 @@ class Expiry:
         self._swept: Job | None = None
         self._changing = Lock()  # the figure, for workers
         self.sweeping = False
-        wall_ms, stored_ms = int(wall_clock() * 1000), storage.horizon_ms
+        wall_ms, stored_ms = int(wall_clock() * 1000) - storage.clock_ahead_ms, storage.horizon_ms
         self._now_ms = max(wall_ms, stored_ms)
         self._ahead_ms = self._now_ms - int(clock() * 1000)
         self._stale = False  # the time of this tick has not been needed yet

@@ -210,6 +210,14 @@ class Storage(ABC):
         """The latest of the times that were noted, in an earlier run those that were stored; 0: unknown."""
         return 0
 
+    @property
+    def clock_ahead_ms(self) -> int:
+        """By how much the wall clock here is ahead of the server's time that other servers have kept; 0 by default.
+
+        Constant for the life of the engine. It is left out of the server's time.
+        """
+        return 0
+
     def note_horizon(self, now_ms: int) -> None:  # noqa: B027  # nothing to do, by default
         """Store the server's time with the next writes that are made durable, so that it does not go back.
 
@@ -261,4 +269,11 @@ class Storage(ABC):
 
         Called when the engine wakes the server, about every second, and before an orderly stop. The server then stops
         as after a ``seal`` that raises.
+        """
+
+    def retire(self) -> None:  # noqa: B027  # nothing to do, by default
+        """Let another server take over: this one has run its last request, and all batches are durable.
+
+        Called at most once, when the server stops and its clients have been answered; after that only the engine's
+        context is left. Must not wait.
         """

@@ -136,6 +136,11 @@ class LeakCheckedStorage(Storage):
     def horizon_ms(self) -> int:
         return self.inner.horizon_ms
 
+    @property
+    @override
+    def clock_ahead_ms(self) -> int:
+        return self.inner.clock_ahead_ms
+
     @override
     def note_horizon(self, now_ms: int) -> None:
         self.inner.note_horizon(now_ms)
@@ -165,6 +170,10 @@ class LeakCheckedStorage(Storage):
     @override
     def check(self) -> None:
         self.inner.check()
+
+    @override
+    def retire(self) -> None:
+        self.inner.retire()
 
     @override
     def stats(self) -> Mapping[str, int]:

@@ -8,8 +8,10 @@ from typing import Final
 import pytest
 
 from tests.support.etcd import Cluster
-from tests.support.etcd_server import EtcdServer
+from tests.support.etcd_server import HOST, EtcdServer
 from tests.support.harness import OK
+from tests.support.line_client import Client
+from tests.support.waiting import polling
 
 _numbers: Final = count()
 
@@ -129,3 +131,22 @@ def test_reads_alone_are_answered(single: Cluster, namespace: str, reads: str) -
             assert client.replies(20) == [value(0)] * 20
             for _ in range(5):
                 assert client.get("key") is None
+
+
+def test_another_leads_before_the_last_client_has_left(single: Cluster, namespace: str) -> None:
+    """The lead is handed over when all clients are answered; one that takes a while gets the rest of its reply."""
+    large = "x" * 4_000_000
+    with ExitStack() as stack:
+        first, second = leader_and_standby(stack, single, namespace)
+        with closing(Client(HOST, first.port, receive_buffer_bytes=4096)) as client:
+            client.ok(f"PUT large {large}")
+            client.send("GET large")  # more than the kernel keeps
+            for _ in polling("replies are on their way"):
+                if not client.nothing_has_come():
+                    break
+            first.send_signal(signal.SIGTERM)
+            assert second.leads()
+            assert first.exit_code is None
+            assert client.reply() == value(large)
+            assert client.rest() == []
+        assert first.wait_exit() == 0

@@ -141,6 +141,11 @@ class CheckedStorage(Storage):
     def horizon_ms(self) -> int:
         return _number(self._inner.horizon_ms)
 
+    @property
+    @override
+    def clock_ahead_ms(self) -> int:
+        return _number(self._inner.clock_ahead_ms)
+
     @override
     def note_horizon(self, now_ms: int) -> None:
         self._inner.note_horizon(now_ms)
@@ -175,6 +180,10 @@ class CheckedStorage(Storage):
     @override
     def check(self) -> None:
         self._inner.check()
+
+    @override
+    def retire(self) -> None:
+        self._inner.retire()
 
 
 def _wrong(result: object, expected: str) -> TypeError:

@@ -205,6 +205,11 @@ class IndexedStorage(Storage):
     def horizon_ms(self) -> int:
         return self._inner.horizon_ms
 
+    @property
+    @override
+    def clock_ahead_ms(self) -> int:
+        return self._inner.clock_ahead_ms
+
     @override
     def note_horizon(self, now_ms: int) -> None:
         self._inner.note_horizon(now_ms)
@@ -239,6 +244,10 @@ class IndexedStorage(Storage):
     @override
     def check(self) -> None:
         self._inner.check()
+
+    @override
+    def retire(self) -> None:
+        self._inner.retire()
 
     @override
     def stats(self) -> Mapping[str, int]:

@@ -81,6 +81,9 @@ class Journal(ABC):
     def check(self) -> None:
         """Raise if appended batches may not be durable after all. By the loop."""
 
+    def retire(self) -> None:  # noqa: B027  # nothing to do, by default
+        """Let others write: nothing is appended, and nothing answered, from now on. By the loop; must not wait."""
+
     @abstractmethod
     def stats(self) -> Mapping[str, int]:
         """Return figures for people."""

@@ -25,13 +25,15 @@ class JournaledStorage(Storage):
         memory: Holds the journal's data; only this engine may write to it.
         journal: Receives the writes.
         horizon_ms: The server's time that is stored.
+        clock_ahead_ms: By how much the wall clock here is ahead of it.
     """
 
-    def __init__(self, memory: MemoryStorage, journal: Journal, horizon_ms: int = 0) -> None:
+    def __init__(self, memory: MemoryStorage, journal: Journal, horizon_ms: int = 0, clock_ahead_ms: int = 0) -> None:
         self._memory = memory
         self._journal = journal
         self._writer = JournalWriter(journal)
         self._horizon_ms = horizon_ms
+        self._clock_ahead_ms = clock_ahead_ms
         self._batch: list[Row] = []
         self._clears = False  # before the batch
 
@@ -102,6 +104,11 @@ class JournaledStorage(Storage):
     def horizon_ms(self) -> int:
         return self._horizon_ms
 
+    @property
+    @override
+    def clock_ahead_ms(self) -> int:
+        return self._clock_ahead_ms
+
     @override
     def note_horizon(self, now_ms: int) -> None:
         self._horizon_ms = now_ms
@@ -141,6 +148,10 @@ class JournaledStorage(Storage):
     @override
     def check(self) -> None:
         self._writer.check()
+
+    @override
+    def retire(self) -> None:
+        self._journal.retire()
 
     @property
     @override

@@ -218,6 +218,9 @@ class Channel(Transport):
         if self._phase != CLOSED:
             self._held.clear()
             self._held_bytes = 0
+            if self._phase == DETECTING:  # so nothing has been run, and nobody knows how to tell
+                self.end(SERVER_STOPPING)
+                return
             self.connection.fail_instead(error)
             self.flush()
 
@@ -247,6 +250,11 @@ class Channel(Transport):
         self._context.log.error("client_failed", peer=self.remote_address, exc_info=error)
 
     # Called by the server.
+
+    @property
+    def answered(self) -> bool:
+        """Whether it runs no request any more, and no output is held."""
+        return self._phase >= CLOSING
 
     def end(self, reason: str) -> None:
         """Close now, for a reason."""

@@ -263,9 +263,18 @@ class Server:
             channel.drain()
         try:
             async with asyncio.timeout(self._limits.drain_timeout_s):
+                await self._hand_over()
                 await self._empty.wait()
         except TimeoutError:
             self._log.warning("drain_interrupted", clients=len(self._registry))
+
+    async def _hand_over(self) -> None:
+        """Let other servers take over as soon as all clients have been answered: they may take a while to close."""
+        while self.tick.in_flight or not all(channel.answered for channel in self._channels()):
+            if self._empty.is_set():
+                return
+            await asyncio.sleep(LAST_CALLS_POLL_S)
+        self.tick.retire()
 
     async def _await_last_calls(self) -> None:
         """Wait, up to a limit, for calls in flight whose clients have disconnected, before the engine is closed."""

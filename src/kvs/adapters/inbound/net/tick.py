@@ -120,7 +120,7 @@ class Tick:
         self._open = False
         self._end_scheduled = False
         self._serving = False  # serving the deferred is scheduled, and ends this budget
-        self._failed = False
+        self._ended = False
 
     def begin(self) -> None:
         """Begin a tick. The caller calls :meth:`end` in the same iteration of the loop."""
@@ -178,7 +178,7 @@ class Tick:
 
     def end(self) -> None:
         """Have the effects of this tick made durable, and its replies sent after that."""
-        if not self._open or self._failed:
+        if not self._open or self._ended:
             return
         if self._woken:
             woken, self._woken = self._woken, []
@@ -239,20 +239,26 @@ class Tick:
             if self._expiry.end_tick() or self._alarm is None:
                 self._set_alarm()
 
+    def retire(self) -> None:
+        """Let other servers take over. All requests have been run, and all replies sent."""
+        if self._check():
+            self._ended = True
+            self._storage.retire()
+
     # Batches.
 
     def _check(self) -> bool:
         """Return whether the engine goes on."""
-        if not self._failed:
+        if not self._ended:
             try:
                 self._storage.check()
             except Exception as error:  # any exception means that the engine has failed
                 self._fail(error)
-        return not self._failed
+        return not self._ended
 
     def _fail(self, error: Exception) -> None:
         """Send nothing any more: what clients were to be told may not be durable."""
-        self._failed = True
+        self._ended = True
         self.held.discard([*self._dirty])
         self._engine_failed(error)
 
@@ -320,7 +326,7 @@ class Tick:
     def _serve_deferred(self) -> None:
         """Resume deferred members in order, with the rest of the budget."""
         self.end()  # the replies of packets that have arrived meanwhile
-        if self._failed:
+        if self._ended:
             return
         self.begin()
         self._left = max(self._left, self._units >> 2)

@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from kvs.adapters.storage.etcd.client.errors import AccessDeniedError, EtcdError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import absent, get, put
+from kvs.adapters.storage.etcd.clock import ServerTime
 from kvs.adapters.storage.etcd.election import Election
 from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.layout import (
@@ -125,7 +126,8 @@ class EtcdCandidate(Candidate):
         election = Election(client, keys, self._ours, options.lease_s, self._sleep, self._see, self._log)
         lead = election.win()
         with ExitStack() as stack:
-            keeper = Keeper(client, keys, lead, _wall_ms)
+            server_time = ServerTime(election.time_ms())
+            keeper = Keeper(client, keys, lead, server_time)
             stack.callback(keeper.release)
             memory = MemoryStorage(self._settings.max_data_bytes, self._settings.max_history_bytes)
             started_s = time.monotonic()
@@ -133,10 +135,11 @@ class EtcdCandidate(Candidate):
             recovery.read()
             memory.restore(recovery.data.items())
             took_s = time.monotonic() - started_s
+            server_time.pass_to(recovery.horizon_ms)
             election.wait_for_former_leader()
             lead.check()
             journal = EtcdJournal(client, keys, lead, keeper, recovery.head, options.commit_timeout_s, options.reads)
-            storage = JournaledStorage(memory, journal, recovery.horizon_ms)
+            storage = JournaledStorage(memory, journal, server_time.now_ms, election.clock_ahead_ms)
             stack.callback(storage.close)
             keeper.watch_loop(storage.wake)
             self._stack.push(stack.pop_all())
@@ -185,7 +188,3 @@ class EtcdCandidate(Candidate):
     def _announce(self, recovery: Recovery, took_s: float) -> None:
         keys, entries = len(recovery.data), recovery.head.number
         self._log.info("leading", term=self.term, keys=keys, journal_entries=entries, seconds=round(took_s, 3))
-
-
-def _wall_ms() -> int:
-    return int(time.time() * 1000)

@@ -6,15 +6,19 @@ from typing import Final, final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.etcd.client.answers import KeyValue, RangeResult
-from kvs.adapters.storage.etcd.client.errors import EtcdError, LeaseNotFoundError, UnknownOutcomeError
+from kvs.adapters.storage.etcd.client.errors import EtcdError, LeaseNotFoundError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import absent, get, put
+from kvs.adapters.storage.etcd.clock import clock_s, wall_ms
 from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, LeaderRecord, decoded, encoded
-from kvs.adapters.storage.etcd.lead import MARGIN_SHARE, Lead, clock_s
+from kvs.adapters.storage.etcd.lead import MARGIN_SHARE, Lead
 from kvs.ports.candidate import Leader
 
 LOOKS_PER_LEASE: Final = 10
 LONGEST_LOOK_S: Final = 0.2
+
+MAX_CLOCK_SKEW_MS: Final = 1_000
+"""By how much the clock of a server may differ from the leader's."""
 
 
 @final
@@ -29,6 +33,9 @@ class Election:
         sleep: Waits so many seconds, or raises what ends the election.
         seen: Called with who leads and the term, whenever that has changed; None: nobody does.
         log: For who leads meanwhile.
+
+    Attributes:
+        clock_ahead_ms: By how much the clock of this machine is ahead of the leader's; 0 if that is within the bound.
     """
 
     def __init__(
@@ -52,6 +59,11 @@ class Election:
         self._seen: tuple[int, int] | None = None  # the revisions of the leader's last writes
         self._known_s = 0.0  # since when they are known here
         self._released = False
+        self._stamp: tuple[int, float] | None = None  # the leader's time, and when it was that
+        self._looked_s = 0.0
+        self.clock_ahead_ms = 0
+        self._vacant_s: float | None = None  # since when nobody leads
+        self._trouble = ""
 
     def win(self) -> Lead:
         """Wait until nobody leads, and take the lead.
@@ -62,26 +74,30 @@ class Election:
         leader: Leader | None = None
         while True:
             try:
-                found = self._look()
+                owner = self._look()
+                if owner is not None and owner.lease == self._lease != 0:
+                    return self._lead(owner.create_revision)  # it has been taken, and the answer was lost
+                found = None if owner is None else self._leader(owner)
                 if found != leader:
                     leader = found
                     self._tell(leader)
                     self._tell_of_leader(leader)
-                if found is None:
-                    lead = self._stand()
-                    if lead is not None:
-                        return lead
+                lead = self._stand() if found is None and self._may_stand() else None
+                if lead is not None:
+                    return lead
+                self._trouble = ""
             except EtcdError as error:
-                self._seen = None  # what is written meanwhile is not known
-                self._tell_of_failure(error)
+                self._note_trouble(f"{type(error).__name__}: {error}")
             self._sleep(min(self._lease_s / LOOKS_PER_LEASE, LONGEST_LOOK_S))
+
+    def _leader(self, owner: KeyValue) -> Leader:
+        self._vacant_s = None
+        record = decoded(self._keys.leader, owner.value, LeaderRecord)
+        return Leader(record.host, record.port, owner.create_revision)
 
     def _tell_of_leader(self, leader: Leader | None) -> None:
         if leader is not None:
             self._log.info("standby", leader=f"{leader.host}:{leader.port}", term=leader.term)
-
-    def _tell_of_failure(self, error: EtcdError) -> None:
-        self._log.warning("etcd_unavailable", reason=f"{type(error).__name__}: {error}")
 
     def wait_for_former_leader(self) -> None:
         """Wait until no former leader may answer reads any more."""
@@ -90,53 +106,88 @@ class Election:
             while (left_s := end_s - clock_s()) > 0:
                 self._sleep(left_s)
 
-    def _look(self) -> Leader | None:
-        """Return who leads, and note the leader's last writes."""
-        keys = self._keys
-        leader, alive, head = self._client.txn([], [get(keys.leader), get(keys.alive), get(keys.head)]).ranges
-        self._note(alive, head)
-        owner = _one(leader)
-        if owner is None:
-            return None
-        record = decoded(keys.leader, owner.value, LeaderRecord)
-        return Leader(record.host, record.port, owner.create_revision)
+    def time_ms(self) -> int:
+        """Return the server's time, which goes on from where the former leader's was.
 
-    def _note(self, alive: RangeResult | None, head: RangeResult | None) -> None:
-        """Note what the leader has written last, and since when that is known."""
+        If the clock here differs by more than is allowed, the leader's counts: else one that is a day ahead would
+        expire every session.
+        """
+        here_ms = wall_ms() - self.clock_ahead_ms
+        if self._stamp is None or self.clock_ahead_ms:
+            return here_ms
+        told_ms, noted_s = self._stamp
+        return max(here_ms, told_ms + int((clock_s() - noted_s) * 1000))
+
+    def _look(self) -> KeyValue | None:
+        """Return who leads, None if nobody does, and note the leader's last writes."""
+        keys, before_s, self._looked_s = self._keys, self._looked_s, clock_s()
+        leader, alive, head = self._client.txn([], [get(keys.leader), get(keys.alive), get(keys.head)]).ranges
+        self._note(alive, head, prompt=clock_s() - before_s < MAX_CLOCK_SKEW_MS / 2000)
+        return _one(leader)
+
+    def _note(self, alive: RangeResult | None, head: RangeResult | None, *, prompt: bool = False) -> None:
+        """Note what the leader has written last, and since when that is known.
+
+        Args:
+            alive: The heartbeat.
+            head: The head of the journal.
+            prompt: What is new has been written just now.
+        """
         beat, end = _one(alive), _one(head)
         seen = (beat.mod_revision if beat else 0, end.mod_revision if end else 0)
-        if seen != self._seen:
-            self._seen = seen
+        before, self._seen = self._seen, seen
+        if seen != before:
             self._known_s = clock_s()
-        self._released = beat is None or decoded(self._keys.alive, beat.value, Heartbeat).released
+        if beat is None:
+            self._released = end is None  # there has never been a leader
+            return
+        told = decoded(self._keys.alive, beat.value, Heartbeat)
+        self._released = told.released
+        if told.time_ms and (before is None or seen[0] != before[0]):
+            self._note_time(told.time_ms, is_now=prompt and before is not None)
+
+    def _note_time(self, time_ms: int, *, is_now: bool) -> None:
+        self._stamp = time_ms, clock_s()
+        if is_now:
+            ahead_ms = wall_ms() - time_ms
+            differs = abs(ahead_ms) > MAX_CLOCK_SKEW_MS
+            if differs and not self.clock_ahead_ms:
+                self._log.warning("clock_differs", ahead_s=round(ahead_ms / 1000, 3))
+            self.clock_ahead_ms = ahead_ms if differs else 0
+
+    def _note_trouble(self, reason: str) -> None:
+        self._seen = None  # what is written meanwhile is not known
+        self._vacant_s = None
+        if reason != self._trouble:
+            self._trouble = reason
+            self._log.warning("etcd_unavailable", reason=reason)
+
+    def _may_stand(self) -> bool:
+        """Return whether to stand now: one whose clock differs leaves it to others for the time of a lease."""
+        now_s = clock_s()
+        if self._vacant_s is None:
+            self._vacant_s = now_s
+        return not self.clock_ahead_ms or now_s - self._vacant_s > self._lease_s
 
     def _stand(self) -> Lead | None:
         """Take the lead, if still nobody has it."""
         client, keys = self._client, self._keys
         if not self._lease:
             self._lease = client.grant(self._lease_s).id
-        sent_s = clock_s()
-        first_beat = put(keys.alive, encoded(Heartbeat(0, 0)))
+        first_beat = put(keys.alive, encoded(Heartbeat(0, self.time_ms() if self._stamp else 0)))
         ours = put(keys.leader, encoded(self._ours), self._lease)
         try:
             result = client.txn([absent(keys.leader)], [get(keys.alive), get(keys.head), ours, first_beat])
         except LeaseNotFoundError:
             self._lease = 0
             return None
-        except UnknownOutcomeError:
-            owner = _one(client.range(keys.leader))
-            if owner is None or owner.lease != self._lease:
-                return None
-            self._known_s, self._released = clock_s(), False
-            term = owner.create_revision
-        else:
-            if not result.succeeded:
-                return None
-            self._note(result.ranges[0], result.ranges[1])
-            term = result.header.revision
-        lead = Lead(keys, self._ours.id, term, self._lease, self._lease_s)
-        lead.confirm(sent_s)
-        return lead
+        if not result.succeeded:
+            return None
+        self._note(result.ranges[0], result.ranges[1])
+        return self._lead(result.header.revision)
+
+    def _lead(self, term: int) -> Lead:
+        return Lead(self._keys, self._ours.id, term, self._lease, self._lease_s)
 
 
 def _one(result: RangeResult | None) -> KeyValue | None:

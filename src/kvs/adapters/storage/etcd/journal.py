@@ -5,12 +5,17 @@ from collections.abc import Mapping
 from threading import Event
 from typing import Final, final
 
-from kvs.adapters.storage.etcd.client.errors import EtcdError, InvalidRequestError, RequestTooLargeError
+from kvs.adapters.storage.etcd.client.errors import (
+    ClusterChangedError,
+    EtcdError,
+    InvalidRequestError,
+    RequestTooLargeError,
+)
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import absent, get, put, value_is
 from kvs.adapters.storage.etcd.entry import EtcdBatch, digest_of, encode_entry
 from kvs.adapters.storage.etcd.layout import EMPTY, Head, Keys, encoded
-from kvs.adapters.storage.etcd.lead import Keeper, Lead, clock_s
+from kvs.adapters.storage.etcd.lead import TAKEN, Keeper, Lead
 from kvs.adapters.storage.journal_writer import Batch, Journal
 from kvs.override import override
 
@@ -89,6 +94,10 @@ class EtcdJournal(Journal):
         self._lead.check()
 
     @override
+    def retire(self) -> None:
+        self._keeper.begin_release()
+
+    @override
     def stats(self) -> Mapping[str, int]:
         return {"term": self._lead.term, "journal_entries": self.head.number}
 
@@ -108,30 +117,36 @@ class EtcdJournal(Journal):
             JournalFailedError: It cannot be applied, or not in time.
         """
         keys, lead = self._keys, self._lead
-        pause_s = FIRST_PAUSE_S
-        look = [get(keys.leader), get(keys.head)]
+        pause_s, patience_s = FIRST_PAUSE_S, lead.lease_s
+        look = [get(keys.leader), get(keys.head)]  # linearizable, and so is a transaction that writes nothing, by these
         while True:
-            sent_s = clock_s()
+            sent = lead.sending()
             left_s = deadline_s - time.monotonic()
             try:
-                result = self._client.txn([*lead.fence, *compares], then, look, timeout_s=max(left_s, FIRST_PAUSE_S))
+                result = self._client.txn(
+                    [*lead.fence, *compares], then, look, min(patience_s, max(left_s, FIRST_PAUSE_S))
+                )
             except (RequestTooLargeError, InvalidRequestError) as error:
                 lead.lose(str(error))
                 raise JournalFailedError(f"etcd: does not take an entry: {error}") from error
+            except ClusterChangedError as error:
+                lead.lose(str(error))
+                raise JournalFailedError(f"etcd: {error}") from error
             except EtcdError as error:
                 if lead.lost or left_s <= 0:
                     lead.lose(f"a commit was not confirmed in time: {type(error).__name__}: {error}")
                     lead.check()
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                patience_s *= 2  # a proposal that its leader has taken along is lost, and one that is large takes time
                 continue
             if not result.succeeded:
                 leader, head = result.ranges
                 if leader is None or not leader.kvs or leader.kvs[0].create_revision != lead.term:
-                    lead.lose("another server has taken it, or its lease has ended")
+                    lead.lose(TAKEN)
                 elif new is None or head is None or not head.kvs or head.kvs[0].value != encoded(new):
                     lead.lose("the journal in etcd was changed by something else, or restored from a backup")
+            # What an earlier sending has written, a successor may know since then: so this one gives no right.
+            lead.answered(sent, result, wrote=result.succeeded and new is not None)
             lead.check()  # also if it was applied: nobody may be told by one who has given up
-            if new is not None:
-                lead.confirm(sent_s)  # a successor does not see anything else
             return

@@ -11,14 +11,15 @@ until lease + margin after it has learned of the last of those writes.
 The keeper is a thread that writes heartbeats and renews the lease, as long as the loop of the server turns.
 """
 
-import time
 from collections.abc import Callable
 from threading import Event, Lock, Thread
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
-from kvs.adapters.storage.etcd.client.errors import EtcdError, LeaseNotFoundError
+from kvs.adapters.storage.etcd.client.answers import TxnResult
+from kvs.adapters.storage.etcd.client.errors import ClusterChangedError, EtcdError, LeaseNotFoundError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import create_revision_is, delete, put
+from kvs.adapters.storage.etcd.clock import ServerTime, clock_s
 from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, encoded
 from kvs.ports.candidate import LeadLostError
 
@@ -27,13 +28,14 @@ MARGIN_SHARE: Final = 0.1
 
 BEATS_PER_LEASE: Final = 4
 
+TAKEN: Final = "another server has taken it, or its lease has ended"
 
-CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
+class Sent(NamedTuple):
+    """When a transaction was sent: by the clock, and by the highest revision of etcd that was known."""
 
-def clock_s() -> float:
-    """Return seconds of a clock that also counts the time for which the machine was suspended."""
-    return time.clock_gettime(CLOCK)
+    at_s: float
+    revision: int
 
 
 @final
@@ -49,6 +51,7 @@ class Lead:
 
     Attributes:
         lost: Why the lead was lost; empty before.
+        heard_s: When etcd has answered a fenced transaction last.
     """
 
     def __init__(self, keys: Keys, server_id: str, term: int, lease: int, lease_s: float) -> None:
@@ -57,9 +60,11 @@ class Lead:
         self.lease: Final = lease
         self.lease_s: Final = lease_s
         self.lost = ""
+        self.heard_s = clock_s()
         self._keys = keys
         self._margin_s = lease_s * MARGIN_SHARE
         self._right_until_s = 0.0
+        self._revision = term
         self._changing = Lock()
 
     @property
@@ -72,14 +77,27 @@ class Lead:
         """Whether what this server knows is still the newest."""
         return clock_s() < self._right_until_s and not self.lost
 
-    def confirm(self, sent_s: float) -> None:
-        """Note that a fenced write was applied.
+    def sending(self) -> Sent:
+        """Return what :meth:`answered` needs to know of a transaction that is sent now."""
+        return Sent(clock_s(), self._revision)
+
+    def answered(self, sent: Sent, result: TxnResult, *, wrote: bool) -> None:
+        """Note the answer to a fenced transaction.
 
         Args:
-            sent_s: When it was sent, at the earliest, by :func:`clock_s`.
+            sent: When it was sent.
+            result: The answer.
+            wrote: It has, by that sending, written something that a successor looks at: this gives the right to read.
         """
+        revision = result.header.revision
+        if revision < sent.revision:
+            self.lose(f"etcd is at revision {revision} and was at {sent.revision}: it was restored from a backup")
+            return
+        self.heard_s = clock_s()
         with self._changing:
-            self._right_until_s = max(self._right_until_s, sent_s + self.lease_s - self._margin_s)
+            self._revision = max(self._revision, revision)
+            if wrote:
+                self._right_until_s = max(self._right_until_s, sent.at_s + self.lease_s - self._margin_s)
 
     def lose(self, reason: str) -> None:
         """Give up: this server is no leader any more, or cannot know that it is."""
@@ -103,17 +121,18 @@ class Keeper:
         client: Calls etcd.
         keys: The names of keys.
         lead: What is kept.
-        time_ms: Returns the server's time.
+        time: The server's time.
     """
 
-    def __init__(self, client: EtcdClient, keys: Keys, lead: Lead, time_ms: Callable[[], int]) -> None:
+    def __init__(self, client: EtcdClient, keys: Keys, lead: Lead, time: ServerTime) -> None:
         self._client = client
         self._keys = keys
         self._lead = lead
-        self._time_ms = time_ms
+        self._time = time
         self._wake: Callable[[], None] | None = None
         self._seen_s = clock_s()
         self._stopping = Event()
+        self._releases = False
         self._runner = Thread(target=self._run, name="kvs-lead", daemon=True)
         self._runner.start()
 
@@ -130,48 +149,67 @@ class Keeper:
         """Note that the loop is alive."""
         self._seen_s = clock_s()
 
-    def release(self) -> None:
-        """Give up the lead, so that another server can take it at once. The engine answers nothing any more."""
-        self.stop()
-        lead, keys = self._lead, self._keys
-        if lead.lost:
-            return
-        lead.lose("it was released")
-        last = encoded(Heartbeat(lead.term, self._time_ms(), released=True))
-        try:
-            self._client.txn(lead.fence, [put(keys.alive, last), delete(keys.leader)])
-            self._client.revoke(lead.lease)
-        except EtcdError:
-            pass  # the lease ends by itself
-
-    def stop(self) -> None:
-        """End the thread."""
+    def begin_release(self) -> None:
+        """Begin to give up the lead, so that another server can take it: this one answers nothing any more."""
+        self._releases = True
         self._stopping.set()
+
+    def release(self) -> None:
+        """Give up the lead, and wait until that is done."""
+        self.begin_release()
         self._runner.join()
 
     def _run(self) -> None:
         lead = self._lead
         interval_s = lead.lease_s / BEATS_PER_LEASE
-        while not (self._stopping.wait(interval_s) or lead.lost):
+        while not lead.lost:
             if self._wake is not None:
                 self._wake()
-                if clock_s() - self._seen_s > lead.lease_s / 2:
-                    continue  # a server that answers nothing must not keep the lead
-            self._beat(interval_s)
-        if lead.lost and self._wake is not None:
+            # A server that answers nothing must not keep the lead.
+            if self._wake is None or clock_s() - self._seen_s <= lead.lease_s / 2:
+                self._beat(interval_s)
+            if self._stopping.wait(interval_s):
+                break
+        if self._releases and not lead.lost:
+            self._give_up()
+        elif self._wake is not None:
             self._wake()
 
-    def _beat(self, timeout_s: float) -> None:
+    def _give_up(self) -> None:
         lead, keys = self._lead, self._keys
-        beat = put(keys.alive, encoded(Heartbeat(lead.term, self._time_ms())))
-        sent_s = clock_s()
+        lead.lose("it was released")
+        # Who has not served yet may have a predecessor that still answers reads: the next one waits for that, too.
+        last = encoded(Heartbeat(lead.term, self._time.now_ms, released=self._wake is not None))
         try:
-            if not self._client.txn(lead.fence, [beat], timeout_s=timeout_s).succeeded:
-                lead.lose("another server has taken it, or its lease has ended")
+            self._client.txn(lead.fence, [put(keys.alive, last), delete(keys.leader)], timeout_s=lead.lease_s)
+            self._client.revoke(lead.lease, timeout_s=lead.lease_s)
+        except EtcdError:
+            pass  # the lease ends by itself
+
+    def _beat(self, timeout_s: float) -> None:
+        """Write a heartbeat and renew the lease.
+
+        If one heartbeat is not answered in time, as when a disk of etcd is slow, the lease is renewed all the same. But
+        not for ever: who hears nothing of etcd must not keep the lead by what it sends.
+        """
+        lead, keys = self._lead, self._keys
+        beat = put(keys.alive, encoded(Heartbeat(lead.term, self._time.now_ms)))
+        sent = lead.sending()
+        try:
+            result = self._client.txn(lead.fence, [beat], timeout_s=timeout_s)
+            if not result.succeeded:
+                lead.lose(TAKEN)
                 return
-            lead.confirm(sent_s)
+            lead.answered(sent, result, wrote=True)
+        except ClusterChangedError as error:
+            lead.lose(str(error))
+        except EtcdError:
+            pass  # the right to read ends by itself
+        if clock_s() - lead.heard_s > lead.lease_s:
+            return
+        try:
             self._client.keep_alive_once(lead.lease, timeout_s=timeout_s)
         except LeaseNotFoundError:
             lead.lose("its lease has ended")
         except EtcdError:
-            pass  # the right to read ends by itself, and so does the lease
+            pass  # the lease ends by itself

@@ -1,0 +1,244 @@
+"""Taking the lead and keeping it: what a server may do, and until when."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Final
+
+import pytest
+from structlog.typing import FilteringBoundLogger
+
+from kvs.adapters.storage.etcd import election
+from kvs.adapters.storage.etcd.client.answers import Header, TxnResult
+from kvs.adapters.storage.etcd.client.endpoints import Endpoint
+from kvs.adapters.storage.etcd.client.errors import ConnectionLostError
+from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
+from kvs.adapters.storage.etcd.client.requests import put
+from kvs.adapters.storage.etcd.clock import ServerTime, clock_s, wall_ms
+from kvs.adapters.storage.etcd.election import Election
+from kvs.adapters.storage.etcd.journal import EtcdJournal
+from kvs.adapters.storage.etcd.layout import EMPTY, Heartbeat, Keys, LeaderRecord, decoded, encoded
+from kvs.adapters.storage.etcd.lead import Keeper, Lead, Sent
+from kvs.logs import make_logger
+from kvs.ports.candidate import LeadLostError
+from tests.support.etcd import Cluster, closing
+from tests.support.journals import append
+from tests.support.proxy import HOST, Proxy
+from tests.support.waiting import polling
+
+LEASE_S: Final = 2
+DAY_MS: Final = 86_400_000
+
+
+def _ignore(_: object) -> None:
+    """Do nothing, at once."""
+
+
+class Bench:
+    """Servers of a place of its own in etcd, without their loops."""
+
+    def __init__(self, stack: ExitStack, cluster: Cluster, place: bytes, log: FilteringBoundLogger) -> None:
+        self.keys = Keys(place)
+        self.client = stack.enter_context(closing(cluster.client))
+        self.proxy = Proxy(cluster.members[0].client_port)
+        stack.callback(self.proxy.close)
+        made = stack.enter_context(closing(lambda: EtcdClient([Endpoint(HOST, self.proxy.port)])))
+        self.behind_proxy = made
+        self._stack = stack
+        self._log = log
+
+    def election(self, client: EtcdClient | None = None) -> Election:
+        """Return one who stands, and waits for nothing."""
+        return Election(
+            client or self.client, self.keys, LeaderRecord("a", HOST, 1), LEASE_S, _ignore, _ignore, self._log
+        )
+
+    def keeper(self, lead: Lead, client: EtcdClient | None = None) -> Keeper:
+        """Return what keeps a lead."""
+        keeper = Keeper(client or self.client, self.keys, lead, ServerTime(wall_ms()))
+        self._stack.callback(keeper.release)
+        return keeper
+
+    def beat(self, *, time_ms: int, released: bool = False) -> None:
+        """Have a leader write a heartbeat."""
+        self.client.txn([], [put(self.keys.alive, encoded(Heartbeat(1, time_ms, released)))])
+
+    def version(self, key: bytes) -> int:
+        """Return how often a key was written."""
+        found = self.client.range(key).kvs
+        return found[0].version if found else 0
+
+
+@pytest.fixture
+def bench(single: Cluster, place: bytes) -> Iterator[Bench]:
+    """Return a place for servers."""
+    with ExitStack() as stack:
+        yield Bench(stack, single, place, make_logger("warning", "json", sys.stderr))
+
+
+def test_what_is_found_applied_gives_no_right(bench: Bench) -> None:
+    """An append whose answer was lost may have been seen by a successor since it was sent for the first time."""
+    lead = bench.election().win()
+    keeper = bench.keeper(lead)
+    keeper.release()  # nothing else gives a right
+    lead = bench.election().win()
+    journal = EtcdJournal(bench.behind_proxy, bench.keys, lead, keeper, EMPTY, 30.0, "lease")
+    bench.behind_proxy.range(b"anything")
+    bench.proxy.hold(requests=False)
+    appending = threading.Thread(target=append, args=(journal, [(b"k", b"v")]))
+    appending.start()
+    for _ in polling("it is applied"):
+        if bench.version(bench.keys.head):
+            break
+    bench.proxy.cut()
+    bench.proxy.let_go()
+    appending.join()
+    assert not lead.may_read
+    append(journal, [(b"k", b"w")])
+    assert lead.may_read
+    assert bench.version(bench.keys.head) == 2
+
+
+def test_an_etcd_that_goes_back_is_noticed(bench: Bench) -> None:
+    """It was restored from a backup, and its cluster may have the same id."""
+    lead = Lead(bench.keys, "a", 100, 1, LEASE_S)
+    lead.answered(Sent(clock_s(), 100), TxnResult(Header(revision=101), True, ()), wrote=True)
+    assert lead.may_read
+    sent = lead.sending()
+    lead.answered(sent, TxnResult(Header(revision=100), True, ()), wrote=True)
+    assert not lead.may_read
+    with pytest.raises(LeadLostError, match="restored from a backup"):
+        lead.check()
+
+
+def test_a_lead_that_was_taken_without_an_answer_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken up at the next look, and the wait for a former leader is a whole one."""
+    real = bench.client.txn
+    lost: list[TxnResult] = []
+
+    def txn(*args: object, **options: object) -> TxnResult:
+        result = real(*args, **options)  # type: ignore[arg-type]
+        if args[0] and not lost:
+            lost.append(result)
+            raise ConnectionLostError("planted")
+        return result
+
+    monkeypatch.setattr(bench.client, "txn", txn)
+    standing = bench.election()
+    lead = standing.win()
+    assert lost[0].succeeded
+    assert lead.term == lost[0].header.revision
+    assert not standing._released
+
+
+def test_who_hears_nothing_does_not_keep_the_lead(bench: Bench) -> None:
+    """By what it sends, which arrives."""
+    lead = bench.election().win()
+    bench.behind_proxy.range(b"anything")
+    bench.proxy.hold(requests=False)
+    bench.keeper(lead, bench.behind_proxy)
+    for _ in polling("the lead is free"):
+        if not bench.version(bench.keys.leader):
+            break
+    bench.proxy.let_go()
+    for _ in polling("it knows"):
+        if lead.lost:
+            break
+
+
+def test_a_lead_is_kept_though_heartbeats_are_slow(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a disk of etcd that is slow: the lease is renewed, also after one that was not answered in time."""
+    lead = bench.election().win()
+    real = bench.client.txn
+    calls = 0
+
+    def txn(*args: object, **options: object) -> TxnResult:
+        nonlocal calls
+        calls += 1
+        result = real(*args, **options)  # type: ignore[arg-type]
+        if calls % 2:
+            raise ConnectionLostError("planted")
+        return result
+
+    monkeypatch.setattr(bench.client, "txn", txn)
+    renewals: list[int] = []
+    keep_alive = bench.client.keep_alive_once
+
+    def renew(lease: int, *, timeout_s: float) -> object:
+        renewals.append(calls)
+        return keep_alive(lease, timeout_s=timeout_s)
+
+    monkeypatch.setattr(bench.client, "keep_alive_once", renew)
+    bench.keeper(lead)
+    for _ in polling("the lease is renewed after each heartbeat"):
+        if renewals[:3] == [1, 2, 3]:
+            break
+    assert not lead.lost
+
+
+def test_a_deleted_heartbeat_ends_no_wait(bench: Bench) -> None:
+    """Only who has written that it has released the lead answers nothing any more."""
+    standing = bench.election()
+    bench.client.txn([], [put(bench.keys.head, b"{}")])
+    standing._look()
+    assert not standing._released
+    bench.beat(time_ms=wall_ms(), released=True)
+    standing._look()
+    assert standing._released
+
+
+@pytest.mark.parametrize("ahead_ms", [DAY_MS, -DAY_MS])
+def test_a_clock_that_differs_counts_for_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch, ahead_ms: int) -> None:
+    """The server's time goes on from the leader's, and others may stand first."""
+    monkeypatch.setattr(election, "wall_ms", lambda: wall_ms() + ahead_ms)
+    standing = bench.election()
+    for _ in polling("two heartbeats are seen, one soon after the other"):
+        bench.beat(time_ms=wall_ms())
+        standing._look()
+        if standing.clock_ahead_ms:
+            break
+    assert abs(standing.clock_ahead_ms - ahead_ms) < DAY_MS // 100
+    assert abs(standing.time_ms() - wall_ms()) < DAY_MS // 100
+    now_s = clock_s()
+    monkeypatch.setattr(election, "clock_s", lambda: now_s)
+    assert not standing._may_stand()
+    now_s += LEASE_S
+    assert not standing._may_stand()
+    now_s += 0.1
+    assert standing._may_stand()
+
+
+def test_time_goes_on_from_the_last_heartbeat(bench: Bench) -> None:
+    """Also if it is not known when that was written: it does not go back."""
+    bench.beat(time_ms=wall_ms() + DAY_MS)
+    standing = bench.election()
+    standing._look()
+    assert not standing.clock_ahead_ms
+    assert standing.time_ms() >= wall_ms() + DAY_MS - 1000
+    lead = standing.win()
+    first = decoded(bench.keys.alive, bench.client.range(bench.keys.alive).kvs[0].value, Heartbeat)
+    assert first.time_ms >= wall_ms() + DAY_MS - DAY_MS // 100
+    bench.keeper(lead)
+
+
+def test_who_has_not_served_ends_no_wait(bench: Bench) -> None:
+    """It may give the lead up while its own predecessor still answers reads, for which the next one waits, too."""
+    former = bench.election().win()
+    keeper = bench.keeper(former)
+    bench.client.revoke(former.lease)  # and it does not know
+    bench.keeper(bench.election().win()).release()
+    standing = bench.election()
+    standing.win()
+    assert not standing._released
+    keeper.release()
+
+
+def test_who_has_served_ends_the_wait(bench: Bench) -> None:
+    """It answers nothing any more."""
+    keeper = bench.keeper(bench.election().win())
+    keeper.watch_loop(keeper.loop_turns)
+    keeper.release()
+    standing = bench.election()
+    standing.win()
+    assert standing._released
