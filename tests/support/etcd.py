@@ -66,6 +66,7 @@ class Member(LoggedProcess):
         peer_port: Where the other members reach it.
         directory: Its data.
         endpoint: The same as ``client_port``, as the client has it.
+        flags: What it was started with.
     """
 
     def __init__(self, name: str, directory: Path, client_port: int, peer_port: int) -> None:
@@ -74,12 +75,12 @@ class Member(LoggedProcess):
         self.peer_port = peer_port
         self.directory = directory
         self.endpoint = Endpoint(HOST, client_port)
-        self._flags: list[str] = []
+        self.flags: list[str] = []
         self._paused = False
 
     def launch(self, flags: Sequence[str]) -> None:
         """Start it with these flags."""
-        self._flags = list(flags)
+        self.flags = list(flags)
         self._paused = False
         super().__init__(["etcd", *flags], env={"ETCD_UNSUPPORTED_ARCH": os.uname().machine})
         self.start()
@@ -103,7 +104,7 @@ class Member(LoggedProcess):
     def restart(self) -> None:
         """Start it again, with its data, and wait until it serves."""
         self.end()
-        self.launch(self._flags)
+        self.launch(self.flags)
         assert self.wait_serving(), self.log.decode(errors="replace")
 
     @property

@@ -1,4 +1,7 @@
-"""Connections that may be lost at any moment, in either protocol, with answers of the same form."""
+"""Connections that may be lost at any moment, in either protocol, with answers of the same form.
+
+Who is not answered in the time that its patience lasts takes the connection for lost.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -7,6 +10,7 @@ from typing import IO, Final, TypeAlias, cast
 from tests.support.consistency.actions import Action, Answer, Failed
 from tests.support.line_client import Client, parse_reply
 from tests.support.resp_wire import Reply, Typed, Wire, read_reply, request
+from tests.support.waiting import TIMEOUT_S
 
 Address: TypeAlias = tuple[str, int]
 
@@ -71,8 +75,9 @@ class Connection(ABC):
 class LineConnection(Connection):
     """A connection in the line protocol."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, patience_s: float = TIMEOUT_S) -> None:
         self._client = Client(*address)
+        self._client.socket.settimeout(patience_s)
 
     def words(self, action: Action) -> Sequence[str]:
         return action.line
@@ -96,8 +101,9 @@ class LineConnection(Connection):
 class RespConnection(Connection):
     """A connection in RESP."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, patience_s: float = TIMEOUT_S) -> None:
         self._wire = Wire(address)
+        self._wire.socket.settimeout(patience_s)
         self._whole = cast("IO[bytes]", _Whole(self._wire.socket.makefile("rb")))
 
     def words(self, action: Action) -> Sequence[str]:

@@ -22,7 +22,7 @@ from tests.support.consistency import actions
 from tests.support.consistency.actions import Action
 from tests.support.consistency.connections import Address, Connection, LineConnection, LostError, RespConnection
 from tests.support.consistency.recorder import Recorder, Records
-from tests.support.waiting import polling
+from tests.support.waiting import TIMEOUT_S, polling
 
 LASTS_S: Final = (0.005, 0.02, 0.1, 3600.0)
 GENERATION: Final = 1000
@@ -48,6 +48,7 @@ class Plan:
         deadlines: Whether keys expire.
         strikes: How often the nemesis strikes, at random numbers of transactions.
         allows: Codes of errors that may come.
+        patience_s: How long every second client of a protocol waits for an answer; the others wait longer.
     """
 
     seed: int
@@ -57,6 +58,7 @@ class Plan:
     deadlines: bool = True
     strikes: int = 0
     allows: frozenset[str] = frozenset({"conflict"})
+    patience_s: float = TIMEOUT_S
 
 
 @dataclass
@@ -102,7 +104,7 @@ def run(plan: Plan, addresses: Callable[[], Sequence[Address]], nemesis: Nemesis
             plan,
             addresses,
             progress,
-            Recorder(number, partial(_connect, number, addresses), numbers, records, plan.allows),
+            Recorder(number, partial(_connect, number, addresses, plan.patience_s), numbers, records, plan.allows),
         )
         for number in range(plan.clients)
     ]
@@ -137,15 +139,16 @@ def _all_together(jobs: Sequence[Callable[[], None]], stop: Callable[[], None]) 
         raise errors[0]
 
 
-def _connect(client: int, addresses: Callable[[], Sequence[Address]]) -> Connection:
+def _connect(client: int, addresses: Callable[[], Sequence[Address]], patience_s: float) -> Connection:
     """Return a connection to a server that listens: the client's own first, then the next."""
     protocol = RespConnection if client % 2 else LineConnection
     tried = client // 2
+    patience_s = patience_s if tried % 2 else TIMEOUT_S
     for _ in polling("a server listens"):
         servers = addresses()
         if servers:
             try:
-                return protocol(servers[tried % len(servers)])
+                return protocol(servers[tried % len(servers)], patience_s)
             except OSError:
                 tried += 1
     raise AssertionError

@@ -1,0 +1,1 @@
+"""Several servers over etcd, whose members, processes and connections fail under load."""

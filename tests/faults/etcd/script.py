@@ -1,0 +1,58 @@
+"""Runs kvs as ``python -m kvs`` does, with what a test has asked for: ``script.py NAME[,NAME...] ARGUMENTS``.
+
+* ``hangs``: on SIGUSR2 the loop hangs, until SIGUSR1.
+* ``ahead``, ``behind``: the clock of the machine is a day off.
+* Others are rules that are left out; see :mod:`tests.faults.etcd.left_out`.
+"""
+
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+
+from kvs.__main__ import main
+from kvs.signals import Signals
+
+DAY_S = 86_400.0
+
+
+def hang_on_signals() -> None:
+    """Have the main thread, which is the loop's, hang in a signal handler."""
+    go_on = threading.Event()
+    install = Signals.install
+
+    def hang(_number: int, _frame: FrameType | None) -> None:
+        go_on.clear()
+        while not go_on.is_set():
+            time.sleep(0.01)
+
+    def resume(_number: int, _frame: FrameType | None) -> None:
+        go_on.set()
+
+    def install_all(self: Signals) -> None:
+        install(self)
+        signal.signal(signal.SIGUSR2, hang)
+        signal.signal(signal.SIGUSR1, resume)
+
+    Signals.install = install_all  # type: ignore[method-assign]
+
+
+def shift_clock(by_s: float) -> None:
+    """Have the machine tell another time of day."""
+    real = time.time
+    time.time = lambda: real() + by_s
+
+
+if __name__ == "__main__":
+    names = sys.argv.pop(1).split(",")
+    for name in names:
+        if name == "hangs":
+            hang_on_signals()
+        elif name in ("ahead", "behind"):
+            shift_clock(DAY_S if name == "ahead" else -DAY_S)
+        else:
+            from left_out import LEFT_OUT  # type: ignore[import-not-found]  # beside this file
+
+            LEFT_OUT[name]()
+    main()
