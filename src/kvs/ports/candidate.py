@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from kvs.ports.storage import Storage
 
 
@@ -29,6 +31,7 @@ class Leader(NamedTuple):
     term: int
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Candidate(ABC):
     """A server that may come to lead.
 
