@@ -22,6 +22,7 @@ class Seat:
         cluster: Where the data are.
         namespace: Of the keys.
         command: What runs kvs.
+        options: Options of the engine.
 
     Attributes:
         to_members: The proxies to the members, in their order.
@@ -29,13 +30,14 @@ class Seat:
         servers: All processes so far; the last is that of now.
     """
 
-    def __init__(self, cluster: Cluster, namespace: str, command: Sequence[str]) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, command: Sequence[str], options: Sequence[str]) -> None:
         self.to_members = [Proxy(member.client_port) for member in cluster.members]
         self.from_clients = Proxy()
         self.servers: list[EtcdServer] = []
         self._cluster = cluster
         self._namespace = namespace
         self._command = command
+        self._options = options
 
     @property
     def server(self) -> EtcdServer:
@@ -45,7 +47,9 @@ class Seat:
     def start(self) -> None:
         """Start a process."""
         endpoints = ",".join(f"{HOST}:{proxy.port}" for proxy in self.to_members)
-        server = EtcdServer(self._cluster, self._namespace, endpoints=endpoints, command=self._command)
+        server = EtcdServer(
+            self._cluster, self._namespace, options=self._options, endpoints=endpoints, command=self._command
+        )
         server.start()
         self.servers.append(server)
 
@@ -79,6 +83,7 @@ class Group:
         namespace: Of the keys, which no other test uses.
         size: The number of servers.
         command: What runs kvs.
+        options: Options of the engine.
         through_proxies: Whether clients reach servers through a proxy.
     """
 
@@ -89,10 +94,11 @@ class Group:
         size: int = 3,
         command: Sequence[str] = KVS,
         *,
+        options: Sequence[str] = (),
         through_proxies: bool = False,
     ) -> None:
         self.namespace: Final = namespace
-        self.seats: Final = [Seat(cluster, namespace, command) for _ in range(size)]
+        self.seats: Final = [Seat(cluster, namespace, command, options) for _ in range(size)]
         self._through_proxies = through_proxies
         self._ending = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, daemon=True)
@@ -109,20 +115,19 @@ class Group:
         for seat in self.seats:
             seat.close()
 
-    @property
-    def terms(self) -> list[int]:
-        """The terms so far, in order."""
-        return sorted(server.term for seat in self.seats for server in seat.servers if server.term)
-
     def addresses(self) -> list[Address]:
-        """Return where clients reach the last leader, if there is one."""
-        seat = self._last_leader()
-        if seat is None:
-            return []
-        if self._through_proxies:
-            seat.from_clients.target_port = seat.server.port
-            return [(HOST, seat.from_clients.port)]
-        return [(HOST, seat.server.port)]
+        """Return where clients reach the servers, if one leads: those that stand by relay clients to it."""
+        found: list[Address] = []
+        if self._last_leader() is None:
+            return found
+        for seat in self.seats:
+            listening = seat.servers[-1].events("standing_by") if seat.servers else []
+            if listening and self._through_proxies:
+                seat.from_clients.target_port = int(listening[0]["port"])
+                found.append((HOST, seat.from_clients.port))
+            elif listening:
+                found.append((HOST, int(listening[0]["port"])))
+        return found
 
     def leader(self) -> Seat:
         """Wait until a server leads, and return it."""
@@ -136,16 +141,16 @@ class Group:
                 return seat
         raise AssertionError
 
-    def replaced(self, strike: Callable[[Seat], object]) -> Seat:
-        """Do something to the leader, wait until another leads, and return the former one."""
+    def replaced(self, strike: Callable[[Seat], None]) -> tuple[Seat, EtcdServer]:
+        """Do something to the leader, wait until another leads, and return where the former one is, and its process."""
         seat = self.leader()
-        term = seat.server.term
+        server, term = seat.server, seat.server.term
         strike(seat)
         self.leader_after(term)
-        return seat
+        return seat, server
 
     def _last_leader(self) -> Seat | None:
-        serving = [seat for seat in self.seats if seat.servers and seat.server.port and seat.server.exit_code is None]
+        serving = [seat for seat in self.seats if seat.server.term and seat.server.exit_code is None]
         return max(serving, key=lambda seat: seat.server.term, default=None)
 
     def _supervise(self) -> None:

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from kvs.adapters.storage.etcd.client.errors import EtcdError
 from tests.faults.etcd.group import Group, Seat
 from tests.support.etcd import Cluster, Member, closing
+from tests.support.etcd_server import EtcdServer
 from tests.support.waiting import polling
 
 Strike: TypeAlias = Callable[[Group, Cluster], None]
@@ -35,16 +36,16 @@ def leader_terminated(group: Group, _: Cluster) -> None:
 
 def leader_stopped(group: Group, _: Cluster) -> None:
     """It stands still until another leads, and goes on."""
-    server = group.replaced(_signalled(signal.SIGSTOP)).servers[-1]
-    server.send_signal(signal.SIGCONT)
-    assert server.wait_exit() == 1
+    server = group.replaced(_signalled(signal.SIGSTOP))[1]
+    with _losing(server):
+        server.send_signal(signal.SIGCONT)
 
 
 def leader_hung(group: Group, _: Cluster) -> None:
     """Its loop does so, while its other threads run."""
-    server = group.replaced(_signalled(signal.SIGUSR2)).servers[-1]
-    server.send_signal(signal.SIGUSR1)
-    assert server.wait_exit() == 1
+    server = group.replaced(_signalled(signal.SIGUSR2))[1]
+    with _losing(server):
+        server.send_signal(signal.SIGUSR1)
 
 
 # The network.
@@ -52,15 +53,14 @@ def leader_hung(group: Group, _: Cluster) -> None:
 
 def leader_cut_off(group: Group, _: Cluster) -> None:
     """What it has sent arrives when another leads."""
-    seat = group.replaced(Seat.cut_off)
-    server = seat.server
-    seat.join()
-    assert server.wait_exit() == 1
+    seat, server = group.replaced(Seat.cut_off)
+    with _losing(server):
+        seat.join()
 
 
 def leader_cut_off_for_good(group: Group, _: Cluster) -> None:
     """What it has sent is lost."""
-    seat = group.replaced(Seat.cut_off)
+    seat = group.replaced(Seat.cut_off)[0]
     for proxy in seat.to_members:
         proxy.cut()
     seat.join()
@@ -68,7 +68,7 @@ def leader_cut_off_for_good(group: Group, _: Cluster) -> None:
 
 def leader_not_answered(group: Group, _: Cluster) -> None:
     """What it sends arrives, and it hears nothing any more."""
-    seat = group.replaced(Seat.deafen)
+    seat = group.replaced(Seat.deafen)[0]
     seat.join()
 
 
@@ -182,6 +182,14 @@ def restart(members: Sequence[Member]) -> None:
         member.launch(member.flags)
     for member in members:
         assert member.wait_serving(), member.log.decode(errors="replace")
+
+
+@contextmanager
+def _losing(server: EtcdServer) -> Iterator[None]:
+    """Do something, and wait until a server knows that it does not lead."""
+    losses = len(server.events("leading"))
+    yield
+    server.wait_for("lead_lost", losses)
 
 
 @contextmanager

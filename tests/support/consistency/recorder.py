@@ -79,6 +79,11 @@ class Recorder:
             self._connection = self._connect()
         return self._connection
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection, which has not been lost."""
+        return self._connection is not None
+
     def leave(self) -> None:
         """Close the connection."""
         if self._connection is not None:

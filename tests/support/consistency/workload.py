@@ -176,10 +176,11 @@ class _Client:
     def run(self) -> None:
         """Run transactions until there have been enough."""
         while self._progress.done < self._plan.transactions and not self._progress.stopped:
-            for _ in polling("a transaction is not refused"):
+            for _ in polling("a transaction is neither refused nor cut short"):
                 refusals = self._recorder.refusals
                 self._transaction()
-                if self._recorder.refusals == refusals or self._progress.stopped:
+                served = self._recorder.is_connected and self._recorder.refusals == refusals
+                if served or self._progress.stopped:
                     break
                 self._recorder.leave()
             self._progress.one_more()

@@ -112,11 +112,14 @@ class Election:
         If the clock here differs by more than is allowed, the leader's counts: else one that is a day ahead would
         expire every session.
         """
-        here_ms = wall_ms() - self.clock_ahead_ms
-        if self._stamp is None or self.clock_ahead_ms:
-            return here_ms
+        return max(wall_ms() - self.clock_ahead_ms, self.former_ms())
+
+    def former_ms(self) -> int:
+        """Return what the former leader's time is now, at the least; 0 if it is not known."""
+        if self._stamp is None:
+            return 0
         told_ms, noted_s = self._stamp
-        return max(here_ms, told_ms + int((clock_s() - noted_s) * 1000))
+        return told_ms + int((clock_s() - noted_s) * 1000)
 
     def _look(self) -> KeyValue | None:
         """Return who leads, None if nobody does, and note the leader's last writes."""
@@ -174,7 +177,7 @@ class Election:
         client, keys = self._client, self._keys
         if not self._lease:
             self._lease = client.grant(self._lease_s).id
-        first_beat = put(keys.alive, encoded(Heartbeat(0, self.time_ms() if self._stamp else 0)))
+        first_beat = put(keys.alive, encoded(Heartbeat(0, self.former_ms())))
         ours = put(keys.leader, encoded(self._ours), self._lease)
         try:
             result = client.txn([absent(keys.leader)], [get(keys.alive), get(keys.head), ours, first_beat])
