@@ -84,7 +84,7 @@ def test_strangers_are_no_relays(servers: tuple[EtcdServer, EtcdServer], line: b
 
 
 def test_without_a_leader_clients_are_told_so(single: Cluster) -> None:
-    """In their protocol, and disconnected."""
+    """In their protocol, and disconnected; another standby, whose client would be told in the wrong one, just so."""
     with ExitStack() as stack:
         leader = stack.enter_context(EtcdServer(single, "relays-none", options=["lease_s=60"]))
         assert leader.leads()
@@ -95,6 +95,10 @@ def test_without_a_leader_clients_are_told_so(single: Cluster) -> None:
         with closing(standby.connect()) as client:
             client.send("GET key")
             assert [reply["code"] for reply in client.rest()] == ["unavailable"]
+        with socket.create_connection((HOST, standby.port), TIMEOUT_S) as sock:
+            sock.sendall(preamble("0" * 32, 1, "1.2.3.4:5") + b"*1\r\n$4\r\nPING\r\n")
+            with suppress(ConnectionError):
+                assert sock.recv(100) == b""
         with socket.create_connection((HOST, standby.port), TIMEOUT_S) as resp:
             resp.sendall(b"*1\r\n$4\r\nPING\r\n")
             assert resp.makefile("rb").read().startswith(b"-UNAVAILABLE ")

@@ -11,7 +11,7 @@ from typing import Final, final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.net.listener import Endpoint, Listener
-from kvs.adapters.inbound.net.relay import preamble
+from kvs.adapters.inbound.net.relay import PREAMBLE_MARK, preamble
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.override import override
 from kvs.ports.candidate import Candidate, Leader
@@ -94,6 +94,7 @@ class _Client(_End):
         super().__init__(standby.max_buffer_bytes)
         self._standby = standby
         self._address = address
+        self._begun = False
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -106,7 +107,10 @@ class _Client(_End):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self.other is not None:
+        begins, self._begun = not self._begun, True
+        if begins and data[0] == PREAMBLE_MARK:
+            self.abort()  # a standby that takes this one for the leader; its client may speak another protocol
+        elif self.other is not None:
             super().data_received(data)
         else:
             self._refuse(data)
