@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Final
 
 import msgspec
@@ -18,7 +19,10 @@ from kvs_wholefile import WholeFileOptions
 from tests.contract.broken_engines import FAULTS
 from tests.documents.events import logged_events
 from tests.documents.markdown import ROOT, Row, codes, document
+from tests.support.etcd import need_etcd, running_cluster
+from tests.support.etcd_server import EtcdServer
 from tests.support.harness import Server, run_to_end
+from tests.support.line_client import Client
 from tests.support.resp_wire import Reply, Typed, Wire
 
 pytestmark = pytest.mark.one_build
@@ -169,24 +173,38 @@ def test_every_error_code_is_in_the_table() -> None:
             assert text[1:].lower() in all_codes(), f"{where}: there is no code {text}"
 
 
-@pytest.mark.parametrize("engine", ["memory", "sqlite"])
-def test_every_figure_of_info_is_in_the_tables(engine: str) -> None:
-    """Those of the session, of the server and of the engine; and no other is."""
+def check_figures(engine: str, client: Client) -> None:
+    """Check that INFO of an engine has the figures of the tables: session, server and engine; and no other."""
     tables = [rows for rows in PROTOCOL.tables() if "unit" in rows[0].cells]
     documented: dict[str, set[str]] = {}
     for rows in tables:
         (part,) = {next(iter(row.cells)) for row in rows}
         for row in rows:
-            only_in = re.findall(r"^only with `(\w+)`", row.cells["meaning"])
-            if not only_in or engine in only_in:
+            only_in = re.match(r"only with (`\w+`(?: or `\w+`)*)", row.cells["meaning"])
+            if only_in is None or engine in codes(only_in[1]):
                 documented.setdefault(codes(part)[0], set()).update(codes(row.cells[part]))
+    client.ok("START")
+    info = client.ask("INFO")["result"]
+    assert isinstance(info, dict)
+    for part, names in documented.items():
+        assert info[part].keys() == names, f"docs/protocol.md: INFO of {engine}, {part}: {info[part].keys() ^ names}"
+    assert info.keys() == documented.keys()
+
+
+@pytest.mark.parametrize("engine", ["memory", "sqlite"])
+def test_every_figure_of_info_is_in_the_tables(engine: str) -> None:
+    """Those of the session, of the server and of the engine; and no other is."""
     with Server("--storage", engine, "--max-data-bytes", "1GiB") as server:
-        client = server.connect()
-        client.ok("START")
-        for part, names in documented.items():
-            figures = client.info(part)
-            assert figures.keys() == names, f"docs/protocol.md: INFO of {engine}, {part}: {figures.keys() ^ names}"
-        assert client.ask("INFO")["result"].keys() == documented.keys()
+        check_figures(engine, server.connect())
+
+
+def test_every_figure_of_etcd_is_in_the_tables() -> None:
+    """As those of other engines are."""
+    need_etcd()
+    with running_cluster() as cluster, EtcdServer(cluster, "kvs", "--max-data-bytes", "1GiB") as server:
+        assert server.leads()
+        with closing(server.connect()) as client:
+            check_figures("etcd", client)
 
 
 def listed_in_readme(protocol: str) -> set[str]:

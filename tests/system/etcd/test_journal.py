@@ -7,6 +7,7 @@ import pytest
 
 from kvs.adapters.storage.etcd import journal as journal_module
 from kvs.adapters.storage.etcd import recovery as recovery_module
+from kvs.adapters.storage.etcd.backlog import Backlog
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import delete, exists, put
 from kvs.adapters.storage.etcd.clock import ServerTime, wall_ms
@@ -33,7 +34,9 @@ class Place:
         self.lead = Lead(self.keys, "a", term, lease, LEASE_S)
         self._keeper = Keeper(client, self.keys, self.lead, ServerTime(wall_ms()))
         stack.callback(self._keeper.release)
-        self.journal = EtcdJournal(client, self.keys, self.lead, self._keeper, EMPTY, 10.0, "lease")
+        self.journal = EtcdJournal(
+            client, self.keys, self.lead, self._keeper, EMPTY, Backlog(EMPTY, 0, 1 << 20), 10.0, "lease"
+        )
 
     def append(self, *names: bytes) -> None:
         """Append an entry for each key."""

@@ -10,6 +10,7 @@ import pytest
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.etcd import election
+from kvs.adapters.storage.etcd.backlog import Backlog
 from kvs.adapters.storage.etcd.client.answers import Header, TxnResult
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint
 from kvs.adapters.storage.etcd.client.errors import ConnectionLostError
@@ -83,7 +84,9 @@ def test_what_is_found_applied_gives_no_right(bench: Bench) -> None:
     keeper = bench.keeper(lead)
     keeper.release()  # nothing else gives a right
     lead = bench.election().win()
-    journal = EtcdJournal(bench.behind_proxy, bench.keys, lead, keeper, EMPTY, 30.0, "lease")
+    journal = EtcdJournal(
+        bench.behind_proxy, bench.keys, lead, keeper, EMPTY, Backlog(EMPTY, 0, 1 << 20), 30.0, "lease"
+    )
     bench.behind_proxy.range(b"anything")
     bench.proxy.hold(requests=False)
     appending = threading.Thread(target=append, args=(journal, [(b"k", b"v")]))

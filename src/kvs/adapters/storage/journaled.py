@@ -11,6 +11,7 @@ from kvs.adapters.storage.journal_writer import Journal, JournalWriter, Row
 from kvs.adapters.storage.memory.snapshot import MemorySnapshot
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain.commit import CommitRequest, Committed, Conflict
+from kvs.domain.errors import LimitError
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import TOMBSTONE, Key, Value
 from kvs.override import override
@@ -36,6 +37,7 @@ class JournaledStorage(Storage):
         self._clock_ahead_ms = clock_ahead_ms
         self._batch: list[Row] = []
         self._clears = False  # before the batch
+        self._refusal = ""
 
     @override
     def get(self, key: Key) -> Value | None:
@@ -43,6 +45,8 @@ class JournaledStorage(Storage):
 
     @override
     def put(self, key: Key, value: Value) -> None:
+        if self._refusal:
+            raise LimitError(self._refusal)
         self._memory.put(key, value)
         self._batch.append((key, value))
 
@@ -55,6 +59,8 @@ class JournaledStorage(Storage):
 
     @override
     def update(self, key: Key, update: Update) -> Updated:
+        if self._refusal:
+            return self._update_without_put(key, update)
         old, new = self._memory.update(key, update)
         if new is not old:
             self._batch.append((key, new))
@@ -80,6 +86,8 @@ class JournaledStorage(Storage):
 
     @override
     def commit(self, request: CommitRequest) -> Committed | Conflict:
+        if self._refusal:
+            self._refuse_any_put(request)
         clears = request.clears and self._memory.count(b"") > 0
         result = self._memory.commit(request)
         if isinstance(result, Committed):
@@ -141,6 +149,14 @@ class JournaledStorage(Storage):
     def when_durable(self, wake: Callable[[], None]) -> None:
         self._writer.wake = wake
 
+    def refuse_puts(self, reason: str) -> None:
+        """From now on, refuse what adds to the journal more than deletes, or accept it again. By any thread.
+
+        Args:
+            reason: What clients are told; empty: accept.
+        """
+        self._refusal = reason
+
     def wake(self) -> None:
         """Have the server look whether the engine goes on. By any thread."""
         self._writer.wake()
@@ -172,6 +188,21 @@ class JournaledStorage(Storage):
     def close(self) -> None:
         self._writer.stop()
         self._memory.close()
+
+    def _update_without_put(self, key: Key, update: Update) -> Updated:
+        old = self._memory.get(key)
+        pending = update(old)
+        if pending is None:
+            return old, old
+        if pending is not TOMBSTONE:
+            raise LimitError(self._refusal)
+        self.delete(key)
+        return old, None
+
+    def _refuse_any_put(self, request: CommitRequest) -> None:
+        for pending in request.writes.values():
+            if pending is not TOMBSTONE:
+                raise LimitError(self._refusal)
 
     def _note_clear(self) -> None:
         self._batch = []  # whatever it put is gone

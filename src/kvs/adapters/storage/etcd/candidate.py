@@ -9,6 +9,8 @@ from typing import final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.adapters.storage.etcd.backlog import Backlog
+from kvs.adapters.storage.etcd.checkpoints import Checkpoints
 from kvs.adapters.storage.etcd.client.errors import AccessDeniedError, EtcdError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import absent, get, put
@@ -24,9 +26,11 @@ from kvs.adapters.storage.etcd.layout import (
     decoded,
     encoded,
 )
-from kvs.adapters.storage.etcd.lead import Keeper
+from kvs.adapters.storage.etcd.lead import Keeper, Lead
 from kvs.adapters.storage.etcd.options import EtcdOptions
 from kvs.adapters.storage.etcd.recovery import Recovery
+from kvs.adapters.storage.etcd.space import Space
+from kvs.adapters.storage.etcd.steps import Steps
 from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.config import Settings
@@ -138,15 +142,40 @@ class EtcdCandidate(Candidate):
             server_time.pass_to(recovery.horizon_ms)
             election.wait_for_former_leader()
             lead.check()
-            journal = EtcdJournal(client, keys, lead, keeper, recovery.head, options.commit_timeout_s, options.reads)
+            backlog = recovery.backlog(options.max_journal_bytes)
+            timeout_s, reads = options.commit_timeout_s, options.reads
+            journal = EtcdJournal(client, keys, lead, keeper, recovery.head, backlog, timeout_s, reads)
             horizon_ms = max(recovery.horizon_ms, election.former_ms())
             storage = JournaledStorage(memory, journal, horizon_ms, election.clock_ahead_ms)
+            self._start_threads(stack, lead, backlog, recovery, journal, storage)
             stack.callback(storage.close)
             keeper.watch_loop(storage.wake)
             self._stack.push(stack.pop_all())
         self.term = lead.term
         self._announce(recovery, took_s)
         return storage
+
+    def _start_threads(
+        self,
+        stack: ExitStack,
+        lead: Lead,
+        backlog: Backlog,
+        recovery: Recovery,
+        journal: EtcdJournal,
+        storage: JournaledStorage,
+    ) -> None:
+        """Write checkpoints, and look after the space in etcd."""
+        client, keys, options = self._client, self._keys, self._options
+        steps = Steps(client, keys, lead, backlog, self._log)
+        size = options.max_journal_bytes
+        checkpoints = Checkpoints(steps, backlog, recovery.pointer, recovery.chunks, size, self._log)
+        space = Space(client, keys, lead, options.quota_bytes, storage.refuse_puts, self._log)
+        if options.compact == "own":
+            space.compacts(lambda: checkpoints.forgettable)
+        journal.figures = [checkpoints.stats, space.stats]
+        for thread in (checkpoints, space):
+            thread.start()
+            stack.callback(thread.stop)
 
     def _join(self) -> str:
         """Check that this server agrees with the others of the namespace, or be the first; return their secret.

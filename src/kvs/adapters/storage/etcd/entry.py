@@ -92,8 +92,8 @@ def digest_of(entry: bytes) -> str:
 
 
 def encode_rows(rows: Sequence[Row]) -> bytes:
-    """Return rows as entries and chunks have them."""
-    return _encode([(key, _stored(value)) for key, value in rows])
+    """Return rows as an entry has them."""
+    return _encode([(key, stored_of(value)) for key, value in rows])
 
 
 def decode_rows(data: bytes, where: str) -> list[Row]:
@@ -136,7 +136,8 @@ def decode_entry(entry: bytes, head: Head, where: str) -> Header:
     return header
 
 
-def _stored(value: Value | None) -> StoredValue:
+def stored_of(value: Value | None) -> StoredValue:
+    """Return a value as rows have it."""
     if value is None or isinstance(value, bytes):
         return value
     kind, deadline_ms, payload = fields_of(value)

@@ -1,14 +1,16 @@
 """The journal in etcd: one entry for each batch, fenced, one after the other."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 from typing import Final, final
 
+from kvs.adapters.storage.etcd.backlog import Backlog
 from kvs.adapters.storage.etcd.client.errors import (
     ClusterChangedError,
     EtcdError,
     InvalidRequestError,
+    NoSpaceError,
     RequestTooLargeError,
 )
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
@@ -40,8 +42,13 @@ class EtcdJournal(Journal):
         lead: The fence.
         keeper: Keeps the lead.
         head: The last entry.
-        commit_timeout_s: How long one batch is tried.
+        backlog: Receives what is durable, for the next checkpoint; if there is too much of it, batches wait.
+        commit_timeout_s: How long one batch is tried, but while etcd is full: then until it has room.
         reads: ``lease``: reads are answered while the right to read lasts; ``quorum``: each tick asks etcd.
+
+    Attributes:
+        head: The last entry.
+        figures: What returns further figures for people.
     """
 
     def __init__(
@@ -51,14 +58,17 @@ class EtcdJournal(Journal):
         lead: Lead,
         keeper: Keeper,
         head: Head,
+        backlog: Backlog,
         commit_timeout_s: float,
         reads: str,
     ) -> None:
         self.head = head
+        self.figures: Sequence[Callable[[], Mapping[str, int]]] = ()
         self._client = client
         self._keys = keys
         self._lead = lead
         self._keeper = keeper
+        self._backlog = backlog
         self._commit_timeout_s = commit_timeout_s
         self._asks_always = reads == "quorum"
         self._interrupted = Event()
@@ -74,10 +84,11 @@ class EtcdJournal(Journal):
     @override
     def append(self, batch: Batch) -> None:
         assert isinstance(batch, EtcdBatch)  # noqa: S101  # for mypy: it is what begin() has returned
-        deadline_s = time.monotonic() + self._commit_timeout_s
         if not (batch.written or batch.clears):
-            self._repeat([], [], None, deadline_s)
+            self._repeat([], [], None, time.monotonic() + self._commit_timeout_s)
             return
+        self._backlog.wait_for_room(self._lead.check)
+        deadline_s = time.monotonic() + self._commit_timeout_s
         keys, head = self._keys, self.head
         entry, parts = encode_entry(batch, head, self._lead.term)
         for at, part in enumerate(parts):
@@ -87,6 +98,8 @@ class EtcdJournal(Journal):
         name = keys.entry(new.number)
         self._repeat([follows, absent(name)], [put(name, entry), put(keys.head, encoded(new))], new, deadline_s)
         self.head = new
+        size = len(entry) + sum(map(len, parts))
+        self._backlog.add(batch.written, new, batch.horizon_ms, size, clears=batch.clears)
 
     @override
     def check(self) -> None:
@@ -99,7 +112,10 @@ class EtcdJournal(Journal):
 
     @override
     def stats(self) -> Mapping[str, int]:
-        return {"term": self._lead.term, "journal_entries": self.head.number}
+        found = {"term": self._lead.term, "journal_entries": self.head.number}
+        for figures in self.figures:
+            found.update(figures())
+        return found
 
     def _repeat(
         self, compares: list[bytes], then: list[tuple[bytes, ...]], new: Head | None, deadline_s: float
@@ -133,6 +149,9 @@ class EtcdJournal(Journal):
                 lead.lose(str(error))
                 raise JournalFailedError(f"etcd: {error}") from error
             except EtcdError as error:
+                if isinstance(error, NoSpaceError):
+                    deadline_s = time.monotonic() + self._commit_timeout_s
+                    left_s = self._commit_timeout_s
                 if lead.lost or left_s <= 0:
                     lead.lose(f"a commit was not confirmed in time: {type(error).__name__}: {error}")
                     lead.check()

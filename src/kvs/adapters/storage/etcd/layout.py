@@ -9,7 +9,7 @@
 | ``journal/NUMBER`` | an entry (:mod:`kvs.adapters.storage.etcd.entry`) |
 | ``part/NUMBER/TERM/I`` | a piece of an entry that is too large for one request |
 | ``checkpoint`` | :class:`Checkpoint`, a pointer |
-| ``chunk/NUMBER/TERM/I`` | a piece of the data as of an entry |
+| ``chunk/NUMBER/TERM/I`` | a piece of the data as of an entry, or of the list of these pieces |
 
 Numbers have 20 digits, so that keys are in their order.
 """
@@ -73,26 +73,60 @@ class Heartbeat(msgspec.Struct, frozen=True):
     released: bool = False
 
 
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Where something that a checkpoint has written is: neighbouring keys, one if it is small.
+
+    Attributes:
+        number: The last entry in the checkpoint that wrote it.
+        term: Of the leader that wrote it.
+        at: Number of its first key, which no other has in this term.
+        pieces: Number of its keys.
+        digest: Of all of it.
+    """
+
+    number: int
+    term: int
+    at: int
+    pieces: int
+    digest: str
+
+
+class Former(msgspec.Struct, frozen=True):
+    """The checkpoint before, which is kept.
+
+    Attributes:
+        number: The last entry in it.
+        index: As of that checkpoint.
+    """
+
+    number: int
+    index: Place
+
+
 class Checkpoint(msgspec.Struct, frozen=True):
     """Where the data of a checkpoint are.
 
     Attributes:
         number: The last entry in it.
         digest: The digest of that entry.
-        term: Of the leader that wrote it.
+        horizon_ms: The server's time as of the entry.
+        index: The list of its chunks (:mod:`kvs.adapters.storage.etcd.chunks`).
         chunks: Number of chunks.
         keys: Number of keys in them.
-        horizon_ms: The server's time as of the entry.
-        former: Number and term of the checkpoint before, which is kept; None for the first.
+        size: Bytes of the chunks.
+        format: Of the index and the chunks.
+        former: The one before; None for the first.
     """
 
     number: int
     digest: str
-    term: int
+    horizon_ms: int
+    index: Place
     chunks: int
     keys: int
-    horizon_ms: int
-    former: tuple[int, int] | None = None
+    size: int
+    format: int = FORMAT
+    former: Former | None = None
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -155,7 +189,7 @@ class Keys:
         return self.parts + b"%020d/%020d/%06d" % (number, term, at)
 
     def chunk(self, number: int, term: int, at: int) -> bytes:
-        return self.chunks + b"%020d/%020d/%06d" % (number, term, at)
+        return self.chunks + b"%020d/%020d/%012d" % (number, term, at)
 
     def end(self, prefix: bytes) -> bytes:
         """Return the end of the range of all keys with a prefix."""

@@ -16,7 +16,7 @@ from threading import Event, Lock, Thread
 from typing import Final, NamedTuple, final
 
 from kvs.adapters.storage.etcd.client.answers import TxnResult
-from kvs.adapters.storage.etcd.client.errors import ClusterChangedError, EtcdError, LeaseNotFoundError
+from kvs.adapters.storage.etcd.client.errors import ClusterChangedError, EtcdError, LeaseNotFoundError, NoSpaceError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import create_revision_is, delete, put
 from kvs.adapters.storage.etcd.clock import ServerTime, clock_s
@@ -203,6 +203,8 @@ class Keeper:
             lead.answered(sent, result, wrote=True)
         except ClusterChangedError as error:
             lead.lose(str(error))
+        except NoSpaceError:
+            lead.heard_s = clock_s()  # nobody else could take the lead now, either
         except EtcdError:
             pass  # the right to read ends by itself
         if clock_s() - lead.heard_s > lead.lease_s:

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from kvs.config import MAX_BYTES
+
 
 class EtcdOptions(msgspec.Struct, frozen=True):
     """The options of this engine."""
@@ -42,3 +44,28 @@ class EtcdOptions(msgspec.Struct, frozen=True):
     commit_timeout_s: Annotated[
         float, Meta(ge=1, le=3600, description="how long a commit is tried before the server gives up the lead")
     ] = 10.0
+    max_journal_bytes: Annotated[
+        int,
+        Meta(
+            ge=1 << 20,
+            le=MAX_BYTES,
+            description="maximum size of the journal behind the last checkpoint, which is begun at half of that at the "
+            "latest; if it is full, batches wait for the checkpoint, and so do their replies",
+        ),
+    ] = 64 << 20
+    quota_bytes: Annotated[
+        int,
+        Meta(
+            ge=1 << 20,
+            le=MAX_BYTES,
+            description="the quota of etcd's members, their quota-backend-bytes; writes are refused when 80 % are in "
+            "use, deletes are not",
+        ),
+    ] = 2 << 30
+    compact: Annotated[
+        Literal["own", "none"],
+        Meta(
+            description="own: the leader compacts etcd's history, for all users of that etcd, and has a full etcd make "
+            "room. none: somebody else does"
+        ),
+    ] = "own"

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, final
 
+from kvs.adapters.storage.etcd.backlog import Backlog
+from kvs.adapters.storage.etcd.chunks import Chunk, decode_index, read_place
 from kvs.adapters.storage.etcd.client.answers import KeyValue
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.entry import decode_entry, decode_rows, digest_of
-from kvs.adapters.storage.etcd.layout import EMPTY, Checkpoint, Head, Keys, LayoutError, decoded
+from kvs.adapters.storage.etcd.layout import EMPTY, FORMAT, Checkpoint, Head, Keys, LayoutError, decoded
 
 if TYPE_CHECKING:
     from kvs.domain.values import Key, Value
@@ -23,9 +25,8 @@ class Recovery:
         data: What is stored.
         head: The last entry.
         horizon_ms: The server's time as of the last entry.
-        checkpoint: The checkpoint from which it began, if there is one.
-        changed: The keys that entries behind the checkpoint have written.
-        cleared: Whether one of these entries has deleted everything.
+        pointer: The key ``checkpoint``, if there is one.
+        chunks: The chunks of the checkpoint.
 
     Raises:
         LayoutError: Something is missing, damaged, or of another version.
@@ -36,9 +37,11 @@ class Recovery:
         self.data: dict[Key, Value] = {}
         self.head = EMPTY
         self.horizon_ms = 0
-        self.checkpoint: Checkpoint | None = None
-        self.changed: set[Key] = set()
-        self.cleared = False
+        self.pointer: KeyValue | None = None
+        self.chunks: list[Chunk] = []
+        self._changed: set[Key] = set()  # by entries behind the checkpoint
+        self._cleared = False  # by one of these
+        self._size = 0  # of these
         self._client = client
         self._keys = keys
 
@@ -50,8 +53,8 @@ class Recovery:
         end = decoded(keys.head, found.kvs[0].value, Head) if found.kvs else EMPTY
         pointer = client.range(keys.checkpoint, revision=revision).kvs
         if pointer:
-            self.checkpoint = decoded(keys.checkpoint, pointer[0].value, Checkpoint)
-            self._read_checkpoint(self.checkpoint, revision)
+            self.pointer = pointer[0]
+            self._read_checkpoint(decoded(keys.checkpoint, pointer[0].value, Checkpoint), revision)
         first = keys.entry(self.head.number + 1)
         for entry in self._pages(first, keys.end(keys.entries), revision):
             self._apply(entry, revision)
@@ -60,21 +63,37 @@ class Recovery:
                 f"{keys.prefix.decode()}: the journal ends with entry {self.head.number}, and its head is {end.number}"
             )
 
+    def backlog(self, max_bytes: int) -> Backlog:
+        """Return what no checkpoint has yet."""
+        backlog = Backlog(self.head, self.horizon_ms, max_bytes)
+        start = 0 if self.pointer is None else decoded(self._keys.checkpoint, self.pointer.value, Checkpoint).number
+        if self.head.number > start:
+            rows = ((key, self.data.get(key)) for key in self._changed)
+            entries = self.head.number - start
+            backlog.add(rows, self.head, self.horizon_ms, self._size, clears=self._cleared, entries=entries)
+        return backlog
+
     def _read_checkpoint(self, checkpoint: Checkpoint, revision: int) -> None:
-        keys, number, term = self._keys, checkpoint.number, checkpoint.term
-        chunks = 0
-        for chunk in self._pages(keys.chunk(number, term, 0), keys.chunk(number, term, 10**6), revision):
-            where = chunk.key.decode()
-            for key, value in decode_rows(chunk.value, where):
+        client, keys, where = self._client, self._keys, self._keys.checkpoint.decode()
+        if checkpoint.format != FORMAT:
+            raise LayoutError(f"{where}: has format {checkpoint.format}; this version of kvs knows format {FORMAT}")
+        self.chunks = decode_index(read_place(client, keys, checkpoint.index, revision), where)
+        last = None
+        for chunk in self.chunks:
+            rows = decode_rows(read_place(client, keys, chunk.place, revision), where)
+            if len(rows) != chunk.rows or not rows or rows[0][0] != chunk.first:
+                raise LayoutError(f"{where}: lists a chunk of {chunk.rows} keys that has {len(rows)}, or other ones")
+            if last is not None and chunk.first <= last:
+                raise LayoutError(f"{where}: lists chunks that are not in order")
+            for key, value in rows:
                 if value is None:
-                    raise LayoutError(f"{where}: has a key without a value")
+                    raise LayoutError(f"{where}: lists a chunk that has a key without a value")
                 self.data[key] = value
-            chunks += 1
-        if chunks != checkpoint.chunks or len(self.data) != checkpoint.keys:
+            last = rows[-1][0]
+        if len(self.chunks) != checkpoint.chunks or len(self.data) != checkpoint.keys:
             said = f"{checkpoint.chunks} chunks with {checkpoint.keys} keys"
-            there = f"{chunks} with {len(self.data)}"
-            raise LayoutError(f"{keys.checkpoint.decode()}: says {said}, and there are {there}")
-        self.head = Head(number, checkpoint.digest)
+            raise LayoutError(f"{where}: says {said}, and there are {len(self.chunks)} with {len(self.data)}")
+        self.head = Head(checkpoint.number, checkpoint.digest)
         self.horizon_ms = checkpoint.horizon_ms
 
     def _apply(self, found: KeyValue, revision: int) -> None:
@@ -92,14 +111,15 @@ class Recovery:
             rows = b"".join(parts)
         if header.clears:
             self.data.clear()
-            self.changed.clear()
-            self.cleared = True
+            self._changed.clear()
+            self._cleared = True
         for key, value in decode_rows(rows, where):
-            self.changed.add(key)
+            self._changed.add(key)
             if value is None:
                 self.data.pop(key, None)
             else:
                 self.data[key] = value
+        self._size += len(found.value) + (len(rows) if header.parts else 0)
         self.head = Head(header.number, digest_of(found.value))
         self.horizon_ms = max(self.horizon_ms, header.horizon_ms)
 

@@ -1,0 +1,218 @@
+"""Writes checkpoints beside the load, and has the journal cut: a thread of the leader.
+
+A checkpoint is of the data as of an entry that is durable. Its chunks are written first, then the pointer, fenced by
+the term and by the pointer before. Two generations are kept, the newest and the one before; the journal is cut to the
+older. A step whose outcome is unknown is repeated until it is known, so nothing that may still arrive contradicts what
+is done next. What a leader leaves behind that was killed at any step is deleted at the first checkpoint of the next.
+"""
+
+import time
+from random import Random
+from threading import Thread
+from typing import Final, final
+
+from structlog.typing import FilteringBoundLogger
+
+from kvs.adapters.storage.etcd.backlog import Backlog, Span
+from kvs.adapters.storage.etcd.chunks import Chunk, decode_chunk, encode_chunk, encode_index, names_of, read_place
+from kvs.adapters.storage.etcd.client.answers import KeyValue
+from kvs.adapters.storage.etcd.client.requests import absent, put, value_is
+from kvs.adapters.storage.etcd.disposal import Disposal
+from kvs.adapters.storage.etcd.entry import StoredRow, digest_of
+from kvs.adapters.storage.etcd.layout import MAX_VALUE_BYTES, Checkpoint, Former, Place, decoded, encoded
+from kvs.adapters.storage.etcd.merge import merge
+from kvs.adapters.storage.etcd.steps import LONGEST_PAUSE_S, Steps, StoppedError
+
+LOOK_S: Final = 0.1
+
+SMALLEST_SHARE: Final = 8
+LARGEST_SHARE: Final = 2
+"""A checkpoint begins when the journal behind the last one has half the size of its data, but has between an eighth and
+half of ``max_journal_bytes``: so etcd gets about three times what clients write, or more if the journal is small."""
+
+IDLE_S: Final = 30.0
+"""After so long without a commit, a checkpoint is made of whatever there is."""
+
+CHECKPOINTS_PER_SWEEP: Final = 64
+
+
+@final
+class Checkpoints:
+    """The thread.
+
+    Args:
+        steps: Calls etcd.
+        backlog: What no checkpoint has yet.
+        pointer: The key ``checkpoint``, if there is one.
+        chunks: Its chunks.
+        max_bytes: Size of the journal at which commits wait.
+        log: The log.
+        idle_s: When a checkpoint is made of whatever there is.
+
+    Attributes:
+        forgettable: A revision before which nobody reads any more: that of the end of the last cut but one.
+    """
+
+    def __init__(
+        self,
+        steps: Steps,
+        backlog: Backlog,
+        pointer: KeyValue | None,
+        chunks: list[Chunk],
+        max_bytes: int,
+        log: FilteringBoundLogger,
+        idle_s: float = IDLE_S,
+    ) -> None:
+        self.forgettable = 0
+        self._steps = steps
+        self._backlog = backlog
+        self._disposal = Disposal(steps, backlog.gathering.head.number)
+        self._pointer = b"" if pointer is None else pointer.value
+        self._latest = None if pointer is None else decoded(steps.keys.checkpoint, pointer.value, Checkpoint)
+        self._chunks = chunks
+        self._names: set[bytes] = set()
+        if self._latest is not None:
+            self._names = self._names_of(self._latest.index, chunks)
+        self._former_names: set[bytes] | None = None  # of the one before; None: not known
+        self._cut_revision = 0 if pointer is None else pointer.mod_revision
+        self._max_bytes = max_bytes
+        self._log = log
+        self._idle_s = idle_s
+        self._random = Random()  # noqa: S311  # not for secrets
+        self._next_at = 0
+        self._written_bytes = 0
+        self._sweep_in = 0  # checkpoints
+        self._written_s = time.monotonic()
+        self._seen = (0, self._written_s)  # the last entry, and since when it is the last
+        self._runner = Thread(target=self._run, name="kvs-checkpoint", daemon=True)
+
+    def start(self) -> None:
+        self._runner.start()
+
+    def stop(self) -> None:
+        """Stop after the current step, and wait for the thread to end."""
+        self._steps.stopping.set()
+        self._runner.join()
+
+    def stats(self) -> dict[str, int]:
+        """Return figures for people. By any thread."""
+        return {
+            "journal_bytes": self._backlog.size,
+            "checkpoint_entry": 0 if self._latest is None else self._latest.number,
+            "checkpoint_age_s": int(time.monotonic() - self._written_s),
+        }
+
+    def write(self) -> None:
+        """Write a checkpoint of what is durable, and delete what is of no use any more.
+
+        Raises:
+            StoppedError: The server ends, or has lost the lead.
+            LayoutError: The former checkpoint is damaged.
+        """
+        steps, disposal = self._steps, self._disposal
+        steps.begin()
+        started_s, self._written_bytes = time.monotonic(), 0
+        span, former, names_before = self._backlog.take(), self._latest, self._names
+        chunks = self._write_chunks(span)
+        index = self._put(span, encode_index(chunks))
+        latest = self._point_to(span, chunks, index)
+        self._backlog.give_back(steps.pace)
+        if former is not None:
+            disposal.cut(former.number)
+        if self._former_names is None or not self._sweep_in:
+            disposal.sweep(self._names | names_before)
+            self._sweep_in = CHECKPOINTS_PER_SWEEP
+        else:
+            disposal.delete(sorted(self._former_names - names_before - self._names))
+        self._sweep_in -= 1
+        self._former_names = names_before
+        self.forgettable, self._cut_revision = self._cut_revision, steps.fenced([]).header.revision
+        steps.succeed()
+        self._log.info(
+            "checkpoint_written",
+            entry=latest.number,
+            keys=latest.keys,
+            bytes=latest.size,
+            written_bytes=self._written_bytes,
+            seconds=round(time.monotonic() - started_s, 3),
+        )
+
+    def _run(self) -> None:
+        steps = self._steps
+        while not steps.stopping.wait(LOOK_S) and not steps.lead.lost:
+            if self._is_due():
+                try:
+                    self.write()
+                except StoppedError:
+                    return
+                except Exception as error:  # noqa: BLE001  # the data are safe in the journal
+                    steps.warn(error)
+                    self._former_names = None
+                    steps.stopping.wait(LONGEST_PAUSE_S)
+
+    def _is_due(self) -> bool:
+        gathering, now_s = self._backlog.gathering, time.monotonic()
+        if self._seen[0] != gathering.head.number:
+            self._seen = (gathering.head.number, now_s)
+        if not self._backlog.size:
+            return False
+        data_size = 0 if self._latest is None else self._latest.size
+        enough = min(max(data_size // 2, self._max_bytes // SMALLEST_SHARE), self._max_bytes // LARGEST_SHARE)
+        return self._backlog.size >= enough or now_s - self._seen[1] >= self._idle_s
+
+    def _write_chunks(self, span: Span) -> list[Chunk]:
+        """Write what differs from the former checkpoint."""
+        chunks: list[Chunk] = []
+        former = [] if span.cleared else self._chunks
+        pace = self._steps.pace
+        for part in merge(former, span.changes, self._read, pace, self._random):
+            if isinstance(part, Chunk):
+                chunks.append(part)
+            else:
+                data = encode_chunk(part)
+                chunks.append(Chunk(self._put(span, data), part[0][0], len(part), len(data)))
+            pace()
+        return chunks
+
+    def _read(self, chunk: Chunk) -> list[StoredRow]:
+        steps = self._steps
+        data = steps.until_answered(lambda: read_place(steps.client, steps.keys, chunk.place))
+        return decode_chunk(data, steps.keys.checkpoint.decode())
+
+    def _put(self, span: Span, data: bytes) -> Place:
+        """Write something under a name that was never used."""
+        steps = self._steps
+        pieces = [data[at : at + MAX_VALUE_BYTES] for at in range(0, len(data), MAX_VALUE_BYTES)]
+        place = Place(span.head.number, steps.lead.term, self._next_at, len(pieces), digest_of(data))
+        self._next_at += len(pieces)
+        for name, piece in zip(names_of(place, steps.keys), pieces, strict=True):
+            began_s = time.monotonic()
+            steps.fenced([put(name, piece)])
+            steps.yield_disk(time.monotonic() - began_s)
+        self._written_bytes += len(data)
+        return place
+
+    def _point_to(self, span: Span, chunks: list[Chunk], index: Place) -> Checkpoint:
+        """Make this the newest checkpoint."""
+        keys, former = self._steps.keys, self._latest
+        latest = Checkpoint(
+            span.head.number,
+            span.head.digest,
+            span.horizon_ms,
+            index,
+            len(chunks),
+            sum(chunk.rows for chunk in chunks),
+            sum(chunk.size for chunk in chunks),
+            former=None if former is None else Former(former.number, former.index),
+        )
+        pointer = encoded(latest)
+        follows = value_is(keys.checkpoint, self._pointer) if self._pointer else absent(keys.checkpoint)
+        self._steps.fenced([put(keys.checkpoint, pointer)], follows, pointer)
+        self._latest, self._pointer, self._chunks = latest, pointer, chunks
+        self._names = self._names_of(index, chunks)
+        self._written_s = time.monotonic()
+        return latest
+
+    def _names_of(self, index: Place, chunks: list[Chunk]) -> set[bytes]:
+        places = [index, *(chunk.place for chunk in chunks)]
+        return {name for place in places for name in names_of(place, self._steps.keys)}

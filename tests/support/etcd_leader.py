@@ -1,0 +1,115 @@
+"""A leader over etcd within a test, without a server: its journal, and its checkpoints when the test asks for them."""
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
+
+import structlog
+
+from kvs.adapters.storage.etcd.checkpoints import Checkpoints
+from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
+from kvs.adapters.storage.etcd.clock import ServerTime
+from kvs.adapters.storage.etcd.election import Election
+from kvs.adapters.storage.etcd.journal import EtcdJournal
+from kvs.adapters.storage.etcd.layout import Checkpoint, Keys, LeaderRecord, decoded
+from kvs.adapters.storage.etcd.lead import Keeper
+from kvs.adapters.storage.etcd.recovery import Recovery
+from kvs.adapters.storage.etcd.steps import Steps
+from kvs.adapters.storage.journal_writer import Row
+from tests.support.journals import append
+
+T = TypeVar("T")
+
+LEASE_S: Final = 30
+MAX_JOURNAL_BYTES: Final = 1 << 20
+
+
+class KilledError(BaseException):
+    """Raised where a server is killed: nothing catches it."""
+
+
+class MortalClient:
+    """A client whose server is killed at one of its calls.
+
+    Args:
+        client: Makes the calls.
+        calls: The number of the call at which that is; 0: the first.
+        after: Whether the call is made all the same.
+
+    Attributes:
+        made: The calls that were counted.
+    """
+
+    def __init__(self, client: EtcdClient, calls: int, *, after: bool) -> None:
+        self.made = 0
+        self._client = client
+        self._calls = calls
+        self._after = after
+
+    def txn(self, *args: Any, **kwargs: Any) -> Any:
+        return self._counted(lambda: self._client.txn(*args, **kwargs))
+
+    def range(self, *args: Any, **kwargs: Any) -> Any:
+        return self._counted(lambda: self._client.range(*args, **kwargs))
+
+    def _counted(self, call: Callable[[], T]) -> T:
+        self.made += 1
+        if self.made <= self._calls:
+            return call()
+        if self._after and self.made == self._calls + 1:
+            call()
+        raise KilledError
+
+
+class Leader:
+    """Takes the lead of a namespace, and reads it.
+
+    Args:
+        client: Calls etcd.
+        place: The namespace, as a prefix of keys.
+        mortal: Writes the checkpoints, if it is another.
+
+    Attributes:
+        data: What was read.
+        checkpoints: Written when the test says so.
+        journal: For entries.
+        backlog: What no checkpoint has yet.
+    """
+
+    def __init__(self, client: EtcdClient, place: bytes, mortal: MortalClient | None = None) -> None:
+        log = structlog.get_logger()
+        self.client: Final = client
+        self.keys: Final = Keys(place)
+        self.lead: Final = Election(
+            client, self.keys, LeaderRecord("test", "127.0.0.1", 1), LEASE_S, lambda _: None, lambda _: None, log
+        ).win()
+        recovery = Recovery(client, self.keys)
+        recovery.read()
+        self.data: Final = dict(recovery.data)
+        self.backlog: Final = recovery.backlog(MAX_JOURNAL_BYTES)
+        steps = Steps(cast("EtcdClient", mortal or client), self.keys, self.lead, self.backlog, log)
+        self.checkpoints: Final = Checkpoints(
+            steps, self.backlog, recovery.pointer, recovery.chunks, MAX_JOURNAL_BYTES, log
+        )
+        self._keeper = Keeper(client, self.keys, self.lead, ServerTime(0))
+        self.journal: Final = EtcdJournal(
+            client, self.keys, self.lead, self._keeper, recovery.head, self.backlog, 10.0, "lease"
+        )
+
+    def append(self, rows: list[Row], *, clears: bool = False) -> None:
+        """Append an entry."""
+        append(self.journal, rows, clears=clears)
+
+    def end(self) -> None:
+        """End as a server does that is killed, and whose lease has ended."""
+        self._keeper._stopping.set()
+        self._keeper._runner.join()
+        self.client.revoke(self.lead.lease)
+
+    def pointer(self) -> Checkpoint:
+        """Return the newest checkpoint."""
+        (found,) = self.client.range(self.keys.checkpoint).kvs
+        return decoded(self.keys.checkpoint, found.value, Checkpoint)
+
+    def names(self, prefix: bytes) -> list[bytes]:
+        """Return the keys in etcd that begin with a prefix."""
+        return [found.key for found in self.client.range(prefix, self.keys.end(prefix), keys_only=True).kvs]

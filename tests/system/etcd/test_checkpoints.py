@@ -1,0 +1,261 @@
+"""Checkpoints: the journal is cut, nothing is lost, and nothing is left behind, wherever a leader is killed."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+import pytest
+
+from kvs.adapters.storage.etcd.chunks import Chunk, decode_index, names_of, read_place
+from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
+from kvs.adapters.storage.etcd.client.requests import delete, put
+from kvs.adapters.storage.etcd.layout import MAX_VALUE_BYTES, Former, Keys, LayoutError, Place, encoded
+from kvs.adapters.storage.etcd.recovery import Recovery
+from kvs.adapters.storage.etcd.steps import StoppedError
+from kvs.adapters.storage.journal_writer import Row
+from kvs.domain.values import Key, Value
+from kvs.ports.candidate import LeadLostError
+from tests.support.etcd_leader import KilledError, Leader, MortalClient
+from tests.support.seeds import seeds
+
+VALUE: Final = bytes(20_000)
+LARGE: Final = bytes(MAX_VALUE_BYTES + 1)
+
+Model = dict[Key, Value]
+
+
+def read(client: EtcdClient, place: bytes) -> Model:
+    """Return what is stored."""
+    recovery = Recovery(client, Keys(place))
+    recovery.read()
+    return dict(recovery.data)
+
+
+def write(leader: Leader, model: Model, rows: list[Row], *, clears: bool = False) -> None:
+    """Append an entry, to the model, too."""
+    leader.append(rows, clears=clears)
+    if clears:
+        model.clear()
+    for key, value in rows:
+        if value is None:
+            model.pop(key, None)
+        else:
+            model[key] = value
+
+
+def chunks_of(leader: Leader, index: Place) -> list[Chunk]:
+    """Return the chunks that an index lists."""
+    return decode_index(read_place(leader.client, leader.keys, index), "index")
+
+
+def check_nothing_is_left(leader: Leader) -> None:
+    """Check that there are the two newest checkpoints, the journal behind the older, and nothing else."""
+    pointer = leader.pointer()
+    indexes = [pointer.index, *([pointer.former.index] if pointer.former else [])]
+    places = {*indexes, *(chunk.place for index in indexes for chunk in chunks_of(leader, index))}
+    assert leader.names(leader.keys.chunks) == sorted(name for each in places for name in names_of(each, leader.keys))
+    first = 1 if pointer.former is None else pointer.former.number + 1
+    last = leader.journal.head.number
+    assert leader.names(leader.keys.entries) == [leader.keys.entry(number) for number in range(first, last + 1)]
+    numbers = {int(name.split(b"/")[-3]) for name in leader.names(leader.keys.parts)}
+    assert numbers <= set(range(first, last + 1))
+
+
+def test_checkpoints_hold_what_the_journal_had(client: EtcdClient, place: bytes) -> None:
+    """With everything that rows may be; two generations stay, and chunks that nothing has changed stay as they are."""
+    leader, model = Leader(client, place), Model()
+    write(leader, model, [(b"%03d" % number, VALUE) for number in range(40)])
+    leader.checkpoints.write()
+    check_nothing_is_left(leader)
+    former = chunks_of(leader, leader.pointer().index)
+    write(leader, model, [(b"000", None), (b"000/new", LARGE), (b"001", b"")])
+    leader.checkpoints.write()
+    check_nothing_is_left(leader)
+    assert set(former[2:]) <= set(chunks_of(leader, leader.pointer().index))
+    assert leader.pointer().former == Former(1, leader.pointer().former.index)  # type: ignore[union-attr]
+    assert leader.backlog.size == 0
+    assert read(client, place) == model
+    write(leader, model, [(b"behind", b"1")])
+    assert read(client, place) == model
+    leader.end()
+
+    leader = Leader(client, place)
+    assert leader.data == model
+    write(leader, model, [(b"later", b"2")], clears=True)
+    write(leader, model, [(b"last", b"3")])
+    leader.checkpoints.write()
+    check_nothing_is_left(leader)
+    assert read(client, place) == model == {b"later": b"2", b"last": b"3"}
+    write(leader, model, [], clears=True)
+    leader.checkpoints.write()
+    leader.checkpoints.write()  # with nothing new
+    check_nothing_is_left(leader)
+    assert read(client, place) == model == {}
+    leader.end()
+
+
+@pytest.mark.parametrize("seed", seeds(3))
+def test_checkpoints_at_random_hold_what_the_journal_had(client: EtcdClient, place: bytes, seed: int) -> None:
+    """With a new leader now and then, which has what was there."""
+    random, model = Random(seed), Model()
+    leader = Leader(client, place)
+    for _ in range(60):
+        action = random.random()
+        if action < 0.1:
+            leader.end()
+            leader = Leader(client, place)
+            assert leader.data == model
+        elif action < 0.3:
+            leader.checkpoints.write()
+            check_nothing_is_left(leader)
+            assert read(client, place) == model
+        else:
+            keys = [b"%d" % random.randrange(60) for _ in range(random.randrange(12))]
+            rows: list[Row] = [(key, random.choice((None, b"", VALUE, VALUE, key))) for key in keys]
+            write(leader, model, rows, clears=action > 0.97)
+    assert read(client, place) == model
+    leader.end()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_leader_that_is_killed_at_any_step_loses_nothing_and_leaves_nothing(
+    client: EtcdClient, place: bytes, after: bool
+) -> None:
+    """Before a call reaches etcd, and before its answer is known. The next leader's first checkpoint tidies up."""
+    calls, finished = 0, False
+    while not finished:
+        here, model = place + b"%d/" % calls, Model()
+        leader = Leader(client, here)
+        write(leader, model, [(b"%03d" % number, VALUE) for number in range(20)])
+        leader.checkpoints.write()
+        write(leader, model, [(b"000", b"1"), (b"large", LARGE)])
+        leader.checkpoints.write()
+        leader.end()
+        leader = Leader(client, here, MortalClient(client, calls, after=after))
+        write(leader, model, [(b"001", None), (b"019", b"3")])
+        try:
+            leader.checkpoints.write()
+            finished = True
+        except KilledError:
+            pass
+        leader.end()
+
+        leader = Leader(client, here)
+        assert leader.data == model
+        write(leader, model, [(b"002", b"4"), (b"large", None)])
+        leader.checkpoints.write()
+        check_nothing_is_left(leader)
+        assert read(client, here) == model
+        leader.end()
+        client.txn([], [delete(here, here + b"\xff")])
+        calls += 1
+    assert calls > 8
+
+
+def test_who_has_lost_the_lead_writes_no_checkpoint(client: EtcdClient, place: bytes) -> None:
+    """Neither a chunk, nor the pointer, nor a cut; nor does its late append count."""
+    former, model = Leader(client, place), Model()
+    write(former, model, [(b"a", b"1")])
+    former.end()
+    leader = Leader(client, place)
+    with pytest.raises(StoppedError):
+        former.checkpoints.write()
+    with pytest.raises(LeadLostError):
+        former.append([(b"a", b"2")])
+    assert former.lead.lost
+    assert not leader.names(leader.keys.chunks)
+    assert not client.range(leader.keys.checkpoint).kvs
+    assert read(client, place) == model
+    leader.end()
+
+
+def test_a_pointer_that_something_else_has_changed_ends_the_lead(client: EtcdClient, place: bytes) -> None:
+    """As after a restored backup: nothing is written over it."""
+    leader, model = Leader(client, place), Model()
+    write(leader, model, [(b"a", b"1")])
+    leader.checkpoints.write()
+    write(leader, model, [(b"a", b"2")])
+    foreign = encoded(leader.pointer().index)
+    client.txn([], [put(leader.keys.checkpoint, foreign)])
+    with pytest.raises(StoppedError):
+        leader.checkpoints.write()
+    assert "was changed by something else" in leader.lead.lost
+    assert client.range(leader.keys.checkpoint).kvs[0].value == foreign
+    leader.end()
+
+
+def _first_chunk(leader: Leader) -> bytes:
+    return next(names_of(chunks_of(leader, leader.pointer().index)[0].place, leader.keys))
+
+
+def _replace(leader: Leader, key: bytes, old: bytes, new: bytes) -> None:
+    """Replace a part of a value."""
+    (found,) = leader.client.range(key).kvs
+    assert old in found.value
+    leader.client.txn([], [put(key, found.value.replace(old, new, 1))])
+
+
+def _lose_chunk(leader: Leader) -> None:
+    leader.client.txn([], [delete(_first_chunk(leader))])
+
+
+def _damage_chunk(leader: Leader) -> None:
+    _replace(leader, _first_chunk(leader), b"000", b"00x")
+
+
+def _lose_index(leader: Leader) -> None:
+    leader.client.txn([], [delete(next(names_of(leader.pointer().index, leader.keys)))])
+
+
+def _lose_entry(leader: Leader) -> None:
+    leader.client.txn([], [delete(leader.keys.entry(2))])
+
+
+def _lose_part(leader: Leader) -> None:
+    leader.client.txn([], [delete(leader.names(leader.keys.parts)[-1])])
+
+
+def _lose_last_entry(leader: Leader) -> None:
+    leader.client.txn([], [delete(leader.keys.entry(3))])
+
+
+def _damage_pointer(leader: Leader) -> None:
+    _replace(leader, leader.keys.checkpoint, b"{", b"[")
+
+
+def _miscount_keys(leader: Leader) -> None:
+    _replace(leader, leader.keys.checkpoint, b'"keys":20', b'"keys":21')
+
+
+def _raise_format(leader: Leader) -> None:
+    _replace(leader, leader.keys.checkpoint, b'"format":1', b'"format":2')
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_lose_chunk, "chunk/.*: has 1 pieces, and there are 0"),
+        (_damage_chunk, "chunk/.*: is damaged: its digest"),
+        (_lose_index, "chunk/.*: has 1 pieces, and there are 0"),
+        (_damage_pointer, "checkpoint: is not written by kvs"),
+        (_miscount_keys, "checkpoint: says . chunks with 21 keys, and there are . with 20"),
+        (_raise_format, "checkpoint: has format 2; this version of kvs knows format 1"),
+        (_lose_entry, "journal/0*3: does not follow entry 1"),
+        (_lose_part, "journal/0*3: has 2 parts, and there are 1"),
+        (_lose_last_entry, "the journal ends with entry 2, and its head is 3"),
+    ],
+)
+def test_what_is_missing_or_damaged_is_named(
+    client: EtcdClient, place: bytes, damage: Callable[[Leader], None], said: str
+) -> None:
+    """And nothing is served."""
+    leader, model = Leader(client, place), Model()
+    write(leader, model, [(b"%03d" % number, VALUE) for number in range(20)])
+    leader.checkpoints.write()
+    write(leader, model, [(b"a", b"1")])
+    write(leader, model, [(b"large", LARGE)])
+    assert read(client, place) == model
+    damage(leader)
+    with pytest.raises(LayoutError, match=said):
+        read(client, place)
+    leader.end()
