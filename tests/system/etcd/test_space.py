@@ -1,13 +1,20 @@
 """An etcd whose quota is reached, and gets room again."""
 
+from contextlib import closing as closed
 from queue import SimpleQueue
+from typing import Final
 
 import pytest
 
 from kvs.adapters.storage.etcd.client.answers import Alarm, TxnResult
 from kvs.adapters.storage.etcd.client.errors import EtcdError, NoSpaceError, UnknownOutcomeError
+from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import NOSPACE, absent, delete, prefix_end, put
-from tests.support.etcd import closing, need_etcd, running_cluster
+from tests.support.etcd import Cluster, closing, need_etcd, running_cluster
+from tests.support.etcd_server import EtcdServer
+from tests.support.harness import OK
+from tests.support.line_client import Client
+from tests.support.waiting import polling
 
 VALUE = bytes(200_000)
 IN_FLIGHT = 8
@@ -54,3 +61,105 @@ def test_a_full_etcd_says_so_and_has_room_again_after_compaction_and_defragmenta
         assert client.disarm(alarm) == (alarm,)
         assert client.alarms() == ()
         assert client.txn([], [put(place, b"")]).succeeded
+
+
+QUOTA_BYTES: Final = 16 << 20
+QUOTA_FLAGS: Final = ("--quota-backend-bytes", str(QUOTA_BYTES))
+TEXT: Final = "x" * 5000
+
+
+def server_on(cluster: Cluster) -> EtcdServer:
+    """Return a server that knows the quota."""
+    return EtcdServer(cluster, "kvs", options=[f"quota_bytes={QUOTA_BYTES}", f"max_journal_bytes={1 << 20}"])
+
+
+def accepted(client: Client, *lines: str) -> int:
+    """Send commands together; return how many are accepted: the others are refused as there is no space."""
+    client.send(*lines)
+    replies = client.replies(len(lines))
+    assert all(reply == OK or (reply.get("code") == "limit" and "etcd is full" in reply["mesg"]) for reply in replies)
+    return replies.count(OK)
+
+
+def fill(client: EtcdClient) -> None:
+    """Put what is none of the server's until etcd takes no more."""
+    for number in range(100):
+        try:
+            client.txn([], [put(b"other/%d" % number, VALUE)])
+        except NoSpaceError:
+            return
+    raise AssertionError
+
+
+def in_etcd(cluster: Cluster) -> tuple[int, tuple[str, ...]]:
+    """Return the size of the member's file, and its alarms."""
+    with closing(cluster.client) as client:
+        status = client.status(cluster.endpoints[0])
+        return status.db_size_bytes, status.errors
+
+
+def test_commits_of_many_times_the_quota_fit() -> None:
+    """The journal is cut, and its history forgotten; if etcd is short of space for a moment, writes are refused."""
+    need_etcd()
+    with running_cluster(flags=QUOTA_FLAGS) as cluster, server_on(cluster) as server:
+        assert server.leads()
+        with closed(server.connect()) as client:
+            written = 0
+            for _ in polling("everything is accepted"):
+                lines = [f"PUT key{number} {TEXT}" for number in range(100)]
+                written += accepted(client, *lines) * len(TEXT)
+                if written > 3 * QUOTA_BYTES:
+                    break
+            client.ok("PUT last 1")
+            assert client.info("server")["checkpoint_entry"] > 0
+            size, alarms = in_etcd(cluster)
+            assert size <= QUOTA_BYTES
+            assert alarms == ()
+        server.kill()
+        server.end()
+    print(f"{written} bytes in {len(server.events('checkpoint_written'))} checkpoints; etcd has {size}")  # noqa: T201
+
+
+def test_writes_are_refused_before_etcd_is_full_and_deletes_make_room() -> None:
+    """Nothing of what is refused is applied; deletes are accepted, and what they free is given back."""
+    need_etcd()
+    with running_cluster(flags=QUOTA_FLAGS) as cluster, server_on(cluster) as server:
+        assert server.leads()
+        with closed(server.connect()) as client:
+            count = 0
+            for _ in polling("writes are refused"):
+                count += accepted(client, *(f"PUT key{count + number} {TEXT}" for number in range(50)))
+                if server.events("etcd_full"):
+                    break
+            assert accepted(client, f"PUT more {TEXT}") == 0
+            count = int(client.ask("COUNT")["result"])
+            assert client.ask("INCR counter")["code"] == "limit"
+            assert client.ask("GET more")["result"] is None
+            client.ok("START", f"PUT more {TEXT}")
+            assert client.ask("COMMIT")["code"] == "limit"
+            client.ok("ROLLBACK", "START", "DEL key0", "COMMIT", "DEL key1")
+            assert client.ask("COUNT")["result"] == count - 2
+            client.ok(*(f"DEL {key}" for key in client.ask("KEYS")["result"]))
+            server.wait_for("etcd_has_room")
+            assert accepted(client, f"PUT more {TEXT}") == 1
+            assert in_etcd(cluster)[1] == ()
+
+
+def test_a_leader_survives_an_etcd_that_somebody_else_has_filled() -> None:
+    """A commit under way waits, and is acknowledged once there is room, which the leader makes of what is deleted."""
+    need_etcd()
+    with running_cluster(flags=QUOTA_FLAGS) as cluster, server_on(cluster) as server, closing(cluster.client) as other:
+        assert server.leads()
+        with closed(server.connect()) as client:
+            client.ok("PUT key 1")
+            fill(other)
+            client.send("PUT key 2")
+            server.wait_for("etcd_full")
+            assert other.txn([], [delete(b"other/", b"other0")]).succeeded
+            server.wait_for("etcd_has_room")
+            first = client.reply()
+            assert first in (OK, first | {"code": "limit"})
+            client.ok("PUT key 3")
+            assert client.ask("GET key")["result"] == "3"
+            assert in_etcd(cluster)[1] == ()
+        assert server.exit_code is None

@@ -169,9 +169,8 @@ class EtcdCandidate(Candidate):
         steps = Steps(client, keys, lead, backlog, self._log)
         size = options.max_journal_bytes
         checkpoints = Checkpoints(steps, backlog, recovery.pointer, recovery.chunks, size, self._log)
-        space = Space(client, keys, lead, options.quota_bytes, storage.refuse_puts, self._log)
-        if options.compact == "own":
-            space.compacts(lambda: checkpoints.forgettable)
+        compacts = options.compact == "own"
+        space = Space(steps, checkpoints, options.quota_bytes, storage.refuse_puts, self._log, compacts=compacts)
         journal.figures = [checkpoints.stats, space.stats]
         for thread in (checkpoints, space):
             thread.start()

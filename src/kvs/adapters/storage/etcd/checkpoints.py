@@ -8,7 +8,7 @@ is done next. What a leader leaves behind that was killed at any step is deleted
 
 import time
 from random import Random
-from threading import Thread
+from threading import Event, Thread
 from typing import Final, final
 
 from structlog.typing import FilteringBoundLogger
@@ -33,6 +33,13 @@ half of ``max_journal_bytes``: so etcd gets about three times what clients write
 IDLE_S: Final = 30.0
 """After so long without a commit, a checkpoint is made of whatever there is."""
 
+HURRIED_IDLE_S: Final = 1.0
+"""The same, while etcd is full."""
+
+HURRIED_CHECKPOINTS: Final = 3
+"""So many are written without anything new while etcd is full: then neither the journal nor chunks nor history are left
+of what has been deleted."""
+
 CHECKPOINTS_PER_SWEEP: Final = 64
 
 
@@ -50,6 +57,8 @@ class Checkpoints:
         idle_s: When a checkpoint is made of whatever there is.
 
     Attributes:
+        hurried: Set while etcd is full.
+        written: Set when one has been written.
         forgettable: A revision before which nobody reads any more: that of the end of the last cut but one.
     """
 
@@ -63,6 +72,8 @@ class Checkpoints:
         log: FilteringBoundLogger,
         idle_s: float = IDLE_S,
     ) -> None:
+        self.hurried = False
+        self.written: Final = Event()
         self.forgettable = 0
         self._steps = steps
         self._backlog = backlog
@@ -82,6 +93,7 @@ class Checkpoints:
         self._next_at = 0
         self._written_bytes = 0
         self._sweep_in = 0  # checkpoints
+        self._without_news = 0  # checkpoints in a row that had nothing new
         self._written_s = time.monotonic()
         self._seen = (0, self._written_s)  # the last entry, and since when it is the last
         self._runner = Thread(target=self._run, name="kvs-checkpoint", daemon=True)
@@ -113,6 +125,7 @@ class Checkpoints:
         steps.begin()
         started_s, self._written_bytes = time.monotonic(), 0
         span, former, names_before = self._backlog.take(), self._latest, self._names
+        self._without_news = 0 if span.entries else self._without_news + 1
         chunks = self._write_chunks(span)
         index = self._put(span, encode_index(chunks))
         latest = self._point_to(span, chunks, index)
@@ -127,6 +140,7 @@ class Checkpoints:
         self._sweep_in -= 1
         self._former_names = names_before
         self.forgettable, self._cut_revision = self._cut_revision, steps.fenced([]).header.revision
+        self.written.set()
         steps.succeed()
         self._log.info(
             "checkpoint_written",
@@ -154,11 +168,12 @@ class Checkpoints:
         gathering, now_s = self._backlog.gathering, time.monotonic()
         if self._seen[0] != gathering.head.number:
             self._seen = (gathering.head.number, now_s)
+        idle_s = now_s - self._seen[1]
         if not self._backlog.size:
-            return False
+            return self.hurried and self._latest is not None and self._without_news < HURRIED_CHECKPOINTS
         data_size = 0 if self._latest is None else self._latest.size
         enough = min(max(data_size // 2, self._max_bytes // SMALLEST_SHARE), self._max_bytes // LARGEST_SHARE)
-        return self._backlog.size >= enough or now_s - self._seen[1] >= self._idle_s
+        return self._backlog.size >= enough or idle_s >= (HURRIED_IDLE_S if self.hurried else self._idle_s)
 
     def _write_chunks(self, span: Span) -> list[Chunk]:
         """Write what differs from the former checkpoint."""

@@ -8,18 +8,17 @@ What counts is what is in use. Its file never shrinks by itself, but free pages 
 
 import time
 from collections.abc import Callable, Sequence
-from threading import Event, Thread
+from threading import Thread
 from typing import Final, NamedTuple, final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.adapters.storage.etcd.checkpoints import Checkpoints
 from kvs.adapters.storage.etcd.client.answers import Status
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint
-from kvs.adapters.storage.etcd.client.errors import EtcdError
-from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
+from kvs.adapters.storage.etcd.client.errors import CompactedError, EtcdError
 from kvs.adapters.storage.etcd.client.requests import NOSPACE
-from kvs.adapters.storage.etcd.layout import Keys
-from kvs.adapters.storage.etcd.lead import Lead
+from kvs.adapters.storage.etcd.steps import Steps
 
 LOOK_S: Final = 1.0
 STATUS_TIMEOUT_S: Final = 1.0
@@ -39,8 +38,9 @@ HASTE_SHARE: Final = 0.5
 COMPACTION_S: Final = 60.0
 """Least interval of compactions otherwise."""
 
-RECOVERY_S: Final = 10.0
-"""Least interval of attempts to end an alarm."""
+FIRST_RECOVERY_S: Final = 2.0
+LONGEST_RECOVERY_S: Final = 60.0
+"""Least interval of attempts to end an alarm; it doubles with each."""
 
 DEFRAGMENT_TIMEOUT_S: Final = 120.0
 
@@ -58,53 +58,49 @@ class Space:
     """The thread.
 
     Args:
-        client: Calls etcd.
-        keys: The names of keys.
-        lead: Nothing is done without it.
+        steps: Calls etcd, under the lead.
+        checkpoints: Hurry when etcd is full, and say which history is of no use any more.
         quota_bytes: The quota of etcd's members.
         refuse: Has the engine refuse writes with a text, or accept them again if that is empty.
         log: The log.
+        compacts: Whether to compact etcd's history, and to make room in a full etcd; else somebody else does.
     """
 
     def __init__(
         self,
-        client: EtcdClient,
-        keys: Keys,
-        lead: Lead,
+        steps: Steps,
+        checkpoints: Checkpoints,
         quota_bytes: int,
         refuse: Callable[[str], None],
         log: FilteringBoundLogger,
+        *,
+        compacts: bool,
     ) -> None:
-        self._client = client
-        self._keys = keys
-        self._lead = lead
+        self._client = steps.client
+        self._lead = steps.lead
+        self._leader = steps.keys.leader
+        self._checkpoints = checkpoints
         self._quota_bytes = quota_bytes
-        self._forgettable: Callable[[], int] | None = None
         self._refuse = refuse
+        self._compacts = compacts
         self._log = log
         self._usage = Usage(0, 0, alarm=False)
         self._full = False
         self._compacted = 0  # the revision
         self._compacted_s = time.monotonic()
-        self._recovered_s = -RECOVERY_S
+        self._recover_due_s = 0.0
+        self._recovery_s = FIRST_RECOVERY_S
         self._failing = False
-        self._stopping = Event()
+        self._stopping = False
         self._runner = Thread(target=self._run, name="kvs-space", daemon=True)
-
-    def compacts(self, forgettable: Callable[[], int]) -> None:
-        """From the start on, also compact etcd's history, and make room in a full etcd.
-
-        Args:
-            forgettable: Returns a revision before which nobody reads any more.
-        """
-        self._forgettable = forgettable
 
     def start(self) -> None:
         self._runner.start()
 
     def stop(self) -> None:
         """End the thread."""
-        self._stopping.set()
+        self._stopping = True
+        self._checkpoints.written.set()
         self._runner.join()
 
     def stats(self) -> dict[str, int]:
@@ -118,23 +114,25 @@ class Space:
         Raises:
             EtcdError: It could not be done.
         """
-        client, now_s = self._client, time.monotonic()
+        now_s = time.monotonic()
         self._usage = self._measure()
         self._judge()
-        if self._forgettable is None:
+        if not self._compacts:
             return
-        if self._usage.alarm and now_s - self._recovered_s >= RECOVERY_S:
-            self._recovered_s = now_s
-            self._recover()
+        if self._usage.alarm:
+            if now_s >= self._recover_due_s:
+                self._recover()
             return
-        revision = self._forgettable()
+        self._recovery_s = FIRST_RECOVERY_S
         hurries = self._usage.used >= HASTE_SHARE * self._quota_bytes
-        if revision > self._compacted and (hurries or now_s - self._compacted_s >= COMPACTION_S):
-            self._compacted, self._compacted_s = revision, now_s
-            client.compact(revision)
+        if hurries or now_s - self._compacted_s >= COMPACTION_S:
+            self._compact(self._checkpoints.forgettable)
 
     def _run(self) -> None:
-        while not self._stopping.wait(LOOK_S) and not self._lead.lost:
+        written = self._checkpoints.written
+        while not (self._stopping or self._lead.lost):
+            written.wait(LOOK_S)
+            written.clear()
             try:
                 self.look()
                 self._failing = False
@@ -167,7 +165,7 @@ class Space:
             self._log.warning("etcd_full", alarm=usage.alarm, used_bytes=usage.used, quota_bytes=self._quota_bytes)
         elif self._full and not full:
             self._log.info("etcd_has_room", used_bytes=usage.used, quota_bytes=self._quota_bytes)
-        self._full = full
+        self._full = self._checkpoints.hurried = full
         self._refuse(
             f"etcd is full: {usage.used} bytes are in use of quota_bytes = {self._quota_bytes}"
             f"{', and it has raised its alarm' if usage.alarm else ''}. Deletes are not refused."
@@ -175,21 +173,32 @@ class Space:
             else ""
         )
 
+    def _compact(self, revision: int, *, physical: bool = False) -> bool:
+        """Have etcd forget what was before a revision; return whether that is news."""
+        if revision <= self._compacted:
+            return False
+        self._compacted, self._compacted_s = revision, time.monotonic()
+        try:
+            self._client.compact(revision, physical=physical)
+        except CompactedError:
+            return False
+        return True
+
     def _recover(self) -> None:
         """Make room in an etcd that refuses every put, and end the alarm.
 
         While there is an alarm, no checkpoint can be written; so all history is forgotten. Members are defragmented one
-        after the other, as each answers nothing meanwhile.
+        after the other, as each answers nothing meanwhile; what is in use of their files they do not tell before.
         """
         client = self._client
-        revision = client.range(self._keys.leader).header.revision
-        client.compact(revision, physical=True)
-        self._compacted = max(self._compacted, revision)
-        for endpoint, status in self._statuses():
-            if status.db_size_bytes >= FULL_SHARE * self._quota_bytes and not self._lead.lost:
-                client.defragment(endpoint, timeout_s=DEFRAGMENT_TIMEOUT_S)
-                self._log.info("etcd_defragmented", member=str(endpoint), former_bytes=status.db_size_bytes)
-        self._usage = self._measure()
+        if self._compact(client.range(self._leader).header.revision, physical=True):
+            self._recover_due_s = time.monotonic() + self._recovery_s
+            self._recovery_s = min(2 * self._recovery_s, LONGEST_RECOVERY_S)
+            for endpoint, status in self._statuses():
+                if status.db_size_bytes >= FULL_SHARE * self._quota_bytes and not self._lead.lost:
+                    client.defragment(endpoint, timeout_s=DEFRAGMENT_TIMEOUT_S)
+                    self._log.info("etcd_defragmented", member=str(endpoint), former_bytes=status.db_size_bytes)
+            self._usage = self._measure()
         if self._usage.size < USABLE_SHARE * self._quota_bytes:
             for alarm in client.alarms():
                 if alarm.kind == NOSPACE:
