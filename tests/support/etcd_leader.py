@@ -67,6 +67,7 @@ class Leader:
         client: Calls etcd.
         place: The namespace, as a prefix of keys.
         mortal: Writes the checkpoints, if it is another.
+        idle_s: When the thread of checkpoints makes one of what there is, once it is started.
 
     Attributes:
         data: What was read.
@@ -75,7 +76,9 @@ class Leader:
         backlog: What no checkpoint has yet.
     """
 
-    def __init__(self, client: EtcdClient, place: bytes, mortal: MortalClient | None = None) -> None:
+    def __init__(
+        self, client: EtcdClient, place: bytes, mortal: MortalClient | None = None, idle_s: float = 30.0
+    ) -> None:
         log = structlog.get_logger()
         self.client: Final = client
         self.keys: Final = Keys(place)
@@ -88,7 +91,7 @@ class Leader:
         self.backlog: Final = recovery.backlog(MAX_JOURNAL_BYTES)
         steps = Steps(cast("EtcdClient", mortal or client), self.keys, self.lead, self.backlog, log)
         self.checkpoints: Final = Checkpoints(
-            steps, self.backlog, recovery.pointer, recovery.chunks, MAX_JOURNAL_BYTES, log
+            steps, self.backlog, recovery.pointer, recovery.chunks, MAX_JOURNAL_BYTES, log, idle_s
         )
         self._keeper = Keeper(client, self.keys, self.lead, ServerTime(0))
         self.journal: Final = EtcdJournal(

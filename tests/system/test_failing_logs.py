@@ -33,7 +33,8 @@ SMALL_BUFFER_BYTES: Final = 4096
 
 NOT_PROVOKED: Final = {
     **dict.fromkeys(
-        ("standing_by", "standby", "leading", "lead_lost", "etcd_unavailable"), "takes a cluster of etcd and a leader"
+        ("standing_by", "standby", "leading", "lead_lost", "etcd_unavailable", "clock_differs"),
+        "takes a cluster of etcd and a leader",
     ),
     "client_failed": "takes a bug of the server",
     "clock_behind": "takes a wall clock that is set back",

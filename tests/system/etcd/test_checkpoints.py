@@ -1,8 +1,10 @@
 """Checkpoints: the journal is cut, nothing is lost, and nothing is left behind, wherever a leader is killed."""
 
 from collections.abc import Callable
+from contextlib import closing as closed
+from itertools import count
 from random import Random
-from typing import Final
+from typing import Any, Final, cast
 
 import pytest
 
@@ -15,8 +17,10 @@ from kvs.adapters.storage.etcd.steps import StoppedError
 from kvs.adapters.storage.journal_writer import Row
 from kvs.domain.values import Key, Value
 from kvs.ports.candidate import LeadLostError
+from tests.support.etcd import Cluster, closing, need_etcd, running_cluster
 from tests.support.etcd_leader import KilledError, Leader, MortalClient
-from tests.support.seeds import seeds
+from tests.support.etcd_server import EtcdServer
+from tests.support.seeds import SEED, seeds
 
 VALUE: Final = bytes(20_000)
 LARGE: Final = bytes(MAX_VALUE_BYTES + 1)
@@ -150,6 +154,74 @@ def test_a_leader_that_is_killed_at_any_step_loses_nothing_and_leaves_nothing(
         client.txn([], [delete(here, here + b"\xff")])
         calls += 1
     assert calls > 8
+
+
+def test_whatever_etcd_forgets_meanwhile_is_read_again(client: EtcdClient, place: bytes) -> None:
+    """Another user may compact it at any time."""
+    leader, model = Leader(client, place), Model()
+    write(leader, model, [(b"%03d" % number, VALUE) for number in range(20)])
+    leader.checkpoints.write()
+
+    class Compacting:
+        """A client beside which somebody compacts, once."""
+
+        def __init__(self) -> None:
+            self.ranges = 0
+
+        def range(self, *args: Any, **kwargs: Any) -> Any:
+            self.ranges += 1
+            if self.ranges == 4:
+                client.compact(client.txn([], [put(leader.keys.alive, b"")]).header.revision)
+            return client.range(*args, **kwargs)
+
+    compacting = Compacting()
+    recovery = Recovery(cast("EtcdClient", compacting), leader.keys)
+    recovery.read()
+    assert dict(recovery.data) == model
+    assert compacting.ranges > 8
+    leader.end()
+
+
+def test_checkpoints_go_on_when_etcd_is_back(place: bytes) -> None:
+    """The thread makes one when nothing has been written for a while, however long etcd was away."""
+    need_etcd()
+    with running_cluster() as cluster, closing(cluster.client) as client:
+        leader = Leader(client, place, idle_s=0.0)
+        leader.checkpoints.start()
+        leader.append([(b"a", b"1")])
+        assert leader.checkpoints.written.wait(30)
+        leader.checkpoints.written.clear()
+        cluster.members[0].kill()
+        cluster.members[0].end()
+        leader.backlog.add([(b"b", b"2")], leader.journal.head, 0, 1)  # as an entry just before would have done
+        assert not leader.checkpoints.written.is_set()
+        cluster.members[0].restart()
+        assert leader.checkpoints.written.wait(60)
+        leader.checkpoints.stop()
+        assert not leader.lead.lost
+        assert read(client, place) == {b"a": b"1", b"b": b"2"}
+        leader.end()
+
+
+def test_a_server_that_is_killed_beside_checkpoints_has_lost_nothing(single: Cluster, place: bytes) -> None:
+    """The next one has all that was acknowledged, and goes on with checkpoints."""
+    namespace = f"checkpoints-{place.decode().rstrip('/')}"
+    acknowledged: dict[str, str] = {}
+    random = Random(SEED)
+    for _ in range(3):
+        with EtcdServer(single, namespace, options=["max_journal_bytes=1048576"]) as server:
+            assert server.leads()
+            with closed(server.connect()) as client:
+                for key, value in acknowledged.items():
+                    assert client.ask(f"GET {key}")["result"] == value
+                enough = random.randrange(2, 6)
+                for number in count():
+                    lines = {f"key{random.randrange(500)}": f"{number}-{'x' * 2000}" for _ in range(40)}
+                    client.ok(*(f"PUT {key} {value}" for key, value in lines.items()))
+                    acknowledged |= lines
+                    if len(server.events("checkpoint_written")) >= enough:
+                        break
+            server.kill()
 
 
 def test_who_has_lost_the_lead_writes_no_checkpoint(client: EtcdClient, place: bytes) -> None:

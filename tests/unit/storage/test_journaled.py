@@ -12,7 +12,7 @@ from kvs.adapters.storage.journal_writer import Batch, Journal, JournalWriter, R
 from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain.commit import CommitRequest, Conflict, ReadSet
-from kvs.domain.errors import UsageError
+from kvs.domain.errors import LimitError, UsageError
 from kvs.domain.updates import Append, PutIfAbsent, Remove, Replace
 from kvs.domain.values import TOMBSTONE, Key, Value
 from tests.support.seeds import seeds
@@ -120,6 +120,30 @@ def test_the_journal_has_what_there_is_after_every_sync(seed: int, storage: Jour
             storage.sync()
             assert notes.data == {key: storage.get(key) for key in storage.scan(b"", b"", 100)}
     assert notes.rows > 1000
+
+
+def test_puts_are_refused_when_the_journal_has_no_room(storage: JournaledStorage, notes: Notes) -> None:
+    """In each way, before anything is applied; deletes are not, nor what changes nothing."""
+    for key in (b"a", b"b", b"c"):
+        storage.put(key, b"1")
+    storage.sync()
+    storage.refuse_puts("no room")
+    with pytest.raises(LimitError, match="no room"):
+        storage.put(b"a", b"2")
+    with pytest.raises(LimitError, match="no room"):
+        storage.update(b"a", Append(b"2", UNLIMITED))
+    with pytest.raises(LimitError, match="no room"):
+        storage.commit(CommitRequest((), {b"a": TOMBSTONE, b"d": b"2"}))
+    assert storage.update(b"a", PutIfAbsent(b"2")) == (b"1", b"1")
+    assert storage.update(b"a", Remove()) == (b"1", None)
+    storage.commit(CommitRequest((), {b"b": TOMBSTONE}))
+    storage.sync()
+    assert notes.data == {b"c": b"1"}
+    storage.clear()
+    storage.refuse_puts("")
+    storage.put(b"e", b"1")
+    storage.sync()
+    assert notes.data == {b"e": b"1"}
 
 
 def test_what_changes_nothing_is_not_told(storage: JournaledStorage, notes: Notes) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, final
 from kvs.adapters.storage.etcd.backlog import Backlog
 from kvs.adapters.storage.etcd.chunks import Chunk, decode_index, read_place
 from kvs.adapters.storage.etcd.client.answers import KeyValue
+from kvs.adapters.storage.etcd.client.errors import CompactedError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.entry import decode_entry, decode_rows, digest_of
 from kvs.adapters.storage.etcd.layout import EMPTY, FORMAT, Checkpoint, Head, Keys, LayoutError, decoded
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 KEYS_PER_PAGE: Final = 16
 """Keys read in one answer: each has up to a megabyte."""
+
+MAX_READINGS: Final = 5
 
 
 @final
@@ -46,7 +49,27 @@ class Recovery:
         self._keys = keys
 
     def read(self) -> None:
-        """Read everything, as of one revision."""
+        """Read everything, as of one revision: a newer one, if another user of etcd has the history forgotten."""
+        for _ in range(MAX_READINGS - 1):
+            try:
+                self._read()
+            except CompactedError:
+                self._forget()
+            else:
+                return
+        self._read()
+
+    def _forget(self) -> None:
+        self.data.clear()
+        self.head = EMPTY
+        self.horizon_ms = 0
+        self.pointer = None
+        self.chunks = []
+        self._changed.clear()
+        self._cleared = False
+        self._size = 0
+
+    def _read(self) -> None:
         client, keys = self._client, self._keys
         found = client.range(keys.head)
         revision = found.header.revision
