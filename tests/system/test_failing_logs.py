@@ -33,7 +33,10 @@ SMALL_BUFFER_BYTES: Final = 4096
 
 NOT_PROVOKED: Final = {
     **dict.fromkeys(
-        ("standing_by", "standby", "leading", "lead_lost", "etcd_unavailable", "clock_differs"),
+        (
+            *("standing_by", "standby", "leading", "lead_lost", "clock_differs", "checkpoint_written"),
+            *("checkpoint_failed", "etcd_unavailable", "etcd_full", "etcd_has_room", "etcd_defragmented"),
+        ),
         "takes a cluster of etcd and a leader",
     ),
     "client_failed": "takes a bug of the server",

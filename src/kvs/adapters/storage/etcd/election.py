@@ -154,9 +154,10 @@ class Election:
         if is_now:
             ahead_ms = wall_ms() - time_ms
             differs = abs(ahead_ms) > MAX_CLOCK_SKEW_MS
-            if differs and not self.clock_ahead_ms:
-                self._log.warning("clock_differs", ahead_s=round(ahead_ms / 1000, 3))
+            news = differs and not self.clock_ahead_ms
             self.clock_ahead_ms = ahead_ms if differs else 0
+            if news:
+                self._log.warning("clock_differs", ahead_s=round(ahead_ms / 1000, 3))
 
     def _note_trouble(self, reason: str) -> None:
         self._seen = None  # what is written meanwhile is not known

@@ -161,10 +161,7 @@ class Space:
         """Refuse writes, or accept them again."""
         usage, share = self._usage, ROOM_SHARE if self._full else FULL_SHARE
         full = usage.alarm or usage.used >= share * self._quota_bytes
-        if full and not self._full:
-            self._log.warning("etcd_full", alarm=usage.alarm, used_bytes=usage.used, quota_bytes=self._quota_bytes)
-        elif self._full and not full:
-            self._log.info("etcd_has_room", used_bytes=usage.used, quota_bytes=self._quota_bytes)
+        news = full != self._full
         self._full = self._checkpoints.hurried = full
         self._refuse(
             f"etcd is full: {usage.used} bytes are in use of quota_bytes = {self._quota_bytes}"
@@ -172,6 +169,10 @@ class Space:
             if full
             else ""
         )
+        if news and full:
+            self._log.warning("etcd_full", alarm=usage.alarm, used_bytes=usage.used, quota_bytes=self._quota_bytes)
+        elif news:
+            self._log.info("etcd_has_room", used_bytes=usage.used, quota_bytes=self._quota_bytes)
 
     def _compact(self, revision: int, *, physical: bool = False) -> bool:
         """Have etcd forget what was before a revision; return whether that is news."""
@@ -183,6 +184,10 @@ class Space:
         except CompactedError:
             return False
         return True
+
+    def _defragment(self, endpoint: Endpoint, size: int) -> None:
+        self._client.defragment(endpoint, timeout_s=DEFRAGMENT_TIMEOUT_S)
+        self._log.info("etcd_defragmented", member=str(endpoint), former_bytes=size)
 
     def _recover(self) -> None:
         """Make room in an etcd that refuses every put, and end the alarm.
@@ -196,8 +201,7 @@ class Space:
             self._recovery_s = min(2 * self._recovery_s, LONGEST_RECOVERY_S)
             for endpoint, status in self._statuses():
                 if status.db_size_bytes >= FULL_SHARE * self._quota_bytes and not self._lead.lost:
-                    client.defragment(endpoint, timeout_s=DEFRAGMENT_TIMEOUT_S)
-                    self._log.info("etcd_defragmented", member=str(endpoint), former_bytes=status.db_size_bytes)
+                    self._defragment(endpoint, status.db_size_bytes)
             self._usage = self._measure()
         if self._usage.size < USABLE_SHARE * self._quota_bytes:
             for alarm in client.alarms():
