@@ -1,13 +1,15 @@
 """Servers over etcd: what was acknowledged is there, whoever leads next."""
 
+import shutil
 import signal
 from contextlib import ExitStack, closing
 from itertools import count
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.support.etcd import Cluster
+from tests.support.etcd import Cluster, need_etcd, running_cluster
 from tests.support.etcd_server import HOST, EtcdServer
 from tests.support.harness import OK
 from tests.support.line_client import Client
@@ -150,3 +152,46 @@ def test_another_leads_before_the_last_client_has_left(single: Cluster, namespac
             assert client.reply() == value(large)
             assert client.rest() == []
         assert first.wait_exit() == 0
+
+
+def test_without_etcd_nothing_is_made_up(single: Cluster, namespace: str) -> None:
+    """Who waits is told so in time, others that there is no leader, until etcd is back."""
+    with EtcdServer(single, namespace, options=["commit_timeout_s=1"]) as server:
+        assert server.leads()
+        (member,) = single.members
+        with closing(server.connect()) as client:
+            client.ok("PUT key old")
+            member.pause()
+            try:
+                client.send("PUT key new")
+                assert [reply["code"] for reply in client.rest()] == ["outcome_unknown"]
+                server.wait_for("lead_lost")
+                server.wait_for("etcd_unavailable")
+                with closing(server.connect()) as other:
+                    assert other.ask("GET key")["code"] == "unavailable"
+            finally:
+                member.resume()
+        server.wait_for("listening", 2)
+        with closing(server.connect()) as client:
+            assert client.get("key") in ("old", "new")
+
+
+def test_an_etcd_from_a_backup_is_not_written_to(tmp_path: Path, namespace: str) -> None:
+    """By a leader that has in memory what the backup has not."""
+    need_etcd()
+    with running_cluster() as cluster, EtcdServer(cluster, namespace, options=["lease_s=60"]) as server:
+        (member,) = cluster.members
+        assert server.leads()
+        with closing(server.connect()) as client:
+            client.ok("PUT key old")
+            member.kill()
+            shutil.copytree(member.directory, tmp_path / "backup")
+            member.restart()
+            client.ok("PUT key new")
+            member.kill()
+            shutil.rmtree(member.directory)
+            shutil.copytree(tmp_path / "backup", member.directory)
+            member.restart()
+            client.send("PUT key newer")
+            assert [reply["code"] for reply in client.rest()] == ["outcome_unknown"]
+        assert "restored from a backup" in server.wait_for("lead_lost")["reason"]
