@@ -215,8 +215,9 @@ def _wait_for_writes(group: Group, cluster: Cluster, name: bytes, count: int) ->
     with closing(cluster.client) as client:
         before: int | None = None
         for _ in polling(f"{name!r} is written"):
-            found = client.range(key).kvs
-            version = found[0].version if found else 0
-            before = version if before is None else before
-            if version >= before + count:
-                return
+            with suppress(EtcdError):
+                found = client.range(key).kvs
+                version = found[0].version if found else 0
+                before = version if before is None else before
+                if version >= before + count:
+                    return

@@ -1,6 +1,7 @@
 """Whatever happens to servers, to members and between them: what was acknowledged stays, and nothing is made up."""
 
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -60,15 +61,18 @@ def test_faults_at_random(three: Cluster, namespace: str) -> None:
     """One after the other, for ``TEST_MINUTES``."""
     chance = Random(SEED)
     drawn: Counter[str] = Counter()
+    striking = threading.Lock()
     end_s = time.monotonic() + 60 * MINUTES
     rounds = 0
     while time.monotonic() < end_s:
         with Group(three, f"{namespace}-{rounds}", command=[*SCRIPT, "hangs"], through_proxies=True) as group:
 
             def nemesis(_: int, group: Group = group) -> None:
-                strike = chance.choice(STRIKES)
-                drawn[strike.__name__] += 1
-                strike(group, three)
+                with striking:
+                    three.repair()
+                    strike = chance.choice(STRIKES)
+                    drawn[strike.__name__] += 1
+                    strike(group, three)
 
             group.leader()
             records = run(plan(SEED + rounds, TRANSACTIONS_A_ROUND, 10), group.addresses, nemesis)
