@@ -196,7 +196,7 @@ def test_a_clock_that_differs_counts_for_nothing(bench: Bench, monkeypatch: pyte
     """The server's time goes on from the leader's, and others may stand first."""
     monkeypatch.setattr(election, "wall_ms", lambda: wall_ms() + ahead_ms)
     standing = bench.election()
-    for _ in polling("two heartbeats are seen, one soon after the other"):
+    for _ in polling("heartbeats are seen, each soon after the look before"):
         bench.beat(time_ms=wall_ms())
         standing._look()
         if standing.clock_ahead_ms:
@@ -210,6 +210,20 @@ def test_a_clock_that_differs_counts_for_nothing(bench: Bench, monkeypatch: pyte
     assert not standing._may_stand()
     now_s += 0.1
     assert standing._may_stand()
+
+
+def test_a_heartbeat_that_is_late_does_not_turn_time_back(bench: Bench) -> None:
+    """As when etcd stands still for a while: others tell that the clocks agree."""
+    standing = bench.election()
+    for late_ms in (0, 5000, 5000, 5000, 5000):
+        before = len(standing._ahead_ms)
+        for _ in polling("a heartbeat is seen soon after the look before"):
+            bench.beat(time_ms=wall_ms() - late_ms)
+            standing._look()
+            if len(standing._ahead_ms) > before:
+                break
+    assert not standing.clock_ahead_ms
+    assert standing.time_ms() >= wall_ms() - 1000
 
 
 def test_time_goes_on_from_the_last_heartbeat(bench: Bench) -> None:

@@ -1,5 +1,6 @@
 """Taking the lead, when nobody has it."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final, final
 
@@ -19,6 +20,9 @@ LONGEST_LOOK_S: Final = 0.2
 
 MAX_CLOCK_SKEW_MS: Final = 1_000
 """By how much the clock of a server may differ from the leader's."""
+
+BEATS_COMPARED: Final = 5
+"""Heartbeats with which the clock is compared: one that etcd has applied late tells of a time that is over."""
 
 
 @final
@@ -60,6 +64,7 @@ class Election:
         self._known_s = 0.0  # since when they are known here
         self._released = False
         self._stamp: tuple[int, float] | None = None  # the leader's time, and when it was that
+        self._ahead_ms: Final[deque[int]] = deque(maxlen=BEATS_COMPARED)
         self._looked_s = 0.0
         self.clock_ahead_ms = 0
         self._vacant_s: float | None = None  # since when nobody leads
@@ -119,7 +124,8 @@ class Election:
         if self._stamp is None:
             return 0
         told_ms, noted_s = self._stamp
-        return told_ms + int((clock_s() - noted_s) * 1000)
+        told_ms += int((clock_s() - noted_s) * 1000)
+        return max(told_ms, wall_ms() - self.clock_ahead_ms) if self.clock_ahead_ms else told_ms
 
     def _look(self) -> KeyValue | None:
         """Return who leads, None if nobody does, and note the leader's last writes."""
@@ -150,10 +156,12 @@ class Election:
             self._note_time(told.time_ms, is_now=prompt and before is not None)
 
     def _note_time(self, time_ms: int, *, is_now: bool) -> None:
+        """Note the leader's time. A heartbeat may have been late, so that of several that was the least counts."""
         self._stamp = time_ms, clock_s()
         if is_now:
-            ahead_ms = wall_ms() - time_ms
-            differs = abs(ahead_ms) > MAX_CLOCK_SKEW_MS
+            self._ahead_ms.append(wall_ms() - time_ms)
+            ahead_ms = min(self._ahead_ms)
+            differs = len(self._ahead_ms) == BEATS_COMPARED and abs(ahead_ms) > MAX_CLOCK_SKEW_MS
             news = differs and not self.clock_ahead_ms
             self.clock_ahead_ms = ahead_ms if differs else 0
             if news:
