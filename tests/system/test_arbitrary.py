@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvs.adapters.inbound.line.commands import COMMANDS
+from kvs.adapters.inbound.resp.verbs import VERBS
 from tests.support.harness import PONG, Client, Reply, Server
 
 WORDS = st.sampled_from(
@@ -32,8 +34,9 @@ ENDS = st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\n\n", b""])
 def is_line_protocol(data: bytes) -> bool:
     """Return whether a connection that begins so speaks the line protocol, which its first line tells."""
     first = data.partition(b"\n")[0]
-    verb = first.strip().split(b" ")[0].upper()
-    return not (first.startswith(b"*") or (first.endswith(b"\r") and verb in (b"PING", b"INFO")))
+    verb = (first.split() or [b""])[0].upper()
+    inline = verb in (b"PING", b"INFO") or (verb in VERBS and verb not in COMMANDS)
+    return not (first.startswith(b"*") or (first.endswith(b"\r") and inline))
 
 
 INPUTS = st.lists(st.tuples(LINES, ENDS).map(b"".join), max_size=30).map(b"".join).filter(is_line_protocol)

@@ -36,6 +36,7 @@ NOT_PROVOKED: Final = {
         (
             *("standing_by", "standby", "leading", "lead_lost", "clock_differs", "checkpoint_written"),
             *("checkpoint_failed", "etcd_unavailable", "etcd_full", "etcd_has_room", "etcd_defragmented"),
+            "etcd_not_defragmented",
         ),
         "takes a cluster of etcd and a leader",
     ),

@@ -149,6 +149,7 @@ class EtcdCandidate(Candidate):
             storage = JournaledStorage(memory, journal, horizon_ms, election.clock_ahead_ms)
             self._start_threads(stack, lead, backlog, recovery, journal, storage)
             stack.callback(storage.close)
+            stack.callback(journal.end_soon)  # first
             keeper.watch_loop(storage.wake)
             self._stack.push(stack.pop_all())
         self.term = lead.term

@@ -106,6 +106,11 @@ class Checkpoints:
         self._steps.stopping.set()
         self._runner.join()
 
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of the newest checkpoint and of the journal behind it."""
+        return self._backlog.size + (0 if self._latest is None else self._latest.size)
+
     def stats(self) -> dict[str, int]:
         """Return figures for people. By any thread."""
         return {

@@ -1,5 +1,6 @@
 """The journal in etcd: one entry for each batch, fenced, one after the other."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event
@@ -70,6 +71,7 @@ class EtcdJournal(Journal):
         self._keeper = keeper
         self._backlog = backlog
         self._commit_timeout_s = commit_timeout_s
+        self._give_up_s = math.inf
         self._asks_always = reads == "quorum"
         self._interrupted = Event()
 
@@ -87,7 +89,7 @@ class EtcdJournal(Journal):
         if not (batch.written or batch.clears):
             self._repeat([], [], None, time.monotonic() + self._commit_timeout_s)
             return
-        self._backlog.wait_for_room(self._lead.check)
+        self._backlog.wait_for_room(self._check_wait)
         deadline_s = time.monotonic() + self._commit_timeout_s
         keys, head = self._keys, self.head
         entry, parts = encode_entry(batch, head, self._lead.term)
@@ -116,6 +118,15 @@ class EtcdJournal(Journal):
         for figures in self.figures:
             found.update(figures())
         return found
+
+    def end_soon(self) -> None:
+        """From now on, also wait for room no longer than for any commit: the server is to end. By any thread."""
+        self._give_up_s = time.monotonic() + self._commit_timeout_s
+
+    def _check_wait(self) -> None:
+        if time.monotonic() > self._give_up_s:
+            self._lead.lose("the server ends, and there is no room for its last commits")
+        self._lead.check()
 
     def _repeat(
         self, compares: list[bytes], then: list[tuple[bytes, ...]], new: Head | None, deadline_s: float
@@ -150,8 +161,8 @@ class EtcdJournal(Journal):
                 raise JournalFailedError(f"etcd: {error}") from error
             except EtcdError as error:
                 if isinstance(error, NoSpaceError):
-                    deadline_s = time.monotonic() + self._commit_timeout_s
-                    left_s = self._commit_timeout_s
+                    deadline_s = min(time.monotonic() + self._commit_timeout_s, self._give_up_s)
+                    left_s = deadline_s - time.monotonic()
                 if lead.lost or left_s <= 0:
                     lead.lose(f"a commit was not confirmed in time: {type(error).__name__}: {error}")
                     lead.check()

@@ -3,7 +3,7 @@
 etcd refuses every put at its quota, also those of checkpoints, heartbeats and elections, until an operator acts. So
 writes are refused before: the rest is kept for deletes and checkpoints.
 
-What counts is what is in use. Its file never shrinks by itself, but free pages of it are used again.
+What counts is what is in use, or could be. Its file never shrinks by itself, but free pages of it are used again.
 """
 
 import time
@@ -23,8 +23,14 @@ from kvs.adapters.storage.etcd.steps import Steps
 LOOK_S: Final = 1.0
 STATUS_TIMEOUT_S: Final = 1.0
 
+STOP_S: Final = 0.1
+
 FULL_SHARE: Final = 0.8
-"""Share of the quota in use from which on writes are refused."""
+"""Share of the quota from which on writes are refused."""
+
+COPIES: Final = 4
+"""Of the data and the journal: two generations, one that is being written, and one that is history. They may share
+chunks, until something is written to each chunk; so what is in use does not tell."""
 
 ROOM_SHARE: Final = 0.7
 """Share below which they are accepted again."""
@@ -98,10 +104,10 @@ class Space:
         self._runner.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """Have the thread end: soon, or when its client is closed, if it waits for a member."""
         self._stopping = True
         self._checkpoints.written.set()
-        self._runner.join()
+        self._runner.join(STOP_S)
 
     def stats(self) -> dict[str, int]:
         """Return figures for people. By any thread."""
@@ -159,20 +165,21 @@ class Space:
 
     def _judge(self) -> None:
         """Refuse writes, or accept them again."""
-        usage, share = self._usage, ROOM_SHARE if self._full else FULL_SHARE
-        full = usage.alarm or usage.used >= share * self._quota_bytes
+        usage, data_bytes = self._usage, self._checkpoints.data_bytes
+        share = ROOM_SHARE if self._full else FULL_SHARE
+        full = usage.alarm or max(usage.used, COPIES * data_bytes) >= share * self._quota_bytes
         news = full != self._full
         self._full = self._checkpoints.hurried = full
         self._refuse(
-            f"etcd is full: {usage.used} bytes are in use of quota_bytes = {self._quota_bytes}"
-            f"{', and it has raised its alarm' if usage.alarm else ''}. Deletes are not refused."
+            f"etcd is full: of quota_bytes = {self._quota_bytes}, {usage.used} are in use; the data and the journal "
+            f"have {data_bytes}, and there must be room for {COPIES} times that. Deletes are not refused."
             if full
             else ""
         )
         if news and full:
-            self._log.warning("etcd_full", alarm=usage.alarm, used_bytes=usage.used, quota_bytes=self._quota_bytes)
+            self._log.warning("etcd_full", alarm=usage.alarm, used_bytes=usage.used, data_bytes=data_bytes)
         elif news:
-            self._log.info("etcd_has_room", used_bytes=usage.used, quota_bytes=self._quota_bytes)
+            self._log.info("etcd_has_room", used_bytes=usage.used, data_bytes=data_bytes)
 
     def _compact(self, revision: int, *, physical: bool = False) -> bool:
         """Have etcd forget what was before a revision; return whether that is news."""
@@ -184,10 +191,6 @@ class Space:
         except CompactedError:
             return False
         return True
-
-    def _defragment(self, endpoint: Endpoint, size: int) -> None:
-        self._client.defragment(endpoint, timeout_s=DEFRAGMENT_TIMEOUT_S)
-        self._log.info("etcd_defragmented", member=str(endpoint), former_bytes=size)
 
     def _recover(self) -> None:
         """Make room in an etcd that refuses every put, and end the alarm.
@@ -201,7 +204,7 @@ class Space:
             self._recovery_s = min(2 * self._recovery_s, LONGEST_RECOVERY_S)
             for endpoint, status in self._statuses():
                 if status.db_size_bytes >= FULL_SHARE * self._quota_bytes and not self._lead.lost:
-                    self._defragment(endpoint, status.db_size_bytes)
+                    self._defragment(endpoint, status)
             self._usage = self._measure()
         if self._usage.size < USABLE_SHARE * self._quota_bytes:
             for alarm in client.alarms():
@@ -209,3 +212,12 @@ class Space:
                     client.disarm(alarm)
             self._usage = self._measure()
             self._judge()
+
+    def _defragment(self, endpoint: Endpoint, status: Status) -> None:
+        member = str(endpoint)
+        try:
+            self._client.defragment(endpoint, timeout_s=DEFRAGMENT_TIMEOUT_S)
+        except EtcdError as error:
+            self._log.warning("etcd_not_defragmented", member=member, reason=f"{type(error).__name__}: {error}")
+        else:
+            self._log.info("etcd_defragmented", member=member, former_bytes=status.db_size_bytes)

@@ -26,6 +26,9 @@ SLICE_S: Final = 0.001
 REST: Final = 12
 """How many times as long the pause is: so the loop keeps nine tenths of its rate."""
 
+LONGEST_REST_S: Final = 0.05
+"""On a machine that is busy with other things, everything takes longer; a checkpoint need not take an hour."""
+
 
 class StoppedError(Exception):
     """Raised when the work is given up: the server ends, or has lost the lead."""
@@ -116,12 +119,13 @@ class Steps:
         """Make a pause if this thread has used much of the processor since the last one."""
         used_s = time.thread_time() - self._used_s
         if used_s >= SLICE_S:
-            self.stopping.wait(used_s * (1 if self._backlog.is_pressing else REST))
+            rest_s = used_s if self._backlog.is_pressing else min(used_s * REST, LONGEST_REST_S)
+            self.stopping.wait(rest_s)
             self.check()
             self._used_s = time.thread_time()
 
     def yield_disk(self, took_s: float) -> None:
         """Make a pause after a write that took so long: commits have their turn at the disk of etcd."""
         if not self._backlog.is_pressing:
-            self.stopping.wait(took_s)
+            self.stopping.wait(min(took_s, LONGEST_REST_S))
             self.check()
