@@ -55,6 +55,7 @@ from kvs.logs import make_logger
 from kvs.parameters import changeable, parameters
 from kvs.ports.session import Session
 from kvs.ports.storage import Storage
+from kvs.ports.topology import Topology
 from kvs.process import raise_fd_limit, tune_gc, tune_thread_switching
 from kvs.signals import Signals, Stopped
 from kvs.standard_streams import BackgroundStream, open_stderr, stderr_replaced
@@ -236,6 +237,8 @@ class Container(containers.DeclarativeContainer):
 
     sessions = providers.Resource(_open_sessions, storage, registry, expiry, budget, settings.provided.worker_threads)
 
+    topology: providers.Provider[Topology | None] = providers.Object(None)
+
     clients = providers.Singleton(ChannelRegistry)
     parameters = providers.Singleton(_parameters, settings, options)
     server_limits = providers.Singleton(_server_limits, settings, log)
@@ -263,6 +266,7 @@ class Container(containers.DeclarativeContainer):
             observation=observation,
             tracking=tracking,
             changeable=providers.Factory(changeable, observation, server_limits, tracking),
+            topology=topology,
         ),
         budget=budget,
         log=log,

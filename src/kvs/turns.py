@@ -72,6 +72,7 @@ def _leading(container: Container, sockets: KeptSockets, candidate: Candidate) -
     turn.log.override(container.log())
     turn.signals.override(container.signals())
     turn.storage.override(candidate.storage)
+    turn.topology.override(candidate.topology)
     turn.kept_sockets.override(sockets)
     turn.relays.override(RelayGuard(candidate.secret, candidate.term))
     return turn

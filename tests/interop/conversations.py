@@ -11,6 +11,11 @@ CONVERSATIONS: Final[dict[str, str]] = {
     "ping": r"""
         PING | ping a | PING a b | ECHO x | ECHO | ECHO a b | ECHO "" | ECHO "\x00\xff\r\n"
     """,
+    "roles": r"""
+        ROLE | role x | WAIT 0 0 | WAIT -1 5 | WAIT a 0 | WAIT 0 x | WAIT 0 -1 | WAIT 1 1 | WAIT 0
+        REPLICAOF NO ONE | replicaof no one | SLAVEOF No One | SLAVEOF x | REPLICAOF localhost x | REPLICAOF a 65536
+        REPLICAOF a -1 | MULTI | ROLE | WAIT 5 0 | REPLICAOF NO ONE | EXEC
+    """,
     "unknown commands": r"""
         FOO | foo bar baz | FOO "\r\n" | "" | "" "" | "get " a | FOO "" "" | FOO a "" b
         FOO aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeee aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeee xxxx

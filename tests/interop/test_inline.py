@@ -134,7 +134,11 @@ def converse(address: tuple[str, int], *exchanges: tuple[bytes, bytes]) -> bytes
 
 PONG_LINE: Final = b"+PONG\r\n"
 OK_LINE: Final = b"+OK\r\n"
-MASTER: Final = b"$48\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n\r\n"
+FIGURES: Final = (
+    b"# Replication\r\nrole:master\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\n"
+    b"master_repl_offset:0\r\nsecond_repl_offset:-1\r\nrepl_backlog_active:0\r\n"
+)
+MASTER: Final = b"$%d\r\n%b\r\n" % (len(FIGURES), FIGURES)
 
 
 def test_health_checks_of_haproxy(address: tuple[str, int]) -> None:

@@ -67,8 +67,8 @@ DIFFER: Final = r"""
 ABSENT: Final = (
     *("LPUSH a 1", "HSET a b c", "SADD a b", "ZADD a 1 b", "XLEN a", "PFADD a", "SORT a"),  # values are bytes
     *("SUBSCRIBE a", "PUBLISH a b", "EVAL return 0", "FUNCTION LIST", "SCRIPT LOAD x"),  # no messages, no programs
-    *("SAVE", "BGSAVE", "REPLICAOF NO ONE", "CLUSTER INFO", "AUTH x", "ACL LIST", "DEBUG JMAP", "SHUTDOWN"),
-    *("DUMP a", "SUBSTR a 0 1", "WAIT 0 0"),
+    *("SAVE", "BGSAVE", "SYNC", "CLUSTER INFO", "AUTH x", "ACL LIST", "DEBUG JMAP", "SHUTDOWN"),
+    *("DUMP a", "SUBSTR a 0 1", "WAITAOF 1 0 0", "SENTINEL MASTERS"),
 )
 """Commands of Redis that kvs has not, and says so, with the error that Redis has for those it does not know."""
 

@@ -6,11 +6,12 @@ with the engine's storage, until it loses the lead, and then waits again.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
 from kvs.ports.storage import Storage
+from kvs.ports.topology import Topology
 
 
 class LeadLostError(Exception):
@@ -35,13 +36,17 @@ class Leader(NamedTuple):
 class Candidate(ABC):
     """A server that may come to lead.
 
+    Args:
+        topology: The servers, as far as this one knows them.
+
     Attributes:
         secret: What the servers of one data set have in common, and nobody else knows. Set once :meth:`wait` has
             reached the others.
         term: The term of this server's lead, once :meth:`wait` has returned.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, topology: Topology) -> None:
+        self.topology: Final = topology
         self.secret = ""
         self.term = 0
 

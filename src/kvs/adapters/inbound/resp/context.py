@@ -16,6 +16,7 @@ from kvs.adapters.inbound.resp.parameter import Parameter
 from kvs.adapters.inbound.resp.replies import RESP2, RespVersion
 from kvs.application.disposal import Disposal
 from kvs.domain.errors import ResultTooLargeError
+from kvs.ports.topology import Topology
 
 if TYPE_CHECKING:
     from kvs.adapters.inbound.resp.command import RespCommand
@@ -49,6 +50,7 @@ class ServerContext:
         observation: Records every request.
         tracking: The clients that track keys.
         changeable: The parameters of CONFIG SET that can change, by name.
+        topology: The servers of the data set; None: there is only this one.
         figures: Those of the fast path.
         counts_at_reset: What figures had been at the last CONFIG RESETSTAT, by name.
     """
@@ -63,6 +65,7 @@ class ServerContext:
         observation: Observation,
         tracking: Tracking,
         changeable: Mapping[bytes, Parameter] | None = None,
+        topology: Topology | None = None,
     ) -> None:
         self.clients = clients
         self.cursors = Cursors()
@@ -75,7 +78,8 @@ class ServerContext:
         self.figures = RespFigures(observation)
         self.changeable: Mapping[bytes, Parameter] = {} if changeable is None else changeable
         self.counts_at_reset: dict[str, int] = {}
-        self.run_id = secrets.token_hex(20)
+        self.topology = topology
+        self.run_id = secrets.token_hex(20) if topology is None else topology.ours.id
 
 
 @final

@@ -9,6 +9,7 @@ from typing import final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs import __version__
 from kvs.adapters.storage.etcd.backlog import Backlog
 from kvs.adapters.storage.etcd.checkpoints import Checkpoints
 from kvs.adapters.storage.etcd.client.errors import AccessDeniedError, EtcdError
@@ -29,6 +30,7 @@ from kvs.adapters.storage.etcd.layout import (
 from kvs.adapters.storage.etcd.lead import Keeper, Lead
 from kvs.adapters.storage.etcd.options import EtcdOptions
 from kvs.adapters.storage.etcd.recovery import Recovery
+from kvs.adapters.storage.etcd.registration import Registration
 from kvs.adapters.storage.etcd.space import Space
 from kvs.adapters.storage.etcd.steps import Steps
 from kvs.adapters.storage.journaled import JournaledStorage
@@ -38,8 +40,10 @@ from kvs.engine import StorageOpenError
 from kvs.override import override
 from kvs.ports.candidate import Candidate, Leader, LeadLostError
 from kvs.ports.storage import Storage
+from kvs.ports.topology import ServerInfo, Topology
 
 SECRET_BYTES = 16
+ID_BYTES = 20
 RETRY_S = 1.0
 """Time after which etcd is tried again, if it could not be reached."""
 
@@ -70,17 +74,19 @@ class EtcdCandidate(Candidate):
         address: tuple[str, int],
         log: FilteringBoundLogger,
     ) -> None:
-        super().__init__()
+        ours = ServerInfo(secrets.token_hex(ID_BYTES), *address, __version__)
+        super().__init__(Topology(options.sentinel_name, ours, options.lease_s * 1000))
         self._settings = settings
         self._options = options
         self._client = client
         self._keys = keys
-        self._ours = LeaderRecord(secrets.token_hex(8), *address)
+        self._ours = LeaderRecord(ours.id, *address)
         self._log = log
         self._leader: Leader | None = None
         self._changed: Callable[[], None] | None = None
         self._stopping = Event()
         self._storage: Storage | None = None
+        self._registration: Registration | None = None
         self._stack = ExitStack()
         self._stack.callback(client.close)
 
@@ -127,6 +133,9 @@ class EtcdCandidate(Candidate):
         """Wait for the lead, and return the storage."""
         client, keys, options = self._client, self._keys, self._options
         self.secret = self._join()
+        if self._registration is None:
+            self._registration = Registration(client, keys, self.topology, options.lease_s)
+            self._stack.callback(self._registration.close)
         election = Election(client, keys, self._ours, options.lease_s, self._sleep, self._see, self._log)
         lead = election.win()
         with ExitStack() as stack:
@@ -152,7 +161,7 @@ class EtcdCandidate(Candidate):
             stack.callback(journal.end_soon)  # first
             keeper.watch_loop(storage.wake)
             self._stack.push(stack.pop_all())
-        self.term = lead.term
+        self.term = self.topology.term = lead.term
         self._announce(recovery, took_s)
         return storage
 

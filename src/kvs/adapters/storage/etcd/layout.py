@@ -3,6 +3,7 @@
 | key under the namespace | holds |
 | --- | --- |
 | ``cluster`` | :class:`ClusterRecord`, written by the first server |
+| ``servers/ID`` | :class:`ServerRecord`, under a lease of that server |
 | ``leader`` | :class:`LeaderRecord`, under the leader's lease; its create revision is the *term* |
 | ``alive`` | :class:`Heartbeat` of the leader |
 | ``head`` | number and digest of the last entry of the journal |
@@ -14,9 +15,10 @@
 Numbers have 20 digits, so that keys are in their order.
 """
 
-from typing import Final, TypeVar, final
+from typing import Annotated, Final, TypeVar, final
 
 import msgspec
+from msgspec import Meta
 
 from kvs.adapters.storage.etcd.client.requests import prefix_end
 
@@ -57,6 +59,24 @@ class LeaderRecord(msgspec.Struct, frozen=True):
     id: str
     host: str
     port: int
+
+
+Word = Annotated[str, Meta(pattern=r"^[!-~]{1,255}$")]
+"""It is shown in lines of INFO, so it has no line break."""
+
+
+class ServerRecord(msgspec.Struct, frozen=True):
+    """A server that runs.
+
+    Attributes:
+        host: Where others reach it.
+        port: The port there.
+        version: Of kvs.
+    """
+
+    host: Word
+    port: Annotated[int, Meta(ge=0, le=65_535)]
+    version: Word
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -143,7 +163,7 @@ class Head(msgspec.Struct, frozen=True):
 
 EMPTY: Final = Head(0, "")
 
-Record = TypeVar("Record", ClusterRecord, LeaderRecord, Heartbeat, Checkpoint, Head)
+Record = TypeVar("Record", ClusterRecord, ServerRecord, LeaderRecord, Heartbeat, Checkpoint, Head)
 
 
 def encoded(record: msgspec.Struct) -> bytes:
@@ -174,6 +194,7 @@ class Keys:
     def __init__(self, prefix: bytes) -> None:
         self.prefix: Final = prefix
         self.cluster: Final = prefix + b"cluster"
+        self.servers: Final = prefix + b"servers/"
         self.leader: Final = prefix + b"leader"
         self.alive: Final = prefix + b"alive"
         self.head: Final = prefix + b"head"
@@ -181,6 +202,9 @@ class Keys:
         self.entries: Final = prefix + b"journal/"
         self.parts: Final = prefix + b"part/"
         self.chunks: Final = prefix + b"chunk/"
+
+    def server(self, server_id: str) -> bytes:
+        return self.servers + server_id.encode()
 
     def entry(self, number: int) -> bytes:
         return self.entries + b"%020d" % number

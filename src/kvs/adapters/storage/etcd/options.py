@@ -41,6 +41,13 @@ class EtcdOptions(msgspec.Struct, frozen=True):
     advertise_address: Annotated[
         str, Meta(description="host:port at which other servers reach this one; empty: host and port of the server")
     ] = ""
+    sentinel_name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[\w.-]{1,64}$",
+            description="what clients of Redis Sentinel call the data set; the same for all servers",
+        ),
+    ] = "mymaster"
     commit_timeout_s: Annotated[
         float, Meta(ge=1, le=3600, description="how long a commit is tried before the server gives up the lead")
     ] = 10.0

@@ -5,6 +5,7 @@ For Redis's commands it is that of Redis 7.0, as ``tests/interop/test_commands.p
 
 from typing import Final, NamedTuple
 
+from kvs.adapters.inbound.resp.commands import catalogue_of_roles
 from kvs.domain.errors import UsageError
 
 COUNT_DIGITS: Final = 10
@@ -351,7 +352,10 @@ command|list | -2 | 7.0.0 | server | loading stale | connection |
 """Two lines for each: name, arity, since, group, flags, categories that do not follow from flags, and keys, each with
 their flags, ``numkeys`` if they are counted, first, last and step; then its summary, and tips."""
 
-DEPRECATED: Final = {"getset": ("6.2.0", "`SET` with the `!GET` argument")}
+DEPRECATED: Final = {
+    "getset": ("6.2.0", "`SET` with the `!GET` argument"),
+    "slaveof": ("5.0.0", "`REPLICAOF`"),
+}
 """Since when, and what to use instead."""
 
 NOTES: Final = {
@@ -391,4 +395,4 @@ def _keys(words: list[str]) -> Keys:
     return Keys(tuple(flag for flag in flags if flag != "numkeys"), int(first), int(last), int(step), counted)
 
 
-ABOUT: Final = _read(TABLE)
+ABOUT: Final = _read(TABLE) | _read(catalogue_of_roles.TABLE)

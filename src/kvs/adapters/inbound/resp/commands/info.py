@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST
 from kvs.adapters.inbound.resp.command import AFTER_EXEC, RespCommand
 from kvs.adapters.inbound.resp.commands.connection import REDIS_VERSION
+from kvs.adapters.inbound.resp.commands.roles import others
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.ports.session import Session
 
@@ -167,8 +168,22 @@ def counts_of(context: ClientContext, server: Mapping[str, object]) -> dict[str,
     return {name: counts[name] if name in counts else int(str(server.get(name, 0))) for name in COUNTS}
 
 
-def _replication(_: ClientContext, __: Figures) -> Figures:
-    return {"role": "master", "connected_slaves": 0}
+def _replication(context: ClientContext, server: Figures) -> Figures:
+    standbys = others(context)
+    entries = 0 if context.shared.topology is None else server.get("journal_entries", 0)
+    lines = {
+        f"slave{at}": f"ip={standby.host},port={standby.port},state=online,offset={entries},lag=0"
+        for at, standby in enumerate(standbys)
+    }
+    return {
+        "role": "master",
+        "connected_slaves": len(standbys),
+        **lines,
+        "master_failover_state": "no-failover",
+        "master_repl_offset": entries,
+        "second_repl_offset": -1,
+        "repl_backlog_active": 0,
+    }
 
 
 def _cpu(_: ClientContext, __: Figures) -> Figures:

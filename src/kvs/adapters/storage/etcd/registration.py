@@ -1,0 +1,86 @@
+"""The registration of a server: the others know that it runs, and where, whether it leads or stands by.
+
+A thread keeps ``servers/ID`` there, under a lease of its own, so a server that is gone disappears. It reads who else is
+there, too, so that neither the loop nor the keeper of the lead waits for that.
+"""
+
+from contextlib import suppress
+from threading import Event, Thread
+from typing import Final, final
+
+from kvs.adapters.storage.etcd.client.errors import EtcdError, LeaseNotFoundError
+from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
+from kvs.adapters.storage.etcd.client.requests import put
+from kvs.adapters.storage.etcd.layout import Keys, LayoutError, ServerRecord, decoded, encoded
+from kvs.ports.topology import ServerInfo, Topology
+
+MAX_SERVERS: Final = 64
+"""Servers that are told of; more may run."""
+
+REFRESHES_PER_LEASE: Final = 4
+LONGEST_PAUSE_S: Final = 1.0
+TIMEOUT_S: Final = 1.0
+
+
+@final
+class Registration:
+    """Registers a server until it is closed.
+
+    Args:
+        client: Calls etcd.
+        keys: The names of keys.
+        topology: This server, and where the others are noted.
+        lease_s: How long it is there after its last sign of life, in whole seconds.
+    """
+
+    def __init__(self, client: EtcdClient, keys: Keys, topology: Topology, lease_s: int) -> None:
+        self._client = client
+        self._keys = keys
+        self._topology = topology
+        self._lease_s = lease_s
+        self._lease = 0
+        self._stopping = Event()
+        self._runner = Thread(target=self._run, name="kvs-registration", daemon=True)
+        self._runner.start()
+
+    def close(self) -> None:
+        """Take it away."""
+        self._stopping.set()
+        self._runner.join()
+        if self._lease:
+            with suppress(EtcdError):  # the lease ends by itself
+                self._client.revoke(self._lease, timeout_s=TIMEOUT_S)
+
+    def _run(self) -> None:
+        pause_s = min(self._lease_s / REFRESHES_PER_LEASE, LONGEST_PAUSE_S)
+        while not self._stopping.is_set():
+            with suppress(EtcdError):  # who needs etcd complains; what is known stays
+                self._keep()
+                self._look()
+            self._stopping.wait(pause_s)
+
+    def _keep(self) -> None:
+        client, ours = self._client, self._topology.ours
+        if self._lease:
+            try:
+                client.keep_alive_once(self._lease, timeout_s=TIMEOUT_S)
+            except LeaseNotFoundError:
+                self._lease = 0
+        if not self._lease:
+            lease = client.grant(self._lease_s, timeout_s=TIMEOUT_S).id
+            record = encoded(ServerRecord(ours.host, ours.port, ours.version))
+            client.txn([], [put(self._keys.server(ours.id), record, lease)], timeout_s=TIMEOUT_S)
+            self._lease = lease
+
+    def _look(self) -> None:
+        client, prefix, ours = self._client, self._keys.servers, self._topology.ours
+        found = client.range(prefix, self._keys.end(prefix), limit=MAX_SERVERS, timeout_s=TIMEOUT_S)
+        others: dict[tuple[str, int], ServerInfo] = {}  # one that started anew may be there twice, for a while
+        for entry in sorted(found.kvs, key=lambda entry: entry.create_revision):
+            with suppress(LayoutError):
+                record = decoded(entry.key, entry.value, ServerRecord)
+                name = entry.key.removeprefix(prefix).decode(errors="replace")
+                others[record.host, record.port] = ServerInfo(name, record.host, record.port, record.version)
+        others.pop((ours.host, ours.port), None)
+        self._topology.others = tuple(others.values())
+        self._topology.copies = len(client.members(timeout_s=TIMEOUT_S))
