@@ -25,6 +25,7 @@ PROVOKED_BY: Final[Mapping[str, bytes]] = {
     "-ERR Protocol error: expected CRLF behind a bulk string": b"*1\r\n$4\r\nPINGxy",
     "-ERR Protocol error: too big mbulk count string": b"*" + b"1" * 70_000,
     "-ERR DB index is out of range: ...": request("SELECT", 1),
+    "-ERR REPLICAOF is not supported but with NO ONE: ...": request("REPLICAOF", "host", 4000),
     "-ERR a key cannot be empty": request("GET", ""),
     "-ERR CLIENT PAUSE is not supported": request("CLIENT", "PAUSE", 1),
     "-ERR CLIENT TRACKING needs RESP3 (HELLO 3), and no REDIRECT: ...": request("CLIENT", "TRACKING", "ON"),

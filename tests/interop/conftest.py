@@ -20,6 +20,7 @@ from tests.system.conftest import Reused
 
 NODE_PACKAGES: Final = (
     "redis@5.8.2",
+    "ioredis@5.11.1",
     "express-session@1.19.0",
     "connect-redis@9.0.0",
     "keyv@5.6.0",
@@ -55,12 +56,18 @@ def package(name: str) -> Any:
         missing(f"there is no {error.name} here: make programs installs it")
 
 
-@contextmanager
-def redis_process() -> Iterator[Path]:
-    """Run a real redis-server that keeps nothing; yield its socket in the file system, which nobody else can have."""
+def redis_server() -> str:
+    """Return where redis-server is; skip where there is none, or another version than replies are compared with."""
     command = program("redis-server")
     if needs.redis_version() != needs.REDIS and os.environ.get("TEST_CLIENTS") != "required":
         pytest.skip(f"this is Redis {needs.redis_version()}; replies are compared with those of {needs.REDIS}")
+    return command
+
+
+@contextmanager
+def redis_process() -> Iterator[Path]:
+    """Run a real redis-server that keeps nothing; yield its socket in the file system, which nobody else can have."""
+    command = redis_server()
     with tempfile.TemporaryDirectory(prefix="kvs-test-") as directory:
         path = Path(directory, "redis.sock")
         arguments = [

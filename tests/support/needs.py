@@ -26,10 +26,10 @@ class Need(NamedTuple):
 
 NEEDS: Final = (
     Need("nc", "netcat-openbsd", "11 tests that talk to the server through it"),
-    Need("redis-server", "redis-server", "about 430 tests that compare each reply with that of a real Redis"),
+    Need("redis-server", "redis-server", "about 500 tests that compare each reply with that of a real Redis"),
     Need("redis-cli", "redis-tools", "33 tests with redis-cli and redis-benchmark"),
     Need("strace", "strace", "12 tests that have system calls fail, or processes die at them"),
-    Need("etcd", "etcd-server", "42 tests with real clusters of etcd"),
+    Need("etcd", "etcd-server", "68 tests with real clusters of etcd"),
     Need("openssl", "openssl", "the same, some of which need certificates"),
     Need("curl", "curl", "3 tests with an HTTP client, and one of the documents"),
     Need("jq", "jq", "1 test of the documents"),
@@ -38,7 +38,7 @@ NEEDS: Final = (
 REDIS: Final = "7.0"
 """The version of Redis that kvs is compared with: others differ from it in some replies."""
 
-NODE: Final = Need("npm", "nodejs npm", "26 tests with the client of Node.js, and with programs that use it")
+NODE: Final = Need("npm", "nodejs npm", "27 tests with clients of Node.js, and with programs that use it")
 
 PROGRAMS: Final = ("cachelib", "django", "fastapi_cache", "flask_caching", "flask_session", "httpx", "starsessions")
 """Packages of the group ``programs``."""

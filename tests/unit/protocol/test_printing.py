@@ -4,22 +4,28 @@ import pytest
 
 from kvs.adapters.inbound.line.commands import COMMANDS as LINE
 from kvs.adapters.inbound.protocol.command import SECRET, VALUE, Command
+from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.protocol.printing import REDACTED, shown
-from kvs.adapters.inbound.resp.commands.registry import COMMANDS, command_of
+from kvs.adapters.inbound.resp.commands.registry import COMMANDS, OF_SENTINELS, command_of
+from kvs.adapters.inbound.resp.context import ClientContext
+from tests.support.resp_connection import RespServer
 
 WITH_SUBCOMMANDS = [
     command
-    for entry in COMMANDS
+    for entry in [*COMMANDS, *OF_SENTINELS.values()]
     for command in (entry, *({} if entry.subcommands is None else entry.subcommands).values())
 ]
 ALL: list[Command] = [*WITH_SUBCOMMANDS, *LINE.values()]
+
+SERVER = RespServer()
+CONTEXT = ClientContext(SERVER.limits, SERVER.shared, Peer())
 
 commands = pytest.mark.parametrize("command", ALL, ids=lambda one: one.name.decode())
 
 
 def printed(*words: bytes, values: bool = False) -> list[bytes]:
     """Return what is shown of a request in RESP."""
-    return shown(command_of(list(words)), list(words), 32, 128, values=values)
+    return shown(command_of(list(words), CONTEXT), list(words), 32, 128, values=values)
 
 
 @commands

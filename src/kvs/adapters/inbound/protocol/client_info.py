@@ -20,6 +20,8 @@ class ClientInfo:
         last_command: Name of the last command.
         version: Version of RESP; 0: the line protocol.
         redirection: Number of the client that is told of changes in its place; 0: itself; -1: none.
+        channels: Number of channels that the client has subscribed to.
+        patterns: The same of patterns.
         library: Name of the client's library.
         library_version: Its version.
     """
@@ -34,5 +36,7 @@ class ClientInfo:
     last_command: str = "NULL"
     version: int = 0
     redirection: int = -1
+    channels: int = 0
+    patterns: int = 0
     library: str = ""
     library_version: str = ""

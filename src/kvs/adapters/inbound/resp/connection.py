@@ -15,6 +15,7 @@ from kvs.adapters.inbound.protocol.run_loop import Request
 from kvs.adapters.inbound.resp import fast_path, replies
 from kvs.adapters.inbound.resp.command import ARGUMENTS_PER_UNIT, IMMEDIATE, REFUSED, RespCommand
 from kvs.adapters.inbound.resp.commands.registry import command_of
+from kvs.adapters.inbound.resp.commands.subscriptions import ALLOWED
 from kvs.adapters.inbound.resp.commands.tracking import redirection
 from kvs.adapters.inbound.resp.commands.transactions import EXEC
 from kvs.adapters.inbound.resp.context import REPLIES_ON, ClientContext, ServerContext
@@ -71,12 +72,14 @@ class RespConnection(Connection):
         tracking = context.tracking
         info.flags = (
             "O" * context.monitoring
+            + "P" * (context.subscriptions() > 0)
             + "x" * (context.queue is not None)
             + "t" * (tracking is not None)
             + "B" * (tracking is not None and tracking.tracker.is_broadcast)
             + "c" * self.closing
             + "e" * context.no_evict
         )
+        info.channels, info.patterns = len(context.channels), len(context.patterns)
         info.redirection = redirection(context)
         info.name = context.peer.name.decode()
         info.last_command = context.last_command.decode()
@@ -138,13 +141,18 @@ class RespConnection(Connection):
         try:
             if request is OVER_BUDGET:
                 raise self._gate.refusal()
-            command = command_of(request)
+            command = command_of(request, context)
             context.last_command = command.name
             self._command = command
             if context.queue is not None and command.multi_policy == REFUSED:
                 name = command.name.decode().upper().replace("|", " ")
                 raise UsageError(f"{name} is not allowed between MULTI and EXEC")
             self._gate.check(command, request)
+            if context.protocol is replies.RESP2 and context.subscriptions() and command.name not in ALLOWED:
+                raise UsageError(
+                    f"Can't execute '{command.name.decode()}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+                    "RESET are allowed in this context"
+                )
             if context.monitoring and not command.may_monitor:
                 raise UsageError("Replica can't interact with the keyspace")
         except HttpError:

@@ -46,6 +46,7 @@ class ServerContext:
         clock: Seconds since 1970, for TIME.
         run_id: Random ID of this run of the server.
         uptime_clock: Monotonic seconds, the clock of the clients.
+        started_s: When this was made, by that clock.
         disposal: Frees long queues.
         observation: Records every request.
         tracking: The clients that track keys.
@@ -72,6 +73,7 @@ class ServerContext:
         self.parameters = parameters
         self.clock = clock
         self.uptime_clock = uptime_clock
+        self.started_s = uptime_clock()
         self.disposal = disposal
         self.observation = observation
         self.tracking = tracking
@@ -103,6 +105,8 @@ class ClientContext:
         dirty: A command was refused, so EXEC will fail.
         monitoring: The client sees the commands of all.
         tracking: What the client tracks; None: nothing.
+        channels: Those that the client has subscribed to.
+        patterns: Patterns of channels that it has subscribed to.
         stale: A message that follows the reply: some of what the command has read may be out of date.
         closing: The connection ends after the reply to this command.
         last_cursor: The cursor that SCAN returned last, and its key: it stays valid here whatever other clients do.
@@ -112,6 +116,7 @@ class ClientContext:
 
     __slots__ = (
         "abort_reason",
+        "channels",
         "closing",
         "dirty",
         "last_command",
@@ -121,6 +126,7 @@ class ClientContext:
         "limits",
         "monitoring",
         "no_evict",
+        "patterns",
         "peer",
         "protocol",
         "queue",
@@ -152,14 +158,20 @@ class ClientContext:
         self.closing = False
         self.monitoring = False
         self.tracking: ClientTracking | None = None
+        self.channels: list[bytes] = []
+        self.patterns: list[bytes] = []
         self.stale = b""
         self.last_cursor: tuple[int, Key] | None = None
         self.wanted_thread = ANY_THREAD
         self.abort_reason: KvsError | None = None
 
     def runs_at_once(self) -> bool:
-        """Return whether commands are run and their replies sent: neither queued nor suppressed."""
-        return self.queue is None and self.reply_mode == REPLIES_ON
+        """Return whether commands are run and their replies sent: not queued, suppressed or refused."""
+        return self.queue is None and self.reply_mode == REPLIES_ON and not self.subscriptions()
+
+    def subscriptions(self) -> int:
+        """Return the number of channels and patterns that the client has subscribed to."""
+        return len(self.channels) + len(self.patterns)
 
     def end_tracking(self) -> None:
         """Forget what the client tracks."""

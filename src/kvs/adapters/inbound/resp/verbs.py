@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from kvs.adapters.inbound.resp.commands.registry import BY_NAME
+from kvs.adapters.inbound.resp.commands.registry import BY_NAME, OF_SENTINELS
 
 OF_REDIS: Final = frozenset(
     b"""
@@ -28,4 +28,4 @@ OF_REDIS: Final = frozenset(
 )
 """The commands of Redis 7.0, whether kvs has them or not: who sends one is to get an error of Redis."""
 
-VERBS: Final = OF_REDIS.union([name.upper() for name in BY_NAME])
+VERBS: Final = OF_REDIS.union([name.upper() for name in (*BY_NAME, *OF_SENTINELS)])

@@ -22,6 +22,7 @@ OF_FLAGS: Final = {
     "write": ("write",),
     "admin": ("admin", "dangerous"),
     "fast": ("fast",),
+    "pubsub": ("pubsub",),
 }
 """Categories implied by flags; commands that are not fast are slow."""
 
@@ -355,6 +356,7 @@ their flags, ``numkeys`` if they are counted, first, last and step; then its sum
 DEPRECATED: Final = {
     "getset": ("6.2.0", "`SET` with the `!GET` argument"),
     "slaveof": ("5.0.0", "`REPLICAOF`"),
+    "sentinel|slaves": ("5.0.0", "`SENTINEL REPLICAS`"),
 }
 """Since when, and what to use instead."""
 

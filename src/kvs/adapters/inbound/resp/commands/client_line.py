@@ -4,15 +4,15 @@ from kvs.adapters.inbound.protocol.clients import ClientDescription
 
 
 def client_line(client: ClientDescription, now_s: float) -> bytes:
-    """Return the line. Fields about features that kvs lacks, such as subscriptions, are 0."""
+    """Return the line. Fields about features that kvs lacks, such as databases, are 0."""
     connection = client.connection
     session, info = connection.session, connection.client_info()
     held_bytes = connection.held_bytes() + session.held_bytes + client.unsent_bytes
     line = (  # one f-string takes a third of the time, and there may be 10,000
         f"id={session.id} addr={client.address} laddr={client.local_address} fd={client.fd} name={info.name}"
         f" age={int(now_s - client.connected_s)} idle={int(now_s - client.last_input_s)} flags={info.flags or 'N'}"
-        f" db=0 sub=0 psub=0 ssub=0 multi={info.queue_length} qbuf={info.input_bytes} qbuf-free=0"
-        f" argv-mem={info.arguments_bytes} multi-mem={info.queue_bytes} rbs=0 rbp=0 obl={info.output_bytes}"
+        f" db=0 sub={info.channels} psub={info.patterns} ssub=0 multi={info.queue_length} qbuf={info.input_bytes}"
+        f" qbuf-free=0 argv-mem={info.arguments_bytes} multi-mem={info.queue_bytes} rbs=0 rbp=0 obl={info.output_bytes}"
         f" oll={1 if client.unsent_bytes else 0} omem={client.unsent_bytes} tot-mem={held_bytes} events={client.events}"
         f" cmd={info.last_command} user=default redir={info.redirection} resp={info.version} depth={session.depth}"
         f" tot-cmds={connection.requests} lib-name={info.library} lib-ver={info.library_version}\n"

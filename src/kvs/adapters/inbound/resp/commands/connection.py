@@ -20,9 +20,11 @@ MAX_NAME_BYTES: Final = 512
 """Longest name of a client, or of its library."""
 
 
-def _ping(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
+def _ping(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     if len(arguments) > 2:
         raise UsageError("wrong number of arguments for 'ping' command")
+    if context.subscriptions() and context.protocol is RESP2:  # where it is told from messages, as in Redis
+        return replies.bulks([b"pong", *(arguments[1:] or [b""])])
     return replies.bulk(arguments[1]) if len(arguments) == 2 else replies.PONG
 
 
@@ -44,6 +46,8 @@ def _reset(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
     context.peer.name = b""
     context.monitoring = False
     context.end_tracking()
+    context.channels.clear()
+    context.patterns.clear()
     return replies.RESET
 
 

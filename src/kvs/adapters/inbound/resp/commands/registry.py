@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST, everywhere
-from kvs.adapters.inbound.protocol.errors import HttpError, UnknownCommandError
+from kvs.adapters.inbound.protocol.errors import HttpError
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import Handler, RespCommand
 from kvs.adapters.inbound.resp.commands import (
@@ -19,17 +19,20 @@ from kvs.adapters.inbound.resp.commands import (
     latency,
     lcs,
     roles,
+    sentinel,
     server,
     slow_log,
     strings,
+    subscriptions,
     transactions,
 )
 from kvs.adapters.inbound.resp.commands.catalogue import DEPRECATED, NOTES, Keys
 from kvs.adapters.inbound.resp.commands.keys import check_patterns
 from kvs.adapters.inbound.resp.commands.subcommands import container
+from kvs.adapters.inbound.resp.commands.wrong_names import unknown_command
 from kvs.adapters.inbound.resp.context import ClientContext, check_reply
 from kvs.adapters.inbound.resp.glob import Glob
-from kvs.adapters.inbound.resp.wording import NAME_BYTES, as_bytes, c_string, excerpt
+from kvs.adapters.inbound.resp.wording import NAME_BYTES, c_string, excerpt
 from kvs.domain.errors import UsageError
 from kvs.ports.session import Session, Steps
 
@@ -37,22 +40,22 @@ HTTP_WORDS: Final = (b"post", b"host:")
 """Words that Redis takes for an attack, on which it closes the connection silently."""
 
 
-def command_of(arguments: list[bytes]) -> RespCommand:
+def command_of(arguments: list[bytes], context: ClientContext) -> RespCommand:
     """Return the command of a request.
 
     Raises:
-        UnknownCommandError: The name is unknown.
+        UnknownCommandError: The name is unknown to this server.
         UsageError: The subcommand is unknown.
         HttpError: The name is a word of HTTP, possibly from a browser under attack.
     """
     name = arguments[0]
     command = BY_NAME.get(name)
     if command is None:
-        command = BY_NAME.get(name.lower())
+        command = _known(context, name.lower())
         if command is None:
             if c_string(name).lower() in HTTP_WORDS:
                 raise HttpError("This looks like HTTP, and this port does not speak HTTP.")
-            raise _unknown(arguments)
+            raise unknown_command(arguments)
     if command.subcommands is not None and len(arguments) > 1:
         subcommand = command.subcommands.get(arguments[1].lower())
         if subcommand is None:
@@ -63,17 +66,17 @@ def command_of(arguments: list[bytes]) -> RespCommand:
     return command
 
 
-def _unknown(arguments: list[bytes]) -> UnknownCommandError:
-    rest = ""
-    room_bytes = NAME_BYTES
-    for argument in arguments[1:]:
-        if room_bytes <= 0:
-            break
-        part = f"'{excerpt(argument, room_bytes)}' "
-        rest += part
-        room_bytes -= len(as_bytes(part))
-    name = excerpt(arguments[0], NAME_BYTES)
-    return UnknownCommandError(f"unknown command '{name}', with args beginning with: {rest}")
+def _known(context: ClientContext, name: bytes) -> RespCommand | None:
+    """Return a command of this server, by its name in lower or upper case."""
+    command = BY_NAME.get(name)
+    if command is None and context.shared.topology is not None:
+        command = OF_SENTINELS.get(name)
+    return command
+
+
+def _commands(context: ClientContext) -> Sequence[RespCommand]:
+    """Return all commands of this server."""
+    return COMMANDS if context.shared.topology is None else [*COMMANDS, *OF_SENTINELS.values()]
 
 
 # COMMAND.
@@ -81,21 +84,21 @@ def _unknown(arguments: list[bytes]) -> UnknownCommandError:
 
 def _all(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
     session.work.left -= 3 * SLOW_COST  # 200 us
-    return replies.array([_description(context, command) for command in COMMANDS])
+    return replies.array([_description(context, command) for command in _commands(context)])
 
 
-def _count(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
-    return replies.number(len(COMMANDS))
+def _count(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
+    return replies.number(len(_commands(context)))
 
 
-def _list(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
-    names = [command.name for command in _with_subcommands()]
+def _list(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+    names = [command.name for command in _with_subcommands(context)]
     if len(arguments) > 2:
-        names = _filtered(arguments)
+        names = _filtered(context, arguments)
     return replies.bulks(names)
 
 
-def _filtered(arguments: list[bytes]) -> list[bytes]:
+def _filtered(context: ClientContext, arguments: list[bytes]) -> list[bytes]:
     if len(arguments) != 5 or arguments[2].lower() != b"filterby":
         raise UsageError("syntax error")
     by, word = arguments[3].lower(), c_string(arguments[4]).lower()
@@ -103,12 +106,12 @@ def _filtered(arguments: list[bytes]) -> list[bytes]:
         return []
     if by == b"aclcat":
         category = word.decode(errors="replace")
-        return [command.name for command in _with_subcommands() if category in command.about.categories]
+        return [command.name for command in _with_subcommands(context) if category in command.about.categories]
     if by == b"pattern":
         pattern = arguments[4].lower()  # a zero byte does not end it, as in Redis
         check_patterns([pattern])
         glob = Glob(pattern)
-        return [command.name for command in _with_subcommands() if glob.match(command.name)]
+        return [command.name for command in _with_subcommands(context) if glob.match(command.name)]
     raise UsageError("syntax error")
 
 
@@ -121,7 +124,7 @@ def _info(session: Session, context: ClientContext, arguments: list[bytes]) -> S
         session.work.left -= 1
         if session.work.left <= 0:
             yield
-        command = _found(name)
+        command = _found(context, name)
         if command is not None and command not in known:
             known[command] = _description(context, command)
         descriptions.append(known[command])
@@ -130,19 +133,21 @@ def _info(session: Session, context: ClientContext, arguments: list[bytes]) -> S
 
 
 def _docs(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
-    chosen: Sequence[RespCommand | None] = COMMANDS if len(arguments) == 2 else [*map(_found, arguments[2:])]
+    if len(arguments) == 2:
+        return _documented(context, _commands(context))
+    chosen = [_found(context, name) for name in arguments[2:]]
     return _documented(context, [command for command in chosen if command is not None])
 
 
-def _getkeys(_: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
-    command = _with_keys(arguments[2:])
+def _getkeys(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+    command = _with_keys(context, arguments[2:])
     return replies.bulks(command.keys(arguments[2:]))
 
 
 def _getkeysandflags(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     words = arguments[2:]
     found = []
-    for spec in _with_keys(words).about.keys:
+    for spec in _with_keys(context, words).about.keys:
         flags = _flags(context, FLAGS_OF_KEY[words[0].lower()](words) if "variable_flags" in spec.flags else spec.flags)
         found += [replies.array([replies.bulk(words[at]), flags]) for at in spec.places(words)]
     return replies.array(found)
@@ -160,9 +165,9 @@ FLAGS_OF_KEY: Final = {b"set": _flags_of, b"delex": _flags_of, b"bitfield": bitf
 """How a command uses its key, where that depends on the request."""
 
 
-def _with_keys(words: list[bytes]) -> RespCommand:
+def _with_keys(context: ClientContext, words: list[bytes]) -> RespCommand:
     """Return the command of a complete request that has keys."""
-    command = BY_NAME.get(words[0].lower())
+    command = _known(context, words[0].lower())
     if command is not None and command.subcommands is not None and len(words) > 1:
         command = command.subcommands.get(words[1].lower())
     if command is None:
@@ -174,17 +179,17 @@ def _with_keys(words: list[bytes]) -> RespCommand:
     return command
 
 
-def _found(name: bytes) -> RespCommand | None:
+def _found(context: ClientContext, name: bytes) -> RespCommand | None:
     """Return a command, or a subcommand by both names with a bar between them."""
     container_name, bar, rest = name.lower().partition(b"|")
-    command = BY_NAME.get(container_name)
+    command = _known(context, container_name)
     if command is None or not bar:
         return command
     return None if command.subcommands is None else command.subcommands.get(rest)
 
 
-def _with_subcommands() -> Iterator[RespCommand]:
-    for command in COMMANDS:
+def _with_subcommands(context: ClientContext) -> Iterator[RespCommand]:
+    for command in _commands(context):
         yield command
         yield from _subcommands_of(command)
 
@@ -307,3 +312,8 @@ BY_NAME: Final[dict[bytes, RespCommand]] = {
     name: command for command in COMMANDS for name in (command.name, command.name.upper())
 }
 """In lower and upper case, as most clients write them."""
+
+OF_SENTINELS: Final[dict[bytes, RespCommand]] = {
+    command.name: command for command in [*sentinel.COMMANDS, *subscriptions.COMMANDS]
+}
+"""What only servers have that share a data set with others, by name."""
