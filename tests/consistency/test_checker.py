@@ -25,6 +25,8 @@ from tests.support.consistency.history import (
     write,
 )
 
+pytestmark = pytest.mark.one_build
+
 A: Final = end_of("a")
 
 

@@ -10,6 +10,8 @@ from tests.consistency.executions import SLACK, Execution
 from tests.consistency.plants import PLANTS, Plant
 from tests.support.consistency.checker import check
 
+pytestmark = pytest.mark.one_build
+
 randoms = st.randoms(use_true_random=True)
 
 

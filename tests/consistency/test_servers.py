@@ -22,6 +22,8 @@ from tests.support.harness import Server, slow_engine
 from tests.support.launcher import ENGINES, engines_path
 from tests.support.seeds import SEED
 
+pytestmark = pytest.mark.variant
+
 TRANSACTIONS: Final = 100_000 if FULL_SCALE else 1_000
 RESTARTS: Final = 100 if FULL_SCALE else 2
 FAILURES: Final = 2

@@ -7,6 +7,8 @@ import pytest
 from kvs.adapters.storage.etcd.backlog import ENTRY_OVERHEAD_BYTES, Backlog, Span
 from kvs.adapters.storage.etcd.layout import EMPTY, Head
 
+pytestmark = pytest.mark.one_build
+
 
 def no_pause() -> None:
     """Make none."""

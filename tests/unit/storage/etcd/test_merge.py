@@ -11,6 +11,8 @@ from kvs.adapters.storage.etcd.entry import StoredRow
 from kvs.adapters.storage.etcd.layout import Place
 from kvs.adapters.storage.etcd.merge import LEAST_BYTES, ROW_COST_BYTES, TARGET_BYTES, in_order, merge
 
+pytestmark = pytest.mark.one_build
+
 LARGEST_VALUE_BYTES = 8000
 
 

@@ -28,6 +28,8 @@ from kvs.adapters.storage.etcd.client.errors import (
 )
 from kvs.adapters.storage.etcd.client.http2 import REFUSED_STREAM, STREAM_WINDOW, Received
 
+pytestmark = pytest.mark.one_build
+
 SUCCESS = Received(1, (("grpc-status", "0"),), b"", ended=True)
 
 

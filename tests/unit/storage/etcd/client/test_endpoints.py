@@ -13,6 +13,8 @@ from kvs.adapters.storage.etcd.client.endpoints import (
     tls_context,
 )
 
+pytestmark = pytest.mark.one_build
+
 
 def test_addresses_are_hosts_with_or_without_ports() -> None:
     """The port of etcd where there is none; each once."""

@@ -4,6 +4,8 @@ import pytest
 
 from kvs.adapters.storage.etcd.client.hpack import HpackError, decode, encode
 
+pytestmark = pytest.mark.one_build
+
 
 @pytest.mark.parametrize(
     ("block", "headers"),

@@ -36,6 +36,8 @@ from kvs.adapters.storage.etcd.client.http2 import (
     Received,
 )
 
+pytestmark = pytest.mark.one_build
+
 OK_HEADERS = ((":status", "200"),)
 
 

@@ -1,7 +1,11 @@
 """What comes of a watch, made into whole revisions."""
 
+import pytest
+
 from kvs.adapters.storage.etcd.client.answers import PUT, Event, Header, KeyValue, WatchAnswer
 from kvs.adapters.storage.etcd.client.watch import Changes, Revisions
+
+pytestmark = pytest.mark.one_build
 
 
 def answer(*revisions: int, fragment: bool = False) -> WatchAnswer:

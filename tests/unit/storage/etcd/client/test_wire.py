@@ -29,6 +29,8 @@ from kvs.adapters.storage.etcd.client.wire import (
     varint,
 )
 
+pytestmark = pytest.mark.one_build
+
 HEADER = Header(1 << 63, 2, 3, 4)
 HEADER_BYTES = b"".join(number_field(field, value) for field, value in enumerate(HEADER, 1))
 
