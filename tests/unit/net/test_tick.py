@@ -90,6 +90,7 @@ class Synced(NaiveStorage):
         self.mark = 0
         self.durable = 0
         self.batch_bytes = 0
+        self.becomes_durable = 0  # after the next look
         self.failure: Exception | None = None
         self.wake: Callable[[], None] = lambda: None
 
@@ -104,7 +105,8 @@ class Synced(NaiveStorage):
     @property
     def durable_mark(self) -> int:
         """See :class:`kvs.ports.storage.Storage`."""
-        return self.durable
+        durable, self.durable = self.durable, max(self.durable, self.becomes_durable)
+        return durable
 
     @property
     def in_flight_bytes(self) -> int:
@@ -620,6 +622,24 @@ class TestBatches:
             assert [event for event in room.events if event != "poll"] == [
                 *("run a 1", "hold a", "run a 1", "release a", "hold a", "run a 1", "release a", "hold a")
             ]
+
+        play(script)
+
+    def test_nothing_passes_what_is_held_if_a_batch_is_durable_during_a_tick(self) -> None:
+        """A thread may make it durable between any two looks; the output of that tick waits behind what is held."""
+
+        async def script() -> None:
+            room = self.room()
+            a = Member(room, "a", 1)
+            self.write(room, a)
+            seen = len(room.events)
+            a.work = 1
+            room.storage.becomes_durable = 1
+            room.arrive(a)
+            await turns(2)
+            room.storage.wake()
+            await turns(2)
+            assert room.events[seen:] == ["poll", "run a 1", "hold a", "release a", "release a"]
 
         play(script)
 

@@ -192,7 +192,8 @@ class Tick:
             except Exception as error:  # any exception means that the engine has failed
                 self._fail(error)
                 return
-        if self._mark == 0 or self._is_durable():
+        durable = self._mark == 0 or self._is_durable()  # asked once: nothing may pass what is held
+        if durable:
             if self._changes.waiting:
                 self._tracking.became_durable(self._changes.take())
         elif self._changes.waiting:
@@ -208,7 +209,7 @@ class Tick:
         if (expiry.end_tick() or (self._alarm is None and expiry.in_use)) and not expiry.lagging:
             self._set_alarm()
         dirty, self._dirty = self._dirty, []
-        if self.in_flight:
+        if not durable:
             self.held.hold(self._mark, dirty)
             self._look_whether_full()
         else:
