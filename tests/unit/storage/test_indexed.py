@@ -256,6 +256,16 @@ def test_it_is_filled_from_what_is_stored() -> None:
     assert storage.count(b"") == 2000
 
 
+def test_a_deadline_before_all_that_were_stored_is_found() -> None:
+    """One that is set later, and sooner than every stored one, is due at its time."""
+    engine = NaiveStorage()
+    engine.put(b"far", at(1 << 45))
+    storage = IndexedStorage(engine)
+    storage.put(b"near", at(50))
+    assert expired(storage, 50) == [b"near"]
+    assert storage.get(b"far") is not None
+
+
 def test_an_expiry_is_one_commit() -> None:
     """Of all that is due, and it changes the keys."""
     storage = IndexedStorage(NaiveStorage())

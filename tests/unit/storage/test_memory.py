@@ -11,7 +11,7 @@ from kvs.adapters.storage.memory.storage import FREED_PER_TICK, MOVED_AT_ONCE, M
 from kvs.domain.commit import CommitRequest, Committed, Conflict, KeyRange, ReadSet
 from kvs.domain.errors import LimitError, TimedOutError
 from kvs.domain.updates import Append
-from kvs.domain.values import TOMBSTONE, Key, Write, entry_bytes
+from kvs.domain.values import NEVER_MS, TOMBSTONE, Key, Record, Write, entry_bytes
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
 from tests.support.seeds import seeds
 
@@ -645,3 +645,17 @@ def test_stats_have_the_size_of_the_data_if_that_is_limited() -> None:
     assert figures["max_history_bytes"] == 1000
     storage.clear()
     assert storage.stats()["data_bytes"] == 0
+
+
+@pytest.mark.parametrize("horizon_ms", [0, 1, 40, 49])
+def test_a_deadline_before_all_that_were_restored_is_found(horizon_ms: int) -> None:
+    """One that is set later, and sooner than every stored one, is due at its time."""
+    storage = MemoryStorage(0, UNLIMITED)
+    storage.restore([(b"far", Record(b"v", 1 << 45))], lambda: horizon_ms)
+    storage.put(b"near", Record(b"v", 50))
+    found: list[Key] = []
+    while storage.earliest_deadline_ms() <= 50:
+        found += storage.expire(50, 100)
+    assert found == [b"near"]
+    assert 50 < storage.earliest_deadline_ms() < NEVER_MS
+    assert storage.get(b"far") is not None

@@ -66,7 +66,7 @@ class DeadlineIndex:
         self.add(key, new_ms)
 
     def begin(self, position_ms: int) -> None:
-        """Set the position of an empty index: what is added next is later, and most of it not by much."""
+        """Set the position of an empty index: a time that has been reached, so that nothing later is due before it."""
         self._position_ms = position_ms
 
     def earliest_ms(self) -> int:

@@ -311,7 +311,7 @@ class IndexedStorage(Storage):
                     if deadline_ms:
                         self._deadlines[key] = deadline_ms
                 after = page[-1]
-        self._index.begin(min(self._deadlines.values(), default=1) - 1)
+        self._index.begin(self._inner.horizon_ms)
         for key, deadline_ms in self._deadlines.items():
             self._index.add(key, deadline_ms)
 

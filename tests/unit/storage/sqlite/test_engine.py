@@ -125,6 +125,17 @@ def test_records_are_there_again(tmp_path: Path, compacted: bool) -> None:
     assert stored(tmp_path) == records
 
 
+def test_a_deadline_before_all_that_were_stored_is_found(tmp_path: Path) -> None:
+    """One that is set after a restart, and sooner than every stored one, is due at its time."""
+    with opened(tmp_path) as storage:
+        storage.put(b"far", Record(b"v", LATE_MS))
+        storage.sync()
+    with opened(tmp_path) as storage:
+        storage.put(b"near", Record(b"v", LATE_MS // 2))
+        assert storage.earliest_deadline_ms() <= LATE_MS // 2
+        assert storage.expire(LATE_MS // 2, 100) == [b"near"]
+
+
 def test_the_limit_on_data_counts_what_was_there_before(tmp_path: Path) -> None:
     """And applies to growth only: what was accepted once is served."""
     with opened(tmp_path) as storage:

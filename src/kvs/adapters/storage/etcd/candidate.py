@@ -146,7 +146,7 @@ class EtcdCandidate(Candidate):
             started_s = time.monotonic()
             recovery = Recovery(client, keys)
             recovery.read()
-            memory.restore(recovery.data.items())
+            memory.restore(recovery.data.items(), lambda: recovery.horizon_ms)
             took_s = time.monotonic() - started_s
             server_time.pass_to(recovery.horizon_ms)
             election.wait_for_former_leader()

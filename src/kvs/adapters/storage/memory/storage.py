@@ -5,7 +5,7 @@ beside the current ones (:mod:`kvs.adapters.storage.memory.versions`); the root 
 (:mod:`kvs.adapters.storage.memory.key_index`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, final
 
 from kvs.adapters.storage.deadlines import DeadlineIndex
@@ -26,6 +26,10 @@ MOVED_AT_ONCE: Final = 1000
 
 FREED_PER_TICK: Final = 5000
 """Entries of cleared data sets freed per tick: some 0.5 ms."""
+
+
+def _no_horizon() -> int:
+    return 0
 
 
 @final
@@ -53,10 +57,15 @@ class MemoryStorage(Storage):
         self._deadlines = DeadlineIndex(self._deadline_of)
         self._commits = 0
 
-    def restore(self, rows: Iterable[tuple[Key, Value | None]]) -> None:
+    def restore(self, rows: Iterable[tuple[Key, Value | None]], horizon_ms: Callable[[], int] = _no_horizon) -> None:
         """Fill an unused engine: each key gets the last of its values, or is absent if that is None.
 
         No limit applies: the rows were accepted before. O(n), and O(n log n) if keys are not in order.
+
+        Args:
+            rows: Keys and values.
+            horizon_ms: Returns the stored time, when all rows have been read; 0: unknown, so that the first ticks sort
+                all deadlines.
         """
         data = self._data
         for key, value in rows:
@@ -67,7 +76,7 @@ class MemoryStorage(Storage):
         self._tree.bulk_load(sorted(data))
         records = [(key, self._deadline_of(key)) for key, value in data.items() if isinstance(value, Record)]
         deadlines = [(key, deadline_ms) for key, deadline_ms in records if deadline_ms != NO_DEADLINE]
-        self._deadlines.begin(min((deadline_ms for _, deadline_ms in deadlines), default=1) - 1)
+        self._deadlines.begin(horizon_ms())
         for key, deadline_ms in deadlines:
             self._deadlines.add(key, deadline_ms)
         if self._max_data_bytes:

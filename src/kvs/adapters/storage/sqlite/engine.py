@@ -143,7 +143,7 @@ def _read(
     """Fill the memory engine in one thread, while another checks the structure of the file."""
     with closing(inspection.connect()) as other, ThreadPoolExecutor(2, "kvs-load") as threads:
         try:
-            reading = threads.submit(memory.restore, loader.rows(inspection.connection))
+            reading = threads.submit(memory.restore, loader.rows(inspection.connection), lambda: loader.horizon_ms)
             checking = threads.submit(check_structure, other)
             while wait((reading, checking), PROGRESS_S).not_done:
                 _log_progress(log, "loading", loader, started_s)
