@@ -237,6 +237,15 @@ class Cluster:
                 member.restart()
         self.wait_healthy()
 
+    @contextmanager
+    def lent(self) -> Iterator["Cluster"]:
+        """Lend it to a test that may break it: all members serve when it begins, and none is left stopped."""
+        self.repair()
+        yield self
+        for member in self.members:
+            if member.running:
+                member.resume()
+
     def enable_auth(self, users: dict[str, str]) -> None:
         """Turn authentication on; each of these users, by name and password, may do everything, as may ``root``."""
         client = self.client()

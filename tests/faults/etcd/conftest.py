@@ -21,11 +21,8 @@ def _three() -> Iterator[Cluster]:
 @pytest.fixture
 def three(_three: Cluster) -> Iterator[Cluster]:
     """Return a cluster of three members that all serve."""
-    _three.repair()
-    yield _three
-    for member in _three.members:
-        if member.running:
-            member.resume()
+    with _three.lent() as cluster:
+        yield cluster
 
 
 @pytest.fixture

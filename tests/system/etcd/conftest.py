@@ -30,11 +30,8 @@ def _three() -> Iterator[Cluster]:
 @pytest.fixture
 def three(_three: Cluster) -> Iterator[Cluster]:
     """Return a cluster of three members, for tests that break it: it is repaired before the next one."""
-    _three.repair()
-    yield _three
-    for member in _three.members:
-        if member.running:
-            member.resume()
+    with _three.lent() as cluster:
+        yield cluster
 
 
 @pytest.fixture
