@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from threading import Event
 from typing import Final, final
 
 from kvs.adapters.storage.etcd.backlog import Backlog
@@ -73,7 +72,6 @@ class EtcdJournal(Journal):
         self._commit_timeout_s = commit_timeout_s
         self._give_up_s = math.inf
         self._asks_always = reads == "quorum"
-        self._interrupted = Event()
 
     @override
     def begin(self) -> EtcdBatch:

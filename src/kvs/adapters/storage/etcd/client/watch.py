@@ -28,8 +28,8 @@ from kvs.override import override
 class Changes(NamedTuple):
     """Whole revisions, in order; or none, which says that the watch is alive.
 
-    ``revision`` is that of the last change, or at which the member told that there was none. A member before 3.4.25 may
-    tell of progress ahead of changes that it has not sent (etcd issue 15220): it is a sign of life, and no more.
+    ``revision`` is that of the last change, or at which the member reported that there was none. A member before 3.4.25
+    may report progress ahead of changes that it has not sent: such a report is a sign of life, and no more.
     """
 
     revision: int
@@ -114,8 +114,8 @@ class _WatchCall(Call):
 class Watch:
     """A watch, on a connection of its own.
 
-    With TLS, etcd before 3.4.25 starves watches beside many reads on the same one (etcd issue 15402). It does not
-    survive its connection: who needs what follows opens another, from the next revision on.
+    With TLS, etcd before 3.4.25 starves watches beside many reads on the same connection. A watch
+    does not survive its connection: who needs what follows opens another, from the next revision on.
 
     Args:
         endpoints: Where the members are.
