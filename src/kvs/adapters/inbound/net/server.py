@@ -48,7 +48,7 @@ class Server:
         endpoints: Where to listen, and the connection factories.
         backend: Makes channels of sockets.
         registry: Holds the channels.
-        storage: The engine, for its ``sync`` and its ``check``.
+        storage: The engine, which the ticks seal and check.
         disposal: Frees what clients have dropped.
         expiry: Deletes what is due.
         tracking: Tells clients of changes.

@@ -151,7 +151,7 @@ class StandbyServer:
     Args:
         endpoints: Where to listen.
         candidate: Waits for the lead.
-        max_clients: Clients at a time; more wait in the kernel's backlog.
+        max_clients: Clients at a time; others are disconnected.
         max_buffer_bytes: Output of one end that the other end waits for.
         refusal: Answers clients while there is no leader.
         signals: Delivers signals.
@@ -198,7 +198,7 @@ class StandbyServer:
         """
         loop = self._loop = asyncio.get_running_loop()
         self._done = asyncio.Event()
-        listener = self._listener = Listener(self._endpoints, self._accept, ACCEPT_RETRY_S, self._log)
+        listener = Listener(self._endpoints, self._accept, ACCEPT_RETRY_S, self._log)
         waiting = Thread(target=self._wait, name="kvs-candidate", daemon=True)
         try:
             self._signals.deliver_to(self._receive)
