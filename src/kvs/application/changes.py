@@ -1,4 +1,4 @@
-"""The keys that commits change, for whoever tells clients of them.
+"""The keys that commits change, for the messages to clients that cache.
 
 As long as nobody wants to know, a write looks at one flag. Else whatever writes (sessions, and expiry) adds the keys
 here once the engine has taken the change. What has been added since the last :meth:`ChangeFeed.take` becomes durable

@@ -59,10 +59,10 @@ class Tick:
 
     Args:
         loop: The running loop.
-        storage: The engine, for its ``sync``.
+        storage: The engine, which seals batches.
         disposal: What clients have dropped; some is freed in each tick.
         expiry: Deletes what is due, at the beginning of each tick.
-        tracking: Tells clients of changes that have become durable.
+        tracking: Sends messages of changes that have become durable.
         latency: Notes what has taken long.
         engine_failed: Called when a batch has failed. Nothing is sent from then on.
         max_batches_in_flight: Batches from which on no request is run.
@@ -104,7 +104,7 @@ class Tick:
         self._max_batches_in_flight = max_batches_in_flight
         self._max_held_bytes = max_held_bytes
         self._full = False  # so no request is run
-        self._undurable: deque[tuple[int, list[Change]]] = deque()  # what is to be told when a batch is durable
+        self._undurable: deque[tuple[int, list[Change]]] = deque()  # of which messages leave when a batch is durable
         storage.when_durable(self._wake_when_durable)
         expiry.when_swept(self._wake_after_sweep)
         self._engine_failed = engine_failed
@@ -258,7 +258,7 @@ class Tick:
         return not self._ended
 
     def _fail(self, error: Exception) -> None:
-        """Send nothing any more: what clients were to be told may not be durable."""
+        """Send nothing any more: what the output tells may not be durable."""
         self._ended = True
         self.held.discard([*self._dirty])
         self._engine_failed(error)

@@ -1,4 +1,4 @@
-"""The prefixes of clients that are told of all changes under them."""
+"""The prefixes of clients that get a message of every change under them."""
 
 from bisect import insort
 from typing import Final, final
@@ -12,29 +12,29 @@ SEVERAL: Final = -1
 
 @final
 class Audience:
-    """The clients that are told of changes under a prefix.
+    """The clients with the same prefix.
 
     Attributes:
         trackers: The clients.
-        told: The keys of the message that is being collected, each with the author of its change, or :data:`SEVERAL`.
+        invalid: Keys of the message that is being collected, each with the author of its change, or :data:`SEVERAL`.
     """
 
-    __slots__ = ("told", "trackers")
+    __slots__ = ("invalid", "trackers")
 
     def __init__(self) -> None:
         self.trackers: set[Tracker] = set()
-        self.told: dict[Key, int] = {}
+        self.invalid: dict[Key, int] = {}
 
-    def tell(self, key: Key, author: int) -> bool:
+    def invalidate(self, key: Key, author: int) -> bool:
         """Add a key to the message; return whether that is the first."""
-        first = not self.told
-        self.told[key] = author if self.told.get(key, author) == author else SEVERAL
+        first = not self.invalid
+        self.invalid[key] = author if self.invalid.get(key, author) == author else SEVERAL
         return first
 
 
 @final
 class Prefixes:
-    """Who is told of changes under which prefix.
+    """The clients by their prefixes.
 
     Attributes:
         held_bytes: Memory of the prefixes.
@@ -50,7 +50,7 @@ class Prefixes:
         return len(self._audiences)
 
     def add(self, prefix: Key, tracker: Tracker) -> None:
-        """Tell a client of changes under a prefix from now on."""
+        """Add a prefix of a client, unless it has it."""
         if prefix in tracker.prefixes:
             return
         insort(tracker.prefixes, prefix)
@@ -65,7 +65,7 @@ class Prefixes:
         audience.trackers.add(tracker)
 
     def remove(self, tracker: Tracker) -> None:
-        """Tell a client of nothing any more."""
+        """Remove all prefixes of a client."""
         for prefix in tracker.prefixes:
             self.held_bytes -= ENTRY_OVERHEAD_BYTES + len(prefix)
             audience = self._audiences[prefix]
@@ -80,7 +80,7 @@ class Prefixes:
         tracker.prefixes = []
 
     def audiences_of(self, key: Key) -> tuple[list[Audience], int]:
-        """Return who is told of a key, and the number of bytes looked at.
+        """Return who has a prefix of a key, and the number of bytes looked at.
 
         Complexity:
             O(different lengths of prefixes, up to that of the key).

@@ -1,10 +1,10 @@
-"""Client-side caching: clients are told which of the keys that they have read have changed.
+"""Client-side caching: messages that invalidate what clients have read.
 
 The tick hands over the changes that have become durable, and then lets the messages leave in shares, behind the replies
 of the tick. A message says that a client's copy may be out of date, so one too many does no harm. Therefore:
 
 - more changes than are worth listing become one message that all keys have changed;
-- the table of who has read what is bounded: those who have read the oldest of its keys are told that they have changed.
+- the table of who has read what is bounded: the oldest of its keys are invalidated as if they had changed.
 """
 
 from collections import deque
@@ -54,7 +54,7 @@ class Tracking:
     Attributes:
         changes: See above.
         table: Who has read what.
-        prefixes: Who is told of all changes under which prefix.
+        prefixes: Who gets a message of every change under which prefix.
         max_keys: See above.
     """
 
@@ -82,9 +82,9 @@ class Tracking:
         self._durable_keys = 0
         self._departed: deque[Tracker] = deque()  # that have left keys in the table
         self._retired: list[dict[Key, int]] = []  # to be freed in parts
-        self._told: list[Tracker] = []  # with messages that are being collected
-        self._told_bytes = 0
-        self._told_audiences: list[Audience] = []
+        self._readers: list[Tracker] = []  # with messages that are being collected
+        self._collected_bytes = 0
+        self._audiences: list[Audience] = []
         self._steps: Steps[None] | None = None
 
     def __len__(self) -> int:
@@ -97,7 +97,7 @@ class Tracking:
     # Clients.
 
     def add(self, tracker: Tracker, prefixes: list[Key]) -> None:
-        """Tell a client of changes from now on, or under more prefixes than before."""
+        """Send a client messages from now on, or under more prefixes than before."""
         self._is_used = True
         self._trackers[tracker.number] = tracker
         for prefix in prefixes:
@@ -105,7 +105,7 @@ class Tracking:
         self.changes.begin()
 
     def remove(self, tracker: Tracker) -> None:
-        """Tell a client of nothing any more."""
+        """Send a client nothing any more."""
         tracker.push = no_push
         if self._trackers.get(tracker.number) is tracker:
             del self._trackers[tracker.number]
@@ -133,7 +133,7 @@ class Tracking:
         )
 
     def became_durable(self, changes: list[Change]) -> None:
-        """Take changes that may be told."""
+        """Take changes of which messages may be sent."""
         for change in changes:
             keys = change.keys
             self._durable_keys += 1 if keys is None else len(keys)
@@ -174,17 +174,17 @@ class Tracking:
             change = self._durable.popleft()
             if change.keys is None:
                 self._durable_keys -= 1
-                yield from self._tell_everybody()
+                yield from self._invalidate_all()
             else:
                 self._durable_keys -= len(change.keys)
                 for key in change.keys:
                     self._note(key, change)
-                    if self._left <= 0 or self._told_bytes > MESSAGE_BYTES:
+                    if self._left <= 0 or self._collected_bytes > MESSAGE_BYTES:
                         yield from self._send()
         while self._is_too_large() and len(self.table):
             for key in self.table.oldest(EVICTED_AT_ONCE):
                 self._collect(key, self.changes.number + 1, SERVER)
-                if self._left <= 0 or self._told_bytes > MESSAGE_BYTES:
+                if self._left <= 0 or self._collected_bytes > MESSAGE_BYTES:
                     yield from self._send()
             self._settle()
         yield from self._send()
@@ -222,7 +222,7 @@ class Tracking:
             self._durable_keys = 0
 
     def _note(self, key: Key, change: Change) -> None:
-        """Collect a key for those who are to be told of it."""
+        """Collect a key for those who have read it, and for those with a prefix of it."""
         if key[0] == RESERVED_BYTE:
             key = clients_key(key)
         self._collect(key, change.number, change.author)
@@ -230,43 +230,43 @@ class Tracking:
             audiences, seen_bytes = self.prefixes.audiences_of(key)
             self._left -= seen_bytes // COPIED_BYTES_PER_UNIT
             for audience in audiences:
-                if audience.tell(key, change.author):
-                    self._told_audiences.append(audience)
-                self._told_bytes += len(key)
+                if audience.invalidate(key, change.author):
+                    self._audiences.append(audience)
+                self._collected_bytes += len(key)
                 self._left -= 1
 
     def _collect(self, key: Key, number: int, author: int) -> None:
         """Collect a key for those who have read it."""
         self._left -= 1
         for tracker in self.table.take(key, number, author):
-            if not tracker.told:
-                self._told.append(tracker)
-            tracker.told.append(key)
-            self._told_bytes += len(key)
+            if not tracker.invalid:
+                self._readers.append(tracker)
+            tracker.invalid.append(key)
+            self._collected_bytes += len(key)
 
     def _send(self) -> Steps[None]:
         """Send what has been collected."""
-        while self._told:
-            tracker = self._told.pop()
-            keys, tracker.told = tracker.told, []
+        while self._readers:
+            tracker = self._readers.pop()
+            keys, tracker.invalid = tracker.invalid, []
             self._push(tracker, self._encode(keys), len(keys))
             if self._left <= 0:
                 yield
-        while self._told_audiences:
-            audience = self._told_audiences.pop()
-            told, audience.told = audience.told, {}
-            message = self._encode(list(told))
-            self._left -= len(told) // KEYS_PER_UNIT
+        while self._audiences:
+            audience = self._audiences.pop()
+            invalid, audience.invalid = audience.invalid, {}
+            message = self._encode(list(invalid))
+            self._left -= len(invalid) // KEYS_PER_UNIT
             for tracker in list(audience.trackers):
                 if tracker.skips_own:
-                    keys = [key for key, author in told.items() if author != tracker.number]
+                    keys = [key for key, author in invalid.items() if author != tracker.number]
                     if keys:
-                        self._push(tracker, self._encode(keys), len(told))
+                        self._push(tracker, self._encode(keys), len(invalid))
                 else:
                     self._push(tracker, message, 0)
                 if self._left <= 0:
                     yield
-        self._told_bytes = 0
+        self._collected_bytes = 0
         if self._left <= 0:
             yield
 
@@ -274,8 +274,8 @@ class Tracking:
         tracker.push(message)
         self._left -= PUSH_UNITS + keys // KEYS_PER_UNIT + len(message) // COPIED_BYTES_PER_UNIT
 
-    def _tell_everybody(self) -> Steps[None]:
-        """Tell everybody that all keys have changed."""
+    def _invalidate_all(self) -> Steps[None]:
+        """Invalidate all keys of all clients."""
         trackers = list(self._trackers.values())
         self._retired += self.table.clear([*trackers, *self._departed])
         message = self._encode(None)

@@ -1,7 +1,7 @@
-"""The keys that clients have read and want to be told of, by key and by client.
+"""The keys that clients have read and keep, by key and by client.
 
 A read is registered with the number of the last change at that time (see :mod:`kvs.application.changes`), before the
-key is read. A change with a greater number takes the client out of the table: it is told once.
+key is read. A change with a greater number takes the client out of the table: it gets one message.
 """
 
 from bisect import bisect
@@ -18,24 +18,24 @@ NOBODY: Final[list["Tracker"]] = []
 
 
 def no_push(_: bytes) -> None:
-    """Do nothing: the client is not told."""
+    """Do nothing: the client gets no messages any more."""
 
 
 @final
 class Tracker:
-    """A client that is told when what it has read changes, or what begins with one of its prefixes.
+    """A client that gets a message when what it has read changes, or what begins with one of its prefixes.
 
     Attributes:
         number: Number of its session.
-        is_broadcast: It is told of all keys under its prefixes, and not of what it has read.
-        skips_own: It is not told of its own changes.
+        is_broadcast: Its messages are of all keys under its prefixes, and not of what it has read.
+        skips_own: It gets no messages of its own changes.
         push: Sends it a message.
         prefixes: Its prefixes, in the order of bytes.
         keys: What is registered for it, and with which number.
-        told: Keys of the message that is being collected.
+        invalid: Keys of the message that is being collected.
     """
 
-    __slots__ = ("is_broadcast", "keys", "number", "prefixes", "push", "skips_own", "told")
+    __slots__ = ("invalid", "is_broadcast", "keys", "number", "prefixes", "push", "skips_own")
 
     def __init__(self, number: int) -> None:
         self.number: Final = number
@@ -44,10 +44,10 @@ class Tracker:
         self.push: Callable[[bytes], None] = no_push
         self.prefixes: list[Key] = []
         self.keys: dict[Key, int] = {}
-        self.told: list[Key] = []
+        self.invalid: list[Key] = []
 
     def covers(self, key: Key) -> bool:
-        """Return whether the client is to be told of a key if it has read it."""
+        """Return whether the client gets a message of a key that it has read."""
         if not self.is_broadcast:
             return True
         at = bisect(self.prefixes, key) - 1
@@ -85,7 +85,7 @@ class TrackingTable:
                 self._register(tracker, keys, number)
 
     def take(self, key: Key, number: int, author: int) -> list[Tracker]:
-        """Take out, and return, who has to be told of a change of a key."""
+        """Take out, and return, the clients whose copies a change of a key makes invalid."""
         if self._lock is None:
             return self._take(key, number, author)
         with self._lock:
@@ -141,13 +141,13 @@ class TrackingTable:
         if holders is None:
             return NOBODY
         if isinstance(holders, Tracker):
-            told = [holders] if _concerns(holders, key, number, author) else NOBODY
+            stale = [holders] if _concerns(holders, key, number, author) else NOBODY
         else:
-            told = [tracker for tracker in holders if _concerns(tracker, key, number, author)]
-        for tracker in told:
+            stale = [tracker for tracker in holders if _concerns(tracker, key, number, author)]
+        for tracker in stale:
             del tracker.keys[key]
             self._drop(tracker, key)
-        return told
+        return stale
 
     def _forget_any(self, tracker: Tracker) -> None:
         if tracker.keys:
@@ -176,5 +176,5 @@ class TrackingTable:
 
 
 def _concerns(tracker: Tracker, key: Key, number: int, author: int) -> bool:
-    """Return whether a client has to be told: what it has read may be older, and somebody else has changed it."""
+    """Return whether a change makes a client's copy invalid: it may be older, and somebody else has changed the key."""
     return tracker.keys[key] < number and not (tracker.skips_own and tracker.number == author)

@@ -1,4 +1,4 @@
-"""What a client tracks: which of its commands' keys are registered, and what is told at once."""
+"""What a client tracks: which of its commands' keys are registered, and which are invalid at once."""
 
 from typing import TYPE_CHECKING, Final, final
 
@@ -42,7 +42,7 @@ class ClientTracking:
         self.is_exception = False
 
     def applies(self) -> bool:
-        """Return whether the client is to be told of what the next command reads."""
+        """Return whether what the next command reads is tracked."""
         return self.is_exception if self.opts_in else not (self.opts_out and self.is_exception)
 
     def run(
