@@ -88,13 +88,16 @@ def test_the_first_bytes_are_the_last(server: Server, data: bytes, reason: str) 
 
 
 def test_the_server_ends_it(start_server: StartServer) -> None:
-    """For a timeout, for unread output, and at the stop."""
-    server = start_server("--idle-timeout-s", "0.3", "--output-timeout-s", "0.3")
-    idle, stalled = server.connect(), server.connect(receive_buffer_bytes=4096)
-    stalled.send("PUT big " + "x" * (8 << 20), *["GET big"] * 2)
+    """For a timeout, and for unread output."""
+    server = start_server("--idle-timeout-s", "0.3")
+    idle = server.connect()
     assert idle.rest()[0]["code"] == "timeout"
     idle.close()
     assert server.wait_left(idle)["reason"] == "timeout"
+
+    server = start_server("--output-timeout-s", "0.3")
+    stalled = server.connect(receive_buffer_bytes=4096)
+    stalled.send("PUT big " + "x" * (8 << 20), *["GET big"] * 2)
     assert server.wait_left(stalled)["reason"] == "too slow"
 
 

@@ -125,9 +125,8 @@ def test_transaction_timeout_within_a_backlog(start_server: StartServer) -> None
     """Requests that have been read and wait for their turn do not put off the end of the transaction."""
     server = start_server("--transaction-timeout-s", "0.1", "--max-tick-requests", "1")
     client, outside = server.connect(), server.connect()
-    client.ok("START", "PUT a 1")
     with server.paused():  # so that they are read in one go, and take far longer than the transaction may
-        client.send(*["INFO"] * 12_000)
+        client.send("START", "PUT a 1", *["INFO"] * 12_000)
         client.wait_sent()
     ended_amidst(client, 12_000)
     assert outside.get("a") is None
