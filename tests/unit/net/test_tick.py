@@ -12,7 +12,7 @@ import pytest
 
 from kvs.adapters.inbound.net.tick import PACKETS_PER_TICK, Tick
 from kvs.adapters.inbound.net.tick_member import TickMember
-from kvs.adapters.inbound.protocol.latency import LatencyMonitor
+from kvs.adapters.inbound.protocol.latency import SYNC, LatencyMonitor
 from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.adapters.inbound.protocol.tracking_table import Tracker
 from kvs.adapters.inbound.resp.replies import invalidation
@@ -640,6 +640,23 @@ class TestBatches:
             room.storage.wake()
             await turns(2)
             assert room.events[seen:] == ["poll", "run a 1", "hold a", "release a", "release a"]
+
+        play(script)
+
+    def test_what_the_engine_makes_durable_at_once_is_not_held(self) -> None:
+        """How long that took is noted, as if it had been."""
+
+        async def script() -> None:
+            room = self.room()
+            room.latency.is_on, room.latency.threshold_ns = True, 0
+            a = Member(room, "a", 1)
+            room.arrive(a)
+            assert SYNC not in room.latency.events
+            a.work = 1
+            room.storage.durable = 1
+            self.write(room, a)
+            assert room.events[3:] == ["poll", "run a 1", "flush a"]
+            assert SYNC in room.latency.events
 
         play(script)
 

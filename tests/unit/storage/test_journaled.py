@@ -4,10 +4,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from queue import SimpleQueue
 from random import Random
-from threading import Event, Semaphore
+from threading import Event, Semaphore, get_ident
 
 import pytest
 
+from kvs.adapters.storage.inline_appends import (
+    FIRST_RETRY_S,
+    LAST_RETRY_S,
+    MAX_BYTES,
+    MAX_ROWS,
+    USUAL_S,
+    InlineAppends,
+)
 from kvs.adapters.storage.journal_writer import Batch, Journal, JournalWriter, Row
 from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.memory.storage import MemoryStorage
@@ -47,6 +55,8 @@ class Notes(Journal):
         self.entered = Semaphore(0)
         self.failure: Exception | None = None
         self.asks = False  # before anything is told
+        self.at_once = False  # if the loop would append
+        self.threads: list[int] = []  # that appended
 
     def needs_confirmation(self) -> bool:
         return self.asks
@@ -57,12 +67,18 @@ class Notes(Journal):
     def append(self, batch: Batch) -> None:
         assert isinstance(batch, Rows)
         self.calls.append(len(batch.ticks))
+        self.threads.append(get_ident())
         self.entered.release()
         self.open.wait()
         if self.failure is not None:
             raise self.failure
         for tick in batch.ticks:
             self._apply(*tick)
+
+    def append_at_once(self, batch: Batch) -> bool:
+        if self.at_once:
+            self.append(batch)
+        return self.at_once
 
     def _apply(self, rows: list[Row], clears: bool, horizon_ms: int) -> None:  # as it was noted
         self.horizon_ms = horizon_ms
@@ -271,6 +287,104 @@ class TestSeal:
         notes.open.set()
         storage.close()
         assert len(notes.data) == 3
+
+
+class TestInline:
+    """A journal on a quick disk: the loop appends by itself."""
+
+    def test_it_is_durable_at_once(self, storage: JournaledStorage, notes: Notes) -> None:
+        """Nobody is woken, and there is nothing to wait for."""
+        storage.when_durable(lambda: pytest.fail("was woken"))
+        notes.at_once = True
+        for number in range(1, 4):
+            storage.put(b"k", b"%d" % number)
+            assert storage.seal() == storage.durable_mark == number
+            assert notes.data == {b"k": b"%d" % number}
+        assert notes.threads == [get_ident()] * 3
+        assert storage.in_flight_bytes == 0
+
+    def test_nothing_overtakes_what_is_in_flight(self, storage: JournaledStorage, notes: Notes) -> None:
+        """What is sealed meanwhile goes to the thread, too; then it is the loop's turn again."""
+        notes.open.clear()
+        storage.put(b"k", b"1")
+        storage.seal()
+        notes.entered.acquire()
+        notes.at_once = True
+        storage.put(b"k", b"2")
+        assert (storage.seal(), storage.durable_mark) == (2, 0)
+        notes.open.set()
+        storage.sync()
+        storage.put(b"k", b"3")
+        assert storage.seal() == storage.durable_mark == 3
+        assert notes.data == {b"k": b"3"}
+        assert [thread == get_ident() for thread in notes.threads] == [False, False, True]
+
+    def test_a_failure_ends_it(self, storage: JournaledStorage, notes: Notes) -> None:
+        """As one of the thread."""
+        notes.at_once = True
+        notes.failure = OSError("no disk")
+        storage.put(b"k", b"v")
+        with pytest.raises(OSError, match="no disk"):
+            storage.seal()
+        for _ in range(2):
+            with pytest.raises(OSError, match="no disk"):
+                storage.check()
+            storage.put(b"l", b"v")
+            with pytest.raises(OSError, match="no disk"):
+                storage.sync()
+        assert (notes.calls, notes.data, storage.durable_mark) == ([1], {}, 0)
+
+    def test_a_large_batch_and_a_clear_are_left_to_the_thread(self, storage: JournaledStorage, notes: Notes) -> None:
+        """They take long on any disk."""
+        notes.at_once = True
+        for number in range(MAX_ROWS + 1):
+            storage.put(b"%d" % number, b"v")
+        storage.sync()
+        storage.clear()
+        storage.sync()
+        assert len(notes.threads) == 2
+        assert get_ident() not in notes.threads
+
+
+class TestInlineAppends:
+    """When the loop appends."""
+
+    def test_one_slow_call_does_not_decide(self) -> None:
+        """Several in a row do, until the disk is tried again."""
+        inline = InlineAppends()
+        for now_s in range(20):
+            assert inline.allow(1, 100, now_s)
+            inline.note(10.0 if now_s == 10 else USUAL_S / 3, now_s)
+        while inline.allow(1, 100, 100):
+            inline.note(USUAL_S * 3, 100)
+        assert not inline.allow(1, 100, 100 + FIRST_RETRY_S / 2)
+        assert inline.allow(1, 100, 100 + FIRST_RETRY_S)
+
+    def test_a_slow_disk_is_tried_ever_more_rarely(self) -> None:
+        """One call decides in each trial; and a disk that has become quick is soon trusted again."""
+        inline = InlineAppends()
+        now_s, waits = 0.0, []
+        for _ in range(12):
+            began_s = now_s
+            while not inline.allow(1, 100, now_s):
+                now_s += FIRST_RETRY_S / 2
+            waits.append(now_s - began_s)
+            inline.note(USUAL_S * 1.1, now_s)
+            assert not inline.allow(1, 100, now_s)
+        wanted = [0.0, *(min(FIRST_RETRY_S * 2**trial, LAST_RETRY_S) for trial in range(11))]
+        assert waits == pytest.approx(wanted, abs=FIRST_RETRY_S)
+        for _ in range(10):
+            inline.note(USUAL_S / 2, now_s + LAST_RETRY_S)
+        now_s += LAST_RETRY_S
+        while inline.allow(1, 100, now_s):
+            inline.note(1.0, now_s)
+        assert inline.allow(1, 100, now_s + FIRST_RETRY_S)
+
+    def test_sizes(self) -> None:
+        """Nothing, many rows and large rows are not for the loop."""
+        inline = InlineAppends()
+        assert inline.allow(MAX_ROWS, MAX_BYTES, 0)
+        assert not any((inline.allow(0, 0, 0), inline.allow(MAX_ROWS + 1, 0, 0), inline.allow(1, MAX_BYTES + 1, 0)))
 
 
 def raises(_: Value | None) -> Value:

@@ -1,4 +1,4 @@
-"""The thread that makes commits durable while the loop goes on.
+"""Makes commits durable: by a thread while the loop goes on, or by the loop where that takes less.
 
 While one call of the journal waits for the disk, the writes of further ticks gather in the next batch. So the slower
 the disk, the more commits share a wait.
@@ -17,6 +17,7 @@ from typing import Final, TypeAlias, final
 
 from mypy_extensions import mypyc_attr
 
+from kvs.adapters.storage.inline_appends import InlineAppends
 from kvs.domain.values import Key, Value
 
 Row: TypeAlias = tuple[Key, Value | None]
@@ -70,6 +71,16 @@ class Journal(ABC):
             Exception: It may or may not be durable; nothing may be written any more.
         """
 
+    def append_at_once(self, batch: Batch) -> bool:  # noqa: ARG002  # for those that override it
+        """Append, unless that would wait for anything but a disk; return whether it was done.
+
+        By the loop, while the thread does not append.
+
+        Raises:
+            Exception: As ``append``.
+        """
+        return False
+
     def needs_confirmation(self) -> bool:
         """Whether what this server knows may be out of date, so that even a tick without writes needs a batch.
 
@@ -97,7 +108,7 @@ def _sleep_on() -> None:
 class JournalWriter:
     """Hands batches to a journal, in order.
 
-    The lock is never held during a call of the journal, so the loop does not wait for the disk.
+    The lock is never held during a call of the journal. So the loop waits for the disk only where it calls by itself.
 
     Args:
         journal: Its ``append`` is called by the thread only.
@@ -119,6 +130,7 @@ class JournalWriter:
         self._journal = journal
         self._gathering_share = gathering_share
         self.progress = Condition()
+        self._inline_appends = InlineAppends()
         self._gathering = journal.begin()
         self._enough_rows = 1  # for the next call to begin
         self._ended = False
@@ -127,15 +139,42 @@ class JournalWriter:
         self._runner.start()
 
     def seal(self, rows: list[Row], *, clears: bool, horizon_ms: int) -> None:
-        """Take the writes of a tick; see :meth:`Batch.add`. By the loop."""
+        """Take the writes of a tick; see :meth:`Batch.add`. By the loop.
+
+        Raises:
+            Exception: The journal has failed in a call by the loop.
+        """
         with self.progress:
             batch = self._gathering
             before = batch.held_bytes
             batch.add(rows, clears=clears, horizon_ms=horizon_ms)
+            idle = self.durable_mark == self.sealed_mark and self._failure is None
+        if idle and not clears and self._append_at_once(batch):
+            return
+        with self.progress:
             self.in_flight_bytes += batch.held_bytes - before
             self.sealed_mark += 1
             if clears or not rows or batch.rows >= self._enough_rows:
                 self.progress.notify_all()
+
+    def _append_at_once(self, batch: Batch) -> bool:
+        """Make durable what has gathered while the thread was idle, if that is quick; return whether it was done."""
+        began_s = time.monotonic()
+        if not self._inline_appends.allow(batch.rows, batch.held_bytes, began_s):
+            return False
+        try:
+            done = self._journal.append_at_once(batch)
+        except Exception as error:
+            self._failure = error
+            raise
+        if done:
+            now_s = time.monotonic()
+            self._inline_appends.note(now_s - began_s, now_s)
+            with self.progress:
+                self._gathering = self._journal.begin()
+                self.sealed_mark += 1
+                self.durable_mark = self.sealed_mark
+        return done
 
     def wait(self) -> None:
         """Wait until everything that was sealed is durable.

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from random import Random
@@ -286,6 +287,25 @@ def test_a_reader_of_the_log_delays_nobody(tmp_path: Path) -> None:
             compaction.compact()
             compaction.checkpoint()
         assert reader.execute("SELECT * FROM data").fetchall() == before
+
+
+def test_the_loop_appends_only_what_waits_for_nobody(tmp_path: Path) -> None:
+    """Not while the compaction writes, nor if the journal is full and has to wait for it."""
+    with compaction_by_hand(tmp_path) as (journal, compaction):
+        batch = journal.begin()
+        batch.add([(b"k", b"v")], clears=False, horizon_ms=0)
+        with ThreadPoolExecutor(1) as other:
+            other.submit(journal.write_lock.acquire).result()
+            assert not journal.append_at_once(batch)
+            other.submit(journal.write_lock.release).result()
+        assert journal.append_at_once(batch)
+        append(journal, [(b"large", b"v" * (1 << 20))])
+        assert not journal.append_at_once(batch)
+        while journal.waiting_rows:
+            compaction.compact()
+        assert journal.append_at_once(batch)
+        assert journal.last_seq == 3
+    assert stored(tmp_path) == {b"k": b"v", b"large": b"v" * (1 << 20)}
 
 
 def test_writes_wait_for_compaction_when_the_journal_is_full(tmp_path: Path) -> None:

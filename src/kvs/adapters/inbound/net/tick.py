@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.net.held_output import HeldOutput
 from kvs.adapters.inbound.net.tick_member import TickMember
-from kvs.adapters.inbound.protocol.latency import EXPIRE_CYCLE, TICK, LatencyMonitor
+from kvs.adapters.inbound.protocol.latency import EXPIRE_CYCLE, SYNC, TICK, LatencyMonitor
 from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import NEVER_S, Expiry
@@ -186,12 +186,16 @@ class Tick:
                 self._resume(member, 0 if member.deferred else self.packet_quota(member))
         has_work = False
         if self._seals:
+            began_s = self._loop.time() if self._latency.is_on else 0.0
+            former_mark = self._mark
             try:
                 self._mark = self._storage.seal()
                 has_work = self._storage.has_work
             except Exception as error:  # any exception means that the engine has failed
                 self._fail(error)
                 return
+            if self._latency.is_on and former_mark < self._mark == self._storage.durable_mark:
+                self._latency.add_s(SYNC, self._loop.time() - began_s)  # the engine has not left it to a thread
         durable = self._mark == 0 or self._is_durable()  # asked once: nothing may pass what is held
         if durable:
             if self._changes.waiting:

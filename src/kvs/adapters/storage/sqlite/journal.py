@@ -31,7 +31,7 @@ class JournalError(Exception):
 
 @final
 class SqliteJournal(Journal):
-    """The journal; thread-safe but for ``append``, which one thread calls.
+    """The journal; thread-safe but for ``append``, which one thread at a time calls.
 
     Args:
         connection: For writing.
@@ -128,6 +128,18 @@ class SqliteJournal(Journal):
             self.waiting_rows += batch.rows
             self.waiting_bytes += size
             self.wal_bytes += size + COMMIT_OVERHEAD_BYTES
+
+    @override
+    def append_at_once(self, batch: Batch) -> bool:
+        if not self.write_lock.acquire(blocking=False):
+            return False  # compaction writes
+        try:
+            has_room = self.waiting_bytes <= self.max_bytes
+            if has_room:
+                self.append(batch)
+        finally:
+            self.write_lock.release()
+        return has_room
 
     def _empty_tables(self, seq: int) -> None:
         self._connection.execute("DELETE FROM journal")

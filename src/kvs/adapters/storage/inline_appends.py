@@ -1,0 +1,61 @@
+"""Whether the loop makes a batch durable by itself, or leaves it to the journal's thread.
+
+The thread lets the loop go on, but to hand a batch over and back costs both of them, and clients wait longer. On a disk
+that takes a fraction of a millisecond, this is more than there is to gain.
+"""
+
+from typing import Final, final
+
+USUAL_S: Final = 0.0005
+"""Usual time of a call up to which the loop makes it: from there on, the thread gives 64 clients more commits."""
+
+LONGEST_COUNTED_S: Final = 4 * USUAL_S
+"""As what a longer call counts, so that one of them does not decide by itself."""
+
+WEIGHT: Final = 0.125
+"""Of the last call in the usual time, as in TCP's estimate of the round-trip time (RFC 6298)."""
+
+FIRST_RETRY_S: Final = 0.1
+LAST_RETRY_S: Final = 10.0
+"""Time after which a disk that was slow is tried again: twice as long each time, since a trial holds up the loop."""
+
+MAX_ROWS: Final = 128
+MAX_BYTES: Final = 1 << 17
+"""Size of a batch that the loop makes durable: beyond, the work of the journal is more than that of handing it over."""
+
+
+@final
+class InlineAppends:
+    """Decides by how long calls of the journal take.
+
+    Attributes:
+        usual_s: What a call by the loop usually takes; 0 before the first one.
+    """
+
+    def __init__(self) -> None:
+        self.usual_s = 0.0
+        self._not_before_s = 0.0
+        self._retry_s = FIRST_RETRY_S
+
+    def allow(self, rows: int, size: int, now_s: float) -> bool:
+        """Return whether the loop is to make a batch durable.
+
+        Args:
+            rows: Its number of rows.
+            size: Its size in bytes.
+            now_s: Seconds of a monotonic clock.
+        """
+        return 0 < rows <= MAX_ROWS and size <= MAX_BYTES and now_s >= self._not_before_s
+
+    def note(self, took_s: float, now_s: float) -> None:
+        """Take in how long a call by the loop has taken."""
+        if self.usual_s:
+            self.usual_s += (min(took_s, LONGEST_COUNTED_S) - self.usual_s) * WEIGHT
+        else:
+            self.usual_s = took_s
+        if self.usual_s > USUAL_S:
+            self.usual_s = 0.0
+            self._not_before_s = now_s + self._retry_s
+            self._retry_s = min(self._retry_s * 2, LAST_RETRY_S)
+        else:
+            self._retry_s = max(self._retry_s / 2, FIRST_RETRY_S)
