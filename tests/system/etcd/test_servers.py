@@ -176,6 +176,30 @@ def test_without_etcd_nothing_is_made_up(single: Cluster, namespace: str) -> Non
             assert client.get("key") in ("old", "new")
 
 
+def test_a_server_that_is_stopping_does_not_stand_by_again(single: Cluster, namespace: str) -> None:
+    """Though it loses the lead while it sees its clients off; and nobody can connect any more."""
+    with EtcdServer(single, namespace, options=["commit_timeout_s=1"]) as server:
+        assert server.leads()
+        (member,) = single.members
+        with closing(server.connect()) as client:
+            client.ok("PUT key old")
+            member.pause()
+            try:
+                client.send("PUT key new")
+                server.send_signal(signal.SIGTERM)
+                server.wait_for("stopping")
+                for _ in polling("the port is closed"):
+                    try:
+                        server.connect().close()
+                    except ConnectionRefusedError:
+                        break
+                assert [reply["code"] for reply in client.rest()] == ["outcome_unknown"]
+                assert server.wait_exit() == 1
+            finally:
+                member.resume()
+        assert len(server.events("standing_by")) == 1
+
+
 def test_an_etcd_from_a_backup_is_not_written_to(tmp_path: Path, namespace: str) -> None:
     """By a leader that has in memory what the backup has not."""
     need_etcd()

@@ -70,6 +70,11 @@ class TcpEndpoint:
         self.bound(sockets[0].getsockname()[1])
         return sockets
 
+    def release(self) -> None:
+        """Stop listening for good: no other server follows."""
+        if self.kept is not None:
+            self.kept.close()
+
     def set_up(self, sock: socket.socket) -> None:
         """Set the options of an accepted socket."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -177,7 +177,7 @@ class Server:
         self._exit_code = 1
         self._stop.set()
         if isinstance(error, LeadLostError):
-            self.lead_lost = True
+            self.lead_lost = not self._draining  # or this server is to end, and not to stand by
             self._log.warning("lead_lost", reason=str(error))
         else:
             self._log.critical("sync_failed", reason=str(error), exc_info=error)
@@ -257,6 +257,8 @@ class Server:
         """Stop accepting, run the requests that have arrived, abort open transactions, and close the connections."""
         self._draining = True
         self._listener.close()
+        for endpoint in self._endpoints:
+            endpoint.release()
         if not self._registry.channels:
             return
         for channel in self._channels():

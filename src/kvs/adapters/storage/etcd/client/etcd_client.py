@@ -35,6 +35,7 @@ from kvs.adapters.storage.etcd.client.errors import (
     ClusterChangedError,
     EtcdError,
     LeaseNotFoundError,
+    NotSentError,
     ProtocolBrokenError,
     TokenRefusedError,
 )
@@ -267,7 +268,10 @@ class EtcdClient:
         with self._lock:
             link = self._of_members.get(endpoint)
             if link is None:
-                link = self._of_members[endpoint] = Link((endpoint,), self._tls, "etcd-member")
+                try:
+                    link = self._of_members[endpoint] = Link((endpoint,), self._tls, "etcd-member")
+                except (OSError, RuntimeError) as error:  # no descriptor is left, or no thread
+                    raise NotSentError(f"{endpoint}: {error}") from None
                 if self._closed:
                     link.close()
             return link

@@ -42,6 +42,7 @@ PING_AFTER_S: Final = 6.0
 than every 5 s (``--grpc-keepalive-min-time``)."""
 
 PING_TIMEOUT_S: Final = 3.0
+POLL_RETRY_S: Final = 0.01
 RECEIVE_BYTES: Final = 64 << 10
 
 _POLL_IN: Final = select.POLLIN
@@ -156,6 +157,10 @@ class Link:
             self._poll.register(sock, events)
         try:
             ready = [] if self._commands else self._poll.poll(timeout_ms)
+            sock_ready = any(descriptor != self._wakeup.descriptor for descriptor, _ in ready)
+        except OSError:  # the limit of open files has been lowered below the two that are polled
+            time.sleep(POLL_RETRY_S)
+            sock_ready = sock is not None
         finally:
             if sock is not None:
                 self._poll.unregister(sock)
@@ -163,7 +168,7 @@ class Link:
         self._run_commands()
         if self._deadlines:
             self._run_deadlines()
-        return any(descriptor != self._wakeup.descriptor for descriptor, _ in ready)
+        return sock_ready
 
     def _run_commands(self) -> None:
         while self._commands:
