@@ -16,7 +16,7 @@ RUN := .venv-run
 DEV := .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help python run run-cluster programs test test-compiled fuzz fuzz-compiled faults check format bench bench-full clean
+.PHONY: help python run run-cluster programs test test-compiled test-etcd fuzz fuzz-compiled faults check format bench bench-full clean
 
 help:
 	@echo 'make run [ARGS="--port 4100"]      start the server (compiled where there is a C compiler)'
@@ -24,6 +24,7 @@ help:
 	@echo 'make test [ARGS="-k stack"]        run the tests on the sources, in pure Python'
 	@echo 'make programs                      install Django, Flask and others, for the tests that run them'
 	@echo 'make test-compiled [ARGS=...]      run the same tests on the compiled build'
+	@echo 'make test-etcd                     run the suites of the server on one over etcd'
 	@echo 'make fuzz [EXAMPLES=1000]          try other random examples, and more of them; likewise fuzz-compiled'
 	@echo 'make faults [ARGS=...]             kill, fail and damage at every point there is; takes hours'
 	@echo 'make check                         ruff and strict mypy'
@@ -69,6 +70,9 @@ test: $(DEV)/.installed
 
 test-compiled: $(RUN)/.tests
 	$(RUN)/bin/python $(PYTEST) $(ARGS)
+
+test-etcd: $(RUN)/.tests
+	TEST_FULL_SCALE=1 $(RUN)/bin/python $(PYTEST) tests/system tests/interop --ignore=tests/system/etcd -k etcd $(ARGS)
 
 fuzz: $(DEV)/.installed
 	$(FUZZ) $(DEV)/bin/python $(PYTEST) -m draws -o timeout=0 $(ARGS)

@@ -3,7 +3,7 @@
 import gc
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from kvs.build import BUILD
 from tests.faults.scale import FULL_SCALE
-from tests.support import needs
+from tests.support import etcd, needs
 from tests.support.seeds import SEED
 
 MOST_WORKERS = 16
@@ -51,6 +51,13 @@ pytest_plugins = ["pytester"]
 
 
 @pytest.hookimpl(optionalhook=True)  # with ``-p no:xdist`` nobody asks
+@pytest.fixture(scope="session", autouse=True)
+def _shared_cluster_ends() -> Iterator[None]:
+    """End the cluster of etcd that servers share, if any test has started it."""
+    with etcd.shared:
+        yield
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Return how many workers ``-n auto`` means: none for what is looked at one by one, as --pdb is in any case.
 

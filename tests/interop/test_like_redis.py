@@ -199,9 +199,11 @@ def test_differences(pairs: Mapping[str, Pair]) -> None:
 
 
 @pytest.mark.parametrize("line", ABSENT)
-def test_commands_that_are_absent(pairs: Mapping[str, Pair], line: str) -> None:
+def test_commands_that_are_absent(pairs: Mapping[str, Pair], line: str, request: pytest.FixtureRequest) -> None:
     """They get the error of Redis for what it does not know, with other names in it; the connection lives."""
     name, _, rest = line.partition(" ")
+    if name == "SENTINEL" and "etcd" in request.node.nodeid:
+        pytest.skip("it is there where several servers have the same data")
     strange = "X" * len(name)
     kvs = pairs["A"].kvs.asked(line)
     redis = pairs["A"].redis.asked(f"{strange} {rest}")

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -38,6 +39,9 @@ MEMORY_BYTES: Final = 1 << 30
 """A member allocates 128 MB for its log at once; where there is that much memory, its fsync takes no time."""
 
 ROOT_PASSWORD: Final = "root's password"  # noqa: S105
+
+shared: Final = ExitStack()
+"""What lasts until the tests end, and is closed then."""
 
 _random: Final = Random()
 
@@ -301,6 +305,13 @@ def running_cluster(
             yield Cluster(members, certificates)
         finally:
             _end(members)
+
+
+@cache
+def shared_cluster() -> Cluster:
+    """Return a cluster of one member that lasts until the tests end, for servers with namespaces of their own."""
+    need_etcd()
+    return shared.enter_context(running_cluster())
 
 
 def _launch(directory: Path, size: int, certificates: Certificates | None, flags: Sequence[str]) -> list[Member]:

@@ -83,6 +83,8 @@ class Server(LoggedProcess):
         self._directory = tempfile.TemporaryDirectory(prefix="kvs-test-")
         if "sqlite" in flags and "--data-dir" not in flags:
             flags = ("--data-dir", self._directory.name, *flags)
+        if "etcd" in flags:
+            flags = ("--storage-option", f"namespace={Path(self._directory.name).name}", *flags)
         command = [*before, *KVS, *(() if "--port" in flags else ("--port", "0")), *flags]
         if open_files:
             command = ["/bin/sh", "-c", f'ulimit {" ".join(open_files)}; exec "$@"', "sh", *command]

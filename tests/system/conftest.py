@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 import pytest
 
 from tests.support.engine_control import EngineControl
+from tests.support.etcd import shared_cluster
 from tests.support.harness import ENGINES, Server, slow_engine
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ Params: TypeAlias = "tuple[str | ParameterSet, ...]"
 TRANSPORTS_ALONE: Final[Params] = ("default", pytest.param("asyncio", marks=pytest.mark.variant))
 """For modules whose servers run over an engine of the tests; ``default`` is what runs when no flag is given."""
 
-TRANSPORTS: Final[Params] = (*TRANSPORTS_ALONE, pytest.param("sqlite", marks=pytest.mark.variant))
+ETCD: Final[Params] = ("etcd",) if FULL_SCALE else ()
+
+TRANSPORTS: Final[Params] = (*TRANSPORTS_ALONE, pytest.param("sqlite", marks=pytest.mark.variant), *ETCD)
 """The other tests run once for each."""
 
 TRANSPORTS_OF_SLOW_TESTS: Final[Params] = TRANSPORTS if FULL_SCALE else TRANSPORTS[:1]
@@ -36,6 +39,8 @@ def flags_of(transport: str) -> tuple[str, ...]:
     """Return the flags that choose a way to run the server."""
     if transport == "blocking":
         return slow_engine(0.0)[0]
+    if transport == "etcd":
+        return ("--storage", "etcd", "--storage-option", f"endpoints={shared_cluster().addresses}")
     return {"default": (), "asyncio": ("--transport", "asyncio"), "sqlite": ("--storage", "sqlite")}[transport]
 
 
