@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -65,7 +65,7 @@ def redis_server() -> str:
 
 
 @contextmanager
-def redis_process() -> Iterator[Path]:
+def redis_process(env: Mapping[str, str] | None = None) -> Iterator[Path]:
     """Run a real redis-server that keeps nothing; yield its socket in the file system, which nobody else can have."""
     command = redis_server()
     with tempfile.TemporaryDirectory(prefix="kvs-test-") as directory:
@@ -84,7 +84,7 @@ def redis_process() -> Iterator[Path]:
             "--dir",
             directory,
         ]
-        with subprocess.Popen([command, *arguments], stdout=subprocess.DEVNULL) as process:
+        with subprocess.Popen([command, *arguments], stdout=subprocess.DEVNULL, env=env) as process:
             try:
                 for _ in polling("redis-server listens"):
                     assert process.poll() is None, "redis-server has ended"

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -63,6 +63,7 @@ class Server(LoggedProcess):
         expect: Events of level error or critical that the test provokes.
         listens: Whether the process is to be waited for until it listens.
         json_log: Whether its log is JSON; if not, there are no events to be had.
+        command: What runs kvs.
         stderr: A descriptor to log to, in place of one that the test reads; -1 for none. There are no events then, and
             the port is found where the kernel keeps it.
     """
@@ -76,6 +77,7 @@ class Server(LoggedProcess):
         expect: tuple[str, ...] = (),
         listens: bool = True,
         json_log: bool = True,
+        command: Sequence[str] = KVS,
         stderr: int | None = None,
     ) -> None:
         self.host = "127.0.0.1"
@@ -85,7 +87,7 @@ class Server(LoggedProcess):
             flags = ("--data-dir", self._directory.name, *flags)
         if "etcd" in flags:
             flags = ("--storage-option", f"namespace={Path(self._directory.name).name}", *flags)
-        command = [*before, *KVS, *(() if "--port" in flags else ("--port", "0")), *flags]
+        command = [*before, *command, *(() if "--port" in flags else ("--port", "0")), *flags]
         if open_files:
             command = ["/bin/sh", "-c", f'ulimit {" ".join(open_files)}; exec "$@"', "sh", *command]
         if stderr == -1:
