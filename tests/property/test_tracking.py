@@ -44,15 +44,15 @@ class Step(NamedTuple):
 
 
 class Caching:
-    """A client that keeps what it has read.
+    """A client that keeps replies, as the caches of libraries do: each by its command and key.
 
     Attributes:
-        cache: What it has; None: a key that is absent.
+        cache: What it has, by name of command and key; None: a key that is absent.
     """
 
     def __init__(self, server: RespServer, mode: str) -> None:
         self.connection = server.connect()
-        self.cache: dict[bytes, bytes | None] = {}
+        self.cache: dict[tuple[bytes, bytes], bytes | int | None] = {}
         self._prefix = PREFIX if "PREFIX" in mode else b""
         self._forgets_own = "NOLOOP" in mode
         self._asked: deque[list[bytes]] = deque()
@@ -84,7 +84,7 @@ class Caching:
         if isinstance(keys, list):
             for key in keys:
                 assert isinstance(key, bytes)
-                self.cache.pop(key, None)
+                self._drop(key)
         else:
             assert keys == Typed("_", None)
             self.cache.clear()
@@ -101,18 +101,22 @@ class Caching:
             queue, self._queue = self._queue, None
             for queued, part in zip(queue or [], reply if isinstance(reply, list) else [], strict=False):
                 self._answer(queued, part)
-        elif name == b"GET":
-            self._keep(asked[1:], [reply])
+        elif name in (b"GET", b"EXISTS"):
+            self._keep(name, asked[1:], [reply])
         elif name == b"MGET":
-            self._keep(asked[1:], reply if isinstance(reply, list) else [])
+            self._keep(name, asked[1:], reply if isinstance(reply, list) else [])
         elif self._forgets_own and len(asked) > 1:
             for key in asked[1:]:
-                self.cache.pop(key, None)
+                self._drop(key)
 
-    def _keep(self, keys: list[bytes], values: list[Reply]) -> None:
+    def _keep(self, name: bytes, keys: list[bytes], values: list[Reply]) -> None:
         for key, value in zip(keys, values, strict=False):
-            if key.startswith(self._prefix) and (isinstance(value, bytes) or value == Typed("_", None)):
-                self.cache[key] = value if isinstance(value, bytes) else None
+            if key.startswith(self._prefix) and (isinstance(value, bytes | int) or value == Typed("_", None)):
+                self.cache[name, key] = value if isinstance(value, bytes | int) else None
+
+    def _drop(self, key: bytes) -> None:
+        for name in (b"GET", b"MGET", b"EXISTS"):
+            self.cache.pop((name, key), None)
 
 
 class World:
@@ -159,8 +163,9 @@ class World:
         there = {key: string_or_none(session.get(key)) for key in KEYS}
         session.close()
         for mode, client in self.caching.items():
-            for key, value in client.cache.items():
-                assert value == there[key], f"{mode or 'default'}: {key!r} is {there[key]!r}, and kept as {value!r}"
+            for (name, key), value in client.cache.items():
+                now = int(there[key] is not None) if name == b"EXISTS" else there[key]
+                assert value == now, f"{mode or 'default'}: {name!r} {key!r} is {now!r}, and kept as {value!r}"
 
     def _tick(self, *, durable: bool = True) -> None:
         """Let a tick end; if it is not durable yet, what it has changed is told later."""
@@ -191,7 +196,9 @@ class World:
 NAMES: Final = [key.decode() for key in KEYS]
 LONG: Final = " ".join(NAMES * 40)
 key_names = st.sampled_from(NAMES)
-READS: Final = st.one_of(st.builds("GET {}".format, key_names), st.just(f"MGET {LONG}"))
+READS: Final = st.one_of(
+    st.builds("GET {}".format, key_names), st.builds("EXISTS {}".format, key_names), st.just(f"MGET {LONG}")
+)
 WRITES: Final = st.one_of(
     st.builds("SET {} {}".format, key_names, st.integers(0, 9)),
     st.builds("SET {} {} PX 1500".format, key_names, st.integers(0, 9)),
@@ -242,6 +249,7 @@ def steps(*said: str) -> list[Step]:
 @example(
     script=steps("NOLOOP: MULTI", "NOLOOP: SET a1 1", "NOLOOP: GET a1", "NOLOOP: EXEC", "all: tick", "line: PUT a1 2")
 )
+@example(script=steps("GET a1", "plain: SET a1 1", "all: a tick that is not durable", "EXISTS a1", "all: tick"))
 @example(script=steps("plain: SET a1 1", "START", "FLUSHALL", "GET a1", "ROLLBACK"))
 def test_nobody_keeps_what_is_out_of_date(script: list[Step]) -> None:
     """After any steps, once nothing is under way."""

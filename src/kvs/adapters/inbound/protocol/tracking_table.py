@@ -134,7 +134,7 @@ class TrackingTable:
                     holders[key] = {other, tracker}
                 else:
                     other.add(tracker)
-            known[key] = number
+                known[key] = number  # and stays: the client may still keep what it has read first
 
     def _take(self, key: Key, number: int, author: int) -> list[Tracker]:
         holders = self._holders.get(key)
