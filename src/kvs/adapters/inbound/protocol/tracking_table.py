@@ -5,6 +5,7 @@ key is read. A change with a greater number takes the client out of the table: i
 """
 
 from bisect import bisect
+from collections import OrderedDict
 from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Final, final
@@ -66,7 +67,8 @@ class TrackingTable:
     def __init__(self) -> None:
         self.items = 0
         self.held_bytes = 0
-        self._holders: dict[Key, Tracker | set[Tracker]] = {}
+        # Its first keys are found in O(1), however many have been deleted before them.
+        self._holders: OrderedDict[Key, Tracker | set[Tracker]] = OrderedDict()
         self._lock: Lock | None = None
 
     def __len__(self) -> int:
@@ -169,7 +171,7 @@ class TrackingTable:
         for tracker in trackers:
             if tracker.keys:
                 tracker.keys = {}
-        self._holders = {}
+        self._holders = OrderedDict()
         self.items = 0
         self.held_bytes = 0
         return freed
