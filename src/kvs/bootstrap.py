@@ -157,7 +157,7 @@ def _changes(storage: Storage) -> ChangeFeed:
 
 
 def _tracking(settings: Settings, storage: Storage, changes: ChangeFeed, budget: MemoryBudget) -> Tracking:
-    tracking = Tracking(changes, budget, settings.tracking_table_max_keys, invalidation)
+    tracking = Tracking(changes, budget, settings.tracking_table_max_keys, invalidation, settings.max_tick_output_bytes)
     if storage.blocking:
         tracking.use_workers()
     return tracking

@@ -104,7 +104,7 @@ class Bench:
         checked = CheckedStorage(self.storage)  # as bootstrap does with engines that are not built in
         log = make_logger("info", "json", self.log)
         self.changes = ChangeFeed()
-        self.tracking = Tracking(self.changes, self.budget, 0, invalidation)
+        self.tracking = Tracking(self.changes, self.budget, 0, invalidation, 1 << 20)
         self.expiry = Expiry(checked, self.clock, self.clock, log, changes=self.changes)
         self.sessions = SessionRegistry(
             checked,

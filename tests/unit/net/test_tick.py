@@ -47,7 +47,7 @@ class Room:
         self.latency = LatencyMonitor(time.time)
         loop = asyncio.get_running_loop()
         expiry = Expiry(self.storage, time.time, loop.time, make_logger("info", "json", sys.stderr))
-        self.tracking = tracking = Tracking(ChangeFeed(), MemoryBudget(1 << 30), 0, invalidation)
+        self.tracking = tracking = Tracking(ChangeFeed(), MemoryBudget(1 << 30), 0, invalidation, 1 << 20)
         failed, bounds = self.failures.append, (MAX_BATCHES, MAX_BYTES)
         self.tick = Tick(loop, self.storage, Disposal(), expiry, tracking, self.latency, failed, *bounds, UNITS)
 

@@ -545,6 +545,31 @@ def test_messages_leave_in_shares(server: RespServer) -> None:
     server.assert_nothing_is_left()
 
 
+@pytest.mark.parametrize("room_bytes", [1 << 20, 20_000])
+def test_a_client_that_reads_is_not_closed(room_bytes: int) -> None:
+    """However much has changed at once: it gets no more in a tick than it may have unread."""
+    server = RespServer(storage=MemoryStorage(0, UNLIMITED), max_key_bytes=1000)
+    server.limits.max_value_bytes = 100
+    server.limits.max_arguments = 100_000
+    server.bench.tracking._units = 4000
+    server.bench.tracking._tick_bytes = room_bytes
+    client = tracking(server, "BCAST")
+    client._room_bytes = room_bytes
+    expected = {(b"%d" % number).ljust(number % 900, b"x") for number in range(9_000)}
+    connection = server.connect()
+    assert ask(connection, b"MSET", *(word for key in expected for word in (key, b"1"))) == OK
+    found: set[bytes] = set()
+    server.tell()
+    while True:
+        for message in received(client):
+            found.update(message.value[1])  # type: ignore[union-attr,index,arg-type]
+        if not server.bench.tracking.has_work:
+            break
+        server.tell()
+    assert not client.closing
+    assert found == expected
+
+
 def test_a_client_that_does_not_read(server: RespServer) -> None:
     """Is closed when there is more for it than may be sent in a tick."""
     client = tracking(server, "BCAST")

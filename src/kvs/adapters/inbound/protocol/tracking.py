@@ -32,6 +32,9 @@ KEYS_PER_UNIT: Final = 4
 MESSAGE_BYTES: Final = 1 << 16
 """Length of keys from which messages leave before more is collected."""
 
+KEY_HEAD_BYTES: Final = 12
+"""Length of what a message has of a key besides its bytes, at most."""
+
 BUDGET_SHIFT: Final = 2
 """The table may hold a quarter of the memory of all clients."""
 
@@ -49,6 +52,8 @@ class Tracking:
         budget: Memory budget of all clients.
         max_keys: Maximum number of keys in the table; 0: no limit.
         encode: Returns the message that keys have changed; None: all of them.
+        tick_bytes: Length of the messages to one client in a tick, at most, but for one long key: one that has more
+            unread is closed.
         units: Units of work in a tick.
 
     Attributes:
@@ -64,6 +69,7 @@ class Tracking:
         budget: MemoryBudget,
         max_keys: int,
         encode: Callable[[list[Key] | None], bytes],
+        tick_bytes: int,
         units: int = UNITS_PER_TICK,
     ) -> None:
         self.changes = changes
@@ -75,6 +81,8 @@ class Tracking:
         self._encode = encode
         self._units = units
         self._left = 0
+        self._tick_bytes = tick_bytes
+        self._sent_bytes = 0  # in this tick
         self._charged_bytes = 0
         self._is_used = False
         self._trackers: dict[int, Tracker] = {}
@@ -146,6 +154,7 @@ class Tracking:
     def step(self) -> None:
         """Send some of the messages that are due, and keep the table in its bounds."""
         self._left = self._units
+        self._sent_bytes = 0
         if self._steps is None:
             self._steps = self._work()
         for _ in self._steps:
@@ -179,12 +188,12 @@ class Tracking:
                 self._durable_keys -= len(change.keys)
                 for key in change.keys:
                     self._note(key, change)
-                    if self._left <= 0 or self._collected_bytes > MESSAGE_BYTES:
+                    if self._left <= 0 or self._collected_bytes > min(MESSAGE_BYTES, self._tick_bytes // 4):
                         yield from self._send()
         while self._is_too_large() and len(self.table):
             for key in self.table.oldest(EVICTED_AT_ONCE):
                 self._collect(key, self.changes.number + 1, SERVER)
-                if self._left <= 0 or self._collected_bytes > MESSAGE_BYTES:
+                if self._left <= 0 or self._collected_bytes > min(MESSAGE_BYTES, self._tick_bytes // 4):
                     yield from self._send()
             self._settle()
         yield from self._send()
@@ -232,7 +241,7 @@ class Tracking:
             for audience in audiences:
                 if audience.invalidate(key, change.author):
                     self._audiences.append(audience)
-                self._collected_bytes += len(key)
+                self._collected_bytes += len(key) + KEY_HEAD_BYTES
                 self._left -= 1
 
     def _collect(self, key: Key, number: int, author: int) -> None:
@@ -242,7 +251,7 @@ class Tracking:
             if not tracker.invalid:
                 self._readers.append(tracker)
             tracker.invalid.append(key)
-            self._collected_bytes += len(key)
+            self._collected_bytes += len(key) + KEY_HEAD_BYTES
 
     def _send(self) -> Steps[None]:
         """Send what has been collected."""
@@ -266,8 +275,9 @@ class Tracking:
                     self._push(tracker, message, 0)
                 if self._left <= 0:
                     yield
+        self._sent_bytes += self._collected_bytes
         self._collected_bytes = 0
-        if self._left <= 0:
+        if self._left <= 0 or self._sent_bytes > self._tick_bytes // 2:
             yield
 
     def _push(self, tracker: Tracker, message: bytes, keys: int) -> None:
