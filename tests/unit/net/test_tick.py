@@ -90,7 +90,8 @@ class Synced(NaiveStorage):
         self.mark = 0
         self.durable = 0
         self.batch_bytes = 0
-        self.becomes_durable = 0  # after the next look
+        self.becomes_durable = 0  # after the next look, or after one more for each of these
+        self.looks_before = 0
         self.failure: Exception | None = None
         self.wake: Callable[[], None] = lambda: None
 
@@ -105,7 +106,11 @@ class Synced(NaiveStorage):
     @property
     def durable_mark(self) -> int:
         """See :class:`kvs.ports.storage.Storage`."""
-        durable, self.durable = self.durable, max(self.durable, self.becomes_durable)
+        durable = self.durable
+        if self.looks_before:
+            self.looks_before -= 1
+        else:
+            self.durable = max(self.durable, self.becomes_durable)
         return durable
 
     @property
@@ -727,6 +732,24 @@ class TestBatches:
             room.storage.wake()
             await turns(5)
             assert room.units("late") == 1
+
+        play(script)
+
+    @pytest.mark.parametrize("looks", range(4))
+    def test_who_has_to_wait_is_not_forgotten(self, looks: int) -> None:
+        """Also if a batch becomes durable between two looks of a tick at how many are in flight."""
+
+        async def script() -> None:
+            room = self.room()
+            a, late = Member(room, "a", 0), Member(room, "late", 5)
+            for _ in range(MAX_BATCHES):
+                self.write(room, a)
+            room.storage.becomes_durable, room.storage.looks_before = 1, looks
+            room.arrive(late)
+            room.storage.becomes_durable = MAX_BATCHES
+            room.storage.wake()
+            await turns(20)
+            assert late.work == 0
 
         play(script)
 

@@ -264,7 +264,7 @@ class Tick:
     def _fail(self, error: Exception) -> None:
         """Send nothing any more: what the output tells may not be durable."""
         self._ended = True
-        self.held.discard([*self._dirty])
+        self.held.discard([*self._dirty, *self._deferred])
         self._engine_failed(error)
 
     def _wake_when_durable(self) -> None:
@@ -286,14 +286,14 @@ class Tick:
             self._tracking.became_durable(self._undurable.popleft()[1])
         if self._full:
             self._look_whether_full()
-            if not self._full and self._deferred:
-                self._schedule_deferred()
         return durable_mark >= self._mark
 
     def _look_whether_full(self) -> None:
         batches = self._mark - self._storage.durable_mark
         held_bytes = self.held.size_bytes + self._storage.in_flight_bytes
         self._full = batches > 0 and (batches >= self._max_batches_in_flight or held_bytes >= self._max_held_bytes)
+        if self._deferred:
+            self._schedule_deferred()
 
     def _set_alarm(self) -> None:
         """Begin a tick when the earliest deadline is reached."""
