@@ -26,6 +26,7 @@ class Socketless(Channel):
         closed: Whether it was closed behind that.
         reading: Whether it reads.
         to_come: Size of the input that is said to have arrived.
+        unsent_bytes: Size of the output that the kernel is said not to have taken.
         failures: What the engine has failed with.
     """
 
@@ -45,6 +46,7 @@ class Socketless(Channel):
         self.closed = False
         self.reading = True
         self.to_come = 0
+        self.unsent_bytes = 0
         super().__init__(context, new_detector(bench).connect(), "here")
 
     def arrive(self, data: bytes) -> None:
@@ -59,7 +61,7 @@ class Socketless(Channel):
         assert len(b"".join(output)) == size
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unsent_bytes
 
     def fileno(self) -> int:
         return -1

@@ -1,10 +1,16 @@
 """What a client sees while commits are made durable: nothing, until they are; and everything, in order, then."""
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+from kvs.adapters.inbound.net.registry import ChannelRegistry
+from kvs.adapters.inbound.net.relay import RelayGuard, preamble
+from kvs.adapters.inbound.net.sweep import Sweep
+from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.logs import make_logger
 from tests.support.naive_storage import NaiveStorage
 from tests.support.sessions import Bench
 from tests.support.socketless import Socketless
@@ -200,22 +206,102 @@ def test_held_output_counts_in_the_budget_of_all_clients() -> None:
     play(script)
 
 
+def test_a_client_goes_on_though_the_kernel_has_not_taken_all() -> None:
+    """What is left is less than what stops it: the transport has not said so, and will not say that it may go on."""
+
+    async def script(stage: Stage) -> None:
+        stage.a.arrive(request("SET", "k", "v" * OUTPUT_BYTES))
+        stage.a.arrive(request("GET", "k"))
+        stage.a.unsent_bytes = OUTPUT_BYTES - 1
+        await stage.disk.write()
+        assert stage.a.reading
+        assert not stage.a.connection.output_full
+
+    play(script)
+
+
+def test_a_client_that_takes_nothing_does_not_go_on() -> None:
+    """Though nothing is held any more; it does when the transport says so."""
+
+    async def script(stage: Stage) -> None:
+        stage.a.arrive(request("SET", "k", "v" * OUTPUT_BYTES))
+        stage.a.arrive(request("GET", "k"))
+        stage.a.pause_writing()
+        await stage.disk.write()
+        assert not stage.a.reading
+        stage.a.resume_writing()
+        assert stage.a.reading
+
+    play(script)
+
+
+SESSION_S = 100.0
+
+
+def look(client: Socketless, now_s: float) -> bool:
+    """Look for timeouts; return whether the client has been ended."""
+    limits = ServerLimits(10, 0, 0, 0, 0, SESSION_S, 0, OUTPUT_BYTES, 16, 1 << 20)
+    log = make_logger("info", "json", io.StringIO())
+    registry = ChannelRegistry()
+    registry.add(client)
+    Sweep(asyncio.get_running_loop(), registry, limits, lambda: None, log)._check(client, now_s)
+    return client.connection.closing
+
+
 def test_time_held_counts_for_no_timeout() -> None:
-    """Neither as idle, nor for the duration of a transaction."""
+    """Neither as idle, nor for the duration of a transaction, while it is held and afterwards."""
 
     async def script(stage: Stage) -> None:
         loop = asyncio.get_running_loop()
         stage.b.arrive(request("START"))
-        started_s = stage.b.connection.session.started_at_s
+        started_s = stage.b.connection.session.started_at_s = loop.time()
         stage.a.arrive(request("SET", "k", "v"))
         stage.b.arrive(request("GET", "k"))
         assert stage.b.idle_s(loop.time() + 1000) == 0.0
+        assert not look(stage.b, loop.time() + 1000)
         begin_s = loop.time()
         await asyncio.sleep(0)
         await stage.disk.write()
         assert stage.b.connection.session.started_at_s > started_s
         assert stage.b.connection.session.started_at_s - started_s <= loop.time() - begin_s + 1
         assert stage.b.idle_s(loop.time() + 1000) >= 999
+        assert look(stage.b, loop.time() + 1000)
+
+    play(script)
+
+
+def test_a_client_that_goes_on_sending_uses_its_own_time() -> None:
+    """It does not wait for what is held, so its transaction grows old; one that begins meanwhile begins then."""
+
+    async def script(stage: Stage) -> None:
+        stage.b.arrive(request("START"))
+        stage.a.arrive(request("SET", "k", "v"))
+        for client in (stage.a, stage.b):
+            client.arrive(request("PING"))
+            client._held_since_s -= 50  # as if it had been held for that long
+        stage.b.arrive(request("PING"))
+        stage.a.arrive(request("START"))
+        sessions = [client.connection.session for client in (stage.a, stage.b)]
+        begun_s = [session.started_at_s for session in sessions]
+        await stage.disk.write()
+        for session, before_s in zip(sessions, begun_s, strict=True):
+            assert session.started_at_s - before_s < 50
+
+    play(script)
+
+
+def test_a_relay_is_answered_before_the_stop() -> None:
+    """Its preamble is input that has arrived, too, though no request."""
+
+    async def script(stage: Stage) -> None:
+        said = preamble("secret", 1, "1.2.3.4:5")
+        for client, data in ((stage.a, said + request("PING")), (stage.b, said[:10])):
+            client._context.relays = RelayGuard("secret", 1)  # type: ignore[misc]
+            client.to_come = len(data)
+            client.drain()
+            client.arrive(data)
+            assert client.answered
+        assert stage.sent() == [b"+PONG\r\n", b""]
 
     play(script)
 
@@ -225,14 +311,20 @@ def test_a_failure_is_told_once_and_nothing_else(behind: list[list[str]]) -> Non
     """To each client that is owed a reply, in place of the first; who is owed none is not disturbed."""
 
     async def script(stage: Stage) -> None:
-        idle = Socketless(stage.bench, stage.a)
-        idle.arrive(request("PING"))
-        idle.sent = b""
+        idle, late = Socketless(stage.bench, stage.a), Socketless(stage.bench, stage.a)
+        for client in (idle, late):
+            client.arrive(request("PING"))
+            client.sent = b""
         stage.a.arrive(request("SET", "k", "v"))
         for words in behind:
             stage.a.arrive(request(*words))
         stage.b.arrive(request("GET", "k"))
+        stage.a.tick_of_all._max_batches_in_flight = 1
+        stage.a.tick_of_all._look_whether_full()
+        late.arrive(request("GET", "k"))  # and is not run
+        assert late.deferred
         await stage.disk.fail()
+        assert late.sent.startswith(b"-OUTCOME_UNKNOWN ")
         assert stage.a.failures == [stage.disk.failure]
         for sent in stage.sent():
             assert sent.startswith(b"-OUTCOME_UNKNOWN ")

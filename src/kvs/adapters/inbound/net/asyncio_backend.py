@@ -48,6 +48,10 @@ class AsyncioChannel(Channel):
             super().flush()
 
     @override
+    def hold(self) -> int:
+        return -1 if self._transport is None else super().hold()
+
+    @override
     def drain(self) -> None:
         if self._transport is None:
             self._drains = True

@@ -58,6 +58,7 @@ class Channel(Transport):
         "_discarded_bytes",
         "_held",
         "_held_bytes",
+        "_held_full",
         "_held_since_s",
         "_input_ended",
         "_lingering_bytes",
@@ -69,6 +70,7 @@ class Channel(Transport):
         "_reading",
         "_tick",
         "_unsent_bytes",
+        "_unsent_full",
         "connected_s",
         "connection",
         "last_input_s",
@@ -99,6 +101,8 @@ class Channel(Transport):
         self._held: list[tuple[list[bytes], int]] = []  # output of former ticks, with its size
         self._held_bytes = 0
         self._held_since_s = 0.0
+        self._held_full = False
+        self._unsent_full = False
         self._lingering_bytes = 0  # that it had not taken at the linger's last look
         self.connection = connection
         self._adopt(connection)
@@ -127,11 +131,19 @@ class Channel(Transport):
 
     def pause_writing(self) -> None:
         """Stop reading from the client and running its requests: it does not read its replies."""
+        self._unsent_full = True
         self.connection.output_full = True  # the flush that is under way does the rest
 
     def resume_writing(self) -> None:
         """Continue: the client has read half of them."""
-        self.connection.output_full = False
+        self._unsent_full = False
+        self._continue_with_room()
+
+    def _continue_with_room(self) -> None:
+        """Go on, if there is room for output, both unsent and held."""
+        self.connection.output_full = self._unsent_full or self._held_full
+        if self.connection.output_full:
+            return
         if self.connection.backlog:
             if not self.connection.busy:
                 self._tick.defer(self)
@@ -194,7 +206,7 @@ class Channel(Transport):
         if self._held_bytes > HELD_STEP_BYTES:
             self._charge_memory(self.get_write_buffer_size())
             if self._held_bytes > self._context.limits.max_output_bytes:
-                self.pause_writing()
+                self._held_full = self.connection.output_full = True
         self._continue()
         return size
 
@@ -202,15 +214,15 @@ class Channel(Transport):
     def release(self, now_s: float) -> None:
         if not self._held:
             return  # it has been closed meanwhile
+        waited_s = self.waited_s(now_s)
         output, size = self._held.pop(0)  # one, as nearly always, or a few
         self._held_bytes -= size
-        self.last_input_s = now_s
-        session = self.connection.session
-        session.started_at_s += now_s - self._held_since_s  # the wait counts for no timeout
-        self._held_since_s = now_s
+        self.connection.session.started_at_s += waited_s
+        self._held_since_s = self.last_input_s = now_s
         self._send(output, size)
-        if self.connection.output_full and not (self._held or self.get_write_buffer_size()):
-            self.resume_writing()
+        if self._held_full and not self._held:
+            self._held_full = False
+            self._continue_with_room()
         self._continue()
 
     @override
@@ -289,6 +301,10 @@ class Channel(Transport):
         """Return how long the client has neither sent nor received anything; 0 while the server owes it work."""
         return now_s - self.last_input_s if self._reading and not self._held else 0.0
 
+    def waited_s(self, now_s: float) -> float:
+        """Return how long the client has waited for output that is held: it counts for no timeout."""
+        return max(0.0, now_s - max(self._held_since_s, self.last_input_s)) if self._held else 0.0
+
     def output_stalled_s(self, now_s: float) -> float:
         """Return how long the client has received none of its pending output. Call it periodically.
 
@@ -311,20 +327,19 @@ class Channel(Transport):
                 self.abort()
             return
         self.last_input_s = self._tick.now_s
+        if self._owed_bytes >= 0:
+            self._owed_bytes = max(0, self._owed_bytes - len(data))
         if self._phase == DETECTING and data[0] == PREAMBLE_MARK and self._context.relays is not None:
             self._preamble = Preamble()
         if self._preamble is not None:
             data = self._take_preamble(self._preamble, data)
-            if not data:
-                return
-        units = self.connection.receive(data, quota)
-        if self._phase == DETECTING:
-            units += self._follow_detection(quota - units)
-        self._tick.charge(self, quota, units)
-        if self._owed_bytes >= 0:
-            self._owed_bytes -= len(data)
-            if self._owed_bytes <= 0:
-                self.connection.end_of_input()
+        if data:
+            units = self.connection.receive(data, quota)
+            if self._phase == DETECTING:
+                units += self._follow_detection(quota - units)
+            self._tick.charge(self, quota, units)
+        if self._owed_bytes == 0:
+            self.connection.end_of_input()
         self._tick.mark_dirty(self)
 
     def _take_preamble(self, preamble: Preamble, data: bytes) -> bytes:

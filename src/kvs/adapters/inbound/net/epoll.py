@@ -148,7 +148,7 @@ class EpollChannel(Channel):
             self._unsent = UnsentOutput()
             self._poll_for(self._interest | WRITABLE)
         self._unsent.add(output)
-        if not self.connection.output_full and self._unsent.size > self._backend.max_output_bytes:
+        if not self._unsent_full and self._unsent.size > self._backend.max_output_bytes:
             self.pause_writing()
 
     def _send_unsent(self) -> None:
@@ -166,7 +166,7 @@ class EpollChannel(Channel):
             self._unsent = None
             self._poll_for(self._interest & ~WRITABLE)
             self._end_if_sent()
-        if self.connection.output_full and unsent.size <= self._backend.max_output_bytes // 2:
+        if self._unsent_full and unsent.size <= self._backend.max_output_bytes // 2:
             self.resume_writing()
 
     @override

@@ -70,6 +70,7 @@ class Sweep:
         connection = channel.connection
         if connection.closing or connection.busy:
             return  # it may be committing, and the client cannot continue before that ends
+        now_s -= channel.waited_s(now_s)
         reason = limits.timeout_reason(connection, channel.idle_s(now_s), now_s)
         if reason and channel.unread_bytes():  # it has sent input, and this process was stopped or too busy to read it
             reason = limits.timeout_reason(connection, 0.0, now_s)
