@@ -289,6 +289,32 @@ def test_a_reader_of_the_log_delays_nobody(tmp_path: Path) -> None:
         assert reader.execute("SELECT * FROM data").fetchall() == before
 
 
+@pytest.mark.parametrize(
+    ("rows", "size", "statements"), [(0, 1, 0), (1, 1 << 21, 1), (512, 10, 1), (513, 10, 2), (70, 1 << 16, 5)]
+)
+def test_a_statement_is_bounded(tmp_path: Path, rows: int, size: int, statements: int) -> None:
+    """In rows and in bytes, for the loop does not get Python's lock while its parameters are bound."""
+    expected = {b"%04d" % number: b"v" * size for number in range(rows)}
+    with compaction_by_hand(tmp_path, max_journal_bytes=1 << 24) as (journal, _):
+        batch = journal.begin()
+        for key, value in expected.items():
+            batch.add([(key, value)], clears=False, horizon_ms=0)
+        assert len(batch.inserts(0)) == statements
+        journal.append(batch)
+    assert stored(tmp_path) == expected
+
+
+def test_a_clear_frees_what_it_deletes(tmp_path: Path) -> None:
+    """Of a batch that is not written yet."""
+    with compaction_by_hand(tmp_path) as (journal, _):
+        batch = journal.begin()
+        for _ in range(3):
+            batch.add([(b"k", b"v" * 1000)], clears=True, horizon_ms=0)
+            assert batch.held_bytes < 2000
+        journal.append(batch)
+    assert stored(tmp_path) == {b"k": b"v" * 1000}
+
+
 def test_the_loop_appends_only_what_waits_for_nobody(tmp_path: Path) -> None:
     """Not while the compaction writes, nor if the journal is full and has to wait for it."""
     with compaction_by_hand(tmp_path) as (journal, compaction):

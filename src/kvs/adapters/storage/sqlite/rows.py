@@ -4,6 +4,7 @@ A statement inserts many rows: each call of SQLite takes Python's lock anew, and
 long. There are statements for 1, 2, 4, ... rows; the parameters that a batch does not fill are null.
 """
 
+from itertools import pairwise
 from struct import Struct
 from typing import Final, TypeAlias, final
 from zlib import crc32
@@ -16,6 +17,9 @@ from kvs.override import override
 COLUMNS: Final = 6
 MAX_ROWS: Final = 512
 """Rows of one statement, at most: to bind them takes 0.2 ms, in which the loop does not get Python's lock."""
+
+MAX_BYTES: Final = 1 << 20
+"""Size of keys and payloads from which a statement takes no more rows: they are copied as they are bound."""
 
 ROW_HELD_BYTES: Final = 200
 """Memory of a row's fields in a batch beyond key and payload, roughly."""
@@ -68,7 +72,7 @@ class SqliteBatch(Batch):
         horizon_ms: The server's time.
     """
 
-    __slots__ = ("_parameters", "clears", "horizon_ms", "row_bytes")
+    __slots__ = ("_parameters", "_starts", "_statement_bytes", "clears", "horizon_ms", "row_bytes")
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,30 +80,39 @@ class SqliteBatch(Batch):
         self.clears = False
         self.horizon_ms = 0
         self._parameters: list[Parameter] = []
+        self._starts = [0]  # of each statement: the number of rows before it
+        self._statement_bytes = 0  # of the last
 
     @override
     def add(self, rows: list[Row], *, clears: bool, horizon_ms: int) -> None:
         if clears:
-            self.rows = self.row_bytes = 0
+            self.rows = self.row_bytes = self.held_bytes = 0
+            self._starts = [0]
+            self._statement_bytes = 0
             self._parameters = []
             self.clears = True
         self.horizon_ms = horizon_ms
         parameters = self._parameters
         for key, value in rows:
+            if self.rows - self._starts[-1] == MAX_ROWS or self._statement_bytes > MAX_BYTES:
+                self._starts.append(self.rows)
+                self._statement_bytes = 0
             self.rows += 1
             kind, deadline_ms, payload = (0, 0, None) if value is None else fields_of(value)
             size = len(key) if payload is None else len(key) + len(payload)
             self.row_bytes += size
+            self._statement_bytes += size
             self.held_bytes += ROW_HELD_BYTES + size
             parameters += (self.rows, key, payload, checksum_of(key, value), kind, deadline_ms)
 
     def inserts(self, last_seq: int) -> list[tuple[str, list[Parameter]]]:
         """Return statements that insert the rows behind that one, with their parameters."""
         inserts: list[tuple[str, list[Parameter]]] = []
-        for first in range(0, self.rows, MAX_ROWS):
-            count = min(self.rows - first, MAX_ROWS)
-            size = 1 << (count - 1).bit_length()
-            rows = self._parameters[first * COLUMNS : (first + count) * COLUMNS]
-            left_out: list[Parameter] = [None]
-            inserts.append((insert_of(size), [last_seq, *rows, *left_out * ((size - count) * COLUMNS)]))
+        for first, end in pairwise((*self._starts, self.rows)):
+            count = end - first
+            if count:
+                size = 1 << (count - 1).bit_length()
+                rows = self._parameters[first * COLUMNS : end * COLUMNS]
+                left_out: list[Parameter] = [None]
+                inserts.append((insert_of(size), [last_seq, *rows, *left_out * ((size - count) * COLUMNS)]))
         return inserts
