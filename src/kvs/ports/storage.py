@@ -241,7 +241,8 @@ class Storage(ABC):
         """End the batch of writes, begin to make it durable, and return the mark to wait for; 0: it is durable.
 
         Called at the end of each tick, unless the engine is blocking. The mark is that of the last batch that has
-        writes: of this one, or of an earlier one. Must not wait.
+        writes: of this one, or of an earlier one. It may be durable already; must wait for a fraction of a millisecond
+        at most.
         """
         self.sync()
         return 0
@@ -257,7 +258,7 @@ class Storage(ABC):
         return 0
 
     def when_durable(self, wake: Callable[[], None]) -> None:  # noqa: B027  # no batch waits, by default
-        """Have a function called, by any thread, whenever ``durable_mark`` has grown or a batch has failed."""
+        """Have a function called, by any thread, whenever a batch becomes durable after its ``seal``, or fails."""
 
     @property
     def has_work(self) -> bool:

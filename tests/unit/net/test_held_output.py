@@ -296,7 +296,7 @@ def test_a_relay_is_answered_before_the_stop() -> None:
     async def script(stage: Stage) -> None:
         said = preamble("secret", 1, "1.2.3.4:5")
         for client, data in ((stage.a, said + request("PING")), (stage.b, said[:10])):
-            client._context.relays = RelayGuard("secret", 1)  # type: ignore[misc]
+            client._context.relays = RelayGuard("secret", 1)
             client.to_come = len(data)
             client.drain()
             client.arrive(data)

@@ -11,6 +11,8 @@ import pytest
 from kvs.adapters.storage.inline_appends import (
     FIRST_RETRY_S,
     LAST_RETRY_S,
+    LONGEST_BORNE_S,
+    LONGEST_COUNTED_S,
     MAX_BYTES,
     MAX_ROWS,
     USUAL_S,
@@ -314,6 +316,7 @@ class TestInline:
         assert (storage.seal(), storage.durable_mark) == (2, 0)
         notes.open.set()
         storage.sync()
+        storage._writer._inline_appends.thread_s = 0.0  # the disk is not slow: the test has held it up
         storage.put(b"k", b"3")
         assert storage.seal() == storage.durable_mark == 3
         assert notes.data == {b"k": b"3"}
@@ -354,7 +357,7 @@ class TestInlineAppends:
         inline = InlineAppends()
         for now_s in range(20):
             assert inline.allow(1, 100, now_s)
-            inline.note(10.0 if now_s == 10 else USUAL_S / 3, now_s)
+            inline.note(LONGEST_BORNE_S if now_s == 10 else USUAL_S / 3, now_s)
         while inline.allow(1, 100, 100):
             inline.note(USUAL_S * 3, 100)
         assert not inline.allow(1, 100, 100 + FIRST_RETRY_S / 2)
@@ -377,8 +380,25 @@ class TestInlineAppends:
             inline.note(USUAL_S / 2, now_s + LAST_RETRY_S)
         now_s += LAST_RETRY_S
         while inline.allow(1, 100, now_s):
-            inline.note(1.0, now_s)
+            inline.note(USUAL_S * 4, now_s)
         assert inline.allow(1, 100, now_s + FIRST_RETRY_S)
+
+    def test_a_call_that_has_held_up_everybody_decides(self) -> None:
+        """A disk that stalls now and then is tried no more often than one that is slow."""
+        inline = InlineAppends()
+        for _ in range(50):
+            inline.note(USUAL_S / 3, 0)
+        inline.note(LONGEST_BORNE_S * 1.1, 0)
+        assert not inline.allow(1, 100, LAST_RETRY_S * 0.9)
+        assert inline.allow(1, 100, LAST_RETRY_S)
+
+    def test_the_thread_finds_out_for_the_loop(self) -> None:
+        """Whether the disk is still slow, so that no trial holds up the loop."""
+        inline = InlineAppends()
+        inline.thread_s = LONGEST_COUNTED_S * 1.1
+        assert not inline.allow(1, 100, 1000)
+        inline.thread_s = LONGEST_COUNTED_S
+        assert inline.allow(1, 100, 1000)
 
     def test_sizes(self) -> None:
         """Nothing, many rows and large rows are not for the loop."""

@@ -10,7 +10,11 @@ USUAL_S: Final = 0.0005
 """Usual time of a call up to which the loop makes it: from there on, the thread gives 64 clients more commits."""
 
 LONGEST_COUNTED_S: Final = 4 * USUAL_S
-"""As what a longer call counts, so that one of them does not decide by itself."""
+"""As what a longer call counts, so that one of them does not decide by itself; and how long the thread's last call may
+have taken, which includes its way to Python's lock."""
+
+LONGEST_BORNE_S: Final = 0.01
+"""A call from which on the disk is left to the thread at once, for as long as possible: it has held up everybody."""
 
 WEIGHT: Final = 0.125
 """Of the last call in the usual time, as in TCP's estimate of the round-trip time (RFC 6298)."""
@@ -29,11 +33,12 @@ class InlineAppends:
     """Decides by how long calls of the journal take.
 
     Attributes:
-        usual_s: What a call by the loop usually takes; 0 before the first one.
+        thread_s: How long the last call by the thread has taken.
     """
 
     def __init__(self) -> None:
-        self.usual_s = 0.0
+        self.thread_s = 0.0
+        self._usual_s: float | None = None  # None: no call since the disk was slow
         self._not_before_s = 0.0
         self._retry_s = FIRST_RETRY_S
 
@@ -45,16 +50,19 @@ class InlineAppends:
             size: Its size in bytes.
             now_s: Seconds of a monotonic clock.
         """
-        return 0 < rows <= MAX_ROWS and size <= MAX_BYTES and now_s >= self._not_before_s
+        is_small = 0 < rows <= MAX_ROWS and size <= MAX_BYTES
+        return is_small and now_s >= self._not_before_s and self.thread_s <= LONGEST_COUNTED_S
 
     def note(self, took_s: float, now_s: float) -> None:
         """Take in how long a call by the loop has taken."""
-        if self.usual_s:
-            self.usual_s += (min(took_s, LONGEST_COUNTED_S) - self.usual_s) * WEIGHT
+        if self._usual_s is None:
+            self._usual_s = took_s
         else:
-            self.usual_s = took_s
-        if self.usual_s > USUAL_S:
-            self.usual_s = 0.0
+            self._usual_s += (min(took_s, LONGEST_COUNTED_S) - self._usual_s) * WEIGHT
+        if took_s > LONGEST_BORNE_S:
+            self._retry_s = LAST_RETRY_S
+        if took_s > LONGEST_BORNE_S or self._usual_s > USUAL_S:
+            self._usual_s = None
             self._not_before_s = now_s + self._retry_s
             self._retry_s = min(self._retry_s * 2, LAST_RETRY_S)
         else:

@@ -65,7 +65,7 @@ class Journal(ABC):
 
     @abstractmethod
     def append(self, batch: Batch) -> None:
-        """Make a batch durable, all of it or nothing. By the thread; it may wait.
+        """Make a batch durable, all of it or nothing. It may wait.
 
         Raises:
             Exception: It may or may not be durable; nothing may be written any more.
@@ -111,7 +111,7 @@ class JournalWriter:
     The lock is never held during a call of the journal. So the loop waits for the disk only where it calls by itself.
 
     Args:
-        journal: Its ``append`` is called by the thread only.
+        journal: Called by the thread, or by the loop while the thread has nothing to do.
         gathering_share: How long rows gather for the next batch, as a share of the time that the last one took.
 
     Attributes:
@@ -119,7 +119,7 @@ class JournalWriter:
         durable_mark: Mark of the last of them whose writes are durable.
         in_flight_bytes: Memory of what is not durable yet.
         progress: Its lock, and what is notified of any change.
-        wake: Called by the thread when ``durable_mark`` has grown, or the journal has failed.
+        wake: Called by the thread when ``durable_mark`` has grown by what it did, or the journal has failed.
     """
 
     def __init__(self, journal: Journal, gathering_share: float = GATHERING_SHARE) -> None:
@@ -154,7 +154,7 @@ class JournalWriter:
         with self.progress:
             self.in_flight_bytes += batch.held_bytes - before
             self.sealed_mark += 1
-            if clears or not rows or batch.rows >= self._enough_rows:
+            if not rows or batch.rows >= self._enough_rows:
                 self.progress.notify_all()
 
     def _append_at_once(self, batch: Batch) -> bool:
@@ -208,7 +208,7 @@ class JournalWriter:
                 mark = self.sealed_mark
             began_s = time.monotonic()
             failure = self._append(batch)
-            took_s = time.monotonic() - began_s
+            took_s = self._inline_appends.thread_s = time.monotonic() - began_s
             with self.progress:
                 if failure is None:
                     self.durable_mark = mark

@@ -1,7 +1,7 @@
 """The memory engine with a journal: reads are served from memory, writes also go to the journal.
 
-The writes of a tick are one batch, which a thread makes durable while the loop goes on. So one wait for the disk serves
-every client of a tick, and of the ticks that have passed during the wait before.
+The writes of a tick are one batch, which is made durable while the loop goes on, unless that is quicker without. So one
+wait for the disk serves every client of a tick, and of the ticks that have passed during the wait before.
 """
 
 from collections.abc import Callable, Mapping
