@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.etcd.checkpoints import Checkpoints
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
-from kvs.adapters.storage.etcd.clock import ServerTime
+from kvs.adapters.storage.etcd.clock import ServerTime, Skew
 from kvs.adapters.storage.etcd.election import Election
 from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.layout import Checkpoint, Keys, LeaderRecord, decoded
@@ -15,12 +16,23 @@ from kvs.adapters.storage.etcd.lead import Keeper
 from kvs.adapters.storage.etcd.recovery import Recovery
 from kvs.adapters.storage.etcd.steps import Steps
 from kvs.adapters.storage.journal_writer import Row
+from kvs.ports.topology import ServerInfo, Topology
 from tests.support.journals import append
 
 T = TypeVar("T")
 
 LEASE_S: Final = 30
 MAX_JOURNAL_BYTES: Final = 1 << 20
+
+
+MAX_SKEW_MS: Final = 1000
+
+
+def skew(*others: ServerInfo, log: FilteringBoundLogger | None = None) -> Skew:
+    """Return what a server knows of clocks, beside others."""
+    topology = Topology("test", ServerInfo("0", "127.0.0.1", 1, "1"), LEASE_S * 1000)
+    topology.others = others
+    return Skew(topology, MAX_SKEW_MS, log or structlog.get_logger())
 
 
 class KilledError(BaseException):
@@ -83,7 +95,14 @@ class Leader:
         self.client: Final = client
         self.keys: Final = Keys(place)
         self.lead: Final = Election(
-            client, self.keys, LeaderRecord("test", "127.0.0.1", 1), LEASE_S, lambda _: None, lambda _: None, log
+            client,
+            self.keys,
+            LeaderRecord("test", "127.0.0.1", 1),
+            LEASE_S,
+            skew(),
+            lambda _: None,
+            lambda _: None,
+            log,
         ).win()
         recovery = Recovery(client, self.keys)
         recovery.read()
@@ -93,7 +112,7 @@ class Leader:
         self.checkpoints: Final = Checkpoints(
             steps, self.backlog, recovery.pointer, recovery.chunks, MAX_JOURNAL_BYTES, log, idle_s
         )
-        self._keeper = Keeper(client, self.keys, self.lead, ServerTime(0))
+        self._keeper = Keeper(client, self.keys, self.lead, ServerTime(0, skew()))
         self.journal: Final = EtcdJournal(
             client, self.keys, self.lead, self._keeper, recovery.head, self.backlog, 10.0, "lease"
         )

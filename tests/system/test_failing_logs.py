@@ -34,9 +34,9 @@ SMALL_BUFFER_BYTES: Final = 4096
 NOT_PROVOKED: Final = {
     **dict.fromkeys(
         (
-            *("standing_by", "standby", "leading", "lead_lost", "clock_differs", "checkpoint_written"),
+            *("standing_by", "standby", "leading", "lead_lost", "clock_differs", "clock_agrees"),
             *("checkpoint_failed", "etcd_unavailable", "etcd_full", "etcd_has_room", "etcd_defragmented"),
-            "etcd_not_defragmented",
+            *("etcd_not_defragmented", "checkpoint_written"),
         ),
         "takes a cluster of etcd and a leader",
     ),

@@ -1,8 +1,9 @@
 """The server's time, and the deletion of records that are due.
 
 *Time.* The server's time is the wall clock at its start, or the time that the engine has stored if that is later, plus
-the time of the monotonic clock since then. So it never goes back, and does not jump. It stands still during a tick: all
-requests of a tick have the same time. An engine stores it with what is written in a tick that looks at it.
+the time of the monotonic clock since then. So it never goes back, and does not jump. An engine of several servers may
+have a clock of its own in place of both. The time stands still during a tick: all requests of a tick have the same
+time. An engine stores it with what is written in a tick that looks at it.
 
 *The horizon* is the time up to which every due record has been deleted. Each tick begins with deletions, in one commit.
 If not all that is due can be deleted in that time, expiry is *lagging*: until it has caught up, commands delete the due
@@ -59,8 +60,8 @@ class Expiry:
 
     Args:
         storage: The engine.
-        wall_clock: Seconds since 1970.
-        clock: Monotonic seconds.
+        wall_clock: Seconds since 1970, if the engine has no clock of its own.
+        clock: Monotonic seconds, likewise.
         log: For failures of the engine, and a wall clock that is far behind.
         steps_per_tick: Records deleted at the beginning of a tick, or moved in the index.
         changes: Is told what is deleted; None: nobody is.
@@ -81,6 +82,8 @@ class Expiry:
         changes: ChangeFeed | None = None,
     ) -> None:
         self._storage = storage
+        if storage.clock is not None:
+            wall_clock = clock = storage.clock
         self._clock = clock
         self._log = log
         self._steps_per_tick = steps_per_tick
@@ -90,7 +93,7 @@ class Expiry:
         self._swept: Job | None = None
         self._changing = Lock()  # the figure, for workers
         self.sweeping = False
-        wall_ms, stored_ms = int(wall_clock() * 1000) - storage.clock_ahead_ms, storage.horizon_ms
+        wall_ms, stored_ms = int(wall_clock() * 1000), storage.horizon_ms
         self._now_ms = max(wall_ms, stored_ms)
         self._ahead_ms = self._now_ms - int(clock() * 1000)
         self._stale = False  # the time of this tick has not been needed yet

@@ -211,12 +211,13 @@ class Storage(ABC):
         return 0
 
     @property
-    def clock_ahead_ms(self) -> int:
-        """By how much the wall clock here is ahead of the server's time that other servers have kept; 0 by default.
+    def clock(self) -> Callable[[], float] | None:
+        """What returns the server's time, in seconds since 1970, if several servers agree on it; None by default.
 
-        Constant for the life of the engine. It is left out of the server's time.
+        Constant for the life of the engine. The time never goes back, nor jumps. Must not block. Without one, the
+        server's time is that of this machine.
         """
-        return 0
+        return None
 
     def note_horizon(self, now_ms: int) -> None:  # noqa: B027  # nothing to do, by default
         """Store the server's time with the next writes that are made durable, so that it does not go back.

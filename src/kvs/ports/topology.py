@@ -11,12 +11,14 @@ class ServerInfo(NamedTuple):
         host: Where others reach it.
         port: The port there.
         version: Of kvs.
+        clock_ahead_ms: By how much its clock is ahead of the server's time; 0 if that is allowed.
     """
 
     id: str
     host: str
     port: int
     version: str
+    clock_ahead_ms: int = 0
 
 
 @final
@@ -32,6 +34,7 @@ class Topology:
         others: The other servers that run.
         copies: How many machines keep what is acknowledged, or will soon.
         term: Of the lead, an increasing number.
+        clock_ahead_ms: By how much the clock of this server is ahead of the server's time; 0 if that is allowed.
     """
 
     def __init__(self, name: str, ours: ServerInfo, failover_ms: int) -> None:
@@ -41,3 +44,4 @@ class Topology:
         self.others: tuple[ServerInfo, ...] = ()
         self.copies = 1
         self.term = 0
+        self.clock_ahead_ms = 0

@@ -138,8 +138,8 @@ class LeakCheckedStorage(Storage):
 
     @property
     @override
-    def clock_ahead_ms(self) -> int:
-        return self.inner.clock_ahead_ms
+    def clock(self) -> Callable[[], float] | None:
+        return self.inner.clock
 
     @override
     def note_horizon(self, now_ms: int) -> None:

@@ -2,6 +2,7 @@
 
 * ``hangs``: on SIGUSR2 the loop hangs, until SIGUSR1.
 * ``ahead``, ``behind``: the clock of the machine is a day off.
+* ``steps``: on SIGRTMIN the clock is set forward by an hour, and on SIGRTMAX back.
 * Others are rules that are left out; see :mod:`tests.faults.etcd.left_out`.
 """
 
@@ -15,6 +16,7 @@ from kvs.__main__ import main
 from kvs.signals import Signals
 
 DAY_S = 86_400.0
+HOUR_S = 3_600.0
 
 
 def hang_on_signals() -> None:
@@ -44,11 +46,19 @@ def shift_clock(by_s: float) -> None:
     time.time = lambda: real() + by_s
 
 
+def step_on_signals() -> None:
+    """Have the clock set forward and back."""
+    signal.signal(signal.SIGRTMIN, lambda *_: shift_clock(HOUR_S))
+    signal.signal(signal.SIGRTMAX, lambda *_: shift_clock(-HOUR_S))
+
+
 if __name__ == "__main__":
     names = sys.argv.pop(1).split(",")
     for name in names:
         if name == "hangs":
             hang_on_signals()
+        elif name == "steps":
+            step_on_signals()
         elif name in ("ahead", "behind"):
             shift_clock(DAY_S if name == "ahead" else -DAY_S)
         else:

@@ -18,6 +18,7 @@ from kvs.adapters.storage.etcd.lead import Keeper, Lead
 from kvs.adapters.storage.etcd.recovery import Recovery
 from kvs.domain.values import Key, Value
 from kvs.ports.candidate import LeadLostError
+from tests.support.etcd_leader import skew
 from tests.support.journals import append
 
 LEASE_S = 2
@@ -32,7 +33,7 @@ class Place:
         lease = client.grant(LEASE_S).id
         term = client.txn([], [put(self.keys.leader, b"{}", lease)]).header.revision
         self.lead = Lead(self.keys, "a", term, lease, LEASE_S)
-        self._keeper = Keeper(client, self.keys, self.lead, ServerTime(wall_ms()))
+        self._keeper = Keeper(client, self.keys, self.lead, ServerTime(wall_ms(), skew()))
         stack.callback(self._keeper.release)
         self.journal = EtcdJournal(
             client, self.keys, self.lead, self._keeper, EMPTY, Backlog(EMPTY, 0, 1 << 20), 10.0, "lease"

@@ -143,8 +143,8 @@ class CheckedStorage(Storage):
 
     @property
     @override
-    def clock_ahead_ms(self) -> int:
-        return _number(self._inner.clock_ahead_ms)
+    def clock(self) -> Callable[[], float] | None:
+        return self._inner.clock
 
     @override
     def note_horizon(self, now_ms: int) -> None:

@@ -207,8 +207,8 @@ class IndexedStorage(Storage):
 
     @property
     @override
-    def clock_ahead_ms(self) -> int:
-        return self._inner.clock_ahead_ms
+    def clock(self) -> Callable[[], float] | None:
+        return self._inner.clock
 
     @override
     def note_horizon(self, now_ms: int) -> None:

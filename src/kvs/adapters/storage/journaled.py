@@ -26,15 +26,21 @@ class JournaledStorage(Storage):
         memory: Holds the journal's data; only this engine may write to it.
         journal: Receives the writes.
         horizon_ms: The server's time that is stored.
-        clock_ahead_ms: By how much the wall clock here is ahead of it.
+        clock: See :attr:`kvs.ports.storage.Storage.clock`.
     """
 
-    def __init__(self, memory: MemoryStorage, journal: Journal, horizon_ms: int = 0, clock_ahead_ms: int = 0) -> None:
+    def __init__(
+        self,
+        memory: MemoryStorage,
+        journal: Journal,
+        horizon_ms: int = 0,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self._memory = memory
         self._journal = journal
         self._writer = JournalWriter(journal)
         self._horizon_ms = horizon_ms
-        self._clock_ahead_ms = clock_ahead_ms
+        self._clock = clock
         self._batch: list[Row] = []
         self._clears = False  # before the batch
         self._refusal = ""
@@ -114,8 +120,8 @@ class JournaledStorage(Storage):
 
     @property
     @override
-    def clock_ahead_ms(self) -> int:
-        return self._clock_ahead_ms
+    def clock(self) -> Callable[[], float] | None:
+        return self._clock
 
     @override
     def note_horizon(self, now_ms: int) -> None:

@@ -15,7 +15,7 @@ from kvs.adapters.storage.etcd.checkpoints import Checkpoints
 from kvs.adapters.storage.etcd.client.errors import AccessDeniedError, EtcdError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import absent, get, put
-from kvs.adapters.storage.etcd.clock import ServerTime
+from kvs.adapters.storage.etcd.clock import ServerTime, Skew
 from kvs.adapters.storage.etcd.election import Election
 from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.layout import (
@@ -136,10 +136,11 @@ class EtcdCandidate(Candidate):
         if self._registration is None:
             self._registration = Registration(client, keys, self.topology, options.lease_s)
             self._stack.callback(self._registration.close)
-        election = Election(client, keys, self._ours, options.lease_s, self._sleep, self._see, self._log)
+        skew = Skew(self.topology, round(options.max_clock_skew_s * 1000), self._log)
+        election = Election(client, keys, self._ours, options.lease_s, skew, self._sleep, self._see, self._log)
         lead = election.win()
         with ExitStack() as stack:
-            server_time = ServerTime(election.time_ms())
+            server_time = ServerTime(election.time_ms(), skew)
             keeper = Keeper(client, keys, lead, server_time)
             stack.callback(keeper.release)
             memory = MemoryStorage(self._settings.max_data_bytes, self._settings.max_history_bytes)
@@ -154,8 +155,7 @@ class EtcdCandidate(Candidate):
             backlog = recovery.backlog(options.max_journal_bytes)
             timeout_s, reads = options.commit_timeout_s, options.reads
             journal = EtcdJournal(client, keys, lead, keeper, recovery.head, backlog, timeout_s, reads)
-            horizon_ms = max(recovery.horizon_ms, election.former_ms())
-            storage = JournaledStorage(memory, journal, horizon_ms, election.clock_ahead_ms)
+            storage = JournaledStorage(memory, journal, server_time.now_ms, server_time.now_s)
             self._start_threads(stack, lead, backlog, recovery, journal, storage)
             stack.callback(storage.close)
             stack.callback(journal.end_soon)  # first
@@ -181,10 +181,13 @@ class EtcdCandidate(Candidate):
         checkpoints = Checkpoints(steps, backlog, recovery.pointer, recovery.chunks, size, self._log)
         compacts = options.compact == "own"
         space = Space(steps, checkpoints, options.quota_bytes, storage.refuse_puts, self._log, compacts=compacts)
-        journal.figures = [checkpoints.stats, space.stats]
+        journal.figures = [checkpoints.stats, space.stats, self._clock_stats]
         for thread in (checkpoints, space):
             thread.start()
             stack.callback(thread.stop)
+
+    def _clock_stats(self) -> dict[str, int]:
+        return {"clock_ahead_ms": self.topology.clock_ahead_ms}
 
     def _join(self) -> str:
         """Check that this server agrees with the others of the namespace, or be the first; return their secret.

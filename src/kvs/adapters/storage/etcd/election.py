@@ -10,7 +10,7 @@ from kvs.adapters.storage.etcd.client.answers import KeyValue, RangeResult
 from kvs.adapters.storage.etcd.client.errors import EtcdError, LeaseNotFoundError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import absent, get, put
-from kvs.adapters.storage.etcd.clock import clock_s, wall_ms
+from kvs.adapters.storage.etcd.clock import Skew, clock_s, wall_ms
 from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, LeaderRecord, decoded, encoded
 from kvs.adapters.storage.etcd.lead import MARGIN_SHARE, Lead
 from kvs.ports.candidate import Leader
@@ -18,8 +18,9 @@ from kvs.ports.candidate import Leader
 LOOKS_PER_LEASE: Final = 10
 LONGEST_LOOK_S: Final = 0.2
 
-MAX_CLOCK_SKEW_MS: Final = 1_000
-"""By how much the clock of a server may differ from the leader's."""
+BACKS_OFF_LEASES: Final = 3
+"""For how many leases a server whose clock differs leaves the lead to others whose clocks are right: who of them has
+not taken it by then cannot."""
 
 BEATS_COMPARED: Final = 5
 """Heartbeats with which the clock is compared: one that etcd has applied late tells of a time that is over."""
@@ -34,12 +35,10 @@ class Election:
         keys: The names of keys.
         ours: This server.
         lease_s: Term of a lease, in whole seconds.
+        skew: Is told by how much the clock of this machine is ahead of the leader's.
         sleep: Waits so many seconds, or raises what ends the election.
         seen: Called with who leads and the term, whenever that has changed; None: nobody does.
         log: For who leads meanwhile.
-
-    Attributes:
-        clock_ahead_ms: By how much the clock of this machine is ahead of the leader's; 0 if that is within the bound.
     """
 
     def __init__(
@@ -48,6 +47,7 @@ class Election:
         keys: Keys,
         ours: LeaderRecord,
         lease_s: int,
+        skew: Skew,
         sleep: Callable[[float], None],
         seen: Callable[[Leader | None], None],
         log: FilteringBoundLogger,
@@ -56,6 +56,7 @@ class Election:
         self._keys = keys
         self._ours = ours
         self._lease_s = lease_s
+        self._skew = skew
         self._sleep = sleep
         self._tell = seen
         self._log = log
@@ -66,7 +67,6 @@ class Election:
         self._stamp: tuple[int, float] | None = None  # the leader's time, and when it was that
         self._ahead_ms: Final[deque[int]] = deque(maxlen=BEATS_COMPARED)
         self._looked_s = 0.0
-        self.clock_ahead_ms = 0
         self._vacant_s: float | None = None  # since when nobody leads
         self._trouble = ""
 
@@ -117,7 +117,7 @@ class Election:
         If the clock here differs by more than is allowed, the leader's counts: else one that is a day ahead would
         expire every session.
         """
-        return max(wall_ms() - self.clock_ahead_ms, self.former_ms())
+        return max(wall_ms() - self._ahead_of_leader_ms(), self.former_ms())
 
     def former_ms(self) -> int:
         """Return what the former leader's time is now, at the least; 0 if it is not known."""
@@ -125,13 +125,19 @@ class Election:
             return 0
         told_ms, noted_s = self._stamp
         told_ms += int((clock_s() - noted_s) * 1000)
-        return max(told_ms, wall_ms() - self.clock_ahead_ms) if self.clock_ahead_ms else told_ms
+        ahead_ms = self._ahead_of_leader_ms()
+        return max(told_ms, wall_ms() - ahead_ms) if ahead_ms else told_ms
+
+    def _ahead_of_leader_ms(self) -> int:
+        """Return by how much the clock here is ahead of the leader's, as far as is known; 0 if that is allowed."""
+        ahead_ms = min(self._ahead_ms, default=0)
+        return ahead_ms if abs(ahead_ms) > self._skew.max_ms else 0
 
     def _look(self) -> KeyValue | None:
         """Return who leads, None if nobody does, and note the leader's last writes."""
         keys, before_s, self._looked_s = self._keys, self._looked_s, clock_s()
         leader, alive, head = self._client.txn([], [get(keys.leader), get(keys.alive), get(keys.head)]).ranges
-        self._note(alive, head, prompt=clock_s() - before_s < MAX_CLOCK_SKEW_MS / 2000)
+        self._note(alive, head, prompt=clock_s() - before_s < self._skew.max_ms / 2000)
         return _one(leader)
 
     def _note(self, alive: RangeResult | None, head: RangeResult | None, *, prompt: bool = False) -> None:
@@ -160,12 +166,8 @@ class Election:
         self._stamp = time_ms, clock_s()
         if is_now:
             self._ahead_ms.append(wall_ms() - time_ms)
-            ahead_ms = min(self._ahead_ms)
-            differs = len(self._ahead_ms) == BEATS_COMPARED and abs(ahead_ms) > MAX_CLOCK_SKEW_MS
-            news = differs and not self.clock_ahead_ms
-            self.clock_ahead_ms = ahead_ms if differs else 0
-            if news:
-                self._log.warning("clock_differs", ahead_s=round(ahead_ms / 1000, 3))
+            if len(self._ahead_ms) == BEATS_COMPARED:
+                self._skew.note(min(self._ahead_ms))
 
     def _note_trouble(self, reason: str) -> None:
         self._seen = None  # what is written meanwhile is not known
@@ -175,11 +177,13 @@ class Election:
             self._log.warning("etcd_unavailable", reason=reason)
 
     def _may_stand(self) -> bool:
-        """Return whether to stand now: one whose clock differs leaves it to others for the time of a lease."""
+        """Return whether to stand now: one whose clock differs leaves it to others whose clocks do not."""
         now_s = clock_s()
         if self._vacant_s is None:
             self._vacant_s = now_s
-        return not self.clock_ahead_ms or now_s - self._vacant_s > self._lease_s
+        if not (self._skew.ahead_ms and self._skew.another_agrees):
+            return True
+        return now_s - self._vacant_s > BACKS_OFF_LEASES * self._lease_s
 
     def _stand(self) -> Lead | None:
         """Take the lead, if still nobody has it."""

@@ -72,11 +72,13 @@ class ServerRecord(msgspec.Struct, frozen=True):
         host: Where others reach it.
         port: The port there.
         version: Of kvs.
+        clock_ahead_ms: By how much its clock is ahead of the leader's time; 0 if that is allowed.
     """
 
     host: Word
     port: Annotated[int, Meta(ge=0, le=65_535)]
     version: Word
+    clock_ahead_ms: int = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True):

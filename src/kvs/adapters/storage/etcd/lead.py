@@ -193,6 +193,7 @@ class Keeper:
         not for ever: who hears nothing of etcd must not keep the lead by what it sends.
         """
         lead, keys = self._lead, self._keys
+        self._time.compare()
         beat = put(keys.alive, encoded(Heartbeat(lead.term, self._time.now_ms)))
         sent = lead.sending()
         try:

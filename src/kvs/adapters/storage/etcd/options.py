@@ -31,6 +31,15 @@ class EtcdOptions(msgspec.Struct, frozen=True):
             description="after how many seconds without a sign of life a leader is replaced; the same for all servers",
         ),
     ] = 2
+    max_clock_skew_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=3600,
+            description="by how much the clock of a server may differ from the leader's time; one that differs by more "
+            "leaves the lead to others",
+        ),
+    ] = 1.0
     reads: Annotated[
         Literal["lease", "quorum"],
         Meta(

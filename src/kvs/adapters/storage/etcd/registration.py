@@ -8,6 +8,8 @@ from contextlib import suppress
 from threading import Event, Thread
 from typing import Final, final
 
+import msgspec
+
 from kvs.adapters.storage.etcd.client.errors import EtcdError, LeaseNotFoundError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import put
@@ -20,6 +22,9 @@ MAX_SERVERS: Final = 64
 REFRESHES_PER_LEASE: Final = 4
 LONGEST_PAUSE_S: Final = 1.0
 TIMEOUT_S: Final = 1.0
+
+CLOCK_STEP_MS: Final = 1000
+"""By how much more or less a clock must differ for others to be told."""
 
 
 @final
@@ -39,6 +44,8 @@ class Registration:
         self._topology = topology
         self._lease_s = lease_s
         self._lease = 0
+        self._told = b""  # what is there of this server
+        self._ahead_ms = 0  # as others are told
         self._stopping = Event()
         self._runner = Thread(target=self._run, name="kvs-registration", daemon=True)
         self._runner.start()
@@ -67,10 +74,19 @@ class Registration:
             except LeaseNotFoundError:
                 self._lease = 0
         if not self._lease:
-            lease = client.grant(self._lease_s, timeout_s=TIMEOUT_S).id
-            record = encoded(ServerRecord(ours.host, ours.port, ours.version))
-            client.txn([], [put(self._keys.server(ours.id), record, lease)], timeout_s=TIMEOUT_S)
-            self._lease = lease
+            self._lease = client.grant(self._lease_s, timeout_s=TIMEOUT_S).id
+            self._told = b""
+        record = encoded(ServerRecord(ours.host, ours.port, ours.version, self._clock_ahead_ms()))
+        if record != self._told:
+            client.txn([], [put(self._keys.server(ours.id), record, self._lease)], timeout_s=TIMEOUT_S)
+            self._told = record
+
+    def _clock_ahead_ms(self) -> int:
+        """Return by how much the clock here is ahead, roughly: it is measured anew with each heartbeat."""
+        ahead_ms = self._topology.clock_ahead_ms
+        if not (ahead_ms and self._ahead_ms) or abs(ahead_ms - self._ahead_ms) > CLOCK_STEP_MS:
+            self._ahead_ms = ahead_ms
+        return self._ahead_ms
 
     def _look(self) -> None:
         client, prefix, ours = self._client, self._keys.servers, self._topology.ours
@@ -80,7 +96,7 @@ class Registration:
             with suppress(LayoutError):
                 record = decoded(entry.key, entry.value, ServerRecord)
                 name = entry.key.removeprefix(prefix).decode(errors="replace")
-                others[record.host, record.port] = ServerInfo(name, record.host, record.port, record.version)
+                others[record.host, record.port] = ServerInfo(name, *msgspec.structs.astuple(record))
         others.pop((ours.host, ours.port), None)
         self._topology.others = tuple(others.values())
         self._topology.copies = len(client.members(timeout_s=TIMEOUT_S))
