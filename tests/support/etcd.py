@@ -46,15 +46,15 @@ shared: Final = ExitStack()
 _random: Final = Random()
 
 
-def why_missing() -> str:
-    """Return why there can be no cluster; nothing if there can."""
-    missing = [program for program in ("etcd", "openssl") if shutil.which(program) is None]
+def why_missing(*others: str) -> str:
+    """Return why there can be no cluster, or not what needs other programs; nothing if there can."""
+    missing = [program for program in ("etcd", "openssl", *others) if shutil.which(program) is None]
     return f"there is no {' and no '.join(missing)}" if missing else ""
 
 
-def need_etcd() -> None:
-    """Skip where there is no etcd, or fail if ``TEST_ETCD`` is ``required``."""
-    reason = why_missing()
+def need_etcd(*others: str) -> None:
+    """Skip where there is no etcd or another program, or fail if ``TEST_ETCD`` is ``required``."""
+    reason = why_missing(*others)
     if reason and os.environ.get("TEST_ETCD") == "required":
         pytest.fail(reason)
     if reason:
@@ -231,6 +231,27 @@ class Cluster:
                 finally:
                     client.close()
 
+    def save(self, path: Path) -> None:
+        """Save a snapshot, as an operator does."""
+        etcdctl("--endpoints", str(self.members[0].endpoint), "snapshot", "save", str(path))
+
+    def go_back(self, path: Path, token: str = "") -> None:
+        """End all members, restore all from a snapshot, and start them; with another token it is another cluster."""
+        for member in self.members:
+            member.kill()
+            member.end()
+            shutil.rmtree(member.directory)
+            said = dict(flag[2:].split("=", 1) for flag in member.flags if "=" in flag)
+            if token:
+                said["initial-cluster-token"] = token
+            kept = ("name", "data-dir", "initial-cluster", "initial-cluster-token")
+            flags = [f"--{name}={said[name]}" for name in kept]
+            peer_url = said["initial-advertise-peer-urls"]
+            etcdctl("snapshot", "restore", str(path), *flags, f"--initial-advertise-peer-urls={peer_url}")
+        for member in self.members:
+            member.launch(member.flags)
+        assert all(member.wait_serving() for member in self.members)
+
     def repair(self) -> None:
         """Start again who has ended, continue who was stopped, and wait until all serve."""
         for member in self.members:
@@ -262,6 +283,12 @@ class Cluster:
             call_admin(client, "AuthEnable", b"")
         finally:
             client.close()
+
+
+def etcdctl(*arguments: str) -> None:
+    """Run what operators use."""
+    done = subprocess.run(["etcdctl", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def call_admin(client: EtcdClient, method: str, message: bytes) -> bytes:

@@ -30,6 +30,7 @@ NEEDS: Final = (
     Need("redis-cli", "redis-tools", "33 tests with redis-cli and redis-benchmark"),
     Need("strace", "strace", "12 tests that have system calls fail, or processes die at them"),
     Need("etcd", "etcd-server", "68 tests with real clusters of etcd"),
+    Need("etcdctl", "etcd-client", "2 of these, which restore a snapshot"),
     Need("openssl", "openssl", "the same, some of which need certificates"),
     Need("curl", "curl", "3 tests with an HTTP client, and one of the documents"),
     Need("jq", "jq", "1 test of the documents"),

@@ -251,7 +251,7 @@ def test_a_pointer_that_something_else_has_changed_ends_the_lead(client: EtcdCli
     client.txn([], [put(leader.keys.checkpoint, foreign)])
     with pytest.raises(StoppedError):
         leader.checkpoints.write()
-    assert "was changed by something else" in leader.lead.lost
+    assert "were changed by something else" in leader.lead.lost
     assert client.range(leader.keys.checkpoint).kvs[0].value == foreign
     leader.end()
 

@@ -68,9 +68,20 @@ def test_a_leader_that_is_ahead_of_the_journal_writes_nothing(place: Place) -> N
     head = place.journal.head
     place.append(b"b")
     place.go_back(head)
-    with pytest.raises(LeadLostError, match="changed by something else"):
+    with pytest.raises(LeadLostError, match="were changed by something else"):
         place.append(b"c")
     assert place.read() == {b"a": b"v"}
+
+
+def test_a_leader_that_is_ahead_of_the_journal_answers_no_reads(place: Place) -> None:
+    """If it asks etcd before it does."""
+    place.append(b"a")
+    head = place.journal.head
+    place.append(b"b")
+    append(place.journal, [])
+    place.go_back(head)
+    with pytest.raises(LeadLostError, match="were changed by something else"):
+        append(place.journal, [])
 
 
 def test_without_the_compare_of_the_head_there_is_a_gap(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

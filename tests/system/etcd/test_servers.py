@@ -2,17 +2,20 @@
 
 import shutil
 import signal
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from itertools import count
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from kvs.adapters.storage.etcd.client.requests import put
 from tests.support.etcd import Cluster, need_etcd, running_cluster
+from tests.support.etcd import closing as closing_client
 from tests.support.etcd_server import HOST, EtcdServer
 from tests.support.harness import OK
 from tests.support.line_client import Client
+from tests.support.proxy import Proxy
 from tests.support.waiting import polling
 
 _numbers: Final = count()
@@ -198,6 +201,68 @@ def test_a_server_that_is_stopping_does_not_stand_by_again(single: Cluster, name
             finally:
                 member.resume()
         assert len(server.events("standing_by")) == 1
+
+
+@pytest.mark.parametrize("token", ["", "another"])
+def test_a_snapshot_is_restored_beside_servers(tmp_path: Path, namespace: str, token: str) -> None:
+    """Which should have been stopped: they forget what the snapshot has not, and go on with what it has."""
+    need_etcd("etcdctl")
+    with ExitStack() as stack:
+        cluster = stack.enter_context(running_cluster(3))
+        servers = leader_and_standby(stack, cluster, namespace)
+        with closing(servers[0].connect()) as client:
+            client.ok("PUT kept 1")
+            cluster.save(tmp_path / "snapshot")
+            client.ok("PUT lost 1")
+        cluster.go_back(tmp_path / "snapshot", token)
+        servers[0].wait_for("lead_lost")
+        for server in servers:
+            assert keys_of(server) == ["kept"]
+            with closing(server.connect()) as client:
+                client.ok("PUT later 1", "DEL later")
+
+
+def keys_of(server: EtcdServer) -> object:
+    """Wait until a server answers, and return all keys that it has."""
+    for _ in polling("the server answers"):
+        with closing(server.connect()) as client:
+            client.send("KEYS")
+            with suppress(OSError, AssertionError):  # it may stand by, and have nobody to ask
+                answer = client.reply()
+                if answer["status"] == "Ok":
+                    return answer["result"]
+    raise AssertionError
+
+
+def test_a_backup_of_the_same_term_is_noticed(tmp_path: Path, namespace: str) -> None:
+    """By a leader that only reads, though etcd has gone beyond the revision that it knows."""
+    need_etcd()
+    with ExitStack() as stack:
+        cluster = stack.enter_context(running_cluster())
+        (member,) = cluster.members
+        proxy = Proxy(member.client_port)
+        stack.callback(proxy.close)
+        options = ["lease_s=60", "commit_timeout_s=600"]
+        server = EtcdServer(cluster, namespace, options=options, endpoints=f"{HOST}:{proxy.port}")
+        stack.enter_context(server)
+        assert server.leads()
+        with closing(server.connect()) as client:
+            client.ok("PUT key old")
+            member.kill()
+            shutil.copytree(member.directory, tmp_path / "backup")
+            member.restart()
+            client.ok("PUT key new")
+            proxy.hold()
+            member.kill()
+            shutil.rmtree(member.directory)
+            shutil.copytree(tmp_path / "backup", member.directory)
+            member.restart()
+            with closing_client(cluster.client) as other:
+                for _ in range(1000):
+                    other.txn([], [put(b"elsewhere", b"")])
+            proxy.cut()
+            proxy.let_go()
+            assert "restored from a backup" in server.wait_for("lead_lost")["reason"]
 
 
 def test_an_etcd_from_a_backup_is_not_written_to(tmp_path: Path, namespace: str) -> None:

@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from kvs import __version__
 from kvs.adapters.storage.etcd.backlog import Backlog
 from kvs.adapters.storage.etcd.checkpoints import Checkpoints
-from kvs.adapters.storage.etcd.client.errors import AccessDeniedError, EtcdError
+from kvs.adapters.storage.etcd.client.errors import AccessDeniedError, ClusterChangedError, EtcdError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import absent, get, put
 from kvs.adapters.storage.etcd.clock import ServerTime, Skew
@@ -116,6 +116,8 @@ class EtcdCandidate(Candidate):
                     raise StorageOpenError(f"etcd: {error}; nothing was changed") from None
                 except (EtcdError, LeadLostError) as error:
                     self._complain(error)
+                    if isinstance(error, ClusterChangedError):  # as after a backup was restored: read everything anew
+                        self._client.accept_any_cluster()
                     self._sleep(RETRY_S)
         except _StoppedError:
             pass

@@ -7,7 +7,7 @@ from typing import Final, final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.etcd.client.answers import KeyValue, RangeResult
-from kvs.adapters.storage.etcd.client.errors import EtcdError, LeaseNotFoundError
+from kvs.adapters.storage.etcd.client.errors import ClusterChangedError, EtcdError, LeaseNotFoundError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import absent, get, put
 from kvs.adapters.storage.etcd.clock import Skew, clock_s, wall_ms
@@ -91,6 +91,8 @@ class Election:
                 if lead is not None:
                     return lead
                 self._trouble = ""
+            except ClusterChangedError:
+                raise  # what is known is of another cluster
             except EtcdError as error:
                 self._note_trouble(f"{type(error).__name__}: {error}")
             self._sleep(min(self._lease_s / LOOKS_PER_LEASE, LONGEST_LOOK_S))

@@ -17,7 +17,7 @@ from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import absent, get, put, value_is
 from kvs.adapters.storage.etcd.entry import EtcdBatch, digest_of, encode_entry
 from kvs.adapters.storage.etcd.layout import EMPTY, Head, Keys, encoded
-from kvs.adapters.storage.etcd.lead import TAKEN, Keeper, Lead
+from kvs.adapters.storage.etcd.lead import RESTORED, TAKEN, Keeper, Lead
 from kvs.adapters.storage.journal_writer import Batch, Journal
 from kvs.override import override
 
@@ -85,7 +85,7 @@ class EtcdJournal(Journal):
     def append(self, batch: Batch) -> None:
         assert isinstance(batch, EtcdBatch)  # noqa: S101  # for mypy: it is what begin() has returned
         if not (batch.written or batch.clears):
-            self._repeat([], [], None, time.monotonic() + self._commit_timeout_s)
+            self._repeat([self._follows()], [], None, time.monotonic() + self._commit_timeout_s)
             return
         self._backlog.wait_for_room(self._check_wait)
         deadline_s = time.monotonic() + self._commit_timeout_s
@@ -94,9 +94,8 @@ class EtcdJournal(Journal):
         for at, part in enumerate(parts):
             self._repeat([], [put(keys.part(head.number + 1, self._lead.term, at), part)], None, deadline_s)
         new = Head(head.number + 1, digest_of(entry))
-        follows = absent(keys.head) if head == EMPTY else value_is(keys.head, encoded(head))
         name = keys.entry(new.number)
-        self._repeat([follows, absent(name)], [put(name, entry), put(keys.head, encoded(new))], new, deadline_s)
+        self._repeat([self._follows(), absent(name)], [put(name, entry), put(keys.head, encoded(new))], new, deadline_s)
         self.head = new
         size = len(entry) + sum(map(len, parts))
         self._backlog.add(batch.written, new, batch.horizon_ms, size, clears=batch.clears)
@@ -120,6 +119,11 @@ class EtcdJournal(Journal):
     def end_soon(self) -> None:
         """From now on, also wait for room no longer than for any commit: the server is to end. By any thread."""
         self._give_up_s = time.monotonic() + self._commit_timeout_s
+
+    def _follows(self) -> bytes:
+        """Compare: the last entry is the last that this server knows."""
+        keys, head = self._keys, self.head
+        return absent(keys.head) if head == EMPTY else value_is(keys.head, encoded(head))
 
     def _check_wait(self) -> None:
         if time.monotonic() > self._give_up_s:
@@ -170,10 +174,14 @@ class EtcdJournal(Journal):
                 continue
             if not result.succeeded:
                 leader, head = result.ranges
-                if leader is None or not leader.kvs or leader.kvs[0].create_revision != lead.term:
+                if not lead.is_still_in(leader):
                     lead.lose(TAKEN)
                 elif new is None or head is None or not head.kvs or head.kvs[0].value != encoded(new):
-                    lead.lose("the journal in etcd was changed by something else, or restored from a backup")
+                    lead.lose(RESTORED)
+                else:
+                    lead.head_revision = head.kvs[0].mod_revision
+            elif new is not None:
+                lead.head_revision = result.header.revision
             # What an earlier sending has written, a successor may know since then: so this one gives no right.
             lead.answered(sent, result, wrote=result.succeeded and new is not None)
             lead.check()  # also if it was applied: nobody may be told by one who has given up

@@ -2,6 +2,8 @@
 
 *The term.* The key ``leader`` is under the leader's lease; its create revision is the term. Whatever a leader writes is
 *fenced*: it compares that revision. So nothing that a former leader has sent can be applied once another has the lead.
+It also compares that the last writes of this term are still there: they are not in an etcd that was restored from a
+backup.
 
 *The right to read.* A lease of etcd only brings an election about; no read relies on it, for a leader of etcd that is
 stuck may go on confirming leases that its successor lets expire. Instead each fenced write that was sent at a moment
@@ -15,10 +17,10 @@ from collections.abc import Callable
 from threading import Event, Lock, Thread
 from typing import Final, NamedTuple, final
 
-from kvs.adapters.storage.etcd.client.answers import TxnResult
+from kvs.adapters.storage.etcd.client.answers import RangeResult, TxnResult
 from kvs.adapters.storage.etcd.client.errors import ClusterChangedError, EtcdError, LeaseNotFoundError, NoSpaceError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
-from kvs.adapters.storage.etcd.client.requests import create_revision_is, delete, put
+from kvs.adapters.storage.etcd.client.requests import create_revision_is, delete, get, mod_revision_is_at_least, put
 from kvs.adapters.storage.etcd.clock import ServerTime, clock_s
 from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, encoded
 from kvs.ports.candidate import LeadLostError
@@ -29,6 +31,7 @@ MARGIN_SHARE: Final = 0.1
 BEATS_PER_LEASE: Final = 4
 
 TAKEN: Final = "another server has taken it, or its lease has ended"
+RESTORED: Final = "etcd was restored from a backup, or the keys there were changed by something else"
 
 
 class Sent(NamedTuple):
@@ -52,6 +55,8 @@ class Lead:
     Attributes:
         lost: Why the lead was lost; empty before.
         heard_s: When etcd has answered a fenced transaction last.
+        beat_revision: That of its last heartbeat, as far as is known; 0: there is none yet.
+        head_revision: That of its last entry, likewise.
     """
 
     def __init__(self, keys: Keys, server_id: str, term: int, lease: int, lease_s: float) -> None:
@@ -61,6 +66,8 @@ class Lead:
         self.lease_s: Final = lease_s
         self.lost = ""
         self.heard_s = clock_s()
+        self.beat_revision = 0
+        self.head_revision = 0
         self._keys = keys
         self._margin_s = lease_s * MARGIN_SHARE
         self._right_until_s = 0.0
@@ -69,8 +76,16 @@ class Lead:
 
     @property
     def fence(self) -> list[bytes]:
-        """The compare of every write."""
-        return [create_revision_is(self._keys.leader, self.term)]
+        """The compares of every write."""
+        compares = [create_revision_is(self._keys.leader, self.term)]
+        for key, revision in ((self._keys.alive, self.beat_revision), (self._keys.head, self.head_revision)):
+            if revision:
+                compares.append(mod_revision_is_at_least(key, revision))
+        return compares
+
+    def is_still_in(self, leader: RangeResult | None) -> bool:
+        """Return whether the lead is still that of this term, by what the key ``leader`` has."""
+        return leader is not None and bool(leader.kvs) and leader.kvs[0].create_revision == self.term
 
     @property
     def may_read(self) -> bool:
@@ -197,11 +212,12 @@ class Keeper:
         beat = put(keys.alive, encoded(Heartbeat(lead.term, self._time.now_ms)))
         sent = lead.sending()
         try:
-            result = self._client.txn(lead.fence, [beat], timeout_s=timeout_s)
+            result = self._client.txn(lead.fence, [beat], [get(keys.leader)], timeout_s=timeout_s)
             if not result.succeeded:
-                lead.lose(TAKEN)
+                lead.lose(RESTORED if lead.is_still_in(result.ranges[0]) else TAKEN)
                 return
             lead.answered(sent, result, wrote=True)
+            lead.beat_revision = result.header.revision
         except ClusterChangedError as error:
             lead.lose(str(error))
         except NoSpaceError:

@@ -13,7 +13,7 @@ from kvs.adapters.storage.etcd.client.errors import EtcdError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import Operation, get
 from kvs.adapters.storage.etcd.layout import Keys
-from kvs.adapters.storage.etcd.lead import Lead
+from kvs.adapters.storage.etcd.lead import RESTORED, TAKEN, Lead
 
 T = TypeVar("T")
 
@@ -73,10 +73,10 @@ class Steps:
         result = self.until_answered(lambda: self.client.txn(compares, then, look))
         if not result.succeeded:
             leader, found = result.ranges
-            if leader is None or not leader.kvs or leader.kvs[0].create_revision != lead.term:
-                lead.lose("another server has taken it, or its lease has ended")
+            if not lead.is_still_in(leader):
+                lead.lose(TAKEN)
             elif not pointer or found is None or not found.kvs or found.kvs[0].value != pointer:
-                lead.lose("the checkpoint in etcd was changed by something else, or restored from a backup")
+                lead.lose(RESTORED)
         self.check()
         return result
 

@@ -246,6 +246,11 @@ class EtcdClient:
             if header.cluster_id != self.cluster_id:
                 raise ClusterChangedError(f"cluster {header.cluster_id:x} answers in place of {self.cluster_id:x}")
 
+    def accept_any_cluster(self) -> None:
+        """Take the cluster that answers next for the right one: nothing that was read before is relied on."""
+        with self._lock:
+            self.cluster_id = 0
+
     def _wait(
         self,
         method: str,

@@ -60,6 +60,13 @@ def mod_revision_is(key: bytes, revision: int) -> bytes:
     return _compare(2, key, number_field_always(6, revision))
 
 
+def mod_revision_is_at_least(key: bytes, revision: int) -> bytes:
+    """Compare the same, for no less; that of a key that does not exist is 0."""
+    return bytes_field(
+        1, number_field(1, 1) + number_field(2, 2) + bytes_field(3, key) + number_field_always(6, revision - 1)
+    )
+
+
 def value_is(key: bytes, value: bytes) -> bytes:
     """Compare the value; false of a key that does not exist."""
     return _compare(3, key, bytes_field(7, value))
