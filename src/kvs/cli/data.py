@@ -50,14 +50,19 @@ def dump(file: str, **given: Any) -> None:  # one argument per setting
 @click.command()
 @with_settings(_ENDPOINT)
 @click.option("--extend", is_flag=True, help="Give every key the time left that it had when the dump was made.")
+@click.option(
+    "--into-empty-namespace",
+    is_flag=True,
+    help="Store the entries, all or none, in a namespace of etcd that is empty and that no server leads.",
+)
 @path_argument("file", default=STANDARD_STREAM)
-def load(file: str, *, extend: bool, **given: Any) -> None:  # one argument per setting
+def load(file: str, *, extend: bool, into_empty_namespace: bool, **given: Any) -> None:  # one argument per setting
     """Store all the entries of a dump, from FILE or standard input.
 
     They go into a running server, or with --data-dir into the directory of a stopped one. Other keys are left alone. A
     file is checked whole before anything is stored. Entries that have expired are skipped.
     """
-    from kvs.cli.endpoints import open_sink
+    from kvs.cli.endpoints import open_empty_sink, open_sink
     from kvs.cli.files import reading
     from kvs.cli.progress import Bars
     from kvs.dump.loader import counted, longest_line_bytes
@@ -66,7 +71,7 @@ def load(file: str, *, extend: bool, **given: Any) -> None:  # one argument per 
     configuration = load_configuration(given)
     settings = configuration.settings
     max_line_bytes = longest_line_bytes(settings.max_key_bytes, settings.max_value_bytes)
-    opening = open_sink(configuration)
+    opening = (open_empty_sink if into_empty_namespace else open_sink)(configuration)
     with interruptible(), reading(file) as stream, opening as sink:
         typed = stream.isatty()
         if typed:

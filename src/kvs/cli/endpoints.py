@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from kvs.config import SETTINGS, ConfigError, Configuration
-from kvs.dump.engine_endpoint import EngineSink, EngineSource
+from kvs.config import SETTINGS, ConfigError, Configuration, read_options
+from kvs.dump.engine_endpoint import EmptySink, EngineSink, EngineSource
 from kvs.dump.errors import DumpError, quoted
 from kvs.dump.loader import Sink
 from kvs.dump.resp_client import RespClient
@@ -43,6 +43,17 @@ def open_sink(configuration: Configuration) -> AbstractContextManager[Sink]:
     return _engine_sink(configuration, _storage(configuration))
 
 
+def open_empty_sink(configuration: Configuration) -> AbstractContextManager[Sink]:
+    """Return an empty namespace of etcd as the target of a load; raises what :func:`open_source` does."""
+    settings = configuration.settings
+    if settings.storage != "etcd":
+        raise ConfigError(f"storage: only 'etcd' has namespaces, not {settings.storage!r}")
+    for name in ("host", "port", "data_dir"):
+        if configuration.origins[name] == SETTINGS[name].flag:
+            raise ConfigError(f"{name}: {SETTINGS[name].flag} names another target than --into-empty-namespace")
+    return _empty_sink(configuration)
+
+
 def _in_data_dir(configuration: Configuration) -> bool:
     """Return whether the flag for a data directory is given. Its environment variable may be for a server.
 
@@ -70,6 +81,18 @@ def _connected(configuration: Configuration, endpoint: Callable[[RespClient], T]
 
 
 @contextmanager
+def _empty_sink(configuration: Configuration) -> Iterator[Sink]:
+    from kvs.adapters.storage.etcd.filling import empty_namespace
+    from kvs.adapters.storage.etcd.options import EtcdOptions
+    from kvs.logs import make_logger
+
+    settings = configuration.settings
+    options = read_options(settings.storage, EtcdOptions, configuration.options)
+    with empty_namespace(options, make_logger(LOG_LEVEL, settings.log_format)) as namespace:
+        yield EmptySink(namespace, settings.max_key_bytes, settings.max_value_bytes)
+
+
+@contextmanager
 def _engine_source(opening: AbstractContextManager[Storage]) -> Iterator[Source]:
     with opening as storage, closing(EngineSource(storage, int(time.time() * 1000))) as source:
         yield source
@@ -91,6 +114,7 @@ def _storage(configuration: Configuration) -> AbstractContextManager[Storage]:
     from kvs.logs import make_logger
 
     settings = configuration.settings
-    if not engine_of(settings.storage).durable:
+    engine = engine_of(settings.storage)
+    if not engine.durable or engine.stand_by is not None:
         raise ConfigError(f"storage: engine {settings.storage!r} keeps nothing in a data directory")
     return open_storage(settings, configuration.options, make_logger(LOG_LEVEL, settings.log_format))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from kvs.domain.errors import KvsError
 from kvs.domain.keyspace import ESCAPED, RESERVED, clients_key, stored_key
@@ -95,14 +95,9 @@ class EngineSink:
         return max(int(self._clock() * 1000), self._storage.horizon_ms)
 
     def rejection_reason(self, key: Key, value: Value) -> str:
-        size = len(value if isinstance(value, bytes) else value.payload)
-        if len(key) > self._max_key_bytes:
-            return f"the key has {len(key)} bytes; max_key_bytes is {format_size(self._max_key_bytes)}"
-        if size > self._max_value_bytes:
-            return f"the value has {size} bytes; max_value_bytes is {format_size(self._max_value_bytes)}"
         if isinstance(value, Record) and not self._records:
             return "the storage engine does not store deadlines"
-        return ""
+        return _too_long(key, value, self._max_key_bytes, self._max_value_bytes)
 
     def store(self, entries: Iterable[NumberedEntry]) -> None:
         with _failures():
@@ -128,6 +123,63 @@ class EngineSink:
         self._storage.sync()
         self.stored += self.unconfirmed
         self.unconfirmed = self._unconfirmed_bytes = 0
+
+
+class EmptyPlace(Protocol):
+    """**Protocol:** Where there is nothing yet, and all of the data are stored at once."""
+
+    def put(self, key: Key, value: Value) -> None:
+        """Keep an entry until the end."""
+
+    def finish(self) -> None:
+        """Store everything."""
+
+
+class EmptySink:
+    """An empty place as a :class:`kvs.dump.loader.Sink`: everything is stored, or nothing.
+
+    Args:
+        place: Where it is stored.
+        max_key_bytes: Maximum length of a key for a server with the same settings.
+        max_value_bytes: Maximum length of a value.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self, place: EmptyPlace, max_key_bytes: int, max_value_bytes: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._place = place
+        self._max_key_bytes = max_key_bytes
+        self._max_value_bytes = max_value_bytes
+        self._clock = clock
+        self.stored = 0
+        self.unconfirmed = 0
+
+    def now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    def rejection_reason(self, key: Key, value: Value) -> str:
+        return _too_long(key, value, self._max_key_bytes, self._max_value_bytes)
+
+    def store(self, entries: Iterable[NumberedEntry]) -> None:
+        with _failures():
+            count = 0
+            for _, key, value in entries:
+                self._place.put(stored_key(key), value)
+                count += 1
+            self.unconfirmed = count
+            self._place.finish()
+            self.stored, self.unconfirmed = count, 0
+
+
+def _too_long(key: Key, value: Value, max_key_bytes: int, max_value_bytes: int) -> str:
+    """Return why an entry is too long; empty if it is not."""
+    size = len(value if isinstance(value, bytes) else value.payload)
+    if len(key) > max_key_bytes:
+        return f"the key has {len(key)} bytes; max_key_bytes is {format_size(max_key_bytes)}"
+    if size > max_value_bytes:
+        return f"the value has {size} bytes; max_value_bytes is {format_size(max_value_bytes)}"
+    return ""
 
 
 def _dumpable(key: Key, value: Value | None) -> Value:

@@ -14,19 +14,11 @@ from kvs.adapters.storage.etcd.backlog import Backlog
 from kvs.adapters.storage.etcd.checkpoints import Checkpoints
 from kvs.adapters.storage.etcd.client.errors import AccessDeniedError, ClusterChangedError, EtcdError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
-from kvs.adapters.storage.etcd.client.requests import absent, get, put
 from kvs.adapters.storage.etcd.clock import ServerTime, Skew
+from kvs.adapters.storage.etcd.cluster import join
 from kvs.adapters.storage.etcd.election import Election
 from kvs.adapters.storage.etcd.journal import EtcdJournal
-from kvs.adapters.storage.etcd.layout import (
-    FORMAT,
-    ClusterRecord,
-    Keys,
-    LayoutError,
-    LeaderRecord,
-    decoded,
-    encoded,
-)
+from kvs.adapters.storage.etcd.layout import Keys, LayoutError, LeaderRecord
 from kvs.adapters.storage.etcd.lead import Keeper, Lead
 from kvs.adapters.storage.etcd.options import EtcdOptions
 from kvs.adapters.storage.etcd.recovery import Recovery
@@ -42,7 +34,6 @@ from kvs.ports.candidate import Candidate, Leader, LeadLostError
 from kvs.ports.storage import Storage
 from kvs.ports.topology import ServerInfo, Topology
 
-SECRET_BYTES = 16
 ID_BYTES = 20
 RETRY_S = 1.0
 """Time after which etcd is tried again, if it could not be reached."""
@@ -134,7 +125,7 @@ class EtcdCandidate(Candidate):
     def _lead(self) -> Storage:
         """Wait for the lead, and return the storage."""
         client, keys, options = self._client, self._keys, self._options
-        self.secret = self._join()
+        self.secret = join(client, keys, options.lease_s).id
         if self._registration is None:
             self._registration = Registration(client, keys, self.topology, options.lease_s)
             self._stack.callback(self._registration.close)
@@ -190,32 +181,6 @@ class EtcdCandidate(Candidate):
 
     def _clock_stats(self) -> dict[str, int]:
         return {"clock_ahead_ms": self.topology.clock_ahead_ms}
-
-    def _join(self) -> str:
-        """Check that this server agrees with the others of the namespace, or be the first; return their secret.
-
-        Raises:
-            StorageOpenError: It does not agree.
-        """
-        keys, lease_s = self._keys, self._options.lease_s
-        ours = ClusterRecord(secrets.token_hex(SECRET_BYTES), FORMAT, lease_s)
-        result = self._client.txn([absent(keys.cluster)], [put(keys.cluster, encoded(ours))], [get(keys.cluster)])
-        if result.succeeded:
-            return ours.id
-        (found,) = result.ranges
-        if found is None or not found.kvs:
-            raise StorageOpenError(f"etcd: {keys.cluster.decode()}: has been deleted just now; start again")
-        theirs = decoded(keys.cluster, found.kvs[0].value, ClusterRecord)
-        if theirs.format != FORMAT:
-            raise StorageOpenError(
-                f"etcd: {keys.prefix.decode()}: has format {theirs.format}; this version of kvs knows format {FORMAT}"
-            )
-        if theirs.lease_s != lease_s:
-            raise StorageOpenError(
-                f"etcd: lease_s is {lease_s} here and {theirs.lease_s} in {keys.cluster.decode()}; all servers of a "
-                "namespace must have the same"
-            )
-        return theirs.id
 
     def _see(self, leader: Leader | None) -> None:
         self._leader = leader

@@ -97,10 +97,10 @@ class Election:
                 self._note_trouble(f"{type(error).__name__}: {error}")
             self._sleep(min(self._lease_s / LOOKS_PER_LEASE, LONGEST_LOOK_S))
 
-    def _leader(self, owner: KeyValue) -> Leader:
+    def _leader(self, owner: KeyValue) -> Leader | None:
         self._vacant_s = None
         record = decoded(self._keys.leader, owner.value, LeaderRecord)
-        return Leader(record.host, record.port, owner.create_revision)
+        return Leader(record.host, record.port, owner.create_revision) if record.port else None
 
     def _tell_of_leader(self, leader: Leader | None) -> None:
         if leader is not None:

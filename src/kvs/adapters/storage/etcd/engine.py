@@ -25,14 +25,13 @@ WILDCARDS: Final = ("0.0.0.0", "::", "")  # what cannot be told to others
 def _stand_by(
     settings: Settings, options: EtcdOptions, bound: tuple[str, int], log: FilteringBoundLogger
 ) -> EtcdCandidate:
-    keys = Keys(_checked("namespace", lambda: namespace_prefix(options.namespace)))
     address = bound
     if options.advertise_address:
         (endpoint,) = _checked("advertise_address", lambda: parse_endpoints(options.advertise_address))[:1]
         address = (endpoint.host, endpoint.port)
     elif bound[0] in WILDCARDS:
         raise ConfigError("storage.etcd.advertise_address: is needed, since the server listens on all addresses")
-    return EtcdCandidate(settings, options, _client(options), keys, address, log)
+    return EtcdCandidate(settings, options, connect(options), keys_of(options), address, log)
 
 
 @contextmanager
@@ -55,7 +54,21 @@ ETCD: Final = EngineSpec(
 )
 
 
-def _client(options: EtcdOptions) -> EtcdClient:
+def keys_of(options: EtcdOptions) -> Keys:
+    """Return the names of keys in a namespace.
+
+    Raises:
+        ConfigError: It has no such name.
+    """
+    return Keys(_checked("namespace", lambda: namespace_prefix(options.namespace)))
+
+
+def connect(options: EtcdOptions) -> EtcdClient:
+    """Return a client of etcd, which the caller closes.
+
+    Raises:
+        ConfigError: Options are wrong.
+    """
     endpoints = _checked("endpoints", lambda: parse_endpoints(options.endpoints))
     tls = None
     if options.ca_file:

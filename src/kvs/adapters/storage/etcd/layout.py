@@ -53,7 +53,7 @@ class LeaderRecord(msgspec.Struct, frozen=True):
     Attributes:
         id: Of the server, chosen at random when it starts.
         host: Where others reach it.
-        port: The port there.
+        port: The port there; 0: it is no server, and serves nobody: the namespace is being filled.
     """
 
     id: str

@@ -44,18 +44,28 @@ class Steps:
         lead: The fence.
         backlog: Tells whether there is time for pauses.
         log: For failures, each of which is tried again.
+        fatal: Errors that are not.
 
     Attributes:
         stopping: Set to have the work end.
     """
 
-    def __init__(self, client: EtcdClient, keys: Keys, lead: Lead, backlog: Backlog, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        client: EtcdClient,
+        keys: Keys,
+        lead: Lead,
+        backlog: Backlog,
+        log: FilteringBoundLogger,
+        fatal: tuple[type[EtcdError], ...] = (),
+    ) -> None:
         self.client: Final = client
         self.keys: Final = keys
         self.lead: Final = lead
         self.stopping: Final = Event()
         self._backlog = backlog
         self._log = log
+        self._fatal = fatal
         self._warned = False
         self._used_s = 0.0
 
@@ -87,6 +97,8 @@ class Steps:
             self.check()
             try:
                 return call()
+            except self._fatal:
+                raise
             except EtcdError as error:
                 self.warn(error)
             self.stopping.wait(pause_s)
