@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "load": "kvs.cli.data",
     "backup": "kvs.cli.data",
     "verify": "kvs.cli.data",
+    "cluster": "kvs.cli.cluster",
 }
 """The module of each command, in the order of the help. It is imported when the command is used."""
 

@@ -1,5 +1,6 @@
 """Servers of one namespace, each kept running, and each behind proxies of its own to the members of etcd."""
 
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -52,6 +53,15 @@ class Seat:
         )
         server.start()
         self.servers.append(server)
+
+    def replace(self, command: Sequence[str]) -> None:
+        """Have what runs kvs replaced, stop the process in an orderly way, and wait until the next one stands by."""
+        self._command = command
+        former = self.server
+        former.send_signal(signal.SIGTERM)
+        for _ in polling("another process stands by"):
+            if self.server is not former and self.server.events("standing_by"):
+                break
 
     def cut_off(self) -> None:
         """Let nothing through between this server and etcd."""

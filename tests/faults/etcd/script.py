@@ -3,6 +3,7 @@
 * ``hangs``: on SIGUSR2 the loop hangs, until SIGUSR1.
 * ``ahead``, ``behind``: the clock of the machine is a day off.
 * ``steps``: on SIGRTMIN the clock is set forward by an hour, and on SIGRTMAX back.
+* ``format2``: this is a version that also reads and writes a format 2, which is as format 1. It comes first.
 * Others are rules that are left out; see :mod:`tests.faults.etcd.left_out`.
 """
 
@@ -52,11 +53,20 @@ def step_on_signals() -> None:
     signal.signal(signal.SIGRTMAX, lambda *_: shift_clock(-HOUR_S))
 
 
+def know_format_2() -> None:
+    """Be a later version."""
+    from kvs.adapters.storage.etcd import formats  # noqa: PLC0415  # nothing else has imported it
+
+    formats.READS = formats.WRITES = (1, 2)  # type: ignore[misc]
+
+
 if __name__ == "__main__":
     names = sys.argv.pop(1).split(",")
     for name in names:
         if name == "hangs":
             hang_on_signals()
+        elif name == "format2":
+            know_format_2()
         elif name == "steps":
             step_on_signals()
         elif name in ("ahead", "behind"):

@@ -17,6 +17,7 @@ from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.clock import ServerTime, Skew
 from kvs.adapters.storage.etcd.cluster import join
 from kvs.adapters.storage.etcd.election import Election
+from kvs.adapters.storage.etcd.formats import Formats
 from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.layout import Keys, LayoutError, LeaderRecord
 from kvs.adapters.storage.etcd.lead import Keeper, Lead
@@ -78,6 +79,7 @@ class EtcdCandidate(Candidate):
         self._stopping = Event()
         self._storage: Storage | None = None
         self._registration: Registration | None = None
+        self._formats = Formats()
         self._stack = ExitStack()
         self._stack.callback(client.close)
 
@@ -125,13 +127,15 @@ class EtcdCandidate(Candidate):
     def _lead(self) -> Storage:
         """Wait for the lead, and return the storage."""
         client, keys, options = self._client, self._keys, self._options
-        self.secret = join(client, keys, options.lease_s).id
+        agreement = join(client, keys, options.lease_s)
+        self.secret, self._formats.in_use = agreement.record.id, agreement.record.format
         if self._registration is None:
-            self._registration = Registration(client, keys, self.topology, options.lease_s)
+            self._registration = Registration(client, keys, self.topology, options.lease_s, agreement, self._formats)
             self._stack.callback(self._registration.close)
         skew = Skew(self.topology, round(options.max_clock_skew_s * 1000), self._log)
         election = Election(client, keys, self._ours, options.lease_s, skew, self._sleep, self._see, self._log)
         lead = election.win()
+        lead.formats = self._formats
         with ExitStack() as stack:
             server_time = ServerTime(election.time_ms(), skew)
             keeper = Keeper(client, keys, lead, server_time)
@@ -188,6 +192,8 @@ class EtcdCandidate(Candidate):
             self._changed()
 
     def _sleep(self, seconds: float) -> None:
+        if self._registration is not None and self._registration.refusal:
+            raise StorageOpenError(f"etcd: {self._keys.prefix.decode()}: {self._registration.refusal}")
         if self._stopping.wait(seconds):
             raise _StoppedError
 

@@ -223,6 +223,7 @@ class Checkpoints:
             len(chunks),
             sum(chunk.rows for chunk in chunks),
             sum(chunk.size for chunk in chunks),
+            self._steps.lead.formats.writes,
             former=None if former is None else Former(former.number, former.index),
         )
         pointer = encoded(latest)

@@ -11,7 +11,8 @@ from typing import Final, TypeAlias, final
 
 import msgspec
 
-from kvs.adapters.storage.etcd.layout import FORMAT, MAX_VALUE_BYTES, Head, LayoutError
+from kvs.adapters.storage.etcd.formats import refusal_of
+from kvs.adapters.storage.etcd.layout import MAX_VALUE_BYTES, Head, LayoutError
 from kvs.adapters.storage.journal_writer import Batch, Row
 from kvs.domain.codec import DamagedValueError, fields_of, value_of
 from kvs.domain.values import Key, Value
@@ -108,14 +109,14 @@ def decode_rows(data: bytes, where: str) -> list[Row]:
         raise LayoutError(f"{where}: is damaged: {error}") from None
 
 
-def encode_entry(batch: EtcdBatch, head: Head, term: int) -> tuple[bytes, list[bytes]]:
+def encode_entry(batch: EtcdBatch, head: Head, term: int, in_format: int) -> tuple[bytes, list[bytes]]:
     """Return the entry of a batch that follows a head, and its parts, if it is too large."""
     rows = encode_rows(batch.written)
     parts: list[bytes] = []
     if len(rows) > MAX_VALUE_BYTES:
         parts = [rows[at : at + MAX_VALUE_BYTES] for at in range(0, len(rows), MAX_VALUE_BYTES)]
         rows = b""
-    header = Header(FORMAT, head.number + 1, term, head.digest, batch.horizon_ms, batch.clears, len(parts), rows)
+    header = Header(in_format, head.number + 1, term, head.digest, batch.horizon_ms, batch.clears, len(parts), rows)
     return _encode(header), parts
 
 
@@ -129,8 +130,8 @@ def decode_entry(entry: bytes, head: Head, where: str) -> Header:
         header = _decode_header(entry)
     except msgspec.MsgspecError as error:
         raise LayoutError(f"{where}: is damaged: {error}") from None
-    if header.format != FORMAT:
-        raise LayoutError(f"{where}: has format {header.format}; this version of kvs knows format {FORMAT}")
+    if refusal := refusal_of(header.format):
+        raise LayoutError(f"{where}: {refusal}")
     if (header.number, header.before) != (head.number + 1, head.digest):
         raise LayoutError(f"{where}: does not follow entry {head.number}")
     return header

@@ -120,7 +120,7 @@ def empty_namespace(options: EtcdOptions, log: FilteringBoundLogger) -> Iterator
     with ExitStack() as stack:
         client = stack.enter_context(closing(connect(options)))
         with _named(options, keys):
-            join(client, keys, options.lease_s)
+            in_use = join(client, keys, options.lease_s).record.format
             ours = ServerInfo(secrets.token_hex(20), HOST, 0, __version__)
             topology = Topology(options.sentinel_name, ours, options.lease_s * 1000)
             skew = Skew(topology, round(options.max_clock_skew_s * 1000), log)
@@ -137,6 +137,7 @@ def empty_namespace(options: EtcdOptions, log: FilteringBoundLogger) -> Iterator
             record = LeaderRecord(ours.id, ours.host, ours.port)
             election = Election(client, keys, record, options.lease_s, skew, give_up, leaders.append, log)
             lead = election.win()
+            lead.formats.in_use = in_use
             server_time = ServerTime(election.time_ms(), skew)
             keeper = Keeper(client, keys, lead, server_time)
             stack.callback(keeper.release)

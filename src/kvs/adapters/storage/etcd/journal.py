@@ -90,7 +90,7 @@ class EtcdJournal(Journal):
         self._backlog.wait_for_room(self._check_wait)
         deadline_s = time.monotonic() + self._commit_timeout_s
         keys, head = self._keys, self.head
-        entry, parts = encode_entry(batch, head, self._lead.term)
+        entry, parts = encode_entry(batch, head, self._lead.term, self._lead.formats.writes)
         for at, part in enumerate(parts):
             self._repeat([], [put(keys.part(head.number + 1, self._lead.term, at), part)], None, deadline_s)
         new = Head(head.number + 1, digest_of(entry))

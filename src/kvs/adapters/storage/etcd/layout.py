@@ -22,9 +22,6 @@ from msgspec import Meta
 
 from kvs.adapters.storage.etcd.client.requests import prefix_end
 
-FORMAT: Final = 1
-"""Of everything here. A server refuses a namespace of a format that it does not know."""
-
 MAX_VALUE_BYTES: Final = 1 << 20
 """Largest value of a key: two thirds of the largest request that etcd takes by default."""
 
@@ -38,7 +35,7 @@ class ClusterRecord(msgspec.Struct, frozen=True):
 
     Attributes:
         id: Chosen at random by the first server.
-        format: Of what is stored.
+        format: The highest that anything stored may have; see :mod:`kvs.adapters.storage.etcd.formats`.
         lease_s: The term of a lease: for so long a leader may answer reads after a write that was confirmed.
     """
 
@@ -73,12 +70,16 @@ class ServerRecord(msgspec.Struct, frozen=True):
         port: The port there.
         version: Of kvs.
         clock_ahead_ms: By how much its clock is ahead of the leader's time; 0 if that is allowed.
+        reads: The formats that it reads.
+        writes: The formats that it writes.
     """
 
     host: Word
     port: Annotated[int, Meta(ge=0, le=65_535)]
     version: Word
     clock_ahead_ms: int = 0
+    reads: tuple[int, ...] = (1,)
+    writes: tuple[int, ...] = (1,)
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -147,7 +148,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     chunks: int
     keys: int
     size: int
-    format: int = FORMAT
+    format: int
     former: Former | None = None
 
 

@@ -22,6 +22,7 @@ from kvs.adapters.storage.etcd.client.errors import ClusterChangedError, EtcdErr
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import create_revision_is, delete, get, mod_revision_is_at_least, put
 from kvs.adapters.storage.etcd.clock import ServerTime, clock_s
+from kvs.adapters.storage.etcd.formats import Formats
 from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, encoded
 from kvs.ports.candidate import LeadLostError
 
@@ -57,6 +58,7 @@ class Lead:
         heard_s: When etcd has answered a fenced transaction last.
         beat_revision: That of its last heartbeat, as far as is known; 0: there is none yet.
         head_revision: That of its last entry, likewise.
+        formats: In which format it writes.
     """
 
     def __init__(self, keys: Keys, server_id: str, term: int, lease: int, lease_s: float) -> None:
@@ -68,6 +70,7 @@ class Lead:
         self.heard_s = clock_s()
         self.beat_revision = 0
         self.head_revision = 0
+        self.formats = Formats()
         self._keys = keys
         self._margin_s = lease_s * MARGIN_SHARE
         self._right_until_s = 0.0

@@ -9,7 +9,8 @@ from kvs.adapters.storage.etcd.client.answers import KeyValue
 from kvs.adapters.storage.etcd.client.errors import CompactedError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.entry import decode_entry, decode_rows, digest_of
-from kvs.adapters.storage.etcd.layout import EMPTY, FORMAT, Checkpoint, Head, Keys, LayoutError, decoded
+from kvs.adapters.storage.etcd.formats import refusal_of
+from kvs.adapters.storage.etcd.layout import EMPTY, Checkpoint, Head, Keys, LayoutError, decoded
 
 if TYPE_CHECKING:
     from kvs.domain.values import Key, Value
@@ -98,8 +99,8 @@ class Recovery:
 
     def _read_checkpoint(self, checkpoint: Checkpoint, revision: int) -> None:
         client, keys, where = self._client, self._keys, self._keys.checkpoint.decode()
-        if checkpoint.format != FORMAT:
-            raise LayoutError(f"{where}: has format {checkpoint.format}; this version of kvs knows format {FORMAT}")
+        if refusal := refusal_of(checkpoint.format):
+            raise LayoutError(f"{where}: {refusal}")
         self.chunks = decode_index(read_place(client, keys, checkpoint.index, revision), where)
         last = None
         for chunk in self.chunks:

@@ -8,12 +8,13 @@ from contextlib import suppress
 from threading import Event, Thread
 from typing import Final, final
 
-import msgspec
-
+from kvs.adapters.storage.etcd.client.answers import KeyValue
 from kvs.adapters.storage.etcd.client.errors import EtcdError, LeaseNotFoundError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
-from kvs.adapters.storage.etcd.client.requests import put
-from kvs.adapters.storage.etcd.layout import Keys, LayoutError, ServerRecord, decoded, encoded
+from kvs.adapters.storage.etcd.client.requests import get, mod_revision_is, put
+from kvs.adapters.storage.etcd.cluster import Agreement
+from kvs.adapters.storage.etcd.formats import READS, WRITES, Formats, refusal_to_use
+from kvs.adapters.storage.etcd.layout import ClusterRecord, Keys, LayoutError, ServerRecord, decoded, encoded
 from kvs.ports.topology import ServerInfo, Topology
 
 MAX_SERVERS: Final = 64
@@ -36,13 +37,29 @@ class Registration:
         keys: The names of keys.
         topology: This server, and where the others are noted.
         lease_s: How long it is there after its last sign of life, in whole seconds.
+        agreement: What this server has agreed to.
+        formats: Where it is noted that another format is in use.
+
+    Attributes:
+        refusal: Why this server must not take part any more; empty: it may.
     """
 
-    def __init__(self, client: EtcdClient, keys: Keys, topology: Topology, lease_s: int) -> None:
+    def __init__(
+        self,
+        client: EtcdClient,
+        keys: Keys,
+        topology: Topology,
+        lease_s: int,
+        agreement: Agreement,
+        formats: Formats,
+    ) -> None:
+        self.refusal = ""
         self._client = client
         self._keys = keys
         self._topology = topology
         self._lease_s = lease_s
+        self._agreed = agreement.revision
+        self._formats = formats
         self._lease = 0
         self._told = b""  # what is there of this server
         self._ahead_ms = 0  # as others are told
@@ -60,8 +77,8 @@ class Registration:
 
     def _run(self) -> None:
         pause_s = min(self._lease_s / REFRESHES_PER_LEASE, LONGEST_PAUSE_S)
-        while not self._stopping.is_set():
-            with suppress(EtcdError):  # who needs etcd complains; what is known stays
+        while not (self._stopping.is_set() or self.refusal):
+            with suppress(EtcdError, LayoutError):  # who needs etcd complains; what is known stays
                 self._keep()
                 self._look()
             self._stopping.wait(pause_s)
@@ -76,10 +93,13 @@ class Registration:
         if not self._lease:
             self._lease = client.grant(self._lease_s, timeout_s=TIMEOUT_S).id
             self._told = b""
-        record = encoded(ServerRecord(ours.host, ours.port, ours.version, self._clock_ahead_ms()))
+        record = encoded(ServerRecord(ours.host, ours.port, ours.version, self._clock_ahead_ms(), READS, WRITES))
         if record != self._told:
-            client.txn([], [put(self._keys.server(ours.id), record, self._lease)], timeout_s=TIMEOUT_S)
-            self._told = record
+            # A format that this server does not read is put in use only while it is not there.
+            agreed = [mod_revision_is(self._keys.cluster, self._agreed)]
+            then = [put(self._keys.server(ours.id), record, self._lease)]
+            if client.txn(agreed, then, timeout_s=TIMEOUT_S).succeeded:
+                self._told = record
 
     def _clock_ahead_ms(self) -> int:
         """Return by how much the clock here is ahead, roughly: it is measured anew with each heartbeat."""
@@ -90,13 +110,26 @@ class Registration:
 
     def _look(self) -> None:
         client, prefix, ours = self._client, self._keys.servers, self._topology.ours
-        found = client.range(prefix, self._keys.end(prefix), limit=MAX_SERVERS, timeout_s=TIMEOUT_S)
+        looks = [get(self._keys.cluster), get(prefix, self._keys.end(prefix), limit=MAX_SERVERS)]
+        cluster, found = client.txn([], looks, timeout_s=TIMEOUT_S).ranges
+        if cluster is not None and cluster.kvs and cluster.kvs[0].mod_revision != self._agreed:
+            self._agree(cluster.kvs[0])
         others: dict[tuple[str, int], ServerInfo] = {}  # one that started anew may be there twice, for a while
-        for entry in sorted(found.kvs, key=lambda entry: entry.create_revision):
+        for entry in sorted([] if found is None else found.kvs, key=lambda entry: entry.create_revision):
             with suppress(LayoutError):
                 record = decoded(entry.key, entry.value, ServerRecord)
                 name = entry.key.removeprefix(prefix).decode(errors="replace")
-                others[record.host, record.port] = ServerInfo(name, *msgspec.structs.astuple(record))
+                host, port = record.host, record.port
+                others[host, port] = ServerInfo(name, host, port, record.version, record.clock_ahead_ms)
         others.pop((ours.host, ours.port), None)
         self._topology.others = tuple(others.values())
         self._topology.copies = len(client.members(timeout_s=TIMEOUT_S))
+
+    def _agree(self, found: KeyValue) -> None:
+        """Note that something else is agreed on now."""
+        record = decoded(found.key, found.value, ClusterRecord)
+        refusal = refusal_to_use(record.format)
+        if not refusal:
+            self._formats.in_use = record.format
+            self._agreed = found.mod_revision
+        self.refusal = refusal

@@ -67,6 +67,12 @@ def mod_revision_is_at_least(key: bytes, revision: int) -> bytes:
     )
 
 
+def none_newer(key: bytes, end: bytes, revision: int) -> bytes:
+    """Compare: no key of a range was put after a revision."""
+    compare = number_field(1, 2) + number_field(2, 2) + bytes_field(3, key) + number_field_always(6, revision + 1)
+    return bytes_field(1, compare + bytes_field(64, end))
+
+
 def value_is(key: bytes, value: bytes) -> bytes:
     """Compare the value; false of a key that does not exist."""
     return _compare(3, key, bytes_field(7, value))
