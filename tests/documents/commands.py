@@ -70,6 +70,10 @@ def check_kvs(where: str, words: Sequence[str]) -> None:
     name = words[0] if words and not words[0].startswith("-") else "serve"
     command = kvs_command(name)
     assert command is not None, f"{where}: there is no command kvs {name}"
+    if isinstance(command, click.Group) and len(words) > 1 and words[1] != "--help":
+        part = command.commands.get(words[1])
+        assert part is not None, f"{where}: there is no command kvs {name} {words[1]}"
+        command = part
     check_options(where, command, commands, words)
 
 
