@@ -60,6 +60,8 @@ from kvs.process import raise_fd_limit, tune_gc, tune_thread_switching
 from kvs.signals import Signals, Stopped
 from kvs.standard_streams import BackgroundStream, open_stderr, stderr_replaced
 
+Clock = Callable[[], float]
+
 
 @contextmanager
 def open_storage(settings: Settings, given: Mapping[str, Given], log: FilteringBoundLogger) -> Iterator[Storage]:
@@ -149,6 +151,12 @@ def _observation(settings: Settings, storage: Storage) -> Observation:
     return observation
 
 
+def _expiry(
+    storage: Storage, wall_clock: Clock, clock: Clock, log: FilteringBoundLogger, changes: ChangeFeed
+) -> Expiry:
+    return Expiry(storage, storage.clock or wall_clock, storage.clock or clock, log, changes=changes)
+
+
 def _changes(storage: Storage) -> ChangeFeed:
     changes = ChangeFeed()
     if storage.blocking:
@@ -215,7 +223,7 @@ class Container(containers.DeclarativeContainer):
 
     changes = providers.Singleton(_changes, storage)
 
-    expiry = providers.Singleton(Expiry, storage, wall_clock, clock, log, changes=changes)
+    expiry = providers.Singleton(_expiry, storage, wall_clock, clock, log, changes)
 
     about = providers.Singleton(_about, settings)
 

@@ -36,6 +36,7 @@ def serve_by_turns(container: Container, stand_by: StandBy) -> int:
     with closing(KeptSockets(settings.host, settings.port)) as sockets:
         while True:
             with closing(stand_by(sockets.address)) as candidate:
+                candidate.wall_clock, candidate.clock = container.wall_clock(), container.clock()
                 host, port = sockets.address
                 log.info("standing_by", host=host, port=port)
                 if not asyncio.run(_standby(container, sockets, candidate).run()):

@@ -1,5 +1,6 @@
 """A leader over etcd within a test, without a server: its journal, and its checkpoints when the test asks for them."""
 
+import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
@@ -28,11 +29,18 @@ MAX_JOURNAL_BYTES: Final = 1 << 20
 MAX_SKEW_MS: Final = 1000
 
 
-def skew(*others: ServerInfo, log: FilteringBoundLogger | None = None) -> Skew:
+def wall_ms() -> int:
+    """Return milliseconds since 1970."""
+    return int(time.time() * 1000)
+
+
+def skew(
+    *others: ServerInfo, log: FilteringBoundLogger | None = None, wall_clock: Callable[[], float] = time.time
+) -> Skew:
     """Return what a server knows of clocks, beside others."""
     topology = Topology("test", ServerInfo("0", "127.0.0.1", 1, "1"), LEASE_S * 1000)
     topology.others = others
-    return Skew(topology, MAX_SKEW_MS, log or structlog.get_logger())
+    return Skew(topology, MAX_SKEW_MS, log or structlog.get_logger(), wall_clock)
 
 
 class KilledError(BaseException):
@@ -112,7 +120,7 @@ class Leader:
         self.checkpoints: Final = Checkpoints(
             steps, self.backlog, recovery.pointer, recovery.chunks, MAX_JOURNAL_BYTES, log, idle_s
         )
-        self._keeper = Keeper(client, self.keys, self.lead, ServerTime(0, skew()))
+        self._keeper = Keeper(client, self.keys, self.lead, ServerTime(0, skew(), time.monotonic))
         self.journal: Final = EtcdJournal(
             client, self.keys, self.lead, self._keeper, recovery.head, self.backlog, 10.0, "lease"
         )

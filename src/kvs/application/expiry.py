@@ -60,8 +60,8 @@ class Expiry:
 
     Args:
         storage: The engine.
-        wall_clock: Seconds since 1970, if the engine has no clock of its own.
-        clock: Monotonic seconds, likewise.
+        wall_clock: Seconds since 1970.
+        clock: Monotonic seconds; of an engine with a clock of its own both are that.
         log: For failures of the engine, and a wall clock that is far behind.
         steps_per_tick: Records deleted at the beginning of a tick, or moved in the index.
         changes: Is told what is deleted; None: nobody is.
@@ -82,8 +82,6 @@ class Expiry:
         changes: ChangeFeed | None = None,
     ) -> None:
         self._storage = storage
-        if storage.clock is not None:
-            wall_clock = clock = storage.clock
         self._clock = clock
         self._log = log
         self._steps_per_tick = steps_per_tick

@@ -4,6 +4,7 @@ A server that stands by *waits* for the lead, and relays its clients to the lead
 with the engine's storage, until it loses the lead, and then waits again.
 """
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -43,12 +44,16 @@ class Candidate(ABC):
         secret: What the servers of one data set have in common, and nobody else knows. Set once :meth:`wait` has
             reached the others.
         term: The term of this server's lead, once :meth:`wait` has returned.
+        wall_clock: Seconds since 1970; may be set before :meth:`wait`.
+        clock: Monotonic seconds, likewise. For the server's time, not for rights.
     """
 
     def __init__(self, topology: Topology) -> None:
         self.topology: Final = topology
         self.secret = ""
         self.term = 0
+        self.wall_clock: Callable[[], float] = time.time
+        self.clock: Callable[[], float] = time.monotonic
 
     @property
     @abstractmethod

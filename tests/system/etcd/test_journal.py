@@ -1,5 +1,6 @@
 """Entries are appended in order, each behind the one before it, and read only so."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -10,7 +11,7 @@ from kvs.adapters.storage.etcd import recovery as recovery_module
 from kvs.adapters.storage.etcd.backlog import Backlog
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import delete, exists, put
-from kvs.adapters.storage.etcd.clock import ServerTime, wall_ms
+from kvs.adapters.storage.etcd.clock import ServerTime
 from kvs.adapters.storage.etcd.entry import Header, _decode_header
 from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.layout import EMPTY, Head, Keys, LayoutError, encoded
@@ -18,7 +19,7 @@ from kvs.adapters.storage.etcd.lead import Keeper, Lead
 from kvs.adapters.storage.etcd.recovery import Recovery
 from kvs.domain.values import Key, Value
 from kvs.ports.candidate import LeadLostError
-from tests.support.etcd_leader import skew
+from tests.support.etcd_leader import skew, wall_ms
 from tests.support.journals import append
 
 LEASE_S = 2
@@ -33,7 +34,7 @@ class Place:
         lease = client.grant(LEASE_S).id
         term = client.txn([], [put(self.keys.leader, b"{}", lease)]).header.revision
         self.lead = Lead(self.keys, "a", term, lease, LEASE_S)
-        self._keeper = Keeper(client, self.keys, self.lead, ServerTime(wall_ms(), skew()))
+        self._keeper = Keeper(client, self.keys, self.lead, ServerTime(wall_ms(), skew(), time.monotonic))
         stack.callback(self._keeper.release)
         self.journal = EtcdJournal(
             client, self.keys, self.lead, self._keeper, EMPTY, Backlog(EMPTY, 0, 1 << 20), 10.0, "lease"

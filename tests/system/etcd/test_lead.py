@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Final
@@ -16,7 +17,7 @@ from kvs.adapters.storage.etcd.client.endpoints import Endpoint
 from kvs.adapters.storage.etcd.client.errors import ConnectionLostError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import put
-from kvs.adapters.storage.etcd.clock import ServerTime, clock_s, wall_ms
+from kvs.adapters.storage.etcd.clock import ServerTime, clock_s
 from kvs.adapters.storage.etcd.election import BACKS_OFF_LEASES, Election
 from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.layout import EMPTY, Heartbeat, Keys, LeaderRecord, decoded, encoded
@@ -25,7 +26,7 @@ from kvs.logs import make_logger
 from kvs.ports.candidate import LeadLostError
 from kvs.ports.topology import ServerInfo
 from tests.support.etcd import Cluster, closing
-from tests.support.etcd_leader import skew
+from tests.support.etcd_leader import skew, wall_ms
 from tests.support.journals import append
 from tests.support.proxy import HOST, Proxy
 from tests.support.waiting import polling
@@ -48,7 +49,8 @@ class Bench:
         stack.callback(self.proxy.close)
         made = stack.enter_context(closing(lambda: EtcdClient([Endpoint(HOST, self.proxy.port)])))
         self.behind_proxy = made
-        self.skew = skew(log=log)
+        self.ahead_ms = 0  # of the clock of this machine
+        self.skew = skew(log=log, wall_clock=lambda: time.time() + self.ahead_ms / 1000)
         self._stack = stack
         self._log = log
 
@@ -67,7 +69,7 @@ class Bench:
 
     def keeper(self, lead: Lead, client: EtcdClient | None = None) -> Keeper:
         """Return what keeps a lead."""
-        keeper = Keeper(client or self.client, self.keys, lead, ServerTime(wall_ms(), self.skew))
+        keeper = Keeper(client or self.client, self.keys, lead, ServerTime(wall_ms(), self.skew, time.monotonic))
         self._stack.callback(keeper.release)
         return keeper
 
@@ -204,7 +206,7 @@ def test_a_deleted_heartbeat_ends_no_wait(bench: Bench) -> None:
 @pytest.mark.parametrize("ahead_ms", [DAY_MS, -DAY_MS])
 def test_a_clock_that_differs_counts_for_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch, ahead_ms: int) -> None:
     """The server's time goes on from the leader's, and others may stand first."""
-    monkeypatch.setattr(election, "wall_ms", lambda: wall_ms() + ahead_ms)
+    bench.ahead_ms = ahead_ms
     standing = bench.election()
     for _ in polling("heartbeats are seen, each soon after the look before"):
         bench.beat(time_ms=wall_ms())
@@ -228,9 +230,9 @@ def test_a_clock_that_differs_counts_for_nothing(bench: Bench, monkeypatch: pyte
     assert standing._may_stand()
 
 
-def test_one_heartbeat_is_enough_for_time_not_to_jump(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_heartbeat_is_enough_for_time_not_to_jump(bench: Bench) -> None:
     """Of a server that has begun to stand just before: whether its clock differs is not known for sure yet."""
-    monkeypatch.setattr(election, "wall_ms", lambda: wall_ms() + DAY_MS)
+    bench.ahead_ms = DAY_MS
     standing = bench.election()
     bench.beat(time_ms=wall_ms())
     standing._look()

@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -12,10 +11,8 @@ from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.application.expiry import Expiry
 from kvs.domain.values import Record
 from kvs.logs import make_logger
-from kvs.override import override
 from kvs.ports.topology import ServerInfo
 from tests.support.etcd_leader import MAX_SKEW_MS, skew
-from tests.support.scripted_storage import ScriptedStorage
 from tests.support.sessions import UNLIMITED
 
 BEGIN_S: Final = 1_764_350_000.0
@@ -31,8 +28,8 @@ class Machine:
         self.log = io.StringIO()
         self.passed_s = 0.0
         self.wall_ahead_s = 0.0
-        self.skew: Skew = skew(*others, log=make_logger("info", "json", self.log))
-        self.time = ServerTime(int(BEGIN_S * 1000), self.skew, self.wall_s, lambda: self.passed_s)
+        self.skew: Skew = skew(*others, log=make_logger("info", "json", self.log), wall_clock=self.wall_s)
+        self.time = ServerTime(int(BEGIN_S * 1000), self.skew, lambda: self.passed_s)
 
     def wall_s(self) -> float:
         """Return what the wall clock has."""
@@ -120,28 +117,14 @@ def test_a_difference_is_logged_once_and_so_is_its_end() -> None:
     assert machine.events() == ["clock_differs", "clock_agrees"]
 
 
-class Shared(ScriptedStorage):
-    """An engine that has a clock, and deadlines."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.memory = MemoryStorage(0, UNLIMITED)
-        super().__init__({"earliest_deadline_ms": self.memory.earliest_deadline_ms, "expire": self.memory.expire})
-        self._time = clock
-
-    @property
-    @override
-    def clock(self) -> Callable[[], float]:
-        return self._time
-
-
 @pytest.mark.parametrize("step_s", [HOUR_S, -HOUR_S])
 def test_nothing_expires_early_or_late_by_a_step(step_s: float) -> None:
-    """But by one percent. The clock of the machine is not asked."""
+    """But by one percent."""
     machine = Machine()
-    storage = Shared(machine.time.now_s)
-    expiry = Expiry(storage, lambda: 0.0, lambda: 0.0, make_logger("info", "json", machine.log))
+    storage = MemoryStorage(0, UNLIMITED)
+    expiry = Expiry(storage, machine.time.now_s, machine.time.now_s, make_logger("info", "json", machine.log))
     assert expiry.now_ms == int(BEGIN_S * 1000)
-    storage.memory.put(b"session", Record(b"v", expiry.now_ms + 1_000_000))
+    storage.put(b"session", Record(b"v", expiry.now_ms + 1_000_000))
     expiry.end_tick()
     machine.wall_ahead_s = step_s
     for passed_s, expired in ((0, 0), (985, 0), (1015, 1)):

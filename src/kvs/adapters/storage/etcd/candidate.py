@@ -132,12 +132,12 @@ class EtcdCandidate(Candidate):
         if self._registration is None:
             self._registration = Registration(client, keys, self.topology, options.lease_s, agreement, self._formats)
             self._stack.callback(self._registration.close)
-        skew = Skew(self.topology, round(options.max_clock_skew_s * 1000), self._log)
+        skew = Skew(self.topology, round(options.max_clock_skew_s * 1000), self._log, self.wall_clock)
         election = Election(client, keys, self._ours, options.lease_s, skew, self._sleep, self._see, self._log)
         lead = election.win()
         lead.formats = self._formats
         with ExitStack() as stack:
-            server_time = ServerTime(election.time_ms(), skew)
+            server_time = ServerTime(election.time_ms(), skew, self.clock)
             keeper = Keeper(client, keys, lead, server_time)
             stack.callback(keeper.release)
             memory = MemoryStorage(self._settings.max_data_bytes, self._settings.max_history_bytes)
@@ -152,7 +152,8 @@ class EtcdCandidate(Candidate):
             backlog = recovery.backlog(options.max_journal_bytes)
             timeout_s, reads = options.commit_timeout_s, options.reads
             journal = EtcdJournal(client, keys, lead, keeper, recovery.head, backlog, timeout_s, reads)
-            storage = JournaledStorage(memory, journal, server_time.now_ms, server_time.now_s)
+            horizon_ms = max(recovery.horizon_ms, election.former_ms())
+            storage = JournaledStorage(memory, journal, horizon_ms, server_time.now_s)
             self._start_threads(stack, lead, backlog, recovery, journal, storage)
             stack.callback(storage.close)
             stack.callback(journal.end_soon)  # first

@@ -12,22 +12,12 @@ from kvs.ports.topology import Topology
 CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 SLEW_SHARE: Final = 0.01
-"""By how much the server's time may be faster or slower than the clock of its rights."""
+"""By how much the server's time may be faster or slower than time passes."""
 
 
 def clock_s() -> float:
     """Return seconds of a clock that also counts the time for which the machine was suspended."""
     return time.clock_gettime(CLOCK)
-
-
-def wall_s() -> float:
-    """Return seconds since 1970, by the clock of this machine."""
-    return time.time()
-
-
-def wall_ms() -> int:
-    """Return the same in milliseconds."""
-    return int(time.time() * 1000)
 
 
 @final
@@ -38,15 +28,23 @@ class Skew:
         topology: Where both are noted.
         max_ms: By how much it may differ.
         log: Is told when it begins to differ by more, and when it does not any more.
+        wall_clock: That clock: seconds since 1970.
 
     Attributes:
         max_ms: See above.
     """
 
-    def __init__(self, topology: Topology, max_ms: int, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, topology: Topology, max_ms: int, log: FilteringBoundLogger, wall_clock: Callable[[], float]
+    ) -> None:
         self.max_ms: Final = max_ms
+        self.wall_clock: Final = wall_clock
         self._topology = topology
         self._log = log
+
+    def wall_ms(self) -> int:
+        """Return milliseconds since 1970, by the clock here."""
+        return int(self.wall_clock() * 1000)
 
     @property
     def ahead_ms(self) -> int:
@@ -79,19 +77,11 @@ class ServerTime:
     Args:
         now_ms: What it is now, in milliseconds since 1970.
         skew: Who is right; and is told by :meth:`compare`.
-        wall_clock: Seconds since 1970, by this machine.
-        clock: Seconds that pass.
+        clock: Monotonic seconds.
     """
 
-    def __init__(
-        self,
-        now_ms: int,
-        skew: Skew,
-        wall_clock: Callable[[], float] = wall_s,
-        clock: Callable[[], float] = clock_s,
-    ) -> None:
+    def __init__(self, now_ms: int, skew: Skew, clock: Callable[[], float]) -> None:
         self._skew = skew
-        self._wall_clock = wall_clock
         self._clock = clock
         self._changing = Lock()
         self._read_s = clock()
@@ -103,7 +93,7 @@ class ServerTime:
             read_s = self._clock()
             passed_s, self._read_s = read_s - self._read_s, read_s
             self._now_s += passed_s
-            ahead_s = self._wall_clock() - self._now_s
+            ahead_s = self._skew.wall_clock() - self._now_s
             if abs(ahead_s) * 1000 <= self._skew.max_ms or not self._skew.another_agrees:
                 self._now_s += max(-SLEW_SHARE * passed_s, min(SLEW_SHARE * passed_s, ahead_s))
             return self._now_s
@@ -120,4 +110,4 @@ class ServerTime:
 
     def compare(self) -> None:
         """Have it noted by how much the wall clock differs."""
-        self._skew.note(int((self._wall_clock() - self.now_s()) * 1000))
+        self._skew.note(int((self._skew.wall_clock() - self.now_s()) * 1000))

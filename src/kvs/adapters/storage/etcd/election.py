@@ -10,7 +10,7 @@ from kvs.adapters.storage.etcd.client.answers import KeyValue, RangeResult
 from kvs.adapters.storage.etcd.client.errors import ClusterChangedError, EtcdError, LeaseNotFoundError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import absent, get, put
-from kvs.adapters.storage.etcd.clock import Skew, clock_s, wall_ms
+from kvs.adapters.storage.etcd.clock import Skew, clock_s
 from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, LeaderRecord, decoded, encoded
 from kvs.adapters.storage.etcd.lead import MARGIN_SHARE, Lead
 from kvs.ports.candidate import Leader
@@ -119,7 +119,7 @@ class Election:
         If the clock here differs by more than is allowed, the leader's counts: else one that is a day ahead would
         expire every session.
         """
-        return max(wall_ms() - self._ahead_of_leader_ms(), self.former_ms())
+        return max(self._skew.wall_ms() - self._ahead_of_leader_ms(), self.former_ms())
 
     def former_ms(self) -> int:
         """Return what the former leader's time is now, at the least; 0 if it is not known."""
@@ -128,7 +128,7 @@ class Election:
         told_ms, noted_s = self._stamp
         told_ms += int((clock_s() - noted_s) * 1000)
         ahead_ms = self._ahead_of_leader_ms()
-        return max(told_ms, wall_ms() - ahead_ms) if ahead_ms else told_ms
+        return max(told_ms, self._skew.wall_ms() - ahead_ms) if ahead_ms else told_ms
 
     def _ahead_of_leader_ms(self) -> int:
         """Return by how much the clock here is ahead of the leader's, as far as is known; 0 if that is allowed."""
@@ -167,7 +167,7 @@ class Election:
         """Note the leader's time. A heartbeat may have been late, so that of several that was the least counts."""
         self._stamp = time_ms, clock_s()
         if is_now:
-            self._ahead_ms.append(wall_ms() - time_ms)
+            self._ahead_ms.append(self._skew.wall_ms() - time_ms)
             if len(self._ahead_ms) == BEATS_COMPARED:
                 self._skew.note(min(self._ahead_ms))
 

@@ -6,6 +6,7 @@ is as empty as it was, and the first checkpoint of whoever comes next deletes wh
 """
 
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Final, Never, final
@@ -123,7 +124,7 @@ def empty_namespace(options: EtcdOptions, log: FilteringBoundLogger) -> Iterator
             in_use = join(client, keys, options.lease_s).record.format
             ours = ServerInfo(secrets.token_hex(20), HOST, 0, __version__)
             topology = Topology(options.sentinel_name, ours, options.lease_s * 1000)
-            skew = Skew(topology, round(options.max_clock_skew_s * 1000), log)
+            skew = Skew(topology, round(options.max_clock_skew_s * 1000), log, time.time)
             leaders: list[Leader | None] = []
 
             def give_up(_: float) -> Never:
@@ -138,7 +139,7 @@ def empty_namespace(options: EtcdOptions, log: FilteringBoundLogger) -> Iterator
             election = Election(client, keys, record, options.lease_s, skew, give_up, leaders.append, log)
             lead = election.win()
             lead.formats.in_use = in_use
-            server_time = ServerTime(election.time_ms(), skew)
+            server_time = ServerTime(election.time_ms(), skew, time.monotonic)
             keeper = Keeper(client, keys, lead, server_time)
             stack.callback(keeper.release)
             namespace = EmptyNamespace(client, keys, lead, server_time.now_ms, options.quota_bytes, log)
