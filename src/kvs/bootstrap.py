@@ -27,6 +27,7 @@ from kvs.adapters.inbound.net.listener import Endpoint, KeptSockets, TcpEndpoint
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.relay import RelayGuard
 from kvs.adapters.inbound.net.server import Server
+from kvs.adapters.inbound.net.standby import Standby
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.adapters.inbound.protocol.detection import OpenSession, ProtocolDetector
@@ -226,6 +227,7 @@ class Container(containers.DeclarativeContainer):
     expiry = providers.Singleton(_expiry, storage, wall_clock, clock, log, changes)
 
     about = providers.Singleton(_about, settings)
+    topology: providers.Provider[Topology | None] = providers.Object(None)
 
     registry = providers.Singleton(
         SessionRegistry,
@@ -237,6 +239,7 @@ class Container(containers.DeclarativeContainer):
         log_events_dropped=providers.Factory(_dropped_events, stderr),
         memory_figures=providers.Object(memory_figures),
         log=log,
+        topology=topology,
         records=providers.Factory(_stores_records, settings),
         disposal=disposal,
         expiry=expiry,
@@ -244,8 +247,6 @@ class Container(containers.DeclarativeContainer):
     )
 
     sessions = providers.Resource(_open_sessions, storage, registry, expiry, budget, settings.provided.worker_threads)
-
-    topology: providers.Provider[Topology | None] = providers.Object(None)
 
     clients = providers.Singleton(ChannelRegistry)
     parameters = providers.Singleton(_parameters, settings, options)
@@ -287,6 +288,7 @@ class Container(containers.DeclarativeContainer):
     backend = providers.Singleton(_backend, settings)
     kept_sockets: providers.Provider[KeptSockets | None] = providers.Object(None)
     relays: providers.Provider[RelayGuard | None] = providers.Object(None)
+    standby: providers.Provider[Standby | None] = providers.Object(None)
 
     server = providers.Singleton(
         Server,
@@ -304,6 +306,7 @@ class Container(containers.DeclarativeContainer):
         relays=relays,
         about=providers.Factory(_about_listening, about, settings),
         log=log,
+        standby=standby,
     )
 
 

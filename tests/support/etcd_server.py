@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from tests.support.etcd import Cluster, Member
+from kvs.adapters.storage.etcd.client.endpoints import namespace_prefix
+from kvs.adapters.storage.etcd.client.requests import delete
+from kvs.adapters.storage.etcd.layout import Keys
+from tests.support.etcd import Cluster, Member, closing
 from tests.support.launcher import KVS, LoggedProcess
 from tests.support.line_client import Client
 
@@ -68,6 +71,12 @@ class EtcdServer(LoggedProcess):
     def connect(self) -> Client:
         """Return a client, which the caller closes."""
         return Client(HOST, self.port)
+
+
+def vacate(cluster: Cluster, namespace: str) -> None:
+    """Take the lead from whoever has it, as the end of its lease does."""
+    with closing(cluster.client) as client:
+        client.txn([], [delete(Keys(namespace_prefix(namespace)).leader)])
 
 
 HOST: Final = "127.0.0.1"

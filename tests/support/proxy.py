@@ -17,20 +17,21 @@ class Proxy:
 
     Args:
         target_port: Where the server listens.
+        port: Where the proxy listens; 0: at a free port.
 
     Attributes:
         port: Where the proxy listens.
         target_port: May be changed, which counts for new connections.
     """
 
-    def __init__(self, target_port: int = 0) -> None:
+    def __init__(self, target_port: int = 0, port: int = 0) -> None:
         self.target_port = target_port
         self._requests_pass = threading.Event()
         self._answers_pass = threading.Event()
         self._changing = threading.Lock()
         self._sockets: set[socket.socket] = set()
         self._closed = False
-        self._listener = socket.create_server((HOST, 0))
+        self._listener = socket.create_server((HOST, port))
         self.port: Final[int] = self._listener.getsockname()[1]
         self.let_go()
         threading.Thread(target=self._accept, daemon=True).start()

@@ -13,6 +13,7 @@ from kvs.application.session import EngineSession
 from kvs.application.slot import SessionContext, SessionLimits
 from kvs.ports.session import LookupCounters, Session, TransactionCounters
 from kvs.ports.storage import Storage
+from kvs.ports.topology import Topology
 
 
 @final
@@ -32,6 +33,7 @@ class SessionRegistry:
         log_events_dropped: Returns how many events could not be logged.
         memory_figures: Returns the allocator's figures.
         records: Whether the engine stores records.
+        topology: The servers of the data set; None: there is only this one.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class SessionRegistry:
         changes: ChangeFeed,
         log_events_dropped: Callable[[], int] = lambda: 0,
         memory_figures: Callable[[], Mapping[str, int]] = dict,
+        topology: Topology | None = None,
         *,
         records: bool,
     ) -> None:
@@ -59,6 +62,7 @@ class SessionRegistry:
         self._about = about
         self._log_events_dropped = log_events_dropped
         self._memory_figures = memory_figures
+        self._topology = topology
         self._opened_at_s = clock()
         self._next_id = 1
         self._open: dict[int, Session] = {}
@@ -98,6 +102,7 @@ class SessionRegistry:
                 oldest_s = min(oldest_s, session.started_at_s)
         return {
             **self._about,
+            **({} if self._topology is None else _roles(self._topology)),
             "uptime_s": round(now_s - self._opened_at_s, 3),
             "clients": len(sessions),
             "clients_bytes": self._budget.used_bytes,
@@ -123,3 +128,11 @@ class SessionRegistry:
             self._ended.aborted += session.counters.aborted
             self._ended_lookups.hits += session.lookups.hits
             self._ended_lookups.misses += session.lookups.misses
+
+
+def _roles(topology: Topology) -> dict[str, object]:
+    leader = topology.leader
+    return {
+        "role": "leader" if topology.leads else "standby",
+        "leader": None if leader is None else f"{leader.host}:{leader.port}",
+    }

@@ -23,7 +23,7 @@ class ServerInfo(NamedTuple):
 
 @final
 class Topology:
-    """What the server that leads knows. The engine keeps it up to date, by any thread; to read it never waits.
+    """What a server knows of all of them. Others keep it up to date, by any thread; to read it never waits.
 
     Args:
         name: What clients of Sentinel call the data set.
@@ -35,6 +35,8 @@ class Topology:
         copies: How many machines keep what is acknowledged, or will soon.
         term: Of the lead, an increasing number.
         clock_ahead_ms: By how much the clock of this server is ahead of the server's time; 0 if that is allowed.
+        leader: Who leads, as far as this server knows; None: nobody, or it does not know.
+        entries: Entries of the journal that this server has read, while it stands by.
     """
 
     def __init__(self, name: str, ours: ServerInfo, failover_ms: int) -> None:
@@ -45,3 +47,28 @@ class Topology:
         self.copies = 1
         self.term = 0
         self.clock_ahead_ms = 0
+        self.leader: ServerInfo | None = ours
+        self.entries = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this server leads."""
+        return self.leader is self.ours
+
+    @property
+    def replicas(self) -> list[ServerInfo]:
+        """The servers that stand by."""
+        leader = self.leader
+        if leader is self.ours:
+            return [*self.others]
+        return [
+            server
+            for server in (self.ours, *self.others)
+            if leader is None or (server.host, server.port) != (leader.host, leader.port)
+        ]
+
+    def see_leader(self, host: str, port: int, term: int) -> None:
+        """Note that another server leads."""
+        known = [other for other in self.others if (other.host, other.port) == (host, port)]
+        self.leader = known[0] if known else ServerInfo("", host, port, "")
+        self.term = term

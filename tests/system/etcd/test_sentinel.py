@@ -14,8 +14,8 @@ from redis.exceptions import TimeoutError as LateError
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from tests.support.etcd import HOST, Cluster
-from tests.support.etcd_server import EtcdServer
-from tests.support.resp_wire import Wire
+from tests.support.etcd_server import EtcdServer, vacate
+from tests.support.resp_wire import NULL_ARRAY, PONG, Reply, Typed, Wire, error, request
 from tests.support.waiting import TIMEOUT_S, polling
 
 _numbers: Final = count()
@@ -76,13 +76,66 @@ def test_a_client_finds_the_next_leader(servers: tuple[EtcdServer, EtcdServer], 
     assert master.set("key", "new")
 
 
-def test_subscribers_are_disconnected_when_the_leader_changes(servers: tuple[EtcdServer, EtcdServer]) -> None:
-    """Which tells them to ask again; until then they are only confirmed what they have subscribed to."""
-    leader, standby = servers
-    with Wire((HOST, standby.port)) as wire:
-        assert wire.ask("SUBSCRIBE", "+switch-master") == [b"subscribe", b"+switch-master", 1]
+@pytest.mark.parametrize(("version", "head"), [(2, "*"), (3, ">")])
+def test_subscribers_are_told_of_the_next_leader(single: Cluster, version: int, head: str) -> None:
+    """By a server that goes on to stand by, and by the one that leads now, which then closes their connections."""
+    with ExitStack() as stack:
+        namespace = f"sentinel-{next(_numbers)}"
+        servers = [stack.enter_context(EtcdServer(single, namespace, options=["sentinel_name=data"]))]
+        assert servers[0].leads()
+        for _ in range(2):
+            servers.append(stack.enter_context(EtcdServer(single, namespace, options=["sentinel_name=data"])))
+            servers[-1].stands_by()
+        leader, *standbys = servers
+        wires = [stack.enter_context(Wire((HOST, standby.port))) for standby in standbys]
+        for wire in wires:
+            wire.ask("HELLO", version)
+            wire.send(request("SUBSCRIBE", "+switch-master") + request("PSUBSCRIBE", "+sw*", "-*"))
+            for _ in range(3):
+                wire.reply()
         leader.send_signal(signal.SIGTERM)
-        assert wire.rest() == b""
+        told = [wire.reply() for wire in wires]
+        leading: list[EtcdServer] = []
+        for _ in polling("one of them leads"):
+            leading = [standby for standby in standbys if standby.events("leading")]
+            if leading:
+                break
+        (next_leader,) = leading
+        text = f"data {HOST} {leader.port} {HOST} {next_leader.port}".encode()
+        for wire, standby, message in zip(wires, standbys, told, strict=True):
+            assert message == as_message(head, b"message", b"+switch-master", text)
+            assert wire.reply() == as_message(head, b"pmessage", b"+sw*", b"+switch-master", text)
+            if standby is next_leader:
+                assert wire.rest() == b""
+            else:
+                assert wire.ask("PING") == ([b"pong", b""] if version == 2 else PONG)
+
+
+def as_message(head: str, *items: bytes) -> Reply:
+    """Return a message as it is read."""
+    return [*items] if head == "*" else Typed(head, [*items])
+
+
+def test_without_a_leader_there_is_no_master(single: Cluster) -> None:
+    """As a sentinel says of a name that it does not know, so that clients ask the next one."""
+    with ExitStack() as stack:
+        options = ["sentinel_name=data", "lease_s=60"]
+        leader = stack.enter_context(EtcdServer(single, "sentinel-none", options=options))
+        assert leader.leads()
+        standby = stack.enter_context(EtcdServer(single, "sentinel-none", options=options))
+        standby.stands_by()
+        with Wire((HOST, standby.port)) as wire:
+            assert wire.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "data") == [HOST.encode(), b"%d" % leader.port]
+            leader.kill()
+            leader.wait_exit()
+            vacate(single, "sentinel-none")
+            for _ in polling("the standby knows"):
+                if wire.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "data") == NULL_ARRAY:
+                    break
+            assert wire.ask("SENTINEL", "MASTERS") == []
+            assert wire.ask("SENTINEL", "MASTER", "data") == error("ERR No such master with that name")
+            with pytest.raises(MasterNotFoundError):
+                sentinel_of(standby).discover_master("data")
 
 
 def test_other_channels_are_unknown(servers: tuple[EtcdServer, EtcdServer]) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from kvs.adapters.inbound.line import replies
 from kvs.adapters.inbound.line.connection import MAY_BE_CUT
-from kvs.adapters.inbound.protocol.connection import HOP_S, no_wake
+from kvs.adapters.inbound.protocol.base_connection import no_wake
+from kvs.adapters.inbound.protocol.connection import HOP_S
 from kvs.domain.errors import KvsError, LimitError, OutcomeUnknownError, StorageUnavailableError
 from kvs.ports.session import Session
 from tests.support.executor import LineClient, WorkerBench, results, worker_bench

@@ -10,6 +10,7 @@ from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.relay import RelayGuard, preamble
 from kvs.adapters.inbound.net.sweep import Sweep
 from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.adapters.inbound.protocol.client_state import ClientState
 from kvs.logs import make_logger
 from tests.support.naive_storage import NaiveStorage
 from tests.support.sessions import Bench
@@ -294,12 +295,14 @@ def test_a_relay_is_answered_before_the_stop() -> None:
     """Its preamble is input that has arrived, too, though no request."""
 
     async def script(stage: Stage) -> None:
-        said = preamble("secret", 1, "1.2.3.4:5")
+        said = preamble("secret", 1, "1.2.3.4:5", ClientState(version=2))
         for client, data in ((stage.a, said + request("PING")), (stage.b, said[:10])):
             client._context.relays = RelayGuard("secret", 1)
             client.to_come = len(data)
             client.drain()
             client.arrive(data)
+            for _ in range(10):
+                await asyncio.sleep(0)
             assert client.answered
         assert stage.sent() == [b"+PONG\r\n", b""]
 

@@ -1,7 +1,7 @@
 """``*`` tells the protocol, or else the first line that is not PING; until one has come, a connection speaks lines."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -10,13 +10,11 @@ from hypothesis import strategies as st
 from kvs.adapters.inbound.line.commands import COMMANDS
 from kvs.adapters.inbound.line.connection import LineConnection
 from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES
+from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.domain.errors import TimedOutError
 from tests.support.detection import MAX_KEY_BYTES, MAX_VALUE_BYTES, new_detector
 from tests.support.sessions import UNLIMITED, Bench, output_of
-
-if TYPE_CHECKING:
-    from kvs.adapters.inbound.protocol.connection import Connection
 
 PONG: Final = b"+PONG\r\n"
 LINE_PONG: Final = b'{"status": "Ok", "result": "PONG"}\n'
@@ -67,7 +65,9 @@ class Opened:
         return self
 
     def _follow(self) -> None:
-        self.connection = self.connection.successor or self.connection
+        successor = self.connection.successor
+        if isinstance(successor, Connection):
+            self.connection = successor
         assert self.connection.closing or self.connection.session.id in self.bench.sessions._open
 
 

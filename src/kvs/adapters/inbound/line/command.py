@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
 from kvs.adapters.inbound.line.limits import LineLimits
-from kvs.adapters.inbound.protocol.command import Command, Locality, Reply, nowhere
+from kvs.adapters.inbound.protocol.command import RELAYED, Command, Locality, Reply, nowhere
 from kvs.ports.session import Session
 
 Handler: TypeAlias = Callable[[Session, LineLimits, list[bytes]], Reply]
@@ -36,6 +36,7 @@ class LineCommand(Command):
         runs_when_full: bool = False,
         takes_value: bool = False,
         closes: bool = False,
+        on_standby: int = RELAYED,
     ) -> None:
         super().__init__(
             name.encode(),
@@ -48,6 +49,7 @@ class LineCommand(Command):
             is_local=is_local,
             on_loop=False,
             runs_when_full=runs_when_full,
+            on_standby=on_standby,
         )
         self.run: Final = run
         self.help: Final = help_text

@@ -13,9 +13,12 @@ from kvs.adapters.inbound.line.command import LineCommand
 from kvs.adapters.inbound.line.keys import NO_PATTERN, list_keys
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.command import (
+    ANSWERED,
+    BEGINS,
     KEY,
     OTHER,
     PREFIX,
+    RELAYED,
     SLOW_COST,
     VALUE,
     Locality,
@@ -61,6 +64,7 @@ def _without_arguments(
     cost: int = 0,
     is_local: Locality = everywhere,
     closes: bool = False,
+    on_standby: int = RELAYED,
 ) -> LineCommand:
     def run(session: Session, _: LineLimits, __: list[bytes]) -> Reply:
         return handler(session)
@@ -76,6 +80,7 @@ def _without_arguments(
         is_local=is_local,
         runs_when_full=True,
         closes=closes,
+        on_standby=on_standby,
     )
 
 
@@ -274,6 +279,7 @@ _TABLE: Final[list[LineCommand]] = [
         "START: open a transaction, or a nested one inside it. START READONLY: open a read-only "
         "transaction, which never conflicts.",
         is_local=in_transaction,
+        on_standby=BEGINS,
     ),
     _without_arguments(
         "COMMIT",
@@ -302,9 +308,14 @@ _TABLE: Final[list[LineCommand]] = [
         cost=SLOW_COST,
     ),
     _without_arguments(
-        "INFO", _info, "INFO: figures about this session and the server.", cost=SLOW_COST, is_local=nowhere
+        "INFO",
+        _info,
+        "INFO: figures about this session and the server.",
+        cost=SLOW_COST,
+        is_local=nowhere,
+        on_standby=ANSWERED,
     ),
-    _without_arguments("PING", _ping, "PING: answer PONG."),
+    _without_arguments("PING", _ping, "PING: answer PONG.", on_standby=ANSWERED),
     LineCommand(
         "HELP",
         _help,
@@ -314,9 +325,10 @@ _TABLE: Final[list[LineCommand]] = [
         "HELP [command]: how to use all commands, or one.",
         is_local=everywhere,
         runs_when_full=True,
+        on_standby=ANSWERED,
     ),
-    _without_arguments("EXIT", _exit, "EXIT: leave; an open transaction is undone.", closes=True),
-    _without_arguments("QUIT", _exit, "QUIT: leave, as EXIT does.", closes=True),
+    _without_arguments("EXIT", _exit, "EXIT: leave; an open transaction is undone.", closes=True, on_standby=ANSWERED),
+    _without_arguments("QUIT", _exit, "QUIT: leave, as EXIT does.", closes=True, on_standby=ANSWERED),
 ]
 
 PING_OF_REDIS: Final = _without_arguments("PING", _ping_of_redis, "")

@@ -14,9 +14,11 @@ from kvs.adapters.inbound.line.commands import COMMANDS, PING_OF_REDIS, unknown_
 from kvs.adapters.inbound.line.figures import LineFigures
 from kvs.adapters.inbound.line.keys import BLANKS
 from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
+from kvs.adapters.inbound.protocol.base_connection import UNBOUNDED
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
-from kvs.adapters.inbound.protocol.command import SLOW_COST, Command, Reply
-from kvs.adapters.inbound.protocol.connection import UNBOUNDED, Connection
+from kvs.adapters.inbound.protocol.client_state import ClientState
+from kvs.adapters.inbound.protocol.command import ANSWERED, RELAYED, SLOW_COST, Command, Reply
+from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.adapters.inbound.protocol.detection import MAX_OPENING_BYTES, RESP_FIRST_BYTE, OpenConnection
 from kvs.adapters.inbound.protocol.errors import EncodingError, FramingLostError, ProtocolViolationError
 from kvs.adapters.inbound.protocol.gate import Gate
@@ -272,6 +274,30 @@ class LineConnection(Connection):
             self.closing = True
             self.close_reason = command.name.decode()
         return command.run(self.session, self._limits, request)
+
+    # A server that stands by.
+
+    @override
+    def _answered_by_standbys(self, request: Request) -> int:
+        if request is OVER_BUDGET or request is UNDECIDED:
+            return ANSWERED
+        verb = request[0].rstrip(BLANKS)
+        command = COMMANDS.get(verb.upper())
+        if command is None:  # the leader may be of another version, but no line of HTTP gets there
+            return ANSWERED if not verb or is_header(verb) else RELAYED
+        return command.on_standby if command.runs_when_full or self._gate.is_open() else ANSWERED
+
+    @override
+    def _encoded(self, request: Request) -> bytes:
+        return b" ".join(request) + b"\n"
+
+    @override
+    def state(self) -> ClientState:
+        return ClientState()
+
+    @override
+    def restore(self, state: ClientState) -> None:
+        self._first_byte_seen = self._first_line_seen = True
 
     @override
     def _error_reply(self, error: KvsError) -> bytes:

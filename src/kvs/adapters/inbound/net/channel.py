@@ -18,7 +18,9 @@ from kvs.adapters.inbound.net.reasons import (
 )
 from kvs.adapters.inbound.net.relay import PREAMBLE_MARK, Preamble
 from kvs.adapters.inbound.net.transport import Transport
-from kvs.adapters.inbound.protocol.connection import Connection, no_wake
+from kvs.adapters.inbound.protocol.base_connection import BaseConnection, no_wake
+from kvs.adapters.inbound.protocol.connection import Connection
+from kvs.adapters.inbound.protocol.detection import restore
 from kvs.domain.errors import KvsError
 from kvs.override import override
 
@@ -44,7 +46,7 @@ class Channel(Transport):
     """A client's socket, independent of the backend.
 
     Attributes:
-        connection: Its connection; replaced once the protocol is known, if that is another.
+        connection: Its connection; replaced once the protocol is known, if that is another, and by one that relays.
         remote_address: Address of the client, as people write it.
         connected_s: When it was accepted, in seconds of the loop's clock.
         last_input_s: When it last sent input, was resumed, or was seen to have read part of an unread reply; in seconds
@@ -104,7 +106,7 @@ class Channel(Transport):
         self._held_full = False
         self._unsent_full = False
         self._lingering_bytes = 0  # that it had not taken at the linger's last look
-        self.connection = connection
+        self.connection: BaseConnection = connection
         self._adopt(connection)
 
     # Protocol: called by the backend.
@@ -158,6 +160,8 @@ class Channel(Transport):
             connection = self.connection
             connection.close()
             connection.wake = no_wake  # or it would hold this channel, which holds it
+            if isinstance(connection, Connection):
+                connection.hand_over = None
             self._held.clear()
             self._held_bytes = 0
             self._charge_memory(0)
@@ -176,7 +180,7 @@ class Channel(Transport):
         if self._phase != CLOSED:
             if connection.backlog and not (connection.output_full or connection.busy):
                 units = connection.resume(quota)
-                if self._phase == DETECTING:
+                if self._phase == DETECTING or connection.successor is not None:
                     units += self._follow_detection(quota - units)
             self._tick.mark_dirty(self)
         return units
@@ -345,13 +349,18 @@ class Channel(Transport):
     def _take_preamble(self, preamble: Preamble, data: bytes) -> bytes:
         """Take the preamble of a relay; return what is behind it, nothing if it is incomplete or refused."""
         rest, relays = preamble.take(data), self._context.relays
-        address = None if relays is None else relays.client_of(preamble)
-        if address is not None:
-            self._preamble = None
-            self.remote_address = self.connection.peer.address = address
-        elif preamble.complete or preamble.too_long:
-            self.end(RELAY_REFUSED)
-        return rest if address is not None else b""
+        client = None if relays is None else relays.client_of(preamble)
+        if client is None:
+            if preamble.complete or preamble.too_long:
+                self.end(RELAY_REFUSED)
+            return b""
+        self._preamble = None
+        connection = self.connection
+        self.remote_address = connection.peer.address = client.address
+        if client.state is not None and isinstance(connection, Connection):
+            restore(connection, client.state)
+            self._follow_detection(0)
+        return rest
 
     def _follow_detection(self, quota: int) -> int:
         """Go on in the protocol that has been detected, if one has; return the units that this used."""
@@ -364,10 +373,21 @@ class Channel(Transport):
         self._adopt(detected.successor)
         return self.connection.resume(quota)
 
-    def _adopt(self, connection: Connection) -> None:
+    def _adopt(self, connection: BaseConnection) -> None:
         connection.peer.address = self.remote_address
         connection.wake = self._woken
+        connection.output_full = self.connection.output_full
+        if self._context.standby is not None and isinstance(connection, Connection):
+            connection.hand_over = self._hand_over
         self.connection = connection
+
+    def _hand_over(self) -> None:
+        """Have the client relayed: its connection has come upon a request of the leader's."""
+        standby, connection = self._context.standby, self.connection
+        if standby is not None and isinstance(connection, Connection):
+            relayed = standby.relay(connection, self.remote_address)
+            if relayed is not None:
+                self._adopt(relayed)
 
     def _woken(self) -> None:
         self._tick.wake(self)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kvs.adapters.inbound.net.channel import Channel
+    from kvs.adapters.inbound.net.standby import Standby
 
 
 @final
@@ -30,6 +31,7 @@ class ChannelContext:
         relays: Admits relays of standbys; None: there are none.
         closed: Called with a channel whose socket is closed and whose session has ended.
         log: Bound logger.
+        standby: Relays clients to the leader; None: this server answers everything.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -39,3 +41,4 @@ class ChannelContext:
     relays: RelayGuard | None
     closed: "Callable[[Channel], None]"
     log: FilteringBoundLogger
+    standby: "Standby | None" = None

@@ -3,9 +3,11 @@
 from typing import Final
 
 CLOSED_BY_CLIENT: Final = "closed by client"
+CLOSED_BY_LEADER: Final = "closed by leader"
 CONNECTION_LOST: Final = "connection lost"
 INTERNAL_ERROR: Final = "internal error"
 KILLED: Final = "killed"
+LEADER_CHANGED: Final = "leader changed"
 RELAY_REFUSED: Final = "relay refused"
 SERVER_STOPPING: Final = "server stopping"
 TIMEOUT: Final = "timeout"

@@ -1,23 +1,34 @@
 """The preamble of a relayed connection: the first line that a standby sends to the leader, before its client's bytes.
 
-It tells the term that the standby believes in, and the client's address, and is authenticated by a secret that only
-the servers of one data set know. Who does not lead that term refuses, so no relay leads on to another one.
+It tells the term that the standby believes in, the client's address, and what the client has set, and is authenticated
+by a secret that only the servers of one data set know. Who does not lead that term refuses, so no relay leads on to
+another one.
+
+``KVS-RELAY-2 SECRET TERM ADDRESS STATE``. In the state, which is JSON, a new version may add fields: who does not know
+them ignores them. ``KVS-RELAY-1`` has no state; the protocol is that of the bytes behind it.
 """
 
+import binascii
 import hmac
-from typing import Final, final
+import json
+from typing import Final, NamedTuple, final
+
+from kvs.adapters.inbound.protocol.client_state import LINE, ClientState
 
 PREAMBLE_MARK: Final = 0
 """First byte of a preamble: no request of any protocol begins with it."""
 
-MAX_BYTES: Final = 256
-WORDS: Final = 4
-_VERSION: Final = b"\0KVS-RELAY-1"
+MAX_BYTES: Final = 48 << 10
+"""Longest preamble, with all subscriptions that a client can have."""
+
+_VERSION_1: Final = b"\0KVS-RELAY-1"
+_VERSION_2: Final = b"\0KVS-RELAY-2"
+_WORDS: Final = {_VERSION_1: 4, _VERSION_2: 5}
 
 
-def preamble(secret: str, term: int, address: str) -> bytes:
+def preamble(secret: str, term: int, address: str, state: ClientState) -> bytes:
     """Return the preamble for a client of this address."""
-    return b" ".join((_VERSION, secret.encode(), b"%d" % term, address.encode())) + b"\n"
+    return b" ".join((_VERSION_2, secret.encode(), b"%d" % term, address.encode(), _encoded(state))) + b"\n"
 
 
 @final
@@ -26,6 +37,7 @@ class Preamble:
 
     Attributes:
         complete: Whether all of it is there.
+        line: It, without its end.
     """
 
     def __init__(self) -> None:
@@ -41,7 +53,19 @@ class Preamble:
     @property
     def too_long(self) -> bool:
         """Whether this cannot be one."""
-        return len(self.line) > MAX_BYTES
+        return len(self.line) > MAX_BYTES or not (_VERSION_2.startswith(self.line[:12]) or self.line[:12] == _VERSION_1)
+
+
+class RelayedClient(NamedTuple):
+    """A client of another server.
+
+    Attributes:
+        address: Of the client.
+        state: What it has set; None: nothing, and its protocol is not known.
+    """
+
+    address: str
+    state: ClientState | None
 
 
 @final
@@ -57,11 +81,55 @@ class RelayGuard:
         self._secret = secret.encode()
         self._term = b"%d" % term
 
-    def client_of(self, given: Preamble) -> str | None:
-        """Return the address of the client for which a preamble asks; None if it is incomplete or refused."""
+    def client_of(self, given: Preamble) -> RelayedClient | None:
+        """Return the client for which a preamble asks; None if it is incomplete or refused."""
         words = given.line.split(b" ")
-        if not given.complete or len(words) != WORDS:
+        if not given.complete or len(words) != _WORDS.get(words[0]):
             return None
-        version, secret, term, address = words
-        admitted = hmac.compare_digest(secret, self._secret) and version == _VERSION and term == self._term
-        return address.decode(errors="replace") if admitted else None
+        secret, term, address = words[1:4]
+        if not (hmac.compare_digest(secret, self._secret) and term == self._term):
+            return None
+        try:
+            state = _decoded(words[4]) if len(words) > 4 else None
+        except (ValueError, KeyError, TypeError):
+            return None
+        return RelayedClient(address.decode(errors="replace"), state)
+
+
+def _encoded(state: ClientState) -> bytes:
+    """Return a state as one word."""
+    fields: dict[str, object] = {"version": state.version}
+    if state.version != LINE:
+        fields |= {
+            "name": _text(state.name),
+            "library": _text(state.library),
+            "library_version": _text(state.library_version),
+            "no_evict": state.no_evict,
+            "channels": [_text(name) for name in state.channels],
+            "patterns": [_text(name) for name in state.patterns],
+        }
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def _decoded(word: bytes) -> ClientState:
+    """Return the state that another server has sent, which knows the secret."""
+    fields = json.loads(word)
+    if fields["version"] == LINE:
+        return ClientState()
+    return ClientState(
+        fields["version"],
+        _bytes(fields["name"]),
+        _bytes(fields["library"]),
+        _bytes(fields["library_version"]),
+        fields["no_evict"],
+        [_bytes(name) for name in fields["channels"]],
+        [_bytes(name) for name in fields["patterns"]],
+    )
+
+
+def _text(name: bytes) -> str:
+    return binascii.b2a_base64(name, newline=False).decode()
+
+
+def _bytes(text: str) -> bytes:
+    return binascii.a2b_base64(text)

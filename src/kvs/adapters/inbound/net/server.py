@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from kvs.adapters.inbound.net.listener import Endpoint, Listener
 from kvs.adapters.inbound.net.reasons import SERVER_STOPPING
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.relay import RelayGuard
+from kvs.adapters.inbound.net.standby import Standby
 from kvs.adapters.inbound.net.sweep import Sweep
 from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
@@ -59,10 +60,11 @@ class Server:
         relays: Admits relays of standbys; None: there are none.
         about: Engine, version and so on, for the log.
         log: Bound logger.
+        standby: Relays clients to the leader; None: this server answers everything.
 
     Attributes:
         tick: Its ticks; set when it runs.
-        lead_lost: Another server may lead from now on.
+        role_ended: It has stopped since it leads no more, or does not stand by any more: the process goes on.
         engine_hung: The server has stopped with calls in flight; the engine must not be closed during them.
     """
 
@@ -82,8 +84,9 @@ class Server:
         relays: RelayGuard | None,
         about: Mapping[str, str],
         log: FilteringBoundLogger,
+        standby: Standby | None = None,
     ) -> None:
-        self.lead_lost = False
+        self.role_ended = False
         self.engine_hung = False
         self._endpoints = endpoints
         self._backend = backend
@@ -99,6 +102,8 @@ class Server:
         self._relays = relays
         self._about = about
         self._log = log
+        self._standby = standby
+        self._stopping: Callable[[], None] | None = None
         self._draining = False
         self._trimmer = IdleTrimmer()
         self._units_seen = 0
@@ -134,10 +139,12 @@ class Server:
         )
         try:
             self._signals.deliver_to(self._receive_signal)
-            self._backend.start(ChannelContext(loop, tick, self._budget, limits, self._relays, self._forget, log))
+            context = ChannelContext(loop, tick, self._budget, limits, self._relays, self._forget, log, self._standby)
+            self._backend.start(context)
             self._listener.resume()
             Sweep(loop, self._registry, limits, self._look_after_engine, log).start()
-            self._announce()
+            if self._standby is None:
+                self._announce()
             await self._stop.wait()
             if not self._failed:
                 await self._drain()
@@ -151,13 +158,23 @@ class Server:
             await self._await_last_calls()
             self._backend.stop()
             self._signals.deliver_to(None)
-        if not self.lead_lost:
+        if not self.role_ended:
             self._log.info("stopped", exit_code=self._exit_code)
         return self._exit_code
 
     def stop(self) -> None:
         """Begin the drain."""
         self._stop.set()
+
+    def end(self) -> None:
+        """Stop at once, unless it is stopping already: the process goes on in another role."""
+        if not self._draining:
+            self.role_ended = self._failed = True
+            self._stop.set()
+
+    def when_stopping(self, stopping: Callable[[], None]) -> None:
+        """Have a function called as soon as a signal begins the stop."""
+        self._stopping = stopping
 
     def _channels(self) -> list[Channel]:
         return list(self._registry.channels.values())
@@ -177,7 +194,7 @@ class Server:
         self._exit_code = 1
         self._stop.set()
         if isinstance(error, LeadLostError):
-            self.lead_lost = not self._draining  # or this server is to end, and not to stand by
+            self.role_ended = not self._draining  # or this server is to end, and not to stand by
             self._log.warning("lead_lost", reason=str(error))
         else:
             self._log.critical("sync_failed", reason=str(error), exc_info=error)
@@ -251,6 +268,8 @@ class Server:
             return
         self._draining = True
         self._stop.set()
+        if self._stopping is not None:
+            self._stopping()
         self._log.info("stopping", signal=signal_number.name, clients=len(self._registry))
 
     async def _drain(self) -> None:

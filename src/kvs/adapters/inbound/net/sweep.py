@@ -68,7 +68,7 @@ class Sweep:
             self._log.warning("client_dropped", peer=channel.remote_address, unread_output_s=round(stalled_s, 3))
             return
         connection = channel.connection
-        if connection.closing or connection.busy:
+        if connection.closing or connection.busy or not connection.has_timeouts:
             return  # it may be committing, and the client cannot continue before that ends
         now_s -= channel.waited_s(now_s)
         reason = limits.timeout_reason(connection, channel.idle_s(now_s), now_s)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kvs.adapters.inbound.protocol.connection import Connection
+from kvs.adapters.inbound.protocol.base_connection import BaseConnection
 
 
 @dataclass
@@ -43,7 +43,7 @@ class ServerLimits:
         )
         return min(1.0, max(0.02, min((timeout / 4 for timeout in timeouts if timeout), default=1.0)))
 
-    def timeout_reason(self, connection: Connection, idle_s: float, now_s: float) -> str:
+    def timeout_reason(self, connection: BaseConnection, idle_s: float, now_s: float) -> str:
         """Return why a connection must be closed; empty if it may continue.
 
         Args:

@@ -6,7 +6,7 @@ from typing import final
 
 from mypy_extensions import mypyc_attr
 
-from kvs.adapters.inbound.protocol.connection import Connection
+from kvs.adapters.inbound.protocol.base_connection import BaseConnection
 
 
 @final
@@ -25,7 +25,7 @@ class ClientDescription:
         events: The polled events: ``r`` for input, ``w`` for room for output.
     """
 
-    connection: Connection
+    connection: BaseConnection
     address: str
     local_address: str
     fd: int

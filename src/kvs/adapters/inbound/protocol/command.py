@@ -20,6 +20,16 @@ VALUE: Final = "value"
 SECRET: Final = "secret"  # noqa: S105  # a kind of argument
 OTHER: Final = "other"
 
+# What a server that stands by does with a command.
+RELAYED: Final = 0
+"""It is the leader's: the client is relayed to it, with this request and all that follow."""
+
+BEGINS: Final = 1
+"""The same. If there is no leader, the connection is closed: what follows would be run without what this begins."""
+
+ANSWERED: Final = 2
+"""It is about the server or the connection, and answered."""
+
 SLOW_COST: Final = 50
 """Units of work of a command that takes tens of microseconds."""
 
@@ -72,6 +82,7 @@ class Command:
         is_fast: Its duration hardly depends on anything.
         is_hidden: MONITOR never shows it: it is about the server, or may have a secret.
         in_slow_log: It is in the slow log; the commands that it runs would be there twice.
+        on_standby: What a server that stands by does with it: ``RELAYED``, ``BEGINS`` or ``ANSWERED``.
     """
 
     name: bytes
@@ -87,6 +98,7 @@ class Command:
     is_fast: bool = False
     is_hidden: bool = False
     in_slow_log: bool = True
+    on_standby: int = RELAYED
 
     def takes(self, number: int) -> bool:
         """Return whether a number of arguments, including the name, is allowed."""

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
-from kvs.adapters.inbound.protocol.client_info import ClientInfo
+from kvs.adapters.inbound.protocol.base_connection import UNBOUNDED
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
 from kvs.adapters.inbound.protocol.messages import printable
 from kvs.adapters.inbound.protocol.observation import Observation
@@ -19,9 +19,8 @@ from kvs.adapters.inbound.protocol.run_loop import RunLoop
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError, UsageError
+from kvs.override import override
 from kvs.ports.session import Session
-
-UNBOUNDED: Final = 1 << 30
 
 TOO_SLOW: Final = "too slow"  # why a client is closed that does not read its output
 
@@ -30,10 +29,6 @@ CHARGE_STEP_BYTES: Final = 4096
 
 HOP_S: Final = 0.01
 """How long a worker runs the requests of one connection before it serves others."""
-
-
-def no_wake() -> None:
-    """Do nothing: no channel is attached."""
 
 
 class Connection(RunLoop):
@@ -47,13 +42,6 @@ class Connection(RunLoop):
         room_bytes: Length of the replies of one share at which the next request waits.
         observation: Records every request.
         log: For clients that do not speak the protocol.
-
-    Attributes:
-        output_full: The client has more than ``max_output_bytes`` of output that it does not read. Set by the channel.
-        wake: Called on the loop when there is output or work that no input has asked for. Set by the channel.
-        detector: Returns the connection that goes on, given this one and how a first line begins, or None if that does
-            not tell; None once it is known.
-        successor: The connection that goes on; None: this one.
     """
 
     __slots__ = (
@@ -69,10 +57,6 @@ class Connection(RunLoop):
         "_max_share",
         "_on_close",
         "_pushed_bytes",
-        "detector",
-        "output_full",
-        "successor",
-        "wake",
     )
 
     def __init__(
@@ -86,10 +70,6 @@ class Connection(RunLoop):
         log: FilteringBoundLogger,
     ) -> None:
         super().__init__(session, executor, room_bytes, observation)
-        self.wake: Callable[[], None] = no_wake
-        self.output_full = False
-        self.detector: Detector | None = None
-        self.successor: Connection | None = None
         self._budget = budget
         self._max_share = max_share
         self._log = log
@@ -104,15 +84,6 @@ class Connection(RunLoop):
         self._on_close: Callable[[], None] | None = None
 
     # Provided by the protocol.
-
-    @property
-    @abstractmethod
-    def mid_request(self) -> bool:
-        """Whether only part of a request has arrived."""
-
-    @abstractmethod
-    def client_info(self) -> ClientInfo:
-        """Return the client's state for CLIENT LIST."""
 
     @abstractmethod
     def _parsed_bytes(self) -> int:
@@ -129,16 +100,16 @@ class Connection(RunLoop):
     # Called by the channel.
 
     @property
+    @override
     def busy(self) -> bool:
-        """Whether a worker is running requests: :meth:`resume` has no effect before ``wake`` is called."""
         return self._on_worker
 
+    @override
     def held_bytes(self) -> int:
-        """Return the memory of requests that have not been run, of a suspended one, and of replies not yet taken."""
         return self.input_bytes() + self._work.held_bytes + self._out_bytes
 
+    @override
     def receive(self, data: bytes, quota: int = UNBOUNDED) -> int:
-        """Take bytes, run the requests they complete for about ``quota`` units of work, and return the units used."""
         if self.closing or self._input_ended:
             return 0
         if self._on_worker:
@@ -151,21 +122,21 @@ class Connection(RunLoop):
         self._charge()
         return 0
 
+    @override
     def resume(self, quota: int = UNBOUNDED) -> int:
-        """Run more of the backlog; return the units used."""
         if self._failure is not None:
             self._raise_failure()
         return 0 if self._on_worker or self.closing else self._run_share(quota)
 
+    @override
     def end_of_input(self) -> None:
-        """Handle the end of input: complete requests are still run, then the connection is closing."""
         if not (self._input_ended or self.closing):
             self._input_ended = True
             if not (self._on_worker or self.backlog):
                 self._finish_share()
 
+    @override
     def fail(self, error: KvsError) -> None:
-        """End the connection with an error."""
         if not self.closing:
             self.close_reason = error.code
             reply = self._error_reply(error)
@@ -175,8 +146,8 @@ class Connection(RunLoop):
                 self._append(reply)
             self._stop()
 
+    @override
     def fail_instead(self, error: KvsError) -> None:
-        """End the connection with an error in place of its output."""
         self._out = [self._error_reply(error)]
         self._out_bytes = len(self._out[0])
         self.close_reason = self.close_reason or error.code
@@ -197,8 +168,8 @@ class Connection(RunLoop):
             self._append(message)
         self.wake()
 
+    @override
     def take_output(self) -> tuple[list[bytes], int]:
-        """Remove and return the output, in pieces, and its length."""
         if not (self.output_full or self._pushed):
             self._pushed_bytes = 0
         if self._on_worker or self._finished:
@@ -221,8 +192,8 @@ class Connection(RunLoop):
             self._charge()
         return out, sum([len(piece) for piece in out])
 
+    @override
     def close(self) -> None:
-        """Release everything; an open transaction is aborted. Safe to call again."""
         self._closed = True
         self._finished.clear()
         if not self._on_worker:
@@ -230,8 +201,8 @@ class Connection(RunLoop):
             self._out_bytes = 0
         self._stop()
 
+    @override
     def when_closed(self, callback: Callable[[], None]) -> None:
-        """Call back once the session has ended, which is after a call in flight."""
         if self._closed and not (self._on_worker or self._closing_session):
             callback()
         else:
@@ -260,9 +231,11 @@ class Connection(RunLoop):
         self._buffer.feed(data)
         return True
 
+    @override
     def _finish_share(self) -> None:
-        """Decide how to continue after a share."""
-        if self.closing:
+        if self._unanswered is not None and self.hand_over is not None and not self.closing:
+            self.hand_over()
+        elif self.closing:
             self._stop()
             violation, self._violation = self._violation, None
             if violation is not None:
@@ -388,20 +361,18 @@ class Connection(RunLoop):
 
     # Memory.
 
+    @override
     def input_bytes(self) -> int:
-        """Return the memory of requests that have not been run."""
         return self._buffer.held_bytes + self._parsed_bytes()
 
+    @override
     def _charge(self) -> None:
-        """Update the budget if the connection's memory has changed by enough to matter."""
         held = self.held_bytes()
         change = held - self._charged_bytes
         if change > CHARGE_STEP_BYTES or change < -CHARGE_STEP_BYTES or self.closing:
             self._budget.used_bytes += change
             self._charged_bytes = held
 
-
-Detector: TypeAlias = Callable[[Connection, bytes], Connection | None]
 
 ConnectionFactory: TypeAlias = Callable[[], Connection]
 """Makes the connection of a new client."""

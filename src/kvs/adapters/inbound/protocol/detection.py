@@ -7,6 +7,7 @@ protocol has not. PING is in either, and decides nothing: health checks begin wi
 from collections.abc import Callable, Container
 from typing import Final, TypeAlias, final
 
+from kvs.adapters.inbound.protocol.client_state import LINE, ClientState
 from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.adapters.inbound.protocol.http_lines import is_request_line
 from kvs.application.executor import WorkerExecutor
@@ -87,6 +88,19 @@ class ProtocolDetector:
         if verb == QUIT:
             return after_ping and not rest
         return verb in self._resp_verbs and verb not in self._line_verbs
+
+
+def restore(connection: Connection, state: ClientState) -> None:
+    """Have a new connection go on as one did at another server, or its successor in the protocol of that one."""
+    detector = connection.detector
+    if state.version == LINE:
+        connection.detector = None
+        connection.restore(state)
+    elif detector is not None:
+        successor = detector(connection, RESP_FIRST_BYTE)
+        if successor is not None:
+            successor.restore(state)
+            connection.successor = successor
 
 
 def _take_over(successor: Connection, connection: Connection) -> None:

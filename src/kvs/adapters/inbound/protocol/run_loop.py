@@ -5,15 +5,17 @@ room for output is used up. A long command is a generator, which is kept here an
 command that must continue on another thread is left for it.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from kvs.adapters.inbound.protocol.base_connection import BaseConnection
 from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
-from kvs.adapters.inbound.protocol.command import Command, Reply
+from kvs.adapters.inbound.protocol.client_state import ClientState
+from kvs.adapters.inbound.protocol.command import ANSWERED, BEGINS, Command, Reply
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
 from kvs.adapters.inbound.protocol.messages import is_fatal
 from kvs.adapters.inbound.protocol.observation import Observation
-from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.application.executor import WorkerExecutor
 from kvs.build import BUILD
 from kvs.domain.errors import KvsError, TimedOutError
@@ -38,7 +40,7 @@ Request: TypeAlias = list[bytes]
 NO_REQUEST: Final[Request] = []
 
 
-class RunLoop(ABC):
+class RunLoop(BaseConnection):
     """Runs the requests of one client.
 
     Args:
@@ -48,14 +50,9 @@ class RunLoop(ABC):
         observation: Records every request.
 
     Attributes:
-        session: The client's session.
         executor: See above.
-        peer: Who the client is.
-        requests: Number of requests run so far.
-        backlog: Complete requests, or the rest of one, are left to run.
-        closing: The connection ends once its output has been sent, and runs no more requests.
-        close_reason: Why it is closing, for the log: the command that closed it, or the code of the error in its last
-            reply; empty before.
+        hand_over: Called at a request that only the leader can answer, while this server stands by; nothing is run any
+            more until that is refused. None: this server answers all. Set by the channel.
     """
 
     __slots__ = (
@@ -72,27 +69,19 @@ class RunLoop(ABC):
         "_room_bytes",
         "_spent_s",
         "_steps",
+        "_unanswered",
         "_violation",
         "_work",
-        "backlog",
-        "close_reason",
-        "closing",
         "executor",
-        "peer",
-        "requests",
-        "session",
+        "hand_over",
     )
 
     def __init__(
         self, session: Session, executor: WorkerExecutor | None, room_bytes: int, observation: Observation
     ) -> None:
-        self.session: Final = session
+        super().__init__(session)
         self.executor: Final = executor
-        self.peer: Final = Peer()
-        self.requests = 0
-        self.backlog = False
-        self.closing = False
-        self.close_reason = ""
+        self.hand_over: HandOver | None = None
         self._work: Final[Work] = session.work
         self._room_bytes = room_bytes
         self._observation: Final = observation
@@ -108,6 +97,7 @@ class RunLoop(ABC):
         self._on_worker = False
         self._pushed: list[bytes] = []  # messages that wait for the reply to a command that is under way
         self._violation: ProtocolViolationError | None = None  # to be logged
+        self._unanswered: Request | None = None  # the request that is handed over
 
     # Provided by the protocol.
 
@@ -136,12 +126,38 @@ class RunLoop(ABC):
         """Run a command that has been admitted."""
 
     @abstractmethod
+    def _answered_by_standbys(self, request: Request) -> int:
+        """Return what a server that stands by does with a request: see :mod:`kvs.adapters.inbound.protocol.command`."""
+
+    @abstractmethod
+    def _encoded(self, request: Request) -> bytes:
+        """Return a request as it is sent."""
+
+    @abstractmethod
+    def state(self) -> ClientState:
+        """Return what the client has set, for the server that goes on with it."""
+
+    @abstractmethod
+    def restore(self, state: ClientState) -> None:
+        """Set that, for a client of another server."""
+
+    @abstractmethod
     def _error_reply(self, error: KvsError) -> bytes:
         """Return the reply that reports an error."""
 
     @abstractmethod
     def _error_code(self, reply: bytes) -> bytes:
         """Return the code of the error that a reply reports, in capitals; empty if it reports none."""
+
+    # Provided by the connection.
+
+    @abstractmethod
+    def _finish_share(self) -> None:
+        """Decide how to continue after a share."""
+
+    @abstractmethod
+    def _charge(self) -> None:
+        """Update the budget if the connection's memory has changed by enough to matter."""
 
     # The loop.
 
@@ -177,6 +193,10 @@ class RunLoop(ABC):
                         self.backlog = False
                         return False
                     work.left -= 1
+                    if self.hand_over is not None and self._answered_by_standbys(parsed) != ANSWERED:
+                        self._unanswered = parsed
+                        self.backlog = False
+                        return False
                     command = self._admit(parsed)
                     if self.executor is not None and self._is_for_other_thread(command, parsed):
                         self._moved = (command, parsed)
@@ -205,7 +225,12 @@ class RunLoop(ABC):
 
     def _has_fast_path(self) -> bool:
         """Return whether this build has a fast path, this thread may call the engine, and nobody looks at requests."""
-        return HAS_FAST_PATH and not self._observation.sees_all and (self.executor is None or self._on_worker)
+        return (
+            HAS_FAST_PATH
+            and not self._observation.sees_all
+            and (self.executor is None or self._on_worker)
+            and self.hand_over is None
+        )
 
     def _charge_fast_path(self, requests: "i64", input_bytes: "i64", out_bytes: "i64", closing: bool) -> None:  # noqa: FBT001
         """Account for what the fast path has run."""
@@ -296,6 +321,39 @@ class RunLoop(ABC):
         steps, self._steps = self._steps, None
         if steps is not None:
             steps.close()
+
+    # A server that stands by.
+
+    def release_input(self) -> list[bytes]:
+        """Remove and return all input from the request on that is handed over: another server answers it."""
+        request, self._unanswered = self._unanswered, None
+        buffer = self._buffer
+        pieces = [] if request is None else [self._encoded(request)]
+        if buffer.held_bytes:
+            pieces.append(buffer.take(buffer.held_bytes))
+        self._charge()
+        return pieces
+
+    def refuse(self, error: KvsError) -> None:
+        """Answer the request that is handed over with an error, and go on with the next one.
+
+        Not if that one may depend on what this one would have begun: it would be run by itself.
+        """
+        request, self._unanswered = self._unanswered, None
+        if request is None:
+            return
+        if self._answered_by_standbys(request) == BEGINS:
+            self.closing = True
+            self.close_reason = error.code
+        reply = self._error_reply(error)
+        self.requests += 1
+        self._emit(reply)
+        self._observe(reply)
+        self.backlog = self._buffer.held_bytes > 0
+        self._finish_share()
+
+
+HandOver: TypeAlias = Callable[[], None]
 
 
 def _yield_reply(steps: Steps[bytes]) -> "Generator[bytes | None, None, None]":

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
-from kvs.adapters.inbound.protocol.command import SECRET, Command, Locality, Reply, nowhere
+from kvs.adapters.inbound.protocol.command import RELAYED, SECRET, Command, Locality, Reply, nowhere
 from kvs.adapters.inbound.resp.commands.catalogue import ABOUT
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.domain.values import Key
@@ -58,6 +58,7 @@ class RespCommand(Command):
         is_local: Locality = nowhere,
         on_loop: bool = False,
         runs_when_full: bool = False,
+        on_standby: int = RELAYED,
         subcommands: "dict[bytes, RespCommand] | None" = None,
     ) -> None:
         about = ABOUT[name]
@@ -75,6 +76,7 @@ class RespCommand(Command):
             is_fast="fast" in about.flags,
             is_hidden="admin" in about.flags or SECRET in arguments,
             in_slow_log="skip_slowlog" not in about.flags,
+            on_standby=on_standby,
         )
         keys = about.key_range
         self.about: Final = about

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, cast, final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
-from kvs.adapters.inbound.protocol.command import Command, Reply
+from kvs.adapters.inbound.protocol.client_state import ClientState
+from kvs.adapters.inbound.protocol.command import ANSWERED, Command, Reply
 from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.adapters.inbound.protocol.detection import OpenConnection
 from kvs.adapters.inbound.protocol.errors import HttpError
@@ -14,8 +15,8 @@ from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.run_loop import Request
 from kvs.adapters.inbound.resp import fast_path, replies
 from kvs.adapters.inbound.resp.command import ARGUMENTS_PER_UNIT, IMMEDIATE, REFUSED, RespCommand
-from kvs.adapters.inbound.resp.commands.registry import command_of
-from kvs.adapters.inbound.resp.commands.subscriptions import ALLOWED
+from kvs.adapters.inbound.resp.commands.registry import answered_by_standbys, command_of
+from kvs.adapters.inbound.resp.commands.subscriptions import ALLOWED, switch_of_master
 from kvs.adapters.inbound.resp.commands.tracking import redirection
 from kvs.adapters.inbound.resp.commands.transactions import EXEC
 from kvs.adapters.inbound.resp.context import REPLIES_ON, ClientContext, ServerContext
@@ -249,6 +250,46 @@ class RespConnection(Connection):
             self._observation.listen(self.session.id, self.push)
         else:
             self._observation.end_listening(self.session.id)
+
+    # A server that stands by.
+
+    @override
+    def _answered_by_standbys(self, request: Request) -> int:
+        context = self._context
+        if request is OVER_BUDGET or (context.protocol is replies.RESP2 and context.subscriptions()):
+            return ANSWERED  # by an error, or as one of the few that a subscriber may ask for
+        return answered_by_standbys(request, context, full=not self._gate.is_open())
+
+    @override
+    def _encoded(self, request: Request) -> bytes:
+        return replies.bulks(request)
+
+    @override
+    def state(self) -> ClientState:
+        context = self._context
+        return ClientState(
+            context.protocol.version,
+            context.peer.name,
+            context.library,
+            context.library_version,
+            context.no_evict,
+            context.channels,
+            context.patterns,
+        )
+
+    @override
+    def restore(self, state: ClientState) -> None:
+        context = self._context
+        context.protocol = replies.RESP3 if state.version == replies.RESP3.version else replies.RESP2
+        context.peer.name = state.name
+        context.library, context.library_version = state.library, state.library_version
+        context.no_evict = state.no_evict
+        context.channels, context.patterns = state.channels, state.patterns
+
+    @override
+    def tell_of_leader(self, former: tuple[str, int], leader: tuple[str, int]) -> None:
+        for message in switch_of_master(self._context, former, leader):
+            self.push(message)
 
     @override
     def _error_reply(self, error: KvsError) -> bytes:

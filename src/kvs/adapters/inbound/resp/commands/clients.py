@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST
+from kvs.adapters.inbound.protocol.command import ANSWERED, BEGINS, OTHER, RELAYED, SLOW_COST
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import AFTER_EXEC, REFUSED, Handler, RespCommand
 from kvs.adapters.inbound.resp.commands import tracking
@@ -223,7 +223,9 @@ def _client_id(word: bytes, message: str, least: int = 1) -> int:
     return number
 
 
-def _subcommand(name: str, run: Handler, cost: int = 0, multi_policy: int = AFTER_EXEC) -> RespCommand:
+def _subcommand(
+    name: str, run: Handler, cost: int = 0, multi_policy: int = AFTER_EXEC, on_standby: int = RELAYED
+) -> RespCommand:
     return RespCommand(
         f"client|{name}",
         run,
@@ -233,24 +235,25 @@ def _subcommand(name: str, run: Handler, cost: int = 0, multi_policy: int = AFTE
         multi_policy=multi_policy,
         on_loop=True,
         runs_when_full=True,
+        on_standby=on_standby,
     )
 
 
 SUBCOMMANDS: Final[list[RespCommand]] = [
-    _subcommand("id", _id),
-    _subcommand("getname", _getname),
-    _subcommand("setname", _setname),
-    _subcommand("setinfo", _setinfo),
+    _subcommand("id", _id, on_standby=ANSWERED),
+    _subcommand("getname", _getname, on_standby=ANSWERED),
+    _subcommand("setname", _setname, on_standby=ANSWERED),
+    _subcommand("setinfo", _setinfo, on_standby=ANSWERED),
     _subcommand("info", _info, cost=SLOW_COST),
     _subcommand("list", _list, cost=SLOW_COST),
     _subcommand("kill", _kill, cost=SLOW_COST),
-    _subcommand("reply", _reply, multi_policy=REFUSED),
-    _subcommand("no-evict", _no_evict),
-    _subcommand("no-touch", _no_touch),
+    _subcommand("reply", _reply, multi_policy=REFUSED, on_standby=BEGINS),
+    _subcommand("no-evict", _no_evict, on_standby=ANSWERED),
+    _subcommand("no-touch", _no_touch, on_standby=ANSWERED),
     _subcommand("pause", _pause),
     _subcommand("unpause", _unpause),
     _subcommand("unblock", _unblock),
-    _subcommand("tracking", tracking.tracking),
+    _subcommand("tracking", tracking.tracking, on_standby=BEGINS),
     _subcommand("trackinginfo", tracking.trackinginfo),
     _subcommand("caching", tracking.caching, multi_policy=REFUSED),
     _subcommand("getredir", tracking.getredir),

@@ -2,10 +2,11 @@
 
 from typing import Final
 
-from kvs.adapters.inbound.protocol.command import OTHER, SECRET, everywhere, without_snapshot
+from kvs.adapters.inbound.protocol.command import ANSWERED, BEGINS, OTHER, SECRET, everywhere, without_snapshot
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import AFTER_EXEC, IMMEDIATE, REFUSED, RespCommand
 from kvs.adapters.inbound.resp.commands.keys import check_database
+from kvs.adapters.inbound.resp.commands.roles import leads
 from kvs.adapters.inbound.resp.context import REPLIES_ON, SKIP_THIS_REPLY, ClientContext
 from kvs.adapters.inbound.resp.replies import RESP2, RESP3
 from kvs.adapters.inbound.resp.wording import excerpt
@@ -97,7 +98,7 @@ def _hello(session: Session, context: ClientContext, arguments: list[bytes]) -> 
             (replies.bulk(b"proto"), replies.number(protocol.version)),
             (replies.bulk(b"id"), replies.number(session.id)),
             (replies.bulk(b"mode"), replies.bulk(b"standalone")),
-            (replies.bulk(b"role"), replies.bulk(b"master")),
+            (replies.bulk(b"role"), replies.bulk(b"master" if leads(context) else b"replica")),
             (replies.bulk(b"modules"), replies.EMPTY_ARRAY),
         ]
     )
@@ -118,11 +119,27 @@ def checked_name(name: bytes, of: str = "") -> bytes:
 
 
 COMMANDS: Final[list[RespCommand]] = [
-    RespCommand("ping", _ping, (OTHER,), is_local=everywhere, runs_when_full=True),
-    RespCommand("echo", _echo, (OTHER,), is_local=everywhere),
-    RespCommand("quit", _quit, (OTHER,), 1, multi_policy=IMMEDIATE, is_local=everywhere, runs_when_full=True),
-    RespCommand("reset", _reset, multi_policy=IMMEDIATE, is_local=without_snapshot, runs_when_full=True),
-    RespCommand("monitor", _monitor, multi_policy=REFUSED, on_loop=True),
-    RespCommand("select", _select, (OTHER,), is_local=everywhere),
-    RespCommand("hello", _hello, (OTHER, SECRET), 1, multi_policy=AFTER_EXEC, on_loop=True),
+    RespCommand("ping", _ping, (OTHER,), is_local=everywhere, runs_when_full=True, on_standby=ANSWERED),
+    RespCommand("echo", _echo, (OTHER,), is_local=everywhere, on_standby=ANSWERED),
+    RespCommand(
+        "quit",
+        _quit,
+        (OTHER,),
+        1,
+        multi_policy=IMMEDIATE,
+        is_local=everywhere,
+        runs_when_full=True,
+        on_standby=ANSWERED,
+    ),
+    RespCommand(
+        "reset",
+        _reset,
+        multi_policy=IMMEDIATE,
+        is_local=without_snapshot,
+        runs_when_full=True,
+        on_standby=ANSWERED,
+    ),
+    RespCommand("monitor", _monitor, multi_policy=REFUSED, on_loop=True, on_standby=BEGINS),
+    RespCommand("select", _select, (OTHER,), is_local=everywhere, on_standby=ANSWERED),
+    RespCommand("hello", _hello, (OTHER, SECRET), 1, multi_policy=AFTER_EXEC, on_loop=True, on_standby=ANSWERED),
 ]

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
-from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST
+from kvs.adapters.inbound.protocol.command import ANSWERED, OTHER, SLOW_COST
 from kvs.adapters.inbound.resp.command import AFTER_EXEC, RespCommand
 from kvs.adapters.inbound.resp.commands.connection import REDIS_VERSION
-from kvs.adapters.inbound.resp.commands.roles import others
+from kvs.adapters.inbound.resp.commands.roles import replicas
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.ports.session import Session
+from kvs.ports.topology import Topology
 
 Figures: TypeAlias = dict[str, object]
 Section: TypeAlias = Callable[[ClientContext, Figures], Figures]
@@ -25,6 +26,9 @@ ALL_WORDS: Final = frozenset({b"all", b"everything"})
 
 ON_REQUEST: Final = frozenset({"Commandstats", "Latencystats"})
 """Sections that must be asked for."""
+
+IN_REPLICATION: Final = ("role", "leader")
+"""Figures of the line protocol that are told in Redis's words."""
 
 QUANTILES: Final = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 COUNTS: Final = (
@@ -43,7 +47,7 @@ MAX_RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 
 def _info(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     info = session.info()
-    server = dict(info["server"])
+    server = {name: figure for name, figure in info["server"].items() if name not in IN_REPLICATION}
     keys, deadlines = server.get("keys", 0), server.get("deadlines", 0)
     wanted = {word.lower() for word in arguments[1:]}
     everything = bool(wanted & ALL_WORDS)
@@ -169,8 +173,11 @@ def counts_of(context: ClientContext, server: Mapping[str, object]) -> dict[str,
 
 
 def _replication(context: ClientContext, server: Figures) -> Figures:
-    standbys = others(context)
-    entries = 0 if context.shared.topology is None else server.get("journal_entries", 0)
+    topology = context.shared.topology
+    if topology is not None and not topology.leads:
+        return _of_standby(topology)
+    standbys = replicas(context)
+    entries = 0 if topology is None else server.get("journal_entries", 0)
     lines = {
         f"slave{at}": f"ip={standby.host},port={standby.port},state=online,offset={entries},lag=0"
         for at, standby in enumerate(standbys)
@@ -181,6 +188,27 @@ def _replication(context: ClientContext, server: Figures) -> Figures:
         **lines,
         "master_failover_state": "no-failover",
         "master_repl_offset": entries,
+        "second_repl_offset": -1,
+        "repl_backlog_active": 0,
+    }
+
+
+def _of_standby(topology: Topology) -> Figures:
+    leader = topology.leader
+    return {
+        "role": "slave",
+        "master_host": "" if leader is None else leader.host,
+        "master_port": 0 if leader is None else leader.port,
+        "master_link_status": "down" if leader is None else "up",
+        "master_sync_in_progress": 0,
+        "slave_read_repl_offset": topology.entries,
+        "slave_repl_offset": topology.entries,
+        "slave_priority": 100,
+        "slave_read_only": 1,
+        "replica_announced": 1,
+        "connected_slaves": 0,
+        "master_failover_state": "no-failover",
+        "master_repl_offset": topology.entries,
         "second_repl_offset": -1,
         "repl_backlog_active": 0,
     }
@@ -268,5 +296,14 @@ def human(size: int) -> str:
 
 
 COMMANDS: Final[list[RespCommand]] = [
-    RespCommand("info", _info, (OTHER,), 1, cost=SLOW_COST, multi_policy=AFTER_EXEC, runs_when_full=True)
+    RespCommand(
+        "info",
+        _info,
+        (OTHER,),
+        1,
+        cost=SLOW_COST,
+        multi_policy=AFTER_EXEC,
+        runs_when_full=True,
+        on_standby=ANSWERED,
+    )
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST, everywhere
+from kvs.adapters.inbound.protocol.command import ANSWERED, OTHER, RELAYED, SLOW_COST, everywhere
 from kvs.adapters.inbound.protocol.errors import HttpError
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import Handler, RespCommand
@@ -40,6 +40,10 @@ HTTP_WORDS: Final = (b"post", b"host:")
 """Words that Redis takes for an attack, on which it closes the connection silently."""
 
 
+AUTH: Final = b"auth"
+"""A command about the connection, if there were users."""
+
+
 def command_of(arguments: list[bytes], context: ClientContext) -> RespCommand:
     """Return the command of a request.
 
@@ -64,6 +68,23 @@ def command_of(arguments: list[bytes], context: ClientContext) -> RespCommand:
             )
         command = subcommand
     return command
+
+
+def answered_by_standbys(arguments: list[bytes], context: ClientContext, *, full: bool) -> int:
+    """Return what a server that stands by does with a request: ``RELAYED``, ``BEGINS`` or ``ANSWERED``.
+
+    Args:
+        arguments: The request.
+        context: Of the client.
+        full: The clients together hold too much memory, so what needs more is refused here.
+    """
+    name = arguments[0].lower()
+    command = _known(context, name)
+    if command is not None and command.subcommands is not None and len(arguments) > 1:
+        command = command.subcommands.get(arguments[1].lower())
+    if command is None:  # the leader may be of another version
+        return ANSWERED if name == AUTH or c_string(name) in HTTP_WORDS else RELAYED
+    return ANSWERED if full and not command.runs_when_full else command.on_standby
 
 
 def _known(context: ClientContext, name: bytes) -> RespCommand | None:
@@ -277,7 +298,7 @@ def _flags(context: ClientContext, flags: Sequence[str]) -> bytes:
 
 
 def _subcommand(name: str, run: Handler) -> RespCommand:
-    return RespCommand(f"command|{name}", run, (OTHER,), 1, cost=SLOW_COST, is_local=everywhere)
+    return RespCommand(f"command|{name}", run, (OTHER,), 1, cost=SLOW_COST, is_local=everywhere, on_standby=ANSWERED)
 
 
 SUBCOMMANDS: Final[list[RespCommand]] = [

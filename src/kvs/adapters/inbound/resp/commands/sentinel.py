@@ -1,13 +1,14 @@
 """SENTINEL, as Redis's Sentinel has it: clients that are told to ask a sentinel who leads may ask any server.
 
-The data set is the master that is watched, with the leader's address; the other servers are its replicas, and they are
-the other sentinels, too. What is always 0 is about connections between sentinels, which kvs has not.
+The data set is the master that is watched, with the leader's address; the servers that stand by are its replicas, and
+who is asked sees the others as sentinels, too. While nobody leads, there is no such master. What is always 0 is about
+connections between sentinels, which kvs has not.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST, everywhere
+from kvs.adapters.inbound.protocol.command import ANSWERED, OTHER, SLOW_COST, everywhere
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import Handler, RespCommand
 from kvs.adapters.inbound.resp.commands.roles import offset
@@ -46,26 +47,38 @@ def _known(context: ClientContext, name: bytes) -> Topology:
     return topology
 
 
+def _led(context: ClientContext, name: bytes) -> tuple[Topology, ServerInfo]:
+    """Return the topology, and the leader; without one there is no master of that name."""
+    topology = _known(context, name)
+    leader = topology.leader
+    if leader is None:
+        raise UsageError("No such master with that name")
+    return topology, leader
+
+
 def _get_master_addr_by_name(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     topology = _topology(context)
-    if arguments[2] != topology.name:
+    leader = topology.leader
+    if arguments[2] != topology.name or leader is None:
         return context.protocol.null_array
-    return replies.bulks([topology.ours.host.encode(), b"%d" % topology.ours.port])
+    return replies.bulks([leader.host.encode(), b"%d" % leader.port])
 
 
 def _masters(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
-    return replies.array([_described(context, _of_master(context, _topology(context)))])
+    topology = _topology(context)
+    leader = topology.leader
+    return replies.array([] if leader is None else [_described(context, _of_master(context, topology, leader))])
 
 
 def _master(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
-    return _described(context, _of_master(context, _known(context, arguments[2])))
+    return _described(context, _of_master(context, *_led(context, arguments[2])))
 
 
 def _replicas(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     topology = _known(context, arguments[2])
     entries = offset(session, context)
     return replies.array(
-        [_described(context, _of_replica(context, topology, other, entries)) for other in topology.others]
+        [_described(context, _of_replica(context, topology, replica, entries)) for replica in topology.replicas]
     )
 
 
@@ -108,10 +121,10 @@ def _of_server(server: ServerInfo, name: str, flags: str, topology: Topology) ->
     )
 
 
-def _of_master(context: ClientContext, topology: Topology) -> Fields:
+def _of_master(context: ClientContext, topology: Topology, leader: ServerInfo) -> Fields:
     others = len(topology.others)
     return (
-        *_of_server(topology.ours, topology.name.decode(), "master", topology),
+        *_of_server(leader, topology.name.decode(), "master", topology),
         ("info-refresh", 0),
         ("role-reported", "master"),
         ("role-reported-time", _led_ms(context)),
@@ -125,15 +138,16 @@ def _of_master(context: ClientContext, topology: Topology) -> Fields:
 
 
 def _of_replica(context: ClientContext, topology: Topology, server: ServerInfo, entries: int) -> Fields:
+    leader = topology.leader
     return (
         *_of_server(server, f"{server.host}:{server.port}", "slave", topology),
         ("info-refresh", 0),
         ("role-reported", "slave"),
         ("role-reported-time", _led_ms(context)),
         ("master-link-down-time", 0),
-        ("master-link-status", "ok"),
-        ("master-host", topology.ours.host),
-        ("master-port", topology.ours.port),
+        ("master-link-status", "err" if leader is None else "ok"),
+        ("master-host", "?" if leader is None else leader.host),
+        ("master-port", 0 if leader is None else leader.port),
         ("slave-priority", 100),
         ("slave-repl-offset", entries),
         ("replica-announced", 1),
@@ -144,18 +158,20 @@ def _of_sentinel(topology: Topology, server: ServerInfo) -> Fields:
     return (
         *_of_server(server, server.id, "sentinel", topology),
         ("last-hello-message", 0),
-        ("voted-leader", topology.ours.id),
+        ("voted-leader", "?" if topology.leader is None else topology.leader.id),
         ("voted-leader-epoch", topology.term),
     )
 
 
 def _led_ms(context: ClientContext) -> int:
-    """Return for how long this server has led."""
+    """Return for how long this server has led, or stood by."""
     return int((context.shared.uptime_clock() - context.shared.started_s) * 1000)
 
 
 def _subcommand(name: str, run: Handler, *arguments: str) -> RespCommand:
-    return RespCommand(f"sentinel|{name}", run, (OTHER, *arguments), cost=SLOW_COST, is_local=everywhere)
+    return RespCommand(
+        f"sentinel|{name}", run, (OTHER, *arguments), cost=SLOW_COST, is_local=everywhere, on_standby=ANSWERED
+    )
 
 
 COMMANDS: Final[list[RespCommand]] = [

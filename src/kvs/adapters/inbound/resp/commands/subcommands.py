@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST, everywhere
+from kvs.adapters.inbound.protocol.command import ANSWERED, OTHER, SLOW_COST, everywhere
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import Handler, RespCommand
 from kvs.adapters.inbound.resp.context import ClientContext
@@ -19,10 +19,15 @@ def container(name: str, subcommands: Sequence[RespCommand], default: Handler | 
     def refuse(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
         raise UsageError(f"wrong number of arguments for '{name}' command")
 
-    everything = [*subcommands, RespCommand(f"{name}|help", run_help, (OTHER,), 1, is_local=everywhere)]
+    everything = [
+        *subcommands,
+        RespCommand(f"{name}|help", run_help, (OTHER,), 1, is_local=everywhere, on_standby=ANSWERED),
+    ]
     by_name = {subcommand.name.partition(b"|")[2]: subcommand for subcommand in everything}
     run = refuse if default is None else default
-    return RespCommand(name, run, (OTHER,), 1, cost=SLOW_COST, is_local=everywhere, subcommands=by_name)
+    return RespCommand(
+        name, run, (OTHER,), 1, cost=SLOW_COST, is_local=everywhere, on_standby=ANSWERED, subcommands=by_name
+    )
 
 
 def _help(name: str, subcommands: Sequence[RespCommand]) -> bytes:

@@ -1,15 +1,16 @@
 """SUBSCRIBE and its like, to the channels of Sentinel: clients listen there for a change of the leader.
 
-No message is ever sent: when another server leads, all connections are closed, which tells the same.
+A server that stands by tells of it. One that has led closes all connections, which tells the same.
 """
 
 from typing import Final
 
-from kvs.adapters.inbound.protocol.command import OTHER, everywhere
+from kvs.adapters.inbound.protocol.command import ANSWERED, OTHER, everywhere
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import REFUSED, Handler, RespCommand
 from kvs.adapters.inbound.resp.commands.wrong_names import unknown_command
 from kvs.adapters.inbound.resp.context import ClientContext
+from kvs.adapters.inbound.resp.glob import Glob
 from kvs.domain.errors import LimitError, TooLargeError, UsageError
 from kvs.ports.session import Session
 
@@ -18,6 +19,9 @@ MAX_CHANNEL_BYTES: Final = 128
 
 CHANNEL_STARTS: Final = b"+-"
 """Each of Sentinel's channels begins with one of them."""
+
+SWITCH_MASTER: Final = b"+switch-master"
+"""The channel that tells of another leader: name, old host and port, new host and port."""
 
 PATTERN_STARTS: Final = CHANNEL_STARTS + b"*?[\\"
 
@@ -71,8 +75,22 @@ def _confirmation(context: ClientContext, kind: str, name: bytes | None) -> byte
     return b"".join((head, replies.bulk(kind.encode()), protocol.value(name), number))
 
 
+def switch_of_master(context: ClientContext, former: tuple[str, int], leader: tuple[str, int]) -> list[bytes]:
+    """Return the messages to a client that another server leads: one, and one for each pattern, if it subscribed."""
+    topology = context.shared.topology
+    if topology is None or not context.subscriptions():
+        return []
+    text = b"%b %b %d %b %d" % (topology.name, former[0].encode(), former[1], leader[0].encode(), leader[1])
+    matching = [pattern for pattern in context.patterns if Glob(pattern).match(SWITCH_MASTER)]
+    messages = [[b"pmessage", pattern, SWITCH_MASTER, text] for pattern in matching]
+    if SWITCH_MASTER in context.channels:
+        messages.insert(0, [b"message", SWITCH_MASTER, text])
+    head = b">" if context.protocol.version > 2 else b"*"
+    return [head + replies.bulks(message)[1:] for message in messages]
+
+
 def _command(name: str, run: Handler) -> RespCommand:
-    return RespCommand(name, run, (OTHER,), 1, multi_policy=REFUSED, is_local=everywhere)
+    return RespCommand(name, run, (OTHER,), 1, multi_policy=REFUSED, is_local=everywhere, on_standby=ANSWERED)
 
 
 COMMANDS: Final[list[RespCommand]] = [

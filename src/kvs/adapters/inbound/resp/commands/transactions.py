@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from kvs.adapters.inbound.protocol.command import (
+    BEGINS,
     KEY,
     OTHER,
     Reply,
@@ -296,12 +297,12 @@ def _rollback(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
 EXEC: Final = RespCommand("exec", _exec, multi_policy=IMMEDIATE, runs_when_full=True)
 
 COMMANDS: Final[list[RespCommand]] = [
-    RespCommand("multi", _multi, multi_policy=IMMEDIATE, is_local=everywhere),
+    RespCommand("multi", _multi, multi_policy=IMMEDIATE, is_local=everywhere, on_standby=BEGINS),
     EXEC,
     RespCommand("discard", _discard, multi_policy=IMMEDIATE, is_local=without_snapshot, runs_when_full=True),
-    RespCommand("watch", _watch, (KEY,), 1, multi_policy=IMMEDIATE),
+    RespCommand("watch", _watch, (KEY,), 1, multi_policy=IMMEDIATE, on_standby=BEGINS),
     RespCommand("unwatch", _unwatch, is_local=without_snapshot, runs_when_full=True),
-    RespCommand("start", _start, (OTHER,), 1, multi_policy=REFUSED, is_local=in_transaction),
+    RespCommand("start", _start, (OTHER,), 1, multi_policy=REFUSED, is_local=in_transaction, on_standby=BEGINS),
     RespCommand("commit", _commit, multi_policy=REFUSED, is_local=in_frame, runs_when_full=True),
     RespCommand("rollback", _rollback, multi_policy=REFUSED, is_local=in_frame, runs_when_full=True),
 ]

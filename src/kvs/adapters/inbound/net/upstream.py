@@ -1,0 +1,186 @@
+"""A connection to the leader, on a socket of its own."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, TypeAlias, final
+
+from kvs.adapters.inbound.net.listener import Address
+from kvs.adapters.inbound.net.unsent import UnsentOutput
+
+Found: TypeAlias = tuple[int, int, int, str, Address]
+"""Family, type and protocol of a socket, a name that nobody asked for, and where to connect it."""
+
+SMALL_READ_BYTES: Final = 4 << 10
+LARGE_READ_BYTES: Final = 120 << 10
+"""Sizes of reads; from 128 KiB on, malloc calls mmap every time."""
+
+UNACKNOWLEDGED_MS: Final = 5000
+"""Time after which the connection is given up if the machine there does not answer any more."""
+
+
+async def dial(host: str, port: int) -> socket.socket:
+    """Return a connected socket.
+
+    Raises:
+        OSError: Nobody answers there.
+    """
+    loop = asyncio.get_running_loop()
+    failure: OSError | None = None
+    for family, kind, number, _, address in await _addresses(loop, host, port):
+        sock = socket.socket(family, kind, number)
+        try:
+            sock.settimeout(0)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+            await loop.sock_connect(sock, address)
+        except OSError as error:
+            sock.close()
+            failure = OSError(str(error))  # the original holds this frame
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failure or OSError(f"{host} has no address")
+
+
+async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> Sequence[Found]:
+    with suppress(socket.gaierror):  # a name, which takes a thread to look it up
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+@final
+class Upstream:
+    """Sends and receives on a connected socket.
+
+    Nothing here is in a cycle once it is closed.
+
+    Args:
+        loop: The running loop.
+        sock: The socket, which is closed with this.
+        received: Called with what has been received; with nothing at the end, however that came.
+        drained: Called when all has been sent that had to wait.
+
+    Attributes:
+        reading: Whether it reads.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        received: Callable[[bytes], None],
+        drained: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._socket: socket.socket | None = sock
+        self._fd = sock.fileno()
+        self._received: Callable[[bytes], None] | None = received
+        self._drained: Callable[[], None] | None = drained
+        self._unsent: UnsentOutput | None = None
+        self._ends = False  # as soon as all is sent
+        self.reading = False
+        self._read_bytes = SMALL_READ_BYTES
+        self.resume_reading()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What waits to be sent."""
+        return 0 if self._unsent is None else self._unsent.size
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, and keep what the kernel does not take."""
+        if self._socket is None or self._ends:
+            return
+        if self._unsent is None:
+            try:
+                sent = os.write(self._fd, data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:  # what it has sent before may still be read
+                self._ends = True
+                return
+            if sent == len(data):
+                return
+            self._unsent = UnsentOutput()
+            self._loop.add_writer(self._fd, self._writable)
+            data = data[sent:]
+        self._unsent.add([data])
+
+    def write_eof(self) -> None:
+        """Shut down the sending side behind all that is to be sent."""
+        if not self._ends:
+            self._ends = True
+            if self._unsent is None:
+                self._shut_down()
+
+    def pause_reading(self) -> None:
+        """Stop reading."""
+        if self.reading:
+            self.reading = False
+            self._loop.remove_reader(self._fd)
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if not self.reading and self._socket is not None:
+            self.reading = True
+            self._loop.add_reader(self._fd, self._readable)
+
+    def close(self) -> None:
+        """Close at once. Safe to call again."""
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            self.pause_reading()
+            self._stop_writing()
+            self._received = self._drained = None
+            sock.close()
+
+    def _readable(self) -> None:
+        if self._received is None:
+            return
+        try:
+            data = os.read(self._fd, self._read_bytes)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if len(data) == self._read_bytes:
+            self._read_bytes = LARGE_READ_BYTES
+        elif len(data) < SMALL_READ_BYTES:
+            self._read_bytes = SMALL_READ_BYTES
+        self._received(data)
+
+    def _writable(self) -> None:
+        unsent = self._unsent
+        if unsent is None:
+            return
+        try:
+            unsent.send(self._fd)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._stop_writing()
+            self._ends = True
+        else:
+            if unsent.size:
+                return
+            self._stop_writing()
+            if self._ends:
+                self._shut_down()
+        if self._drained is not None:
+            self._drained()
+
+    def _stop_writing(self) -> None:
+        if self._unsent is not None:
+            self._unsent = None
+            self._loop.remove_writer(self._fd)
+
+    def _shut_down(self) -> None:
+        if self._socket is not None:
+            with suppress(OSError):  # the peer is gone, as reading will tell
+                self._socket.shutdown(socket.SHUT_WR)
