@@ -448,16 +448,41 @@ def test_one_that_leaves_does_not_end_it_for_others(server: RespServer) -> None:
     assert news(server, other) == [told(b"a")]
 
 
-def test_ending_and_beginning_in_one_queue(server: RespServer) -> None:
+def test_ending_and_beginning_in_one_packet(server: RespServer) -> None:
     """The new one stays."""
     client = tracking(server)
-    said(client, "MULTI", "CLIENT TRACKING OFF", "CLIENT TRACKING ON BCAST", "EXEC")
+    said(client, "CLIENT TRACKING OFF", "CLIENT TRACKING ON BCAST")
     news(server, client)
     values_of("SET a 1", server=server)
     assert news(server, client) == [told(b"a")]
-    said(client, "MULTI", "CLIENT TRACKING OFF", "CLIENT TRACKING ON", "CLIENT TRACKING OFF", "EXEC")
+    said(client, "CLIENT TRACKING OFF", "CLIENT TRACKING ON", "CLIENT TRACKING OFF")
     server.tell()
     assert not server.bench.changes.wanted
+
+
+def test_nothing_begins_in_a_queue(server: RespServer) -> None:
+    """It would begin behind EXEC, and what the queue has read would not be tracked."""
+    client = server.connect()
+    ask(client, b"HELLO", 3)
+    refused = said(client, "MULTI", "CLIENT TRACKING ON", "GET a", "EXEC")
+    assert refused[1] == error("ERR CLIENT TRACKING is not allowed between MULTI and EXEC")
+    assert len(server.bench.tracking) == 0
+
+
+def test_no_message_follows_a_hello_in_a_queue(server: RespServer) -> None:
+    """The client does not speak RESP3 any more; what it gets besides comes."""
+    client = tracking(server, "BCAST")
+    client.receive(request("MULTI") + request("HELLO", "2") + request("GET", "a") * 100)
+    while client.backlog:
+        client.resume(10)
+    output_of(client)
+    client.receive(request("EXEC"), 10)
+    assert client.backlog
+    values_of("SET a 1", server=server)
+    server.tell()
+    while client.backlog:
+        client.resume(10)
+    assert b">2" not in output_of(client)
 
 
 def test_a_hello_in_a_queue_that_is_not_run(server: RespServer) -> None:
@@ -568,6 +593,17 @@ def test_a_client_that_reads_is_not_closed(room_bytes: int) -> None:
         server.tell()
     assert not client.closing
     assert found == expected
+
+
+def test_nobody_begins_when_memory_has_run_out(server: RespServer) -> None:
+    """Prefixes are given back by nobody but their client; to end it needs none."""
+    client = tracking(server)
+    server.bench.budget.used_bytes += server.bench.budget.limit_bytes
+    (refused,) = said(client, "CLIENT TRACKING ON")
+    assert isinstance(refused, Typed)
+    assert refused.kind == "-"
+    assert said(client, "CLIENT TRACKING OFF") == [OK]
+    server.bench.budget.used_bytes -= server.bench.budget.limit_bytes
 
 
 def test_a_client_that_does_not_read(server: RespServer) -> None:

@@ -104,6 +104,11 @@ class Tracking:
 
     # Clients.
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the clients together hold as much memory as they may, so that nobody may begin to track."""
+        return self._budget.exhausted()
+
     def add(self, tracker: Tracker, prefixes: list[Key]) -> None:
         """Send a client messages from now on, or under more prefixes than before."""
         self._is_used = True

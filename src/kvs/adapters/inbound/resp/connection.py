@@ -237,6 +237,12 @@ class RespConnection(Connection):
             tracking.is_exception = False
         super()._observe(reply)
 
+    @override
+    def _append_pushed(self) -> None:
+        if self._context.protocol is replies.RESP2:  # since a HELLO: invalidation messages have no form there
+            self._pushed = [message for message in self._pushed if not message.startswith(b">")]
+        super()._append_pushed()
+
     def _keeps_exception(self) -> bool:
         """Return whether CLIENT CACHING still applies: to the next command, and to a whole queue."""
         return self._context.queue is not None or (

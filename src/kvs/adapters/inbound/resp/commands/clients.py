@@ -253,7 +253,7 @@ SUBCOMMANDS: Final[list[RespCommand]] = [
     _subcommand("pause", _pause),
     _subcommand("unpause", _unpause),
     _subcommand("unblock", _unblock),
-    _subcommand("tracking", tracking.tracking, on_standby=BEGINS),
+    _subcommand("tracking", tracking.tracking, multi_policy=REFUSED, on_standby=BEGINS),
     _subcommand("trackinginfo", tracking.trackinginfo),
     _subcommand("caching", tracking.caching, multi_policy=REFUSED),
     _subcommand("getredir", tracking.getredir),

@@ -8,7 +8,7 @@ from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.replies import RESP3
 from kvs.adapters.inbound.resp.tracking import ClientTracking
 from kvs.adapters.inbound.resp.wording import excerpt
-from kvs.domain.errors import UsageError
+from kvs.domain.errors import LimitError, UsageError
 from kvs.domain.updates import integer
 from kvs.domain.values import Key
 from kvs.ports.session import Session, Steps
@@ -38,6 +38,8 @@ def tracking(session: Session, context: ClientContext, arguments: list[bytes]) -
     if mode == b"off":
         context.end_tracking()
     elif mode == b"on":
+        if context.shared.tracking.is_full:
+            raise LimitError("The clients together hold max_clients_bytes or more; CLIENT TRACKING ON would need some.")
         _check_options(context, options, prefixes)
         if redirected or context.protocol is not RESP3:
             raise UsageError("CLIENT TRACKING needs RESP3 (HELLO 3), and no REDIRECT: there is no pub/sub to send by")
