@@ -307,7 +307,11 @@ class Server:
             async with asyncio.timeout(self._limits.last_calls_timeout_s):
                 if self._registry.channels:
                     await self._empty.wait()
-                while self._expiry.sweeping or self._commits():  # noqa: ASYNC110  # each sweep would set an event
+                while self._expiry.sweeping:  # noqa: ASYNC110  # each sweep would set an event
+                    await asyncio.sleep(LAST_CALLS_POLL_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.drain_timeout_s):
+                while self._commits():  # noqa: ASYNC110  # likewise each batch
                     await asyncio.sleep(LAST_CALLS_POLL_S)
         calls = len(self._registry) + self._expiry.sweeping + self._commits()
         if calls:

@@ -1,10 +1,14 @@
 """The prefixes of clients that get a message of every change under them."""
 
-from bisect import insort
+from bisect import bisect_left, insort
+from collections.abc import Iterable
 from typing import Final, final
 
 from kvs.adapters.inbound.protocol.tracking_table import Tracker
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, Key
+
+MAX_LENGTHS: Final = 1024
+"""Different lengths of all prefixes: each is a look-up for every key that changes, 3 us of it."""
 
 SEVERAL: Final = -1
 """Stands for the author of a key that several have changed."""
@@ -49,11 +53,16 @@ class Prefixes:
     def __len__(self) -> int:
         return len(self._audiences)
 
+    def have_room(self, prefixes: Iterable[Key]) -> bool:
+        """Return whether these may be added without there being too many different lengths."""
+        return len(self._counts.keys() | {len(prefix) for prefix in prefixes}) <= MAX_LENGTHS
+
     def add(self, prefix: Key, tracker: Tracker) -> None:
         """Add a prefix of a client, unless it has it."""
-        if prefix in tracker.prefixes:
+        at = bisect_left(tracker.prefixes, prefix)
+        if tracker.prefixes[at : at + 1] == [prefix]:
             return
-        insort(tracker.prefixes, prefix)
+        tracker.prefixes.insert(at, prefix)
         self.held_bytes += ENTRY_OVERHEAD_BYTES + len(prefix)
         audience = self._audiences.get(prefix)
         if audience is None:

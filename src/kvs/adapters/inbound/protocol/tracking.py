@@ -120,9 +120,9 @@ class Tracking:
     def remove(self, tracker: Tracker) -> None:
         """Send a client nothing any more."""
         tracker.push = no_push
+        self._departed.append(tracker)  # first: the loop finds it in one of both, whenever it looks
         if self._trackers.get(tracker.number) is tracker:
             del self._trackers[tracker.number]
-        self._departed.append(tracker)
 
     def register(self, tracker: Tracker, keys: list[Key]) -> int:
         """Register keys that a client is about to read; return the units of work that took."""

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from kvs.adapters.inbound.protocol.prefixes import MAX_LENGTHS
 from kvs.adapters.inbound.protocol.tracking import KEYS_PER_UNIT
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.context import ClientContext
@@ -140,6 +141,8 @@ def _check_prefixes(session: Session, context: ClientContext, prefixes: list[Key
     existing = [] if context.tracking is None else context.tracking.tracker.prefixes
     if len(existing) + len(prefixes) > MAX_PREFIXES:
         raise UsageError(f"a client can have at most {MAX_PREFIXES} prefixes")
+    if not context.shared.tracking.prefixes.have_room(prefixes):
+        raise LimitError(f"The prefixes of all clients would have more than {MAX_LENGTHS} different lengths.")
     for at, prefix in enumerate(prefixes):
         if len(prefix) > context.limits.max_key_bytes:
             raise UsageError(f"The prefix has {len(prefix)} bytes; max_key_bytes is {context.limits.max_key_bytes}.")
