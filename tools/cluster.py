@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -38,24 +38,37 @@ class Program:
         self._name = name
         self._command = command
         self._process: subprocess.Popen[str] | None = None
+        self._starting = threading.Lock()
         self._ending = threading.Event()
         self._runner = threading.Thread(target=self._run)
         self._runner.start()
 
     def end(self) -> None:
         """End it."""
-        self._ending.set()
-        if self._process is not None:
-            self._process.terminate()
+        with self._starting:
+            self._ending.set()
+            if self._process is not None:
+                self._process.terminate()
         self._runner.join()
 
+    def _start(self) -> "subprocess.Popen[str] | None":
+        """Start it, unless it is to end. Ctrl-C in a terminal does not reach it."""
+        with self._starting:
+            if not self._ending.is_set():
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    start_new_session=True,
+                )
+                return self._process
+        return None
+
     def _run(self) -> None:
-        while not self._ending.is_set():
+        while process := self._start():
             last = ""
-            with subprocess.Popen(
-                self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            ) as process:
-                self._process = process
+            with process:
                 for line in process.stdout or ():
                     last = line
                     self._show(line, process.pid)
@@ -79,10 +92,13 @@ def main(arguments: Sequence[str]) -> None:
     port = int(arguments[0]) if arguments else FIRST_PORT
     if shutil.which("etcd") is None:
         _fail("there is no etcd; on Debian and Ubuntu: apt install etcd-server")
-    stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    with tempfile.TemporaryDirectory(prefix="kvs-cluster-") as directory, ExitStack() as stack:
+        signal.signal(number, signal.default_int_handler)
+    with (
+        suppress(KeyboardInterrupt),
+        tempfile.TemporaryDirectory(prefix="kvs-cluster-") as directory,
+        ExitStack() as stack,
+    ):
         clients = [f"http://{HOST}:{port + 10 + at}" for at in range(SIZE)]
         peers = [f"http://{HOST}:{port + 20 + at}" for at in range(SIZE)]
         together = ",".join(f"etcd{at}={peer}" for at, peer in enumerate(peers))
@@ -99,8 +115,11 @@ def main(arguments: Sequence[str]) -> None:
             stack.callback(Program(f"kvs{at}", server).end)
         ports = f"{port} to {port + SIZE - 1}"
         print(f"kvs on ports {ports}, which all take clients. End the process that leads, and see who is next.")
-        while not stop.wait(1):
-            pass
+        try:
+            threading.Event().wait()
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: None)  # all are being ended already
 
 
 def _fail(reason: str) -> NoReturn:
