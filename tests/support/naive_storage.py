@@ -58,6 +58,10 @@ class NaiveStorage(Storage):
         """See :class:`kvs.ports.storage.Storage`."""
         self._apply({key: value})
 
+    def put_all(self, keys: list[Key], values: list[Value]) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        self._apply(dict(zip(keys, values, strict=True)))
+
     def delete(self, key: Key) -> bool:
         """See :class:`kvs.ports.storage.Storage`."""
         if key not in self._data:
@@ -134,6 +138,11 @@ class LockedStorage(NaiveStorage):
         """See :class:`kvs.ports.storage.Storage`."""
         with self.lock:
             super().put(key, value)
+
+    def put_all(self, keys: list[Key], values: list[Value]) -> None:
+        """See :class:`kvs.ports.storage.Storage`."""
+        with self.lock:
+            super().put_all(keys, values)
 
     def delete(self, key: Key) -> bool:
         """See :class:`kvs.ports.storage.Storage`."""

@@ -21,17 +21,17 @@ from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict, Key
 from kvs.domain.errors import LimitError, TooLargeError, UnsupportedError, UsageError, WrongTypeError
 from kvs.domain.keyspace import (
     RESERVED_BYTE,
-    are_plain,
     clients_conflict,
     clients_keys,
-    stored_entries,
     stored_key,
+    stored_keys,
     without_reserved,
 )
 from kvs.domain.transaction import IDLE, TransactionStack
 from kvs.domain.updates import Update, Updated
-from kvs.domain.values import TOMBSTONE, Key, Record, Value
+from kvs.domain.values import NEVER_MS, TOMBSTONE, Key, Record, Value
 from kvs.override import override
+from kvs.ports import autocommit
 from kvs.ports.session import Steps
 from kvs.ports.storage import Snapshot
 
@@ -212,19 +212,29 @@ class EngineSession(TransactingSession):
         return old, None if pending is TOMBSTONE else pending
 
     @override
-    def put_all(self, entries: dict[Key, Value]) -> None:
-        if not are_plain(entries):
-            entries = stored_entries(entries)
-            self.admit_all(entries)
-        if self._snapshot is None:
-            if isinstance(self.apply(CommitRequest((), entries)), Conflict):
-                raise self.translate_error(TypeError("a conflict was returned for a blind write"), writing=True)
+    def put_all(self, keys: list[Key], values: list[Value]) -> None:
+        keys = stored_keys(keys)
+        self.work.left -= len(keys)
+        if self._snapshot is not None:
+            self.admit_all(values)
+            stack = self._stack
+            for at, key in enumerate(keys):
+                stack = self.check_size(stack.put(key, values[at]))
+            self.set_stack(stack)
             return
-        self.work.left -= len(entries)
-        stack = self._stack
-        for key, value in entries.items():
-            stack = self.check_size(stack.put(key, value))
-        self.set_stack(stack)
+        self._first_deadline_ms = NEVER_MS
+        self.admit_all(values)
+        try:
+            if self._first_deadline_ms != NEVER_MS and self._first_deadline_ms <= self._expiry.now_ms:
+                entries = self.without_due(dict(zip(keys, values, strict=True)))
+                autocommit.write(self._storage, CommitRequest((), entries))
+            else:
+                self._storage.put_all(keys, values)
+        except Exception as error:
+            raise self.translate_error(error, writing=True) from None
+        if self._changes.wanted:
+            self._changes.add([*dict.fromkeys(keys)], self.id)
+            self.work.left -= len(keys)
 
     @override
     def clear(self) -> None:

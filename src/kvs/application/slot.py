@@ -294,11 +294,9 @@ class Slot(Session):
         if record.deadline_ms != NO_DEADLINE:
             self._first_deadline_ms = min(self._first_deadline_ms, record.deadline_ms)
 
-    def admit_all(self, entries: dict[Key, Value]) -> None:
+    def admit_all(self, values: list[Value]) -> None:
         """Do the same for all records among these values."""
-        if self._snapshot is None:
-            self._first_deadline_ms = NEVER_MS
-        for value in entries.values():
+        for value in values:
             if isinstance(value, Record):
                 self.admit(value)
 
@@ -310,7 +308,7 @@ class Slot(Session):
         """Commit a request; records that are due by now are deletes."""
         try:
             if self._first_deadline_ms != NEVER_MS and self._first_deadline_ms <= self._expiry.now_ms:
-                request = CommitRequest(request.reads, self._without_due(request.writes), request.clears)
+                request = CommitRequest(request.reads, self.without_due(request.writes), request.clears)
             if not (request.writes or request.reads or request.clears):
                 return COMMITTED
             self.work.left -= len(request.writes)
@@ -332,7 +330,8 @@ class Slot(Session):
         self._changes.add((key,), self.id)
         self.work.left -= 1
 
-    def _without_due(self, writes: Mapping[Key, Write]) -> Mapping[Key, Write]:
+    def without_due(self, writes: Mapping[Key, Write]) -> Mapping[Key, Write]:
+        """Return the same writes, with deletes in place of records that are due by now."""
         now_ms = self._expiry.now_ms
         return {
             key: TOMBSTONE if NO_DEADLINE < deadline_of(pending) <= now_ms else pending

@@ -28,14 +28,6 @@ def stored_keys(keys: list[Key]) -> list[Key]:
     return keys
 
 
-def are_plain(entries: dict[Key, Value]) -> bool:
-    """Return whether entries are stored as they are, and none is a record: both in one walk, as it nearly always is."""
-    for key, value in entries.items():
-        if key[0] == RESERVED_BYTE or not isinstance(value, bytes):
-            return False
-    return True
-
-
 def stored_entries(entries: dict[Key, Value]) -> dict[Key, Value]:
     """Return entries with their keys as they are stored."""
     for key in entries:

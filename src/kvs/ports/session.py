@@ -178,8 +178,8 @@ class Session(ABC):
         """
 
     @abstractmethod
-    def put_all(self, entries: dict[Key, Value]) -> None:
-        """Store several values, all of them or none."""
+    def put_all(self, keys: list[Key], values: list[Value]) -> None:
+        """Store a value under each key, all of them or none; of a key that comes again, the last value."""
 
     @abstractmethod
     def clear(self) -> None:

@@ -170,6 +170,13 @@ class Storage(ABC):
         """Store a value."""
         autocommit.write(self, CommitRequest((), {key: value}))
 
+    def put_all(self, keys: list[Key], values: list[Value]) -> None:
+        """Store a value under each key, all of them or none; of a key that comes again, the last value.
+
+        Neither list is changed, nor kept.
+        """
+        autocommit.write(self, CommitRequest((), dict(zip(keys, values, strict=True))))
+
     def delete(self, key: Key) -> bool:
         """Delete a key; return whether it existed."""
         return autocommit.delete(self, key)

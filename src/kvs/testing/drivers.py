@@ -143,7 +143,7 @@ class PortSession:
         return self.session.update(key, domain_update(update, self.session.now_ms))
 
     def put_all(self, entries: tuple[tuple[Key, Value], ...]) -> None:
-        self.session.put_all(dict(entries))
+        self.session.put_all([key for key, _ in entries], [value for _, value in entries])
 
     def keys(self, prefix: Key, after: Key, limit: int) -> list[Key]:
         return run_to_end(self.session.keys(prefix, after, limit))

@@ -86,6 +86,10 @@ class LeakCheckedStorage(Storage):
         self.inner.put(key, value)
 
     @override
+    def put_all(self, keys: list[Key], values: list[Value]) -> None:
+        self.inner.put_all(keys, values)
+
+    @override
     def delete(self, key: Key) -> bool:
         return self.inner.delete(key)
 

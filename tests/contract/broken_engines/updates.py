@@ -5,7 +5,7 @@ from typing import cast
 
 from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.updates import Update, Updated
-from kvs.domain.values import TOMBSTONE, Key, Write
+from kvs.domain.values import TOMBSTONE, Key, Value, Write
 from tests.contract.broken_engines.commits import LimitedStorage
 from tests.contract.broken_engines.faults import breaks
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
@@ -73,6 +73,20 @@ class WritesWhatWasLeft(NaiveStorage):
         old, new = super().update(key, update)
         self._apply({key: TOMBSTONE if new is None else new})
         return old, new
+
+
+@breaks("a_put_all_stores_the_last_value_of_each_key")
+class PutsTheFirstOfSeveralValues(NaiveStorage):
+    def put_all(self, keys: list[Key], values: list[Value]) -> None:
+        super().put_all(keys[::-1], values[::-1])
+
+
+@breaks("a_put_all_is_a_change_to_others")
+class PutsAllBehindEverybodysBack(NaiveStorage):
+    def put_all(self, keys: list[Key], values: list[Value]) -> None:
+        log_length = len(self._log)
+        super().put_all(keys, values)
+        del self._log[log_length:]
 
 
 @breaks("a_refused_update_changes_nothing")

@@ -19,7 +19,7 @@ USES: dict[str, Callable[[EngineSession], object]] = {
     "update with a record": lambda session: session.update(b"k", Replace(RECORD)),
     "update of a deadline": lambda session: session.update(b"k", SetDeadline(1 << 50, session.now_ms)),
     "put if absent": lambda session: session.update(b"n", PutIfAbsent(RECORD)),
-    "put_all": lambda session: session.put_all({b"a": b"", b"k": RECORD}),
+    "put_all": lambda session: session.put_all([b"a", b"k"], [b"", RECORD]),
     "transact": lambda session: run(
         session.transact(in_one_step(lambda one: (one.put(b"a", b""), one.put(b"k", RECORD))))
     ),

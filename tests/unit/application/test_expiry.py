@@ -73,6 +73,12 @@ class TestOutsideATransaction:
     def test_update_finds_nothing(self, late: Late) -> None:
         assert late.open().update(late.key, Add(1)) == (None, b"1")
 
+    def test_put_of_what_is_due_is_a_delete(self, late: Late) -> None:
+        session = late.open()
+        session.put(b"plain", Record(b"", late.bench.expiry.now_ms))
+        session.put_all([b"later", b"new", b"plain"], [Record(b"", late.bench.expiry.now_ms), b"1", b"2"])
+        assert [late.is_stored(key) for key in (b"later", b"new", b"plain")] == [False, True, True]
+
     def test_put_is_a_new_value(self, late: Late) -> None:
         session = late.open()
         session.put(late.key, b"new")

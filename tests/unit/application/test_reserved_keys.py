@@ -96,7 +96,7 @@ class TestConflicts:
         session.start()
         session.get(b"\xffk")
         session.put(b"mine", b"")
-        other.put_all({b"\xffk": b"", b"b": b""})
+        other.put_all([b"\xffk", b"b"], [b"", b""])
         outcome = session.commit()
         assert isinstance(outcome, Conflict)
         assert outcome.keys == (b"\xffk",)

@@ -56,7 +56,7 @@ class Crowded(ScriptedStorage):
 def test_several_values_outside_a_transaction_are_one_commit() -> None:
     """Which depends on nothing, and needs no snapshot."""
     bench = Bench(ScriptedStorage({"put": raising(AssertionError())}))
-    bench.open().put_all({b"a": b"1", b"b": b"2"})
+    bench.open().put_all([b"a", b"b"], [b"1", b"2"])
     assert stored(bench) == {b"a": b"1", b"b": b"2"}
     assert bench.storage.taken == 0
     bench.assert_nothing_is_held()
@@ -66,7 +66,7 @@ def test_a_conflict_of_what_depends_on_nothing_is_a_failure() -> None:
     """Nobody would be told that nothing was stored."""
     bench = Bench(ScriptedStorage({"commit": returning(Conflict((b"a",), ()))}))
     with pytest.raises(OutcomeUnknownError):
-        bench.open().put_all({b"a": b"1"})
+        bench.open().put_all([b"a"], [b"1"])
     assert "engine_failed" in bench.log.getvalue()
 
 
@@ -76,8 +76,8 @@ def test_several_values_in_a_transaction_are_pending_all_or_none() -> None:
     session, other = bench.open(), bench.open()
     session.start()
     with pytest.raises(LimitError):
-        session.put_all({b"a": b"1", b"b": b"2", b"c": b"3"})
-    session.put_all({b"a": b"1", b"b": b"2"})  # for which there is room, since nothing is left of the others
+        session.put_all([b"a", b"b", b"c"], [b"1", b"2", b"3"])
+    session.put_all([b"a", b"b"], [b"1", b"2"])  # for which there is room, since nothing is left of the others
     assert (session.get(b"a"), session.get(b"b"), other.get(b"a")) == (b"1", b"2", None)
     assert isinstance(session.commit(), Committed)
     assert stored(bench) == {b"a": b"1", b"b": b"2"}
@@ -181,7 +181,7 @@ def test_a_read_only_transaction_refuses_updates_unasked() -> None:
     refused: list[Use] = [
         lambda session: session.update(b"k", change),
         lambda session: session.clear(),
-        lambda session: session.put_all({b"k": b""}),
+        lambda session: session.put_all([b"k"], [b""]),
         lambda session: run(session.transact(partial(update_all_if, is_absent, {b"k": Replace(b"")}))),
     ]
     for use in refused:

@@ -35,7 +35,7 @@ CHANGES: dict[str, Use] = {
     "updated": lambda session: session.update(b"k", Add(1)),
     "updated to equal bytes": lambda session: session.update(b"k", Replace(b"1")),
     "cleared": lambda session: session.clear(),
-    "put with others": lambda session: session.put_all({b"j": b"", b"k": b""}),
+    "put with others": lambda session: session.put_all([b"j", b"k"], [b"", b""]),
     "put where it was not": lambda session: session.put(b"absent", b""),
 }
 NO_CHANGES: dict[str, Use] = {

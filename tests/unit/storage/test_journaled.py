@@ -149,6 +149,8 @@ def test_puts_are_refused_when_the_journal_has_no_room(storage: JournaledStorage
     with pytest.raises(LimitError, match="no room"):
         storage.put(b"a", b"2")
     with pytest.raises(LimitError, match="no room"):
+        storage.put_all([b"a", b"d"], [b"2", b"2"])
+    with pytest.raises(LimitError, match="no room"):
         storage.update(b"a", Append(b"2", UNLIMITED))
     with pytest.raises(LimitError, match="no room"):
         storage.commit(CommitRequest((), {b"a": TOMBSTONE, b"d": b"2"}))

@@ -382,16 +382,18 @@ def full_storage(spare: int = 0) -> MemoryStorage:
 
 @pytest.mark.parametrize(("spare", "refused"), [(ENTRY + 1, False), (ENTRY, False), (ENTRY - 1, True)])
 def test_a_new_key_is_refused_only_above_max_data_bytes(spare: int, refused: bool) -> None:
-    """Just below and at the limit it is stored; a byte above it is refused, by PUT and by COMMIT."""
-    for by_commit in (False, True):
+    """Just below and at the limit it is stored; a byte above it is refused, by PUT, by MSET and by COMMIT."""
+    for put in (
+        lambda storage: storage.put(b"key", b"value"),
+        lambda storage: storage.put_all([b"ke1", b"key", b"key"], [b"other", b"longer value", b"value"]),
+        lambda storage: commit(storage, storage.snapshot(), {b"key": b"value"}),
+    ):
         storage = full_storage(spare)
-        snapshot = storage.snapshot()
         with pytest.raises(LimitError, match="max_data_bytes") if refused else nullcontext():
-            if by_commit:
-                commit(storage, snapshot, {b"key": b"value"})
-            else:
-                storage.put(b"key", b"value")
+            put(storage)
         assert storage.get(b"key") == (None if refused else b"value")
+        assert storage.get(b"ke1") == b"value" or not refused
+        assert storage.stats()["data_bytes"] == (2 if refused else 3) * ENTRY
 
 
 @pytest.mark.parametrize(("spare", "refused"), [(2, False), (1, False), (0, True)])

@@ -114,6 +114,10 @@ class CheckedStorage(Storage):
         self._inner.put(key, value)
 
     @override
+    def put_all(self, keys: list[Key], values: list[Value]) -> None:
+        self._inner.put_all(keys, values)
+
+    @override
     def delete(self, key: Key) -> bool:
         return _flag(self._inner.delete(key))
 

@@ -57,6 +57,13 @@ class JournaledStorage(Storage):
         self._batch.append((key, value))
 
     @override
+    def put_all(self, keys: list[Key], values: list[Value]) -> None:
+        if self._refusal:
+            raise LimitError(self._refusal)
+        self._memory.put_all(keys, values)
+        self._batch += zip(keys, values, strict=True)
+
+    @override
     def delete(self, key: Key) -> bool:
         present = self._memory.delete(key)
         if present:

@@ -73,9 +73,11 @@ class DurabilityCases(StorageCases):
                 end_tick(storage)
 
     def test_updates_last(self, tmp_path: Path) -> None:
-        """Durability: the puts and deletes of updates survive, each followed by its own sync."""
+        """Durability: the puts and deletes of updates, and several at once, survive, each followed by its own sync."""
         with self.open_storage_in(tmp_path) as storage:
             put_all(storage, b"a", b"b", b"c")
+            end_tick(storage)
+            storage.put_all([b"x", b"c", b"x"], [b"1", b"put", b"2"])
             end_tick(storage)
             for key, change in (
                 (b"a", Replace(b"new")),
@@ -86,7 +88,7 @@ class DurabilityCases(StorageCases):
                 storage.update(key, change)
                 end_tick(storage)
         with self.open_storage_in(tmp_path) as storage:
-            assert contents(storage) == {b"a": b"new", b"c": b"value of c", b"n": b""}
+            assert contents(storage) == {b"a": b"new", b"c": b"put", b"n": b"", b"x": b"2"}
 
     def test_a_clear_lasts(self, tmp_path: Path) -> None:
         """Durability: after a restart, the keys from before the clear are gone, and those written after it exist."""

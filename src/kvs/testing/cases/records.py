@@ -68,6 +68,8 @@ WRITES: Final[dict[str, tuple[Callable[[Storage], object], int | None]]] = {
     "put": (lambda storage: storage.put(b"k", b"new"), None),
     "put, later": (lambda storage: storage.put(b"k", due_at(DUE_MS + 5000)), DUE_MS + 5000),
     "put, earlier": (lambda storage: storage.put(b"k", due_at(DUE_MS - 9)), DUE_MS - 9),
+    "put with others": (lambda storage: storage.put_all([b"k", b"other"], [b"new", b"new"]), None),
+    "put with others, later": (lambda storage: storage.put_all([b"k"], [due_at(DUE_MS + 9)]), DUE_MS + 9),
     "deleted": (lambda storage: storage.delete(b"k"), None),
     "deleted and put back": (delete_and_put, None),
     "updated": (lambda storage: storage.update(b"k", Replace(b"new")), None),

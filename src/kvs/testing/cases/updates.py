@@ -1,4 +1,4 @@
-"""``update`` and ``clear``: an atomic read-modify-write of one value, and the deletion of every key."""
+"""``update``, ``put_all`` and ``clear``: a read-modify-write of one value, several puts, the deletion of every key."""
 
 import pytest
 
@@ -50,7 +50,7 @@ def raising(error: KvsError) -> Update:
 
 
 class UpdateCases(StorageCases):
-    """What ``update`` and ``clear`` do, and how commits and snapshots see them."""
+    """What ``update``, ``put_all`` and ``clear`` do, and how commits and snapshots see them."""
 
     # Update.
 
@@ -156,6 +156,28 @@ class UpdateCases(StorageCases):
         assert snapshot.scan(b"", b"", 10) == [b"a", b"b"]
         snapshot.close()
         assert contents(storage) == {b"a": b"2", b"n": b"2"}
+
+    # Put all.
+
+    def test_a_put_all_stores_the_last_value_of_each_key(self, storage: Storage) -> None:
+        """``put_all``: of present and of absent keys, and of one that comes again; no snapshot from before shows it."""
+        put_all(storage, b"a", b"b")
+        snapshot = storage.snapshot()
+        storage.put_all([b"a", b"n", b"m", b"a", b"n"], [b"1", b"2", b"", b"3", b"4"])
+        end_tick(storage)
+        assert contents(storage) == {b"a": b"3", b"b": b"value of b", b"m": b"", b"n": b"4"}
+        assert [snapshot.get(key) for key in (b"a", b"n", b"m")] == [b"value of a", None, None]
+        assert snapshot.scan(b"", b"", 10) == [b"a", b"b"]
+        snapshot.close()
+
+    def test_a_put_all_is_a_change_to_others(self, storage: Storage) -> None:
+        """``put_all``: it changes its keys, whatever they had, and ranges where a key is new."""
+        put_all(storage, b"pa", b"q")
+        by_key, by_range, by_another = storage.snapshot(), storage.snapshot(), storage.snapshot()
+        storage.put_all([b"pa", b"pn", b"q"], [b"value of pa", b"", b""])
+        assert isinstance(commit(storage, by_key, {b"mine": b""}, [b"pa"]), Conflict)
+        assert isinstance(commit(storage, by_range, {b"mine": b""}, (), under(b"p")), Conflict)
+        assert isinstance(commit(storage, by_another, {b"mine": b""}, [b"other"], under(b"q")), Committed)
 
     # Clear.
 

@@ -98,6 +98,16 @@ class MemoryStorage(Storage):
             self.versions.collect()
 
     @override
+    def put_all(self, keys: list[Key], values: list[Value]) -> None:
+        if self._max_data_bytes:
+            self._reserve(dict(zip(keys, values, strict=True)))
+        self._begin_commit()
+        for at, key in enumerate(keys):
+            self._put(key, values[at])
+            if self.versions.kept:
+                self.versions.collect()
+
+    @override
     def delete(self, key: Key) -> bool:
         if self.get(key) is None:
             return False

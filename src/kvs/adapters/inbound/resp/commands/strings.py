@@ -1,7 +1,7 @@
 """Commands about the values of one key or several."""
 
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from kvs.adapters.inbound.protocol.command import KEY, OTHER, VALUE, Reply, in_transaction, of_pending_key
 from kvs.adapters.inbound.resp import replies
@@ -231,13 +231,21 @@ def _mget(session: Session, context: ClientContext, arguments: list[bytes]) -> S
 
 
 def _mset(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
-    session.put_all(_entries(arguments))
+    _check_pairs(arguments)
+    session.put_all(arguments[1::2], cast("list[Value]", arguments[2::2]))
     return replies.OK
 
 
 def _msetnx(session: Session, _: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
-    updates = {key: Replace(value) for key, value in _entries(arguments).items()}
+    _check_pairs(arguments)
+    updates = {arguments[at]: Replace(arguments[at + 1]) for at in range(1, len(arguments), 2)}
     return _one_if(session.transact(partial(update_all_if, is_absent, updates)))
+
+
+def _check_pairs(arguments: list[bytes]) -> None:
+    """Check that every key has a value."""
+    if len(arguments) % 2 == 0:
+        raise UsageError(f"wrong number of arguments for '{arguments[0].decode().lower()}' command")
 
 
 def _msetex(session: Session, _: ClientContext, arguments: list[bytes]) -> Reply:
@@ -248,7 +256,7 @@ def _msetex(session: Session, _: ClientContext, arguments: list[bytes]) -> Reply
     pairs = range(2, 2 + 2 * keys, 2)
     passed = NO_DEADLINE < deadline <= session.now_ms
     if condition is None and options.lifetime != KEEPTTL and not passed:
-        session.put_all({arguments[at]: with_deadline(arguments[at + 1], deadline) for at in pairs})
+        session.put_all([arguments[at] for at in pairs], [with_deadline(arguments[at + 1], deadline) for at in pairs])
         return replies.ONE
     keeps = options.lifetime == KEEPTTL
     updates: dict[Key, Update] = {}
@@ -284,12 +292,6 @@ def _copied(session: Session, key: Key, change: Update) -> bytes:
 
 def _added(session: Session, key: bytes, amount: int) -> bytes:
     return b":%b\r\n" % (string_or_none(session.update(key, Add(amount))[1]) or b"0")
-
-
-def _entries(arguments: list[bytes]) -> dict[Key, Value]:
-    if len(arguments) % 2 == 0:
-        raise UsageError(f"wrong number of arguments for '{arguments[0].decode().lower()}' command")
-    return {arguments[at]: arguments[at + 1] for at in range(1, len(arguments), 2)}
 
 
 COMMANDS: Final[list[RespCommand]] = [
