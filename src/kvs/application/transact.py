@@ -66,7 +66,7 @@ class TransactingSession(Slot):
     @override
     def execute_at_once(self, operation: "Callable[[Session], T | None]") -> "T | Conflict | None":
         watched = self._watched
-        reads: tuple[ReadSet, ...] = () if watched is None else watched.read_sets()
+        reads: tuple[ReadSet, ...] = () if watched is None else tuple(watched.read_sets)
         if self._snapshot is not None:
             return None
         try:
@@ -96,7 +96,7 @@ class TransactingSession(Slot):
     def execute_put_all(self, entries: "dict[Key, Value]") -> Committed | Conflict:
         self._check_may_execute()
         watched = self._watched
-        reads: tuple[ReadSet, ...] = () if watched is None else watched.read_sets()
+        reads: tuple[ReadSet, ...] = () if watched is None else tuple(watched.read_sets)
         try:
             outcome = self.apply(CommitRequest(reads, stored_entries(entries)))
         except TimedOutError:  # a watched snapshot was evicted
@@ -137,11 +137,11 @@ class TransactingSession(Slot):
         if watched is not None:
             self._budget.used_bytes -= watched.held_bytes
             disposal = self._context.disposal
-            if len(watched.snapshots) > MANY_SNAPSHOTS and not self._storage.blocking:
+            if len(watched.read_sets) > MANY_SNAPSHOTS and not self._storage.blocking:
                 disposal.add_calls(self.close_snapshot, watched.snapshots)
             else:
-                for snapshot in watched.snapshots:
-                    self.close_snapshot(snapshot)
+                for reads in watched.read_sets:
+                    self.close_snapshot(cast("Snapshot", reads.snapshot))
             if watched.held_bytes > LARGE_BYTES:
                 disposal.add(watched.parts())
 
@@ -192,7 +192,7 @@ class TransactingSession(Slot):
         Returns:
             Its result, or a conflict if a watched key has changed.
         """
-        reads: tuple[ReadSet, ...] = () if watched is None else watched.read_sets()
+        reads: tuple[ReadSet, ...] = () if watched is None else tuple(watched.read_sets)
         try:
             if reads and self._has_lost(reads):
                 return self._conflict(reads)

@@ -232,6 +232,8 @@ class Session(ABC):
     def watch(self, keys: list[Key]) -> None:
         """Make the next :meth:`execute` fail if any of these keys changes from now on. Opens no transaction.
 
+        The list may be kept.
+
         Raises:
             UsageError: A transaction is open.
             LimitError: More would be watched than allowed.

@@ -12,6 +12,7 @@ from kvs.adapters.inbound.protocol.statistics import CommandFigures
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.cutting import (
     EXEC,
+    LONGEST_QUEUE,
     ONE,
     SET,
     SMALL,
@@ -26,7 +27,7 @@ from kvs.adapters.inbound.resp.cutting import (
 from kvs.adapters.inbound.resp.figures import RespFigures
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.parser import ARRAY, BULK, CR, LF, ZERO
-from kvs.adapters.inbound.resp.replies import ARRAY_HEADERS, BULK_HEADERS, CRLF, QUEUED, SHORT, RespVersion
+from kvs.adapters.inbound.resp.replies import ARRAY_HEADERS, BULK_HEADERS, CRLF, OK, QUEUED, SHORT, RespVersion
 from kvs.domain.commit import Committed
 from kvs.domain.errors import KvsError
 from kvs.domain.updates import Add
@@ -53,6 +54,14 @@ INCR: Final = b"incr"
 WATCH: Final = b"watch"
 
 ADD_ONE: Final = Add(1)
+
+QUEUED_REPLIES: Final = [OK + QUEUED * count for count in range(LONGEST_QUEUE + 1)]
+"""The replies to MULTI and so many SETs."""
+
+COMMITTED_REPLIES: Final = [
+    QUEUED_REPLIES[count] + ARRAY_HEADERS[count] + OK * count for count in range(LONGEST_QUEUE + 1)
+]
+"""The same with the reply to EXEC if all of them have been set."""
 
 
 def may_apply(data: bytes, at: "i64") -> bool:
@@ -144,18 +153,16 @@ def run(
             queues += 1
             sets += queued
             last = EXEC
-            reply = replies.OK + QUEUED * queued
-            out.append(reply)
-            out_bytes += len(reply)
             try:
                 if isinstance(session.execute_put_all(entries), Committed):
-                    reply = ARRAY_HEADERS[queued] + replies.OK * queued
+                    reply = COMMITTED_REPLIES[queued]
                 else:
-                    reply = protocol.null_array
+                    reply = QUEUED_REPLIES[queued] + protocol.null_array
             except KvsError as error:
                 reply = replies.error(error)
                 closing = is_fatal(error)
                 figures.failed(figures.exec, replies.error_code(reply))
+                reply = QUEUED_REPLIES[queued] + reply
             out.append(reply)
             out_bytes += len(reply)
             continue
@@ -203,7 +210,7 @@ def run(
                     end = stop
                     sets += 1
                     session.put(key, record)
-                out.append(replies.OK)
+                out.append(OK)
                 out_bytes += 5
             elif name is INCR:
                 incrs += 1
@@ -213,7 +220,7 @@ def run(
                     out_bytes += len(number) + 3
             else:
                 session.watch([key])
-                out.append(replies.OK)
+                out.append(OK)
                 out_bytes += 5
         except KvsError as error:
             reply = replies.error(error)
