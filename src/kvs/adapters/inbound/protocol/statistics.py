@@ -87,8 +87,8 @@ class Statistics:
         figures = self._commands.get(name)
         if figures is None:
             lower = name.lower()
-            figures = self._commands.setdefault(lower, CommandFigures())
-            self._commands[name] = figures
+            figures = CommandFigures() if lower == name else self.of(lower)
+            self._commands[name] = figures  # under this very object, which is found without comparing bytes
         return figures
 
     def ran(self, name: bytes, duration_ns: "i64", error: bytes) -> None:
