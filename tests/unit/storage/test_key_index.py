@@ -240,13 +240,18 @@ def test_a_long_random_walk_agrees_with_a_sorted_list(seed: int) -> None:
     versions.check(b"", b"", SPACE)
 
 
-@pytest.mark.parametrize("count", [0, 1, 47, 48, 49, 48 * 48, 48 * 48 + 1, 5000])
-def test_a_set_that_was_filled_at_once_is_as_any_other(count: int) -> None:
+@pytest.mark.parametrize("part", [1, 7, 48, 100, SPACE])
+@pytest.mark.parametrize("count", [0, 1, 47, 48, 49, 48 * 48, 48 * 64 + 1, 5000])
+def test_a_set_that_was_filled_in_order_is_as_any_other(count: int, part: int) -> None:
     """At every edge of a node or a level; and it goes on from there, with views of what it was."""
     random = Random(count)
     versions = Versions()
     versions.keys = {key_of(number) for number in random.sample(range(SPACE), count)}
-    versions.tree.bulk_load(sorted(versions.keys))
+    in_order = sorted(versions.keys)
+    for at in range(0, count, part):
+        versions.tree.extend(in_order[at : at + part])
+        assert versions.tree.root.count == min(count, at + part)
+    check_shape(versions.tree.root)
     versions.check(b"", b"", SPACE)
     for number in range(300):
         if number % 60 == 0:

@@ -11,7 +11,7 @@ from kvs.adapters.storage.memory.storage import FREED_PER_TICK, MOVED_AT_ONCE, M
 from kvs.domain.commit import CommitRequest, Committed, Conflict, KeyRange, ReadSet
 from kvs.domain.errors import LimitError, TimedOutError
 from kvs.domain.updates import Append
-from kvs.domain.values import NEVER_MS, TOMBSTONE, Key, Record, Write, entry_bytes
+from kvs.domain.values import NEVER_MS, TOMBSTONE, Key, Record, Value, Write, entry_bytes
 from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
 from tests.support.seeds import seeds
 
@@ -661,3 +661,48 @@ def test_a_deadline_before_all_that_were_restored_is_found(horizon_ms: int) -> N
     assert found == [b"near"]
     assert 50 < storage.earliest_deadline_ms() < NEVER_MS
     assert storage.get(b"far") is not None
+
+
+@pytest.mark.parametrize("seed", seeds(5))
+@pytest.mark.parametrize("max_data_bytes", [0, 500])
+def test_what_others_have_accepted_is_as_what_was_written_here(seed: int, max_data_bytes: int) -> None:
+    """Rows in order, then commits, whatever the limit is; and all figures are the same."""
+    random = Random(seed)
+    keys = [b"%04d" % number for number in range(400)]
+
+    def some_value() -> Value:
+        return random.choice((b"v", b"w" * 50, Record(b"r", random.randrange(1, 1 << 20))))
+
+    loaded = [(key, some_value()) for key in keys[::2]]
+    commits: list[list[tuple[Key, Value | None]]] = [
+        [(random.choice(keys), random.choice((None, some_value()))) for _ in range(random.randrange(40))]
+        for _ in range(20)
+    ]
+    written, followed = MemoryStorage(1 << 30, UNLIMITED), MemoryStorage(max_data_bytes, UNLIMITED)
+    followed.begin(0)
+    for at in range(0, len(loaded), 30):
+        followed.load(loaded[at : at + 30])
+    for key, value in loaded:
+        written.put(key, value)
+    for number, rows in enumerate(commits):
+        if number == seed % 20:
+            written.clear()
+            followed.clear()
+        followed.apply(rows)
+        for key, change in rows:
+            if change is None:
+                written.delete(key)
+            else:
+                written.put(key, change)
+    assert followed.scan(b"", b"", 1000) == written.scan(b"", b"", 1000)
+    assert [followed.get(key) for key in keys] == [written.get(key) for key in keys]
+    if max_data_bytes:
+        assert followed.stats()["data_bytes"] == written.stats()["data_bytes"]
+    assert followed.stats()["deadlines"] == written.stats()["deadlines"]
+    expired: list[list[Key]] = []
+    for storage in (written, followed):
+        found: list[Key] = []
+        while storage.earliest_deadline_ms() < NEVER_MS:
+            found += storage.expire(1 << 20, 100)
+        expired.append(sorted(found))
+    assert expired[0] == expired[1]

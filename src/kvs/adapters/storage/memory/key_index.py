@@ -21,7 +21,7 @@ LEAF_KEYS: Final = 64
 BRANCH_CHILDREN: Final = 64
 
 BULK_FILL: Final = 48
-"""Keys or children of a node when many keys come at once: three quarters, so that the next one does not split it."""
+"""Keys of a leaf when many keys come at once: three quarters, so that the next one does not split it."""
 
 NODE_OVERHEAD_BYTES: Final = 160
 
@@ -116,26 +116,28 @@ class KeyIndex:
         self.root: Root = Node([], 0, 0, 0)
         self.copied_bytes = 0
 
-    def bulk_load(self, keys: list[bytes]) -> None:
-        """Fill an empty set with sorted, unique keys. O(n), and ten times faster than adding them one by one."""
-        nodes: list[Node] = []
-        lowest: list[bytes] = []  # key beneath each of them
-        for at in range(0, len(keys), BULK_FILL):
-            part = keys[at : at + BULK_FILL]
-            nodes.append(Node(part, len(part), 0, 0))
-            lowest.append(part[0])
-        while len(nodes) > 1:
-            parents: list[Node] = []
-            for at in range(0, len(nodes), BULK_FILL):
-                children = nodes[at : at + BULK_FILL]
-                count = 0
-                for child in children:
-                    count += child.count
-                parents.append(Branch(lowest[at + 1 : at + BULK_FILL], children, count, children[0].height + 1, 0))
-            nodes = parents
-            lowest = lowest[::BULK_FILL]
-        if nodes:
-            self.root = nodes[0]
+    def extend(self, keys: list[bytes]) -> None:
+        """Add sorted, unique keys, all above those in the set, which no view sees.
+
+        O(n), and ten times faster than adding them one by one.
+        """
+        at = 0
+        while at < len(keys):
+            path: list[Branch] = []
+            node = self.root
+            while isinstance(node, Branch):
+                path.append(node)
+                node = node.children[-1]
+            room = BULK_FILL - node.count
+            part = keys[at : at + (room if room > 0 else BULK_FILL)]
+            at += len(part)
+            for branch in path:
+                branch.count += len(part)
+            if room > 0:
+                node.keys += part
+                node.count += len(part)
+            else:
+                self._insert(part[0], Node(part, len(part), 0, 0), path, 0)
 
     def add(self, key: bytes, now: int, pinned_at: int) -> None:
         """Add a key that is not in the set. O(log n).
@@ -196,7 +198,10 @@ class KeyIndex:
         right = Node(node.keys[half:], node.count - half, 0, now)
         del node.keys[half:]
         node.count = half
-        separator = right.keys[0]
+        self._insert(right.keys[0], right, path, now)
+
+    def _insert(self, separator: bytes, right: Node, path: list[Branch], now: int) -> None:
+        """Insert a node to the right of the one that a path leads to, and split what becomes too full above it."""
         while path:
             parent = path.pop()
             at = bisect_right(parent.keys, separator)
@@ -212,9 +217,9 @@ class KeyIndex:
                 moved_count += child.count
             separator = parent.keys[half - 1]
             right = Branch(parent.keys[half:], moved, moved_count, parent.height, now)
+            parent.count -= moved_count
             del parent.keys[half - 1 :]
             del parent.children[half:]
-            parent.count -= moved_count
         left = self.root
         self.root = Branch([separator], [left, right], left.count + right.count, left.height + 1, now)
 

@@ -5,7 +5,7 @@ beside the current ones (:mod:`kvs.adapters.storage.memory.versions`); the root 
 (:mod:`kvs.adapters.storage.memory.key_index`).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, final
 
 from kvs.adapters.storage.deadlines import DeadlineIndex
@@ -73,7 +73,7 @@ class MemoryStorage(Storage):
                 data[key] = value
             else:
                 data.pop(key, None)
-        self._tree.bulk_load(sorted(data))
+        self._tree.extend(sorted(data))
         records = [(key, self._deadline_of(key)) for key, value in data.items() if isinstance(value, Record)]
         deadlines = [(key, deadline_ms) for key, deadline_ms in records if deadline_ms != NO_DEADLINE]
         self._deadlines.begin(horizon_ms())
@@ -82,6 +82,32 @@ class MemoryStorage(Storage):
         if self._max_data_bytes:
             for key in data:
                 self._data_bytes += entry_bytes(key, self.get(key))
+
+    def begin(self, horizon_ms: int) -> None:
+        """Set the stored time of an empty engine that is to :meth:`load` and :meth:`apply`."""
+        self._deadlines.begin(horizon_ms)
+
+    def load(self, rows: Sequence[tuple[Key, Value]]) -> None:
+        """Add rows in the order of their keys, which are all above those that are there. No limit applies. O(rows)."""
+        for key, value in rows:
+            self._data[key] = value
+            if isinstance(value, Record):
+                self._index_deadline(key, None, value)
+            if self._max_data_bytes:
+                self._data_bytes += entry_bytes(key, value)
+        self._tree.extend([key for key, _ in rows])
+
+    def apply(self, rows: Sequence[tuple[Key, Value | None]]) -> None:
+        """Make a commit that was accepted elsewhere, or a part of one, while no snapshot is open. No limit applies."""
+        self._begin_commit()
+        for key, value in rows:
+            before = self.get(key)
+            if value is not None:
+                if self._max_data_bytes:
+                    self._data_bytes += entry_bytes(key, value) - (0 if before is None else entry_bytes(key, before))
+                self._put(key, value)
+            elif before is not None:
+                self._delete(key)
 
     @override
     def get(self, key: Key) -> Value | None:
