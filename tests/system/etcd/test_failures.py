@@ -43,10 +43,10 @@ def test_a_call_finds_a_member_that_lives(three: Cluster, place: bytes) -> None:
     dead = Endpoint(HOST, free_ports(1)[0])
     with closing(lambda: EtcdClient((dead, *three.endpoints))) as client:
         client.range(place)
-        used = client._calls.endpoint
+        used = client._ranges.endpoint
         member_at(three, used).kill()
         until_done(client, place)
-        assert client._calls.endpoint not in (used, dead)
+        assert client._ranges.endpoint not in (used, dead)
 
 
 def test_a_call_that_nobody_can_take_was_not_sent(place: bytes) -> None:

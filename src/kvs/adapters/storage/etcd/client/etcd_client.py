@@ -82,9 +82,10 @@ class EtcdClient:
         self._auth = Authenticator(user, password)
         self._lock = threading.Lock()
         self._closed = False
-        # Appends have a connection of their own, so that no large answer is in their way.
+        # Appends have a connection of their own, and ranges, so that no large answer is in the way of others.
         self._appends = Link(self.endpoints, tls, "etcd-append")
         self._calls = Link(self.endpoints, tls, "etcd-call")
+        self._ranges = Link(self.endpoints, tls, "etcd-range")
         self._of_members: dict[Endpoint, Link] = {}
 
     @property
@@ -96,7 +97,7 @@ class EtcdClient:
         """Close all connections but those of watches; calls under way fail."""
         with self._lock:
             self._closed = True
-            links = [self._appends, self._calls, *self._of_members.values()]
+            links = [self._appends, self._calls, self._ranges, *self._of_members.values()]
         for link in links:
             link.close()
 
@@ -157,7 +158,7 @@ class EtcdClient:
             descending=descending,
             serializable=serializable,
         )
-        return self._wait(requests.RANGE, [message], timeout_s, range_result)
+        return self._wait(requests.RANGE, [message], timeout_s, range_result, link=self._ranges)
 
     def compact(self, revision: int, *, physical: bool = False, timeout_s: float = DEFAULT_TIMEOUT_S) -> Header:
         """Forget what was before a revision, for all users of this etcd."""
@@ -260,8 +261,9 @@ class EtcdClient:
         *,
         needs_leader: bool = True,
         at: Endpoint | None = None,
+        link: Link | None = None,
     ) -> T:
-        link = self._calls if at is None else self._link_to(at)
+        link = link or (self._calls if at is None else self._link_to(at))
         future: Future[T | EtcdError] = Future()
         _Request(self, link, method, message, timeout_s, decode, future.set_result, needs_leader=needs_leader).start()
         result = future.result()
