@@ -23,7 +23,7 @@ HOST: Final = "127.0.0.1"
 PAUSE_S: Final = 0.5
 """Before a server is started again."""
 
-SHOWN: Final = ("port", "leader", "term", "keys", "reason", "exit_code")
+SHOWN: Final = ("port", "leader", "term", "keys", "seconds", "reason", "exit_code")
 
 
 class Program:

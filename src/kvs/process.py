@@ -2,6 +2,8 @@
 
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
@@ -30,6 +32,17 @@ def tune_gc() -> None:
 def tune_thread_switching() -> None:
     """Let the loop run soon while workers compute."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+
+@contextmanager
+def thread_switching_tuned() -> Iterator[None]:
+    """Let the loop run soon while other threads compute, for the time of a context."""
+    before_s = sys.getswitchinterval()
+    tune_thread_switching()
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before_s)
 
 
 def raise_fd_limit(max_clients: int, log: FilteringBoundLogger) -> int:

@@ -11,6 +11,7 @@ from kvs.adapters.inbound.net.standby import Standby
 from kvs.adapters.storage.absent import AbsentStorage
 from kvs.bootstrap import Container, run_server, shut_down
 from kvs.ports.candidate import Candidate
+from kvs.process import thread_switching_tuned
 
 StandBy = Callable[[tuple[str, int]], Candidate]
 
@@ -25,28 +26,39 @@ def serve_by_turns(container: Container, stand_by: StandBy) -> int:
     Raises:
         CommandError: It can never lead, or an address cannot be listened on.
     """
-    settings, log = container.settings(), container.log()
+    settings = container.settings()
     with closing(KeptSockets(settings.host, settings.port)) as sockets:
         while True:
-            with closing(stand_by(sockets.address)) as candidate:
-                candidate.wall_clock, candidate.clock = container.wall_clock(), container.clock()
-                host, port = sockets.address
-                log.info("standing_by", host=host, port=port)
-                for make, run in ((_standing_by, _run_standby), (_leading, run_server)):
-                    turn = make(container, sockets, candidate)
-                    try:
-                        code = run(turn)
-                    finally:
-                        shut_down(turn)
-                    if not turn.server().role_ended:
-                        return code
-            gc.collect()  # the memory of that turn: the collector may be off
+            code = _take_turn(container, sockets, stand_by)
+            if code is not None:
+                return code
+            # The memory of that turn is in cycles of the container, and may have been exempted from the collection.
+            gc.unfreeze()
+            gc.collect()
+
+
+def _take_turn(container: Container, sockets: KeptSockets, stand_by: StandBy) -> int | None:
+    """Stand by, and then lead; return the exit code, None if the lead was lost."""
+    with closing(stand_by(sockets.address)) as candidate:
+        candidate.wall_clock, candidate.clock = container.wall_clock(), container.clock()
+        host, port = sockets.address
+        container.log().info("standing_by", host=host, port=port)
+        for make, run in ((_standing_by, _run_standby), (_leading, run_server)):
+            turn = make(container, sockets, candidate)
+            try:
+                code = run(turn)
+            finally:
+                shut_down(turn)
+            if not turn.server().role_ended:
+                return code
+    return None
 
 
 def _run_standby(turn: Container) -> int:
     standby = turn.standby()
     assert standby is not None  # noqa: S101  # for mypy
-    return asyncio.run(standby.run(turn.server()))
+    with thread_switching_tuned():  # the candidate reads data meanwhile
+        return asyncio.run(standby.run(turn.server()))
 
 
 def _turn(container: Container, sockets: KeptSockets, candidate: Candidate) -> Container:

@@ -14,16 +14,36 @@ from kvs.adapters.storage.etcd.election import Election
 from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.layout import Checkpoint, Keys, LeaderRecord, decoded
 from kvs.adapters.storage.etcd.lead import Keeper
-from kvs.adapters.storage.etcd.recovery import Recovery
+from kvs.adapters.storage.etcd.replica import Replica
 from kvs.adapters.storage.etcd.steps import Steps
 from kvs.adapters.storage.journal_writer import Row
+from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.domain.values import Key, Value
 from kvs.ports.topology import ServerInfo, Topology
 from tests.support.journals import append
 
 T = TypeVar("T")
 
 LEASE_S: Final = 30
-MAX_JOURNAL_BYTES: Final = 1 << 20
+MAX_JOURNAL_BYTES: Final = 64 << 20
+
+
+def contents(memory: MemoryStorage) -> dict[Key, Value]:
+    """Return all that an engine has."""
+    found = {key: memory.get(key) for key in memory.scan(b"", b"", memory.count(b""))}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def new_replica(client: EtcdClient, place: bytes) -> Replica:
+    """Return one that knows nothing yet."""
+    return Replica(client, Keys(place), MemoryStorage(0, 0), structlog.get_logger())
+
+
+def read(client: EtcdClient, place: bytes) -> dict[Key, Value]:
+    """Return what a namespace has, as a server reads it that starts."""
+    replica = new_replica(client, place)
+    replica.catch_up(1, lambda: None)
+    return contents(replica.memory)
 
 
 MAX_SKEW_MS: Final = 1000
@@ -88,6 +108,7 @@ class Leader:
         place: The namespace, as a prefix of keys.
         mortal: Writes the checkpoints, if it is another.
         idle_s: When the thread of checkpoints makes one of what there is, once it is started.
+        replica: What it knew before, if it has followed another one.
 
     Attributes:
         data: What was read.
@@ -97,7 +118,12 @@ class Leader:
     """
 
     def __init__(
-        self, client: EtcdClient, place: bytes, mortal: MortalClient | None = None, idle_s: float = 30.0
+        self,
+        client: EtcdClient,
+        place: bytes,
+        mortal: MortalClient | None = None,
+        idle_s: float = 30.0,
+        replica: Replica | None = None,
     ) -> None:
         log = structlog.get_logger()
         self.client: Final = client
@@ -112,22 +138,32 @@ class Leader:
             lambda _: None,
             log,
         ).win()
-        recovery = Recovery(client, self.keys)
-        recovery.read()
-        self.data: Final = dict(recovery.data)
-        self.backlog: Final = recovery.backlog(MAX_JOURNAL_BYTES)
+        replica = replica or new_replica(client, place)
+        replica.catch_up(self.lead.term, self.lead.check)
+        self.data: Final = contents(replica.memory)
+        pointer, chunks = replica.checkpoint()
+        self.backlog: Final = replica.backlog(MAX_JOURNAL_BYTES)
         steps = Steps(cast("EtcdClient", mortal or client), self.keys, self.lead, self.backlog, log)
-        self.checkpoints: Final = Checkpoints(
-            steps, self.backlog, recovery.pointer, recovery.chunks, MAX_JOURNAL_BYTES, log, idle_s
-        )
+        self.checkpoints: Final = Checkpoints(steps, self.backlog, pointer, chunks, MAX_JOURNAL_BYTES, log, idle_s)
         self._keeper = Keeper(client, self.keys, self.lead, ServerTime(0, skew(), time.monotonic))
         self.journal: Final = EtcdJournal(
-            client, self.keys, self.lead, self._keeper, recovery.head, self.backlog, 10.0, "lease"
+            client, self.keys, self.lead, self._keeper, replica.head, self.backlog, 10.0, "lease"
         )
 
     def append(self, rows: list[Row], *, clears: bool = False) -> None:
         """Append an entry."""
         append(self.journal, rows, clears=clears)
+
+    def write(self, model: dict[Key, Value], rows: list[Row], *, clears: bool = False) -> None:
+        """Append an entry, to a model, too."""
+        self.append(rows, clears=clears)
+        if clears:
+            model.clear()
+        for key, value in rows:
+            if value is None:
+                model.pop(key, None)
+            else:
+                model[key] = value
 
     def end(self) -> None:
         """End as a server does that is killed, and whose lease has ended."""

@@ -36,8 +36,8 @@ NOT_PROVOKED: Final = {
         (
             *("standing_by", "standby", "leading", "lead_lost", "clock_differs", "clock_agrees"),
             *("checkpoint_failed", "etcd_unavailable", "etcd_full", "etcd_has_room", "etcd_defragmented"),
-            *("etcd_not_defragmented", "checkpoint_written"),
-            *("etcd_not_defragmented", "client_relayed", "leader_unreachable"),
+            *("etcd_not_defragmented", "checkpoint_written", "following", "not_following", "replica_discarded"),
+            *("client_relayed", "leader_unreachable"),
         ),
         "takes a cluster of etcd and a leader",
     ),

@@ -5,14 +5,18 @@ from collections.abc import Callable, Mapping
 from types import FrameType, SimpleNamespace
 from typing import Any, Final, cast
 
+from kvs.adapters.storage.etcd import follower
 from kvs.adapters.storage.etcd.client.answers import Header, TxnResult
 from kvs.adapters.storage.etcd.client.errors import EtcdError
 from kvs.adapters.storage.etcd.election import Election
 from kvs.adapters.storage.etcd.entry import EtcdBatch
 from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.lead import Keeper, Lead
+from kvs.adapters.storage.etcd.replica import Replica
 from kvs.adapters.storage.journal_writer import Batch
 from kvs.signals import Signals
+
+FOR_EVER_S: Final = 3600.0
 
 
 def the_right_is_checked() -> None:
@@ -94,6 +98,12 @@ def a_lead_is_kept_only_while_the_loop_turns() -> None:
     Keeper.watch_loop = lambda *_: None  # type: ignore[method-assign]
 
 
+def a_successor_reads_the_rest() -> None:
+    """It serves what it has followed; and it follows no more when it has everything once."""
+    follower.LOOK_S = FOR_EVER_S  # type: ignore[misc]
+    Replica.catch_up = lambda *_: None  # type: ignore[method-assign]
+
+
 LEFT_OUT: Final[Mapping[str, Callable[[], None]]] = {
     rule.__name__: rule
     for rule in (
@@ -105,5 +115,6 @@ LEFT_OUT: Final[Mapping[str, Callable[[], None]]] = {
         a_successor_waits,
         a_lead_is_released_last,
         a_lead_is_kept_only_while_the_loop_turns,
+        a_successor_reads_the_rest,
     )
 }

@@ -177,6 +177,17 @@ def hung(scene: Scene) -> None:
     scene.former.server.send_signal(signal.SIGUSR1)
 
 
+def written_since(scene: Scene) -> None:
+    """A leader writes what its standby has not read yet, and stands still."""
+    scene.other.server.wait_for("following")
+    assert scene.reader.ask("PUT key new") == OK
+    scene.former.server.send_signal(signal.SIGSTOP)
+    found = scene.read_from_the_next()
+    scene.former.server.send_signal(signal.SIGCONT)
+    if found != "new":
+        raise FoundOutError("lost write")
+
+
 Scenario = Callable[[Scene], None]
 
 RULES: Final[list[tuple[Callable[[], None], Scenario, str, int]]] = [
@@ -188,6 +199,7 @@ RULES: Final[list[tuple[Callable[[], None], Scenario, str, int]]] = [
     (left_out.a_successor_waits, lease_forgotten, "stale read", LONG_LEASE_S),
     (left_out.a_lead_is_released_last, stopped_in_order, "stale read", LONG_LEASE_S),
     (left_out.a_lead_is_kept_only_while_the_loop_turns, hung, "nobody serves", LEASE_S),
+    (left_out.a_successor_reads_the_rest, written_since, "lost write", LEASE_S),
 ]
 
 

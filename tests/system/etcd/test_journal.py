@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from kvs.adapters.storage.etcd import journal as journal_module
-from kvs.adapters.storage.etcd import recovery as recovery_module
+from kvs.adapters.storage.etcd import replica as replica_module
 from kvs.adapters.storage.etcd.backlog import Backlog
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import delete, exists, put
@@ -16,10 +16,9 @@ from kvs.adapters.storage.etcd.entry import Header, _decode_header
 from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.layout import EMPTY, Head, Keys, LayoutError, encoded
 from kvs.adapters.storage.etcd.lead import Keeper, Lead
-from kvs.adapters.storage.etcd.recovery import Recovery
 from kvs.domain.values import Key, Value
 from kvs.ports.candidate import LeadLostError
-from tests.support.etcd_leader import skew, wall_ms
+from tests.support.etcd_leader import read, skew, wall_ms
 from tests.support.journals import append
 
 LEASE_S = 2
@@ -47,9 +46,7 @@ class Place:
 
     def read(self) -> dict[Key, Value]:
         """Return what a server reads that starts."""
-        recovery = Recovery(self.client, self.keys)
-        recovery.read()
-        return recovery.data
+        return read(self.client, self.keys.prefix)
 
     def go_back(self, head: Head) -> None:
         """Have the namespace as it was before the second entry, as from a backup."""
@@ -119,7 +116,7 @@ def test_without_the_chain_a_gap_is_read(place: Place, monkeypatch: pytest.Monke
 
     place.append(b"a", b"b", b"c")
     place.client.txn([], [delete(place.keys.entry(2))])
-    monkeypatch.setattr(recovery_module, "decode_entry", decode)
+    monkeypatch.setattr(replica_module, "decode_entry", decode)
     assert place.read() == {b"a": b"v", b"c": b"v"}
 
 

@@ -79,3 +79,36 @@ def test_entries_wait_for_room(backlog: Backlog) -> None:
 
     with pytest.raises(TimeoutError):
         backlog.wait_for_room(stop)
+
+
+def test_what_was_there_before_is_older_than_what_comes(backlog: Backlog) -> None:
+    """Of its parts the last counts; whoever gives up while it is put together can begin again."""
+    backlog.begin([{b"a": b"1", b"b": b"1", b"c": b"1"}, {b"b": b"2", b"c": None}], 3, 100, clears=False)
+    backlog.add([(b"a", b"3"), (b"d", b"3")], Head(4, "x"), 0, 100)
+    assert backlog.size == 200 + 4 * ENTRY_OVERHEAD_BYTES
+    span = backlog.take()
+
+    def stop() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        span.settle(stop)
+    assert backlog.take() is span
+    span.settle(no_pause)
+    assert found(span) == {b"a": b"3", b"b": b"2", b"c": None, b"d": b"3"}
+    assert (span.entries, span.cleared, span.head) == (4, False, Head(4, "x"))
+    backlog.give_back(no_pause)
+    assert backlog.size == 0
+
+
+@pytest.mark.parametrize("clears", [False, True])
+def test_a_clear_forgets_what_was_there_before(backlog: Backlog, clears: bool) -> None:
+    """But not its entries."""
+    backlog.begin([{b"a": b"1"}], 3, 100, clears=True)
+    backlog.add([(b"b", b"2")], Head(4, "x"), 0, 100, clears=clears)
+    span = backlog.take()
+    span.settle(no_pause)
+    assert found(span) == ({b"b": b"2"} if clears else {b"a": b"1", b"b": b"2"})
+    assert (span.entries, span.cleared) == (4, True)
+    backlog.give_back(no_pause)
+    assert (backlog.size, backlog.take().cleared) == (0, False)

@@ -5,12 +5,14 @@ checkpoint has it.
 """
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from threading import Condition
 from typing import Final, final
 
-from kvs.adapters.storage.etcd.changes import Changes
+from kvs.adapters.storage.etcd.changes import STEP_KEYS, Changes
 from kvs.adapters.storage.etcd.layout import Head
 from kvs.adapters.storage.journal_writer import Row
+from kvs.domain.values import Key, Value
 
 ENTRY_OVERHEAD_BYTES: Final = 512
 """Charged for an entry on top of its own size: etcd also keeps its key, and the former value of ``head``."""
@@ -23,7 +25,8 @@ class Span:
     """Entries that follow each other.
 
     Attributes:
-        changes: What they have changed.
+        changes: What they have changed, but for what is earlier.
+        earlier: What they had changed when this server took the lead, in parts; what is later counts.
         cleared: Whether one of them has deleted everything before.
         head: The last of them.
         horizon_ms: The server's time as of the last.
@@ -31,15 +34,29 @@ class Span:
         size: Their bytes in etcd.
     """
 
-    __slots__ = ("changes", "cleared", "entries", "head", "horizon_ms", "size")
+    __slots__ = ("changes", "cleared", "earlier", "entries", "head", "horizon_ms", "size")
 
     def __init__(self, head: Head, horizon_ms: int) -> None:
         self.changes = Changes()
+        self.earlier: list[dict[Key, Value | None]] = []
         self.cleared = False
         self.head = head
         self.horizon_ms = horizon_ms
         self.entries = 0
         self.size = 0
+
+    def settle(self, pace: Callable[[], object]) -> None:
+        """Have all in ``changes``.
+
+        Args:
+            pace: Called between steps; it may wait.
+        """
+        while self.earlier:
+            part = iter(self.earlier[-1].items())
+            while rows := list(islice(part, STEP_KEYS)):
+                self.changes.add_older(rows)
+                pace()
+            self.earlier.pop()
 
 
 @final
@@ -62,6 +79,7 @@ class Backlog:
         self._gathering = Span(head, horizon_ms)
         self._taken: Span | None = None
         self._dropped: list[Changes] = []
+        self._dropped_parts: list[dict[Key, Value | None]] = []
 
     @property
     def gathering(self) -> Span:
@@ -73,35 +91,39 @@ class Backlog:
         """Whether entries will soon have to wait."""
         return self.size * 4 > self._max_bytes * 3
 
-    def add(
-        self,
-        rows: Iterable[Row],
-        head: Head,
-        horizon_ms: int,
-        size: int,
-        *,
-        clears: bool = False,
-        entries: int = 1,
-    ) -> None:
-        """Add an entry that is durable, or several.
+    def begin(self, earlier: list[dict[Key, Value | None]], entries: int, size: int, *, clears: bool) -> None:
+        """Add what the journal has when this server takes the lead. O(1).
+
+        Args:
+            earlier: What it has changed, in parts; what is later counts.
+            entries: Number of the entries.
+            size: Their bytes.
+            clears: Whether one of them deletes everything before it.
+        """
+        span = self._gathering
+        span.earlier, span.entries, span.cleared = earlier, entries, clears
+        span.size = self.size = size + entries * ENTRY_OVERHEAD_BYTES
+
+    def add(self, rows: Iterable[Row], head: Head, horizon_ms: int, size: int, *, clears: bool = False) -> None:
+        """Add an entry that is durable.
 
         Args:
             rows: What it has.
-            head: The last of them.
+            head: It, as the head of the journal.
             horizon_ms: The server's time.
             size: Bytes.
             clears: Whether it deletes everything before its rows.
-            entries: Their number.
         """
-        size += entries * ENTRY_OVERHEAD_BYTES
+        size += ENTRY_OVERHEAD_BYTES
         with self._changed:
             span = self._gathering
             if clears:
                 self._dropped.append(span.changes)
-                span.changes = Changes()
+                self._dropped_parts += span.earlier
+                span.changes, span.earlier = Changes(), []
                 span.cleared = True
             span.changes.update(rows)
-            span.entries += entries
+            span.entries += 1
             span.size += size
             span.head = head
             span.horizon_ms = max(span.horizon_ms, horizon_ms)
@@ -138,6 +160,10 @@ class Backlog:
                 return
             self.size -= span.size
             dropped, self._dropped = [*self._dropped, span.changes], []
+            parts, self._dropped_parts = self._dropped_parts, []
             self._changed.notify_all()
         for changes in dropped:
             changes.free(pace)
+        while parts:
+            parts.pop().clear()
+            pace()

@@ -3,27 +3,27 @@
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from threading import Event
 from typing import final
 
 from structlog.typing import FilteringBoundLogger
 
 from kvs import __version__
-from kvs.adapters.storage.etcd.backlog import Backlog
 from kvs.adapters.storage.etcd.checkpoints import Checkpoints
 from kvs.adapters.storage.etcd.client.errors import AccessDeniedError, ClusterChangedError, EtcdError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.clock import ServerTime, Skew
 from kvs.adapters.storage.etcd.cluster import join
 from kvs.adapters.storage.etcd.election import Election
+from kvs.adapters.storage.etcd.follower import Follower
 from kvs.adapters.storage.etcd.formats import Formats
 from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.layout import Keys, LayoutError, LeaderRecord
 from kvs.adapters.storage.etcd.lead import Keeper, Lead
 from kvs.adapters.storage.etcd.options import EtcdOptions
-from kvs.adapters.storage.etcd.recovery import Recovery
 from kvs.adapters.storage.etcd.registration import Registration
+from kvs.adapters.storage.etcd.replica import Replica
 from kvs.adapters.storage.etcd.space import Space
 from kvs.adapters.storage.etcd.steps import Steps
 from kvs.adapters.storage.journaled import JournaledStorage
@@ -78,6 +78,8 @@ class EtcdCandidate(Candidate):
         self._changed: Callable[[], None] | None = None
         self._stopping = Event()
         self._storage: Storage | None = None
+        self._replica: Replica | None = None  # what is known of the data
+        self._follower: Follower | None = None
         self._registration: Registration | None = None
         self._formats = Formats()
         self._stack = ExitStack()
@@ -103,14 +105,17 @@ class EtcdCandidate(Candidate):
             while self._storage is None:
                 try:
                     self._storage = self._lead()
+                except ClusterChangedError as error:
+                    self._complain(error)
+                    self._replica = None
+                    self._client.accept_any_cluster()  # as after a backup was restored: read everything anew
+                    self._sleep(RETRY_S)
                 except AccessDeniedError as error:
                     raise StorageOpenError(f"etcd: {self._options.endpoints}: {error}") from None
                 except LayoutError as error:
                     raise StorageOpenError(f"etcd: {error}; nothing was changed") from None
                 except (EtcdError, LeadLostError) as error:
                     self._complain(error)
-                    if isinstance(error, ClusterChangedError):  # as after a backup was restored: read everything anew
-                        self._client.accept_any_cluster()
                     self._sleep(RETRY_S)
         except _StoppedError:
             pass
@@ -118,6 +123,8 @@ class EtcdCandidate(Candidate):
     @override
     def stop(self) -> None:
         self._stopping.set()
+        if self._follower is not None:
+            self._follower.stop_soon()
 
     @override
     def close(self) -> None:
@@ -132,51 +139,46 @@ class EtcdCandidate(Candidate):
         if self._registration is None:
             self._registration = Registration(client, keys, self.topology, options.lease_s, agreement, self._formats)
             self._stack.callback(self._registration.close)
+        replica = self._replica = self._replica or Replica(client, keys, self._memory(), self._log)
         skew = Skew(self.topology, round(options.max_clock_skew_s * 1000), self._log, self.wall_clock)
         election = Election(client, keys, self._ours, options.lease_s, skew, self._sleep, self._see, self._log)
-        lead = election.win()
+        with closing(Follower(replica, self._note_applied, self._log)) as self._follower:
+            lead = election.win()
+        self._follower = None  # it would keep what the first checkpoint is to forget
         lead.formats = self._formats
         with ExitStack() as stack:
             server_time = ServerTime(election.time_ms(), skew, self.clock)
             keeper = Keeper(client, keys, lead, server_time)
             stack.callback(keeper.release)
-            memory = MemoryStorage(self._settings.max_data_bytes, self._settings.max_history_bytes)
             started_s = time.monotonic()
-            recovery = Recovery(client, keys)
-            recovery.read()
-            memory.restore(recovery.data.items(), lambda: recovery.horizon_ms)
+            replica.catch_up(lead.term, lambda: self._check(lead))
             took_s = time.monotonic() - started_s
-            server_time.pass_to(recovery.horizon_ms)
+            server_time.pass_to(replica.horizon_ms)
+            pointer, chunks = replica.checkpoint()
+            backlog = replica.backlog(options.max_journal_bytes)
             election.wait_for_former_leader()
             lead.check()
-            backlog = recovery.backlog(options.max_journal_bytes)
+            self._replica = None  # from here on, memory may be ahead of what is stored
             timeout_s, reads = options.commit_timeout_s, options.reads
-            journal = EtcdJournal(client, keys, lead, keeper, recovery.head, backlog, timeout_s, reads)
-            horizon_ms = max(recovery.horizon_ms, election.former_ms())
-            storage = JournaledStorage(memory, journal, horizon_ms, server_time.now_s)
-            self._start_threads(stack, lead, backlog, recovery, journal, storage)
+            journal = EtcdJournal(client, keys, lead, keeper, replica.head, backlog, timeout_s, reads)
+            horizon_ms = max(replica.horizon_ms, election.former_ms())
+            storage = JournaledStorage(replica.memory, journal, horizon_ms, server_time.now_s)
+            steps = Steps(client, keys, lead, backlog, self._log)
+            checkpoints = Checkpoints(steps, backlog, pointer, chunks, options.max_journal_bytes, self._log)
+            self._start_threads(stack, steps, checkpoints, journal, storage)
             stack.callback(storage.close)
             stack.callback(journal.end_soon)  # first
             keeper.watch_loop(storage.wake)
             self._stack.push(stack.pop_all())
         self.term = self.topology.term = lead.term
-        self._announce(recovery, took_s)
+        self._announce(replica, took_s)
         return storage
 
     def _start_threads(
-        self,
-        stack: ExitStack,
-        lead: Lead,
-        backlog: Backlog,
-        recovery: Recovery,
-        journal: EtcdJournal,
-        storage: JournaledStorage,
+        self, stack: ExitStack, steps: Steps, checkpoints: Checkpoints, journal: EtcdJournal, storage: JournaledStorage
     ) -> None:
         """Write checkpoints, and look after the space in etcd."""
-        client, keys, options = self._client, self._keys, self._options
-        steps = Steps(client, keys, lead, backlog, self._log)
-        size = options.max_journal_bytes
-        checkpoints = Checkpoints(steps, backlog, recovery.pointer, recovery.chunks, size, self._log)
+        options = self._options
         compacts = options.compact == "own"
         space = Space(steps, checkpoints, options.quota_bytes, storage.refuse_puts, self._log, compacts=compacts)
         journal.figures = [checkpoints.stats, space.stats, self._clock_stats]
@@ -187,10 +189,21 @@ class EtcdCandidate(Candidate):
     def _clock_stats(self) -> dict[str, int]:
         return {"clock_ahead_ms": self.topology.clock_ahead_ms}
 
+    def _memory(self) -> MemoryStorage:
+        return MemoryStorage(self._settings.max_data_bytes, self._settings.max_history_bytes)
+
+    def _note_applied(self) -> None:
+        if self._replica is not None:
+            self.topology.entries = self._replica.head.number
+
     def _see(self, leader: Leader | None) -> None:
         self._leader = leader
         if self._changed is not None:
             self._changed()
+
+    def _check(self, lead: Lead) -> None:
+        self._sleep(0)
+        lead.check()
 
     def _sleep(self, seconds: float) -> None:
         if self._registration is not None and self._registration.refusal:
@@ -201,6 +214,6 @@ class EtcdCandidate(Candidate):
     def _complain(self, error: Exception) -> None:
         self._log.warning("etcd_unavailable", reason=f"{type(error).__name__}: {error}")
 
-    def _announce(self, recovery: Recovery, took_s: float) -> None:
-        keys, entries = len(recovery.data), recovery.head.number
+    def _announce(self, replica: Replica, took_s: float) -> None:
+        keys, entries = replica.memory.count(b""), replica.head.number
         self._log.info("leading", term=self.term, keys=keys, journal_entries=entries, seconds=round(took_s, 3))

@@ -38,6 +38,12 @@ class Changes:
         for key, value in rows:
             shards[hash(key) % SHARDS][key] = value
 
+    def add_older(self, rows: Iterable[Row]) -> None:
+        """Note rows that are older than what is here."""
+        shards = self._shards
+        for key, value in rows:
+            shards[hash(key) % SHARDS].setdefault(key, value)
+
     def free(self, pace: Callable[[], object]) -> None:
         """Forget everything, little by little: it may be the last that refers to the values.
 

@@ -130,6 +130,7 @@ class Checkpoints:
         steps.begin()
         started_s, self._written_bytes = time.monotonic(), 0
         span, former, names_before = self._backlog.take(), self._latest, self._names
+        span.settle(steps.pace)
         self._without_news = 0 if span.entries else self._without_news + 1
         chunks = self._write_chunks(span)
         index = self._put(span, encode_index(chunks))

@@ -75,6 +75,7 @@ class Election:
 
         Raises:
             LayoutError: The namespace is not one of kvs.
+            ClusterChangedError: Another cluster answers.
         """
         leader: Leader | None = None
         while True:

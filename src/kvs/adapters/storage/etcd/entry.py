@@ -54,6 +54,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_header: Final = msgspec.msgpack.Decoder(Header).decode
 _decode_rows: Final = msgspec.msgpack.Decoder(list[StoredRow]).decode
+_decode_plain_rows: Final = msgspec.msgpack.Decoder(list[tuple[Key, bytes | None]]).decode
 
 
 @final
@@ -103,6 +104,14 @@ def decode_rows(data: bytes, where: str) -> list[Row]:
     Raises:
         LayoutError: They are damaged.
     """
+    try:
+        rows: list[Row] = [*_decode_plain_rows(data)]  # as nearly always
+    except msgspec.ValidationError:
+        pass
+    except msgspec.MsgspecError as error:
+        raise LayoutError(f"{where}: is damaged: {error}") from None
+    else:
+        return rows
     try:
         return [(key, _value(value)) for key, value in _decode_rows(data)]
     except (msgspec.MsgspecError, DamagedValueError) as error:

@@ -105,8 +105,7 @@ class EmptyNamespace:
 
     def _add(self) -> None:
         rows, self._rows = self._rows, []
-        span = self._backlog.gathering
-        self._backlog.add(rows, EMPTY, span.horizon_ms, 0, entries=0)
+        self._backlog.gathering.changes.update(rows)
 
 
 @contextmanager

@@ -1,0 +1,139 @@
+"""Servers that stand by follow the leader, and lead with what was acknowledged, whatever happened to them before."""
+
+import signal
+from contextlib import ExitStack, closing
+from itertools import count
+from random import Random
+from typing import Final
+
+import pytest
+
+from tests.support.etcd import Cluster, need_etcd, running_cluster
+from tests.support.etcd_server import HOST, EtcdServer
+from tests.support.harness import OK
+from tests.support.proxy import Proxy
+from tests.support.seeds import SEED
+from tests.support.waiting import polling
+
+SMALL_JOURNAL: Final = ["max_journal_bytes=1048576"]
+LINE: Final = "x" * 2000
+
+_numbers: Final = count()
+
+
+@pytest.fixture
+def namespace() -> str:
+    """Return a namespace that no other test uses."""
+    return f"following-{next(_numbers)}"
+
+
+def test_leaders_are_killed_beside_checkpoints_and_nothing_is_lost(single: Cluster, namespace: str) -> None:
+    """Each time a standby takes over that has followed, and a new one follows it."""
+    acknowledged: dict[str, str] = {}
+    random = Random(SEED)
+    with ExitStack() as stack:
+        leading = stack.enter_context(EtcdServer(single, namespace, options=SMALL_JOURNAL))
+        assert leading.leads()
+        for _ in range(3):
+            standing = stack.enter_context(EtcdServer(single, namespace, options=SMALL_JOURNAL))
+            assert standing.wait_for("following")["keys"] == len(acknowledged)
+            with closing(leading.connect()) as client:
+                enough = len(leading.events("checkpoint_written")) + random.randrange(1, 4)
+                while len(leading.events("checkpoint_written")) < enough:
+                    lines = {f"key{random.randrange(500)}": f"{random.random()}-{LINE}" for _ in range(40)}
+                    client.ok(*(f"PUT {key} {value}" for key, value in lines.items()))
+                    acknowledged |= lines
+            leading.kill()
+            assert standing.leads()
+            assert standing.wait_for("leading")["keys"] == len(acknowledged)
+            with closing(standing.connect()) as client:
+                for key, value in acknowledged.items():
+                    assert client.get(key) == value
+            leading = standing
+
+
+def test_who_was_away_while_the_journal_was_cut_reads_the_checkpoint_again(single: Cluster, namespace: str) -> None:
+    """And then leads with all of it."""
+    with ExitStack() as stack:
+        leading, standing = (
+            stack.enter_context(EtcdServer(single, namespace, options=SMALL_JOURNAL)) for _ in range(2)
+        )
+        if not leading.wait_for_any(("leading", "standby")) or not leading.events("leading"):
+            leading, standing = standing, leading
+        assert leading.leads()
+        standing.wait_for("following")
+        with closing(leading.connect()) as client:
+            client.ok("PUT before 1")
+            standing.send_signal(signal.SIGSTOP)
+            client.ok("DEL before")
+            number = 0
+            while len(leading.events("checkpoint_written")) < 3:
+                client.ok(*(f"PUT key{number + at} {LINE}" for at in range(20)))
+                number += 20
+            standing.send_signal(signal.SIGCONT)
+            standing.wait_for("replica_discarded")
+            client.ok("PUT after 1")
+        leading.kill()
+        assert standing.leads()
+        with closing(standing.connect()) as client:
+            assert client.ask("COUNT")["result"] == number + 1
+            assert (client.get("before"), client.get("after")) == (None, "1")
+
+
+def test_who_is_led_to_another_cluster_forgets_what_it_had(single: Cluster, namespace: str) -> None:
+    """It joins that one as if it had just been started."""
+    need_etcd()
+    with running_cluster() as other, ExitStack() as stack:
+        proxy = Proxy(single.members[0].client_port)
+        stack.callback(proxy.close)
+        leading = stack.enter_context(EtcdServer(single, namespace))
+        assert leading.leads()
+        with closing(leading.connect()) as client:
+            client.ok("PUT key old")
+        standing = stack.enter_context(EtcdServer(single, namespace, endpoints=f"{HOST}:{proxy.port}"))
+        standing.wait_for("following", keys=1)
+        with EtcdServer(other, namespace) as there:
+            assert there.leads()
+            with closing(there.connect()) as client:
+                client.ok("PUT other new")
+        proxy.target_port = other.members[0].client_port
+        proxy.cut()
+        assert standing.leads()
+        with closing(standing.connect()) as client:
+            assert (client.get("key"), client.get("other")) == (None, "new")
+            assert client.ask("PUT other newer") == OK
+
+
+def test_who_stands_by_stops_at_once_and_while_etcd_is_away(single: Cluster, namespace: str) -> None:
+    """Its threads end with it."""
+    with ExitStack() as stack:
+        leading = stack.enter_context(EtcdServer(single, namespace))
+        assert leading.leads()
+        standing, waiting = (stack.enter_context(EtcdServer(single, namespace)) for _ in range(2))
+        for each in (standing, waiting):
+            each.wait_for("following")
+        assert standing.stop() == 0
+        single.members[0].pause()
+        try:
+            waiting.wait_for("etcd_unavailable")
+            assert waiting.stop() == 0
+        finally:
+            single.members[0].resume()
+
+
+def test_relays_go_on_beside_a_standby_that_follows(single: Cluster, namespace: str) -> None:
+    """Clients write through it what it applies itself."""
+    with ExitStack() as stack:
+        leading = stack.enter_context(EtcdServer(single, namespace))
+        assert leading.leads()
+        standing = stack.enter_context(EtcdServer(single, namespace))
+        standing.stands_by()
+        with closing(standing.connect()) as client:
+            for number in range(100):
+                client.ok(*(f"PUT key{number}-{at} {at}" for at in range(50)))
+        leading.kill()
+        assert standing.leads()
+        with closing(standing.connect()) as client:
+            for _ in polling("it answers"):
+                if client.ask("COUNT")["result"] == 5000:
+                    break
