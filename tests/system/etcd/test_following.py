@@ -3,6 +3,7 @@
 import signal
 from contextlib import ExitStack, closing
 from itertools import count
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -17,6 +18,11 @@ from tests.support.waiting import polling
 
 SMALL_JOURNAL: Final = ["max_journal_bytes=1048576"]
 LINE: Final = "x" * 2000
+
+VALUES: Final = 150
+VALUE_BYTES: Final = 512 << 10
+BASE_BYTES: Final = 60 << 20
+"""More than a server takes without data."""
 
 _numbers: Final = count()
 
@@ -137,3 +143,32 @@ def test_relays_go_on_beside_a_standby_that_follows(single: Cluster, namespace: 
             for _ in polling("it answers"):
                 if client.ask("COUNT")["result"] == 5000:
                     break
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is found in /proc")
+def test_what_a_server_had_when_it_led_is_forgotten(single: Cluster, namespace: str) -> None:
+    """When it has lost the lead and stands by again: it has the data once."""
+    value = "x" * VALUE_BYTES
+    with ExitStack() as stack:
+        leading = stack.enter_context(EtcdServer(single, namespace))
+        assert leading.leads()
+        with closing(leading.connect()) as client:
+            for number in range(VALUES):
+                client.ok(f"PUT key{number} {value}")
+        standing = stack.enter_context(EtcdServer(single, namespace))
+        standing.wait_for("following", keys=VALUES)
+        for turn in range(2):
+            leading.send_signal(signal.SIGSTOP)
+            standing.wait_for("listening", turn + 1)
+            leading.send_signal(signal.SIGCONT)
+            leading.wait_for("following", turn + 1, keys=VALUES)
+            for _ in polling("it has forgotten"):
+                if resident_bytes(leading) < BASE_BYTES + 3 * VALUES * VALUE_BYTES // 2:
+                    break
+            leading, standing = standing, leading
+
+
+def resident_bytes(server: EtcdServer) -> int:
+    """Return the resident memory of a server."""
+    status = Path(f"/proc/{server.pid}/status").read_text(encoding="utf-8")
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) << 10
