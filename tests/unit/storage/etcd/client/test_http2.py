@@ -255,3 +255,29 @@ def test_whoever_breaks_the_protocol_is_left(connection: Http2, answer: bytes) -
     connection.open(b"", [b""], ended=True)
     with pytest.raises(Http2Error):
         connection.receive(answer)
+
+
+def test_windows_bind_the_other_end() -> None:
+    """It may send on a stream what was announced and is not consumed, and announce no more than 31 bits."""
+    http2 = Http2()
+    number = http2.open(b"", [b"x"], ended=False)
+    piece = frame(DATA, 0, number, bytes(SMALLEST_FRAME))
+    for _ in range(STREAM_WINDOW // SMALLEST_FRAME):
+        http2.receive(piece)
+    http2.consumed(number, STREAM_WINDOW)
+    http2.take_output()
+    for _ in range(STREAM_WINDOW // SMALLEST_FRAME):
+        http2.receive(piece)
+    with pytest.raises(Http2Error, match="window"):
+        http2.receive(piece)
+    most = struct.pack(">I", 2**31 - 1)
+    for stream in (0, 1):
+        http2 = Http2()
+        http2.open(b"", [b"x"], ended=False)
+        with pytest.raises(Http2Error, match="31 bits"):
+            http2.receive(frame(WINDOW_UPDATE, 0, stream, most))
+    http2 = Http2()
+    http2.open(b"", [], ended=False)
+    http2.receive(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 2**31 - 1 - DEFAULT_WINDOW)))
+    with pytest.raises(Http2Error, match="31 bits"):
+        http2.receive(setting(INITIAL_WINDOW_SIZE, DEFAULT_WINDOW + 1))

@@ -16,6 +16,7 @@ from kvs.adapters.storage.etcd.client.errors import (
     error_of,
 )
 from kvs.adapters.storage.etcd.client.http2 import REFUSED_STREAM, STREAM_WINDOW, Received
+from kvs.adapters.storage.etcd.client.requests import AGREED
 from kvs.override import override
 
 Outcome: TypeAlias = bytes | EtcdError
@@ -26,6 +27,10 @@ Done: TypeAlias = Callable[[Outcome], None]
 PREFIX_BYTES: Final = 5
 MAX_MESSAGE_BYTES: Final = 64 << 20
 """The largest answer that is accepted. etcd has no limit of its own; a page is as large as the caller lets it be."""
+
+
+_FAILURES: Final = (NoLeaderError, UnavailableError, ConnectionLostError, ProtocolBrokenError)
+"""After these, others may do better."""
 
 
 def framed(message: Sequence[bytes]) -> list[bytes]:
@@ -45,10 +50,12 @@ class Call:
         token: Says who calls.
 
     Attributes:
+        agreed: An answer to it shows that the member is one of a majority.
+        answered: Something of an answer has come.
         stream: Number of its stream; 0 as long as it has not been sent.
         ended: It has its outcome.
         ends: There is one request; else the stream stays open for more.
-        member_failed: The answer says that this member cannot serve: others may.
+        member_failed: The answer, or its lack, says that this member cannot serve: others may.
     """
 
     __slots__ = (
@@ -56,6 +63,8 @@ class Call:
         "_buffer",
         "_code",
         "_text",
+        "agreed",
+        "answered",
         "body",
         "deadline_s",
         "ended",
@@ -72,6 +81,8 @@ class Call:
         self, method: str, message: Sequence[bytes], deadline_s: float, *, needs_leader: bool = True, token: str = ""
     ) -> None:
         self.method: Final = method
+        self.agreed: Final = method in AGREED
+        self.answered = False
         self.body = framed(message)
         self.ends = True
         self.deadline_s = deadline_s
@@ -88,10 +99,11 @@ class Call:
 
     def take(self, received: Received) -> int:
         """Take in what came on the stream; return how many bytes more the other end may send for it."""
+        self.answered = True
         if received.headers:
             self._take_headers(received)
         credit = 0
-        if received.data:
+        if received.data and not self.ended:
             self._buffer += received.data
             credit = self._take_messages()
         if received.ended and not self.ended:
@@ -102,8 +114,9 @@ class Call:
         """End the call: nothing more will come. Without an error its status was that of success."""
         if not self.ended:
             self.ended = True
-            self.member_failed = isinstance(error, NoLeaderError | UnavailableError)
+            self.member_failed = isinstance(error, _FAILURES)
             self.body = []  # its deadline may keep the call for a while
+            self._buffer.clear()
             try:
                 self._end(error)
             except Exception as failure:  # noqa: BLE001 - of whoever is told, and none of the others' business
@@ -117,8 +130,9 @@ class Call:
             elif name == "grpc-message":
                 self._text = unquote(value)
             elif name == ":status" and value != "200":
-                self._text = f"HTTP status {value}"  # a proxy; nobody knows what became of the request
-                self._code = -1
+                # A proxy; nobody knows what became of the request. What follows is for people.
+                self.end(ConnectionLostError(f"HTTP status {value}"))
+                return
 
     def _failure(self, received: Received) -> EtcdError | None:
         if received.reset == REFUSED_STREAM:
@@ -136,7 +150,6 @@ class Call:
             length = int.from_bytes(buffer[1:PREFIX_BYTES], "big") + PREFIX_BYTES
             if buffer[0] or length > MAX_MESSAGE_BYTES:
                 self.end(ProtocolBrokenError(f"a message of {length} bytes, or compressed"))
-                buffer.clear()
                 return 0
             if len(buffer) < length:
                 break
@@ -179,13 +192,26 @@ class UnaryCall(Call):
         self._answer: bytes | None = None
 
     @override
+    def end(self, error: EtcdError | None) -> None:
+        if error is None and self._answer is None:
+            error = ProtocolBrokenError("no answer, and no error")
+        super().end(error)
+
+    @override
     def _take_message(self, message: bytes, owed: int) -> int:
         self._answer = message
         return owed
 
     @override
     def _end(self, error: EtcdError | None) -> None:
-        if error is None:
-            self._done(ProtocolBrokenError("no answer, and no error") if self._answer is None else self._answer)
-        else:
-            self._done(error)
+        # Its deadline may keep the call for a while, but not what was asked and answered.
+        done, self._done = self._done, _forget
+        answer, self._answer = self._answer, None
+        if error is not None:
+            done(error)
+        elif answer is not None:
+            done(answer)
+
+
+def _forget(_: Outcome) -> None:
+    """Take no notice."""

@@ -11,25 +11,33 @@ from typing import Any, TypeAlias
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint
 
 Await: TypeAlias = Callable[[socket.socket, int], None]
-"""Returns when a socket is ready for these events of ``poll``; raises when it takes too long."""
+"""Returns when a socket is ready for these events of ``poll``; raises ``TimeoutError`` when it takes too long."""
 
 
-def dial(endpoint: Endpoint, tls: ssl.SSLContext | None, wait: Await) -> socket.socket:
+def dial(endpoint: Endpoint, tls: ssl.SSLContext | None, begin: Callable[[], Await]) -> socket.socket:
     """Return a socket that is connected, does not block, and is secured if that is wanted.
 
     Names are looked up as the system does it, which may block for some seconds; each address of a name is tried.
+
+    Args:
+        endpoint: Where to.
+        tls: How it is secured, if it is.
+        begin: Called for each address; returns what waits for it.
 
     Raises:
         OSError: There is no connection, or the certificate is not to be trusted.
     """
     failure = OSError("the name has no address")
     for family, kind, protocol, _, address in socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM):
+        wait = begin()
         try:
             sock = _connect(socket.socket(family, kind, protocol), address, wait)
+            if tls is not None:
+                sock = _secure(sock, endpoint, tls, wait)
         except OSError as error:
             failure = error
         else:
-            return sock if tls is None else _secure(sock, endpoint, tls, wait)
+            return sock
     raise failure
 
 

@@ -76,10 +76,11 @@ class Received(NamedTuple):
 
 @final
 class _Stream:
-    __slots__ = ("closing", "pending", "unacknowledged", "window")
+    __slots__ = ("closing", "credit", "pending", "unacknowledged", "window")
 
     def __init__(self, window: int) -> None:
         self.window = window
+        self.credit = STREAM_WINDOW  # what the other end may send
         self.pending: deque[memoryview] = deque()
         self.closing = False  # nothing is to be sent behind what is pending
         self.unacknowledged = 0  # consumed, and not yet told to the other end
@@ -135,7 +136,11 @@ class Http2:
         number = self._next
         self._next += 2
         self._streams[number] = _Stream(self._stream_window)
-        self._output.append(_frame(HEADERS, END_HEADERS, number, block))
+        kind, rest = HEADERS, block
+        while len(rest) > SMALLEST_FRAME:
+            self._output.append(_frame(kind, 0, number, rest[:SMALLEST_FRAME]))
+            kind, rest = CONTINUATION, rest[SMALLEST_FRAME:]
+        self._output.append(_frame(kind, END_HEADERS, number, rest))
         self.send(number, body, ended=ended)
         return number
 
@@ -163,6 +168,7 @@ class Http2:
             stream.unacknowledged += size
             if stream.unacknowledged >= STREAM_WINDOW // 4:
                 self._output.append(_frame(WINDOW_UPDATE, 0, number, struct.pack(">I", stream.unacknowledged)))
+                stream.credit += stream.unacknowledged
                 stream.unacknowledged = 0
 
     def take_output(self) -> bytes:
@@ -263,8 +269,12 @@ class Http2:
         if self._unacknowledged >= CONNECTION_WINDOW // 4:
             self._answer(_frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", self._unacknowledged)))
             self._unacknowledged = 0
-        if number not in self._streams:
+        stream = self._streams.get(number)
+        if stream is None:
             return  # one that was given up
+        stream.credit -= size
+        if stream.credit < 0:
+            raise Http2Error("more on a stream than its window admits")
         data = _without_padding(flags, payload)
         if len(data) < size:
             self.consumed(number, size - len(data))
@@ -301,7 +311,7 @@ class Http2:
                 if value > LARGEST_WINDOW:
                     raise Http2Error(f"a window of {value} bytes")
                 for stream in self._streams.values():
-                    stream.window += value - self._stream_window
+                    stream.window = _checked(stream.window + value - self._stream_window)
                 self._stream_window = value
             elif setting == MAX_FRAME_SIZE:
                 if not SMALLEST_FRAME <= value < 1 << 24:
@@ -316,11 +326,9 @@ class Http2:
         (more,) = struct.unpack(">I", payload)
         more &= LAST_STREAM
         if not number:
-            self._window += more
-        elif number in self._streams:
-            self._streams[number].window += more
-        if self._window > LARGEST_WINDOW:
-            raise Http2Error("a window of more than 31 bits")
+            self._window = _checked(self._window + more)
+        elif (stream := self._streams.get(number)) is not None:
+            stream.window = _checked(stream.window + more)
         self._pump()
 
     def _answer(self, frame: bytes) -> None:
@@ -332,6 +340,12 @@ class Http2:
     def _forget(self, number: int) -> bool:
         self._sending.pop(number, None)
         return self._streams.pop(number, None) is not None
+
+
+def _checked(window: int) -> int:
+    if window > LARGEST_WINDOW:
+        raise Http2Error("a window of more than 31 bits")
+    return window
 
 
 def _head(size: int, kind: int, flags: int, number: int) -> bytes:

@@ -22,7 +22,7 @@ from typing import Final, final
 
 from kvs.adapters.storage.etcd.client import hpack
 from kvs.adapters.storage.etcd.client.call import Call
-from kvs.adapters.storage.etcd.client.dialling import dial
+from kvs.adapters.storage.etcd.client.dialling import Await, dial
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint, Rotation
 from kvs.adapters.storage.etcd.client.errors import (
     ConnectionLostError,
@@ -30,13 +30,19 @@ from kvs.adapters.storage.etcd.client.errors import (
     NotSentError,
     TooBusyError,
 )
-from kvs.adapters.storage.etcd.client.http2 import Http2
+from kvs.adapters.storage.etcd.client.http2 import Http2, Received
 from kvs.adapters.storage.etcd.client.wakeup import Wakeup
 
 MAX_WAITING_CALLS: Final = 1024
 """Calls that have not been sent; more are refused."""
 
 CONNECT_TIMEOUT_S: Final = 2.0
+"""For each address of a name."""
+
+STUCK_S: Final = 1.5
+"""After so long without an answer that takes a majority, a call that is given up has its member left. Frames of HTTP/2,
+and answers that take none, also come from one whose disk hangs, and which the others have replaced."""
+
 PING_AFTER_S: Final = 6.0
 """After that long a silence the member is asked for a sign of life. etcd closes the connection of who asks more often
 than every 5 s (``--grpc-keepalive-min-time``)."""
@@ -44,6 +50,8 @@ than every 5 s (``--grpc-keepalive-min-time``)."""
 PING_TIMEOUT_S: Final = 3.0
 POLL_RETRY_S: Final = 0.01
 RECEIVE_BYTES: Final = 64 << 10
+READS_A_TURN: Final = 16
+"""Then it is the turn of commands and deadlines, however much there is to read."""
 
 _POLL_IN: Final = select.POLLIN
 _POLL_OUT: Final = select.POLLOUT
@@ -79,6 +87,7 @@ class Link:
         self._blocks: dict[tuple[str, str, bool], bytes] = {}
         self._unsent = memoryview(b"")
         self._heard_s = 0.0  # when the member was last heard
+        self._asked_s = math.inf  # since when it could have given an answer that takes a majority, and has given none
         self._silent_s = 0.0  # since when it could have been
         self._pinged = False
         self._leaving = False
@@ -101,10 +110,6 @@ class Link:
         """Run a call; its outcome is told on the link's thread. Never blocks."""
         self._command(lambda: self._accept(call))
 
-    def cancel(self, call: Call) -> None:
-        """Give up a call. It ends as one whose deadline has passed, if it has not ended."""
-        self._command(lambda: self._expire(call))
-
     def consumed(self, call: Call, size: int) -> None:
         """Say that so much of what a call has brought is needed no more."""
         self._command(lambda: self._http2.consumed(call.stream, size) if self._calls.get(call.stream) is call else None)
@@ -114,10 +119,6 @@ class Link:
         self._command(
             lambda: self._http2.send(call.stream, body, ended=False) if self._calls.get(call.stream) is call else None
         )
-
-    def leave(self) -> None:
-        """Turn to another member: this one is of no use. Calls that it has are lost."""
-        self._command(self._leave)
 
     def close(self) -> None:
         """End the thread; calls that have not ended fail."""
@@ -212,27 +213,35 @@ class Link:
         self._calls.pop(call.stream, None)
         self._http2.reset(call.stream)
         call.end(DeadlineExceededError("no answer from etcd in time"))
-        if self._heard_s < call.sent_s:  # not one byte since: it hangs
-            self._leave()
+        silent = self._heard_s < call.sent_s  # not one byte since: it hangs
+        if silent or time.monotonic() - self._asked_s >= STUCK_S:
+            self._leaving = self._socket is not None
 
     # The thread: the connection.
 
     def _connect(self) -> None:
         endpoint = self._rotation.endpoint
-        until_s = time.monotonic() + CONNECT_TIMEOUT_S
 
-        def wait(sock: socket.socket, events: int) -> None:
-            while not self._sleep(sock, events, until_s):
-                if self._closing or time.monotonic() >= until_s:
-                    raise _LostError("no connection in time")
+        def begin() -> Await:
+            until_s = time.monotonic() + CONNECT_TIMEOUT_S
 
-        sock = dial(endpoint, self._tls, wait)
+            def wait(sock: socket.socket, events: int) -> None:
+                while not self._sleep(sock, events, until_s):
+                    if self._closing:
+                        raise _LostError("the client was closed")
+                    if time.monotonic() >= until_s:
+                        raise TimeoutError("no connection in time")
+
+            return wait
+
+        sock = dial(endpoint, self._tls, begin)
         self._socket = sock
         self._connected_to = endpoint
         self._http2 = Http2()
         self._blocks.clear()
         self._unsent = memoryview(b"")
         self._heard_s = time.monotonic()
+        self._asked_s = math.inf
         self._pinged = self._leaving = False
         self._trouble = ""
         self._open_streams()
@@ -241,6 +250,8 @@ class Link:
         sock = self._socket
         if sock is None:
             return
+        if not self._calls and (self._http2.going_away or (self._waiting and not self._http2.accepts_stream)):
+            raise _LostError("the member takes no more calls")
         self._write(sock)
         until_s = None
         if self._calls:
@@ -269,7 +280,7 @@ class Link:
             self._unsent = self._unsent[sent:]
 
     def _read(self, sock: socket.socket) -> None:
-        while self._socket is sock:
+        for _ in range(READS_A_TURN):
             try:
                 data = sock.recv(RECEIVE_BYTES)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -279,21 +290,7 @@ class Link:
             self._heard_s = self._silent_s = time.monotonic()
             self._pinged = False
             for received in self._http2.receive(data):
-                call = self._calls.get(received.stream)
-                if call is None:
-                    continue
-                credit = call.take(received)
-                if received.ended:
-                    self._calls.pop(received.stream, None)
-                    if call.member_failed:
-                        self._leaving = True
-                    else:
-                        self._rotation.worked()
-                elif call.ended:  # by itself
-                    self._calls.pop(received.stream, None)
-                    self._http2.reset(received.stream)
-                elif credit:
-                    self._http2.consumed(received.stream, credit)
+                self._take(received)
             if self._leaving:
                 raise _LostError("the member cannot serve")
             if self._http2.going_away:
@@ -302,18 +299,43 @@ class Link:
             if len(data) < RECEIVE_BYTES and not isinstance(sock, ssl.SSLSocket):
                 return
 
+    def _take(self, received: Received) -> None:
+        call = self._calls.get(received.stream)
+        if call is None:
+            return
+        credit = call.take(received)
+        if call.ended:
+            self._calls.pop(received.stream, None)
+            if not received.ended:  # by itself
+                self._http2.reset(received.stream)
+            if call.member_failed:
+                self._leaving = True
+            else:
+                self._rotation.worked()
+        elif credit:
+            self._http2.consumed(received.stream, credit)
+        if received.data and call.agreed and not call.member_failed:
+            waits = any(other.agreed and other is not call for other in self._calls.values())
+            self._asked_s = self._heard_s if waits else math.inf
+
     def _open_streams(self) -> None:
         if self._socket is None:
             return
+        now_s = time.monotonic()
         while self._waiting and self._http2.accepts_stream:
             call = self._waiting.popleft()
+            if call.deadline_s <= now_s:  # whoever had it before has held it for too long
+                call.end(NotSentError("it could not be sent in time"))
+                continue
             key = (call.method, call.token, call.needs_leader)
             block = self._blocks.get(key)
             if block is None:
                 if len(self._blocks) > 64:  # tokens come and go
                     self._blocks.clear()
                 block = self._blocks[key] = hpack.encode(self._headers(call))
-            call.sent_s = time.monotonic()
+            call.sent_s = now_s
+            if call.agreed:
+                self._asked_s = min(self._asked_s, now_s)
             if not self._calls:
                 self._silent_s = call.sent_s  # before, there was nothing to be told
                 self._pinged = False
@@ -337,16 +359,16 @@ class Link:
 
     def _go_away(self) -> None:
         """Take back what the other end has not looked at; leave when the rest is answered."""
-        for number in [number for number in self._calls if number > self._http2.last_stream]:
+        for number in sorted((number for number in self._calls if number > self._http2.last_stream), reverse=True):
             call = self._calls.pop(number)
             self._http2.reset(number)
-            call.stream = 0
-            self._waiting.appendleft(call)
+            if call.answered or not call.ends:  # it has looked at it all the same, or more was sent behind it
+                call.end(ConnectionLostError("the member is going away"))
+            else:
+                call.stream = 0
+                self._waiting.appendleft(call)
         if not self._calls:
             raise _LostError("the member is going away")
-
-    def _leave(self) -> None:
-        self._leaving = self._socket is not None
 
     def _lost(self, reason: str) -> None:
         self._trouble = f"{self._rotation.endpoint}: {reason}"

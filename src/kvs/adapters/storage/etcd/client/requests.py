@@ -32,6 +32,10 @@ STATUS: Final = "/etcdserverpb.Maintenance/Status"
 DEFRAGMENT: Final = "/etcdserverpb.Maintenance/Defragment"
 AUTHENTICATE: Final = "/etcdserverpb.Auth/Authenticate"
 
+AGREED: Final = frozenset((RANGE, TXN, COMPACT, LEASE_GRANT, LEASE_REVOKE, ALARM, AUTHENTICATE))
+"""What a member answers only together with a majority. All others it answers by itself, also if its disk hangs: leases
+of a raft leader are kept alive in memory."""
+
 # Alarms.
 NO_ALARM: Final = 0
 NOSPACE: Final = 1
