@@ -55,10 +55,10 @@ def an_unknown_outcome_is_found_out() -> None:
         real(self, *args)
         txn, lead = self._client.txn, self._lead
 
-        def believe(*call: Any) -> TxnResult:
+        def believe(*call: Any, urgent: bool) -> TxnResult:
             try:
                 compares, then, otherwise, *_ = call
-                return txn(compares, then, otherwise, timeout_s=0.2)
+                return txn(compares, then, otherwise, timeout_s=0.2, urgent=urgent)
             except EtcdError:
                 return TxnResult(Header(revision=lead.sending().revision), succeeded=True, ranges=())
 

@@ -68,7 +68,7 @@ def test_the_outcome_of_a_call_is_unknown_when_its_member_dies(single: Cluster, 
         member.pause()
         client.submit_txn([absent(place)], [put(place, b"")], [], told.put)
         for _ in polling("it was sent"):
-            if client._appends._calls:
+            if client._urgent._calls:
                 break
         member.kill()
         assert isinstance(told.get(timeout=TIMEOUT_S), ConnectionLostError)

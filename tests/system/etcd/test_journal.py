@@ -3,18 +3,22 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from kvs.adapters.storage.etcd import journal as journal_module
 from kvs.adapters.storage.etcd import replica as replica_module
 from kvs.adapters.storage.etcd.backlog import Backlog
+from kvs.adapters.storage.etcd.client.answers import TxnResult
+from kvs.adapters.storage.etcd.client.errors import DeadlineExceededError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import delete, exists, put
 from kvs.adapters.storage.etcd.clock import ServerTime
 from kvs.adapters.storage.etcd.entry import Header, _decode_header
 from kvs.adapters.storage.etcd.journal import EtcdJournal
-from kvs.adapters.storage.etcd.layout import EMPTY, Head, Keys, LayoutError, encoded
+from kvs.adapters.storage.etcd.layout import EMPTY, MAX_VALUE_BYTES, Head, Keys, LayoutError, encoded
 from kvs.adapters.storage.etcd.lead import Keeper, Lead
 from kvs.domain.values import Key, Value
 from kvs.ports.candidate import LeadLostError
@@ -131,3 +135,33 @@ def test_a_leader_whose_key_is_another_writes_nothing(place: Place, what: str) -
         place.append(b"b")
     assert place.read() == {b"a": b"v"}
     assert not place.lead.may_read
+
+
+def test_a_large_batch_has_its_time_for_each_part(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here each takes nearly as long as a commit may, and the second sending is answered."""
+    now_s = time.monotonic()
+    real = place.client.txn
+    calls = 0
+
+    def txn(*args: Any, **options: Any) -> TxnResult:
+        nonlocal now_s, calls
+        calls += 1
+        if calls % 2:
+            now_s += 9
+            raise DeadlineExceededError("planted")
+        return real(*args, **options)
+
+    monkeypatch.setattr(place.client, "txn", txn)
+    monkeypatch.setattr(journal_module, "time", SimpleNamespace(monotonic=lambda: now_s, sleep=lambda _: None))
+    value = bytes(3 * MAX_VALUE_BYTES)
+    append(place.journal, [(b"large", value)])
+    assert calls > 6
+    assert place.read() == {b"large": value}
+
+
+def test_commits_go_by_another_way_than_large_reads(place: Place) -> None:
+    """An answer of many megabytes is in nobody's way."""
+    place.append(b"a")
+    before = place.client._calls._http2._next
+    place.append(b"b", b"c")
+    assert place.client._calls._http2._next == before

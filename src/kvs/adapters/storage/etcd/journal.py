@@ -17,7 +17,7 @@ from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import absent, get, put, value_is
 from kvs.adapters.storage.etcd.entry import EtcdBatch, digest_of, encode_entry
 from kvs.adapters.storage.etcd.layout import EMPTY, Head, Keys, encoded
-from kvs.adapters.storage.etcd.lead import RESTORED, TAKEN, Keeper, Lead
+from kvs.adapters.storage.etcd.lead import Keeper, Lead
 from kvs.adapters.storage.journal_writer import Batch, Journal
 from kvs.override import override
 
@@ -43,7 +43,8 @@ class EtcdJournal(Journal):
         keeper: Keeps the lead.
         head: The last entry.
         backlog: Receives what is durable, for the next checkpoint; if there is too much of it, batches wait.
-        commit_timeout_s: How long one batch is tried, but while etcd is full: then until it has room.
+        commit_timeout_s: How long one batch, or each part of a large one, is tried, but while etcd is full: then until
+            it has room.
         reads: ``lease``: reads are answered while the right to read lasts; ``quorum``: each tick asks etcd.
 
     Attributes:
@@ -85,17 +86,16 @@ class EtcdJournal(Journal):
     def append(self, batch: Batch) -> None:
         assert isinstance(batch, EtcdBatch)  # noqa: S101  # for mypy: it is what begin() has returned
         if not (batch.written or batch.clears):
-            self._repeat([self._follows()], [], None, time.monotonic() + self._commit_timeout_s)
+            self._repeat([self._follows()], [], None)
             return
         self._backlog.wait_for_room(self._check_wait)
-        deadline_s = time.monotonic() + self._commit_timeout_s
         keys, head = self._keys, self.head
         entry, parts = encode_entry(batch, head, self._lead.term, self._lead.formats.writes)
         for at, part in enumerate(parts):
-            self._repeat([], [put(keys.part(head.number + 1, self._lead.term, at), part)], None, deadline_s)
+            self._repeat([], [put(keys.part(head.number + 1, self._lead.term, at), part)], None)
         new = Head(head.number + 1, digest_of(entry))
         name = keys.entry(new.number)
-        self._repeat([self._follows(), absent(name)], [put(name, entry), put(keys.head, encoded(new))], new, deadline_s)
+        self._repeat([self._follows(), absent(name)], [put(name, entry), put(keys.head, encoded(new))], new)
         self.head = new
         size = len(entry) + sum(map(len, parts))
         self._backlog.add(batch.written, new, batch.horizon_ms, size, clears=batch.clears)
@@ -130,22 +130,20 @@ class EtcdJournal(Journal):
             self._lead.lose("the server ends, and there is no room for its last commits")
         self._lead.check()
 
-    def _repeat(
-        self, compares: list[bytes], then: list[tuple[bytes, ...]], new: Head | None, deadline_s: float
-    ) -> None:
+    def _repeat(self, compares: list[bytes], then: list[tuple[bytes, ...]], new: Head | None) -> None:
         """Run a fenced transaction until it is known to have been applied.
 
         Args:
             compares: What must hold besides the fence.
             then: What is done.
             new: The head that it makes; None: it may be applied again.
-            deadline_s: When to give up.
 
         Raises:
             LeadLostError: The lead is lost; it may have been applied.
             JournalFailedError: It cannot be applied, or not in time.
         """
         keys, lead = self._keys, self._lead
+        deadline_s = time.monotonic() + self._commit_timeout_s
         pause_s, patience_s = FIRST_PAUSE_S, lead.lease_s
         look = [get(keys.leader), get(keys.head)]  # linearizable, and so is a transaction that writes nothing, by these
         while True:
@@ -153,7 +151,7 @@ class EtcdJournal(Journal):
             left_s = deadline_s - time.monotonic()
             try:
                 result = self._client.txn(
-                    [*lead.fence, *compares], then, look, min(patience_s, max(left_s, FIRST_PAUSE_S))
+                    [*lead.fence, *compares], then, look, min(patience_s, max(left_s, FIRST_PAUSE_S)), urgent=True
                 )
             except (RequestTooLargeError, InvalidRequestError) as error:
                 lead.lose(str(error))
@@ -172,16 +170,9 @@ class EtcdJournal(Journal):
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 patience_s *= 2  # a proposal that its leader has taken along is lost, and one that is large takes time
                 continue
-            if not result.succeeded:
-                leader, head = result.ranges
-                if not lead.is_still_in(leader):
-                    lead.lose(TAKEN)
-                elif new is None or head is None or not head.kvs or head.kvs[0].value != encoded(new):
-                    lead.lose(RESTORED)
-                else:
-                    lead.head_revision = head.kvs[0].mod_revision
-            elif new is not None:
-                lead.head_revision = result.header.revision
+            revision = lead.judge(result, b"" if new is None else encoded(new))
+            if new is not None:
+                lead.head_revision = max(lead.head_revision, revision)
             # What an earlier sending has written, a successor may know since then: so this one gives no right.
             lead.answered(sent, result, wrote=result.succeeded and new is not None)
             lead.check()  # also if it was applied: nobody may be told by one who has given up

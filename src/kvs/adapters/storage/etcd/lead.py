@@ -14,7 +14,7 @@ The keeper is a thread that writes heartbeats and renews the lease, as long as t
 """
 
 from collections.abc import Callable
-from threading import Event, Lock, Thread
+from threading import BoundedSemaphore, Event, Lock, Thread
 from typing import Final, NamedTuple, final
 
 from kvs.adapters.storage.etcd.client.answers import RangeResult, TxnResult
@@ -30,6 +30,12 @@ MARGIN_SHARE: Final = 0.1
 """Margin for clocks that run at different speeds, as a share of the lease."""
 
 BEATS_PER_LEASE: Final = 4
+
+LONGEST_CALL_S: Final = 1.0
+"""For a call that renews the lease."""
+
+RELEASE_TIMEOUT_S: Final = 2.0
+"""For each of two calls that give up the lead; without them the lease ends by itself."""
 
 TAKEN: Final = "another server has taken it, or its lease has ended"
 RESTORED: Final = "etcd was restored from a backup, or the keys there were changed by something else"
@@ -117,6 +123,27 @@ class Lead:
             if wrote:
                 self._right_until_s = max(self._right_until_s, sent.at_s + self.lease_s - self._margin_s)
 
+    def judge(self, result: TxnResult, made: bytes) -> int:
+        """Lose the lead if a fenced transaction was not applied, neither now nor by an earlier sending.
+
+        Args:
+            result: The answer; otherwise, ``leader`` was read, and the key that it puts besides others.
+            made: What it puts there; empty: it puts nothing.
+
+        Returns:
+            The revision as of which it was applied; 0: it was not.
+        """
+        if result.succeeded:
+            return result.header.revision
+        leader, found = result.ranges
+        if not self.is_still_in(leader):
+            self.lose(TAKEN)
+        elif not made or found is None or not found.kvs or found.kvs[0].value != made:
+            self.lose(RESTORED)
+        else:
+            return found.kvs[0].mod_revision
+        return 0
+
     def lose(self, reason: str) -> None:
         """Give up: this server is no leader any more, or cannot know that it is."""
         self.lost = self.lost or reason
@@ -151,6 +178,7 @@ class Keeper:
         self._seen_s = clock_s()
         self._stopping = Event()
         self._releases = False
+        self._beats = BoundedSemaphore(BEATS_PER_LEASE)  # more are not under way
         self._runner = Thread(target=self._run, name="kvs-lead", daemon=True)
         self._runner.start()
 
@@ -199,39 +227,49 @@ class Keeper:
         # Who has not served yet may have a predecessor that still answers reads: the next one waits for that, too.
         last = encoded(Heartbeat(lead.term, self._time.now_ms, released=self._wake is not None))
         try:
-            self._client.txn(lead.fence, [put(keys.alive, last), delete(keys.leader)], timeout_s=lead.lease_s)
-            self._client.revoke(lead.lease, timeout_s=lead.lease_s)
+            timeout_s = min(lead.lease_s, RELEASE_TIMEOUT_S)
+            self._client.txn(lead.fence, [put(keys.alive, last), delete(keys.leader)], timeout_s=timeout_s, urgent=True)
+            self._client.revoke(lead.lease, timeout_s=timeout_s)
         except EtcdError:
             pass  # the lease ends by itself
 
-    def _beat(self, timeout_s: float) -> None:
-        """Write a heartbeat and renew the lease.
+    def _beat(self, interval_s: float) -> None:
+        """Send a heartbeat, and renew the lease.
 
-        If one heartbeat is not answered in time, as when a disk of etcd is slow, the lease is renewed all the same. But
-        not for ever: who hears nothing of etcd must not keep the lead by what it sends.
+        A heartbeat that is not answered when the next one is due, as when a disk of etcd is slow, is not given up, and
+        the lease is renewed beside it. But not for ever: who hears nothing of etcd must not keep the lead by what it
+        sends.
         """
-        lead, keys = self._lead, self._keys
+        lead = self._lead
         self._time.compare()
-        beat = put(keys.alive, encoded(Heartbeat(lead.term, self._time.now_ms)))
-        sent = lead.sending()
-        try:
-            result = self._client.txn(lead.fence, [beat], [get(keys.leader)], timeout_s=timeout_s)
-            if not result.succeeded:
-                lead.lose(RESTORED if lead.is_still_in(result.ranges[0]) else TAKEN)
-                return
-            lead.answered(sent, result, wrote=True)
-            lead.beat_revision = result.header.revision
-        except ClusterChangedError as error:
-            lead.lose(str(error))
-        except NoSpaceError:
-            lead.heard_s = clock_s()  # nobody else could take the lead now, either
-        except EtcdError:
-            pass  # the right to read ends by itself
+        if self._beats.acquire(blocking=False):
+            keys = self._keys
+            beat = put(keys.alive, encoded(Heartbeat(lead.term, self._time.now_ms)))
+            sent = lead.sending()
+            self._client.submit_txn(
+                lead.fence, [beat], [get(keys.leader)], lambda result: self._beaten(sent, result), lead.lease_s
+            )
         if clock_s() - lead.heard_s > lead.lease_s:
             return
         try:
-            self._client.keep_alive_once(lead.lease, timeout_s=timeout_s)
+            self._client.keep_alive_once(lead.lease, timeout_s=min(interval_s, LONGEST_CALL_S), urgent=True)
         except LeaseNotFoundError:
             lead.lose("its lease has ended")
         except EtcdError:
             pass  # the lease ends by itself
+
+    def _beaten(self, sent: Sent, result: TxnResult | EtcdError) -> None:
+        """Note what became of a heartbeat; on a thread of the client."""
+        lead = self._lead
+        self._beats.release()
+        if isinstance(result, ClusterChangedError):
+            lead.lose(str(result))
+        elif isinstance(result, NoSpaceError):
+            lead.heard_s = clock_s()  # nobody else could take the lead now, either
+        elif isinstance(result, EtcdError):
+            pass  # the right to read ends by itself
+        elif result.succeeded:
+            lead.answered(sent, result, wrote=True)
+            lead.beat_revision = max(lead.beat_revision, result.header.revision)
+        else:
+            lead.lose(RESTORED if lead.is_still_in(result.ranges[0]) else TAKEN)

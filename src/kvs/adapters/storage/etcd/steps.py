@@ -13,7 +13,7 @@ from kvs.adapters.storage.etcd.client.errors import EtcdError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import Operation, get
 from kvs.adapters.storage.etcd.layout import Keys
-from kvs.adapters.storage.etcd.lead import RESTORED, TAKEN, Lead
+from kvs.adapters.storage.etcd.lead import Lead
 
 T = TypeVar("T")
 
@@ -81,12 +81,7 @@ class Steps:
         compares = [*lead.fence, follows] if follows else lead.fence
         look = [get(keys.leader), get(keys.checkpoint)]
         result = self.until_answered(lambda: self.client.txn(compares, then, look))
-        if not result.succeeded:
-            leader, found = result.ranges
-            if not lead.is_still_in(leader):
-                lead.lose(TAKEN)
-            elif not pointer or found is None or not found.kvs or found.kvs[0].value != pointer:
-                lead.lose(RESTORED)
+        lead.judge(result, pointer)
         self.check()
         return result
 

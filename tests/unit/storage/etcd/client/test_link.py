@@ -229,7 +229,7 @@ def test_each_address_of_a_name_has_its_time(monkeypatch: pytest.MonkeyPatch) ->
         deaf.listen(0)
         filling = [socket.socket() for _ in range(4)]
         for each in filling:
-            each.setblocking(False)  # noqa: FBT003 - its name
+            each.setblocking(False)
             with suppress(BlockingIOError):
                 each.connect(deaf.getsockname())
 
@@ -276,7 +276,7 @@ def test_a_call_that_has_ended_keeps_neither_request_nor_answer() -> None:
             gc.collect()
             if kept() is None:
                 break
-        assert client._appends._deadlines
+        assert client._urgent._deadlines
 
 
 def test_a_token_longer_than_a_frame_is_sent() -> None:

@@ -82,22 +82,22 @@ class EtcdClient:
         self._auth = Authenticator(user, password)
         self._lock = threading.Lock()
         self._closed = False
-        # Appends have a connection of their own, and ranges, so that no large answer is in the way of others.
-        self._appends = Link(self.endpoints, tls, "etcd-append")
+        # What is urgent has a connection of its own, and ranges have: no large answer is in the way of others.
+        self._urgent = Link(self.endpoints, tls, "etcd-urgent")
         self._calls = Link(self.endpoints, tls, "etcd-call")
         self._ranges = Link(self.endpoints, tls, "etcd-range")
         self._of_members: dict[Endpoint, Link] = {}
 
     @property
     def endpoint(self) -> Endpoint | None:
-        """The member that appends go to, if there is a connection."""
-        return self._appends.endpoint
+        """The member that urgent calls go to, if there is a connection."""
+        return self._urgent.endpoint
 
     def close(self) -> None:
         """Close all connections but those of watches; calls under way fail."""
         with self._lock:
             self._closed = True
-            links = [self._appends, self._calls, self._ranges, *self._of_members.values()]
+            links = [self._urgent, self._calls, self._ranges, *self._of_members.values()]
         for link in links:
             link.close()
 
@@ -111,7 +111,7 @@ class EtcdClient:
         done: Completion[TxnResult],
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
-        """Run a transaction; ``done`` is called once, on a thread of the client, with the result or an error.
+        """Run an urgent transaction; ``done`` is called once, on a thread of the client, with the result or an error.
 
         That compares did not hold is a result. etcd does not keep the order of transactions that are under way at the
         same time.
@@ -119,7 +119,7 @@ class EtcdClient:
         Concurrency: Never waits. What ``done`` does delays the outcome of others.
         """
         message = requests.txn_request(compares, then, otherwise)
-        _Request(self, self._appends, requests.TXN, message, timeout_s, txn_result, done).start()
+        _Request(self, self._urgent, requests.TXN, message, timeout_s, txn_result, done).start()
 
     def txn(
         self,
@@ -127,9 +127,12 @@ class EtcdClient:
         then: Sequence[requests.Operation],
         otherwise: Sequence[requests.Operation] = (),
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        *,
+        urgent: bool = False,
     ) -> TxnResult:
-        """Run a transaction."""
-        return self._wait(requests.TXN, requests.txn_request(compares, then, otherwise), timeout_s, txn_result)
+        """Run a transaction; an urgent one goes by a way on which there is little else."""
+        message = requests.txn_request(compares, then, otherwise)
+        return self._wait(requests.TXN, message, timeout_s, txn_result, urgent=urgent)
 
     def range(
         self,
@@ -189,13 +192,14 @@ class EtcdClient:
         """Grant a lease; etcd may give it more time than asked, never less than its election takes."""
         return self._wait(requests.LEASE_GRANT, [requests.lease_grant_request(ttl_s, lease)], timeout_s, lease_result)
 
-    def keep_alive_once(self, lease: int, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Lease:
+    def keep_alive_once(self, lease: int, *, timeout_s: float = DEFAULT_TIMEOUT_S, urgent: bool = False) -> Lease:
         """Renew a lease.
 
         Raises:
             LeaseNotFoundError: It has expired, or was revoked.
         """
-        result = self._wait(requests.LEASE_KEEP_ALIVE, [requests.lease_request(lease)], timeout_s, lease_result)
+        message = requests.lease_request(lease)
+        result = self._wait(requests.LEASE_KEEP_ALIVE, [message], timeout_s, lease_result, urgent=urgent)
         if result.ttl_s <= 0:
             raise LeaseNotFoundError(f"lease {lease:x} has ended")
         return result
@@ -260,10 +264,13 @@ class EtcdClient:
         decode: Callable[[bytes], T],
         *,
         needs_leader: bool = True,
+        urgent: bool = False,
         at: Endpoint | None = None,
         link: Link | None = None,
     ) -> T:
-        link = link or (self._calls if at is None else self._link_to(at))
+        if at is not None:
+            link = self._link_to(at)
+        link = link or (self._urgent if urgent else self._calls)
         future: Future[T | EtcdError] = Future()
         _Request(self, link, method, message, timeout_s, decode, future.set_result, needs_leader=needs_leader).start()
         result = future.result()
