@@ -42,6 +42,8 @@ SENDS: Final = ("sendto", "sendmsg")
 FILES: Final = ("kvs.db", "kvs.db-wal", "kvs.db-shm", "kvs.db-journal", "kvs.db-mark", "lock")
 LONGEST_BYTES: Final = 1 << 24
 TIMEOUT_S: Final = 40.0
+STUCK_US: Final = 600_000_000
+"""Longer than any test."""
 
 
 def why_unusable() -> str:
@@ -84,9 +86,22 @@ def launch_with(fault: Fault, directory: Path) -> list[str]:
 @contextmanager
 def attached(fault: Fault, directory: Path, thread: int) -> Iterator[None]:
     """Have a running thread meet a fault."""
-    command = ["strace", "-o", "/dev/null", *fault.flags(directory), "-p", str(thread)]
+    with _tracing([*fault.flags(directory), "-p", str(thread)]):
+        yield
+
+
+@contextmanager
+def stuck_disk(process: int) -> Iterator[None]:
+    """Have each sync of a process, on all of its threads, begin only when this ends."""
+    syncs = "fsync,fdatasync"
+    with _tracing(["-f", "-e", f"trace={syncs}", "-e", f"inject={syncs}:delay_enter={STUCK_US}", "-p", str(process)]):
+        yield
+
+
+@contextmanager
+def _tracing(flags: Sequence[str]) -> Iterator[None]:
     with FORKING:
-        tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        tracer = subprocess.Popen(["strace", "-o", "/dev/null", *flags], stderr=subprocess.PIPE, text=True)
     with tracer:
         assert tracer.stderr is not None
         try:
@@ -96,7 +111,7 @@ def attached(fault: Fault, directory: Path, thread: int) -> Iterator[None]:
                 line = tracer.stderr.readline()
             yield
         finally:
-            tracer.terminate()  # which lets the thread go
+            tracer.terminate()  # which lets the threads go
 
 
 def recording_to(output: Path) -> list[str]:

@@ -6,7 +6,9 @@ from contextlib import contextmanager, suppress
 from typing import Final, TypeAlias
 
 from kvs.adapters.storage.etcd.client.errors import EtcdError
+from kvs.adapters.storage.etcd.client.requests import put
 from tests.faults.etcd.group import Group, Seat
+from tests.faults.strace import stuck_disk
 from tests.support.etcd import Cluster, Member, closing
 from tests.support.etcd_server import EtcdServer
 from tests.support.waiting import polling
@@ -46,6 +48,14 @@ def leader_hung(group: Group, _: Cluster) -> None:
     server = group.replaced(_signalled(signal.SIGUSR2))[1]
     with _losing(server):
         server.send_signal(signal.SIGUSR1)
+
+
+def leader_hung_for_a_moment(group: Group, cluster: Cluster) -> None:
+    """Its loop hangs for the time of a heartbeat or two, and it may keep the lead."""
+    server = group.leader().server
+    server.send_signal(signal.SIGUSR2)
+    _wait_for_writes(group, cluster, b"alive", 1)
+    server.send_signal(signal.SIGUSR1)
 
 
 # The network.
@@ -121,6 +131,29 @@ def etcd_leader_stopped_under_the_leader(group: Group, cluster: Cluster) -> None
     seat.join()
 
 
+def etcd_leader_stuck(group: Group, cluster: Cluster) -> None:
+    """It hangs in fdatasync, and goes on answering what it can by itself; all servers are connected to it."""
+    member = cluster.leader()
+    for seat in group.seats:
+        _confine(seat, member)
+    _wait_for_writes(group, cluster, b"alive", 1)
+    for seat in group.seats:
+        _release(seat, cluster)
+    with _stuck(cluster, member):
+        _wait_for_writes(group, cluster, b"alive", 1)
+
+
+def etcd_leader_stuck_under_the_leader(group: Group, cluster: Cluster) -> None:
+    """The leader reaches no other member."""
+    seat = group.leader()
+    term = seat.server.term
+    member = cluster.leader()
+    _confine(seat, member)
+    with _stuck(cluster, member):
+        group.leader_after(term)
+    _release(seat, cluster)
+
+
 def both_leaders_killed(group: Group, cluster: Cluster) -> None:
     """Of kvs and of etcd, at the same moment."""
     member = cluster.leader()
@@ -160,6 +193,7 @@ STRIKES: Final[Sequence[Strike]] = (
     leader_terminated,
     leader_stopped,
     leader_hung,
+    leader_hung_for_a_moment,
     leader_cut_off,
     leader_cut_off_for_good,
     leader_not_answered,
@@ -168,11 +202,16 @@ STRIKES: Final[Sequence[Strike]] = (
     etcd_leader_killed,
     etcd_leader_stopped,
     etcd_leader_stopped_under_the_leader,
+    etcd_leader_stuck,
+    etcd_leader_stuck_under_the_leader,
     both_leaders_killed,
     member_gone,
     majority_gone_for_a_while,
     etcd_restarted,
 )
+
+STUCK: Final = (etcd_leader_stuck, etcd_leader_stuck_under_the_leader)
+"""Those that need strace."""
 
 
 def restart(members: Sequence[Member]) -> None:
@@ -196,7 +235,7 @@ def _losing(server: EtcdServer) -> Iterator[None]:
 def _paused(cluster: Cluster, member: Member | None = None) -> Iterator[None]:
     """Pause etcd's leader until the others have one."""
     member = member or cluster.leader()
-    others = [each for each in cluster.members if each is not member and each.running]
+    others = _others(cluster, member)
     member.pause()
     try:
         with closing(lambda: cluster.client(others)) as client:
@@ -207,6 +246,38 @@ def _paused(cluster: Cluster, member: Member | None = None) -> Iterator[None]:
         yield
     finally:
         member.resume()
+
+
+@contextmanager
+def _stuck(cluster: Cluster, member: Member) -> Iterator[None]:
+    """Have etcd's leader hang in its next sync, and wait until the others have another leader."""
+    others = _others(cluster, member)
+    with closing(lambda: cluster.client(others)) as client, stuck_disk(member.pid):
+        stuck = client.status(others[0].endpoint).leader
+        for _ in polling("the others have another leader"):
+            with suppress(EtcdError):
+                client.txn([], [put(b"anything", b"")])  # without a write, it does not hang
+                if client.status(others[0].endpoint).leader not in (0, stuck):
+                    break
+        yield
+
+
+def _others(cluster: Cluster, member: Member) -> list[Member]:
+    return [each for each in cluster.members if each is not member and each.running]
+
+
+def _confine(seat: Seat, member: Member) -> None:
+    """Let a server reach one member alone."""
+    for proxy in seat.to_members:
+        if proxy.target_port != member.client_port:
+            proxy.target_port = 0
+            proxy.cut()
+
+
+def _release(seat: Seat, cluster: Cluster) -> None:
+    """Let a server reach all members."""
+    for proxy, member in zip(seat.to_members, cluster.members, strict=True):
+        proxy.target_port = member.client_port
 
 
 def _wait_for_writes(group: Group, cluster: Cluster, name: bytes, count: int) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from tests.faults.etcd import strikes
 from tests.faults.etcd.group import Group
-from tests.faults.etcd.strikes import STRIKES, Strike
+from tests.faults.etcd.strikes import STRIKES, STUCK, Strike
 from tests.faults.scale import FULL_SCALE, MINUTES, full_scale_has_time
+from tests.faults.strace import why_unusable
 from tests.support.consistency.checker import Slack, check
 from tests.support.consistency.history import Outcome, Transaction
 from tests.support.consistency.workload import Plan, run
@@ -37,8 +38,10 @@ def plan(seed: int, transactions: int = TRANSACTIONS, struck: int = 1) -> Plan:
 @pytest.mark.draws
 @full_scale_has_time
 @pytest.mark.parametrize("strike", STRIKES, ids=lambda strike: strike.__name__)
-def test_a_fault(three: Cluster, namespace: str, strike: Strike) -> None:
+def test_a_fault(three: Cluster, namespace: str, strike: Strike, request: pytest.FixtureRequest) -> None:
     """Each by itself."""
+    if strike in STUCK:
+        request.getfixturevalue("strace")
     struck: list[Strike] = []
     through_proxies = strike is strikes.leader_cut_off_from_clients
     with Group(three, namespace, SERVERS, [*SCRIPT, "hangs"], through_proxies=through_proxies) as group:
@@ -60,6 +63,7 @@ def test_a_fault(three: Cluster, namespace: str, strike: Strike) -> None:
 def test_faults_at_random(three: Cluster, namespace: str) -> None:
     """One after the other, for ``TEST_MINUTES``."""
     chance = Random(SEED)
+    possible = [strike for strike in STRIKES if strike not in STUCK or not why_unusable()]
     drawn: Counter[str] = Counter()
     striking = threading.Lock()
     end_s = time.monotonic() + 60 * MINUTES
@@ -70,7 +74,7 @@ def test_faults_at_random(three: Cluster, namespace: str) -> None:
             def nemesis(_: int, group: Group = group) -> None:
                 with striking:
                     three.repair()
-                    strike = chance.choice(STRIKES)
+                    strike = chance.choice(possible)
                     drawn[strike.__name__] += 1
                     strike(group, three)
 

@@ -53,12 +53,17 @@ class EtcdOptions(msgspec.Struct, frozen=True):
     sentinel_name: Annotated[
         str,
         Meta(
-            pattern=r"^[\w.-]{1,64}$",
+            pattern=r"^[\w.-]{1,64}\Z",
             description="what clients of Redis Sentinel call the data set; the same for all servers",
         ),
     ] = "mymaster"
     commit_timeout_s: Annotated[
-        float, Meta(ge=1, le=3600, description="how long a commit is tried before the server gives up the lead")
+        float,
+        Meta(
+            ge=1,
+            le=3600,
+            description="how long a commit, or each MiB of a large one, is tried before the server gives up the lead",
+        ),
     ] = 10.0
     max_journal_bytes: Annotated[
         int,
