@@ -112,6 +112,7 @@ class Leader:
 
     Attributes:
         data: What was read.
+        steps: Those of its checkpoints.
         checkpoints: Written when the test says so.
         journal: For entries.
         backlog: What no checkpoint has yet.
@@ -143,8 +144,8 @@ class Leader:
         self.data: Final = contents(replica.memory)
         pointer, chunks = replica.checkpoint()
         self.backlog: Final = replica.backlog(MAX_JOURNAL_BYTES)
-        steps = Steps(cast("EtcdClient", mortal or client), self.keys, self.lead, self.backlog, log)
-        self.checkpoints: Final = Checkpoints(steps, self.backlog, pointer, chunks, MAX_JOURNAL_BYTES, log, idle_s)
+        self.steps: Final = Steps(cast("EtcdClient", mortal or client), self.keys, self.lead, self.backlog, log)
+        self.checkpoints: Final = Checkpoints(self.steps, self.backlog, pointer, chunks, MAX_JOURNAL_BYTES, log, idle_s)
         self._keeper = Keeper(client, self.keys, self.lead, ServerTime(0, skew(), time.monotonic))
         self.journal: Final = EtcdJournal(
             client, self.keys, self.lead, self._keeper, replica.head, self.backlog, 10.0, "lease"

@@ -2,16 +2,21 @@
 
 import signal
 from contextlib import closing as closed
+from contextlib import suppress
 from queue import SimpleQueue
-from typing import Final
+from typing import Any, Final
 
 import pytest
+import structlog
 
+from kvs.adapters.storage.etcd import space as space_module
 from kvs.adapters.storage.etcd.client.answers import Alarm, TxnResult
-from kvs.adapters.storage.etcd.client.errors import EtcdError, NoSpaceError, UnknownOutcomeError
+from kvs.adapters.storage.etcd.client.errors import DeadlineExceededError, EtcdError, NoSpaceError, UnknownOutcomeError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import NOSPACE, absent, delete, prefix_end, put
+from kvs.adapters.storage.etcd.space import Space
 from tests.support.etcd import Cluster, closing, need_etcd, running_cluster
+from tests.support.etcd_leader import Leader
 from tests.support.etcd_server import EtcdServer
 from tests.support.harness import OK
 from tests.support.line_client import Client
@@ -179,3 +184,55 @@ def test_a_server_that_ends_waits_for_no_room() -> None:
             assert server.wait_exit() in (0, 1)
             assert [reply["code"] for reply in client.rest()] in ([], ["limit"], ["outcome_unknown"])
         assert in_etcd(cluster)[1] != ()
+
+
+def space_of(leader: Leader) -> Space:
+    """Return what looks after the space, without its thread."""
+    log = structlog.get_logger()
+    return Space(leader.steps, leader.checkpoints, QUOTA_BYTES, lambda _: None, log, compacts=True)
+
+
+@pytest.mark.parametrize("failing", ["compact", "defragment"])
+def test_what_makes_room_is_done_again_if_it_fails(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when it takes too long, or its member has been restarted; another time it works."""
+    need_etcd()
+    monkeypatch.setattr(space_module, "FIRST_RECOVERY_S", 0.0)
+    monkeypatch.setattr(space_module, "LONGEST_RECOVERY_S", 0.0)
+    with running_cluster(flags=QUOTA_FLAGS) as cluster, closing(cluster.client) as client:
+        leader = Leader(client, b"kvs/")
+        fill(client)
+        client.txn([], [delete(b"other/", b"other0")])
+        real = getattr(client, failing)
+        failures: list[object] = []
+
+        def fail_once(*args: Any, **options: Any) -> object:
+            if failures:
+                return real(*args, **options)
+            failures.append(args)
+            if failing == "compact":
+                real(*args, **options)
+            raise DeadlineExceededError("planted")
+
+        monkeypatch.setattr(client, failing, fail_once)
+        space = space_of(leader)
+        for _ in polling("etcd has room"):
+            with suppress(DeadlineExceededError):
+                space.look()
+            if not client.alarms():
+                break
+        assert failures
+        leader.end()
+
+
+def test_who_leads_no_more_forgets_no_history(client: EtcdClient, place: bytes) -> None:
+    """A successor may be reading it."""
+    leader = Leader(client, place)
+    space = space_of(leader)
+    leader.end()
+    client.txn([], [put(place + b"other", b"")])
+    leader.checkpoints.forgettable = client.range(place).header.revision
+    client.txn([], [put(place + b"other", b"")])
+    space._compacted_s -= 1000
+    space.look()
+    assert leader.lead.lost
+    assert client.range(place + b"other", revision=leader.checkpoints.forgettable - 1) is not None

@@ -8,6 +8,7 @@ What counts is what is in use, or could be. Its file never shrinks by itself, bu
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Thread
 from typing import Final, NamedTuple, final
 
@@ -18,6 +19,7 @@ from kvs.adapters.storage.etcd.client.answers import Status
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint
 from kvs.adapters.storage.etcd.client.errors import CompactedError, EtcdError
 from kvs.adapters.storage.etcd.client.requests import NOSPACE
+from kvs.adapters.storage.etcd.lead import TAKEN
 from kvs.adapters.storage.etcd.steps import Steps
 
 LOOK_S: Final = 1.0
@@ -48,7 +50,9 @@ FIRST_RECOVERY_S: Final = 2.0
 LONGEST_RECOVERY_S: Final = 60.0
 """Least interval of attempts to end an alarm; it doubles with each."""
 
-DEFRAGMENT_TIMEOUT_S: Final = 120.0
+COMPACT_TIMEOUT_S: Final = 5.0
+RECOVERY_TIMEOUT_S: Final = 120.0
+"""For a compaction that is answered when all has been removed, and for a defragmentation."""
 
 
 class Usage(NamedTuple):
@@ -93,6 +97,7 @@ class Space:
         self._usage = Usage(0, 0, alarm=False)
         self._full = False
         self._compacted = 0  # the revision
+        self._recovered = 0  # the revision as of which all was done that makes room
         self._compacted_s = time.monotonic()
         self._recover_due_s = 0.0
         self._recovery_s = FIRST_RECOVERY_S
@@ -131,8 +136,10 @@ class Space:
             return
         self._recovery_s = FIRST_RECOVERY_S
         hurries = self._usage.used >= HASTE_SHARE * self._quota_bytes
-        if hurries or now_s - self._compacted_s >= COMPACTION_S:
-            self._compact(self._checkpoints.forgettable)
+        revision = self._checkpoints.forgettable
+        due = hurries or now_s - self._compacted_s >= COMPACTION_S
+        if due and revision > self._compacted and self._revision():
+            self._compact(revision)
 
     def _run(self) -> None:
         written = self._checkpoints.written
@@ -181,30 +188,40 @@ class Space:
         elif news:
             self._log.info("etcd_has_room", used_bytes=usage.used, data_bytes=data_bytes)
 
-    def _compact(self, revision: int, *, physical: bool = False) -> bool:
-        """Have etcd forget what was before a revision; return whether that is news."""
-        if revision <= self._compacted:
-            return False
+    def _revision(self) -> int:
+        """Return the revision of etcd, at which this server leads; or 0: a successor may need the history."""
+        found = self._client.range(self._leader)
+        if not found.kvs or found.kvs[0].create_revision != self._lead.term:
+            self._lead.lose(TAKEN)
+            return 0
+        return found.header.revision
+
+    def _compact(self, revision: int, *, physical: bool = False) -> None:
+        """Have etcd forget what was before a revision; a physical compaction is answered when that is removed."""
+        timeout_s = RECOVERY_TIMEOUT_S if physical else COMPACT_TIMEOUT_S
+        with suppress(CompactedError):  # by a call whose answer was lost, or by another user
+            self._client.compact(revision, physical=physical, timeout_s=timeout_s)
         self._compacted, self._compacted_s = revision, time.monotonic()
-        try:
-            self._client.compact(revision, physical=physical)
-        except CompactedError:
-            return False
-        return True
 
     def _recover(self) -> None:
         """Make room in an etcd that refuses every put, and end the alarm.
 
         While there is an alarm, no checkpoint can be written; so all history is forgotten. Members are defragmented one
-        after the other, as each answers nothing meanwhile; what is in use of their files they do not tell before.
+        after the other, as each answers nothing meanwhile; what is in use of their files they do not tell before. What
+        fails, or is not answered in time, is done again.
         """
-        client = self._client
-        if self._compact(client.range(self._leader).header.revision, physical=True):
+        client, revision = self._client, self._revision()
+        if revision > self._recovered:
             self._recover_due_s = time.monotonic() + self._recovery_s
             self._recovery_s = min(2 * self._recovery_s, LONGEST_RECOVERY_S)
-            for endpoint, status in self._statuses():
-                if status.db_size_bytes >= FULL_SHARE * self._quota_bytes and not self._lead.lost:
-                    self._defragment(endpoint, status)
+            self._compact(revision, physical=True)
+            done = [
+                self._defragment(endpoint, status)
+                for endpoint, status in self._statuses()
+                if status.db_size_bytes >= FULL_SHARE * self._quota_bytes and not self._lead.lost
+            ]
+            if all(done):
+                self._recovered = revision
             self._usage = self._measure()
         if self._usage.size < USABLE_SHARE * self._quota_bytes:
             for alarm in client.alarms():
@@ -213,11 +230,13 @@ class Space:
             self._usage = self._measure()
             self._judge()
 
-    def _defragment(self, endpoint: Endpoint, status: Status) -> None:
+    def _defragment(self, endpoint: Endpoint, status: Status) -> bool:
+        """Have a member give back the space that it does not use; return whether it says that it has."""
         member = str(endpoint)
         try:
-            self._client.defragment(endpoint, timeout_s=DEFRAGMENT_TIMEOUT_S)
+            self._client.defragment(endpoint, timeout_s=RECOVERY_TIMEOUT_S)
         except EtcdError as error:
             self._log.warning("etcd_not_defragmented", member=member, reason=f"{type(error).__name__}: {error}")
-        else:
-            self._log.info("etcd_defragmented", member=member, former_bytes=status.db_size_bytes)
+            return False
+        self._log.info("etcd_defragmented", member=member, former_bytes=status.db_size_bytes)
+        return True
