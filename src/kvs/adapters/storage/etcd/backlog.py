@@ -70,10 +70,12 @@ class Backlog:
 
     Attributes:
         size: Their bytes.
+        trouble: Why no checkpoint can be written, so that they will not become fewer; empty if one can.
     """
 
     def __init__(self, head: Head, horizon_ms: int, max_bytes: int) -> None:
         self.size = 0
+        self.trouble = ""
         self._max_bytes = max_bytes
         self._changed = Condition()
         self._gathering = Span(head, horizon_ms)

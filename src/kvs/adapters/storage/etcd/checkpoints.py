@@ -4,6 +4,9 @@ A checkpoint is of the data as of an entry that is durable. Its chunks are writt
 the term and by the pointer before. Two generations are kept, the newest and the one before; the journal is cut to the
 older. A step whose outcome is unknown is repeated until it is known, so nothing that may still arrive contradicts what
 is done next. What a leader leaves behind that was killed at any step is deleted at the first checkpoint of the next.
+
+If the former checkpoint is damaged, no further one can be written. The leader has all data in memory, and is the only
+one: so it goes on, for people to save them, until the journal is full.
 """
 
 import time
@@ -19,7 +22,7 @@ from kvs.adapters.storage.etcd.client.answers import KeyValue
 from kvs.adapters.storage.etcd.client.requests import absent, put, value_is
 from kvs.adapters.storage.etcd.disposal import Disposal
 from kvs.adapters.storage.etcd.entry import StoredRow, digest_of
-from kvs.adapters.storage.etcd.layout import MAX_VALUE_BYTES, Checkpoint, Former, Place, decoded, encoded
+from kvs.adapters.storage.etcd.layout import MAX_VALUE_BYTES, Checkpoint, Former, LayoutError, Place, decoded, encoded
 from kvs.adapters.storage.etcd.merge import merge
 from kvs.adapters.storage.etcd.steps import LONGEST_PAUSE_S, Steps, StoppedError
 
@@ -41,6 +44,9 @@ HURRIED_CHECKPOINTS: Final = 3
 of what has been deleted."""
 
 CHECKPOINTS_PER_SWEEP: Final = 64
+
+DAMAGED_PAUSE_S: Final = 30.0
+"""Time after which a damaged checkpoint is looked at again: somebody may have put back what was missing."""
 
 
 @final
@@ -92,6 +98,7 @@ class Checkpoints:
         self._random = Random()  # noqa: S311  # not for secrets
         self._next_at = 0
         self._written_bytes = 0
+        self._loose: list[bytes] = []  # what was written since, and no pointer refers to
         self._sweep_in = 0  # checkpoints
         self._without_news = 0  # checkpoints in a row that had nothing new
         self._written_s = time.monotonic()
@@ -128,7 +135,7 @@ class Checkpoints:
         """
         steps, disposal = self._steps, self._disposal
         steps.begin()
-        started_s, self._written_bytes = time.monotonic(), 0
+        started_s, self._written_bytes, self._loose = time.monotonic(), 0, []
         span, former, names_before = self._backlog.take(), self._latest, self._names
         span.settle(steps.pace)
         self._without_news = 0 if span.entries else self._without_news + 1
@@ -147,6 +154,7 @@ class Checkpoints:
         self._former_names = names_before
         self.forgettable, self._cut_revision = self._cut_revision, steps.fenced([]).header.revision
         self.written.set()
+        self._backlog.trouble = ""
         steps.succeed()
         self._log.info(
             "checkpoint_written",
@@ -166,9 +174,22 @@ class Checkpoints:
                 except StoppedError:
                     return
                 except Exception as error:  # noqa: BLE001  # the data are safe in the journal
-                    steps.warn(error)
-                    self._former_names = None
-                    steps.stopping.wait(LONGEST_PAUSE_S)
+                    if not self._give_up(error):
+                        return
+
+    def _give_up(self, error: Exception) -> bool:
+        """Leave nothing of a checkpoint that has failed, and make a pause; return whether to go on."""
+        steps = self._steps
+        steps.warn(error)
+        self._former_names = None
+        damaged = isinstance(error, LayoutError)
+        if damaged:
+            self._backlog.trouble = str(error)
+        try:
+            self._disposal.delete(self._loose)
+        except StoppedError:  # the next leader finds it
+            return False
+        return not steps.stopping.wait(DAMAGED_PAUSE_S if damaged else LONGEST_PAUSE_S)
 
     def _is_due(self) -> bool:
         gathering, now_s = self._backlog.gathering, time.monotonic()
@@ -206,6 +227,7 @@ class Checkpoints:
         pieces = [data[at : at + MAX_VALUE_BYTES] for at in range(0, len(data), MAX_VALUE_BYTES)]
         place = Place(span.head.number, steps.lead.term, self._next_at, len(pieces), digest_of(data))
         self._next_at += len(pieces)
+        self._loose += names_of(place, steps.keys)
         for name, piece in zip(names_of(place, steps.keys), pieces, strict=True):
             began_s = time.monotonic()
             steps.fenced([put(name, piece)])
@@ -229,6 +251,7 @@ class Checkpoints:
         )
         pointer = encoded(latest)
         follows = value_is(keys.checkpoint, self._pointer) if self._pointer else absent(keys.checkpoint)
+        self._loose = []  # from here on, the pointer may refer to it
         self._steps.fenced([put(keys.checkpoint, pointer)], follows, pointer)
         self._latest, self._pointer, self._chunks = latest, pointer, chunks
         self._names = self._names_of(index, chunks)

@@ -14,6 +14,9 @@ from kvs.adapters.storage.etcd.entry import StoredRow, digest_of
 from kvs.adapters.storage.etcd.layout import Keys, LayoutError, Place
 from kvs.domain.values import Key
 
+PIECES_PER_PAGE: Final = 16
+"""Pieces read in one answer: each has up to a megabyte."""
+
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
     """A chunk, as the index lists it.
@@ -81,7 +84,7 @@ def read_place(client: EtcdClient, keys: Keys, place: Place, revision: int = 0) 
         LayoutError: Something of it is missing, or it is not what was written.
         EtcdError: etcd does not answer.
     """
-    first = keys.chunk(place.number, place.term, place.at)
+    first = where = keys.chunk(place.number, place.term, place.at)
     end = keys.chunk(place.number, place.term, place.at + place.pieces)
     pieces: list[bytes] = []
     while len(pieces) < place.pieces:
@@ -91,12 +94,8 @@ def read_place(client: EtcdClient, keys: Keys, place: Place, revision: int = 0) 
         pieces += [piece.value for piece in page]
         first = page[-1].key + b"\0"
     if len(pieces) != place.pieces:
-        raise LayoutError(f"{first.decode()}: has {place.pieces} pieces, and there are {len(pieces)}")
+        raise LayoutError(f"{where.decode()}: has {place.pieces} pieces, and there are {len(pieces)}")
     data = b"".join(pieces)
     if digest_of(data) != place.digest:
-        raise LayoutError(f"{first.decode()}: is damaged: its digest is not that which the checkpoint names")
+        raise LayoutError(f"{where.decode()}: is damaged: its digest is not that which the checkpoint names")
     return data
-
-
-PIECES_PER_PAGE: Final = 16
-"""Pieces read in one answer: each has up to a megabyte."""

@@ -128,6 +128,8 @@ class EtcdJournal(Journal):
     def _check_wait(self) -> None:
         if time.monotonic() > self._give_up_s:
             self._lead.lose("the server ends, and there is no room for its last commits")
+        if self._backlog.trouble:
+            self._lead.lose(f"the journal is full, and no checkpoint can be written: {self._backlog.trouble}")
         self._lead.check()
 
     def _repeat(self, compares: list[bytes], then: list[tuple[bytes, ...]], new: Head | None) -> None:
