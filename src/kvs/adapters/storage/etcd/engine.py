@@ -1,5 +1,6 @@
 """The engine, as it is chosen and opened."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from kvs.ports.storage import Storage
 T = TypeVar("T")
 
 MAX_SECRET_BYTES: Final = 4096
+WORD: Final = re.compile(r"[!-~]{1,255}")  # what a host may be in records
 WILDCARDS: Final = ("0.0.0.0", "::", "")  # what cannot be told to others
 
 
@@ -31,6 +33,8 @@ def _stand_by(
         address = (endpoint.host, endpoint.port)
     elif bound[0] in WILDCARDS:
         raise ConfigError("storage.etcd.advertise_address: is needed, since the server listens on all addresses")
+    if not WORD.fullmatch(address[0]):
+        raise ConfigError(f"storage.etcd.advertise_address: {address[0]!r} is not a name or an address in ASCII")
     return EtcdCandidate(settings, options, connect(options), keys_of(options), address, log)
 
 

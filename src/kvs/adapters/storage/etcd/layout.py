@@ -44,6 +44,12 @@ class ClusterRecord(msgspec.Struct, frozen=True):
     lease_s: int
 
 
+Word = Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")]
+"""It is shown in lines of INFO, so it has no line break."""
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+
+
 class LeaderRecord(msgspec.Struct, frozen=True):
     """Who leads.
 
@@ -54,12 +60,8 @@ class LeaderRecord(msgspec.Struct, frozen=True):
     """
 
     id: str
-    host: str
-    port: int
-
-
-Word = Annotated[str, Meta(pattern=r"^[!-~]{1,255}$")]
-"""It is shown in lines of INFO, so it has no line break."""
+    host: Word
+    port: Port
 
 
 class ServerRecord(msgspec.Struct, frozen=True):
@@ -75,7 +77,7 @@ class ServerRecord(msgspec.Struct, frozen=True):
     """
 
     host: Word
-    port: Annotated[int, Meta(ge=0, le=65_535)]
+    port: Port
     version: Word
     clock_ahead_ms: int = 0
     reads: tuple[int, ...] = (1,)

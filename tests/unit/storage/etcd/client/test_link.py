@@ -7,11 +7,12 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from queue import SimpleQueue
 from typing import Any, Final
 
 import pytest
 
-from kvs.adapters.storage.etcd.client import link
+from kvs.adapters.storage.etcd.client import auth, link
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint
 from kvs.adapters.storage.etcd.client.errors import (
     ConnectionLostError,
@@ -30,8 +31,8 @@ from kvs.adapters.storage.etcd.client.http2 import (
     PING,
     SETTINGS,
 )
-from kvs.adapters.storage.etcd.client.requests import LEASE_KEEP_ALIVE, MEMBER_LIST, TXN, get
-from kvs.adapters.storage.etcd.client.wire import number_field
+from kvs.adapters.storage.etcd.client.requests import AUTHENTICATE, LEASE_KEEP_ALIVE, MEMBER_LIST, RANGE, TXN, get
+from kvs.adapters.storage.etcd.client.wire import bytes_field, number_field
 from tests.support.etcd_stub import HEADER, HOST, Peer, Stub, answer, frame, headers, message
 from tests.support.waiting import TIMEOUT_S, polling
 
@@ -284,3 +285,37 @@ def test_a_token_longer_than_a_frame_is_sent() -> None:
     with Stub(good) as stub, client_of(stub, user="somebody", password="secret") as client:  # noqa: S106
         client._auth.token = "t" * 40_000
         client.txn([], [get(b"x")])
+
+
+def test_a_call_ends_in_time_though_no_token_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it is not sent when there is one, too late. Tokens are not asked of a member that only tells its status."""
+    monkeypatch.setattr(auth, "AUTHENTICATE_TIMEOUT_S", 600.0)
+    asked: SimpleQueue[tuple[Peer, int]] = SimpleQueue()
+
+    def hold(peer: Peer, stream: int, path: str) -> None:
+        if path == AUTHENTICATE:
+            asked.put((peer, stream))
+        else:
+            good(peer, stream, path)
+
+    with Stub(silent) as other, Stub(hold) as stub, client_of(stub, user="u", password="p") as client:  # noqa: S106
+        with pytest.raises(DeadlineExceededError):
+            client.status(other.endpoint, timeout_s=0.1)
+        with pytest.raises(DeadlineExceededError):
+            client.txn([], [get(b"x")], timeout_s=0.1)
+        peer, stream = asked.get(timeout=TIMEOUT_S)
+        peer.send(answer(stream, HEADER + bytes_field(2, b"token")))
+        client.range(b"x")
+        assert [stub.calls.get(timeout=TIMEOUT_S) for _ in range(2)] == [AUTHENTICATE, RANGE]
+        assert stub.calls.empty()
+        assert other.calls.empty()
+
+
+def test_an_answer_that_cannot_be_decoded_is_an_error() -> None:
+    """Whatever a decoder raises."""
+
+    def decode(_: bytes) -> object:
+        raise LookupError("planted")
+
+    with Stub(good) as stub, client_of(stub) as client, pytest.raises(ProtocolBrokenError, match="planted"):
+        client._wait(TXN, [b""], TIMEOUT_S, decode)

@@ -28,11 +28,12 @@ from kvs.adapters.storage.etcd.client.answers import (
     status_result,
     txn_result,
 )
-from kvs.adapters.storage.etcd.client.auth import Authenticator
+from kvs.adapters.storage.etcd.client.auth import AUTHENTICATE_TIMEOUT_S, Authenticator
 from kvs.adapters.storage.etcd.client.call import Outcome, UnaryCall
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint
 from kvs.adapters.storage.etcd.client.errors import (
     ClusterChangedError,
+    DeadlineExceededError,
     EtcdError,
     LeaseNotFoundError,
     NotSentError,
@@ -41,7 +42,6 @@ from kvs.adapters.storage.etcd.client.errors import (
 )
 from kvs.adapters.storage.etcd.client.link import Link
 from kvs.adapters.storage.etcd.client.watch import Watch
-from kvs.adapters.storage.etcd.client.wire import WireError
 
 T = TypeVar("T")
 Completion: TypeAlias = Callable[[T | EtcdError], None]
@@ -51,6 +51,9 @@ MAX_TOKENS_A_CALL: Final = 3
 """How often a call is sent with another token before it fails as refused."""
 
 WATCH_TIMEOUT_S: Final = 5.0
+
+GRACE_S: Final = 0.5
+"""Time after the deadline of a call in which its thread tells what became of it."""
 
 
 @final
@@ -273,7 +276,7 @@ class EtcdClient:
         link = link or (self._urgent if urgent else self._calls)
         future: Future[T | EtcdError] = Future()
         _Request(self, link, method, message, timeout_s, decode, future.set_result, needs_leader=needs_leader).start()
-        result = future.result()
+        result = _awaited(future, timeout_s)
         if isinstance(result, EtcdError):
             raise result
         return result
@@ -298,9 +301,17 @@ class EtcdClient:
     def _renew_token(self, refused: str) -> None:
         future: Future[EtcdError | None] = Future()
         self._auth.renew(refused, self._calls, future.set_result)
-        error = future.result()
+        error = _awaited(future, AUTHENTICATE_TIMEOUT_S)
         if error is not None:
             raise error
+
+
+def _awaited(future: Future[T], timeout_s: float) -> T:
+    """Return what the client's thread tells, which may be held up: a token is awaited, or a name is looked up."""
+    try:
+        return future.result(timeout_s + GRACE_S)
+    except TimeoutError:
+        raise DeadlineExceededError("no answer in time, neither of etcd nor why there is none") from None
 
 
 @final
@@ -346,7 +357,7 @@ class _Request(Generic[T]):
     def start(self) -> None:
         auth = self._client._auth  # noqa: SLF001 - a part of the client, in a class of its own
         if auth.used and not auth.token:
-            auth.renew("", self._link, self._send)
+            auth.renew("", self._client._calls, self._send)  # noqa: SLF001
         else:
             self._send(None)
 
@@ -370,7 +381,7 @@ class _Request(Generic[T]):
         auth = self._client._auth  # noqa: SLF001
         if isinstance(outcome, TokenRefusedError) and auth.used and self._tokens < MAX_TOKENS_A_CALL:
             self._tokens += 1
-            auth.renew(self._token, self._link, self._send)
+            auth.renew(self._token, self._client._calls, self._send)  # noqa: SLF001
         elif isinstance(outcome, EtcdError):
             self._done(outcome)
         else:
@@ -378,8 +389,8 @@ class _Request(Generic[T]):
             try:
                 self._client.check_cluster(header_of(outcome))
                 result = self._decode(outcome)
-            except WireError as error:
-                result = ProtocolBrokenError(str(error))
             except ClusterChangedError as error:
                 result = error
+            except Exception as error:  # noqa: BLE001 - of a decoder, whoever has sent what it cannot take
+                result = ProtocolBrokenError(f"{type(error).__name__}: {error}")
             self._done(result)
