@@ -51,8 +51,6 @@ class Lease(NamedTuple):
     header: Header
     id: int
     ttl_s: int
-    granted_ttl_s: int = 0
-    keys: tuple[bytes, ...] = ()
 
 
 class Member(NamedTuple):
@@ -81,8 +79,6 @@ class Status(NamedTuple):
     leader: int = 0
     raft_index: int = 0
     raft_term: int = 0
-    raft_applied_index: int = 0
-    is_learner: bool = False
     quota_bytes: int = 0
     errors: tuple[str, ...] = ()
 
@@ -168,18 +164,15 @@ def txn_result(message: bytes) -> TxnResult:
 
 
 def lease_result(message: bytes) -> Lease:
-    """Understand the answers to granting a lease, keeping it alive, and asking for its time to live."""
+    """Understand the answers to granting a lease, and to keeping it alive."""
     header = Header()
-    numbers = [0] * 5
-    keys: list[bytes] = []
+    numbers = [0] * 4
     for field, number, data in numbers_and_bytes(message):
         if field == 1:
             header = _header(data)
-        elif field == 5:
-            keys.append(data)
-        elif field < 4 or (field == 4 and not data):
+        elif field < 4:
             numbers[field] = signed(number)
-    return Lease(header, numbers[2], numbers[3], numbers[4], tuple(keys))
+    return Lease(header, numbers[2], numbers[3])
 
 
 def members_result(message: bytes) -> tuple[Member, ...]:
@@ -234,8 +227,6 @@ def status_result(message: bytes) -> Status:
         leader=numbers[4],
         raft_index=numbers[5],
         raft_term=numbers[6],
-        raft_applied_index=numbers[7],
-        is_learner=bool(numbers[10]),
         quota_bytes=numbers[12],
         errors=tuple(errors),
     )

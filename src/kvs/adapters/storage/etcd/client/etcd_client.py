@@ -145,12 +145,9 @@ class EtcdClient:
         limit: int = 0,
         revision: int = 0,
         keys_only: bool = False,
-        count_only: bool = False,
-        descending: bool = False,
-        serializable: bool = False,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> RangeResult:
-        """Read a key, or a range up to ``end``: linearizably, unless another revision or a member's own view is asked.
+        """Read a key, or a range up to ``end``: linearizably, as of now or of a revision.
 
         A page after another begins with the last key and a zero byte, at the revision of the first page.
         """
@@ -160,9 +157,6 @@ class EtcdClient:
             limit=limit,
             revision=revision,
             keys_only=keys_only,
-            count_only=count_only,
-            descending=descending,
-            serializable=serializable,
         )
         return self._wait(requests.RANGE, [message], timeout_s, range_result, link=self._ranges)
 
@@ -210,11 +204,6 @@ class EtcdClient:
     def revoke(self, lease: int, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Header:
         """End a lease: its keys are deleted."""
         return self._wait(requests.LEASE_REVOKE, [requests.lease_request(lease)], timeout_s, header_of)
-
-    def time_to_live(self, lease: int, *, keys: bool = False, timeout_s: float = DEFAULT_TIMEOUT_S) -> Lease:
-        """Ask what is left of a lease, and for its keys; of one that has ended, -1."""
-        message = requests.lease_request(lease, keys=keys)
-        return self._wait(requests.LEASE_TIME_TO_LIVE, [message], timeout_s, lease_result)
 
     # The cluster.
 

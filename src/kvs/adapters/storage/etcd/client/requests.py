@@ -25,7 +25,6 @@ WATCH: Final = "/etcdserverpb.Watch/Watch"
 LEASE_GRANT: Final = "/etcdserverpb.Lease/LeaseGrant"
 LEASE_REVOKE: Final = "/etcdserverpb.Lease/LeaseRevoke"
 LEASE_KEEP_ALIVE: Final = "/etcdserverpb.Lease/LeaseKeepAlive"
-LEASE_TIME_TO_LIVE: Final = "/etcdserverpb.Lease/LeaseTimeToLive"
 MEMBER_LIST: Final = "/etcdserverpb.Cluster/MemberList"
 ALARM: Final = "/etcdserverpb.Maintenance/Alarm"
 STATUS: Final = "/etcdserverpb.Maintenance/Status"
@@ -39,7 +38,6 @@ of a raft leader are kept alive in memory."""
 # Alarms.
 NO_ALARM: Final = 0
 NOSPACE: Final = 1
-CORRUPT: Final = 2
 
 
 # Parts of a transaction.
@@ -47,11 +45,6 @@ CORRUPT: Final = 2
 
 def _compare(target: int, key: bytes, operand: bytes) -> bytes:
     return bytes_field(1, number_field(2, target) + bytes_field(3, key) + operand)
-
-
-def version_is(key: bytes, version: int) -> bytes:
-    """Compare the number of puts since the key was created."""
-    return _compare(0, key, number_field_always(4, version))
 
 
 def create_revision_is(key: bytes, revision: int) -> bytes:
@@ -149,9 +142,6 @@ def range_request(
     limit: int = 0,
     revision: int = 0,
     keys_only: bool = False,
-    count_only: bool = False,
-    descending: bool = False,
-    serializable: bool = False,
 ) -> bytes:
     """Return the request of a range, in the order of keys."""
     return b"".join(
@@ -160,10 +150,7 @@ def range_request(
             bytes_field(2, end) if end else b"",
             number_field(3, limit),
             number_field(4, revision),
-            number_field(5, 2 if descending else 0),  # etcd's own order is ascending
-            number_field(7, serializable),
             number_field(8, keys_only),
-            number_field(9, count_only),
         )
     )
 
@@ -191,9 +178,9 @@ def lease_grant_request(ttl_s: int, lease: int = 0) -> bytes:
     return number_field(1, ttl_s) + number_field(2, lease)
 
 
-def lease_request(lease: int, *, keys: bool = False) -> bytes:
-    """Return the request to revoke a lease, to keep it alive, or to tell its time to live, and its keys if asked."""
-    return number_field(1, lease) + number_field(2, keys)
+def lease_request(lease: int) -> bytes:
+    """Return the request to revoke a lease, or to keep it alive."""
+    return number_field(1, lease)
 
 
 def compact_request(revision: int, *, physical: bool) -> bytes:
