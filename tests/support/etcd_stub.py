@@ -22,6 +22,7 @@ from kvs.adapters.storage.etcd.client.http2 import (
     PING,
     PREFACE,
     SETTINGS,
+    SMALLEST_FRAME,
 )
 from kvs.adapters.storage.etcd.client.wire import bytes_field, number_field
 
@@ -72,8 +73,9 @@ class Peer:
         with suppress(OSError):
             self._socket.sendall(b"".join(frames))
 
-    def flood(self, frames: bytes) -> None:
-        """Send frames again and again, until the other end is gone."""
+    def flood(self) -> None:
+        """Send frames that mean nothing until the other end is gone, many at a time, faster than they are read."""
+        frames = frame(PING, ACK, 0, bytes(8)) * 1_000_000
         with suppress(OSError):
             while True:
                 self._socket.sendall(frames)
@@ -155,7 +157,10 @@ class Stub:
             block = b""
             while len(head := stream.read(9)) == 9:
                 kind, flags, number = head[3], head[4], int.from_bytes(head[5:], "big")
-                payload = stream.read(int.from_bytes(head[:3], "big"))
+                size = int.from_bytes(head[:3], "big")
+                if size > SMALLEST_FRAME:
+                    return
+                payload = stream.read(size)
                 if kind in (HEADERS, CONTINUATION):
                     block += payload
                     if flags & END_HEADERS:

@@ -1,5 +1,6 @@
 """TLS with certificates of clients, users, passwords and tokens."""
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.support.etcd import (
     read_only_role,
     running_cluster,
 )
+from tests.support.etcd_stub import Peer, Stub
 from tests.support.waiting import TIMEOUT_S
 
 PASSWORD = "pässword, 100 % of it"  # noqa: S105
@@ -134,3 +136,24 @@ def test_a_user_where_there_are_none_is_an_error(single: Cluster) -> None:
     client = single.client(user="kvs", password=PASSWORD)
     with closing(lambda: client), pytest.raises(RefusedError, match="authentication is not enabled"):
         client.range(b"a")
+
+
+def test_who_sends_without_an_end_holds_nothing_up_over_tls(tmp_path: Path) -> None:
+    """What waits within the cipher is as bounded as what waits in the socket."""
+    need_etcd()
+    certificates = Certificates(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.member_cert, certificates.key_of(certificates.member_cert))
+    context.set_alpn_protocols(["h2"])
+
+    def flood(peer: Peer, _: int, __: str) -> None:
+        peer.flood()
+
+    trusted = tls_context(certificates.ca_file)
+    with (
+        Stub(flood, tls=context) as stub,
+        closing(lambda: EtcdClient([stub.endpoint], tls=trusted)) as client,
+        pytest.raises(EtcdError),
+    ):
+        client.range(b"x", timeout_s=2.0)
+    assert stub.calls.get(timeout=TIMEOUT_S)
