@@ -337,12 +337,12 @@ def test_a_checkpoint_that_cannot_be_written_leaves_nothing_and_the_data_can_be_
     """A chunk of the former one is missing: the leader serves until the journal is full, and then says why."""
     monkeypatch.setattr(checkpoints_module, "DAMAGED_PAUSE_S", 0.0)
     leader, model = Leader(client, place, idle_s=0.0), Model()
-    write(leader, model, [(b"%03d" % number, VALUE) for number in range(40)])
+    leader.write(model, [(b"%03d" % number, VALUE) for number in range(40)])
     leader.checkpoints.write()
     chunks = chunks_of(leader, leader.pointer().index)
     client.txn([], [delete(next(names_of(chunks[-1].place, leader.keys)))])
     before = leader.names(leader.keys.chunks)
-    write(leader, model, [(b"000", b"1"), (b"039", b"2")])
+    leader.write(model, [(b"000", b"1"), (b"039", b"2")])
     told = Counter[str]()
     real = leader.steps.warn
 
@@ -358,7 +358,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_nothing_and_the_data_can_be_
     leader.checkpoints.stop()
     left = set(leader.names(leader.keys.chunks)) - set(before)
     assert len(left) <= 1  # of the attempt that was stopped, for the next leader to find
-    write(leader, model, [(b"full", bytes(leader.backlog._max_bytes))])
+    leader.write(model, [(b"full", bytes(leader.backlog._max_bytes))])
     with pytest.raises(LeadLostError, match=r"the journal is full, and no checkpoint can be written: .*has 1 pieces"):
-        write(leader, model, [(b"more", b"")])
+        leader.write(model, [(b"more", b"")])
     leader.end()
