@@ -15,15 +15,13 @@ from kvs.adapters.storage.etcd.client.requests import put
 from kvs.adapters.storage.etcd.filling import EmptyNamespace
 from kvs.adapters.storage.etcd.layout import Keys
 from kvs.adapters.storage.etcd.lead import Lead
-from kvs.adapters.storage.etcd.recovery import Recovery
-from kvs.domain.values import Key, Value
 from kvs.dump.format import HEADER, entry_line, trailer_line
 from kvs.engine import StorageOpenError
 from kvs.logs import make_logger
 from kvs.ports.candidate import LeadLostError
 from tests.support.dumps import Run, dump_of, run_kvs, told
 from tests.support.etcd import HOST, Cluster
-from tests.support.etcd_leader import KilledError, MortalClient
+from tests.support.etcd_leader import KilledError, MortalClient, read
 from tests.support.etcd_server import EtcdServer
 
 DATA: Final = {b"%05d" % number: b"v" * 5_000 for number in range(500)} | {b"\xff": b"", b"large": bytes(2_000_000)}
@@ -46,13 +44,6 @@ def load(cluster: Cluster, namespace: str, dump: bytes, *more: str) -> Run:
     options = [f"endpoints={cluster.addresses}", f"namespace={namespace}"]
     given = [word for each in options for word in ("--storage-option", each)]
     return run_kvs("load", "--into-empty-namespace", "--storage", "etcd", *given, *more, given=dump)
-
-
-def read(client: EtcdClient, prefix: bytes) -> dict[Key, Value]:
-    """Return what is stored."""
-    recovery = Recovery(client, Keys(prefix))
-    recovery.read()
-    return dict(recovery.data)
 
 
 def test_everything_is_there_when_the_first_server_leads(single: Cluster, namespace: str) -> None:
