@@ -21,6 +21,9 @@ from tests.support.waiting import polling
 
 _numbers: Final = count()
 
+SHARED: Final = "standbys-shared"
+"""The namespace of the servers that most tests use."""
+
 UNAVAILABLE: Final = error("UNAVAILABLE There is no leader at the moment. Retry.")
 
 
@@ -28,9 +31,9 @@ UNAVAILABLE: Final = error("UNAVAILABLE There is no leader at the moment. Retry.
 def servers(single: Cluster) -> Iterator[tuple[EtcdServer, EtcdServer]]:
     """Yield a leader and a standby."""
     with ExitStack() as stack:
-        leader = stack.enter_context(EtcdServer(single, f"standbys-{next(_numbers)}"))
+        leader = stack.enter_context(EtcdServer(single, SHARED))
         assert leader.leads()
-        yield leader, standby_of(stack, single, f"standbys-{next(_numbers) - 1}")
+        yield leader, standby_of(stack, single, SHARED)
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +317,7 @@ def peak_bytes(server: EtcdServer) -> int:
 def test_a_stopped_standby_lets_relayed_clients_finish(servers: tuple[EtcdServer, EtcdServer], single: Cluster) -> None:
     """What has arrived is answered by the leader before the connection ends."""
     with ExitStack() as stack:
-        standby = standby_of(stack, single, "standbys-0")
+        standby = standby_of(stack, single, SHARED)
         clients = [stack.enter_context(closing(standby.connect())) for _ in range(10)]
         for client in clients:
             assert client.ask("PUT key value") == OK
