@@ -12,6 +12,7 @@ from bench import (
     clients,
     compare,
     durable,
+    expiry,
     growth,
     hostile,
     machine,
@@ -102,6 +103,9 @@ def _sections(options: argparse.Namespace) -> Sections:
             sections = pauses.measure(names, python, options.keys or 1_000_000, seconds or 3.0, rounds or 3)
         case "hostile":
             sections = hostile.measure(_servers(options, ("kvs",)), python, rounds or 3)
+        case "expiry":
+            names = _servers(options, ("redis", "kvs"))
+            sections = expiry.measure(names, python, options.keys or 1_000_000, seconds or 4.0, rounds or 3)
         case "startup":
             sections = startup.measure(_servers(options, ("redis", "kvs")), python, rounds or 20)
         case "durable":
@@ -141,6 +145,7 @@ def parser() -> argparse.ArgumentParser:
         "memory": "resident bytes per key",
         "pauses": "the longest wait of one client while others do big things",
         "hostile": "the longest wait of one client while others ask for the most expensive things",
+        "expiry": "the wait of clients while a million keys fall due at once",
         "startup": "time from start to listening",
         "redis-benchmark": "Redis's own benchmark, on Redis and on kvs",
         "durable": "commits on the disk beside Redis that syncs always; reads; starts",
@@ -150,7 +155,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--servers", help=f"comma-separated; of {', '.join(servers.VARIANTS)}")
         command.add_argument("--rounds", type=int, help="how often each figure is taken")
         command.add_argument("--seconds", type=float, help="how long each run lasts")
-        command.add_argument("--keys", type=int, help="how many keys (growth, memory, pauses, durable)")
+        command.add_argument("--keys", type=int, help="how many keys (growth, memory, pauses, expiry, durable)")
         command.add_argument("--out", type=Path, help="the JSON file to write (bench/results/<command>.json)")
         command.add_argument("--charts", type=Path, help="a directory for charts and tables")
         command.add_argument("--python", default=sys.executable, help="an interpreter that has kvs")

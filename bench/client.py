@@ -74,17 +74,19 @@ class RespClient:
         """Complete that request."""
         self._socket.sendall(b"\n")
 
-    def read(self) -> None:
-        """Read one reply."""
-        line = self._reader.readline()
+    def read(self) -> bytes:
+        """Read one reply; return a string, and of other replies the first line."""
+        line: bytes = self._reader.readline()
         if not line or line.startswith(b"-"):
             raise BenchError(f"unexpected reply: {line.decode()[:300] or 'the server closed a connection'}")
         size = int(line[1:]) if line[:1] in b"$*" else -1
         if line.startswith(b"$") and size >= 0:
-            self._reader.read(size + 2)
-        elif line.startswith(b"*"):
+            text: bytes = self._reader.read(size + 2)[:-2]
+            return text
+        if line.startswith(b"*"):
             for _ in range(size):
                 self.read()
+        return line
 
     def close(self) -> None:
         """Disconnect."""
