@@ -50,7 +50,6 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 pytest_plugins = ["pytester"]
 
 
-@pytest.hookimpl(optionalhook=True)  # with ``-p no:xdist`` nobody asks
 @pytest.fixture(scope="session", autouse=True)
 def _shared_cluster_ends() -> Iterator[None]:
     """End the cluster of etcd that servers share, if any test has started it."""
@@ -58,6 +57,7 @@ def _shared_cluster_ends() -> Iterator[None]:
         yield
 
 
+@pytest.hookimpl(optionalhook=True)  # with ``-p no:xdist`` nobody asks
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Return how many workers ``-n auto`` means: none for what is looked at one by one, as --pdb is in any case.
 

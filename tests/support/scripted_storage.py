@@ -1,13 +1,14 @@
 """An engine that does what a test says where it says something, and else what it should."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from kvs.domain.commit import CommitRequest, Committed, Conflict, ReadSet
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key, Value
 from kvs.override import override
-from kvs.ports.storage import Snapshot
+from kvs.ports.storage import Snapshot, Storage
 from tests.support.naive_storage import NaiveStorage
 
 Behaviour = Callable[..., Any]
@@ -127,6 +128,10 @@ class ScriptedStorage(NaiveStorage):
     @override
     def put(self, key: Key, value: Value) -> None:
         self._play("put", super().put, key, value)
+
+    @override
+    def put_all(self, keys: list[Key], values: list[Value]) -> None:
+        self._play("put_all", partial(Storage.put_all, self), keys, values)  # by a commit, as by default
 
     @override
     def delete(self, key: Key) -> bool:
