@@ -14,5 +14,5 @@ KILLS: Final = int(os.environ.get("TEST_KILLS", "2000" if FULL_SCALE else "4"))
 MINUTES: Final = float(os.environ.get("TEST_MINUTES", "10"))
 """How long faults are drawn at random at full scale."""
 
-full_scale_has_time = pytest.mark.timeout(0 if FULL_SCALE else 120)
+full_scale_has_time = pytest.mark.timeout(0 if FULL_SCALE else 300)
 """Marks tests that take minutes or hours at full scale."""

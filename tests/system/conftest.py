@@ -20,19 +20,26 @@ FULL_SCALE: Final = bool(os.environ.get("TEST_FULL_SCALE"))
 
 Params: TypeAlias = "tuple[str | ParameterSet, ...]"
 
-TRANSPORTS_ALONE: Final[Params] = ("default", pytest.param("asyncio", marks=pytest.mark.variant))
+ASYNCIO: Final = pytest.param("asyncio", marks=pytest.mark.variant)
+SQLITE: Final = pytest.param("sqlite", marks=pytest.mark.variant)
+
+DURABLE: Final[Params] = (SQLITE, "etcd") if FULL_SCALE else (SQLITE,)
+
+TRANSPORTS_ALONE: Final[Params] = ("default", ASYNCIO)
 """For modules whose servers run over an engine of the tests; ``default`` is what runs when no flag is given."""
 
-ETCD: Final[Params] = ("etcd",) if FULL_SCALE else ()
-
-TRANSPORTS: Final[Params] = (*TRANSPORTS_ALONE, pytest.param("sqlite", marks=pytest.mark.variant), *ETCD)
+TRANSPORTS: Final[Params] = (*TRANSPORTS_ALONE, *DURABLE) if FULL_SCALE else ("default", *DURABLE)
 """The other tests run once for each."""
 
 TRANSPORTS_OF_SLOW_TESTS: Final[Params] = TRANSPORTS if FULL_SCALE else TRANSPORTS[:1]
 """The same for modules whose tests are many and each need a server of their own."""
 
-TRANSPORTS_AND_ENGINES: Final[Params] = (*TRANSPORTS, pytest.param("blocking", marks=pytest.mark.variant))
-"""The same for modules that run over an engine that blocks, too."""
+TRANSPORTS_AND_ENGINES: Final[Params] = (
+    *TRANSPORTS_ALONE,
+    *DURABLE,
+    pytest.param("blocking", marks=pytest.mark.variant),
+)
+"""For modules that run over every transport and engine, also over one that blocks."""
 
 
 def flags_of(transport: str) -> tuple[str, ...]:

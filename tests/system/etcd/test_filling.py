@@ -62,11 +62,12 @@ def test_everything_is_there_when_the_first_server_leads(single: Cluster, namesp
 
 def test_what_is_not_empty_is_left_alone(single: Cluster, client: EtcdClient, namespace: str) -> None:
     """Whether it has a checkpoint or entries of a journal only."""
+    prefix = namespace_prefix(namespace)
     assert load(single, namespace, dump_of({b"a": b"1"})).returncode == 0
-    before = client.range(namespace_prefix(namespace), b"\xff").kvs
+    before = client.range(prefix, prefix + b"\xff").kvs
     ran = load(single, namespace, dump_of({b"b": b"1"}))
     assert f"etcd: {namespace}/: is not empty; nothing was changed" in told(ran)
-    after = client.range(namespace_prefix(namespace), b"\xff").kvs
+    after = client.range(prefix, prefix + b"\xff").kvs
     assert {each.key: each.value for each in before if not each.key.endswith(b"alive")} == {
         each.key: each.value for each in after if not each.key.endswith(b"alive")
     }
