@@ -18,6 +18,10 @@ from tests.support.seeds import SEED
 
 MOST_WORKERS = 16
 
+ROOT: Final = Path(__file__).parent
+SERVERS: Final = {"faults", "interop", "system"}
+"""Folders of tests of whole servers."""
+
 LONGEST_S: Final = {
     test: float(seconds)
     for seconds, _, test in (
@@ -100,8 +104,10 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what draws, leave out of the compiled build what is about one build, and begin with the longest."""
+    """Mark what draws and what runs servers, leave out of the compiled build what is about one build; longest first."""
     for item in items:
+        if SERVERS.intersection(item.path.relative_to(ROOT).parts):
+            item.add_marker("servers")
         # Hypothesis comes to set its own marker later, and never for a state machine that a test runs by itself.
         drawn = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
         if drawn or item.name.startswith("test_every_reply_"):

@@ -25,7 +25,7 @@ SCRIPT: Final = (sys.executable, str(Path(__file__).with_name("script.py")))
 SERVERS: Final = 3 if FULL_SCALE else 2
 TRANSACTIONS: Final = 3000 if FULL_SCALE else 250
 TRANSACTIONS_A_ROUND: Final = 5000
-ORDINARY: Final = 10
+ORDINARY: Final = 6
 """Strikes tried in an ordinary run; ``make faults`` tries all."""
 PATIENCE_S: Final = 1.0
 SLACK: Final = Slack(10.0, None)
