@@ -16,8 +16,6 @@ async function main() {
   const redis = new Redis({
     sentinels: ports.split(",").map((port) => ({ host: "127.0.0.1", port: Number(port) })),
     name: "data",
-    failoverDetector: true, // subscribes to +switch-master
-    sentinelMaxConnections: 2,
     maxRetriesPerRequest: null,
   });
   redis.on("error", () => {}); // the connection that the leader has closed
