@@ -1,7 +1,7 @@
 """What clients see of a million keys that fall due in the same millisecond.
 
-Fifty clients are busy all the time, and a probe sends one request every millisecond, as in `pauses`. Both are measured
-for a while before the keys are due, and from then until the last one is gone.
+Some clients are busy, and a probe sends one request every millisecond, as in `pauses`. Both are measured for a while
+before the keys are due, and from then until the last one is gone.
 """
 
 import time
@@ -11,16 +11,15 @@ from typing import Final
 from bench.client import RespClient
 from bench.errors import BenchError
 from bench.generator import Sample, Work, load, started
-from bench.pauses import PROBE_FIRST, PROBE_KEYS, probed, row
+from bench.pauses import BACKGROUND, CLIENTS, PROBE_FIRST, PROBE_KEYS, probed, row
 from bench.servers import Server, running
 from bench.spread import Sections, spread
 
-BUSY: Final = Work("mixed", 50, keys=10_000, seconds=3600)
+KEYS: Final = 10_000  # of the busy clients
+CROWDS: Final = (CLIENTS, 50)  # a modest load, and one that leaves the server no time
 BATCH: Final = 500
-US_PER_KEY: Final = 40
-"""Time to store a key with a deadline, at most."""
-
-POLL_S: Final = 0.05
+US_PER_KEY: Final = 25  # to store a key with a deadline, at most
+POLL_S: Final = 0.5
 LONGEST_S: Final = 60.0
 
 
@@ -29,45 +28,48 @@ def measure(names: Sequence[str], python: str, keys: int, seconds: float, rounds
     sections: Sections = {}
     for name in names:
         samples: dict[str, list[Sample]] = {}
-        gone_s: list[float] = []
+        gone_s: dict[int, list[float]] = {crowd: [] for crowd in CROWDS}
         for _ in range(rounds):
             with running(name, python) as server:
                 load(server, PROBE_KEYS, first_key=PROBE_FIRST)
-                load(server, BUSY.keys)
-                for who, sample in _round(server, keys, seconds, gone_s):
-                    samples.setdefault(who, []).append(sample)
+                load(server, KEYS)
+                for crowd in CROWDS:
+                    for who, sample in _round(server, crowd, keys, seconds, gone_s[crowd]):
+                        samples.setdefault(who, []).append(sample)
         sections[f"{name}: {keys:,} keys due at once"] = [row(*each) for each in samples.items()]
-        sections[f"{name}: until the last of them is gone"] = [{"seconds": spread(gone_s)}]
+        sections[f"{name}: until the last of them is gone"] = [
+            {"busy clients": crowd, "seconds": spread(taken_s)} for crowd, taken_s in gone_s.items()
+        ]
     return sections
 
 
-def _round(server: Server, keys: int, seconds: float, gone_s: list[float]) -> Iterator[tuple[str, Sample]]:
+def _round(server: Server, crowd: int, keys: int, seconds: float, gone_s: list[float]) -> Iterator[tuple[str, Sample]]:
     client = RespClient(server)
+    expired = _expired(client)
     due_s = time.time() + keys * US_PER_KEY / 1e6 + 2 * seconds
     _fill(client, keys, b"%d" % int(due_s * 1000))
     if time.time() > due_s - 1.5 * seconds:
         raise BenchError(f"{server.name} takes longer than {US_PER_KEY} us to store a key")
     time.sleep(due_s - 1.5 * seconds - time.time())
-    yield from _both(server, "before", lambda: time.sleep(seconds))
+    yield from _both(server, crowd, "before", lambda: time.sleep(seconds))
 
     def wait() -> None:
-        while _expired(client) < keys:
+        while _expired(client) < expired + keys:
             if time.time() > due_s + LONGEST_S:
                 raise BenchError(f"{server.name} has not deleted what was due {LONGEST_S:g} s ago")
             time.sleep(POLL_S)
         gone_s.append(time.time() - due_s)
 
-    time.sleep(max(0.0, due_s - 2 * BUSY.warmup_s - time.time()))
-    yield from _both(server, "from the deadline on", wait)
+    yield from _both(server, crowd, "from the deadline on", wait)
     client.close()
 
 
-def _both(server: Server, when: str, background: Callable[[], None]) -> Iterator[tuple[str, Sample]]:
-    with started(BUSY, server) as busy:
-        probe = probed(server, background)
+def _both(server: Server, crowd: int, when: str, background: Callable[[], None]) -> Iterator[tuple[str, Sample]]:
+    work = Work("mixed", crowd, keys=KEYS, seconds=3600)
+    with started(work, server, niceness=BACKGROUND) as busy:
+        yield f"{crowd} busy clients, {when}: the probe", probed(server, background)
         busy.stop()
-        yield f"{when}: the probe", probe
-        yield f"{when}: {BUSY.connections} busy clients", busy.sample()
+        yield f"{crowd} busy clients, {when}: these", busy.sample()
 
 
 def _fill(client: RespClient, keys: int, due_ms: bytes) -> None:

@@ -120,6 +120,18 @@ class TestSteps:
         assert indexed.expected == {}
         assert rounds * 100 < keys * 12  # five digits, each a step for the key and at most one for its bucket
 
+    def test_a_bucket_that_falls_due_while_it_is_distributed_is_distributed_no_further(self) -> None:
+        indexed, start_ms = Indexed(), 1 << 4 * DIGIT_BITS  # of a bucket as wide, as seen from 0
+        keys, steps = 2000, 100
+        for number in range(keys):
+            indexed.set(b"%d" % number, 2 * start_ms - 1)
+        indexed.take(start_ms, steps)
+        rounds = 1
+        while not indexed.take(2 * start_ms, steps):
+            rounds += 1
+        assert indexed.expected == {}
+        assert rounds * steps <= keys + 3 * steps
+
     @pytest.mark.parametrize("seed", range(5))
     def test_moved_and_removed_keys_of_a_bucket_that_is_being_distributed(self, seed: int) -> None:
         draw = random.Random(seed)
