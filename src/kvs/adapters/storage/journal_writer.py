@@ -3,10 +3,10 @@
 While one call of the journal waits for the disk, the writes of further ticks gather in the next batch. So the slower
 the disk, the more commits share a wait.
 
-When a call has ended, clients are told, and many of them come back at once. If the next call began before that, they
-would wait for the one after it, and every batch would have half of the clients. So the next call begins when as many
-rows have gathered as there were in the last batch and had gathered by its end, but after at most half the time that the
-last call took: a disk that is fast beside the requests is not waited for.
+When a call has ended, clients get their replies, and many of them come back at once. If the next call began before
+that, they would wait for the one after it, and every batch would have half of the clients. So the next call begins when
+as many rows have gathered as there were in the last batch and had gathered by its end, but after at most half the time
+that the last call took: a disk that is fast beside the requests is not waited for.
 """
 
 import time

@@ -166,7 +166,7 @@ class JournaledStorage(Storage):
         """From now on, refuse what adds to the journal more than deletes, or accept it again. By any thread.
 
         Args:
-            reason: What clients are told; empty: accept.
+            reason: The text of clients' errors; empty: accept.
         """
         self._refusal = reason
 

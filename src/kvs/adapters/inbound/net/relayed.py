@@ -131,7 +131,7 @@ class RelayedConnection(BaseConnection):
         self.wake()
 
     def _go_on(self) -> None:
-        """Read what there is room for."""
+        """Read more from the client and the leader, as far as there is room for what comes."""
         upstream = self._upstream
         if upstream is not None:
             if not self.output_full:

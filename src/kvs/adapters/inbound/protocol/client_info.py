@@ -19,7 +19,7 @@ class ClientInfo:
         name: Name of the client.
         last_command: Name of the last command.
         version: Version of RESP; 0: the line protocol.
-        redirection: Number of the client that is told of changes in its place; 0: itself; -1: none.
+        redirection: Number of the client that gets its invalidations; 0: itself; -1: none.
         channels: Number of channels that the client has subscribed to.
         patterns: The same of patterns.
         library: Name of the client's library.

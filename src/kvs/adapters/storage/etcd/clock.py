@@ -27,7 +27,7 @@ class Skew:
     Args:
         topology: Where both are noted.
         max_ms: By how much it may differ.
-        log: Is told when it begins to differ by more, and when it does not any more.
+        log: For when it begins to differ by more, and when it no longer does.
         wall_clock: That clock: seconds since 1970.
 
     Attributes:
@@ -76,7 +76,7 @@ class ServerTime:
 
     Args:
         now_ms: What it is now, in milliseconds since 1970.
-        skew: Who is right; and is told by :meth:`compare`.
+        skew: Which clock is right; :meth:`compare` reports this one to it.
         clock: Monotonic seconds.
     """
 

@@ -35,7 +35,7 @@ class Election:
         keys: The names of keys.
         ours: This server.
         lease_s: Term of a lease, in whole seconds.
-        skew: Is told by how much the clock of this machine is ahead of the leader's.
+        skew: Where it is noted how far the clock of this machine is ahead of the leader's.
         sleep: Waits so many seconds, or raises what ends the election.
         seen: Called with who leads and the term, whenever that has changed; None: nobody does.
         log: For who leads meanwhile.

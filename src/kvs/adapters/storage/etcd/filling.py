@@ -1,8 +1,8 @@
 """Fills an empty namespace with data that come from elsewhere: all of them at once, or none.
 
 It takes the lead, so no server serves meanwhile, nor does another one fill it. The data become a checkpoint, as of no
-entry at all. Its chunks are nothing without the pointer, which is written last: if anything fails before, the namespace
-is as empty as it was, and the first checkpoint of whoever comes next deletes what was left behind.
+entry at all. Its chunks do not count without the pointer, which is written last: if anything fails before, the
+namespace is as empty as it was, and the first checkpoint of the next leader deletes what was left behind.
 """
 
 import secrets

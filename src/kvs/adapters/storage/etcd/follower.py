@@ -2,7 +2,7 @@
 
 After each millisecond of work it rests for twice as long, unless it lags behind, so that the loop, which relays clients
 meanwhile, is not held up. What is not read yet waits in etcd, not here. The thread ends before the server leads, and
-then the replica belongs to who has waited for the lead.
+then the candidate owns the replica.
 """
 
 import gc

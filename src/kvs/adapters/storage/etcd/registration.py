@@ -18,14 +18,14 @@ from kvs.adapters.storage.etcd.layout import ClusterRecord, Keys, LayoutError, S
 from kvs.ports.topology import ServerInfo, Topology
 
 MAX_SERVERS: Final = 64
-"""Servers that are told of; more may run."""
+"""Servers that are listed; more may run."""
 
 REFRESHES_PER_LEASE: Final = 4
 LONGEST_PAUSE_S: Final = 1.0
 TIMEOUT_S: Final = 1.0
 
 CLOCK_STEP_MS: Final = 1000
-"""By how much more or less a clock must differ for others to be told."""
+"""How much the difference of a clock must change to be written again."""
 
 
 @final
@@ -61,8 +61,8 @@ class Registration:
         self._agreed = agreement.revision
         self._formats = formats
         self._lease = 0
-        self._told = b""  # what is there of this server
-        self._ahead_ms = 0  # as others are told
+        self._written = b""  # this server's record, as last written
+        self._ahead_ms = 0  # as last written
         self._stopping = Event()
         self._runner = Thread(target=self._run, name="kvs-registration", daemon=True)
         self._runner.start()
@@ -92,14 +92,14 @@ class Registration:
                 self._lease = 0
         if not self._lease:
             self._lease = client.grant(self._lease_s, timeout_s=TIMEOUT_S).id
-            self._told = b""
+            self._written = b""
         record = encoded(ServerRecord(ours.host, ours.port, ours.version, self._clock_ahead_ms(), READS, WRITES))
-        if record != self._told:
+        if record != self._written:
             # A format that this server does not read is put in use only while it is not there.
             agreed = [mod_revision_is(self._keys.cluster, self._agreed)]
             then = [put(self._keys.server(ours.id), record, self._lease)]
             if client.txn(agreed, then, timeout_s=TIMEOUT_S).succeeded:
-                self._told = record
+                self._written = record
 
     def _clock_ahead_ms(self) -> int:
         """Return by how much the clock here is ahead, roughly: it is measured anew with each heartbeat."""

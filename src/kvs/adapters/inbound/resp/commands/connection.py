@@ -24,7 +24,7 @@ MAX_NAME_BYTES: Final = 512
 def _ping(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     if len(arguments) > 2:
         raise UsageError("wrong number of arguments for 'ping' command")
-    if context.subscriptions() and context.protocol is RESP2:  # where it is told from messages, as in Redis
+    if context.subscriptions() and context.protocol is RESP2:  # its reply must not look like a message, as in Redis
         return replies.bulks([b"pong", *(arguments[1:] or [b""])])
     return replies.bulk(arguments[1]) if len(arguments) == 2 else replies.PONG
 

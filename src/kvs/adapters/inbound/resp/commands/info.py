@@ -28,7 +28,7 @@ ON_REQUEST: Final = frozenset({"Commandstats", "Latencystats"})
 """Sections that must be asked for."""
 
 IN_REPLICATION: Final = ("role", "leader")
-"""Figures of the line protocol that are told in Redis's words."""
+"""Figures of the line protocol that the section Replication has under Redis's names."""
 
 QUANTILES: Final = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 COUNTS: Final = (

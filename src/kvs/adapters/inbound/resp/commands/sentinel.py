@@ -1,8 +1,8 @@
-"""SENTINEL, as Redis's Sentinel has it: clients that are told to ask a sentinel who leads may ask any server.
+"""SENTINEL, as Redis's Sentinel has it: a client finds the leader by asking any of the servers.
 
 The data set is the master that is watched, with the leader's address; the servers that stand by are its replicas, and
-who is asked sees the others as sentinels, too. While nobody leads, there is no such master. What is always 0 is about
-connections between sentinels, which kvs has not.
+the others are sentinels, too. While no server leads, there is no such master. The fields that are always 0 are about
+connections between sentinels, which kvs does not have.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """SUBSCRIBE and its like, to the channels of Sentinel: clients listen there for a change of the leader.
 
-A server that stands by tells of it. One that has led closes all connections, which tells the same.
+A standby sends a message there. A deposed leader closes all of its connections instead.
 """
 
 from typing import Final
@@ -21,7 +21,7 @@ CHANNEL_STARTS: Final = b"+-"
 """Each of Sentinel's channels begins with one of them."""
 
 SWITCH_MASTER: Final = b"+switch-master"
-"""The channel that tells of another leader: name, old host and port, new host and port."""
+"""The channel of changes of the leader. A message has the name, the old host and port, the new host and port."""
 
 PATTERN_STARTS: Final = CHANNEL_STARTS + b"*?[\\"
 

@@ -1,4 +1,4 @@
-"""Tokens: who calls is told by one, which etcd gives for a name and a password, and which expires."""
+"""Tokens: each call carries one, which etcd gives for a name and a password, and which expires."""
 
 import threading
 import time

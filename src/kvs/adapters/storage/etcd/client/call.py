@@ -1,4 +1,4 @@
-"""One call of gRPC: its request, what has come of the answer, and who is told."""
+"""One call of gRPC: its request, what has come of the answer, and the receiver of its outcome."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -119,7 +119,7 @@ class Call:
             self._buffer.clear()
             try:
                 self._end(error)
-            except Exception as failure:  # noqa: BLE001 - of whoever is told, and none of the others' business
+            except Exception as failure:  # noqa: BLE001 - the receiver's fault, which must not end the other calls
                 told = threading.ExceptHookArgs((type(failure), failure, failure.__traceback__, None))
                 threading.excepthook(told)
 

@@ -1,4 +1,4 @@
-"""Connects to a member, without blocking: whoever does it sleeps as it pleases."""
+"""Connects to a member, without blocking: the caller chooses how to wait."""
 
 import os
 import select

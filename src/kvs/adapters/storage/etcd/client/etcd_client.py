@@ -1,6 +1,6 @@
 """A client of etcd: what an engine asks of it, as calls that wait and as calls that do not.
 
-Every call has a deadline, and is sent at most once: whoever wants to send it again knows best whether that is safe.
+Every call has a deadline, and is sent at most once: only the caller knows whether it is safe to send it again.
 There is one exception: a call that was refused for its token, so that nothing was done, is sent again with another.
 """
 
@@ -380,6 +380,6 @@ class _Request(Generic[T]):
                 result = self._decode(outcome)
             except ClusterChangedError as error:
                 result = error
-            except Exception as error:  # noqa: BLE001 - of a decoder, whoever has sent what it cannot take
+            except Exception as error:  # noqa: BLE001 - a decoder's: the server's answer is malformed
                 result = ProtocolBrokenError(f"{type(error).__name__}: {error}")
             self._done(result)

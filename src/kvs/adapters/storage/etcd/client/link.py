@@ -107,7 +107,7 @@ class Link:
         return self._connected_to
 
     def submit(self, call: Call) -> None:
-        """Run a call; its outcome is told on the link's thread. Never blocks."""
+        """Run a call; its outcome is passed on by the link's thread. Never blocks."""
         self._command(lambda: self._accept(call))
 
     def consumed(self, call: Call, size: int) -> None:
@@ -145,7 +145,7 @@ class Link:
                     self._connect()
                 else:
                     self._sleep(None, 0, None)
-            except Exception as error:  # noqa: BLE001 - also of what is told an outcome: the thread must go on
+            except Exception as error:  # noqa: BLE001 - also of the receiver of an outcome: the thread must go on
                 self._lost(str(error) or type(error).__name__)
         self._shut_down()
 
@@ -324,7 +324,7 @@ class Link:
         now_s = time.monotonic()
         while self._waiting and self._http2.accepts_stream:
             call = self._waiting.popleft()
-            if call.deadline_s <= now_s:  # whoever had it before has held it for too long
+            if call.deadline_s <= now_s:  # another link had it for too long
                 call.end(NotSentError("it could not be sent in time"))
                 continue
             key = (call.method, call.token, call.needs_leader)
