@@ -58,9 +58,14 @@ def skew(
     *others: ServerInfo, log: FilteringBoundLogger | None = None, wall_clock: Callable[[], float] = time.time
 ) -> Skew:
     """Return what a server knows of clocks, beside others."""
-    topology = Topology("test", ServerInfo("0", "127.0.0.1", 1, "1"), LEASE_S * 1000)
-    topology.others = others
-    return Skew(topology, MAX_SKEW_MS, log or structlog.get_logger(), wall_clock)
+    return Skew(topology(*others), MAX_SKEW_MS, log or structlog.get_logger(), wall_clock)
+
+
+def topology(*others: ServerInfo) -> Topology:
+    """Return what a server knows of others."""
+    known = Topology("test", ServerInfo("0", "127.0.0.1", 1, "1"), LEASE_S * 1000)
+    known.others = others
+    return known
 
 
 class KilledError(BaseException):
@@ -146,7 +151,7 @@ class Leader:
         self.backlog: Final = replica.backlog(MAX_JOURNAL_BYTES)
         self.steps: Final = Steps(cast("EtcdClient", mortal or client), self.keys, self.lead, self.backlog, log)
         self.checkpoints: Final = Checkpoints(self.steps, self.backlog, pointer, chunks, MAX_JOURNAL_BYTES, log, idle_s)
-        self._keeper = Keeper(client, self.keys, self.lead, ServerTime(0, skew(), time.monotonic))
+        self._keeper = Keeper(client, self.keys, self.lead, ServerTime(0, skew(), time.monotonic), topology())
         self.journal: Final = EtcdJournal(
             client, self.keys, self.lead, self._keeper, replica.head, self.backlog, 10.0, "lease"
         )

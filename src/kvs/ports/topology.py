@@ -12,6 +12,7 @@ class ServerInfo(NamedTuple):
         port: The port there.
         version: Of kvs.
         clock_ahead_ms: By how much its clock is ahead of the server's time; 0 if that is allowed.
+        cut_off_in: The term of the leader that it cannot reach, for as long as a lease; 0: there is none.
     """
 
     id: str
@@ -19,6 +20,7 @@ class ServerInfo(NamedTuple):
     port: int
     version: str
     clock_ahead_ms: int = 0
+    cut_off_in: int = 0
 
 
 @final
@@ -37,6 +39,7 @@ class Topology:
         clock_ahead_ms: By how much the clock of this server is ahead of the server's time; 0 if that is allowed.
         leader: Who leads, as far as this server knows; None: nobody, or it does not know.
         entries: Entries of the journal that this server has read, while it stands by.
+        cut_off_in: The term of the leader that this server cannot reach, for as long as a lease; 0: there is none.
     """
 
     def __init__(self, name: str, ours: ServerInfo, failover_ms: int) -> None:
@@ -49,6 +52,7 @@ class Topology:
         self.clock_ahead_ms = 0
         self.leader: ServerInfo | None = ours
         self.entries = 0
+        self.cut_off_in = 0
 
     @property
     def leads(self) -> bool:
@@ -66,6 +70,10 @@ class Topology:
             for server in (self.ours, *self.others)
             if leader is None or (server.host, server.port) != (leader.host, leader.port)
         ]
+
+    def is_cut_off_in(self, term: int) -> bool:
+        """Return whether more than half of all servers cannot reach this one, which leads in this term."""
+        return 2 * sum([other.cut_off_in == term for other in self.others]) > 1 + len(self.others)
 
     def see_leader(self, host: str, port: int, term: int) -> None:
         """Note that another server leads."""

@@ -22,7 +22,7 @@ from kvs.adapters.storage.etcd.layout import EMPTY, MAX_VALUE_BYTES, Head, Keys,
 from kvs.adapters.storage.etcd.lead import Keeper, Lead
 from kvs.domain.values import Key, Value
 from kvs.ports.candidate import LeadLostError
-from tests.support.etcd_leader import read, skew, wall_ms
+from tests.support.etcd_leader import read, skew, topology, wall_ms
 from tests.support.journals import append
 
 LEASE_S = 2
@@ -37,7 +37,8 @@ class Place:
         lease = client.grant(LEASE_S).id
         term = client.txn([], [put(self.keys.leader, b"{}", lease)]).header.revision
         self.lead = Lead(self.keys, "a", term, lease, LEASE_S)
-        self._keeper = Keeper(client, self.keys, self.lead, ServerTime(wall_ms(), skew(), time.monotonic))
+        server_time = ServerTime(wall_ms(), skew(), time.monotonic)
+        self._keeper = Keeper(client, self.keys, self.lead, server_time, topology())
         stack.callback(self._keeper.release)
         self.journal = EtcdJournal(
             client, self.keys, self.lead, self._keeper, EMPTY, Backlog(EMPTY, 0, 1 << 20), 10.0, "lease"

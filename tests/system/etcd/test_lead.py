@@ -22,7 +22,7 @@ from kvs.adapters.storage.etcd.clock import ServerTime, clock_s
 from kvs.adapters.storage.etcd.election import BACKS_OFF_LEASES, Election
 from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.layout import EMPTY, Heartbeat, Keys, LeaderRecord, decoded, encoded
-from kvs.adapters.storage.etcd.lead import BEATS_PER_LEASE, Keeper, Lead, Sent
+from kvs.adapters.storage.etcd.lead import BEATS_PER_LEASE, CUT_OFF, Keeper, Lead, Sent
 from kvs.logs import make_logger
 from kvs.ports.candidate import LeadLostError
 from kvs.ports.topology import ServerInfo
@@ -55,12 +55,12 @@ class Bench:
         self._stack = stack
         self._log = log
 
-    def election(self, client: EtcdClient | None = None) -> Election:
+    def election(self, client: EtcdClient | None = None, port: int = 1) -> Election:
         """Return one who stands, and waits for nothing."""
         return Election(
             client or self.client,
             self.keys,
-            LeaderRecord("a", HOST, 1),
+            LeaderRecord("a", HOST, port),
             LEASE_S,
             self.skew,
             _ignore,
@@ -70,7 +70,8 @@ class Bench:
 
     def keeper(self, lead: Lead, client: EtcdClient | None = None) -> Keeper:
         """Return what keeps a lead."""
-        keeper = Keeper(client or self.client, self.keys, lead, ServerTime(wall_ms(), self.skew, time.monotonic))
+        server_time = ServerTime(wall_ms(), self.skew, time.monotonic)
+        keeper = Keeper(client or self.client, self.keys, lead, server_time, self.skew._topology)
         self._stack.callback(keeper.release)
         return keeper
 
@@ -209,13 +210,30 @@ def test_heartbeats_that_nobody_answers_are_few(bench: Bench, monkeypatch: pytes
 def test_a_lead_is_given_up_soon_though_etcd_is_gone(bench: Bench) -> None:
     """However long a lease is: it ends by itself."""
     with closing(lambda: EtcdClient([Endpoint(HOST, free_ports(1)[0])])) as nobody:
-        keeper = Keeper(
-            nobody, bench.keys, Lead(bench.keys, "a", 1, 1, 1000), ServerTime(wall_ms(), bench.skew, time.monotonic)
-        )
+        keeper = bench.keeper(Lead(bench.keys, "a", 1, 1, 1000), nobody)
         releasing = threading.Thread(target=keeper.release, daemon=True)
         releasing.start()
         releasing.join(TIMEOUT_S)
         assert not releasing.is_alive()
+
+
+def test_a_leader_that_others_cannot_reach_leaves_the_lead_to_them(bench: Bench) -> None:
+    """For a while it does not stand, but any other server may."""
+    lead = bench.election().win()
+    bench.keeper(lead)
+    others = [ServerInfo(name, HOST, port, "1", 0, lead.term) for name, port in (("b", 2), ("c", 3))]
+    bench.skew._topology.others = tuple(others)
+    for _ in polling("it gives up"):
+        if lead.lost:
+            break
+    assert lead.lost == CUT_OFF
+    for _ in polling("the lead is free"):
+        if not bench.version(bench.keys.leader):
+            break
+    deposed, another = bench.election(), bench.election(port=2)
+    assert deposed._look() is None
+    assert not deposed._may_stand()
+    assert another.win().term > lead.term
 
 
 def test_a_deleted_heartbeat_ends_no_wait(bench: Bench) -> None:

@@ -259,6 +259,28 @@ def test_a_leader_that_cannot_be_reached(single: Cluster) -> None:
         standby.wait_for("client_relayed", peer=clients[0].name)
 
 
+def test_a_leader_that_most_servers_cannot_reach_is_replaced(single: Cluster) -> None:
+    """It stands by, then, and serves its own clients by the next one."""
+    namespace = f"standbys-{next(_numbers)}"
+    (port,) = free_ports(1)
+    with ExitStack() as stack:
+        first = stack.enter_context(EtcdServer(single, namespace, options=[f"advertise_address={HOST}:{port}"]))
+        assert first.leads()
+        standbys = [standby_of(stack, single, namespace) for _ in range(2)]
+        for server in standbys:
+            client = stack.enter_context(closing(server.connect()))
+            assert client.ask("GET key")["code"] == "unavailable"
+        reason = first.wait_for("lead_lost")["reason"]
+        assert "cannot reach this one" in reason
+        for server in standbys:
+            client = stack.enter_context(closing(server.connect()))
+            for _ in polling("another server leads"):
+                if client.ask("PUT key value") == OK:
+                    break
+        with closing(first.connect()) as client:
+            assert client.ask("GET key")["result"] == "value"
+
+
 def test_clients_wait_no_longer_than_they_may(single: Cluster) -> None:
     """For the rest of a request, and between requests; of a relayed one the silence is for the leader to judge."""
     namespace = f"standbys-{next(_numbers)}"

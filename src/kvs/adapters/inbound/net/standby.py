@@ -5,6 +5,7 @@ hands its client over: :mod:`kvs.adapters.inbound.net.relayed`.
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from kvs.adapters.inbound.net.server import Server
 
 CONNECT_TIMEOUT_S: Final = 2.0
+
+TRY_AGAIN_S: Final = 0.5
+"""Time between two attempts to reach a leader that could not be reached: clients may have gone elsewhere."""
 
 NO_LEADER: Final = "There is no leader at the moment. Retry."
 UNREACHABLE: Final = "The leader cannot be reached from this server. Retry, or use another one."
@@ -55,6 +59,7 @@ class Standby:
         self._relays: Final[set[RelayedConnection]] = set()
         self._failure: BaseException | None = None
         self._reached = True
+        self._search: asyncio.Task[None] | None = None  # for a leader that could not be reached
 
     async def run(self, server: "Server") -> int:
         """Run a server until this one leads, or is stopped; return the exit code.
@@ -72,6 +77,7 @@ class Standby:
         try:
             code = await server.run()
         finally:
+            self._end_search()
             if not server.role_ended:
                 self._candidate.stop()
             await self._loop.run_in_executor(None, waiting.join)
@@ -100,12 +106,12 @@ class Standby:
         first = preamble(self._candidate.secret, leader.term, address, relayed.state())
         place = f"{leader.host}:{leader.port}"
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                sock = await dial(leader.host, leader.port)
-        except OSError as error:  # TimeoutError is one
+            sock = await _dial(leader)
+        except OSError as error:
             relayed.connect_by(None)
             relayed.give_back(StorageUnavailableError(UNREACHABLE))
             if self._note_reach(leader, reached=False):
+                self._search = self._loop.create_task(self._search_for(leader))
                 self._log.warning("leader_unreachable", leader=place, reason=str(error) or "nobody answers")
             return
         relayed.connected(Upstream(self._loop, sock, relayed.take, relayed.drained), first)
@@ -117,7 +123,27 @@ class Standby:
         changed = leader == self._leader and self._reached != reached
         if changed:
             self._reached = reached
+            self._end_search()
         return changed
+
+    async def _search_for(self, leader: Leader) -> None:
+        """Try to reach the leader again. If that fails for as long as a lease, complain, so that another one leads."""
+        complains_s = self._loop.time() + self._topology.failover_ms / 1000
+        while True:
+            await asyncio.sleep(TRY_AGAIN_S)
+            try:
+                (await _dial(leader)).close()
+            except OSError:
+                if self._loop.time() >= complains_s:
+                    self._topology.cut_off_in = leader.term
+            else:
+                self._note_reach(leader, reached=True)
+
+    def _end_search(self) -> None:
+        self._topology.cut_off_in = 0
+        search, self._search = self._search, None
+        if search is not None:
+            search.cancel()
 
     # The lead.
 
@@ -140,6 +166,7 @@ class Standby:
             return
         self._leader = leader
         self._reached = True
+        self._end_search()
         if leader is None:
             self._topology.leader = None
         else:
@@ -165,3 +192,13 @@ class Standby:
         if former is not None and former != self._told:
             for channel in list(self._clients.channels.values()):
                 channel.connection.tell_of_leader(former, self._told)
+
+
+async def _dial(leader: Leader) -> socket.socket:
+    """Return a socket that is connected to the leader.
+
+    Raises:
+        OSError: It cannot be reached, or not in time.
+    """
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):  # TimeoutError is an OSError
+        return await dial(leader.host, leader.port)

@@ -148,7 +148,7 @@ class EtcdCandidate(Candidate):
         lead.formats = self._formats
         with ExitStack() as stack:
             server_time = ServerTime(election.time_ms(), skew, self.clock)
-            keeper = Keeper(client, keys, lead, server_time)
+            keeper = Keeper(client, keys, lead, server_time, self.topology)
             stack.callback(keeper.release)
             started_s = time.monotonic()
             replica.catch_up(lead.term, lambda: self._check(lead))

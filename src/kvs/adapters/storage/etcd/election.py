@@ -68,6 +68,7 @@ class Election:
         self._ahead_ms: Final[deque[int]] = deque(maxlen=BEATS_COMPARED)
         self._looked_s = 0.0
         self._vacant_s: float | None = None  # since when nobody leads
+        self._barred = False  # others could not reach this server while it led
         self._trouble = ""
 
     def win(self) -> Lead:
@@ -139,7 +140,10 @@ class Election:
     def _look(self) -> KeyValue | None:
         """Return who leads, None if nobody does, and note the leader's last writes."""
         keys, before_s, self._looked_s = self._keys, self._looked_s, clock_s()
-        leader, alive, head = self._client.txn([], [get(keys.leader), get(keys.alive), get(keys.head)]).ranges
+        deposed = keys.deposed(self._ours.host, self._ours.port)
+        looks = [get(keys.leader), get(keys.alive), get(keys.head), get(deposed)]
+        leader, alive, head, barred = self._client.txn([], looks).ranges
+        self._barred = _one(barred) is not None
         self._note(alive, head, prompt=clock_s() - before_s < self._skew.max_ms / 2000)
         return _one(leader)
 
@@ -180,10 +184,15 @@ class Election:
             self._log.warning("etcd_unavailable", reason=reason)
 
     def _may_stand(self) -> bool:
-        """Return whether to stand now: one whose clock differs leaves it to others whose clocks do not."""
+        """Return whether to stand now.
+
+        A server that others could not reach does not. One whose clock differs leaves it to others whose clocks do not.
+        """
         now_s = clock_s()
         if self._vacant_s is None:
             self._vacant_s = now_s
+        if self._barred:
+            return False
         if not (self._skew.ahead_ms and self._skew.another_agrees):
             return True
         return now_s - self._vacant_s > BACKS_OFF_LEASES * self._lease_s

@@ -139,7 +139,7 @@ def empty_namespace(options: EtcdOptions, log: FilteringBoundLogger) -> Iterator
             lead = election.win()
             lead.formats.in_use = in_use
             server_time = ServerTime(election.time_ms(), skew, time.monotonic)
-            keeper = Keeper(client, keys, lead, server_time)
+            keeper = Keeper(client, keys, lead, server_time, topology)
             stack.callback(keeper.release)
             namespace = EmptyNamespace(client, keys, lead, server_time.now_ms, options.quota_bytes, log)
         yield namespace

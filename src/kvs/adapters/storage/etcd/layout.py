@@ -6,6 +6,7 @@
 | ``servers/ID`` | :class:`ServerRecord`, under a lease of that server |
 | ``leader`` | :class:`LeaderRecord`, under the leader's lease; its create revision is the *term* |
 | ``alive`` | :class:`Heartbeat` of the leader |
+| ``deposed/ADDRESS`` | that the server there must not lead, under a lease: other servers could not reach it |
 | ``head`` | number and digest of the last entry of the journal |
 | ``journal/NUMBER`` | an entry (:mod:`kvs.adapters.storage.etcd.entry`) |
 | ``part/NUMBER/TERM/I`` | a piece of an entry that is too large for one request |
@@ -74,6 +75,7 @@ class ServerRecord(msgspec.Struct, frozen=True):
         clock_ahead_ms: By how much its clock is ahead of the leader's time; 0 if that is allowed.
         reads: The formats that it reads.
         writes: The formats that it writes.
+        cut_off_in: The term of the leader that it cannot reach, for as long as a lease; 0: there is none.
     """
 
     host: Word
@@ -82,6 +84,7 @@ class ServerRecord(msgspec.Struct, frozen=True):
     clock_ahead_ms: int = 0
     reads: tuple[int, ...] = (1,)
     writes: tuple[int, ...] = (1,)
+    cut_off_in: int = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -207,6 +210,9 @@ class Keys:
         self.entries: Final = prefix + b"journal/"
         self.parts: Final = prefix + b"part/"
         self.chunks: Final = prefix + b"chunk/"
+
+    def deposed(self, host: str, port: int) -> bytes:
+        return b"%bdeposed/%b:%d" % (self.prefix, host.encode(), port)
 
     def server(self, server_id: str) -> bytes:
         return self.servers + server_id.encode()

@@ -10,21 +10,31 @@ stuck may go on confirming leases that its successor lets expire. Instead each f
 and has been applied gives the right to answer reads until that moment + lease - margin. A successor serves nothing
 until lease + margin after it has learned of the last of those writes.
 
-The keeper is a thread that writes heartbeats and renews the lease, as long as the loop of the server turns.
+The keeper is a thread that writes heartbeats and renews the lease, as long as the loop of the server turns, and other
+servers can reach it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import BoundedSemaphore, Event, Lock, Thread
 from typing import Final, NamedTuple, final
 
 from kvs.adapters.storage.etcd.client.answers import RangeResult, TxnResult
 from kvs.adapters.storage.etcd.client.errors import ClusterChangedError, EtcdError, LeaseNotFoundError, NoSpaceError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
-from kvs.adapters.storage.etcd.client.requests import create_revision_is, delete, get, mod_revision_is_at_least, put
+from kvs.adapters.storage.etcd.client.requests import (
+    Operation,
+    create_revision_is,
+    delete,
+    get,
+    mod_revision_is_at_least,
+    put,
+)
 from kvs.adapters.storage.etcd.clock import ServerTime, clock_s
 from kvs.adapters.storage.etcd.formats import Formats
 from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, encoded
 from kvs.ports.candidate import LeadLostError
+from kvs.ports.topology import Topology
 
 MARGIN_SHARE: Final = 0.1
 """Margin for clocks that run at different speeds, as a share of the lease."""
@@ -37,7 +47,11 @@ LONGEST_CALL_S: Final = 1.0
 RELEASE_TIMEOUT_S: Final = 2.0
 """For each of two calls that give up the lead; without them the lease ends by itself."""
 
+DEPOSED_LEASES: Final = 10
+"""For how many leases a server that others could not reach does not stand again."""
+
 TAKEN: Final = "another server has taken it, or its lease has ended"
+CUT_OFF: Final = "more than half of the servers cannot reach this one, so it gives the lead to another"
 RESTORED: Final = "etcd was restored from a backup, or the keys there were changed by something else"
 
 
@@ -160,20 +174,22 @@ class Lead:
 
 @final
 class Keeper:
-    """Keeps the lead: heartbeats, the lease, and the search for a loop that hangs.
+    """Keeps the lead: heartbeats, the lease, and when to give it up.
 
     Args:
         client: Calls etcd.
         keys: The names of keys.
         lead: What is kept.
         time: The server's time.
+        topology: The servers.
     """
 
-    def __init__(self, client: EtcdClient, keys: Keys, lead: Lead, time: ServerTime) -> None:
+    def __init__(self, client: EtcdClient, keys: Keys, lead: Lead, time: ServerTime, topology: Topology) -> None:
         self._client = client
         self._keys = keys
         self._lead = lead
         self._time = time
+        self._topology = topology
         self._wake: Callable[[], None] | None = None
         self._seen_s = clock_s()
         self._stopping = Event()
@@ -216,19 +232,29 @@ class Keeper:
                 self._beat(interval_s)
             if self._stopping.wait(interval_s):
                 break
+            if self._topology.is_cut_off_in(lead.term):
+                self._step_down()
         if self._releases and not lead.lost:
-            self._give_up()
+            self._give_up("it was released", [])
         elif self._wake is not None:
             self._wake()
 
-    def _give_up(self) -> None:
+    def _step_down(self) -> None:
+        """Give up the lead, and leave it to others for a while."""
+        ours, timeout_s = self._topology.ours, min(self._lead.lease_s, RELEASE_TIMEOUT_S)
+        with suppress(EtcdError):  # nobody could take it now
+            lease = self._client.grant(round(DEPOSED_LEASES * self._lead.lease_s), timeout_s=timeout_s).id
+            self._give_up(CUT_OFF, [put(self._keys.deposed(ours.host, ours.port), b"{}", lease)])
+
+    def _give_up(self, reason: str, puts: Sequence[Operation]) -> None:
         lead, keys = self._lead, self._keys
-        lead.lose("it was released")
+        lead.lose(reason)
         # Who has not served yet may have a predecessor that still answers reads: the next one waits for that, too.
         last = encoded(Heartbeat(lead.term, self._time.now_ms, released=self._wake is not None))
         try:
             timeout_s = min(lead.lease_s, RELEASE_TIMEOUT_S)
-            self._client.txn(lead.fence, [put(keys.alive, last), delete(keys.leader)], timeout_s=timeout_s, urgent=True)
+            then = [put(keys.alive, last), delete(keys.leader), *puts]
+            self._client.txn(lead.fence, then, timeout_s=timeout_s, urgent=True)
             self._client.revoke(lead.lease, timeout_s=timeout_s)
         except EtcdError:
             pass  # the lease ends by itself
