@@ -35,7 +35,14 @@ NOT_PROVOKED: Final = {
     **dict.fromkeys(
         (
             *("standing_by", "standby", "leading", "lead_lost", "clock_differs", "clock_agrees"),
-            *("checkpoint_failed", "etcd_unavailable", "etcd_full", "etcd_has_room", "etcd_defragmented"),
+            *(
+                "checkpoint_damaged",
+                "checkpoint_failed",
+                "etcd_unavailable",
+                "etcd_full",
+                "etcd_has_room",
+                "etcd_defragmented",
+            ),
             *("etcd_not_defragmented", "checkpoint_written", "following", "not_following", "replica_discarded"),
             *("client_relayed", "leader_unreachable"),
         ),

@@ -247,7 +247,7 @@ class Checkpoints:
             sum(chunk.rows for chunk in chunks),
             sum(chunk.size for chunk in chunks),
             self._steps.lead.formats.writes,
-            former=None if former is None else Former(former.number, former.index),
+            former=None if former is None else Former(former.number, former.index, former.digest, former.horizon_ms),
         )
         pointer = encoded(latest)
         follows = value_is(keys.checkpoint, self._pointer) if self._pointer else absent(keys.checkpoint)

@@ -125,10 +125,14 @@ class Former(msgspec.Struct, frozen=True):
     Attributes:
         number: The last entry in it.
         index: As of that checkpoint.
+        digest: The digest of that entry; empty: not known, as it was written by an older version.
+        horizon_ms: The server's time as of the entry.
     """
 
     number: int
     index: Place
+    digest: str = ""
+    horizon_ms: int = 0
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

@@ -5,9 +5,12 @@ revision. Nothing is applied but entries of the journal, each behind the one bef
 never ahead of what is stored. Whatever does not fit (a gap, as the journal was cut meanwhile; an end before what is
 here; another digest) has everything thrown away, and read again from the checkpoint, in the same pass.
 
+If the newest checkpoint is damaged, the one before is read, and the journal behind that, which is kept for it.
+
 A pass is done in steps, none of which takes long but for waiting for etcd.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from operator import lt
 from typing import Final, final
@@ -22,7 +25,7 @@ from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import get
 from kvs.adapters.storage.etcd.entry import decode_entry, decode_rows, digest_of
 from kvs.adapters.storage.etcd.formats import refusal_of
-from kvs.adapters.storage.etcd.layout import EMPTY, Checkpoint, Head, Keys, LayoutError, decoded
+from kvs.adapters.storage.etcd.layout import EMPTY, Checkpoint, Former, Head, Keys, LayoutError, Place, decoded
 from kvs.adapters.storage.etcd.unwritten import Unwritten
 from kvs.adapters.storage.journal_writer import Row
 from kvs.adapters.storage.memory.storage import MemoryStorage
@@ -62,6 +65,7 @@ class Replica:
         self._keys = keys
         self._log = log
         self._pointer: KeyValue | None = None  # the newest checkpoint
+        self._index: Place | None = None  # of the checkpoint behind which everything is in ``_unwritten``
         self._unwritten = Unwritten(0)
         self._whole = False  # memory is as of head
         self._pass: Iterator[None] | None = None  # the one under way
@@ -103,14 +107,16 @@ class Replica:
                     raise
 
     def checkpoint(self) -> tuple[KeyValue | None, list[Chunk]]:
-        """Read which chunks the newest checkpoint has; return the key ``checkpoint``, if there is one, and them.
+        """Return the key ``checkpoint``, if there is one, and the chunks behind which the backlog begins.
 
         The server has the lead, so that there will be no newer one, and a pass has been made since.
         """
-        pointer = self._pointer
-        if pointer is None:
-            return None, []
-        return pointer, self._chunks(decoded(self._keys.checkpoint, pointer.value, Checkpoint), 0)
+        try:
+            return self._pointer, self._chunks(0)
+        except LayoutError as error:  # of the index: the checkpoint before may have a sound one
+            self._discard(str(error))
+            deque(self._steps(), maxlen=0)
+            return self._pointer, self._chunks(0)
 
     def backlog(self, max_bytes: int) -> Backlog:
         """Return what no checkpoint has yet."""
@@ -136,6 +142,7 @@ class Replica:
                     self._pointer = pointer
                     checkpoint = decoded(keys.checkpoint, pointer.value, Checkpoint)
                     self._unwritten.cut(checkpoint.number)
+                    self._index = checkpoint.index
                 yield from self._follow(end, revision)
             except LayoutError as error:
                 self._discard(str(error))
@@ -149,25 +156,43 @@ class Replica:
 
     def _load(self, pointer: KeyValue | None, revision: int) -> Iterator[None]:
         """Read a checkpoint, in place of what there is."""
+        self._pointer, self._index = pointer, None
+        checkpoint = None if pointer is None else decoded(self._keys.checkpoint, pointer.value, Checkpoint)
+        if checkpoint is None:
+            yield from self._empty()
+        else:
+            if refusal := refusal_of(checkpoint.format):
+                raise LayoutError(f"{self._keys.checkpoint.decode()}: {refusal}")
+            try:
+                yield from self._load_chunks(checkpoint, revision)
+                self._check_size(checkpoint)
+            except LayoutError as error:
+                former = checkpoint.former
+                if former is None or not former.digest:
+                    raise
+                self._report_damage(checkpoint.number, former.number, error)
+                yield from self._load_chunks(former, revision)
+        self._whole = True
+
+    def _report_damage(self, entry: int, former: int, error: LayoutError) -> None:
+        self._log.warning("checkpoint_damaged", entry=entry, former=former, reason=str(error))
+
+    def _empty(self) -> Iterator[None]:
+        """Forget what there is."""
         self._whole = False
         self.memory.clear()
         while self.memory.has_work:
             self.memory.sync()
             yield
-        self.head, self.horizon_ms, self._pointer = EMPTY, 0, pointer
+        self.head, self.horizon_ms = EMPTY, 0
         self._unwritten = Unwritten(0)
-        if pointer is not None:
-            checkpoint = decoded(self._keys.checkpoint, pointer.value, Checkpoint)
-            yield from self._load_chunks(checkpoint, revision)
-            self.head = Head(checkpoint.number, checkpoint.digest)
-            self.horizon_ms = checkpoint.horizon_ms
-            self._unwritten = Unwritten(checkpoint.number)
-        self._whole = True
 
-    def _load_chunks(self, checkpoint: Checkpoint, revision: int) -> Iterator[None]:
+    def _load_chunks(self, checkpoint: Checkpoint | Former, revision: int) -> Iterator[None]:
+        yield from self._empty()
         where = self._keys.checkpoint.decode()
         self.memory.begin(checkpoint.horizon_ms)
-        chunks = self._chunks(checkpoint, revision)
+        self._index = checkpoint.index
+        chunks = self._chunks(revision)
         last = b""
         for chunk in chunks:
             rows = decode_rows(read_place(self._client, self._keys, chunk.place, revision), where)
@@ -181,16 +206,20 @@ class Replica:
                 self.memory.load([(key, value) for key, value in part if value is not None])
                 last = names[-1]
                 yield
-        found = self.memory.count(b"")
-        if len(chunks) != checkpoint.chunks or found != checkpoint.keys:
-            said = f"{checkpoint.chunks} chunks with {checkpoint.keys} keys"
-            raise LayoutError(f"{where}: says {said}, and there are {len(chunks)} with {found}")
+        self.head, self.horizon_ms = Head(checkpoint.number, checkpoint.digest), checkpoint.horizon_ms
+        self._unwritten = Unwritten(checkpoint.number)
 
-    def _chunks(self, checkpoint: Checkpoint, revision: int) -> list[Chunk]:
+    def _check_size(self, checkpoint: Checkpoint) -> None:
+        found = self.memory.count(b"")
+        if found != checkpoint.keys:
+            where = self._keys.checkpoint.decode()
+            raise LayoutError(f"{where}: says {checkpoint.keys} keys, and there are {found}")
+
+    def _chunks(self, revision: int) -> list[Chunk]:
+        if self._index is None:
+            return []
         where = self._keys.checkpoint.decode()
-        if refusal := refusal_of(checkpoint.format):
-            raise LayoutError(f"{where}: {refusal}")
-        return decode_index(read_place(self._client, self._keys, checkpoint.index, revision), where)
+        return decode_index(read_place(self._client, self._keys, self._index, revision), where)
 
     def _follow(self, end: Head, revision: int) -> Iterator[None]:
         """Apply the entries that follow, up to the end."""
