@@ -17,7 +17,7 @@ from kvs.adapters.storage.memory.versions import VersionStore
 from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, KeyRange
 from kvs.domain.errors import LimitError
 from kvs.domain.updates import Update, Updated
-from kvs.domain.values import NO_DEADLINE, TOMBSTONE, Key, Record, Value, Write, deadline_of, entry_bytes
+from kvs.domain.values import TOMBSTONE, Key, Record, Value, Write, deadline_of, entry_bytes
 from kvs.override import override
 from kvs.ports.storage import Storage
 
@@ -26,10 +26,6 @@ MOVED_AT_ONCE: Final = 1000
 
 FREED_PER_TICK: Final = 5000
 """Entries of cleared data sets freed per tick: some 0.5 ms."""
-
-
-def _no_horizon() -> int:
-    return 0
 
 
 @final
@@ -57,7 +53,7 @@ class MemoryStorage(Storage):
         self._deadlines = DeadlineIndex(self._deadline_of)
         self._commits = 0
 
-    def restore(self, rows: Iterable[tuple[Key, Value | None]], horizon_ms: Callable[[], int] = _no_horizon) -> None:
+    def restore(self, rows: Iterable[tuple[Key, Value | None]], horizon_ms: Callable[[], int] = lambda: 0) -> None:
         """Fill an unused engine: each key gets the last of its values, or is absent if that is None.
 
         No limit applies: the rows were accepted before. O(n), and O(n log n) if keys are not in order.
@@ -74,14 +70,13 @@ class MemoryStorage(Storage):
             else:
                 data.pop(key, None)
         self._tree.extend(sorted(data))
-        records = [(key, self._deadline_of(key)) for key, value in data.items() if isinstance(value, Record)]
-        deadlines = [(key, deadline_ms) for key, deadline_ms in records if deadline_ms != NO_DEADLINE]
         self._deadlines.begin(horizon_ms())
-        for key, deadline_ms in deadlines:
-            self._deadlines.add(key, deadline_ms)
-        if self._max_data_bytes:
-            for key in data:
-                self._data_bytes += entry_bytes(key, self.get(key))
+        for key in data:
+            value = self.get(key)
+            if isinstance(value, Record):
+                self._index_deadline(key, None, value)
+            if self._max_data_bytes:
+                self._data_bytes += entry_bytes(key, value)
 
     def begin(self, horizon_ms: int) -> None:
         """Set the stored time of an empty engine that is to :meth:`load` and :meth:`apply`."""
