@@ -34,6 +34,9 @@ STEPS_PER_TICK: Final = 500 if BUILD == "compiled" else 100
 BUSY_SHIFT: Final = 3
 """An eighth of them if the last tick had requests: as long as 50 of these take, so that their latency stays."""
 
+STEP_UP_MS: Final = 2000
+"""Twice as many each time that expiry has lagged for so long: beside requests without end, a million go within 10 s."""
+
 NEVER_S: Final = NEVER_MS / 1000
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -144,10 +147,14 @@ class Expiry:
         if not self.lagging:
             return
         if not self._storage.blocking:
-            self._delete(self._steps_per_tick >> BUSY_SHIFT if busy else self._steps_per_tick)
+            self._delete(self._busy_steps() if busy else self._steps_per_tick)
         elif self._run is not None and not self.sweeping:
             self.sweeping = True
             self._run(self._sweep)
+
+    def _busy_steps(self) -> int:
+        """Return how many records to delete beside requests."""
+        return self._steps_per_tick >> max(0, BUSY_SHIFT - (self.now_ms - self._earliest_ms) // STEP_UP_MS)
 
     def end_tick(self) -> bool:
         """Look at what requests have changed; return whether :meth:`delay_s` may be another."""

@@ -58,6 +58,29 @@ def late() -> Late:
     return Late()
 
 
+def busy_ticks(late_s: float) -> int:
+    """Return how many ticks with requests delete all that is due, when the first of them comes so late."""
+    bench = Bench(MemoryStorage(0, UNLIMITED))
+    due_ms = bench.expiry.now_ms + 10
+    for number in range(MANY):
+        bench.storage.put(b"due%06d" % number, Record(b"1", due_ms))
+    bench.expiry.end_tick()
+    bench.clock.now_s += 0.010 + late_s
+    bench.expiry.begin_tick(busy=True)
+    ticks = 1
+    while bench.expiry.lagging:
+        bench.expiry.end_tick()
+        bench.expiry.begin_tick(busy=True)
+        ticks += 1
+    return ticks
+
+
+def test_the_longer_it_lags_the_more_it_deletes_beside_requests() -> None:
+    """So its delay is bounded, whatever clients do."""
+    ticks = [busy_ticks(late_s) for late_s in (0, 2, 4, 6, 3600)]
+    assert ticks[0] > ticks[1] > ticks[2] > ticks[3] >= ticks[4] > 1
+
+
 class TestOutsideATransaction:
     """A command judges by the server's time."""
 
