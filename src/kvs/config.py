@@ -94,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_transaction_depth: Annotated[int, Meta(ge=1, le=1_000_000, description="levels of nesting")] = 1024
     max_data_bytes: Annotated[int, _size(0, "maximum size of the data; beyond it only deletes; 0: no limit")] = 0
     max_history_bytes: Annotated[int, _size(0, "old versions kept for open snapshots; beyond it the oldest ends")] = (
-        256 << 20
+        512 << 20
     )
     max_clients_bytes: Annotated[int, _size(1, "input, output and transactions of all clients together")] = 1 << 30
     max_log_buffer_bytes: Annotated[

@@ -68,7 +68,7 @@ def test_without_anything_there_are_the_defaults() -> None:
     assert (settings.host, settings.port, settings.storage) == (("127.0.0.1",), 4000, "memory")
     assert (settings.max_clients, settings.max_key_bytes, settings.max_value_bytes) == (10_000, 8192, 16 << 20)
     assert (settings.max_transaction_bytes, settings.max_transaction_depth) == (64 << 20, 1024)
-    assert (settings.max_data_bytes, settings.max_history_bytes, settings.max_clients_bytes) == (0, 256 << 20, 1 << 30)
+    assert (settings.max_data_bytes, settings.max_history_bytes, settings.max_clients_bytes) == (0, 512 << 20, 1 << 30)
     assert (settings.idle_timeout_s, settings.transaction_idle_timeout_s) == (0, 300)
     assert (settings.transaction_timeout_s, settings.drain_timeout_s) == (3600, 5)
     assert settings.worker_threads == 64
