@@ -1,0 +1,353 @@
+"""The users of a server, and how they change.
+
+A :class:`User` is shared by all connections of that user, so a change holds for them at once. What is saved of a user
+is an immutable :class:`Account`. A change is a function from one account to the next; it is saved first, and takes
+effect only then. Changes run one after the other.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias, final
+
+from kvs.application.background import Background
+from kvs.domain.errors import InternalError, KvsError, LimitError, UsageError
+from kvs.domain.grants import EVERYTHING, MAX_GRANTS, MAX_PREFIXES, NOTHING, Grants
+
+DEFAULT_NAME: Final = "default"
+"""Name of the user that a client is without authentication, if that user needs no secret."""
+
+MAX_USERS: Final = 10_000
+MAX_NAME_BYTES: Final = 128
+MAX_SECRETS: Final = 16
+"""Maximum number of passwords, and of tokens, of one user: enough to exchange them one by one."""
+
+MAX_CHANGES: Final = 1024
+"""Maximum number of changes that wait to be saved."""
+
+
+class UsersNotSavedError(KvsError):
+    """Raised when a change of users could not be saved. Nothing has changed."""
+
+    code = "unavailable"
+
+
+@final
+@dataclass(frozen=True)
+class Account:
+    """A user as it is saved.
+
+    Attributes:
+        enabled: Whether anyone may authenticate as this user.
+        nopass: Any secret is right. Passwords and tokens are then empty.
+        passwords: Hashes of chosen passwords, see :mod:`kvs.application.secret_hashes`.
+        tokens: SHA-256 of generated tokens, in lower-case hexadecimal digits.
+        grants: What the user may run.
+    """
+
+    enabled: bool = False
+    nopass: bool = False
+    passwords: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
+    grants: Grants = NOTHING
+
+
+NEW: Final = Account()
+"""A user as ACL SETUSER makes it: off, without a secret, and with nothing allowed."""
+
+OPEN: Final = Account(enabled=True, nopass=True, grants=EVERYTHING)
+"""The default user unless something else is set: it needs no secret, and everything is allowed."""
+
+Accounts: TypeAlias = Mapping[str, Account]
+Alter: TypeAlias = Callable[[Account], Account]
+"""Returns the next account; raises a ``KvsError`` to leave everything as it was."""
+
+Load: TypeAlias = Callable[[], Accounts]
+Done: TypeAlias = Callable[["Change"], None]
+
+
+class UserStore(Protocol):
+    """Where users are saved."""
+
+    def save(self, accounts: Accounts) -> None:
+        """Save all users durably, in place of those that are there. Called by one thread at a time, not by the loop.
+
+        Raises:
+            UsersNotSavedError: They could not be saved, and those that were there still are.
+        """
+
+
+@final
+class User:
+    """A user, shared by all connections that have authenticated as it.
+
+    Concurrency: changed on the loop only; the attributes may be read by workers.
+
+    Attributes:
+        name: Its name.
+        account: All that is saved of it.
+        enabled: False also for a user that has been removed: its connections are to be closed.
+        grants: What it may run.
+        generation: Counts its changes, so that what was checked before can be checked again.
+        remembered: By hash of a password, the keyed hash of the secret that was found right.
+    """
+
+    __slots__ = ("account", "enabled", "generation", "grants", "name", "remembered")
+
+    def __init__(self, name: str, account: Account) -> None:
+        self.name: Final = name
+        self.account = account
+        self.enabled = account.enabled
+        self.grants = account.grants
+        self.generation = 0
+        self.remembered: dict[str, bytes] = {}
+
+    @property
+    def nopass(self) -> bool:
+        """Whether any secret is right."""
+        return self.account.nopass
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether there is a secret with which one can authenticate as this user."""
+        return bool(self.account.passwords or self.account.tokens)
+
+    def become(self, account: Account, *, removed: bool = False) -> None:
+        """Change; on the loop."""
+        self.account = account
+        self.enabled = account.enabled and not removed
+        self.grants = NOTHING if removed else account.grants
+        self.generation += 1
+        self.remembered = {}
+
+
+@final
+class Change:
+    """A change of users that is under way, or has ended.
+
+    Attributes:
+        finished: It has ended.
+        error: Why nothing has changed; None: it has taken effect.
+        changed: Names of the users that have changed.
+        deferred: The one who began it has gone on, and is to be called at the end.
+        load: Returns all users, in place of those that are there; None: see ``next``.
+    """
+
+    __slots__ = ("_alter", "_done", "_names", "changed", "deferred", "error", "finished", "load")
+
+    def __init__(self, names: list[str], alter: Alter | None, load: Load | None, done: Done) -> None:
+        self.finished = False
+        self.error: KvsError | None = None
+        self.changed: list[str] = []
+        self.deferred = False
+        self.load: Final = load
+        self._names = names
+        self._alter = alter
+        self._done: Done | None = done
+
+    def forget(self) -> None:
+        """Have nothing called at the end: the client has left. The change goes on."""
+        self._done = None
+
+    def next(self, accounts: dict[str, Account]) -> Accounts:
+        """Return all accounts as they are to be, given those that are there.
+
+        Raises:
+            KvsError: They stay as they are.
+        """
+        if self._alter is None:
+            if DEFAULT_NAME in self._names:
+                raise UsageError("The default user cannot be removed.")
+            return {name: account for name, account in accounts.items() if name not in self._names}
+        (name,) = self._names
+        account = self._alter(accounts.get(name, NEW))
+        if name not in accounts and len(accounts) >= MAX_USERS:
+            raise LimitError(f"There are {MAX_USERS} users already.")
+        check_account(name, account)
+        accounts[name] = account
+        return accounts
+
+    def finish(self, error: KvsError | None) -> None:
+        """End, and call whoever waits for it."""
+        self.finished = True
+        self.error = error
+        done, self._done = self._done, None
+        if self.deferred and done is not None:
+            done(self)
+
+
+@final
+class Users:
+    """The directory of users.
+
+    Concurrency: on the loop only; the store is called by a thread, once at a time.
+
+    Args:
+        accounts: The users at the start; without a default one, that is :data:`OPEN`.
+        store: Where changes are saved; None: nowhere, so they hold until the end of the process.
+        background: One thread, which saves.
+
+    Attributes:
+        default: The user that clients are at first, if it is enabled and needs no secret.
+        gone: Called for each user that has been removed or switched off, whose connections are to be closed.
+        version: Counts the changes of all users.
+    """
+
+    def __init__(self, accounts: Accounts, store: UserStore | None, background: Background) -> None:
+        accounts = {DEFAULT_NAME: OPEN} | dict(accounts)
+        self._users = {name: User(name, account) for name, account in accounts.items()}
+        self.default: Final = self._users[DEFAULT_NAME]
+        self.gone: Callable[[User], None] = _nobody
+        self.version = 0
+        self._store = store
+        self._background = background
+        self._waiting: deque[Change] = deque()
+        self._current: Change | None = None
+        self._result: Accounts = {}
+        self._error: KvsError | None = None
+
+    def get(self, name: str) -> User | None:
+        """Return the user of a name; None if there is none."""
+        return self._users.get(name)
+
+    def names(self) -> list[str]:
+        """Return all names, in order."""
+        return sorted(self._users)
+
+    def all(self) -> list[User]:
+        """Return all users."""
+        return list(self._users.values())
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether changes outlive the process."""
+        return self._store is not None
+
+    # Changes. ``done`` is called, on the loop, only for a change that has not finished when the method returns.
+
+    def apply(self, name: str, alter: Alter, done: Done) -> Change:
+        """Change a user, or make one: all of the change or nothing.
+
+        Args:
+            name: The user's name.
+            alter: Returns the next account, given the present one, or :data:`NEW`. It is called when earlier changes
+                have ended. A ``KvsError`` that it raises becomes the change's.
+            done: Called at the end.
+        """
+        return self._begin(Change([name], alter, None, done))
+
+    def remove(self, names: list[str], done: Done) -> Change:
+        """Remove users; ``changed`` has those that there were."""
+        return self._begin(Change(names, None, None, done))
+
+    def replace(self, load: Load, done: Done) -> Change:
+        """Replace all users by what a function returns, which a thread calls; it may raise a ``KvsError``."""
+        return self._begin(Change([], None, load, done))
+
+    def _begin(self, change: Change) -> Change:
+        if len(self._waiting) >= MAX_CHANGES:
+            change.finish(LimitError(f"{MAX_CHANGES} changes of users wait to be saved."))
+            return change
+        self._waiting.append(change)
+        self._run_waiting()
+        change.deferred = not change.finished
+        return change
+
+    def _run_waiting(self) -> None:
+        """Run changes until one has to wait for a disk or a network."""
+        while self._current is None and self._waiting:
+            change = self._waiting.popleft()
+            try:
+                if change.load is None:
+                    self._result = change.next({name: user.account for name, user in self._users.items()})
+                if change.load is None and self._store is None:
+                    self._take_effect(change, self._result)
+                else:
+                    self._current = change
+                    self._background.run(self._work, self._worked)
+                    return
+            except KvsError as error:
+                self._end(change, error)
+            except RuntimeError as error:  # there is no thread
+                self._end(change, UsersNotSavedError(f"The users cannot be saved: {error}."))
+            except Exception as error:  # noqa: BLE001  # whatever it is, the change has to end
+                self._end(change, InternalError(f"The change failed: {type(error).__name__}."))
+            else:
+                self._end(change, None)
+
+    def _work(self) -> None:
+        """Save or load users. On the thread."""
+        change, store = self._current, self._store
+        try:
+            if change is not None and change.load is not None:
+                self._result = change.load()
+            elif store is not None:
+                store.save(self._result)
+            self._error = None
+        except KvsError as error:
+            self._error = error
+        except Exception as error:  # noqa: BLE001  # whatever a store raises, the change has to end
+            self._error = UsersNotSavedError(f"The users cannot be saved: {type(error).__name__}: {error}.")
+
+    def _worked(self) -> None:
+        change, error = self._current, self._error
+        assert change is not None  # noqa: S101  # for mypy
+        if error is None:
+            self._take_effect(change, self._result)
+        self._end(change, error)
+        self._run_waiting()
+
+    def _end(self, change: Change, error: KvsError | None) -> None:
+        self._current = None
+        self._result = {}
+        change.finish(error)
+
+    def _take_effect(self, change: Change, accounts: Accounts) -> None:
+        """Change the users to what is saved, and tell of those that have gone."""
+        accounts = {DEFAULT_NAME: OPEN} | dict(accounts)
+        gone = []
+        self.version += 1
+        for name, user in list(self._users.items()):
+            account = accounts.get(name)
+            if account is None:
+                del self._users[name]
+            elif account == user.account:
+                continue
+            was_enabled = user.enabled
+            user.become(user.account if account is None else account, removed=account is None)
+            change.changed.append(name)
+            if was_enabled and not user.enabled:
+                gone.append(user)
+        for name, account in accounts.items():
+            if name not in self._users:
+                self._users[name] = User(name, account)
+                change.changed.append(name)
+        for user in gone:
+            self.gone(user)
+
+
+def _nobody(_: User) -> None:
+    """Tell nobody."""
+
+
+def is_name(name: str) -> bool:
+    """Return whether a text can be the name of a user: printable characters without spaces."""
+    return bool(name) and name.isprintable() and " " not in name and len(name.encode()) <= MAX_NAME_BYTES
+
+
+def check_account(name: str, account: Account) -> None:
+    """Check what a change, a file or another server has made of a user.
+
+    Raises:
+        UsageError: The name is not allowed, or the secrets contradict each other.
+        LimitError: There is too much of something.
+    """
+    if not is_name(name):
+        raise UsageError(f"A user's name has 1 to {MAX_NAME_BYTES} bytes of printable characters and no spaces.")
+    if account.nopass and (account.passwords or account.tokens):
+        raise UsageError(f"User {name!r} needs no secret, and has one.")
+    if len(account.passwords) > MAX_SECRETS or len(account.tokens) > MAX_SECRETS:
+        raise LimitError(f"User {name!r} has more than {MAX_SECRETS} passwords or tokens.")
+    grants = account.grants.grants
+    if len(grants) > MAX_GRANTS or any(len(grant.reads) + len(grant.writes) > MAX_PREFIXES for grant in grants):
+        raise LimitError(f"User {name!r} has more than {MAX_GRANTS} grants, or one with over {MAX_PREFIXES} prefixes.")
