@@ -9,7 +9,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,7 +30,7 @@ from kvs.adapters.inbound.net.server import Server
 from kvs.adapters.inbound.net.standby import Standby
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
-from kvs.adapters.inbound.protocol.detection import OpenSession, ProtocolDetector
+from kvs.adapters.inbound.protocol.detection import ProtocolDetector
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.adapters.inbound.resp.connection import resp_protocol
@@ -43,7 +43,6 @@ from kvs.adapters.storage.indexed import IndexedStorage, keeps_deadlines
 from kvs.allocator import memory_figures
 from kvs.application.changes import ChangeFeed
 from kvs.application.disposal import Disposal
-from kvs.application.executor import Job, Post, WorkerExecutor, WorkerThreads
 from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.registry import SessionRegistry
@@ -54,12 +53,12 @@ from kvs.engine import StandBy
 from kvs.limits import from_settings
 from kvs.logs import make_logger
 from kvs.parameters import changeable, parameters
-from kvs.ports.session import Session
 from kvs.ports.storage import Storage
 from kvs.ports.topology import Topology
 from kvs.process import raise_fd_limit, tune_gc, tune_thread_switching
 from kvs.signals import Signals, Stopped
 from kvs.standard_streams import BackgroundStream, open_stderr, stderr_replaced
+from kvs.workers import open_sessions
 
 Clock = Callable[[], float]
 
@@ -93,40 +92,8 @@ def _opened_storage(settings: Settings, options: Mapping[str, Given], log: Filte
         yield storage
 
 
-def _open_sessions(
-    storage: Storage, sessions: SessionRegistry, expiry: Expiry, budget: MemoryBudget, worker_threads: int
-) -> Iterator[OpenSession]:
-    """Give each session of a blocking engine an executor, and none to those of other engines."""
-    if not storage.blocking:
-        yield lambda: (sessions.open(), None)
-        return
-    try:
-        threads = WorkerThreads(worker_threads)
-    except RuntimeError as error:
-        raise ConfigError(f"worker_threads: {worker_threads} are more than can be started here ({error})") from None
-
-    expiry.sweep_on(threads.run)
-
-    def open_session() -> tuple[Session, WorkerExecutor | None]:
-        executor = WorkerExecutor(threads, _this_loop(), budget)
-        return sessions.open(executor.budget), executor
-
-    with closing(threads):
-        yield open_session
-
-
 def _stores_records(settings: Settings) -> bool:
     return engines.get(settings.storage).records
-
-
-def _this_loop() -> Post:
-    loop = asyncio.get_running_loop()
-
-    def post(job: Job) -> None:
-        with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(job)
-
-    return post
 
 
 def _about(settings: Settings) -> dict[str, str]:
@@ -246,7 +213,7 @@ class Container(containers.DeclarativeContainer):
         changes=changes,
     )
 
-    sessions = providers.Resource(_open_sessions, storage, registry, expiry, budget, settings.provided.worker_threads)
+    sessions = providers.Resource(open_sessions, storage, registry, expiry, budget, settings.provided.worker_threads)
 
     clients = providers.Singleton(ChannelRegistry)
     parameters = providers.Singleton(_parameters, settings, options)
@@ -289,6 +256,7 @@ class Container(containers.DeclarativeContainer):
     kept_sockets: providers.Provider[KeptSockets | None] = providers.Object(None)
     relays: providers.Provider[RelayGuard | None] = providers.Object(None)
     standby: providers.Provider[Standby | None] = providers.Object(None)
+    reloaders = providers.Dict()
 
     server = providers.Singleton(
         Server,
@@ -307,6 +275,7 @@ class Container(containers.DeclarativeContainer):
         about=providers.Factory(_about_listening, about, settings),
         log=log,
         standby=standby,
+        reloaders=reloaders,
     )
 
 

@@ -48,6 +48,8 @@ NOT_PROVOKED: Final = {
         ),
         "takes a cluster of etcd and a leader",
     ),
+    "authentication_failed": "takes a user with a secret",
+    "reload_failed": "takes a file that is read again",
     "client_failed": "takes a bug of the server",
     "clock_behind": "takes a wall clock that is set back",
     "database_upgraded": "takes a directory of version 0.1.0",

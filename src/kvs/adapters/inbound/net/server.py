@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
@@ -17,6 +18,7 @@ from kvs.adapters.inbound.net.listener import Endpoint, Listener
 from kvs.adapters.inbound.net.reasons import SERVER_STOPPING
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.relay import RelayGuard
+from kvs.adapters.inbound.net.reloading import Reloader, Reloading
 from kvs.adapters.inbound.net.standby import Standby
 from kvs.adapters.inbound.net.sweep import Sweep
 from kvs.adapters.inbound.net.tick import Tick
@@ -61,6 +63,7 @@ class Server:
         about: Engine, version and so on, for the log.
         log: Bound logger.
         standby: Relays clients to the leader; None: this server answers everything.
+        reloaders: What SIGHUP makes it read again.
 
     Attributes:
         tick: Its ticks; set when it runs.
@@ -85,6 +88,7 @@ class Server:
         about: Mapping[str, str],
         log: FilteringBoundLogger,
         standby: Standby | None = None,
+        reloaders: Mapping[str, Reloader] = MappingProxyType({}),
     ) -> None:
         self.role_ended = False
         self.engine_hung = False
@@ -103,6 +107,7 @@ class Server:
         self._about = about
         self._log = log
         self._standby = standby
+        self._reloading = Reloading(reloaders, log)
         self._stopping: Callable[[], None] | None = None
         self._draining = False
         self._trimmer = IdleTrimmer()
@@ -151,6 +156,7 @@ class Server:
                 self.tick.check_engine()
         finally:
             self._draining = True
+            self._reloading.close()
             self._listener.close()
             for channel in self._channels():
                 channel.end(SERVER_STOPPING)
@@ -256,7 +262,7 @@ class Server:
 
     def _handle_signal(self, signal_number: signal.Signals) -> None:
         if signal_number == signal.SIGHUP:
-            self._log.info("reloaded", changed=[], reason="no setting can change while the server runs")
+            self._reloading.begin()
             return
         if signal_number not in STOPPING:
             self._log.info("signal_ignored", signal=signal_number.name)
