@@ -17,7 +17,7 @@ from dependency_injector import containers, providers
 from structlog.typing import FilteringBoundLogger
 
 import kvs
-from kvs import engines
+from kvs import engines, security
 from kvs.adapters.inbound.line.commands import COMMANDS
 from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
@@ -41,11 +41,14 @@ from kvs.adapters.inbound.resp.verbs import VERBS
 from kvs.adapters.storage.checked import CheckedStorage
 from kvs.adapters.storage.indexed import IndexedStorage, keeps_deadlines
 from kvs.allocator import memory_figures
+from kvs.application.authentication import THREADS, Authenticator
 from kvs.application.changes import ChangeFeed
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
+from kvs.application.refusals import Refusals
 from kvs.application.registry import SessionRegistry
+from kvs.application.secret_hashes import ProcessKey
 from kvs.application.slot import SessionLimits
 from kvs.build import BUILD
 from kvs.config import ConfigError, Given, Settings, read_options
@@ -252,11 +255,21 @@ class Container(containers.DeclarativeContainer):
         ProtocolDetector, open_session=sessions, line=line, line_verbs=frozenset(COMMANDS), resp=resp, resp_verbs=VERBS
     )
 
+    process_key = providers.Singleton(ProcessKey)
+    user_source = providers.Singleton(security.UserSource, settings)
+    saving = providers.Resource(security.background, 1, polite=False)
+    checking = providers.Resource(security.background, THREADS, polite=True)
+    users = providers.Singleton(security.users, user_source, saving, process_key)
+    authenticator = providers.Singleton(
+        Authenticator, users, process_key, checking, THREADS, providers.Object(asyncio.get_running_loop), clock, log
+    )
+    refusals = providers.Singleton(Refusals, wall_clock)
+
     backend = providers.Singleton(_backend, settings)
     kept_sockets: providers.Provider[KeptSockets | None] = providers.Object(None)
     relays: providers.Provider[RelayGuard | None] = providers.Object(None)
     standby: providers.Provider[Standby | None] = providers.Object(None)
-    reloaders = providers.Dict()
+    reloaders = providers.Dict(users=providers.Factory(security.users_reloader, user_source, users, process_key))
 
     server = providers.Singleton(
         Server,
@@ -276,6 +289,7 @@ class Container(containers.DeclarativeContainer):
         log=log,
         standby=standby,
         reloaders=reloaders,
+        needs_no_secret=providers.Factory(security.needs_no_secret, users),
     )
 
 
@@ -295,6 +309,7 @@ def serve(container: Container) -> int:
         ending.callback(signals.finish)
         ending.enter_context(stderr_replaced(container.stderr()))
         try:
+            container.users()  # first, since it may refuse, and the engine may take a while
             stand_by = engines.get(container.settings().storage).stand_by
             if stand_by is not None:
                 return _serve_by_turns(container, stand_by)

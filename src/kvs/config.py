@@ -5,25 +5,46 @@ the name in capitals) and the keys of the file are all made from its fields. A s
 options, which are read in the same way once the engine is known: see :func:`read_options`.
 """
 
-import codecs
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from kvs.environment import PREFIX as ENVIRONMENT_PREFIX
-from kvs.environment import expand_home, read_variables, take_service_variables
-from kvs.errors import CommandError
-from kvs.quantities import format_size
+from kvs.environment import read_variables, take_service_variables
 from kvs.setting import Setting, settings_of
+from kvs.sources import (
+    CONFIG_FILE_VARIABLE,
+    CREDENTIALS_VARIABLE,
+    MAX_FILE_BYTES,
+    OPTION_FLAG,
+    ConfigError,
+    Given,
+    config_path,
+    credentials,
+    flagged_options,
+    read_file,
+    refuse_secrets,
+    storage_tables,
+)
+
+__all__ = [
+    "CONFIG_FILE_VARIABLE",
+    "MAX_FILE_BYTES",
+    "OPTION_FLAG",
+    "SETTINGS",
+    "ConfigError",
+    "Configuration",
+    "Given",
+    "Settings",
+    "load",
+    "read_options",
+]
 
 Options = TypeVar("Options", bound=msgspec.Struct)
 
-OPTION_FLAG: Final = "--storage-option"
-CONFIG_FILE_VARIABLE: Final = "KVS_CONFIG"
 BUILD_VARIABLE: Final = "KVS_BUILD"  # read by setup.py, ignored by a server
 SERVICE_VARIABLE: Final = "it is the address of a service, as Kubernetes sets it"
 """Why a variable of a setting is skipped."""
@@ -37,15 +58,8 @@ DATA_DIR_ENGINE: Final = "sqlite"
 """The engine of a data directory, if none is named."""
 
 IMPLIED: Final = "implied by data_dir"
-MAX_FILE_BYTES: Final = 1 << 20
 QUOTED_CHARACTERS: Final = 100
 """Maximum length of a value that an error quotes."""
-
-
-class ConfigError(CommandError):
-    """Raised when a setting is not allowed; its message names it, its value, its source and what is allowed."""
-
-    exit_code: ClassVar[int] = 2
 
 
 def _size(least: int, description: str) -> Meta:
@@ -75,6 +89,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Annotated[
         Literal["auto", "json", "console"], Meta(description="auto: console on a terminal, else json")
     ] = "auto"
+
+    password_file: Annotated[str, Meta(description="file with the password of the default user")] = ""
+    users_file: Annotated[str, Meta(description="TOML file of users and what each may do")] = ""
+    protected_mode: Annotated[
+        bool, Meta(description="do not listen beyond this machine while a client needs no password")
+    ] = True
+    auth_timeout_s: Annotated[float, _time("time in which a client has to authenticate, if it has to; 0: no limit")] = (
+        10.0
+    )
 
     max_clients: Annotated[int, Meta(ge=1, le=1_000_000, description="clients at a time; one more is refused")] = 10_000
     max_key_bytes: Annotated[int, Meta(ge=1, le=1 << 20, description="longest key")] = 8192
@@ -145,13 +168,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 SETTINGS: Final = settings_of(Settings)
 
 
-class Given(msgspec.Struct, frozen=True):
-    """A value as given, and its source."""
-
-    value: object
-    origin: str
-
-
 class Configuration(msgspec.Struct, frozen=True):
     """The settings of a server, with their sources.
 
@@ -186,13 +202,14 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str] = os.enviro
     by_variable = {setting.variable: setting for setting in SETTINGS.values()}
     variables = read_variables(environment)
     skipped = take_service_variables(variables, {*by_variable, CONFIG_FILE_VARIABLE})
-    path = _config_path(flags, variables)
+    path = config_path(flags, variables)
     variables.pop(CONFIG_FILE_VARIABLE, None)
     variables.pop(BUILD_VARIABLE, None)
+    refuse_secrets(variables)
     if path:
-        contents = _read(path)
+        contents = read_file(path)
         if isinstance(contents.get("storage"), dict):
-            tables = _storage_tables(contents, path)
+            tables = storage_tables(contents, path)
         for name, value in contents.items():
             if name not in SETTINGS:
                 raise ConfigError(f"{name!r}: unknown setting (in {path}){_suggestion(name, SETTINGS)}")
@@ -206,6 +223,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str] = os.enviro
     for name, value in flags.items():
         if name in SETTINGS:
             given[name] = Given(value, SETTINGS[name].flag)
+    given = credentials(environment.get(CREDENTIALS_VARIABLE, ""), SETTINGS) | given
     if "storage" not in given and "data_dir" in given and given["data_dir"].value:
         given["storage"] = Given(DATA_DIR_ENGINE, IMPLIED)
     checked = {name: _check(SETTINGS[name], value.value, value.origin) for name, value in given.items()}
@@ -214,7 +232,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str] = os.enviro
     prefix = option_variable(settings.storage, "")
     for variable in [name for name in variables if name.startswith(prefix)]:
         options[variable.removeprefix(prefix).lower()] = Given(variables.pop(variable), variable)
-    options |= _flagged_options(flags.get("storage_option", ()))
+    options |= flagged_options(flags.get("storage_option", ()))
     origins = dict.fromkeys(SETTINGS, "default") | {name: value.origin for name, value in given.items()}
     return Configuration(settings, origins, options, sorted(variables), skipped)
 
@@ -249,56 +267,6 @@ def read_options(engine: str, table: type[Options], given: Mapping[str, Given]) 
 def option_name(engine: str, option: str) -> str:
     """Return the name of an option in messages: its place in the file."""
     return f"storage.{engine}.{option}"
-
-
-def _storage_tables(contents: dict[str, Any], path: str) -> dict[str, dict[str, Given]]:
-    """Move the options of engines out of the file's contents, and leave the name of the engine, if given."""
-    storage = contents.pop("storage")
-    if isinstance(storage.get("engine"), str):
-        contents["storage"] = storage.pop("engine")
-    for name, table in storage.items():
-        if not isinstance(table, dict):
-            raise ConfigError(
-                f"'storage.{name}': unknown setting (in {path}); [storage] holds engine, the name of the engine, and "
-                "a table of options for each engine"
-            )
-    return {engine: {name: Given(value, path) for name, value in table.items()} for engine, table in storage.items()}
-
-
-def _flagged_options(texts: object) -> dict[str, Given]:
-    options: dict[str, Given] = {}
-    for text in texts if isinstance(texts, list | tuple) else ():
-        name, equals, value = str(text).partition("=")
-        if not equals or not name.strip():
-            raise ConfigError(f"storage_option: {text!r} (from {OPTION_FLAG}) is not allowed; allowed: name=value")
-        options[name.strip().replace("-", "_")] = Given(value.strip(), OPTION_FLAG)
-    return options
-
-
-def _config_path(flags: Mapping[str, object], variables: Mapping[str, str]) -> str:
-    path = flags.get("config") or variables.get(CONFIG_FILE_VARIABLE, "")
-    try:
-        return expand_home(str(path))
-    except ValueError as error:
-        raise ConfigError(f"config: {error}") from None
-
-
-def _read(path: str) -> dict[str, Any]:
-    import tomllib  # noqa: PLC0415  # 5 ms that only a file needs
-
-    try:
-        with Path(path).open("rb") as file:
-            contents = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"config: cannot read {path}: {error.strerror or error}") from None
-    if len(contents) > MAX_FILE_BYTES:  # some other file, or a device that never ends
-        raise ConfigError(f"config: {path} is not TOML: it has more than {format_size(MAX_FILE_BYTES)}")
-    if contents.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ConfigError(f"config: {path} is not TOML: it is UTF-16; save it as UTF-8")
-    try:
-        return tomllib.loads(contents.decode("utf-8-sig").replace("\r\n", "\n"))
-    except ValueError as error:  # not UTF-8, not TOML, or a number of thousands of digits
-        raise ConfigError(f"config: {path} is not TOML: {error}") from None
 
 
 def _check(setting: Setting, value: object, origin: str, name: str = "") -> Any:  # the type is the setting's

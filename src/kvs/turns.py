@@ -68,6 +68,11 @@ def _turn(container: Container, sockets: KeptSockets, candidate: Candidate) -> C
     turn.log.override(container.log())
     turn.signals.override(container.signals())
     turn.topology.override(candidate.topology)
+    turn.process_key.override(container.process_key())
+    turn.user_source.override(container.user_source())
+    turn.users.override(container.users())
+    turn.authenticator.override(container.authenticator())
+    turn.refusals.override(container.refusals())
     turn.kept_sockets.override(sockets)
     return turn
 

@@ -74,7 +74,12 @@ def run_python(block: Block, shell: Shell) -> None:
 
 
 def check_settings(block: Block, shell: Shell) -> None:
-    """Check that a file of settings is accepted, and that each of them has an effect."""
+    """Check that a file of settings is accepted, and that each of them has an effect; or a file of users."""
+    if block.text.startswith("[users."):
+        (shell.directory / "users.toml").write_text(block.text, encoding="utf-8")
+        exit_code, output = shell.run("kvs users check users.toml")
+        assert exit_code == 0, f"{block.where}: exit code {exit_code}\n{output}"
+        return
     (shell.directory / "settings.toml").write_text(block.text, encoding="utf-8")
     exit_code, output = shell.run("kvs config --config settings.toml")
     assert exit_code == 0, f"{block.where}: exit code {exit_code}\n{output}"

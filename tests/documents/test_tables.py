@@ -45,6 +45,9 @@ def check_default(row: Row, setting: Setting) -> None:
     """Check the default in a row: a text in code, a number with its unit, and what 0 means where it means something."""
     shown, default = row.cells["default"], setting.default
     number = NUMBER.fullmatch(shown)
+    if isinstance(default, bool):
+        assert shown == f"`{setting.format(default)}`", f"{row.where}: {setting.name} is {default} if not set"
+        return
     if isinstance(default, str | tuple):
         expected = (default if isinstance(default, str) else ", ".join(default)) or "none"
         said = re.split("; ", shown)[0].strip("`")  # what it depends on may follow

@@ -31,7 +31,7 @@ RUN = """
 import json, signal, subprocess, sys
 
 kvs = [sys.executable, "-m", "kvs"]
-command = [*kvs, "--port", "0", "--log-format", "json", *sys.argv[1:]]
+command = [*kvs, "--port", "0", "--log-format", "json", "--protected-mode", "false", *sys.argv[1:]]
 server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 listening = []
 for line in server.stderr:
@@ -137,7 +137,7 @@ def test_an_address_that_is_not_here_is_refused(
 )
 def test_one_address_by_several_names(start_server: StartServer, hosts: tuple[str, str]) -> None:
     """It is listened on once."""
-    server = start_server("--host", hosts[0], "--host", hosts[1])
+    server = start_server("--host", hosts[0], "--host", hosts[1], "--protected-mode", "false")
     assert server.connect(host="127.0.0.1").ask("PING") == PONG
     listened = [event["host"] for event in server.events("listening")]
     assert len(listened) == len(set(listened))

@@ -296,7 +296,7 @@ SCENARIOS: Final = {
     ),
     "out of descriptors": Played(out_of_descriptors, open_files=("-n", "100"), expect=("accept_failed",)),
     "stopped while opening": Played(stopped_while_opening, engine="loading", held="loading"),
-    "beyond loopback": Played(beyond_loopback, flags=("--host", "0.0.0.0")),
+    "beyond loopback": Played(beyond_loopback, flags=("--host", "0.0.0.0", "--protected-mode", "false")),
 }
 
 

@@ -84,7 +84,7 @@ def test_warning_beyond_loopback(start_server: StartServer, host: str, request: 
     """Listening where others reach it gets one warning that names the address."""
     if host == "::":
         request.getfixturevalue("ipv6_loopback")
-    server = start_server("--host", host)
+    server = start_server("--host", host, "--protected-mode", "false")
     warning = server.wait_for("listening_beyond_loopback")
     assert warning["level"] == "warning"
     assert warning["host"] == host
@@ -116,7 +116,7 @@ def test_port_taken_on_one_of_several_addresses(server: Server, ipv6_loopback: s
 
 def test_address_of_another_machine() -> None:
     """An address that is not this machine's is named, in one line, and the exit code is 1."""
-    ran = run_to_end("--port", "0", "--host", "192.0.2.1")
+    ran = run_to_end("--port", "0", "--host", "192.0.2.1", "--protected-mode", "false")
     assert ran.returncode == 1
     assert "192.0.2.1" in one_line(ran.stderr)
 

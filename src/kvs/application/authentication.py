@@ -13,7 +13,6 @@ check, so a thousand clients of one user that start together cost one.
 
 import hmac
 import os
-import secrets
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -25,7 +24,7 @@ from kvs.application import secret_hashes
 from kvs.application.attempts import Attempt, Check, Done, Hashing, Place
 from kvs.application.background import Background, Loop
 from kvs.application.failures import Failures, network_of
-from kvs.application.secret_hashes import MAX_SECRET_BYTES, Parameters
+from kvs.application.secret_hashes import MAX_SECRET_BYTES, Parameters, ProcessKey
 from kvs.application.users import Account, User, Users
 
 THREADS: Final = max(1, min(4, (os.cpu_count() or 1) // 2))
@@ -47,6 +46,7 @@ class Authenticator:
 
     Args:
         users: The users.
+        key: Key of this process, which those who remember secrets share.
         background: Threads for checks of passwords.
         threads: How many it has.
         loop: Returns the running loop.
@@ -57,12 +57,12 @@ class Authenticator:
         succeeded: Attempts whose secret was right.
         failed: Attempts whose secret was wrong.
         checks: Passwords that threads have checked.
-        waiting: Attempts that wait.
     """
 
     def __init__(
         self,
         users: Users,
+        key: ProcessKey,
         background: Background,
         threads: int,
         loop: Callable[[], Loop],
@@ -78,7 +78,7 @@ class Authenticator:
         self._loop = loop
         self._clock = clock
         self._log = log
-        self._key: Final = secrets.token_bytes(32)
+        self._key = key
         self._failures = Failures()
         self._shapes: list[tuple[Parameters, ...]] = []
         self._shapes_version = -1
@@ -94,7 +94,18 @@ class Authenticator:
         self._timer_s = float("inf")
 
     @property
+    def checking(self) -> int:
+        """How many passwords threads are checking."""
+        return self._in_flight
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is left of any attempt, but for failures."""
+        return bool(self._places or self._same or self._flying or self._in_flight)
+
+    @property
     def waiting(self) -> int:
+        """How many attempts have not been answered."""
         return sum([len(attempts) for attempts in self._same.values()])
 
     def check(self, name: str, secret: bytes, address: str, done: Done) -> Attempt:
@@ -108,7 +119,7 @@ class Authenticator:
         """
         if len(secret) > MAX_SECRET_BYTES:
             secret = b""
-        mac = hmac.digest(self._key, name.encode("utf-8", "surrogateescape") + b"\0" + secret, "sha256")
+        mac = self._key.hash(name, secret)
         attempt = Attempt(name, secret, address, mac, done)
         user = self._known(name, secret, mac)
         if user is not None:
@@ -158,6 +169,8 @@ class Authenticator:
         for each in account.passwords:
             remembered = _NO_MAC if user is None else user.remembered.get(each, _NO_MAC)
             right |= hmac.compare_digest(mac, remembered)
+        given = _NO_MAC if user is None or not user.given else user.given
+        right |= hmac.compare_digest(mac, given)
         return user if user is not None and right and user.enabled else None
 
     # The queue.
@@ -219,7 +232,7 @@ class Authenticator:
     def _start(self, attempt: Attempt, place: Place) -> None:
         user = self._users.get(attempt.name)
         hashes = () if user is None else user.account.passwords
-        waste = () if hashes else self._shape_of(attempt.name)
+        waste = () if hashes else self.shape_of(attempt.name)
         check = Check(self._checked, attempt, place, hashes, waste, self._epoch)
         self._in_flight += 1
         self._flying.add(attempt.mac)
@@ -303,7 +316,7 @@ class Authenticator:
             place.attempts.pop(attempt, None)
             self._look_after(place)
 
-    def _shape_of(self, name: str) -> tuple[Parameters, ...]:
+    def shape_of(self, name: str) -> tuple[Parameters, ...]:
         """Return what a user without a password seems to have: the same as some other user, always the same one."""
         if self._shapes_version != self._users.version:
             self._shapes_version = self._users.version
@@ -316,5 +329,4 @@ class Authenticator:
             )
         if not self._shapes:
             return ()
-        digest = hmac.digest(self._key, name.encode("utf-8", "surrogateescape"), "sha256")
-        return self._shapes[int.from_bytes(digest[:8], "big") % len(self._shapes)]
+        return self._shapes[int.from_bytes(self._key.hash(name)[:8], "big") % len(self._shapes)]

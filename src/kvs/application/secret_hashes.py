@@ -10,7 +10,7 @@ import hmac
 import re
 import secrets
 from base64 import b64decode, b64encode
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 SALT_BYTES: Final = 16
 HASH_BYTES: Final = 32
@@ -52,6 +52,20 @@ class PasswordHash(NamedTuple):
     parameters: Parameters
     salt: bytes
     digest: bytes
+
+
+@final
+class ProcessKey:
+    """Hashes with a key of this process, which are quick, and of no use to anyone without its memory."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self) -> None:
+        self._key: Final = secrets.token_bytes(HASH_BYTES)
+
+    def hash(self, name: str, secret: bytes = b"") -> bytes:
+        """Return the hash of a name, which has no NUL, and a secret."""
+        return hmac.digest(self._key, name.encode("utf-8", "surrogateescape") + b"\0" + secret, "sha256")
 
 
 def parse(text: str) -> PasswordHash:

@@ -58,12 +58,42 @@ NEW: Final = Account()
 OPEN: Final = Account(enabled=True, nopass=True, grants=EVERYTHING)
 """The default user unless something else is set: it needs no secret, and everything is allowed."""
 
+
+class UsersNotReadError(KvsError):
+    """Raised when users could not be read again. Nothing has changed."""
+
+    code = "unavailable"
+
+
 Accounts: TypeAlias = Mapping[str, Account]
 Alter: TypeAlias = Callable[[Account], Account]
 """Returns the next account; raises a ``KvsError`` to leave everything as it was."""
 
 Load: TypeAlias = Callable[[], Accounts]
 Done: TypeAlias = Callable[["Change"], None]
+
+
+def is_name(name: str) -> bool:
+    """Return whether a text can be the name of a user: printable characters without spaces."""
+    return bool(name) and name.isprintable() and " " not in name and len(name.encode()) <= MAX_NAME_BYTES
+
+
+def check_account(name: str, account: Account) -> None:
+    """Check what a change, a file or another server has made of a user.
+
+    Raises:
+        UsageError: The name is not allowed, or the secrets contradict each other.
+        LimitError: There is too much of something.
+    """
+    if not is_name(name):
+        raise UsageError(f"A user's name has 1 to {MAX_NAME_BYTES} bytes of printable characters and no spaces.")
+    if account.nopass and (account.passwords or account.tokens):
+        raise UsageError(f"User {name!r} needs no secret, and has one.")
+    if len(account.passwords) > MAX_SECRETS or len(account.tokens) > MAX_SECRETS:
+        raise LimitError(f"User {name!r} has more than {MAX_SECRETS} passwords or tokens.")
+    grants = account.grants.grants
+    if len(grants) > MAX_GRANTS or any(len(grant.reads) + len(grant.writes) > MAX_PREFIXES for grant in grants):
+        raise LimitError(f"User {name!r} has more than {MAX_GRANTS} grants, or one with over {MAX_PREFIXES} prefixes.")
 
 
 class UserStore(Protocol):
@@ -90,9 +120,10 @@ class User:
         grants: What it may run.
         generation: Counts its changes, so that what was checked before can be checked again.
         remembered: By hash of a password, the keyed hash of the secret that was found right.
+        given: The keyed hash of one more secret, which is given by a setting and not saved; empty: there is none.
     """
 
-    __slots__ = ("account", "enabled", "generation", "grants", "name", "remembered")
+    __slots__ = ("account", "enabled", "generation", "given", "grants", "name", "remembered")
 
     def __init__(self, name: str, account: Account) -> None:
         self.name: Final = name
@@ -101,6 +132,7 @@ class User:
         self.grants = account.grants
         self.generation = 0
         self.remembered: dict[str, bytes] = {}
+        self.given = b""
 
     @property
     def nopass(self) -> bool:
@@ -110,7 +142,7 @@ class User:
     @property
     def has_secret(self) -> bool:
         """Whether there is a secret with which one can authenticate as this user."""
-        return bool(self.account.passwords or self.account.tokens)
+        return bool(self.account.passwords or self.account.tokens or self.given)
 
     def become(self, account: Account, *, removed: bool = False) -> None:
         """Change; on the loop."""
@@ -149,8 +181,8 @@ class Change:
         """Have nothing called at the end: the client has left. The change goes on."""
         self._done = None
 
-    def next(self, accounts: dict[str, Account]) -> Accounts:
-        """Return all accounts as they are to be, given those that are there.
+    def next(self, accounts: dict[str, Account], check: Callable[[str, Account], None]) -> Accounts:
+        """Return all accounts as they are to be, given those that are there, and a check of a new one.
 
         Raises:
             KvsError: They stay as they are.
@@ -163,7 +195,7 @@ class Change:
         account = self._alter(accounts.get(name, NEW))
         if name not in accounts and len(accounts) >= MAX_USERS:
             raise LimitError(f"There are {MAX_USERS} users already.")
-        check_account(name, account)
+        check(name, account)
         accounts[name] = account
         return accounts
 
@@ -186,6 +218,7 @@ class Users:
         accounts: The users at the start; without a default one, that is :data:`OPEN`.
         store: Where changes are saved; None: nowhere, so they hold until the end of the process.
         background: One thread, which saves.
+        check: Checks each account that is to be, with its name; raises a ``KvsError``.
 
     Attributes:
         default: The user that clients are at first, if it is enabled and needs no secret.
@@ -193,7 +226,13 @@ class Users:
         version: Counts the changes of all users.
     """
 
-    def __init__(self, accounts: Accounts, store: UserStore | None, background: Background) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        store: UserStore | None,
+        background: Background,
+        check: Callable[[str, Account], None] = check_account,
+    ) -> None:
         accounts = {DEFAULT_NAME: OPEN} | dict(accounts)
         self._users = {name: User(name, account) for name, account in accounts.items()}
         self.default: Final = self._users[DEFAULT_NAME]
@@ -201,6 +240,7 @@ class Users:
         self.version = 0
         self._store = store
         self._background = background
+        self._check = check
         self._waiting: deque[Change] = deque()
         self._current: Change | None = None
         self._result: Accounts = {}
@@ -217,6 +257,11 @@ class Users:
     def all(self) -> list[User]:
         """Return all users."""
         return list(self._users.values())
+
+    @property
+    def needs_no_secret(self) -> bool:
+        """Whether anyone can be some user without a secret."""
+        return any(user.enabled and user.nopass for user in self._users.values())
 
     @property
     def is_saved(self) -> bool:
@@ -241,7 +286,7 @@ class Users:
         return self._begin(Change(names, None, None, done))
 
     def replace(self, load: Load, done: Done) -> Change:
-        """Replace all users by what a function returns, which a thread calls; it may raise a ``KvsError``."""
+        """Replace all users by what a function returns, which a thread calls; it may raise anything."""
         return self._begin(Change([], None, load, done))
 
     def _begin(self, change: Change) -> Change:
@@ -259,7 +304,7 @@ class Users:
             change = self._waiting.popleft()
             try:
                 if change.load is None:
-                    self._result = change.next({name: user.account for name, user in self._users.items()})
+                    self._result = change.next({name: user.account for name, user in self._users.items()}, self._check)
                 if change.load is None and self._store is None:
                     self._take_effect(change, self._result)
                 else:
@@ -287,7 +332,8 @@ class Users:
         except KvsError as error:
             self._error = error
         except Exception as error:  # noqa: BLE001  # whatever a store raises, the change has to end
-            self._error = UsersNotSavedError(f"The users cannot be saved: {type(error).__name__}: {error}.")
+            reading = change is not None and change.load is not None
+            self._error = UsersNotReadError(str(error)) if reading else UsersNotSavedError(str(error))
 
     def _worked(self) -> None:
         change, error = self._current, self._error
@@ -328,26 +374,3 @@ class Users:
 
 def _nobody(_: User) -> None:
     """Tell nobody."""
-
-
-def is_name(name: str) -> bool:
-    """Return whether a text can be the name of a user: printable characters without spaces."""
-    return bool(name) and name.isprintable() and " " not in name and len(name.encode()) <= MAX_NAME_BYTES
-
-
-def check_account(name: str, account: Account) -> None:
-    """Check what a change, a file or another server has made of a user.
-
-    Raises:
-        UsageError: The name is not allowed, or the secrets contradict each other.
-        LimitError: There is too much of something.
-    """
-    if not is_name(name):
-        raise UsageError(f"A user's name has 1 to {MAX_NAME_BYTES} bytes of printable characters and no spaces.")
-    if account.nopass and (account.passwords or account.tokens):
-        raise UsageError(f"User {name!r} needs no secret, and has one.")
-    if len(account.passwords) > MAX_SECRETS or len(account.tokens) > MAX_SECRETS:
-        raise LimitError(f"User {name!r} has more than {MAX_SECRETS} passwords or tokens.")
-    grants = account.grants.grants
-    if len(grants) > MAX_GRANTS or any(len(grant.reads) + len(grant.writes) > MAX_PREFIXES for grant in grants):
-        raise LimitError(f"User {name!r} has more than {MAX_GRANTS} grants, or one with over {MAX_PREFIXES} prefixes.")

@@ -1,6 +1,5 @@
 """``kvs config``: the effective settings, as a table or as a file of settings."""
 
-import json
 import re
 from collections.abc import Iterable
 from string import digits
@@ -15,6 +14,7 @@ from kvs.config import SERVICE_VARIABLE, SETTINGS, Configuration, option_name, o
 from kvs.errors import CommandError
 from kvs.setting import Setting, settings_of
 from kvs.standard_streams import report
+from kvs.toml import toml_string
 
 _BARE_KEY: Final = re.compile("[A-Za-z0-9_-]+")
 
@@ -81,9 +81,9 @@ def _entry(name: str, setting: Setting, value: Any) -> Iterable[str]:
 
 
 def _string(name: str, text: str) -> str:
-    """Return a string in TOML, which has the escapes of JSON and one for DEL."""
+    """Return a string in TOML."""
     try:
         text.encode()
     except UnicodeEncodeError:
         raise CommandError(f"{name}: {text!r} cannot be written in TOML, which is UTF-8") from None
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return toml_string(text)

@@ -1,8 +1,6 @@
 """The files of dumps. A dump appears under its name only when it is complete."""
 
 import io
-import os
-import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from typing import BinaryIO, Final
 
 from kvs.cli.data import STANDARD_STREAM
 from kvs.dump.errors import DumpError, quoted
+from kvs.replacing import replacing
 from kvs.standard_streams import Stdin, Stdout, reason_of
 
 BUFFER_BYTES: Final = 1 << 18
@@ -42,31 +41,9 @@ def writing(name: str) -> Iterator[BinaryIO]:
             with path.open("wb", BUFFER_BYTES) as stream:
                 yield stream
             return
-        with _replacing(path) as stream:
+        with replacing(path, BUFFER_BYTES) as stream:
             yield stream
     except BrokenPipeError:
         raise
     except OSError as error:
         raise DumpError(f"{quoted(name)}: cannot be written: {reason_of(error)}") from None
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    stream = partial.open("xb", BUFFER_BYTES)
-    try:
-        with stream:
-            if path.exists():
-                os.fchmod(stream.fileno(), stat.S_IMODE(path.stat().st_mode))  # as secret as the old file
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # or the name might not survive a power cut
-    finally:
-        os.close(directory)

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "backup": "kvs.cli.data",
     "verify": "kvs.cli.data",
     "cluster": "kvs.cli.cluster",
+    "users": "kvs.cli.users",
 }
 """The module of each command, in the order of the help. It is imported when the command is used."""
 

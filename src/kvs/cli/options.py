@@ -61,9 +61,9 @@ def path_argument(name: str, **attributes: Any) -> Callable[[F], F]:
     Shells expand ``~`` only in some places, and supervisors not at all.
     """
 
-    def at_home(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    def at_home(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
         try:
-            return expand_home(value)
+            return None if value is None else expand_home(value)
         except ValueError as error:
             raise click.BadParameter(str(error), ctx, param) from None
 

@@ -38,7 +38,7 @@ CATEGORY_NAMES: Final = {
     "admin": ADMIN,
 }
 
-EVERY_KEY: Final = (b"",)
+EVERY_KEY: Final[tuple[Key, ...]] = (b"",)
 """The prefixes of a grant on all keys."""
 
 MAX_GRANTS: Final = 64
@@ -78,12 +78,12 @@ class Grant:
         removed: frozenset[bytes] = frozenset(),
     ) -> None:
         self.categories: Final = categories
-        self.reads: Final = tuple(dict.fromkeys(reads))
-        self.writes: Final = tuple(dict.fromkeys(writes))
+        self.reads: Final = EVERY_KEY if b"" in reads else tuple(dict.fromkeys(reads))
+        self.writes: Final = EVERY_KEY if b"" in writes else tuple(dict.fromkeys(writes))
         self.added: Final = added
         self.removed: Final = removed - added
         self.unrestricted: Final = (
-            categories == EVERY_CATEGORY and not self.removed and b"" in self.reads and b"" in self.writes
+            categories == EVERY_CATEGORY and not self.removed and self.reads == EVERY_KEY and self.writes == EVERY_KEY
         )
 
     def allows_command(self, name: bytes, categories: int) -> bool:

@@ -34,13 +34,13 @@ def fails(error: Exception) -> Reloader:
 def played(script: Callable[[], Awaitable[None]]) -> list[Any]:
     """Run a script, and return what was logged."""
     with capture_logs() as logged:
-        asyncio.run(asyncio.wait_for(script(), TIMEOUT_S))  # type: ignore[arg-type]  # a coroutine
+        asyncio.run(asyncio.wait_for(script(), TIMEOUT_S))
     return logged
 
 
 async def reloaded(reloading: Reloading) -> None:
     """Wait until nothing is reloaded any more."""
-    while reloading.active:
+    while reloading.active:  # noqa: ASYNC110  # its task is its own
         await asyncio.sleep(0)
 
 

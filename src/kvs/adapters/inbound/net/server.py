@@ -64,6 +64,7 @@ class Server:
         log: Bound logger.
         standby: Relays clients to the leader; None: this server answers everything.
         reloaders: What SIGHUP makes it read again.
+        needs_no_secret: Tells whether anyone can be some user without a secret.
 
     Attributes:
         tick: Its ticks; set when it runs.
@@ -89,6 +90,7 @@ class Server:
         log: FilteringBoundLogger,
         standby: Standby | None = None,
         reloaders: Mapping[str, Reloader] = MappingProxyType({}),
+        needs_no_secret: Callable[[], bool] = lambda: True,
     ) -> None:
         self.role_ended = False
         self.engine_hung = False
@@ -108,6 +110,7 @@ class Server:
         self._log = log
         self._standby = standby
         self._reloading = Reloading(reloaders, log)
+        self._needs_no_secret = needs_no_secret
         self._stopping: Callable[[], None] | None = None
         self._draining = False
         self._trimmer = IdleTrimmer()
@@ -212,11 +215,11 @@ class Server:
             self._log.info(
                 "listening", host=host, port=port, max_clients=self._limits.max_clients, pid=os.getpid(), **self._about
             )
-            if not host.startswith(LOOPBACK):
+            if not host.startswith(LOOPBACK) and self._needs_no_secret():
                 self._log.warning(
                     "listening_beyond_loopback",
                     host=host,
-                    meaning="anyone who reaches this port can read and write everything",
+                    meaning="anyone who reaches this port can be a user without a secret",
                 )
 
     def _accept(self, sock: socket.socket, remote_address: str, connect: ConnectionFactory) -> None:

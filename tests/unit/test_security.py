@@ -1,0 +1,200 @@
+"""What the settings make of users: who needs a secret, and when a server refuses to start."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kvs.application.background import Background
+from kvs.application.secret_hashes import LEAST, ProcessKey, hash_password
+from kvs.application.users import OPEN, Account, Users, UsersNotReadError
+from kvs.config import ConfigError, Settings
+from kvs.domain.errors import UsageError
+from kvs.domain.grants import EVERYTHING
+from kvs.security import UserSource, beyond_loopback, command_names, users, users_reloader
+
+pytestmark = pytest.mark.one_build
+
+PROTECTED = "and a client needs no password; set password_file, or protected_mode = false"
+TOM = f"[users.tom]\npasswords = ['{hash_password(b'x', LEAST)}']\n"
+
+
+class Files:
+    """A users file and a password file."""
+
+    def __init__(self, directory: Path) -> None:
+        self.users = directory / "users.toml"
+        self.password = directory / "password"
+        self.users.touch(0o600)
+        self.write_password("secret\n")
+
+    def write_password(self, text: str) -> None:
+        self.password.touch(0o600)
+        self.password.write_text(text)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """No users, and a password."""
+    return Files(tmp_path)
+
+
+@pytest.fixture
+def saving() -> Iterator[Background]:
+    """A thread that saves."""
+    background = Background(1, asyncio.get_running_loop)
+    yield background
+    background.close()
+
+
+def source(
+    files: Files | None = None, *, password: bool = False, host: str = "127.0.0.1", protected: bool = True
+) -> UserSource:
+    """Return the users of settings."""
+    return UserSource(
+        Settings(
+            host=(host,),
+            users_file=str(files.users) if files else "",
+            password_file=str(files.password) if files and password else "",
+            protected_mode=protected,
+        )
+    )
+
+
+def default_of(files: Files | None = None, *, password: bool = False) -> Account:
+    """Return the default user."""
+    return source(files, password=password).load()["default"]
+
+
+def test_without_settings_everyone_may_do_everything() -> None:
+    """As before there were users."""
+    assert source().load() == {"default": OPEN}
+
+
+def test_a_password_is_that_of_the_default_user(files: Files) -> None:
+    """Who may do everything with it."""
+    assert default_of(files, password=True) == Account(enabled=True, grants=EVERYTHING)
+
+
+def test_users_without_a_default_one_switch_that_off(files: Files) -> None:
+    """Or anyone could go on without any of them, unless there is a password."""
+    assert default_of(files) == OPEN
+    files.users.write_text(TOM)
+    assert default_of(files) == Account()
+    assert default_of(files, password=True) == Account(enabled=True, grants=EVERYTHING)
+    files.users.write_text(TOM + "[users.default]\nnopass = true\ngrants = [{ allow = ['ping'] }]")
+    assert default_of(files).nopass
+
+
+def test_a_password_and_none_are_a_contradiction(files: Files) -> None:
+    """At the start, and later."""
+    given = source(files, password=True)
+    given.load()
+    with pytest.raises(UsageError, match="password_file"):
+        given.check("default", OPEN)
+    given.check("tom", OPEN)
+    files.users.write_text("[users.default]\nnopass = true")
+    with pytest.raises(ConfigError, match="password_file: the users file says of the default user that it needs no"):
+        given.load()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "fe80::1%eth0"])
+def test_beyond_loopback_a_secret_is_needed(files: Files, host: str) -> None:
+    """Both ways out are told."""
+    with pytest.raises(ConfigError, match=f"^host: others can reach {host}, {PROTECTED}$"):
+        source(host=host).load()
+    assert source(host=host, protected=False).load() == {"default": OPEN}
+    given = source(files, password=True, host=host)
+    given.load()
+    with pytest.raises(UsageError, match="Other machines can reach this server: see the setting protected_mode"):
+        given.check("tom", OPEN)
+    given.check("tom", replace(OPEN, enabled=False))
+    files.users.write_text(TOM + "[users.guest]\nnopass = true")
+    with pytest.raises(ConfigError, match=PROTECTED):
+        given.load()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "beyond"),
+    [
+        (("127.0.0.1",), ""),
+        (("127.0.0.9", "::1", "localhost"), ""),
+        (("127.0.0.1", "192.0.2.1"), "192.0.2.1"),
+        (("no-such-host.invalid",), ""),
+        (("0",), "0"),
+    ],
+)
+def test_what_others_can_reach(hosts: tuple[str, ...], beyond: str) -> None:
+    """Names are looked up; one that is unknown is the listener's to refuse."""
+    assert beyond_loopback(hosts) == beyond
+
+
+def test_names_of_commands_are_those_of_both_protocols() -> None:
+    """In lower case, and with subcommands."""
+    assert {b"get", b"put", b"count", b"flushall", b"client|list"} <= command_names()
+    assert command_names() == {name.lower() for name in command_names()}
+
+
+def played(script: Callable[[], Awaitable[None]]) -> None:
+    """Run a script on a loop."""
+    asyncio.run(asyncio.wait_for(script(), 60))
+
+
+def test_what_is_read_again_holds(files: Files, saving: Background) -> None:
+    """And what has changed is told: names of users, and the setting of the password."""
+    given, key = source(files, password=True), ProcessKey()
+    directory: Users = users(given, saving, key)
+    assert directory.default.given == key.hash("default", b"secret")
+    reload = users_reloader(given, directory, key)
+
+    async def script() -> None:
+        assert await reload() == []
+        files.users.write_text(TOM)
+        files.write_password("other\n")
+        assert await reload() == ["password_file", "user tom"]
+        assert directory.get("tom") is not None
+        assert directory.default.given == key.hash("default", b"other")
+
+    played(script)
+
+
+def test_what_cannot_be_read_again_changes_nothing(files: Files, saving: Background) -> None:
+    """Neither file."""
+    given, key = source(files, password=True), ProcessKey()
+    directory = users(given, saving, key)
+    reload = users_reloader(given, directory, key)
+
+    async def script() -> None:
+        files.write_password("other\n")
+        files.users.write_text(TOM + "enabled = 1")
+        with pytest.raises(UsersNotReadError, match=r"^users_file: .*user 'tom': Expected `bool`"):
+            await reload()
+        files.users.write_text(TOM)
+        files.write_password("")
+        with pytest.raises(UsersNotReadError, match=r"^password_file: .* is empty"):
+            await reload()
+        assert directory.names() == ["default"]
+        assert directory.default.given == key.hash("default", b"secret")
+
+    played(script)
+
+
+def test_a_change_is_in_the_file(files: Files, saving: Background) -> None:
+    """And not the password that another file has."""
+    given, key = source(files, password=True), ProcessKey()
+    directory = users(given, saving, key)
+
+    async def script() -> None:
+        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        directory.apply("tom", lambda _: Account(enabled=True, tokens=("0" * 64,)), done.set_result)
+        await done
+
+    played(script)
+    text = files.users.read_text()
+    assert '[users."tom"]' in text
+    assert "secret" not in text
+    again = users(source(files, password=True), saving, key)
+    assert again.names() == ["default", "tom"]
+    assert again.default.given
