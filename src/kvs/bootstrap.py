@@ -290,6 +290,7 @@ class Container(containers.DeclarativeContainer):
         standby=standby,
         reloaders=reloaders,
         needs_no_secret=providers.Factory(security.needs_no_secret, users),
+        keep_house=providers.Factory(security.adopter, user_source, users, log),
     )
 
 

@@ -4,18 +4,22 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, final
+
+from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.line.commands import COMMANDS
 from kvs.adapters.inbound.net.reloading import Reloader
 from kvs.adapters.inbound.resp.commands.catalogue import ABOUT
 from kvs.application.background import Background
 from kvs.application.secret_hashes import ProcessKey
-from kvs.application.users import DEFAULT_NAME, OPEN, Account, Change, Users, check_account
+from kvs.application.users import DEFAULT_NAME, OPEN, Account, Accounts, Change, Users, check_account
 from kvs.config import ConfigError, Settings
 from kvs.domain.errors import UsageError
 from kvs.domain.grants import EVERYTHING
+from kvs.ports.users import SharedUsers
 from kvs.secret_files import read_secret
 
 if TYPE_CHECKING:
@@ -43,11 +47,15 @@ class UserSource:
 
     Attributes:
         file: The users file; None: there is none.
+        seed: All users at the start, if there are any in the file.
+        shared: The users that several servers share, which count in place of those of the file; None: there are none.
         password: The password of the default user, as it was read last; empty: there is none.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.file = _users_file(settings.users_file) if settings.users_file else None
+        self.shared: SharedUsers | None = None
+        self.seed: Accounts = {}
         self.password = b""
         self._password_file = settings.password_file
         self._exposed = beyond_loopback(settings.host) if settings.protected_mode else ""
@@ -59,7 +67,8 @@ class UserSource:
             ConfigError: A file cannot be used, or nothing protects what others can reach.
         """
         accounts = {} if self.file is None else self.file.load()
-        password = read_secret(self._password_file, PASSWORD) if self._password_file else b""
+        has_users = bool(accounts)
+        password = self.read_password()
         default = accounts.get(DEFAULT_NAME)
         if default is None:
             default = OPEN
@@ -76,7 +85,16 @@ class UserSource:
                 f"set {PASSWORD}, or protected_mode = false"
             )
         self.password = password
+        self.seed = dict(accounts) if has_users else {}
         return accounts
+
+    def read_password(self) -> bytes:
+        """Return what is in the password file; nothing if there is none.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+        return read_secret(self._password_file, PASSWORD) if self._password_file else b""
 
     def check(self, name: str, account: Account) -> None:
         """Check a change of a user, which has to be one with which this server can start again.
@@ -137,8 +155,10 @@ def users_reloader(source: UserSource, directory: Users, key: ProcessKey) -> Rel
     """Return what reads the users again."""
 
     async def reload() -> list[str]:
+        if source.shared is not None:
+            source.password = await asyncio.to_thread(source.read_password)
+            return _give_password(directory, source, key)
         done: asyncio.Future[Change] = asyncio.get_running_loop().create_future()
-        before = directory.default.given
         change = directory.replace(source.load, done.set_result)
         try:
             if not change.finished:
@@ -147,13 +167,42 @@ def users_reloader(source: UserSource, directory: Users, key: ProcessKey) -> Rel
             change.forget()  # the server may be stopping
         if change.error is not None:
             raise change.error
-        _give_password(directory, source, key)
-        changed = [PASSWORD] if directory.default.given != before else []
-        return changed + [f"user {name}" for name in change.changed]
+        return _give_password(directory, source, key) + [f"user {name}" for name in change.changed]
 
     return reload
 
 
-def _give_password(directory: Users, source: UserSource, key: ProcessKey) -> None:
-    default = directory.default
+def share_users(source: UserSource, directory: Users, shared: SharedUsers | None) -> None:
+    """Have the users of a server be those that it shares with others.
+
+    If the others have none yet, they get those of this server's users file.
+    """
+    if shared is not None:
+        shared.offer(source.seed)
+        source.shared = shared
+        directory.save_to(shared)
+
+
+def adopter(source: UserSource, directory: Users, log: FilteringBoundLogger) -> Callable[[], None]:
+    """Return what takes over the newest users that are shared, if there are any. On the loop."""
+
+    def adopt() -> None:
+        newest = None if source.shared is None else source.shared.newest
+        if newest is not None and newest[1] != directory.revision:
+            accounts = dict(newest[0])
+            default = accounts.get(DEFAULT_NAME, Account())
+            if source.password and default.nopass:  # another server has no password_file: not this one's fault
+                default = replace(default, nopass=False)
+            first = directory.revision == 0
+            directory.adopt(accounts | {DEFAULT_NAME: default}, newest[1])
+            if first and source.seed and source.seed != newest[0]:
+                log.warning("users_file_unused", reason="the servers share users that are in etcd already")
+
+    return adopt
+
+
+def _give_password(directory: Users, source: UserSource, key: ProcessKey) -> list[str]:
+    """Give the default user the password of the settings; return the name of the setting if that is another one."""
+    default, before = directory.default, directory.default.given
     default.given = key.hash(default.name, source.password) if source.password else b""
+    return [PASSWORD] if default.given != before else []

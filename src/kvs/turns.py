@@ -12,6 +12,7 @@ from kvs.adapters.storage.absent import AbsentStorage
 from kvs.bootstrap import Container, run_server, shut_down
 from kvs.ports.candidate import Candidate
 from kvs.process import thread_switching_tuned
+from kvs.security import share_users
 
 StandBy = Callable[[tuple[str, int]], Candidate]
 
@@ -40,6 +41,7 @@ def serve_by_turns(container: Container, stand_by: StandBy) -> int:
 def _take_turn(container: Container, sockets: KeptSockets, stand_by: StandBy) -> int | None:
     """Stand by, and then lead; return the exit code, None if the lead was lost."""
     with closing(stand_by(sockets.address)) as candidate:
+        share_users(container.user_source(), container.users(), candidate.users)
         candidate.wall_clock, candidate.clock = container.wall_clock(), container.clock()
         host, port = sockets.address
         container.log().info("standing_by", host=host, port=port)

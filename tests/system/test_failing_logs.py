@@ -44,7 +44,7 @@ NOT_PROVOKED: Final = {
                 "etcd_defragmented",
             ),
             *("etcd_not_defragmented", "checkpoint_written", "following", "not_following", "replica_discarded"),
-            *("client_relayed", "leader_unreachable"),
+            *("client_relayed", "leader_unreachable", "users_file_unused"),
         ),
         "takes a cluster of etcd and a leader",
     ),

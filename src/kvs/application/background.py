@@ -37,11 +37,14 @@ class Background:
         number: How many threads.
         loop: Returns the loop that is running.
         polite: The threads give way to the loop where both want the same processor.
+
+    Attributes:
+        loop: Returns the loop that is running.
     """
 
     def __init__(self, number: int, loop: Callable[[], Loop], *, polite: bool = False) -> None:
         self._number = number
-        self._loop = loop
+        self.loop: Final = loop
         self._polite = polite
         self._threads: WorkerThreads | None = None
 
@@ -57,7 +60,7 @@ class Background:
             if self._polite:
                 for _ in range(self._number):
                     threads.run(_give_way)
-        threads.run(_Errand(job, done, self._loop()).run)
+        threads.run(_Errand(job, done, self.loop()).run)
 
     def close(self) -> None:
         """End the threads after the jobs that they have."""

@@ -6,57 +6,41 @@ effect only then. Changes run one after the other.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias, final
+from collections.abc import Callable
+from typing import Final, TypeAlias, final
 
-from kvs.application.background import Background
+from kvs.application.background import Background, Loop
+from kvs.domain.accounts import MAX_SECRETS, NEW, OPEN, Account, Accounts, check_account, is_name
 from kvs.domain.errors import InternalError, KvsError, LimitError, UsageError
-from kvs.domain.grants import EVERYTHING, MAX_GRANTS, MAX_PREFIXES, NOTHING, Grants
+from kvs.domain.grants import NOTHING
+from kvs.ports.users import UsersNotSavedError, UserStore
+
+__all__ = [
+    "DEFAULT_NAME",
+    "MAX_CHANGES",
+    "MAX_SECRETS",
+    "MAX_USERS",
+    "NEW",
+    "OPEN",
+    "Account",
+    "Accounts",
+    "Alter",
+    "Change",
+    "User",
+    "UserStore",
+    "Users",
+    "UsersNotReadError",
+    "UsersNotSavedError",
+    "check_account",
+    "is_name",
+]
 
 DEFAULT_NAME: Final = "default"
 """Name of the user that a client is without authentication, if that user needs no secret."""
 
 MAX_USERS: Final = 10_000
-MAX_NAME_BYTES: Final = 128
-MAX_SECRETS: Final = 16
-"""Maximum number of passwords, and of tokens, of one user: enough to exchange them one by one."""
-
 MAX_CHANGES: Final = 1024
 """Maximum number of changes that wait to be saved."""
-
-
-class UsersNotSavedError(KvsError):
-    """Raised when a change of users could not be saved. Nothing has changed."""
-
-    code = "unavailable"
-
-
-@final
-@dataclass(frozen=True)
-class Account:
-    """A user as it is saved.
-
-    Attributes:
-        enabled: Whether anyone may authenticate as this user.
-        nopass: Any secret is right. Passwords and tokens are then empty.
-        passwords: Hashes of chosen passwords, see :mod:`kvs.application.secret_hashes`.
-        tokens: SHA-256 of generated tokens, in lower-case hexadecimal digits.
-        grants: What the user may run.
-    """
-
-    enabled: bool = False
-    nopass: bool = False
-    passwords: tuple[str, ...] = ()
-    tokens: tuple[str, ...] = ()
-    grants: Grants = NOTHING
-
-
-NEW: Final = Account()
-"""A user as ACL SETUSER makes it: off, without a secret, and with nothing allowed."""
-
-OPEN: Final = Account(enabled=True, nopass=True, grants=EVERYTHING)
-"""The default user unless something else is set: it needs no secret, and everything is allowed."""
 
 
 class UsersNotReadError(KvsError):
@@ -65,46 +49,11 @@ class UsersNotReadError(KvsError):
     code = "unavailable"
 
 
-Accounts: TypeAlias = Mapping[str, Account]
 Alter: TypeAlias = Callable[[Account], Account]
 """Returns the next account; raises a ``KvsError`` to leave everything as it was."""
 
 Load: TypeAlias = Callable[[], Accounts]
 Done: TypeAlias = Callable[["Change"], None]
-
-
-def is_name(name: str) -> bool:
-    """Return whether a text can be the name of a user: printable characters without spaces."""
-    return bool(name) and name.isprintable() and " " not in name and len(name.encode()) <= MAX_NAME_BYTES
-
-
-def check_account(name: str, account: Account) -> None:
-    """Check what a change, a file or another server has made of a user.
-
-    Raises:
-        UsageError: The name is not allowed, or the secrets contradict each other.
-        LimitError: There is too much of something.
-    """
-    if not is_name(name):
-        raise UsageError(f"A user's name has 1 to {MAX_NAME_BYTES} bytes of printable characters and no spaces.")
-    if account.nopass and (account.passwords or account.tokens):
-        raise UsageError(f"User {name!r} needs no secret, and has one.")
-    if len(account.passwords) > MAX_SECRETS or len(account.tokens) > MAX_SECRETS:
-        raise LimitError(f"User {name!r} has more than {MAX_SECRETS} passwords or tokens.")
-    grants = account.grants.grants
-    if len(grants) > MAX_GRANTS or any(len(grant.reads) + len(grant.writes) > MAX_PREFIXES for grant in grants):
-        raise LimitError(f"User {name!r} has more than {MAX_GRANTS} grants, or one with over {MAX_PREFIXES} prefixes.")
-
-
-class UserStore(Protocol):
-    """Where users are saved."""
-
-    def save(self, accounts: Accounts) -> None:
-        """Save all users durably, in place of those that are there. Called by one thread at a time, not by the loop.
-
-        Raises:
-            UsersNotSavedError: They could not be saved, and those that were there still are.
-        """
 
 
 @final
@@ -224,6 +173,7 @@ class Users:
         default: The user that clients are at first, if it is enabled and needs no secret.
         gone: Called for each user that has been removed or switched off, whose connections are to be closed.
         version: Counts the changes of all users.
+        revision: That of the store, of what is here.
     """
 
     def __init__(
@@ -238,13 +188,13 @@ class Users:
         self.default: Final = self._users[DEFAULT_NAME]
         self.gone: Callable[[User], None] = _nobody
         self.version = 0
+        self.revision = 0
         self._store = store
         self._background = background
         self._check = check
         self._waiting: deque[Change] = deque()
         self._current: Change | None = None
-        self._result: Accounts = {}
-        self._error: KvsError | None = None
+        self._loop: Loop | None = None  # on which the current change is to end
 
     def get(self, name: str) -> User | None:
         """Return the user of a name; None if there is none."""
@@ -289,7 +239,23 @@ class Users:
         """Replace all users by what a function returns, which a thread calls; it may raise anything."""
         return self._begin(Change([], None, load, done))
 
+    def adopt(self, accounts: Accounts, revision: int) -> None:
+        """Take over what another server has saved. Who got in without a secret that is needed now is to leave."""
+        open_before = [user for user in self._users.values() if user.enabled and user.nopass]
+        self._take_effect(Change([], None, None, _ignore), accounts)
+        self.revision = revision
+        for user in open_before:
+            if user.enabled and not user.nopass:
+                self.gone(user)
+
+    def save_to(self, store: UserStore | None) -> None:
+        """Save what changes from now on elsewhere."""
+        self._store = store
+
     def _begin(self, change: Change) -> Change:
+        if self._current is not None and self._background.loop() is not self._loop:
+            self._current = None  # it was to end on a loop that has ended, as have the clients that waited
+            self._waiting.clear()
         if len(self._waiting) >= MAX_CHANGES:
             change.finish(LimitError(f"{MAX_CHANGES} changes of users wait to be saved."))
             return change
@@ -302,14 +268,17 @@ class Users:
         """Run changes until one has to wait for a disk or a network."""
         while self._current is None and self._waiting:
             change = self._waiting.popleft()
+            accounts: Accounts = {}
             try:
                 if change.load is None:
-                    self._result = change.next({name: user.account for name, user in self._users.items()}, self._check)
+                    accounts = change.next({name: user.account for name, user in self._users.items()}, self._check)
                 if change.load is None and self._store is None:
-                    self._take_effect(change, self._result)
+                    self._take_effect(change, accounts)
                 else:
                     self._current = change
-                    self._background.run(self._work, self._worked)
+                    self._loop = self._background.loop()
+                    work = _Work(self, change, self._store, accounts, self.revision)
+                    self._background.run(work.run, work.finish)
                     return
             except KvsError as error:
                 self._end(change, error)
@@ -320,32 +289,18 @@ class Users:
             else:
                 self._end(change, None)
 
-    def _work(self) -> None:
-        """Save or load users. On the thread."""
-        change, store = self._current, self._store
-        try:
-            if change is not None and change.load is not None:
-                self._result = change.load()
-            elif store is not None:
-                store.save(self._result)
-            self._error = None
-        except KvsError as error:
-            self._error = error
-        except Exception as error:  # noqa: BLE001  # whatever a store raises, the change has to end
-            reading = change is not None and change.load is not None
-            self._error = UsersNotReadError(str(error)) if reading else UsersNotSavedError(str(error))
-
-    def _worked(self) -> None:
-        change, error = self._current, self._error
-        assert change is not None  # noqa: S101  # for mypy
-        if error is None:
-            self._take_effect(change, self._result)
-        self._end(change, error)
+    def worked(self, work: "_Work") -> None:
+        """Take what has been saved or loaded. By the work, on the loop."""
+        if work.change is not self._current:
+            return
+        if work.error is None and work.revision >= self.revision:  # or something newer has been adopted meanwhile
+            self._take_effect(work.change, work.accounts)
+            self.revision = work.revision
+        self._end(work.change, work.error)
         self._run_waiting()
 
     def _end(self, change: Change, error: KvsError | None) -> None:
         self._current = None
-        self._result = {}
         change.finish(error)
 
     def _take_effect(self, change: Change, accounts: Accounts) -> None:
@@ -370,6 +325,50 @@ class Users:
                 change.changed.append(name)
         for user in gone:
             self.gone(user)
+
+
+@final
+class _Work:
+    """A change that is being saved, or users that are being loaded, by a thread.
+
+    Attributes:
+        accounts: What is to be saved, and then what has been saved or loaded.
+        revision: The revision of which they are a change, and then theirs.
+        error: Why that has failed.
+    """
+
+    __slots__ = ("_store", "_users", "accounts", "change", "error", "revision")
+
+    def __init__(
+        self, users: Users, change: Change, store: UserStore | None, accounts: Accounts, revision: int
+    ) -> None:
+        self._users = users
+        self._store = store
+        self.change: Final = change
+        self.accounts = accounts
+        self.revision = revision
+        self.error: KvsError | None = None
+
+    def run(self) -> None:
+        """Save or load. On the thread."""
+        load = self.change.load
+        try:
+            if load is not None:
+                self.accounts = load()
+            elif self._store is not None:
+                self.revision = self._store.save(self.accounts, self.revision)
+        except KvsError as error:
+            self.error = error
+        except Exception as error:  # noqa: BLE001  # whatever a store raises, the change has to end
+            self.error = UsersNotSavedError(str(error)) if load is None else UsersNotReadError(str(error))
+
+    def finish(self) -> None:
+        """Tell. On the loop."""
+        self._users.worked(self)
+
+
+def _ignore(_: Change) -> None:
+    """Tell nobody."""
 
 
 def _nobody(_: User) -> None:

@@ -7,12 +7,15 @@ with the engine's storage, until it loses the lead, and then waits again.
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
 from kvs.ports.storage import Storage
 from kvs.ports.topology import Topology
+
+if TYPE_CHECKING:
+    from kvs.ports.users import SharedUsers
 
 
 class LeadLostError(Exception):
@@ -41,6 +44,7 @@ class Candidate(ABC):
         topology: The servers, as far as this one knows them.
 
     Attributes:
+        users: The users that the servers share, known before :attr:`leader` and :attr:`storage`; None: they share none.
         secret: What the servers of one data set have in common, and nobody else knows. Set once :meth:`wait` has
             reached the others.
         term: The term of this server's lead, once :meth:`wait` has returned.
@@ -50,6 +54,7 @@ class Candidate(ABC):
 
     def __init__(self, topology: Topology) -> None:
         self.topology: Final = topology
+        self.users: SharedUsers | None = None
         self.secret = ""
         self.term = 0
         self.wall_clock: Callable[[], float] = time.time

@@ -35,18 +35,22 @@ class Store:
 
     Attributes:
         saved: All that has been saved.
+        bases: The revisions of which these were changes.
         go: A save waits for one of these: None, or what it is to raise.
     """
 
     def __init__(self) -> None:
         self.saved: list[Accounts] = []
+        self.bases: list[int] = []
         self.go: SimpleQueue[Exception | None] = SimpleQueue()
 
-    def save(self, accounts: Accounts) -> None:
+    def save(self, accounts: Accounts, base: int) -> int:
         error = self.go.get(timeout=60)
         if error is not None:
             raise error
         self.saved.append(accounts)
+        self.bases.append(base)
+        return base + 10
 
 
 class Stage:
@@ -318,3 +322,49 @@ def test_what_cannot_be_read_changes_nothing(stage: Stage) -> None:
 def test_names(name: str, valid: bool) -> None:
     """What can stand in a log, and in a line of a protocol."""
     assert is_name(name) is valid
+
+
+def test_what_another_server_has_saved_is_taken_over(saving: Stage) -> None:
+    """At once, and the next change is one of that."""
+    saving.users.adopt({"tom": READER}, 70)
+    assert saving.users.names() == [DEFAULT_NAME, "tom"]
+    saving.apply("ann", READER)
+    saving.save()
+    assert saving.store.bases == [70]
+    assert saving.users.revision == 80
+    assert saving.users.names() == ["ann", DEFAULT_NAME, "tom"]
+    assert saving.gone == []
+
+
+def test_what_is_newer_is_not_undone_by_what_was_being_saved(saving: Stage) -> None:
+    """Another server has read it, and changed it, before the answer came here."""
+    change = saving.apply("tom", READER)
+    saving.users.adopt({"tom": replace(READER, grants=EVERYTHING)}, 90)
+    saving.save()
+    assert change.error is None
+    tom = saving.users.get("tom")
+    assert tom is not None
+    assert tom.grants is EVERYTHING
+    assert saving.users.revision == 90
+
+
+def test_who_came_in_without_a_secret_has_to_leave(saving: Stage) -> None:
+    """When it turns out that one is needed."""
+    saving.users.adopt({DEFAULT_NAME: READER}, 1)
+    assert saving.gone == [saving.users.default]
+    saving.users.adopt({DEFAULT_NAME: replace(READER, grants=EVERYTHING)}, 2)
+    assert saving.gone == [saving.users.default]
+
+
+def test_another_loop_begins_anew(saving: Stage) -> None:
+    """What was being saved ends nowhere, and what waited has gone with its clients."""
+    former = saving.loop
+    saving.apply("tom", READER)
+    saving.apply("ann", READER)
+    saving.loop = HandLoop()
+    change = saving.apply("bob", READER)
+    saving.store.go.put(None)
+    former.run_one()
+    saving.save()
+    assert saving.done == [change]
+    assert saving.users.names() == ["bob", DEFAULT_NAME]

@@ -35,8 +35,8 @@ def test_what_is_saved_is_loaded(path: Path) -> None:
     """By the next server."""
     file = users_file(path)
     assert file.load() == {}
-    file.save({"default": OPEN, "tom": TOM})
-    file.save({"default": OPEN, "tom": TOM, "ann": TOM})
+    file.save({"default": OPEN, "tom": TOM}, 0)
+    file.save({"default": OPEN, "tom": TOM, "ann": TOM}, 0)
     assert users_file(path).load() == {"default": OPEN, "tom": TOM, "ann": TOM}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(path.parent.iterdir()) == [path]
@@ -90,7 +90,7 @@ def test_a_link_stays_one(path: Path) -> None:
     link.symlink_to(path.name)
     file = users_file(link)
     file.load()
-    file.save({"tom": TOM})
+    file.save({"tom": TOM}, 0)
     assert link.is_symlink()
     assert users_file(path).load() == {"tom": TOM}
 
@@ -101,10 +101,10 @@ def test_what_somebody_has_written_meanwhile_is_not_lost(path: Path) -> None:
     file.load()
     path.write_text("[users.ann]\n")
     with pytest.raises(UsersNotSavedError, match=r"has been changed since it was read. SIGHUP"):
-        file.save({"tom": TOM})
+        file.save({"tom": TOM}, 0)
     assert set(users_file(path).load()) == {"ann"}
     file.load()
-    file.save({"tom": TOM})
+    file.save({"tom": TOM}, 0)
     assert users_file(path).load() == {"tom": TOM}
 
 
@@ -120,7 +120,7 @@ def test_one_that_cannot_be_replaced(full_directory: Path) -> None:
     file = users_file(full_directory)
     file.load()
     with pytest.raises(UsersNotSavedError, match="cannot be replaced: "):
-        file.save({"tom": TOM})
+        file.save({"tom": TOM}, 0)
     assert users_file(full_directory).load() == {}
 
 
@@ -130,7 +130,7 @@ def test_one_that_has_been_removed(path: Path) -> None:
     file.load()
     path.unlink()
     with pytest.raises(UsersNotSavedError, match="cannot be replaced: No such file"):
-        file.save({"tom": TOM})
+        file.save({"tom": TOM}, 0)
 
 
 def test_one_that_would_be_too_large(path: Path) -> None:
@@ -139,4 +139,4 @@ def test_one_that_would_be_too_large(path: Path) -> None:
     file.load()
     wide = Grants(*[Grant(READ, tuple(b"%d" % number + b"x" * 1000 for number in range(100)))] * 50)
     with pytest.raises(UsersNotSavedError, match="would have more than 4 MiB"):
-        file.save({"tom": Account(grants=wide)})
+        file.save({"tom": Account(grants=wide)}, 0)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final, TypeAlias, final
 
 from kvs.adapters.users.document import MAX_BYTES, DocumentError, parse, render
-from kvs.application.users import Account, Accounts, UsersNotSavedError
 from kvs.config import ConfigError
+from kvs.domain.accounts import Account, Accounts
+from kvs.ports.users import UsersNotSavedError
 from kvs.replacing import replacing
 from kvs.secret_files import refuse_writable
 
@@ -60,8 +61,8 @@ class UsersFile:
         self._stamp = _stamp(status)
         return accounts
 
-    def save(self, accounts: Accounts) -> None:
-        """Replace the file; see :meth:`kvs.application.users.UserStore.save`."""
+    def save(self, accounts: Accounts, _: int) -> int:
+        """Replace the file; see :meth:`kvs.ports.users.UserStore.save`."""
         try:
             path = Path(self._path).resolve()  # so that a symbolic link stays one
             if _stamp(path.stat()) != self._stamp:
@@ -76,6 +77,7 @@ class UsersFile:
             self._stamp = _stamp(path.stat())
         except OSError as error:
             raise UsersNotSavedError(f"The users file cannot be replaced: {error.strerror or error}.") from None
+        return 0
 
 
 def _stamp(status: os.stat_result) -> _Stamp:

@@ -65,6 +65,7 @@ class Server:
         standby: Relays clients to the leader; None: this server answers everything.
         reloaders: What SIGHUP makes it read again.
         needs_no_secret: Tells whether anyone can be some user without a secret.
+        keep_house: Called when it starts, and about once a second.
 
     Attributes:
         tick: Its ticks; set when it runs.
@@ -91,6 +92,7 @@ class Server:
         standby: Standby | None = None,
         reloaders: Mapping[str, Reloader] = MappingProxyType({}),
         needs_no_secret: Callable[[], bool] = lambda: True,
+        keep_house: Callable[[], None] = lambda: None,
     ) -> None:
         self.role_ended = False
         self.engine_hung = False
@@ -111,6 +113,7 @@ class Server:
         self._standby = standby
         self._reloading = Reloading(reloaders, log)
         self._needs_no_secret = needs_no_secret
+        self.keep_house: Final = keep_house
         self._stopping: Callable[[], None] | None = None
         self._draining = False
         self._trimmer = IdleTrimmer()
@@ -192,6 +195,7 @@ class Server:
 
     def _look_after_engine(self) -> None:
         """Check the engine, do its background work, release free memory while the server is idle, and measure that."""
+        self.keep_house()
         self._observation.statistics.sample(self._loop.time())
         self._trimmer.look(self.tick.used_units - self._units_seen)
         self._units_seen = self.tick.used_units

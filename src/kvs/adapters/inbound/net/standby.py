@@ -164,6 +164,7 @@ class Standby:
         leader = self._candidate.leader
         if leader == self._leader:
             return
+        self._server.keep_house()  # users are known now, and count before anyone is relayed
         self._leader = leader
         self._reached = True
         self._end_search()

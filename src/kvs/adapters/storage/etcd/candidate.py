@@ -26,6 +26,7 @@ from kvs.adapters.storage.etcd.registration import Registration
 from kvs.adapters.storage.etcd.replica import Replica
 from kvs.adapters.storage.etcd.space import Space
 from kvs.adapters.storage.etcd.steps import Steps
+from kvs.adapters.storage.etcd.users import EtcdUsers
 from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.config import Settings
@@ -68,6 +69,7 @@ class EtcdCandidate(Candidate):
     ) -> None:
         ours = ServerInfo(secrets.token_hex(ID_BYTES), *address, __version__)
         super().__init__(Topology(options.sentinel_name, ours, options.lease_s * 1000))
+        self._users = self.users = EtcdUsers(client, keys)
         self._settings = settings
         self._options = options
         self._client = client
@@ -136,8 +138,11 @@ class EtcdCandidate(Candidate):
         client, keys, options = self._client, self._keys, self._options
         agreement = join(client, keys, options.lease_s)
         self.secret, self._formats.in_use = agreement.record.id, agreement.record.format
+        self._users.look()  # before any leader is known here, or this server leads
         if self._registration is None:
-            self._registration = Registration(client, keys, self.topology, options.lease_s, agreement, self._formats)
+            self._registration = Registration(
+                client, keys, self.topology, options.lease_s, agreement, self._formats, self._users
+            )
             self._stack.callback(self._registration.close)
         replica = self._replica = self._replica or Replica(client, keys, self._memory(), self._log)
         skew = Skew(self.topology, round(options.max_clock_skew_s * 1000), self._log, self.wall_clock)

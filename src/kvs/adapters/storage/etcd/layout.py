@@ -7,6 +7,7 @@
 | ``leader`` | :class:`LeaderRecord`, under the leader's lease; its create revision is the *term* |
 | ``alive`` | :class:`Heartbeat` of the leader |
 | ``deposed/ADDRESS`` | that the server there must not lead, under a lease: other servers could not reach it |
+| ``users`` | the users (:mod:`kvs.adapters.storage.etcd.users`), if there are any |
 | ``head`` | number and digest of the last entry of the journal |
 | ``journal/NUMBER`` | an entry (:mod:`kvs.adapters.storage.etcd.entry`) |
 | ``part/NUMBER/TERM/I`` | a piece of an entry that is too large for one request |
@@ -209,6 +210,7 @@ class Keys:
         self.servers: Final = prefix + b"servers/"
         self.leader: Final = prefix + b"leader"
         self.alive: Final = prefix + b"alive"
+        self.users: Final = prefix + b"users"
         self.head: Final = prefix + b"head"
         self.checkpoint: Final = prefix + b"checkpoint"
         self.entries: Final = prefix + b"journal/"

@@ -15,6 +15,7 @@ from kvs.adapters.storage.etcd.client.requests import get, mod_revision_is, put
 from kvs.adapters.storage.etcd.cluster import Agreement
 from kvs.adapters.storage.etcd.formats import READS, WRITES, Formats, refusal_to_use
 from kvs.adapters.storage.etcd.layout import ClusterRecord, Keys, LayoutError, ServerRecord, decoded, encoded
+from kvs.adapters.storage.etcd.users import EtcdUsers
 from kvs.ports.topology import ServerInfo, Topology
 
 MAX_SERVERS: Final = 64
@@ -39,6 +40,7 @@ class Registration:
         lease_s: How long it is there after its last sign of life, in whole seconds.
         agreement: What this server has agreed to.
         formats: Where it is noted that another format is in use.
+        users: The users that the servers share, which are looked at, too.
 
     Attributes:
         refusal: Why this server must not take part any more; empty: it may.
@@ -52,6 +54,7 @@ class Registration:
         lease_s: int,
         agreement: Agreement,
         formats: Formats,
+        users: EtcdUsers,
     ) -> None:
         self.refusal = ""
         self._client = client
@@ -60,6 +63,7 @@ class Registration:
         self._lease_s = lease_s
         self._agreed = agreement.revision
         self._formats = formats
+        self._users = users
         self._lease = 0
         self._written = b""  # this server's record, as last written
         self._ahead_ms = 0  # as last written
@@ -81,6 +85,7 @@ class Registration:
             with suppress(EtcdError, LayoutError):  # who needs etcd complains; what is known stays
                 self._keep()
                 self._look()
+                self._users.look()
             self._stopping.wait(pause_s)
 
     def _keep(self) -> None:
