@@ -141,6 +141,34 @@ def test_who_fails_is_slowed_down(stage: Stage) -> None:
     assert stage.loop.now_s == began_s
 
 
+def test_who_fails_while_it_waits_for_a_thread_is_slowed_down(stage: Stage) -> None:
+    """By what it has guessed together with others."""
+    others = [stage.check("alice", b"wrong %d" % number, f"10.3.0.{number}:1") for number in range(THREADS)]
+    for _ in range(FREE_FAILURES):
+        stage.check("alice", b"wrong 0", ATTACKER)
+    attempt = stage.check("alice", b"another", ATTACKER)
+    stage.finish(*others)
+    assert stage.authenticator.checks == THREADS
+    assert not stage.authenticator.checking
+    assert not attempt.finished
+    stage.finish(attempt)
+
+
+def test_who_has_failed_is_checked_one_by_one(stage: Stage) -> None:
+    """However many threads there are; before, they are used."""
+    first = [stage.check("alice", b"wrong %d" % number, ATTACKER) for number in range(5)]
+    assert stage.authenticator.checking == THREADS
+    stage.finish(*first)
+    for number in range(5):
+        stage.check("alice", b"again %d" % number, ATTACKER)
+        assert stage.authenticator.checking <= 1
+    while stage.authenticator.waiting:
+        stage.loop.advance(10)
+        assert stage.authenticator.checking <= 1
+        if stage.authenticator.checking:
+            stage.loop.run_one()
+
+
 def test_what_is_known_to_be_right_never_waits(stage: Stage) -> None:
     """From an address that has failed a hundred times."""
     assert stage.answer("alice", b"right") == "alice"
