@@ -322,7 +322,7 @@ class Authenticator:
             self._shapes_version = self._users.version
             self._shapes = sorted(
                 [
-                    tuple([secret_hashes.parse(text).parameters for text in user.account.passwords])
+                    tuple([secret_hashes.parameters_of(text) for text in user.account.passwords])
                     for user in self._users.all()
                     if user.account.passwords
                 ]

@@ -4,6 +4,7 @@ They are started with the first job, so a server that never has one has no threa
 """
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from threading import get_native_id
@@ -87,6 +88,7 @@ class _Errand:
 
 
 def _give_way() -> None:
-    """Lower the priority of this thread, where the system has priorities of threads."""
-    with suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICENESS)
+    """Lower the priority of this thread; elsewhere than on Linux it would be that of a process."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), NICENESS)

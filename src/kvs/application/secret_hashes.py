@@ -68,6 +68,12 @@ class ProcessKey:
         return hmac.digest(self._key, name.encode("utf-8", "surrogateescape") + b"\0" + secret, "sha256")
 
 
+def parameters_of(text: str) -> Parameters:
+    """Return the parameters of a hash that :func:`parse` has accepted."""
+    match = _HASH.fullmatch(text)
+    return DEFAULT if match is None else Parameters(*map(int, match.groups()[:3]))
+
+
 def parse(text: str) -> PasswordHash:
     """Return the parts of a hash.
 

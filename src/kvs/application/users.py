@@ -312,7 +312,7 @@ class Users:
             account = accounts.get(name)
             if account is None:
                 del self._users[name]
-            elif account == user.account:
+            elif account is user.account or account == user.account:
                 continue
             was_enabled = user.enabled
             user.become(user.account if account is None else account, removed=account is None)
