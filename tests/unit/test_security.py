@@ -6,14 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from kvs.application.background import Background
 from kvs.application.secret_hashes import LEAST, ProcessKey, hash_password
 from kvs.application.users import OPEN, Account, Users, UsersNotReadError
 from kvs.config import ConfigError, Settings
+from kvs.domain.accounts import Accounts
 from kvs.domain.errors import UsageError
 from kvs.domain.grants import EVERYTHING
-from kvs.security import UserSource, beyond_loopback, command_names, users, users_reloader
+from kvs.security import UserSource, adopter, beyond_loopback, command_names, share_users, users, users_reloader
 
 pytestmark = pytest.mark.one_build
 
@@ -198,3 +201,76 @@ def test_a_change_is_in_the_file(files: Files, saving: Background) -> None:
     again = users(source(files, password=True), saving, key)
     assert again.names() == ["default", "tom"]
     assert again.default.given
+
+
+class Shared:
+    """Users that several servers share."""
+
+    def __init__(self) -> None:
+        self.newest: tuple[Accounts, int] | None = None
+        self.offered: Accounts = {}
+
+    def offer(self, accounts: Accounts) -> None:
+        self.offered = accounts
+
+    def save(self, accounts: Accounts, base: int) -> int:
+        raise NotImplementedError
+
+
+def test_shared_users_are_taken_over(files: Files, saving: Background) -> None:
+    """Whenever there are others; those of the file are offered, and it is told once that they are not used."""
+    files.users.write_text(TOM)
+    given, key, shared = source(files), ProcessKey(), Shared()
+    directory = users(given, saving, key)
+    share_users(given, directory, shared)
+    assert set(shared.offered) == {"default", "tom"}
+    adopt = adopter(given, directory, structlog.get_logger())
+    with capture_logs() as logged:
+        adopt()
+        assert directory.names() == ["default", "tom"]
+        for revision in (5, 7):
+            shared.newest = ({"default": OPEN, f"ann{revision}": OPEN}, revision)
+            adopt()
+            adopt()
+            assert directory.names() == [f"ann{revision}", "default"]
+            assert directory.revision == revision
+    assert [event["event"] for event in logged] == ["users_file_unused"]
+
+
+def test_an_empty_file_offers_nobody(files: Files, saving: Background) -> None:
+    """Nor does a password: the others have their own."""
+    given, shared = source(files, password=True), Shared()
+    share_users(given, users(given, saving, ProcessKey()), shared)
+    assert shared.offered == {}
+
+
+def test_a_server_with_a_password_is_not_opened_by_one_without(files: Files, saving: Background) -> None:
+    """Which has saved that the default user needs none."""
+    given, key, shared = source(files, password=True), ProcessKey(), Shared()
+    directory = users(given, saving, key)
+    share_users(given, directory, shared)
+    shared.newest = ({"default": OPEN}, 1)
+    adopter(given, directory, structlog.get_logger())()
+    assert directory.default.enabled
+    assert not directory.default.nopass
+    assert directory.default.given == key.hash("default", b"secret")
+
+
+def test_a_reload_reads_the_password_only_where_users_are_shared(files: Files, saving: Background) -> None:
+    """The file has had its say."""
+    given, key, shared = source(files, password=True), ProcessKey(), Shared()
+    directory = users(given, saving, key)
+    share_users(given, directory, shared)
+    reload = users_reloader(given, directory, key)
+
+    async def script() -> None:
+        files.users.write_text(TOM)
+        files.write_password("other")
+        assert await reload() == ["password_file"]
+        assert directory.names() == ["default"]
+        files.write_password("")
+        with pytest.raises(ConfigError, match="is empty"):
+            await reload()
+        assert directory.default.given == key.hash("default", b"other")
+
+    played(script)
