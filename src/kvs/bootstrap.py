@@ -310,11 +310,13 @@ def serve(container: Container) -> int:
         ending.callback(signals.finish)
         ending.enter_context(stderr_replaced(container.stderr()))
         try:
-            container.users()  # first, since it may refuse, and the engine may take a while
+            # Users first, since they may be refused, and the engine may take a while.
+            if not _open_unless_stopped(container, container.users):
+                return _leave_unopened(container)
             stand_by = engines.get(container.settings().storage).stand_by
             if stand_by is not None:
                 return _serve_by_turns(container, stand_by)
-            if not _open_unless_stopped(container, signals):
+            if not _open_unless_stopped(container, container.storage):
                 return _leave_unopened(container)
             return run_server(container)
         finally:
@@ -346,12 +348,12 @@ def _serve_by_turns(container: Container, stand_by: StandBy) -> int:
     return serve_by_turns(container, lambda address: stand_by(settings, options, address, container.log()))
 
 
-def _open_unless_stopped(container: Container, signals: Signals) -> bool:
-    """Open the engine; return whether it was opened before a signal arrived."""
-    log = container.log()
+def _open_unless_stopped(container: Container, part: Callable[[], object]) -> bool:
+    """Open the engine, or read what may be a pipe; return whether that was done before a signal arrived."""
+    log, signals = container.log(), container.signals()
     try:
         with signals.interrupting():
-            container.storage()
+            part()
     except (Stopped, Exception):
         if signals.stopping is None:
             raise

@@ -131,11 +131,12 @@ def loading_server(start_server: StartServer, engine: EngineControl) -> Iterator
 
 @pytest.mark.one_build
 @both_signals
-def test_a_signal_ends_the_reading_of_the_settings(tmp_path: Path, number: signal.Signals) -> None:
-    """They may come through a pipe into which nobody writes."""
+@pytest.mark.parametrize("flag", ["--config", "--password-file"])
+def test_a_signal_ends_the_reading_of_the_settings(tmp_path: Path, number: signal.Signals, flag: str) -> None:
+    """They may come through a pipe into which nobody writes, as may a secret."""
     path = tmp_path / "kvs.toml"
-    os.mkfifo(path)
-    command = [sys.executable, "-m", "kvs", "--config", str(path), "--port", "0"]
+    os.mkfifo(path, 0o600)
+    command = [sys.executable, "-m", "kvs", flag, str(path), "--port", "0", "--log-level", "error"]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         try:
             with path.open("wb"):  # waits until it is opened to be read

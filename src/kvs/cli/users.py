@@ -24,7 +24,8 @@ def make_hash(file: str | None) -> None:
     from kvs.secret_files import read_secret
 
     if file is None and sys.stdin.isatty():
-        secret = click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True).encode()
+        typed = click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True)
+        secret = typed.encode("utf-8", "surrogateescape")
     else:
         secret = read_secret("/dev/stdin" if file is None else file, "password")
     click.echo(hash_password(secret))
