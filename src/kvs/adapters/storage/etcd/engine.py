@@ -16,10 +16,10 @@ from kvs.adapters.storage.etcd.options import EtcdOptions
 from kvs.config import ConfigError, Settings
 from kvs.engine import EngineSpec, StorageOpenError
 from kvs.ports.storage import Storage
+from kvs.secret_files import read_secret
 
 T = TypeVar("T")
 
-MAX_SECRET_BYTES: Final = 4096
 WORD: Final = re.compile(r"[!-~]{1,255}")  # what a host may be in records
 WILDCARDS: Final = ("0.0.0.0", "::", "")  # what cannot be told to others
 
@@ -82,20 +82,12 @@ def connect(options: EtcdOptions) -> EtcdClient:
         raise ConfigError("storage.etcd.cert_file: needs ca_file, too")
     if bool(options.user) != bool(options.password_file):
         raise ConfigError("storage.etcd.user: user and password_file belong together")
-    password = _read_secret(options.password_file) if options.password_file else ""
+    password = _checked("password_file", lambda: _secret(options.password_file)) if options.password_file else ""
     return EtcdClient(endpoints, tls=tls, user=options.user, password=password)
 
 
-def _read_secret(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_SECRET_BYTES + 1)
-        secret = data.removesuffix(b"\n").decode()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"storage.etcd.password_file: {path}: cannot be read: {error}") from None
-    if not secret or len(data) > MAX_SECRET_BYTES:
-        raise ConfigError(f"storage.etcd.password_file: {path}: has no password of 1 to {MAX_SECRET_BYTES} bytes")
-    return secret
+def _secret(path: str) -> str:
+    return read_secret(path, "storage.etcd.password_file").decode()
 
 
 def _checked(name: str, parse: Callable[[], T]) -> T:
