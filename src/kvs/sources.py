@@ -14,7 +14,7 @@ from kvs.quantities import format_size
 
 OPTION_FLAG: Final = "--storage-option"
 CONFIG_FILE_VARIABLE: Final = "KVS_CONFIG"
-SECRETS: Final = ("password", "admin_token", "metrics_token")
+SECRETS: Final = ("password", "admin_token", "metrics_token", "tls_key")
 """Secrets, each of which is read from the file that the setting of this name and ``_file`` names."""
 
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"

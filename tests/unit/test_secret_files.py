@@ -83,7 +83,7 @@ def test_a_pipe(path: Path) -> None:
     writer.join()
 
 
-@pytest.mark.parametrize("variable", ["KVS_PASSWORD", "KVS_ADMIN_TOKEN", "KVS_METRICS_TOKEN"])
+@pytest.mark.parametrize("variable", ["KVS_PASSWORD", "KVS_ADMIN_TOKEN", "KVS_METRICS_TOKEN", "KVS_TLS_KEY"])
 def test_the_environment_takes_no_secret(variable: str) -> None:
     """It points to the variable that names a file, and does not tell the secret."""
     with pytest.raises(ConfigError, match=f"^{variable}: .*{variable}_FILE$") as caught:
