@@ -116,28 +116,3 @@ class Check:
     def finish(self) -> None:
         """Tell. On the loop."""
         self._checked(self)
-
-
-@final
-class Hashing:
-    """A hash of a new password that is being made by a thread.
-
-    Attributes:
-        text: The hash; empty as long as it is not there, or if it could not be made.
-    """
-
-    __slots__ = ("_done", "_secret", "text")
-
-    def __init__(self, secret: bytes, done: "Callable[[Hashing], None]") -> None:
-        self.text = ""
-        self._secret = secret
-        self._done = done
-
-    def run(self) -> None:
-        try:
-            self.text = secret_hashes.hash_password(self._secret)
-        except Exception:  # noqa: BLE001  # there is no memory
-            self.text = ""
-
-    def finish(self) -> None:
-        self._done(self)

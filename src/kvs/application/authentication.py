@@ -21,8 +21,9 @@ from typing import Final, final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.application import secret_hashes
-from kvs.application.attempts import Attempt, Check, Done, Hashing, Place
+from kvs.application.attempts import Attempt, Check, Done, Place
 from kvs.application.background import Background, Loop
+from kvs.application.executor import Job
 from kvs.application.failures import Failures, network_of
 from kvs.application.secret_hashes import MAX_SECRET_BYTES, Parameters, ProcessKey
 from kvs.application.users import Account, User, Users
@@ -146,15 +147,13 @@ class Authenticator:
             self._take(attempt)
             attempt.finish(None)
 
-    def hash(self, secret: bytes, done: Callable[[Hashing], None]) -> Hashing:
-        """Have a new password hashed by a thread; ``done`` is called on the loop.
+    def run(self, job: Job, done: Job) -> None:
+        """Have a job about passwords run by a thread, and then a callback by the loop. The job must not raise.
 
         Raises:
             RuntimeError: No thread can be started.
         """
-        hashing = Hashing(secret, done)
-        self._background.run(hashing.run, hashing.finish)
-        return hashing
+        self._background.run(job, done)
 
     # What can be answered at once.
 

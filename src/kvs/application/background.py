@@ -10,6 +10,8 @@ from contextlib import suppress
 from threading import get_native_id
 from typing import Final, Protocol, final
 
+from mypy_extensions import mypyc_attr
+
 from kvs.application.executor import Job, WorkerThreads
 
 NICENESS: Final = 10
@@ -30,7 +32,7 @@ class Loop(Protocol):
         """Call back after a number of seconds; called on the loop."""
 
 
-@final
+@mypyc_attr(allow_interpreted_subclasses=True)  # as tests have it
 class Background:
     """A bounded number of threads that run jobs in order of arrival, each of which ends on the loop.
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final, final
 
 MAX_ENTRIES: Final = 128
@@ -46,6 +47,8 @@ class Refusal:
 class Refusals:
     """The newest refusals.
 
+    Thread-safe: over a blocking engine, workers run requests.
+
     Args:
         clock: Unix time.
     """
@@ -54,10 +57,14 @@ class Refusals:
         self._clock = clock
         self._entries: deque[Refusal] = deque()
         self._next_id = 0
+        self._lock = Lock()
 
     def add(self, reason: str, context: str, item: str, username: str, client: str) -> None:
         """Enter a refusal. Texts are cut."""
-        item, username = item[:MAX_TEXT_CHARACTERS], username[:MAX_TEXT_CHARACTERS]
+        with self._lock:
+            self._add(reason, context, item[:MAX_TEXT_CHARACTERS], username[:MAX_TEXT_CHARACTERS], client)
+
+    def _add(self, reason: str, context: str, item: str, username: str, client: str) -> None:
         now_s = self._clock()
         entries = self._entries
         for at in range(min(COMPARED, len(entries))):
@@ -82,8 +89,10 @@ class Refusals:
 
     def newest(self, number: int) -> list[Refusal]:
         """Return so many entries at most, the newest first."""
-        return list(self._entries)[: max(number, 0)]
+        with self._lock:
+            return list(self._entries)[: max(number, 0)]
 
     def clear(self) -> None:
         """Forget all entries."""
-        self._entries.clear()
+        with self._lock:
+            self._entries.clear()

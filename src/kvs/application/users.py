@@ -172,6 +172,8 @@ class Users:
     Attributes:
         default: The user that clients are at first, if it is enabled and needs no secret.
         gone: Called for each user that has been removed or switched off, whose connections are to be closed.
+        altered: Called for each other user that has changed, by who must not tell its connections what they had asked
+            for before.
         version: Counts the changes of all users.
         revision: That of the store, of what is here.
     """
@@ -187,6 +189,7 @@ class Users:
         self._users = {name: User(name, account) for name, account in accounts.items()}
         self.default: Final = self._users[DEFAULT_NAME]
         self.gone: Callable[[User], None] = _nobody
+        self.altered: Callable[[User], None] = _nobody
         self.version = 0
         self.revision = 0
         self._store = store
@@ -306,7 +309,8 @@ class Users:
     def _take_effect(self, change: Change, accounts: Accounts) -> None:
         """Change the users to what is saved, and tell of those that have gone."""
         accounts = {DEFAULT_NAME: OPEN} | dict(accounts)
-        gone = []
+        gone: list[User] = []
+        altered: list[User] = []
         self.version += 1
         for name, user in list(self._users.items()):
             account = accounts.get(name)
@@ -319,12 +323,16 @@ class Users:
             change.changed.append(name)
             if was_enabled and not user.enabled:
                 gone.append(user)
+            else:
+                altered.append(user)
         for name, account in accounts.items():
             if name not in self._users:
                 self._users[name] = User(name, account)
                 change.changed.append(name)
         for user in gone:
             self.gone(user)
+        for user in altered:
+            self.altered(user)
 
 
 @final

@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from kvs.application.failures import FORGET_S, FREE_FAILURES, LOG_EVERY_S, MAX_ADDRESSES, Failures, delay_s, network_of
+from kvs.application.passwords import PasswordJob
 from kvs.application.secret_hashes import LEAST, Parameters, hash_password, hash_token
 from kvs.application.users import Account, Change
 from kvs.domain.grants import EVERYTHING
@@ -287,13 +288,19 @@ def test_another_loop_begins_anew(stage: Stage) -> None:
     assert not stage.authenticator.is_busy
 
 
-def test_new_hashes_are_made_by_threads(stage: Stage) -> None:
-    """And are right."""
-    made: list[str] = []
-    hashing = stage.authenticator.hash(b"new", lambda done: made.append(done.text))
-    assert hashing.text == ""
+def test_what_changes_of_passwords_need_is_found_out_by_threads(stage: Stage) -> None:
+    """New hashes are right, and a password that is there is known."""
+    user = stage.users.get("alice")
+    assert user is not None
+    job = PasswordJob(user.account.passwords, [b"new", b"right"], [b"unknown"])
+    ended: list[bool] = []
+    stage.authenticator.run(job.run, lambda: ended.append(job.failed))
+    assert ended == []
     stage.loop.run_one()
-    assert stage.users.apply("alice", lambda old: replace(old, passwords=tuple(made)), ignore).error is None
+    assert ended == [False]
+    assert job.found.present == {b"right": user.account.passwords[0]}
+    made = (job.found.hashes[b"new"],)
+    assert stage.users.apply("alice", lambda old: replace(old, passwords=made), ignore).error is None
     assert stage.answer("alice", b"new") == "alice"
 
 
