@@ -18,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 import kvs
 from kvs import engines, security
+from kvs.access import access
 from kvs.adapters.inbound.line.commands import COMMANDS
 from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
@@ -224,11 +225,23 @@ class Container(containers.DeclarativeContainer):
     observation = providers.Singleton(_observation, settings, storage)
     tracking = providers.Singleton(_tracking, settings, storage, changes, budget)
 
+    process_key = providers.Singleton(ProcessKey)
+    user_source = providers.Singleton(security.UserSource, settings)
+    saving = providers.Resource(security.background, 1, polite=False)
+    checking = providers.Resource(security.background, THREADS, polite=True)
+    users = providers.Singleton(security.users, user_source, saving, process_key)
+    authenticator = providers.Singleton(
+        Authenticator, users, process_key, checking, THREADS, providers.Object(asyncio.get_running_loop), clock, log
+    )
+    refusals = providers.Singleton(Refusals, wall_clock)
+    access = providers.Singleton(access, users, authenticator, refusals, clients, clock)
+
     line = providers.Singleton(
         line_protocol,
         limits=providers.Factory(from_settings, LineLimits, settings),
         budget=budget,
         observation=observation,
+        security=access,
         log=log,
     )
 
@@ -244,6 +257,7 @@ class Container(containers.DeclarativeContainer):
             disposal=disposal,
             observation=observation,
             tracking=tracking,
+            security=access,
             changeable=providers.Factory(changeable, observation, server_limits, tracking),
             topology=topology,
         ),
@@ -254,16 +268,6 @@ class Container(containers.DeclarativeContainer):
     detector = providers.Singleton(
         ProtocolDetector, open_session=sessions, line=line, line_verbs=frozenset(COMMANDS), resp=resp, resp_verbs=VERBS
     )
-
-    process_key = providers.Singleton(ProcessKey)
-    user_source = providers.Singleton(security.UserSource, settings)
-    saving = providers.Resource(security.background, 1, polite=False)
-    checking = providers.Resource(security.background, THREADS, polite=True)
-    users = providers.Singleton(security.users, user_source, saving, process_key)
-    authenticator = providers.Singleton(
-        Authenticator, users, process_key, checking, THREADS, providers.Object(asyncio.get_running_loop), clock, log
-    )
-    refusals = providers.Singleton(Refusals, wall_clock)
 
     backend = providers.Singleton(_backend, settings)
     kept_sockets: providers.Provider[KeptSockets | None] = providers.Object(None)
@@ -283,6 +287,7 @@ class Container(containers.DeclarativeContainer):
         limits=server_limits,
         budget=budget,
         observation=observation,
+        users=users,
         signals=signals,
         relays=relays,
         about=providers.Factory(_about_listening, about, settings),

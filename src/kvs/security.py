@@ -29,8 +29,8 @@ PASSWORD: Final = "password_file"  # noqa: S105  # the name of a setting
 
 
 def command_names() -> frozenset[bytes]:
-    """Return the names of the commands of both protocols, in lower case, as grants have them."""
-    return frozenset([name.lower() for name in COMMANDS] + [name.encode() for name in ABOUT])
+    """Return the names by which grants know the commands of both protocols."""
+    return frozenset([command.grant_name for command in COMMANDS.values()] + [name.encode() for name in ABOUT])
 
 
 def background(threads: int, *, polite: bool) -> Iterator[Background]:

@@ -33,6 +33,7 @@ from kvs.ports.session import Session
 from tests.adversary.metered import MeteredStorage, Share, shares
 from tests.support.resp_wire import request
 from tests.support.sessions import UNLIMITED, Bench
+from tests.support.users import open_to_all
 
 pytestmark = pytest.mark.one_build  # it counts calls, which the compiled build does not report
 
@@ -115,7 +116,14 @@ class House:
         self.log = make_logger("info", "json", self.bench.log)
         clients = ManyClients()
         shared = ServerContext(
-            clients, {b"save": b""}, self.bench.clock, self.bench.clock, Disposal(), Observation(), self.bench.tracking
+            clients,
+            {b"save": b""},
+            self.bench.clock,
+            self.bench.clock,
+            Disposal(),
+            Observation(),
+            self.bench.tracking,
+            open_to_all(),
         )
         limits = RespLimits(
             MAX_KEY_BYTES,
@@ -129,7 +137,7 @@ class House:
         )
         self._resp = resp_protocol(limits, shared, self.bench.budget, self.log)
         line_limits = LineLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, MAX_TICK_REQUESTS, UNLIMITED)
-        self._line = line_protocol(line_limits, self.bench.budget, Observation(), self.log)
+        self._line = line_protocol(line_limits, self.bench.budget, Observation(), open_to_all(), self.log)
         entries = {b"%05d" % number: b"v" for number in range(KEYS)}
         entries |= {LONG_KEY[:-3] + b"%03d" % number: b"" for number in range(LONG_KEYS)}
         entries |= {BIG: BIG_VALUE, b"n": b"1", LONG_KEY: b"1"}

@@ -25,6 +25,7 @@ from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.application.disposal import Disposal
 from kvs.logs import make_logger
 from tests.support.sessions import UNLIMITED, Bench, output_of, stored
+from tests.support.users import open_to_all
 
 MAX_KEY_BYTES: Final = 16
 MAX_VALUE_BYTES: Final = 32
@@ -68,9 +69,10 @@ class Wire:
             Disposal(),
             OBSERVATION,
             self.bench.tracking,
+            open_to_all(),
         )
         log = make_logger("info", "json", self.bench.log)
-        gate = Gate(limits.max_key_bytes, limits.max_value_bytes, self.bench.budget)
+        gate = Gate(limits.max_key_bytes, limits.max_value_bytes, self.bench.budget, shared.security)
         self.connection = RespConnection(self.bench.open(), None, limits, shared, gate, self.bench.budget, log)
         self.output = b""
 

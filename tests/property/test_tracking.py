@@ -23,6 +23,7 @@ from kvs.logs import make_logger
 from tests.support.resp_connection import RespServer
 from tests.support.resp_wire import OK, QUEUED, Reply, Typed, read_reply, request, words
 from tests.support.sessions import UNLIMITED, output_of
+from tests.support.users import open_to_all
 
 if TYPE_CHECKING:
     from kvs.application.changes import Change
@@ -132,7 +133,9 @@ class World:
         self.caching = {mode: Caching(self.server, mode) for mode in MODES}
         self._plain = self.server.connect()
         log = make_logger("info", "json", self.bench.log)
-        open_line = line_protocol(LineLimits(100, 100, SHARE, 1 << 20), self.bench.budget, Observation(), log)
+        open_line = line_protocol(
+            LineLimits(100, 100, SHARE, 1 << 20), self.bench.budget, Observation(), open_to_all(), log
+        )
         self._line = open_line(self.bench.open(), None)
         self._held: list[list[Change]] = []
 

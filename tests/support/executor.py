@@ -22,6 +22,7 @@ from kvs.testing.drivers import Loop
 from tests.support.gated_storage import TIMEOUT_S, GatedStorage
 from tests.support.resp_wire import request
 from tests.support.sessions import UNLIMITED, Bench, output_of
+from tests.support.users import open_to_all
 
 MAX_KEY_BYTES = 16
 MAX_VALUE_BYTES = 1 << 16
@@ -96,14 +97,18 @@ class WorkerBench(Bench):
         """Return a client that speaks the line protocol."""
         limits = LineLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, max_share, room_bytes)
         executor = WorkerExecutor(self.threads, self._post, self.budget, self._hop_clock)
-        protocol = line_protocol(limits, self.budget, Observation(), make_logger("info", "json", self.log))
+        protocol = line_protocol(
+            limits, self.budget, Observation(), open_to_all(), make_logger("info", "json", self.log)
+        )
         return LineClient(self, protocol(self.sessions.open(executor.budget), executor))
 
     def resp(self, max_share: int = QUOTA) -> "RespClient":
         """Return a client that speaks RESP."""
         limits = RespLimits(MAX_KEY_BYTES, MAX_VALUE_BYTES, 1000, UNLIMITED, UNLIMITED, UNLIMITED, max_share, UNLIMITED)
         executor = WorkerExecutor(self.threads, self._post, self.budget, self._hop_clock)
-        shared = ServerContext(self.clients, {}, self.clock, self.clock, Disposal(), Observation(), self.tracking)
+        shared = ServerContext(
+            self.clients, {}, self.clock, self.clock, Disposal(), Observation(), self.tracking, open_to_all()
+        )
         protocol = resp_protocol(limits, shared, self.budget, make_logger("info", "json", self.log))
         return RespClient(self, protocol(self.sessions.open(executor.budget), executor))
 

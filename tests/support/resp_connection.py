@@ -7,6 +7,7 @@ from time import perf_counter
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.observation import Observation
+from kvs.adapters.inbound.protocol.security import Security
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
@@ -15,6 +16,7 @@ from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 from tests.support.resp_wire import Reply, read_reply, request
 from tests.support.sessions import UNLIMITED, Bench, output_of
+from tests.support.users import open_to_all
 
 
 class RespServer:
@@ -26,6 +28,7 @@ class RespServer:
         max_tick_requests: See the setting.
         storage: The engine.
         timer: Measures commands.
+        security: Decides who may do what; None: everybody may do everything.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class RespServer:
         max_tick_requests: int = 100,
         storage: Storage | None = None,
         timer: Callable[[], float] = perf_counter,
+        security: Security | None = None,
     ) -> None:
         self.bench = Bench(storage)
         self._connections: list[RespConnection] = []
@@ -47,6 +51,7 @@ class RespServer:
             Disposal(),
             Observation(timer),
             self.bench.tracking,
+            security or open_to_all(),
         )
         self.limits = RespLimits(
             max_key_bytes, 0, 100, UNLIMITED, max_reply_bytes, UNLIMITED, max_tick_requests, UNLIMITED
@@ -55,7 +60,7 @@ class RespServer:
     def connect(self) -> RespConnection:
         """Return a new connection."""
         log = make_logger("info", "json", self.bench.log)
-        gate = Gate(self.limits.max_key_bytes, self.limits.max_value_bytes, self.bench.budget)
+        gate = Gate(self.limits.max_key_bytes, self.limits.max_value_bytes, self.bench.budget, self.shared.security)
         connection = RespConnection(self.bench.open(), None, self.limits, self.shared, gate, self.bench.budget, log)
         self._connections.append(connection)
         return connection

@@ -41,7 +41,9 @@ class Socketless(Channel):
         )
         limits = ServerLimits(10, 0, 0, 0, 0, 0, 0, max_output_bytes, 16, 1 << 20)
         log = make_logger("info", "json", io.StringIO())
-        context = ChannelContext(loop, self.tick_of_all, bench.budget, limits, None, lambda _: None, log)
+        context = ChannelContext(
+            loop, self.tick_of_all, bench.budget, limits, None, lambda _: None, log, lambda _: None
+        )
         self.sent = b""
         self.closed = False
         self.reading = True

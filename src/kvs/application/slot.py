@@ -4,7 +4,7 @@ Here a transaction begins, grows and ends, also when the engine fails. Every exi
 closes the snapshot exactly once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
@@ -25,7 +25,7 @@ from kvs.domain.errors import (
     TimedOutError,
     UnsupportedError,
 )
-from kvs.domain.keyspace import stored_key
+from kvs.domain.keyspace import clients_key, stored_key
 from kvs.domain.transaction import IDLE, TransactionStack
 from kvs.domain.updates import Update
 from kvs.domain.values import NEVER_MS, NO_DEADLINE, TOMBSTONE, Key, Record, Value, Write, deadline_of
@@ -186,6 +186,16 @@ class Slot(Session):
             return True
         newest = self._snapshot_change == self._changes.number and not self._stack.cleared
         return newest and self._stack.pending(stored_key(key)) is None
+
+    @property
+    @override
+    def clears_all(self) -> bool:
+        return self._stack.cleared
+
+    @override
+    def written_keys(self) -> Iterator[Key]:
+        for key in self._stack.writes:
+            yield clients_key(key)
 
     def begin(self, *, read_only: bool = False) -> None:
         """Open the outermost frame on a new snapshot."""

@@ -59,6 +59,38 @@ class NoTransactionError(KvsError):
     code: ClassVar[str] = "no_transaction"
 
 
+# The client is not allowed to do this.
+
+
+class UnauthenticatedError(KvsError):
+    """Raised for a request of a client that has not authenticated, and has to."""
+
+    code: ClassVar[str] = "unauthenticated"
+
+
+class WrongSecretError(UnauthenticatedError):
+    """Raised when AUTH fails, whatever is wrong: the user, the secret, or that the user is switched off."""
+
+    def __init__(self) -> None:
+        super().__init__("The user or the secret is wrong, or the user is switched off.")
+
+
+class ForbiddenError(KvsError):
+    """Raised for a request that the client's user has no grant for.
+
+    Attributes:
+        reason: ``command``, or ``key`` for a key or a range of keys.
+        hint: What the user may do instead; names nothing that is not in the user's own grants. Perhaps empty.
+    """
+
+    code: ClassVar[str] = "forbidden"
+
+    def __init__(self, reason: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.hint = hint
+
+
 # The server is at a bound; the same request can succeed later.
 
 

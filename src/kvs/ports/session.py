@@ -7,7 +7,7 @@ Steps
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, final
 
 from kvs.domain.commit import Committed, Conflict
@@ -145,6 +145,15 @@ class Session(ABC):
 
         Not so in a transaction that has changed the key, or whose snapshot is older than the last commit.
         """
+
+    @property
+    @abstractmethod
+    def clears_all(self) -> bool:
+        """Whether the transaction would delete every key that it does not write."""
+
+    @abstractmethod
+    def written_keys(self) -> Iterator[Key]:
+        """Yield the keys that the transaction has written or deleted, in any order."""
 
     @abstractmethod
     def get(self, key: Key) -> Value | None:

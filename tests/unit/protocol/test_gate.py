@@ -5,11 +5,13 @@ import pytest
 from kvs.adapters.inbound.line import commands as line
 from kvs.adapters.inbound.protocol.command import KEY, PREFIX, VALUE, Command
 from kvs.adapters.inbound.protocol.gate import Gate
+from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.commands import registry
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import LimitError, TooLargeError, UsageError
 from tests.support.sessions import UNLIMITED
+from tests.support.users import open_to_all
 
 MAX_KEY_BYTES = 10
 MAX_VALUE_BYTES = 20
@@ -21,6 +23,9 @@ RESP_COMMANDS = [
 ]
 LINE_COMMANDS = list(line.COMMANDS.values())
 
+ANYBODY = Peer()
+ANYBODY.become(open_to_all().first_user())
+
 commands = pytest.mark.parametrize("command", [*LINE_COMMANDS, *RESP_COMMANDS], ids=lambda one: one.name.decode())
 
 
@@ -28,7 +33,7 @@ def gate(used_bytes: int = 0, max_key_bytes: int = MAX_KEY_BYTES, max_value_byte
     """Return a gate with small limits."""
     budget = MemoryBudget(used_bytes or UNLIMITED)
     budget.used_bytes = used_bytes
-    return Gate(max_key_bytes, max_value_bytes, budget)
+    return Gate(max_key_bytes, max_value_bytes, budget, open_to_all())
 
 
 def request_of(command: Command) -> list[bytes]:
@@ -46,10 +51,10 @@ def test_gate_counts_the_arguments(command: Command) -> None:
     for number in range(1, least + 4):
         request = [command.name, *[b"x"] * (number - 1)]
         if number == least or (command.arity < 0 and number > least):
-            gate().check(command, request)
+            gate().check(command, request, ANYBODY, 0)
         else:
             with pytest.raises(UsageError) as caught:
-                gate().check(command, request)
+                gate().check(command, request, ANYBODY, 0)
             assert str(caught.value) == command.usage
 
 
@@ -67,13 +72,13 @@ def test_gate_knows_each_kind_of_argument(command: Command, max_key_bytes: int, 
             changed = [*request[:at], b"y" * size, *request[at + 1 :]]
             if kind == KEY and size == 0:
                 with pytest.raises(UsageError) as refused:
-                    checks.check(command, changed)
+                    checks.check(command, changed, ANYBODY, 0)
                 assert str(refused.value) == command.empty_key
             elif kind in limits and size > limit:
                 with pytest.raises(TooLargeError, match=f"{size} bytes"):
-                    checks.check(command, changed)
+                    checks.check(command, changed, ANYBODY, 0)
             else:
-                checks.check(command, changed)
+                checks.check(command, changed, ANYBODY, 0)
 
 
 @commands
@@ -83,10 +88,10 @@ def test_gate_lets_through_without_memory_what_gives_it_back(command: Command) -
     assert not full.is_open()
     assert gate().is_open()
     if command.runs_when_full:
-        full.check(command, request_of(command))
+        full.check(command, request_of(command), ANYBODY, 0)
     else:
         with pytest.raises(LimitError):
-            full.check(command, request_of(command))
+            full.check(command, request_of(command), ANYBODY, 0)
 
 
 @pytest.mark.parametrize("command", RESP_COMMANDS, ids=lambda one: one.name.decode())

@@ -8,6 +8,7 @@ from kvs.adapters.inbound.protocol.connection import TOO_SLOW, Connection
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.logs import make_logger
 from tests.support.sessions import Bench, output_of
+from tests.support.users import open_to_all
 
 ROOM_BYTES = 100
 
@@ -21,7 +22,11 @@ def bench() -> Bench:
 def connect(bench: Bench) -> tuple[Connection, list[str]]:
     """Return a connection, and a list that has an entry for each time that it woke its channel."""
     protocol = line_protocol(
-        LineLimits(100, 4000, 1000, ROOM_BYTES), bench.budget, Observation(), make_logger("info", "json", bench.log)
+        LineLimits(100, 4000, 1000, ROOM_BYTES),
+        bench.budget,
+        Observation(),
+        open_to_all(),
+        make_logger("info", "json", bench.log),
     )
     connection = protocol(bench.sessions.open(), None)
     wakes: list[str] = []

@@ -19,6 +19,7 @@ from kvs.testing.drivers import Loop
 from tests.support.gated_storage import GatedStorage
 from tests.support.resp_wire import request
 from tests.support.sessions import UNLIMITED, Bench, output_of
+from tests.support.users import open_to_all
 
 
 class Works:
@@ -33,11 +34,20 @@ class Works:
         self.now_s = 0.0
         log = make_logger("info", "json", self.bench.log)
         shared = ServerContext(
-            ChannelRegistry(), {}, self.bench.clock, self.bench.clock, Disposal(), Observation(), self.bench.tracking
+            ChannelRegistry(),
+            {},
+            self.bench.clock,
+            self.bench.clock,
+            Disposal(),
+            Observation(),
+            self.bench.tracking,
+            open_to_all(),
         )
         resp_limits = RespLimits(100, 4000, 100, 1, UNLIMITED, UNLIMITED, 1000, UNLIMITED)
         self._resp = resp_protocol(resp_limits, shared, self.bench.budget, log)
-        self._line = line_protocol(LineLimits(100, 4000, 1000, UNLIMITED), self.bench.budget, Observation(), log)
+        self._line = line_protocol(
+            LineLimits(100, 4000, 1000, UNLIMITED), self.bench.budget, Observation(), open_to_all(), log
+        )
 
     def connect(self, *, resp: bool = False) -> Connection:
         """Return a connection."""

@@ -3,7 +3,7 @@
 import pytest
 
 from kvs.adapters.inbound.resp.connection import RespConnection
-from kvs.adapters.inbound.resp.cursors import MAX_CURSORS
+from kvs.adapters.inbound.resp.cursors import MAX_CURSORS, Place
 from tests.support.resp_connection import RespServer, ask
 from tests.support.resp_wire import Typed
 
@@ -34,7 +34,7 @@ def test_a_listing_goes_on_whatever_others_list(transaction: bool) -> None:
         cursor, page = scan(mine, cursor)
         found += page
         for _ in range(MAX_CURSORS + 1):
-            server.shared.cursors.issue(b"5")
+            server.shared.cursors.issue(Place(b"5", b"", None))
         refused = ask(other, b"SCAN", cursor)
         assert isinstance(refused, Typed)
         assert refused.kind == "-"

@@ -20,6 +20,7 @@ LEADER: Final = ServerInfo("b" * 40, "10.0.0.2", 4001, "1.0")
 THIRD: Final = ServerInfo("c" * 40, "::1", 4002, "1.0")
 
 ANSWERED_HERE: Final = """
+    acl acl|cat acl|dryrun acl|genpass acl|getuser acl|help acl|list acl|load acl|log acl|save acl|users acl|whoami auth
     client client|getname client|help client|id client|no-evict client|no-touch client|setinfo client|setname command
     command|count command|docs command|getkeys command|getkeysandflags command|help command|info command|list config
     config|help echo hello info latency latency|help memory memory|help object object|help ping psubscribe punsubscribe
@@ -61,7 +62,14 @@ def test_commands() -> None:
     assert {each.name.decode() for each in commands if each.on_standby == ANSWERED} == set(ANSWERED_HERE.split())
     assert {each.name.decode() for each in commands if each.on_standby == BEGINS} == set(BEGUN.split())
     lines = {command.name.decode(): command.on_standby for command in LINE_COMMANDS.values()}
-    assert {name for name, what in lines.items() if what == ANSWERED} == {"PING", "HELP", "INFO", "EXIT", "QUIT"}
+    assert {name for name, what in lines.items() if what == ANSWERED} == {
+        "PING",
+        "HELP",
+        "INFO",
+        "AUTH",
+        "EXIT",
+        "QUIT",
+    }
     assert {name for name, what in lines.items() if what == BEGINS} == {"START"}
 
 

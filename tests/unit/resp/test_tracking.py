@@ -22,6 +22,7 @@ from tests.support.naive_storage import NaiveStorage
 from tests.support.resp_connection import RespServer, ask
 from tests.support.resp_wire import NULL_ARRAY, OK, QUEUED, Reply, Typed, error, read_reply, request, words
 from tests.support.sessions import UNLIMITED, output_of
+from tests.support.users import open_to_all
 
 ALL: Final = Typed("_", None)
 
@@ -165,7 +166,7 @@ def test_the_line_protocol(server: RespServer) -> None:
     """Changes what RESP has read."""
     client = tracking(server)
     log = make_logger("info", "json", server.bench.log)
-    line = line_protocol(LineLimits(100, 100, 1000, 1 << 20), server.bench.budget, Observation(), log)(
+    line = line_protocol(LineLimits(100, 100, 1000, 1 << 20), server.bench.budget, Observation(), open_to_all(), log)(
         server.bench.open(), None
     )
     said(client, "MGET a b")

@@ -3,12 +3,23 @@
 from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
-from kvs.adapters.inbound.line.limits import LineLimits
-from kvs.adapters.inbound.protocol.command import RELAYED, Command, Locality, Reply, nowhere
+from kvs.adapters.inbound.line.context import LineContext
+from kvs.adapters.inbound.protocol.command import (
+    RELAYED,
+    SECRET,
+    Command,
+    Locality,
+    Reply,
+    Uses,
+    no_range,
+    nowhere,
+)
+from kvs.domain.values import Key
+from kvs.override import override
 from kvs.ports.session import Session
 
-Handler: TypeAlias = Callable[[Session, LineLimits, list[bytes]], Reply]
-"""Takes the session, the limits and the words of the line; returns the reply, or a generator of it."""
+Handler: TypeAlias = Callable[[Session, LineContext, list[bytes]], Reply]
+"""Takes the session, what else is known of the client, and the words of the line; returns the reply, or a generator."""
 
 
 @final
@@ -16,6 +27,7 @@ class LineCommand(Command):
     """A command of the line protocol.
 
     Attributes:
+        access: What it does with its first argument, a key: READ, WRITE or both; 0: that is none.
         run: Runs it.
         help: The line of HELP.
         closes: It ends the connection.
@@ -37,6 +49,13 @@ class LineCommand(Command):
         takes_value: bool = False,
         closes: bool = False,
         on_standby: int = RELAYED,
+        categories: int,
+        access: int = 0,
+        ranges: Uses = no_range,
+        grant_name: str = "",
+        is_open: bool = False,
+        on_loop: bool = False,
+        ends_transaction: bool = False,
     ) -> None:
         super().__init__(
             name.encode(),
@@ -47,11 +66,22 @@ class LineCommand(Command):
             empty_key=usage,
             cost=cost,
             is_local=is_local,
-            on_loop=False,
+            on_loop=on_loop,
             runs_when_full=runs_when_full,
+            grant_name=(grant_name or name.lower()).encode(),
+            categories=categories,
+            ranges=ranges,
+            is_hidden=SECRET in arguments,
             on_standby=on_standby,
+            is_open=is_open,
+            ends_transaction=ends_transaction,
         )
+        self.access: Final = access
         self.run: Final = run
         self.help: Final = help_text
         self.takes_value: Final = takes_value
         self.closes: Final = closes
+
+    @override
+    def uses_of(self, request: list[bytes]) -> list[tuple[int, Key]]:
+        return [(self.access, request[1])] if self.access else []

@@ -4,14 +4,13 @@ The grammar is ``VERB [KEY [VALUE]]``: one space ends the verb, one ends the key
 so parsing is ``line.split(b" ", 2)``. Blanks after a command without a value are ignored.
 """
 
-import json
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from kvs.adapters.inbound.line import deadlines, replies
-from kvs.adapters.inbound.line.command import LineCommand
+from kvs.adapters.inbound.line import about, deadlines, replies
+from kvs.adapters.inbound.line.command import Handler, LineCommand
+from kvs.adapters.inbound.line.context import LineContext
 from kvs.adapters.inbound.line.keys import NO_PATTERN, list_keys
-from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.protocol.command import (
     ANSWERED,
     BEGINS,
@@ -26,15 +25,15 @@ from kvs.adapters.inbound.protocol.command import (
     everywhere,
     in_frame,
     in_transaction,
-    nowhere,
     of_pending_key,
 )
 from kvs.adapters.inbound.protocol.errors import UnknownCommandError
 from kvs.adapters.inbound.protocol.messages import conflict_message, quoted
 from kvs.domain.commit import Committed
 from kvs.domain.errors import UsageError
+from kvs.domain.grants import CONNECTION, EVERYTHING, READ, TRANSACTION, WRITE, Grants
 from kvs.domain.updates import Add, integer
-from kvs.domain.values import string_or_none
+from kvs.domain.values import Key, string_or_none
 from kvs.ports.session import Session, Steps
 
 TAB: Final = b"\t"
@@ -47,8 +46,9 @@ HELP: Final = (
     b"list up to 1000 keys. COUNT [prefix]: count keys. START: open a transaction, or a nested one inside it. "
     b"COMMIT: keep the innermost; the outermost is applied at once for all to see, or answers conflict if "
     b"something you read has changed: then retry from START. ROLLBACK: undo the innermost. START READONLY: open a "
-    b"read-only transaction, which never conflicts. INFO: figures. PING. EXIT: leave; an open transaction is "
-    b"undone. A key is one word of UTF-8; the value is the rest of the line."
+    b"read-only transaction, which never conflicts. INFO: figures. PING. AUTH user secret: say who you are, if that "
+    b"is asked. EXIT: leave; an open transaction is undone. A key is one word of UTF-8; the value is the rest of the "
+    b"line."
 )
 
 
@@ -56,19 +56,19 @@ NoArgumentHandler: TypeAlias = Callable[[Session], bytes]
 """A command without arguments: takes the session, returns the reply."""
 
 
-def _without_arguments(
+def _of_one_word(
     name: str,
-    handler: Callable[[Session], Reply],
+    run: Handler,
     help_text: str,
     *,
     cost: int = 0,
     is_local: Locality = everywhere,
     closes: bool = False,
     on_standby: int = RELAYED,
+    categories: int = CONNECTION,
+    is_open: bool = False,
+    ends_transaction: bool = False,
 ) -> LineCommand:
-    def run(session: Session, _: LineLimits, __: list[bytes]) -> Reply:
-        return handler(session)
-
     return LineCommand(
         name,
         run,
@@ -81,7 +81,19 @@ def _without_arguments(
         runs_when_full=True,
         closes=closes,
         on_standby=on_standby,
+        categories=categories,
+        is_open=is_open,
+        ends_transaction=ends_transaction,
     )
+
+
+def _of_session(handler: Callable[[Session], Reply]) -> Handler:
+    """Return the handler of a command that needs no more than the session."""
+
+    def run(session: Session, _: LineContext, __: list[bytes]) -> Reply:
+        return handler(session)
+
+    return run
 
 
 def get(session: Session, key: bytes) -> Reply:
@@ -96,37 +108,41 @@ def get(session: Session, key: bytes) -> Reply:
     return replies.result_steps(value, session.work)
 
 
-def _put(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+def _put(session: Session, _: LineContext, words: list[bytes]) -> bytes:
     if words[1].endswith(TAB):  # GET and DEL ignore blanks after a key, so could never reach it
         raise UsageError("A key cannot end in a tab.")
     session.put(words[1], words[2])
     return replies.OK
 
 
-def _get(session: Session, _: LineLimits, words: list[bytes]) -> Reply:
+def _get(session: Session, _: LineContext, words: list[bytes]) -> Reply:
     return get(session, words[1])
 
 
-def _del(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+def _del(session: Session, _: LineContext, words: list[bytes]) -> bytes:
     return replies.TRUE if session.delete(words[1]) else replies.FALSE
 
 
-def _incr(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+def _incr(session: Session, _: LineContext, words: list[bytes]) -> bytes:
     amount = integer(words[2]) if len(words) > 2 else 1
     return replies.result_json(string_or_none(session.update(words[1], Add(amount))[1]) or b"0")
 
 
-def _keys(session: Session, limits: LineLimits, words: list[bytes]) -> Reply:
+def _keys(session: Session, context: LineContext, words: list[bytes]) -> Reply:
     prefix = words[1] if len(words) > 1 else b""
-    return list_keys(session, prefix, words[2] if len(words) > 2 else b"", limits.max_line_bytes)
+    return list_keys(session, prefix, words[2] if len(words) > 2 else b"", context.limits.max_line_bytes)
 
 
-def _count(session: Session, _: LineLimits, words: list[bytes]) -> Steps[bytes]:
+def _count(session: Session, _: LineContext, words: list[bytes]) -> Steps[bytes]:
     if len(words) > 2:
         raise UsageError(COMMANDS[b"COUNT"].usage)
     prefix = words[1] if len(words) > 1 else b""
     number = yield from session.count(prefix)
     return replies.result_json(b"%d" % number, NO_PATTERN if not number and prefix.endswith(b"*") else None)
+
+
+def _range(words: list[bytes]) -> list[tuple[int, Key]]:
+    return [(READ, words[1] if len(words) > 1 else b"")]
 
 
 def run_no_argument_line(session: Session, line: bytes) -> bytes | None:
@@ -145,28 +161,32 @@ def _start(session: Session) -> bytes:
     return replies.OK
 
 
-def _start_with_words(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+def _start_with_words(session: Session, _: LineContext, words: list[bytes]) -> bytes:
     if len(words) > 2 or (len(words) == 2 and words[1].upper() != READ_ONLY):
         raise UsageError(COMMANDS[b"START"].usage)
     session.start(read_only=len(words) == 2)
     return replies.OK
 
 
-def _commit(session: Session) -> Reply:
+def _commit(session: Session, grants: Grants = EVERYTHING) -> Reply:
     preparing = session.prepare_commit()
-    return _outcome(session) if preparing is None else _commit_after(session, preparing)
+    return _outcome(session, grants) if preparing is None else _commit_after(session, grants, preparing)
 
 
-def _commit_after(session: Session, preparing: Steps[None]) -> Steps[bytes]:
+def _commit_after(session: Session, grants: Grants, preparing: Steps[None]) -> Steps[bytes]:
     yield from preparing
-    return _outcome(session)
+    return _outcome(session, grants)
 
 
-def _outcome(session: Session) -> bytes:
+def _outcome(session: Session, grants: Grants) -> bytes:
     outcome = session.commit()
     if isinstance(outcome, Committed):
         return replies.OK
-    return replies.error("conflict", conflict_message(outcome))
+    return replies.error("conflict", conflict_message(outcome, grants))
+
+
+def _commit_as(session: Session, context: LineContext, _: list[bytes]) -> Reply:
+    return _commit(session, context.peer.grants)
 
 
 def _rollback(session: Session) -> bytes:
@@ -174,19 +194,15 @@ def _rollback(session: Session) -> bytes:
     return replies.OK
 
 
-def _info(session: Session) -> bytes:
-    return replies.result_json(json.dumps(session.info()).encode())
-
-
 def _ping(_: Session) -> bytes:
     return replies.result(b"PONG")
 
 
-def _ping_of_redis(_: Session) -> bytes:
-    return b"+PONG\r\n"
+def _ping_of_redis(_: Session, context: LineContext, __: list[bytes]) -> bytes:
+    return b"+PONG\r\n" if context.peer.user is not None else b"-NOAUTH Authentication required.\r\n"
 
 
-def _help(_: Session, __: LineLimits, words: list[bytes]) -> bytes:
+def _help(_: Session, __: LineContext, words: list[bytes]) -> bytes:
     if len(words) > 2:
         raise UsageError(COMMANDS[b"HELP"].usage)
     if len(words) == 1:
@@ -241,6 +257,9 @@ _TABLE: Final[list[LineCommand]] = [
         "PUT key value: store a value. The value is the rest of the line.",
         is_local=in_transaction,
         takes_value=True,
+        categories=WRITE,
+        access=WRITE,
+        grant_name="set",
     ),
     LineCommand(
         "GET",
@@ -250,6 +269,8 @@ _TABLE: Final[list[LineCommand]] = [
         "GET takes one key: GET key.",
         "GET key: read a value; null if there is none.",
         is_local=of_pending_key,
+        categories=READ,
+        access=READ,
     ),
     LineCommand(
         "DEL",
@@ -259,6 +280,8 @@ _TABLE: Final[list[LineCommand]] = [
         "DEL takes one key: DEL key.",
         "DEL key: delete a key; true if it was there.",
         is_local=of_pending_key,
+        categories=WRITE,
+        access=WRITE,
     ),
     LineCommand(
         "INCR",
@@ -268,6 +291,8 @@ _TABLE: Final[list[LineCommand]] = [
         "INCR takes a key and perhaps a whole number: INCR key [by].",
         "INCR key [by]: add 1, or another whole number, to the number under a key; without one it counts as 0.",
         is_local=of_pending_key,
+        categories=WRITE,
+        access=READ | WRITE,
     ),
     *deadlines.COMMANDS,
     LineCommand(
@@ -280,15 +305,24 @@ _TABLE: Final[list[LineCommand]] = [
         "transaction, which never conflicts.",
         is_local=in_transaction,
         on_standby=BEGINS,
+        categories=TRANSACTION,
     ),
-    _without_arguments(
+    _of_one_word(
         "COMMIT",
-        _commit,
+        _commit_as,
         "COMMIT: keep the innermost transaction; the outermost is applied at once for all to see, or answers conflict "
         "if something you read has changed: then retry from START.",
         is_local=in_frame,
+        categories=TRANSACTION,
+        ends_transaction=True,
     ),
-    _without_arguments("ROLLBACK", _rollback, "ROLLBACK: undo the innermost transaction.", is_local=in_frame),
+    _of_one_word(
+        "ROLLBACK",
+        _of_session(_rollback),
+        "ROLLBACK: undo the innermost transaction.",
+        is_local=in_frame,
+        categories=TRANSACTION,
+    ),
     LineCommand(
         "KEYS",
         _keys,
@@ -297,6 +331,8 @@ _TABLE: Final[list[LineCommand]] = [
         "KEYS takes at most a prefix and a key: KEYS [prefix [after]].",
         "KEYS [prefix [after]]: list up to 1000 keys that begin with the prefix, after a key. There are no patterns.",
         cost=SLOW_COST,
+        categories=READ,
+        ranges=_range,
     ),
     LineCommand(
         "COUNT",
@@ -306,16 +342,11 @@ _TABLE: Final[list[LineCommand]] = [
         "COUNT takes at most a prefix: COUNT [prefix].",
         "COUNT [prefix]: count the keys that begin with the prefix.",
         cost=SLOW_COST,
+        categories=READ,
+        ranges=_range,
     ),
-    _without_arguments(
-        "INFO",
-        _info,
-        "INFO: figures about this session and the server.",
-        cost=SLOW_COST,
-        is_local=nowhere,
-        on_standby=ANSWERED,
-    ),
-    _without_arguments("PING", _ping, "PING: answer PONG.", on_standby=ANSWERED),
+    *about.COMMANDS,
+    _of_one_word("PING", _of_session(_ping), "PING: answer PONG.", on_standby=ANSWERED),
     LineCommand(
         "HELP",
         _help,
@@ -326,12 +357,19 @@ _TABLE: Final[list[LineCommand]] = [
         is_local=everywhere,
         runs_when_full=True,
         on_standby=ANSWERED,
+        categories=CONNECTION,
+        is_open=True,
     ),
-    _without_arguments("EXIT", _exit, "EXIT: leave; an open transaction is undone.", closes=True, on_standby=ANSWERED),
-    _without_arguments("QUIT", _exit, "QUIT: leave, as EXIT does.", closes=True, on_standby=ANSWERED),
+    *(
+        _of_one_word(name, _of_session(_exit), help_text, closes=True, on_standby=ANSWERED, is_open=True)
+        for name, help_text in (
+            ("EXIT", "EXIT: leave; an open transaction is undone."),
+            ("QUIT", "QUIT: leave, as EXIT does."),
+        )
+    ),
 ]
 
-PING_OF_REDIS: Final = _without_arguments("PING", _ping_of_redis, "")
+PING_OF_REDIS: Final = _of_one_word("PING", _ping_of_redis, "")
 """Answers a PING that does not tell the protocol."""
 
 COMMANDS: Final[dict[bytes, LineCommand]] = {command.name: command for command in _TABLE}

@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.line import fast_path, replies
 from kvs.adapters.inbound.line.commands import COMMANDS, PING_OF_REDIS, unknown_command
+from kvs.adapters.inbound.line.context import LineContext
 from kvs.adapters.inbound.line.figures import LineFigures
 from kvs.adapters.inbound.line.keys import BLANKS
 from kvs.adapters.inbound.line.limits import LINE_OVERHEAD_BYTES, LineLimits
@@ -23,12 +24,13 @@ from kvs.adapters.inbound.protocol.detection import MAX_OPENING_BYTES, RESP_FIRS
 from kvs.adapters.inbound.protocol.errors import EncodingError, FramingLostError, ProtocolViolationError
 from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.http_lines import is_header, is_request_line
-from kvs.adapters.inbound.protocol.messages import excerpt
+from kvs.adapters.inbound.protocol.messages import excerpt, sentence
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.run_loop import Request
+from kvs.adapters.inbound.protocol.security import STRANGER_REQUEST_BYTES, Security, unauthenticated
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
-from kvs.domain.errors import KvsError, UsageError
+from kvs.domain.errors import ForbiddenError, KvsError, UsageError
 from kvs.override import override
 from kvs.ports.session import RECEIVED_BYTES_PER_UNIT, Session
 
@@ -62,6 +64,7 @@ class LineConnection(Connection):
     """A connection in the line protocol."""
 
     __slots__ = (
+        "_context",
         "_cut_request",
         "_dropping",
         "_figures",
@@ -89,6 +92,8 @@ class LineConnection(Connection):
         self._figures = figures
         self._limits = limits
         self._gate = gate
+        self._context = LineContext(limits, self.peer, gate.security)
+        self.peer.user = gate.security.first_user()
         self._partial = False  # the buffer begins with a line that is not complete
         self._dropping = False  # such a line is dropped, over the memory budget
         self._first_byte_seen = False
@@ -149,7 +154,7 @@ class LineConnection(Connection):
         self._buffer.feed(data)
         if not self._partial or b"\n" in data:
             return True
-        if self._buffer.held_bytes > self._limits.max_line_bytes:
+        if self._buffer.held_bytes > self._max_line_bytes():
             return True
         self._drop_if_full()
         return False
@@ -177,8 +182,8 @@ class LineConnection(Connection):
             if detected is not self:
                 self.successor = detected
                 return None
-        if (size if end < 0 else end) - at > self._limits.max_line_bytes:
-            raise FramingLostError(f"The line is longer than {self._limits.max_line_bytes} bytes.")
+        if (size if end < 0 else end) - at > self._max_line_bytes():
+            raise FramingLostError(f"The line is longer than {self._max_line_bytes()} bytes.")
         if end < 0:
             self._partial = True
             self._drop_if_full()
@@ -206,6 +211,10 @@ class LineConnection(Connection):
             except UnicodeDecodeError as error:
                 raise EncodingError(f"The line is not UTF-8 (at byte {error.start}).") from None
         return line.lstrip(BLANKS).split(b" ", 2)
+
+    def _max_line_bytes(self) -> int:
+        limit_bytes = self._limits.max_line_bytes
+        return limit_bytes if self.peer.user is not None else min(limit_bytes, STRANGER_REQUEST_BYTES)
 
     def _drop_if_full(self) -> None:
         """Drop an incomplete line that is longer than commands that always run, if clients hold too much memory."""
@@ -246,7 +255,7 @@ class LineConnection(Connection):
     @override
     def _admit(self, request: Request) -> Command:
         if request is OVER_BUDGET:
-            raise self._gate.refusal()
+            raise unauthenticated() if self.peer.user is None else self._gate.refusal()
         if request is UNDECIDED:
             self._command = PING_OF_REDIS
             return PING_OF_REDIS
@@ -258,12 +267,14 @@ class LineConnection(Connection):
             if is_header(verb):
                 message = "This looks like an HTTP header, and this port does not speak HTTP."
                 raise self._refuse(message, verb)
+            if self.peer.user is None:
+                raise unauthenticated()
             self._work.left -= SLOW_COST  # for the search for a suggestion
             raise unknown_command(verb)
         self._command = command
         if not command.takes_value:
             _strip_blanks(request)
-        self._gate.check(command, request)
+        self._gate.check(command, request, self.peer, self.session.depth)
         return command
 
     @override
@@ -273,7 +284,12 @@ class LineConnection(Connection):
         if command.closes:
             self.closing = True
             self.close_reason = command.name.decode()
-        return command.run(self.session, self._limits, request)
+        security = self._gate.security
+        if command.ends_transaction and security.must_check_writes(command, self.peer, self.session):
+            return security.run_after_check(
+                partial(command.run, self.session, self._context, request), self.peer, self.session
+            )
+        return command.run(self.session, self._context, request)
 
     # A server that stands by.
 
@@ -293,14 +309,17 @@ class LineConnection(Connection):
 
     @override
     def state(self) -> ClientState:
-        return ClientState()
+        return ClientState(user=self._gate.security.told_user(self.peer))
 
     @override
     def restore(self, state: ClientState) -> None:
         self._first_byte_seen = self._first_line_seen = True
+        self.peer.become(self._gate.security.restored_user(state.user))
 
     @override
     def _error_reply(self, error: KvsError) -> bytes:
+        if isinstance(error, ForbiddenError):
+            return replies.error(error.code, sentence(str(error), error.hint))
         return replies.error(error.code, str(error))
 
     @override
@@ -356,10 +375,10 @@ def _strip_blanks(request: Request) -> None:
 
 
 def line_protocol(
-    limits: LineLimits, budget: MemoryBudget, observation: Observation, log: FilteringBoundLogger
+    limits: LineLimits, budget: MemoryBudget, observation: Observation, security: Security, log: FilteringBoundLogger
 ) -> OpenConnection:
     """Return a function that opens connections in the line protocol."""
-    gate = Gate(limits.max_key_bytes, limits.max_value_bytes, budget)
+    gate = Gate(limits.max_key_bytes, limits.max_value_bytes, budget, security)
     return partial(
         LineConnection,
         limits=limits,

@@ -5,12 +5,13 @@ from typing import Final
 
 from kvs.adapters.inbound.line import replies
 from kvs.adapters.inbound.line.command import LineCommand
-from kvs.adapters.inbound.line.limits import LineLimits
+from kvs.adapters.inbound.line.context import LineContext
 from kvs.adapters.inbound.protocol.command import KEY, OTHER, of_pending_key
 from kvs.adapters.inbound.protocol.messages import quoted
 from kvs.application.time_left import time_left_ms
 from kvs.domain.deadlines import RemoveDeadline, SetDeadline
 from kvs.domain.errors import UsageError
+from kvs.domain.grants import READ, WRITE
 from kvs.domain.values import MAX_DEADLINE_MS, deadline_of
 from kvs.ports.session import Session
 
@@ -19,7 +20,7 @@ EXPIRE_USAGE: Final = "EXPIRE takes a key and a number of seconds: EXPIRE key se
 _SECONDS: Final = re.compile(rb"(-?)([0-9]{1,15})(?:\.([0-9]{1,15}))?")
 
 
-def _expire(session: Session, __: LineLimits, words: list[bytes]) -> bytes:
+def _expire(session: Session, __: LineContext, words: list[bytes]) -> bytes:
     deadline_ms = session.now_ms + _milliseconds(words[2])
     if deadline_ms > MAX_DEADLINE_MS:
         raise UsageError("That is too far in the future.")
@@ -27,12 +28,12 @@ def _expire(session: Session, __: LineLimits, words: list[bytes]) -> bytes:
     return replies.FALSE if old is None else replies.TRUE
 
 
-def _persist(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+def _persist(session: Session, _: LineContext, words: list[bytes]) -> bytes:
     old, new = session.update(words[1], RemoveDeadline())
     return replies.TRUE if new is not old else replies.FALSE
 
 
-def _ttl(session: Session, _: LineLimits, words: list[bytes]) -> bytes:
+def _ttl(session: Session, _: LineContext, words: list[bytes]) -> bytes:
     value = session.get(words[1])
     if value is None:
         return replies.result_json(b"null", words[1] + b" was not found.")
@@ -65,6 +66,8 @@ COMMANDS: Final[list[LineCommand]] = [
         EXPIRE_USAGE,
         "EXPIRE key seconds: delete the key after that time, as 60 or 0.5; true if it is there. PUT ends that.",
         is_local=of_pending_key,
+        categories=WRITE,
+        access=WRITE,
     ),
     LineCommand(
         "PERSIST",
@@ -74,6 +77,8 @@ COMMANDS: Final[list[LineCommand]] = [
         "PERSIST takes one key: PERSIST key.",
         "PERSIST key: undo EXPIRE; true if the key was to expire.",
         is_local=of_pending_key,
+        categories=WRITE,
+        access=WRITE,
     ),
     LineCommand(
         "TTL",
@@ -83,5 +88,7 @@ COMMANDS: Final[list[LineCommand]] = [
         "TTL takes one key: TTL key.",
         "TTL key: the seconds until the key expires; null if it does not, or is not there.",
         is_local=of_pending_key,
+        categories=READ,
+        access=READ,
     ),
 ]

@@ -19,8 +19,9 @@ from kvs.adapters.inbound.net.reasons import (
 from kvs.adapters.inbound.net.relay import PREAMBLE_MARK, Preamble
 from kvs.adapters.inbound.net.transport import Transport
 from kvs.adapters.inbound.protocol.base_connection import BaseConnection, no_wake
-from kvs.adapters.inbound.protocol.connection import Connection
+from kvs.adapters.inbound.protocol.connection import TOO_SLOW, Connection
 from kvs.adapters.inbound.protocol.detection import restore
+from kvs.adapters.inbound.protocol.security import STRANGER_OUTPUT_BYTES
 from kvs.domain.errors import KvsError
 from kvs.override import override
 
@@ -159,7 +160,7 @@ class Channel(Transport):
             self.reason = self.reason or CONNECTION_LOST
             connection = self.connection
             connection.close()
-            connection.wake = no_wake  # or it would hold this channel, which holds it
+            connection.wake = connection.peer.changed = no_wake  # or they would hold this channel, which holds them
             if isinstance(connection, Connection):
                 connection.hand_over = None
             self._held.clear()
@@ -246,6 +247,8 @@ class Channel(Transport):
         unsent = self.get_write_buffer_size()
         if unsent or self._unsent_bytes:
             self._charge_memory(unsent)
+            if unsent > STRANGER_OUTPUT_BYTES and self.connection.peer.user is None:
+                self.end(TOO_SLOW)
 
     def _continue(self) -> None:
         """Do what is next after a tick: close, run more of the backlog, read or stop reading."""
@@ -375,11 +378,13 @@ class Channel(Transport):
 
     def _adopt(self, connection: BaseConnection) -> None:
         connection.peer.address = self.remote_address
+        connection.peer.changed = self._peer_changed
         connection.wake = self._woken
         connection.output_full = self.connection.output_full
         if self._context.standby is not None and isinstance(connection, Connection):
             connection.hand_over = self._hand_over
         self.connection = connection
+        self._context.identified(self)
 
     def _hand_over(self) -> None:
         """Have the client relayed: its connection has come upon a request of the leader's."""
@@ -390,6 +395,10 @@ class Channel(Transport):
                 self._adopt(relayed)
 
     def _woken(self) -> None:
+        self._tick.wake(self)
+
+    def _peer_changed(self) -> None:
+        self._context.identified(self)
         self._tick.wake(self)
 
     def _end_input(self) -> None:

@@ -31,6 +31,7 @@ class ChannelContext:
         relays: Admits relays of standbys; None: there are none.
         closed: Called with a channel whose socket is closed and whose session has ended.
         log: Bound logger.
+        identified: Called with a channel whose client is another user now.
         standby: Relays clients to the leader; None: this server answers everything.
     """
 
@@ -41,4 +42,5 @@ class ChannelContext:
     relays: RelayGuard | None
     closed: "Callable[[Channel], None]"
     log: FilteringBoundLogger
+    identified: "Callable[[Channel], None]"
     standby: "Standby | None" = None

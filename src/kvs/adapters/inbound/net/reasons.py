@@ -2,6 +2,7 @@
 
 from typing import Final
 
+ACCESS_CHANGED: Final = "access changed"
 CLOSED_BY_CLIENT: Final = "closed by client"
 CLOSED_BY_LEADER: Final = "closed by leader"
 CONNECTION_LOST: Final = "connection lost"

@@ -15,6 +15,7 @@ class ChannelRegistry(ClientRegistry):
     Attributes:
         channels: All of them, including those of refused clients.
         refused_now: Number of channels of refused clients.
+        strangers: Numbers of the clients that have not authenticated, without refused ones.
     """
 
     def __init__(self) -> None:
@@ -22,6 +23,7 @@ class ChannelRegistry(ClientRegistry):
         self.channels: dict[int, Channel] = {}
         self._ended_requests = 0
         self.refused_now = 0
+        self.strangers: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.channels)
@@ -39,13 +41,23 @@ class ChannelRegistry(ClientRegistry):
             self.refused_now += 1
         else:
             self.arrived += 1
+            self.identify(channel)
 
     def remove(self, channel: Channel) -> None:
         """Remove a channel."""
         del self.channels[channel.connection.session.id]
+        self.strangers.discard(channel.connection.session.id)
         self._ended_requests += channel.connection.requests
         if channel.refused:
             self.refused_now -= 1
+
+    def identify(self, channel: Channel) -> None:
+        """Note whether a client has authenticated, if the channel has been added."""
+        number = channel.connection.session.id
+        if channel.connection.peer.user is not None:
+            self.strangers.discard(number)
+        elif self.channels.get(number) is channel and not channel.refused:
+            self.strangers.add(number)
 
     @override
     def ids(self) -> list[int]:

@@ -98,7 +98,7 @@ class RelayGuard:
 
 def _encoded(state: ClientState) -> bytes:
     """Return a state as one word."""
-    fields: dict[str, object] = {"version": state.version}
+    fields: dict[str, object] = {"version": state.version, "user": state.user}
     if state.version != LINE:
         fields |= {
             "name": _text(state.name),
@@ -114,16 +114,18 @@ def _encoded(state: ClientState) -> bytes:
 def _decoded(word: bytes) -> ClientState:
     """Return the state that another server has sent, which knows the secret."""
     fields = json.loads(word)
-    if fields["version"] == LINE:
-        return ClientState()
+    version, user = fields["version"], str(fields.get("user", ""))
+    if version == LINE:
+        return ClientState(user=user)
     return ClientState(
-        fields["version"],
+        version,
         _bytes(fields["name"]),
         _bytes(fields["library"]),
         _bytes(fields["library_version"]),
         fields["no_evict"],
         [_bytes(name) for name in fields["channels"]],
         [_bytes(name) for name in fields["patterns"]],
+        user,
     )
 
 

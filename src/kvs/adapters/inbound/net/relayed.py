@@ -47,8 +47,9 @@ class RelayedConnection(BaseConnection):
 
     def __init__(self, former: Connection, budget: MemoryBudget, closed: Callable[["RelayedConnection"], None]) -> None:
         super().__init__(former.session)
-        former.wake = no_wake
+        former.wake = former.peer.changed = no_wake
         former.hand_over = None
+        self.peer.user = former.peer.user
         self.requests = former.requests
         self.backlog = True
         self._former: Final = former

@@ -15,7 +15,7 @@ from kvs.adapters.inbound.net.backend import NetworkBackend
 from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.channel_context import ChannelContext
 from kvs.adapters.inbound.net.listener import Endpoint, Listener
-from kvs.adapters.inbound.net.reasons import SERVER_STOPPING
+from kvs.adapters.inbound.net.reasons import ACCESS_CHANGED, SERVER_STOPPING
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.relay import RelayGuard
 from kvs.adapters.inbound.net.reloading import Reloader, Reloading
@@ -23,13 +23,14 @@ from kvs.adapters.inbound.net.standby import Standby
 from kvs.adapters.inbound.net.sweep import Sweep
 from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
-from kvs.adapters.inbound.protocol.connection import ConnectionFactory
+from kvs.adapters.inbound.protocol.connection import Connection, ConnectionFactory
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.allocator import IdleTrimmer
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
+from kvs.application.users import User, Users
 from kvs.domain.errors import LimitError
 from kvs.ports.candidate import LeadLostError
 from kvs.ports.storage import Storage
@@ -58,6 +59,7 @@ class Server:
         limits: Bounds and timeouts.
         budget: Memory budget of all clients.
         observation: Measures the requests.
+        users: Who there is; the connections of those that are removed are closed.
         signals: Delivers signals.
         relays: Admits relays of standbys; None: there are none.
         about: Engine, version and so on, for the log.
@@ -85,6 +87,7 @@ class Server:
         limits: ServerLimits,
         budget: MemoryBudget,
         observation: Observation,
+        users: Users,
         signals: Signals,
         relays: RelayGuard | None,
         about: Mapping[str, str],
@@ -106,6 +109,7 @@ class Server:
         self._limits = limits
         self._budget = budget
         self._observation = observation
+        self._users = users
         self._signals = signals
         self._relays = relays
         self._about = about
@@ -150,7 +154,19 @@ class Server:
         )
         try:
             self._signals.deliver_to(self._receive_signal)
-            context = ChannelContext(loop, tick, self._budget, limits, self._relays, self._forget, log, self._standby)
+            self._users.gone = self._close_clients_of
+            self._users.altered = self._close_listeners_of
+            context = ChannelContext(
+                loop,
+                tick,
+                self._budget,
+                limits,
+                self._relays,
+                self._forget,
+                log,
+                self._registry.identify,
+                self._standby,
+            )
             self._backend.start(context)
             self._listener.resume()
             Sweep(loop, self._registry, limits, self._look_after_engine, log).start()
@@ -230,15 +246,45 @@ class Server:
         registry, max_clients = self._registry, self._limits.max_clients
         connection = connect()
         channel = self._backend.open(sock, remote_address, connection)
-        channel.refused = registry.admitted >= max_clients
+        refusal = self._refusal(connection)
+        channel.refused = refusal is not None
         registry.add(channel)
-        if channel.refused:
-            connection.fail(LimitError(f"There are max_clients = {max_clients} clients already."))
+        if refusal is not None:
+            connection.fail(refusal)
             if registry.refused_now >= MAX_REFUSED:
                 self._listener.pause()
             self._log.warning("client_refused", peer=remote_address, max_clients=max_clients)
         else:
             self._log.info("client_connected", peer=remote_address, session=connection.session.id)
+
+    def _refusal(self, connection: Connection) -> LimitError | None:
+        """Return why a new client is refused; None if it is not.
+
+        Who has not authenticated must not keep others out, and is told no setting.
+        """
+        registry, max_clients = self._registry, self._limits.max_clients
+        is_stranger = connection.peer.user is None
+        if registry.admitted < max_clients and not (
+            is_stranger and len(registry.strangers) >= max(1, max_clients // 2)
+        ):
+            return None
+        if is_stranger:
+            return LimitError("There are too many clients already.")
+        return LimitError(f"There are max_clients = {max_clients} clients already.")
+
+    def _close_clients_of(self, user: User) -> None:
+        """Close the connections of a user that has been removed or switched off."""
+        for channel in self._channels():
+            peer = channel.connection.peer
+            if peer.user is user and not peer.alters_users:
+                channel.end(ACCESS_CHANGED)
+
+    def _close_listeners_of(self, user: User) -> None:
+        """Close those connections of a user that are told what others do, which the user may not learn any more."""
+        for channel in self._channels():
+            is_told = channel.connection.peer.user is user and channel.connection.tells_of_others
+            if is_told and not user.grants.unrestricted:
+                channel.end(ACCESS_CHANGED)
 
     def _forget(self, channel: Channel) -> None:
         """Forget a channel whose session has ended."""

@@ -71,8 +71,8 @@ class Sweep:
         if connection.closing or connection.busy or not connection.has_timeouts:
             return  # it may be committing, and the client cannot continue before that ends
         now_s -= channel.waited_s(now_s)
-        reason = limits.timeout_reason(connection, channel.idle_s(now_s), now_s)
+        reason = limits.timeout_reason(connection, channel.idle_s(now_s), now_s, channel.connected_s)
         if reason and channel.unread_bytes():  # it has sent input, and this process was stopped or too busy to read it
-            reason = limits.timeout_reason(connection, 0.0, now_s)
+            reason = limits.timeout_reason(connection, 0.0, now_s, channel.connected_s)
         if reason:
             channel.fail(TimedOutError(reason), TIMEOUT)

@@ -1,8 +1,12 @@
 """Limits on clients: their number, and how long each may be silent."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from kvs.adapters.inbound.protocol.base_connection import BaseConnection
+
+TOO_LATE: Final = "The client has not authenticated in time."
+"""Tells no setting."""
 
 
 @dataclass
@@ -28,6 +32,7 @@ class ServerLimits:
     max_output_bytes: int
     max_batches_in_flight: int
     max_held_bytes: int
+    auth_timeout_s: float = 10.0
     linger_timeout_s: float = 1.0
     last_calls_timeout_s: float = 1.0
     accept_retry_s: float = 1.0
@@ -40,17 +45,26 @@ class ServerLimits:
             self.output_timeout_s,
             self.transaction_idle_timeout_s,
             self.transaction_timeout_s,
+            self.auth_timeout_s,
         )
         return min(1.0, max(0.02, min((timeout / 4 for timeout in timeouts if timeout), default=1.0)))
 
-    def timeout_reason(self, connection: BaseConnection, idle_s: float, now_s: float) -> str:
+    def timeout_reason(self, connection: BaseConnection, idle_s: float, now_s: float, connected_s: float) -> str:
         """Return why a connection must be closed; empty if it may continue.
 
         Args:
             connection: The connection.
             idle_s: Time since the last input.
             now_s: Seconds of the loop's clock, which is also that of the sessions.
+            connected_s: When it was accepted, by that clock.
         """
+        if connection.peer.user is None:
+            is_late = (
+                0 < self.auth_timeout_s <= now_s - connected_s
+                or (connection.mid_request and 0 < self.input_timeout_s <= idle_s)
+                or 0 < self.idle_timeout_s <= idle_s
+            )
+            return TOO_LATE if is_late else ""
         session = connection.session
         if session.expired:
             return "The transaction was ended: the values kept for its snapshot outgrew max_history_bytes."

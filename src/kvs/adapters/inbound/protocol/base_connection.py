@@ -55,7 +55,7 @@ class BaseConnection(ABC):
 
     def __init__(self, session: Session) -> None:
         self.session: Final = session
-        self.peer: Final = Peer()
+        self.peer: Final = Peer(session.id)
         self.requests = 0
         self.backlog = False
         self.closing = False
@@ -123,6 +123,11 @@ class BaseConnection(ABC):
     @abstractmethod
     def when_closed(self, callback: Callable[[], None]) -> None:
         """Call back once the session has ended, which is after a call in flight."""
+
+    @property
+    def tells_of_others(self) -> bool:
+        """Whether the client is told what others do."""
+        return False
 
     def tell_of_leader(self, former: tuple[str, int], leader: tuple[str, int]) -> None:  # noqa: B027  # most do not care
         """Tell the client that another server leads, if it has asked for that.

@@ -20,6 +20,7 @@ class ClientState:
         no_evict: Whether it has set NO-EVICT.
         channels: Channels that it has subscribed to.
         patterns: Patterns of channels that it has subscribed to.
+        user: Name of the user that it is; empty: nobody has said.
     """
 
     version: int = LINE
@@ -29,3 +30,4 @@ class ClientState:
     no_evict: bool = False
     channels: list[bytes] = field(default_factory=list)
     patterns: list[bytes] = field(default_factory=list)
+    user: str = ""

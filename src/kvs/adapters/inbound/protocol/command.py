@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from kvs.domain.grants import READ
+from kvs.domain.values import Key
 from kvs.ports.session import Session, Steps
 
 Reply: TypeAlias = "bytes | list[bytes] | Steps[bytes]"
@@ -12,6 +14,9 @@ yields between shares of work."""
 
 Locality: TypeAlias = Callable[[Session, list[bytes]], bool]
 """Returns whether a request needs no call of the engine, given the session and the arguments."""
+
+Uses: TypeAlias = Callable[[list[bytes]], list[tuple[int, Key]]]
+"""Returns the ranges of keys that a request uses: whether it reads or writes each, or both, and its prefix."""
 
 # Kinds of arguments. Keys, prefixes and values have limits; values and secrets are not shown to others.
 KEY: Final = "key"
@@ -32,6 +37,16 @@ ANSWERED: Final = 2
 
 SLOW_COST: Final = 50
 """Units of work of a command that takes tens of microseconds."""
+
+
+def no_range(_: list[bytes]) -> list[tuple[int, Key]]:
+    """Return nothing: the command uses the keys that are named, if any."""
+    return []
+
+
+def reads_all_keys(_: list[bytes]) -> list[tuple[int, Key]]:
+    """Return the range of all keys, to be read."""
+    return [(READ, b"")]
 
 
 def nowhere(_: Session, __: list[bytes]) -> bool:
@@ -83,6 +98,11 @@ class Command:
         is_hidden: MONITOR never shows it: it is about the server, or may have a secret.
         in_slow_log: It is in the slow log; the commands that it runs would be there twice.
         on_standby: What a server that stands by does with it: ``RELAYED``, ``BEGINS`` or ``ANSWERED``.
+        grant_name: Name by which grants know it: that of RESP, in both protocols.
+        categories: Its categories in grants, as bits: see :mod:`kvs.domain.grants`.
+        ranges: Returns the ranges of keys that a request uses.
+        is_open: Everyone may run it, also before authentication.
+        ends_transaction: It is COMMIT, which makes writes take effect that were allowed before.
     """
 
     name: bytes
@@ -95,10 +115,23 @@ class Command:
     is_local: Locality
     on_loop: bool
     runs_when_full: bool
+    grant_name: bytes
+    categories: int
+    ranges: Uses
     is_fast: bool = False
     is_hidden: bool = False
     in_slow_log: bool = True
     on_standby: int = RELAYED
+    is_open: bool = False
+    ends_transaction: bool = False
+
+    def uses_of(self, _: list[bytes]) -> list[tuple[int, Key]]:
+        """Return how a request with the right number of arguments uses keys: whether it reads or writes, and the key.
+
+        Raises:
+            UsageError: The request does not tell which of its arguments are keys.
+        """
+        return []
 
     def takes(self, number: int) -> bool:
         """Return whether a number of arguments, including the name, is allowed."""

@@ -102,7 +102,7 @@ class Connection(RunLoop):
     @property
     @override
     def busy(self) -> bool:
-        return self._on_worker
+        return self._on_worker or self.peer.checking
 
     @override
     def held_bytes(self) -> int:
@@ -126,7 +126,7 @@ class Connection(RunLoop):
     def resume(self, quota: int = UNBOUNDED) -> int:
         if self._failure is not None:
             self._raise_failure()
-        return 0 if self._on_worker or self.closing else self._run_share(quota)
+        return 0 if self._on_worker or self.peer.checking or self.closing else self._run_share(quota)
 
     @override
     def end_of_input(self) -> None:

@@ -23,6 +23,7 @@ BLANKS: Final = b" \t"
 PING: Final = b"PING"
 QUIT: Final = b"QUIT"
 INFO: Final = b"INFO"
+AUTH: Final = b"AUTH"
 
 OpenConnection: TypeAlias = Callable[[Session, WorkerExecutor | None], Connection]
 """Returns a connection in one protocol, given the session and the executor, if any."""
@@ -85,6 +86,8 @@ class ProtocolDetector:
         verb = verb.rstrip(BLANKS).upper()
         if verb == INFO:
             return rest != b""
+        if verb == AUTH:
+            return len(rest.split()) == 1
         if verb == QUIT:
             return after_ping and not rest
         return verb in self._resp_verbs and verb not in self._line_verbs

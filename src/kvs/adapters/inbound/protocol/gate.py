@@ -1,44 +1,59 @@
 """The gate, which checks every request before it runs, in any protocol.
 
 Conditions on all commands are checked only here. Fast paths bypass the gate, and are entered only while it would accept
-every request (:meth:`Gate.is_open`); they check the lengths of keys and values themselves.
+every request (:meth:`Gate.is_open`), and for clients that may do everything; they check the lengths of keys and values
+themselves.
 """
 
 from typing import final
 
 from kvs.adapters.inbound.protocol.command import KEY, PREFIX, VALUE, Command
+from kvs.adapters.inbound.protocol.peer import Peer
+from kvs.adapters.inbound.protocol.security import Security
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError, LimitError, TooLargeError, UsageError
 
 
 @final
 class Gate:
-    """Checks requests against the command's declaration and the limits.
+    """Checks requests against the command's declaration, the user's grants and the limits.
 
     Args:
         max_key_bytes: Longest key.
         max_value_bytes: Longest value.
         budget: Memory budget of all clients.
+        security: Knows what users may run.
     """
 
-    def __init__(self, max_key_bytes: int, max_value_bytes: int, budget: MemoryBudget) -> None:
+    def __init__(self, max_key_bytes: int, max_value_bytes: int, budget: MemoryBudget, security: Security) -> None:
         self._max_key_bytes = max_key_bytes
         self._max_value_bytes = max_value_bytes
         self._max_short_bytes = min(max_key_bytes, max_value_bytes)
         self._budget = budget
+        self.security = security
 
     def is_open(self) -> bool:
         """Return whether requests are refused for their arguments only."""
         return not self._budget.exhausted()
 
-    def check(self, command: Command, request: list[bytes]) -> None:
+    def check(self, command: Command, request: list[bytes], peer: Peer, depth: int) -> None:
         """Check a request.
 
+        Args:
+            command: Its command.
+            request: The request.
+            peer: Whose it is.
+            depth: Number of open frames of the client's transaction.
+
         Raises:
+            UnauthenticatedError: The client has to authenticate first.
+            ForbiddenError: The user has no grant for it.
             UsageError: It has the wrong number of arguments, or an empty key.
             LimitError: The clients together hold too much memory.
             TooLargeError: A key or a value is too long.
         """
+        if not peer.is_unrestricted:
+            self.security.check(command, request, peer, depth)
         if not command.takes(len(request)):
             raise UsageError(command.usage)
         if not command.runs_when_full and self._budget.exhausted():

@@ -16,6 +16,7 @@ from kvs.adapters.inbound.protocol.command import ANSWERED, BEGINS, Command, Rep
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
 from kvs.adapters.inbound.protocol.messages import is_fatal
 from kvs.adapters.inbound.protocol.observation import Observation
+from kvs.adapters.inbound.protocol.security import STRANGER_OUTPUT_BYTES
 from kvs.application.executor import WorkerExecutor
 from kvs.build import BUILD
 from kvs.domain.errors import KvsError, TimedOutError
@@ -169,6 +170,8 @@ class RunLoop(BaseConnection):
         """
         work = self._work
         room_bytes = self._room_bytes
+        if self.peer.user is None:
+            room_bytes = min(room_bytes, STRANGER_OUTPUT_BYTES)
         self.backlog = True
         reply: bytes | list[bytes] | None
         while work.left > 0 and self._out_bytes < room_bytes and (not self.closing or self._is_due()):
@@ -193,7 +196,7 @@ class RunLoop(BaseConnection):
                         self.backlog = False
                         return False
                     work.left -= 1
-                    if self.hand_over is not None and self._answered_by_standbys(parsed) != ANSWERED:
+                    if self.hand_over is not None and self._is_leaders(parsed):
                         self._unanswered = parsed
                         self.backlog = False
                         return False
@@ -219,14 +222,18 @@ class RunLoop(BaseConnection):
                 if not self._buffer.held_bytes:
                     self.backlog = False
                     return False
-            elif self._is_on_wrong_thread():
+            elif self.peer.checking or self._is_on_wrong_thread():
                 return False
         return False
 
     def _has_fast_path(self) -> bool:
-        """Return whether this build has a fast path, this thread may call the engine, and nobody looks at requests."""
+        """Return whether this build has a fast path, this thread may call the engine, and nobody looks at requests.
+
+        And whether the client may do everything.
+        """
         return (
             HAS_FAST_PATH
+            and self.peer.is_unrestricted
             and not self._observation.sees_all
             and (self.executor is None or self._on_worker)
             and self.hand_over is None
@@ -240,6 +247,10 @@ class RunLoop(BaseConnection):
         if closing:
             self.closing = True
             self.close_reason = TimedOutError.code
+
+    def _is_leaders(self, request: Request) -> bool:
+        """Return whether a request is for the leader to answer: not that of a client that has not authenticated."""
+        return self.peer.user is not None and self._answered_by_standbys(request) != ANSWERED
 
     def _is_due(self) -> bool:
         """Return whether a request is moved to a worker that has not begun it."""

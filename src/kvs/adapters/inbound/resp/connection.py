@@ -13,6 +13,7 @@ from kvs.adapters.inbound.protocol.detection import OpenConnection
 from kvs.adapters.inbound.protocol.errors import HttpError
 from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.run_loop import Request
+from kvs.adapters.inbound.protocol.security import unauthenticated
 from kvs.adapters.inbound.resp import fast_path, replies
 from kvs.adapters.inbound.resp.command import ARGUMENTS_PER_UNIT, IMMEDIATE, REFUSED, RespCommand
 from kvs.adapters.inbound.resp.commands.registry import answered_by_standbys, command_of
@@ -24,19 +25,20 @@ from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTE
 from kvs.adapters.inbound.resp.parser import OVER_BUDGET, RequestParser
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
-from kvs.domain.errors import KvsError, LimitError, UsageError
+from kvs.domain.errors import KvsError, LimitError, UnauthenticatedError, UsageError
 from kvs.override import override
 from kvs.ports.session import RECEIVED_BYTES_PER_UNIT, Session
 
 if TYPE_CHECKING:
     from kvs.adapters.inbound.resp.tracking import ClientTracking
+    from kvs.application.users import User
 
 
 @final
 class RespConnection(Connection):
     """A connection in RESP."""
 
-    __slots__ = ("_context", "_figures", "_gate", "_limits", "_listens", "_parser", "_tracking")
+    __slots__ = ("_context", "_figures", "_gate", "_limits", "_listens", "_parser", "_tracking", "_user")
 
     def __init__(
         self,
@@ -55,8 +57,11 @@ class RespConnection(Connection):
         self._listens = False  # to the commands of all
         self._tracking: ClientTracking | None = None  # that has this connection to send to
         self._gate = gate
+        self.peer.user = gate.security.first_user()
         self._context = ClientContext(limits, shared, self.peer)
         self._parser = RequestParser(self._buffer, limits)
+        self._user: User | None = gate.security.first_user()  # as the parser and the context know it
+        self._parser.restrict(self._user is None)
 
     @property
     @override
@@ -104,6 +109,16 @@ class RespConnection(Connection):
         self._work.left -= len(request) // ARGUMENTS_PER_UNIT + parser.request_bytes // RECEIVED_BYTES_PER_UNIT
         return request
 
+    def _adapt_to_user(self) -> None:
+        """Do what follows from being another user: limits of requests, and nothing that the former one has begun."""
+        was_known, self._user = self._user is not None, self.peer.user
+        self._parser.restrict(self._user is None)
+        context = self._context
+        context.last_cursor = None
+        if was_known:
+            context.end_tracking()
+            context.monitoring = False
+
     @override
     def _run_fast_path(self) -> bool:
         buffer = self._buffer
@@ -141,14 +156,14 @@ class RespConnection(Connection):
         context = self._context
         try:
             if request is OVER_BUDGET:
-                raise self._gate.refusal()
-            command = command_of(request, context)
+                raise unauthenticated() if self.peer.user is None else self._gate.refusal()
+            command = self._command_of(request)
             context.last_command = command.name
             self._command = command
+            self._gate.check(command, request, self.peer, self.session.depth)
             if context.queue is not None and command.multi_policy == REFUSED:
                 name = command.name.decode().upper().replace("|", " ")
                 raise UsageError(f"{name} is not allowed between MULTI and EXEC")
-            self._gate.check(command, request)
             if context.protocol is replies.RESP2 and context.subscriptions() and command.name not in ALLOWED:
                 raise UsageError(
                     f"Can't execute '{command.name.decode()}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
@@ -156,7 +171,7 @@ class RespConnection(Connection):
                 )
             if context.monitoring and not command.may_monitor:
                 raise UsageError("Replica can't interact with the keyspace")
-        except HttpError:
+        except (HttpError, UnauthenticatedError):
             raise
         except KvsError as error:
             if request is not OVER_BUDGET and request[0].lower() == EXEC.name:
@@ -168,10 +183,26 @@ class RespConnection(Connection):
         self._work.left -= command.cost
         return command
 
+    def _command_of(self, request: Request) -> RespCommand:
+        """Return the command of a request. Who has not authenticated does not learn what commands there are."""
+        try:
+            return command_of(request, self._context)
+        except HttpError:
+            raise
+        except KvsError:
+            if self.peer.user is None:
+                raise unauthenticated() from None
+            raise
+
     @override
     def _start(self, command: Command, request: Request) -> Reply:
         if self._queues(command):
             return self._queue(command, request)
+        security = self._gate.security
+        if command.ends_transaction and security.must_check_writes(command, self.peer, self.session):
+            return security.run_after_check(
+                partial(cast("RespCommand", command).run, self.session, self._context, request), self.peer, self.session
+            )
         tracking = self._context.tracking
         if tracking is not None and tracking.applies():
             return tracking.run(cast("RespCommand", command), self.session, self._context, request)
@@ -226,6 +257,8 @@ class RespConnection(Connection):
     @override
     def _observe(self, reply: bytes | list[bytes]) -> None:
         context = self._context
+        if self.peer.user is not self._user:
+            self._adapt_to_user()
         if context.monitoring != self._listens:
             self._listen(context.monitoring)
         tracking = context.tracking
@@ -281,6 +314,7 @@ class RespConnection(Connection):
             context.no_evict,
             context.channels,
             context.patterns,
+            self._gate.security.told_user(self.peer),
         )
 
     @override
@@ -291,6 +325,13 @@ class RespConnection(Connection):
         context.library, context.library_version = state.library, state.library_version
         context.no_evict = state.no_evict
         context.channels, context.patterns = state.channels, state.patterns
+        self.peer.become(self._gate.security.restored_user(state.user))
+        self._adapt_to_user()
+
+    @property
+    @override
+    def tells_of_others(self) -> bool:
+        return self._context.monitoring or self._context.tracking is not None
 
     @override
     def tell_of_leader(self, former: tuple[str, int], leader: tuple[str, int]) -> None:
@@ -329,5 +370,5 @@ def resp_protocol(
     limits: RespLimits, shared: ServerContext, budget: MemoryBudget, log: FilteringBoundLogger
 ) -> OpenConnection:
     """Return a function that opens the connections of clients whose first byte was RESP's."""
-    gate = Gate(limits.max_key_bytes, limits.max_value_bytes, budget)
+    gate = Gate(limits.max_key_bytes, limits.max_value_bytes, budget, shared.security)
     return partial(RespConnection, limits=limits, shared=shared, gate=gate, budget=budget, log=log)

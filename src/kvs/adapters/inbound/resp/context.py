@@ -8,8 +8,9 @@ from kvs.adapters.inbound.protocol.clients import ClientRegistry
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.protocol.run_loop import ANY_THREAD
+from kvs.adapters.inbound.protocol.security import Security
 from kvs.adapters.inbound.protocol.tracking import Tracking
-from kvs.adapters.inbound.resp.cursors import Cursors
+from kvs.adapters.inbound.resp.cursors import Cursors, Place
 from kvs.adapters.inbound.resp.figures import RespFigures
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.parameter import Parameter
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from kvs.adapters.inbound.resp.command import RespCommand
     from kvs.adapters.inbound.resp.tracking import ClientTracking
     from kvs.domain.errors import KvsError
-    from kvs.domain.values import Key
 
 REPLIES_ON: Final = 0
 REPLIES_OFF: Final = 1
@@ -50,6 +50,7 @@ class ServerContext:
         disposal: Frees long queues.
         observation: Records every request.
         tracking: The clients that track keys.
+        security: What users may run.
         changeable: The parameters of CONFIG SET that can change, by name.
         topology: The servers of the data set; None: there is only this one.
         figures: Those of the fast path.
@@ -65,6 +66,7 @@ class ServerContext:
         disposal: Disposal,
         observation: Observation,
         tracking: Tracking,
+        security: Security,
         changeable: Mapping[bytes, Parameter] | None = None,
         topology: Topology | None = None,
     ) -> None:
@@ -77,6 +79,7 @@ class ServerContext:
         self.disposal = disposal
         self.observation = observation
         self.tracking = tracking
+        self.security = security
         self.figures = RespFigures(observation)
         self.changeable: Mapping[bytes, Parameter] = {} if changeable is None else changeable
         self.counts_at_reset: dict[str, int] = {}
@@ -102,6 +105,7 @@ class ClientContext:
         queued_commands: Their commands.
         queue_bytes: Memory of the queue.
         queue_protocol: The version of the protocol at MULTI.
+        queue_generation: That of the user's grants at MULTI.
         dirty: A command was refused, so EXEC will fail.
         monitoring: The client sees the commands of all.
         tracking: What the client tracks; None: nothing.
@@ -109,7 +113,7 @@ class ClientContext:
         patterns: Patterns of channels that it has subscribed to.
         stale: A message that follows the reply: some of what the command has read may be out of date.
         closing: The connection ends after the reply to this command.
-        last_cursor: The cursor that SCAN returned last, and its key: it stays valid here whatever other clients do.
+        last_cursor: The cursor that SCAN returned last, and where it is: it stays valid here whatever others do.
         wanted_thread: Where the suspended command has to continue.
         abort_reason: Why the gate refused EXEC.
     """
@@ -131,6 +135,7 @@ class ClientContext:
         "protocol",
         "queue",
         "queue_bytes",
+        "queue_generation",
         "queue_protocol",
         "queued_commands",
         "reply_mode",
@@ -154,6 +159,7 @@ class ClientContext:
         self.queued_commands: list[RespCommand] = []
         self.queue_bytes = 0
         self.queue_protocol: RespVersion = RESP2
+        self.queue_generation = 0
         self.dirty = False
         self.closing = False
         self.monitoring = False
@@ -161,7 +167,7 @@ class ClientContext:
         self.channels: list[bytes] = []
         self.patterns: list[bytes] = []
         self.stale = b""
-        self.last_cursor: tuple[int, Key] | None = None
+        self.last_cursor: tuple[int, Place] | None = None
         self.wanted_thread = ANY_THREAD
         self.abort_reason: KvsError | None = None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
+from kvs.adapters.inbound.protocol.security import STRANGER_ARGUMENTS, STRANGER_REQUEST_BYTES
 from kvs.adapters.inbound.resp.inline import BACKSLASH, end_of_blank_lines, words_of
 from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, RespLimits
 from kvs.adapters.inbound.resp.wording import as_text
@@ -70,6 +71,7 @@ class RequestParser:
         "_buffer",
         "_bulk",
         "_dropping",
+        "_limits",
         "_line_bytes",
         "_max_arguments",
         "_max_bulk_bytes",
@@ -78,16 +80,20 @@ class RequestParser:
         "_missing",
         "_skip",
         "_violation",
+        "_wrong",
         "held_bytes",
         "request_bytes",
     )
 
     def __init__(self, buffer: ReceiveBuffer, limits: RespLimits) -> None:
         self._buffer = buffer
-        self._max_arguments: i64 = limits.max_arguments
-        self._max_bulk_bytes: i64 = limits.max_bulk_bytes
-        self._max_line_bytes: i64 = min(limits.max_request_bytes, MAX_LINE_BYTES)
-        self._max_request_bytes: i64 = limits.max_request_bytes
+        self._limits = limits
+        self._wrong = ""
+        self._max_arguments: i64 = 0
+        self._max_bulk_bytes: i64 = 0
+        self._max_line_bytes: i64 = 0
+        self._max_request_bytes: i64 = 0
+        self.restrict(is_stranger=False)
         self._arguments: list[bytes] = []
         self._missing: i64 = 0  # arguments of the request that have not arrived
         self._bulk: i64 = -1  # announced length of the next one; -1: not announced
@@ -97,6 +103,16 @@ class RequestParser:
         self._line_bytes: i64 = 0  # how much of it has arrived and was dropped
         self.held_bytes = 0
         self.request_bytes: i64 = 0
+
+    def restrict(self, is_stranger: bool) -> None:  # noqa: FBT001  # a keyword costs 40 ns when compiled
+        """Apply the limits of clients that have not authenticated, or those of others. Between two requests."""
+        limits = self._limits
+        self._wrong = "unauthenticated" if is_stranger else "invalid"
+        request_bytes = min(limits.max_request_bytes, STRANGER_REQUEST_BYTES if is_stranger else NONE)
+        self._max_arguments = min(limits.max_arguments, STRANGER_ARGUMENTS if is_stranger else NONE)
+        self._max_bulk_bytes = min(limits.max_bulk_bytes, request_bytes)
+        self._max_line_bytes = min(request_bytes, MAX_LINE_BYTES)
+        self._max_request_bytes = request_bytes
 
     @property
     def mid_request(self) -> bool:
@@ -182,7 +198,7 @@ class RequestParser:
                         self._refuse_line("invalid multibulk length")
                     break
                 if number > self._max_arguments:
-                    raise ProtocolViolationError("Protocol error: invalid multibulk length")
+                    raise ProtocolViolationError(f"Protocol error: {self._wrong} multibulk length")
                 at = end
                 if number > 0:  # an empty request gets no reply, as in Redis
                     missing = number
@@ -199,7 +215,7 @@ class RequestParser:
                         self._refuse_line("invalid bulk length")
                     break
                 if number < 0 or number > self._max_bulk_bytes:
-                    raise ProtocolViolationError("Protocol error: invalid bulk length")
+                    raise ProtocolViolationError(f"Protocol error: {self._wrong} bulk length")
                 request_bytes += number + ARGUMENT_OVERHEAD_BYTES
                 if request_bytes > self._max_request_bytes:
                     raise ProtocolViolationError(

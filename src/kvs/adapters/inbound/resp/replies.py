@@ -6,13 +6,16 @@ from typing import Final, final
 from kvs.adapters.inbound.protocol.errors import EncodingError, ProtocolViolationError, UnknownCommandError
 from kvs.adapters.inbound.resp.wording import as_bytes
 from kvs.domain.errors import (
+    ForbiddenError,
     KvsError,
     NotANumberError,
     OutOfRangeError,
     ResultTooLargeError,
     TooLargeError,
     TooLongError,
+    UnauthenticatedError,
     UsageError,
+    WrongSecretError,
 )
 
 OK: Final = b"+OK\r\n"
@@ -67,6 +70,10 @@ class RespVersion:
     def set_of(self, items: Sequence[bytes]) -> bytes:
         """Return a set of replies; in RESP2 an array."""
         return b"%b%d\r\n%b" % (b"~" if self.version > 2 else b"*", len(items), b"".join(items))
+
+    def double(self, number: bytes) -> bytes:
+        """Return a decimal number."""
+        return b",%b\r\n" % number if self.version > 2 else bulk(number)
 
     def verbatim(self, text: bytes) -> bytes:
         """Return text for people."""
@@ -128,13 +135,24 @@ def error(error: KvsError) -> bytes:
         message = b"The reply would hold more than max_reply_bytes = %d." % error.max_bytes
     else:
         message = _REDIS_MESSAGES.get(type(error)) or as_bytes(str(error))
+    code = _REDIS_CODES.get(type(error))
+    if code is not None:
+        return error_line(code, message)
     mistake = isinstance(
         error, UsageError | UnknownCommandError | EncodingError | TooLargeError | ProtocolViolationError
     )
     return error_line("ERR" if mistake else error.code.upper(), message)
 
 
+_REDIS_CODES: Final[dict[type[KvsError], str]] = {
+    UnauthenticatedError: "NOAUTH",
+    WrongSecretError: "WRONGPASS",
+    ForbiddenError: "NOPERM",
+}
+
 _REDIS_MESSAGES: Final[dict[type[KvsError], bytes]] = {
+    UnauthenticatedError: b"Authentication required.",
+    WrongSecretError: b"invalid username-password pair or user is disabled.",
     NotANumberError: b"value is not an integer or out of range",
     OutOfRangeError: b"increment or decrement would overflow",
     TooLongError: b"string exceeds maximum allowed size (proto-max-bulk-len)",

@@ -5,7 +5,7 @@ For Redis's commands it is that of Redis 7.0, as ``tests/interop/test_commands.p
 
 from typing import Final, NamedTuple
 
-from kvs.adapters.inbound.resp.commands import catalogue_of_roles
+from kvs.adapters.inbound.resp.commands import catalogue_of_roles, catalogue_of_users
 from kvs.domain.errors import UsageError
 
 COUNT_DIGITS: Final = 10
@@ -109,9 +109,9 @@ psetex | 4 | 2.6.0 | string | write denyoom | string | OW update 1 0 1
     Stores a value that expires, in milliseconds.
 getex | -2 | 6.2.0 | string | write fast | string | RW access update 1 0 1
     Returns the value of a key and sets or removes its deadline.
-delex | -2 | 8.4.0 | string | write fast | string | RW delete variable_flags 1 0 1
+delex | -2 | 8.4.0 | string | write fast | string | RW access delete variable_flags 1 0 1
     Deletes a key, if its value is equal to another, or is not.
-delifeq | 3 | 9.0.0 | string | write fast | string | RW delete 1 0 1
+delifeq | 3 | 9.0.0 | string | write fast | string | RW access delete 1 0 1
     Deletes a key if its value is equal to another.
 getset | 3 | 1.0.0 | string | write denyoom fast | string | RW access update 1 0 1
     Stores a value and returns the old one.
@@ -397,4 +397,4 @@ def _keys(words: list[str]) -> Keys:
     return Keys(tuple(flag for flag in flags if flag != "numkeys"), int(first), int(last), int(step), counted)
 
 
-ABOUT: Final = _read(TABLE) | _read(catalogue_of_roles.TABLE)
+ABOUT: Final = _read(TABLE) | _read(catalogue_of_roles.TABLE) | _read(catalogue_of_users.TABLE)

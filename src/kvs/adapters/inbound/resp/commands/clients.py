@@ -1,8 +1,8 @@
 """CLIENT: describes and closes connections."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from kvs.adapters.inbound.protocol.command import ANSWERED, BEGINS, OTHER, RELAYED, SLOW_COST
+from kvs.adapters.inbound.protocol.command import ANSWERED, BEGINS, OTHER, RELAYED, SLOW_COST, Uses, no_range
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import AFTER_EXEC, REFUSED, Handler, RespCommand
 from kvs.adapters.inbound.resp.commands import tracking
@@ -14,6 +14,9 @@ from kvs.adapters.inbound.resp.wording import NAME_BYTES, c_string, excerpt
 from kvs.domain.errors import UsageError
 from kvs.domain.updates import INTEGER_MIN, integer
 from kvs.ports.session import Session, Steps
+
+if TYPE_CHECKING:
+    from kvs.application.users import User
 
 DESCRIPTION_COST: Final = 10
 """Units of work to describe a client."""
@@ -151,6 +154,7 @@ def _kill(session: Session, context: ClientContext, arguments: list[bytes]) -> S
     number = 0
     oldest_s = 0
     normal, skips_me = True, True
+    user: User | None = None
     if len(arguments) == 3:
         address, skips_me = c_string(arguments[2]), False
     for at in range(2, len(arguments), 2) if len(arguments) > 3 else ():
@@ -170,7 +174,8 @@ def _kill(session: Session, context: ClientContext, arguments: list[bytes]) -> S
         elif option == b"laddr":
             local_address = c_string(word)
         elif option == b"user":
-            if word != b"default":
+            user = context.shared.security.users.get(word.decode(errors="surrogateescape"))
+            if user is None:
                 raise UsageError(f"No such user '{excerpt(word)}'")
         elif option == b"skipme" and word.lower() in (b"yes", b"no"):
             skips_me = word.lower() == b"yes"
@@ -191,6 +196,7 @@ def _kill(session: Session, context: ClientContext, arguments: list[bytes]) -> S
             or (number and session_id != number)
             or (address is not None and client.address.encode() != address)
             or (local_address is not None and client.local_address.encode() != local_address)
+            or (user is not None and client.connection.peer.user is not user)
             or (oldest_s and client.connected_s > connected_s)
         ):
             continue
@@ -224,7 +230,12 @@ def _client_id(word: bytes, message: str, least: int = 1) -> int:
 
 
 def _subcommand(
-    name: str, run: Handler, cost: int = 0, multi_policy: int = AFTER_EXEC, on_standby: int = RELAYED
+    name: str,
+    run: Handler,
+    cost: int = 0,
+    multi_policy: int = AFTER_EXEC,
+    on_standby: int = RELAYED,
+    ranges: Uses = no_range,
 ) -> RespCommand:
     return RespCommand(
         f"client|{name}",
@@ -236,6 +247,7 @@ def _subcommand(
         on_loop=True,
         runs_when_full=True,
         on_standby=on_standby,
+        ranges=ranges,
     )
 
 
@@ -253,7 +265,7 @@ SUBCOMMANDS: Final[list[RespCommand]] = [
     _subcommand("pause", _pause),
     _subcommand("unpause", _unpause),
     _subcommand("unblock", _unblock),
-    _subcommand("tracking", tracking.tracking, multi_policy=REFUSED, on_standby=BEGINS),
+    _subcommand("tracking", tracking.tracking, multi_policy=REFUSED, on_standby=BEGINS, ranges=tracking.told_of),
     _subcommand("trackinginfo", tracking.trackinginfo),
     _subcommand("caching", tracking.caching, multi_policy=REFUSED),
     _subcommand("getredir", tracking.getredir),

@@ -14,6 +14,7 @@ from kvs.adapters.inbound.resp.command import AFTER_EXEC, RespCommand
 from kvs.adapters.inbound.resp.commands.connection import REDIS_VERSION
 from kvs.adapters.inbound.resp.commands.roles import replicas
 from kvs.adapters.inbound.resp.context import ClientContext
+from kvs.domain.grants import ADMIN
 from kvs.ports.session import Session
 from kvs.ports.topology import Topology
 
@@ -26,6 +27,12 @@ ALL_WORDS: Final = frozenset({b"all", b"everything"})
 
 ON_REQUEST: Final = frozenset({"Commandstats", "Latencystats"})
 """Sections that must be asked for."""
+
+PUBLIC: Final = frozenset({"Server", "Persistence", "Replication", "Modules", "Cluster", "Session"})
+"""Sections for users without administration: they tell nothing that others have done, and no number of keys."""
+
+ABOUT_HOST: Final = ("os", "process_id")
+"""Figures of the section Server that are for administrators only."""
 
 IN_REPLICATION: Final = ("role", "leader")
 """Figures of the line protocol that the section Replication has under Redis's names."""
@@ -51,6 +58,7 @@ def _info(session: Session, context: ClientContext, arguments: list[bytes]) -> b
     keys, deadlines = server.get("keys", 0), server.get("deadlines", 0)
     wanted = {word.lower() for word in arguments[1:]}
     everything = bool(wanted & ALL_WORDS)
+    is_restricted = not context.peer.may_run(b"info", ADMIN)
     usual = everything or not wanted or bool(wanted & DEFAULT_WORDS)
     sections = [
         (name, section(context, server))
@@ -62,7 +70,8 @@ def _info(session: Session, context: ClientContext, arguments: list[bytes]) -> b
     parts = [
         f"# {name}\r\n" + "".join([f"{figure}:{value}\r\n" for figure, value in figures.items()])
         for name, figures in sections
-        if (usual and (everything or name not in ON_REQUEST)) or name.lower().encode() in wanted
+        if ((usual and (everything or name not in ON_REQUEST)) or name.lower().encode() in wanted)
+        and (name in PUBLIC or not is_restricted)
     ]
     return context.protocol.verbatim("\r\n".join(parts).encode())
 
@@ -72,7 +81,7 @@ def _server(context: ClientContext, server: Figures) -> Figures:
     uptime_s = server.pop("uptime_s", 0.0)
     whole_s = int(uptime_s) if isinstance(uptime_s, float) else 0
     name, _, release, _, machine = os.uname()
-    return {
+    figures: Figures = {
         "redis_version": REDIS_VERSION.decode(),
         "redis_mode": "standalone",
         "os": f"{name} {release} {machine}",
@@ -88,6 +97,10 @@ def _server(context: ClientContext, server: Figures) -> Figures:
         "engine": server.pop("engine", ""),
         "uptime_s": uptime_s,
     }
+    if not context.peer.may_run(b"info", ADMIN):
+        for hidden in ABOUT_HOST:
+            del figures[hidden]
+    return figures
 
 
 def _clients(context: ClientContext, server: Figures) -> Figures:

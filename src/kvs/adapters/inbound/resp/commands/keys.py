@@ -3,14 +3,24 @@
 from functools import partial
 from typing import Final
 
-from kvs.adapters.inbound.protocol.command import KEY, OTHER, SLOW_COST, Reply, everywhere, of_pending_key
+from kvs.adapters.inbound.protocol.command import (
+    KEY,
+    OTHER,
+    SLOW_COST,
+    Reply,
+    everywhere,
+    of_pending_key,
+    reads_all_keys,
+)
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.context import ClientContext
+from kvs.adapters.inbound.resp.cursors import Place
 from kvs.adapters.inbound.resp.glob import Glob
 from kvs.adapters.inbound.resp.wording import c_string
 from kvs.application.operations import MATCHED_UNITS, copy, count_present, delete_all, find_keys, random_key, rename
 from kvs.domain.errors import TooLargeError, UsageError
+from kvs.domain.grants import READ, WRITE
 from kvs.domain.updates import integer
 from kvs.domain.values import Key
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
@@ -97,10 +107,14 @@ def _scan(session: Session, context: ClientContext, arguments: list[bytes]) -> S
             raise UsageError("syntax error")
         at += 2
     glob = None if pattern is None else _glob(pattern)  # only the last one counts
-    last = context.last_cursor
-    after = last[1] if last is not None and last[0] == cursor else context.shared.cursors.find(cursor)
+    last, user = context.last_cursor, context.peer.user
+    prefix = b"" if glob is None else glob.prefix
+    if last is not None and last[0] == cursor and last[1].is_for(user, prefix):
+        after = last[1].after
+    else:
+        after = context.shared.cursors.find(cursor, user, prefix)
     count = min(count, MAX_SCAN_COUNT)
-    page = yield from session.keys(b"" if glob is None else glob.prefix, after, count)
+    page = yield from session.keys(prefix, after, count)
     more = len(page) == count
     room_bytes = context.limits.max_reply_bytes
     keys: list[Key] = []
@@ -120,8 +134,12 @@ def _scan(session: Session, context: ClientContext, arguments: list[bytes]) -> S
             if not (glob.match(key) if units <= MATCHED_UNITS else (yield from glob.steps(key))):
                 continue
         keys.append(key)
-    following = context.shared.cursors.issue(page[-1]) if more else 0
-    context.last_cursor = (following, page[-1]) if more else None
+    following = 0
+    context.last_cursor = None
+    if more:
+        stop = Place(page[-1], prefix, user)
+        following = context.shared.cursors.issue(stop)
+        context.last_cursor = (following, stop)
     return replies.array([replies.bulk(b"%d" % following), replies.bulks(keys)])
 
 
@@ -184,6 +202,22 @@ def _flush(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     return replies.OK
 
 
+def _range_of_keys(arguments: list[bytes]) -> list[tuple[int, Key]]:
+    return [(READ, _glob(arguments[1]).prefix)]
+
+
+def _range_of_scan(arguments: list[bytes]) -> list[tuple[int, Key]]:
+    prefix = b""
+    for at in range(2, len(arguments) - 1, 2):
+        if arguments[at].upper() == b"MATCH":
+            prefix = _glob(arguments[at + 1]).prefix
+    return [(READ, prefix)]
+
+
+def _writes_all_keys(_: list[bytes]) -> list[tuple[int, Key]]:
+    return [(WRITE, b"")]
+
+
 def _dbsize(session: Session, _: ClientContext, __: list[bytes]) -> Steps[bytes]:
     return _number(session.count(b""))
 
@@ -241,15 +275,15 @@ COMMANDS: Final[list[RespCommand]] = [
     RespCommand("del", _del, (KEY,), 1),
     RespCommand("unlink", _del, (KEY,), 1),
     RespCommand("type", _type, (KEY,), is_local=of_pending_key),
-    RespCommand("keys", _keys, (OTHER,), cost=SLOW_COST),
-    RespCommand("scan", _scan, (OTHER,), 1, cost=SLOW_COST),
-    RespCommand("randomkey", _randomkey, cost=4 * SLOW_COST),
+    RespCommand("keys", _keys, (OTHER,), cost=SLOW_COST, ranges=_range_of_keys),
+    RespCommand("scan", _scan, (OTHER,), 1, cost=SLOW_COST, ranges=_range_of_scan),
+    RespCommand("randomkey", _randomkey, cost=4 * SLOW_COST, ranges=reads_all_keys),
     RespCommand("rename", _rename, (KEY, KEY)),
     RespCommand("renamenx", _renamenx, (KEY, KEY)),
     RespCommand("copy", _copy, (KEY, KEY, OTHER), 1),
     RespCommand("move", _move, (KEY, OTHER), is_local=everywhere),
-    RespCommand("swapdb", _swapdb, (OTHER, OTHER), is_local=everywhere),
-    RespCommand("dbsize", _dbsize),
-    RespCommand("flushdb", _flush, (OTHER,), 1, cost=SLOW_COST),
-    RespCommand("flushall", _flush, (OTHER,), 1, cost=SLOW_COST),
+    RespCommand("swapdb", _swapdb, (OTHER, OTHER), is_local=everywhere, ranges=_writes_all_keys),
+    RespCommand("dbsize", _dbsize, ranges=reads_all_keys),
+    RespCommand("flushdb", _flush, (OTHER,), 1, cost=SLOW_COST, ranges=_writes_all_keys),
+    RespCommand("flushall", _flush, (OTHER,), 1, cost=SLOW_COST, ranges=_writes_all_keys),
 ]

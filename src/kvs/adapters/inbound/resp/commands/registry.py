@@ -6,8 +6,10 @@ from typing import Final
 from kvs.adapters.inbound.protocol.command import ANSWERED, OTHER, RELAYED, SLOW_COST, everywhere
 from kvs.adapters.inbound.protocol.errors import HttpError
 from kvs.adapters.inbound.resp import replies
+from kvs.adapters.inbound.resp.acl_categories import LazyCategories
 from kvs.adapters.inbound.resp.command import Handler, RespCommand
 from kvs.adapters.inbound.resp.commands import (
+    acl,
     bitfield,
     bits,
     clients,
@@ -38,10 +40,6 @@ from kvs.ports.session import Session, Steps
 
 HTTP_WORDS: Final = (b"post", b"host:")
 """Words that Redis takes for an attack, on which it closes the connection silently."""
-
-
-AUTH: Final = b"auth"
-"""A command about the connection, if there were users."""
 
 
 def command_of(arguments: list[bytes], context: ClientContext) -> RespCommand:
@@ -78,12 +76,9 @@ def answered_by_standbys(arguments: list[bytes], context: ClientContext, *, full
         context: Of the client.
         full: The clients together hold too much memory, so what needs more is refused here.
     """
-    name = arguments[0].lower()
-    command = _known(context, name)
-    if command is not None and command.subcommands is not None and len(arguments) > 1:
-        command = command.subcommands.get(arguments[1].lower())
+    command = _command_named(context, arguments)
     if command is None:  # the leader may be of another version
-        return ANSWERED if name == AUTH or c_string(name) in HTTP_WORDS else RELAYED
+        return ANSWERED if c_string(arguments[0].lower()) in HTTP_WORDS else RELAYED
     return ANSWERED if full and not command.runs_when_full else command.on_standby
 
 
@@ -168,29 +163,24 @@ def _getkeys(_: Session, context: ClientContext, arguments: list[bytes]) -> byte
 def _getkeysandflags(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     words = arguments[2:]
     found = []
-    for spec in _with_keys(context, words).about.keys:
-        flags = _flags(context, FLAGS_OF_KEY[words[0].lower()](words) if "variable_flags" in spec.flags else spec.flags)
+    command = _with_keys(context, words)
+    for spec in command.about.keys:
+        flags = _flags(context, spec.flags if command.flags_of_key is None else command.flags_of_key(words))
         found += [replies.array([replies.bulk(words[at]), flags]) for at in spec.places(words)]
     return replies.array(found)
 
 
-def _flags_of(words: list[bytes]) -> tuple[str, ...]:
-    """Return how a SET or a DELEX uses its key, which options may make it read as well."""
-    if words[0].lower() == b"delex":
-        return ("RM" if len(words) == 2 else "RW", "delete")
-    reads = any(word.lower() in (b"get", b"ifeq", b"ifne") for word in words[3:])
-    return ("RW", "access", "update") if reads else ("OW", "update")
-
-
-FLAGS_OF_KEY: Final = {b"set": _flags_of, b"delex": _flags_of, b"bitfield": bitfield.flags_of_key}
-"""How a command uses its key, where that depends on the request."""
+def _command_named(context: ClientContext, words: list[bytes]) -> RespCommand | None:
+    """Return the command of a request, if there is one."""
+    command = _known(context, words[0].lower())
+    if command is not None and command.subcommands is not None and len(words) > 1:
+        command = command.subcommands.get(words[1].lower())
+    return command
 
 
 def _with_keys(context: ClientContext, words: list[bytes]) -> RespCommand:
     """Return the command of a complete request that has keys."""
-    command = _known(context, words[0].lower())
-    if command is not None and command.subcommands is not None and len(words) > 1:
-        command = command.subcommands.get(words[1].lower())
+    command = _command_named(context, words)
     if command is None:
         raise UsageError("Invalid command specified")
     if not command.about.keys:
@@ -301,6 +291,10 @@ def _subcommand(name: str, run: Handler) -> RespCommand:
     return RespCommand(f"command|{name}", run, (OTHER,), 1, cost=SLOW_COST, is_local=everywhere, on_standby=ANSWERED)
 
 
+def _all_commands() -> list[RespCommand]:
+    return [*COMMANDS, *OF_SENTINELS.values()]
+
+
 SUBCOMMANDS: Final[list[RespCommand]] = [
     _subcommand("count", _count),
     _subcommand("list", _list),
@@ -327,6 +321,7 @@ COMMANDS: Final[list[RespCommand]] = [
     *slow_log.COMMANDS,
     *latency.COMMANDS,
     container("command", SUBCOMMANDS, default=_all),
+    acl.command(LazyCategories(_all_commands), _command_named),
 ]
 
 BY_NAME: Final[dict[bytes, RespCommand]] = {

@@ -294,14 +294,24 @@ def _added(session: Session, key: bytes, amount: int) -> bytes:
     return b":%b\r\n" % (string_or_none(session.update(key, Add(amount))[1]) or b"0")
 
 
+def _use_of_set(words: list[bytes]) -> tuple[str, ...]:
+    """Return how a SET uses its key, which options may make it read as well."""
+    reads = any(word.lower() in (b"get", b"ifeq", b"ifne") for word in words[3:])
+    return ("RW", "access", "update") if reads else ("OW", "update")
+
+
+def _use_of_delex(words: list[bytes]) -> tuple[str, ...]:
+    return ("RM", "delete") if len(words) == 2 else ("RW", "access", "delete")
+
+
 COMMANDS: Final[list[RespCommand]] = [
     RespCommand("get", _get, (KEY,), is_local=of_pending_key),
-    RespCommand("set", _set, (KEY, VALUE, OTHER), 1, is_local=_is_local_set),
+    RespCommand("set", _set, (KEY, VALUE, OTHER), 1, is_local=_is_local_set, flags_of_key=_use_of_set),
     RespCommand("setnx", _setnx, (KEY, VALUE), is_local=of_pending_key),
     RespCommand("setex", partial(_setex, b"EX"), (KEY, OTHER, VALUE), is_local=in_transaction),
     RespCommand("psetex", partial(_setex, b"PX"), (KEY, OTHER, VALUE), is_local=in_transaction),
     RespCommand("getex", _getex, (KEY, OTHER), 1, is_local=of_pending_key),
-    RespCommand("delex", _delex, (KEY, OTHER, VALUE), is_local=of_pending_key),
+    RespCommand("delex", _delex, (KEY, OTHER, VALUE), is_local=of_pending_key, flags_of_key=_use_of_delex),
     RespCommand("delifeq", _delifeq, (KEY, VALUE), is_local=of_pending_key),
     RespCommand("getset", _getset, (KEY, VALUE), is_local=of_pending_key),
     RespCommand("getdel", _getdel, (KEY,), is_local=of_pending_key),

@@ -10,6 +10,7 @@ from kvs.adapters.inbound.resp.replies import RESP3
 from kvs.adapters.inbound.resp.tracking import ClientTracking
 from kvs.adapters.inbound.resp.wording import excerpt
 from kvs.domain.errors import LimitError, UsageError
+from kvs.domain.grants import READ
 from kvs.domain.updates import integer
 from kvs.domain.values import Key
 from kvs.ports.session import Session, Steps
@@ -49,6 +50,20 @@ def tracking(session: Session, context: ClientContext, arguments: list[bytes]) -
     else:
         raise UsageError("syntax error")
     return replies.OK
+
+
+def told_of(arguments: list[bytes]) -> list[tuple[int, Key]]:
+    """Return the ranges of keys whose changes CLIENT TRACKING tells, whoever has read them: those of BCAST."""
+    prefixes: list[Key] = []
+    broadcasts = False
+    words = iter(arguments[3:])
+    for word in words:
+        option = word.lower()
+        value = next(words, b"") if option in (b"redirect", b"prefix") else b""
+        if option == b"prefix":
+            prefixes.append(value)
+        broadcasts = broadcasts or option == b"bcast"
+    return [(READ, prefix) for prefix in prefixes or [b""]] if broadcasts else []
 
 
 def caching(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:

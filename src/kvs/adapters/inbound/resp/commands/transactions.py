@@ -25,7 +25,7 @@ from kvs.adapters.inbound.resp.command import AFTER_EXEC, IMMEDIATE, REFUSED, Re
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.wording import as_bytes
 from kvs.domain.commit import Committed, Conflict
-from kvs.domain.errors import KvsError, ResultTooLargeError, UsageError
+from kvs.domain.errors import ForbiddenError, KvsError, ResultTooLargeError, UsageError
 from kvs.ports.session import Session, Steps
 
 LATER: Final = b"later"
@@ -44,6 +44,8 @@ def _multi(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
         raise UsageError("MULTI inside a transaction that START opened; COMMIT or ROLLBACK ends it.")
     context.queue = []
     context.queue_protocol = context.protocol
+    user = context.peer.user
+    context.queue_generation = 0 if user is None else user.generation
     return replies.OK
 
 
@@ -93,6 +95,7 @@ def _run_short_queue(
             return None
         began_s = timer()
         try:
+            _check_again(context, command, queue[at])
             reply = command.run(session, context, queue[at])
         except KvsError as error:
             reply = replies.error(error)
@@ -150,6 +153,7 @@ def _run_queue(
                 if postponed:
                     reply = _postpone(session, context, command, arguments)
                 else:
+                    _check_again(context, command, arguments)
                     result = command.run(session, context, arguments)
                     if isinstance(result, bytes):
                         reply = result
@@ -169,6 +173,31 @@ def _run_queue(
         return results
     finally:
         context.protocol = context.queue_protocol  # this may be run again; and a HELLO is run after EXEC
+
+
+def _check_again(context: ClientContext, command: RespCommand, arguments: list[bytes]) -> None:
+    """Check the grants for a queued command, if they have changed since MULTI.
+
+    Raises:
+        ForbiddenError: The user has none for it any more.
+    """
+    user = context.peer.user
+    if user is not None and user.generation == context.queue_generation:
+        return
+    try:
+        context.shared.security.check_again(command, arguments, context.peer)
+    except ForbiddenError as error:
+        raise ForbiddenError(error.reason, CHANGED + LACKS[error.reason]) from None
+
+
+CHANGED: Final = (
+    "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. "
+    "This command is no longer allowed for the following reason: "
+)
+LACKS: Final = {
+    "command": "no permission to execute the command or subcommand",
+    "key": "no permission to touch the specified keys",
+}
 
 
 def _timed(
@@ -221,6 +250,7 @@ def _run_after(
         spent_s[at] = -timer()
         try:
             if room_bytes > 0:
+                _check_again(context, command, arguments)
                 result = command.run(session, context, arguments)
                 if isinstance(result, bytes):
                     reply = result
@@ -272,21 +302,21 @@ def _start(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     return replies.OK
 
 
-def _commit(session: Session, _: ClientContext, __: list[bytes]) -> Reply:
+def _commit(session: Session, context: ClientContext, _: list[bytes]) -> Reply:
     preparing = session.prepare_commit()
-    return _outcome(session) if preparing is None else _commit_after(session, preparing)
+    return _outcome(session, context) if preparing is None else _commit_after(session, context, preparing)
 
 
-def _commit_after(session: Session, preparing: Steps[None]) -> Steps[bytes]:
+def _commit_after(session: Session, context: ClientContext, preparing: Steps[None]) -> Steps[bytes]:
     yield from preparing
-    return _outcome(session)
+    return _outcome(session, context)
 
 
-def _outcome(session: Session) -> bytes:
+def _outcome(session: Session, context: ClientContext) -> bytes:
     outcome = session.commit()
     if isinstance(outcome, Committed):
         return replies.OK
-    return replies.error_line("CONFLICT", conflict_message(outcome).encode())
+    return replies.error_line("CONFLICT", conflict_message(outcome, context.peer.grants).encode())
 
 
 def _rollback(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
