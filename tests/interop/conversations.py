@@ -427,6 +427,31 @@ CONVERSATIONS: Final[dict[str, str]] = {
         COMMAND GETKEYSANDFLAGS SET a 1 GET | COMMAND GETKEYSANDFLAGS SET a 1 | COMMAND GETKEYSANDFLAGS FOO
         COMMAND GETKEYSANDFLAGS RENAME a b | COMMAND GETKEYSANDFLAGS | COMMAND GETKEYS CLIENT LIST
     """,
+    "users": r"""
+        ACL | ACL FOO | ACL WHOAMI | ACL WHOAMI x | ACL USERS | ACL LIST | ACL GETUSER default | ACL GETUSER nobody
+        ACL GETUSER | ACL CAT nope | ACL CAT | ACL CAT a b | ACL CAT pubsub x | ACL GENPASS 0 | ACL GENPASS 5000
+        ACL GENPASS x | ACL GENPASS 1 2 | ACL LOG x | ACL LOG 1 2 | ACL DELUSER | ACL DELUSER default
+        ACL DELUSER nobody | ACL SETUSER | ACL HELP x | ACL LIST x | ACL USERS x | ACL SAVE x | ACL LOAD x
+        ACL SETUSER u | ACL GETUSER u | ACL SETUSER u FOO | ACL SETUSER u +nope | ACL SETUSER u +@nope
+        ACL SETUSER u %X~a*
+        ACL SETUSER u !abc | ACL SETUSER u #abc | ACL SETUSER u +client|nope | ACL SETUSER u (~x* | ACL SETUSER "a b" on
+        ACL SETUSER u on >TOKEN ~a:* %R~r:* +get | ACL LIST | ACL GETUSER u | ACL SETUSER u allkeys ~a*
+        ACL SETUSER u off nopass +@all -@dangerous on | ACL SETUSER u resetpass resetkeys nocommands | ACL GETUSER u
+        ACL SETUSER u on #TOKEN ~a:* %R~r:* %W~w:* +@read -exists | ACL LIST | ACL SETUSER u -@all +get
+        ACL SETUSER u (~s:* +get) "(%R~t:* +@read" -get) | ACL LIST | ACL GETUSER u | ACL SETUSER u clearselectors
+        ACL SETUSER u resetkeys ~a:* resetpass >TOKEN -@all +client|id +client -client|kill | ACL LIST
+        ACL SETUSER u -@all +get +set +mget +multi +exec +discard +info | ACL DRYRUN u GET a:1 | ACL DRYRUN u GET b
+        ACL DRYRUN u MGET a:1 b | ACL DRYRUN u DEL a:1 | ACL DRYRUN u NOPE | ACL DRYRUN nobody GET a | ACL DRYRUN u GET
+        ACL DRYRUN u CONFIG GET x | ACL DRYRUN u | ACL DRYRUN
+        B: AUTH u x | B: AUTH x | B: AUTH u TOKEN x | B: AUTH | B: AUTH default anything
+        B: HELLO 2 AUTH nobody x | B: HELLO 2 AUTH u | B: AUTH u TOKEN | B: GET a:1 | B: GET b | B: SET a:1 v
+        B: DEL a:1
+        B: MGET a:1 b | B: CONFIG GET x | B: PING | B: ACL WHOAMI | B: MULTI | B: GET a:1 | B: DEL a:1 | B: EXEC
+        B: MULTI | B: GET b | B: DISCARD | B: MULTI | B: SET a:1 w | B: GET a:1 | ACL SETUSER u -set | B: EXEC
+        B: MULTI | B: GET a:1 | ACL SETUSER u resetkeys | B: EXEC | ACL SETUSER u nocommands | B: GET a:1 | B: RESET
+        B: PING | ACL SETUSER u on nopass | B: AUTH u whatever | B: PING | B: RESET | ACL LOG RESET | ACL LOG
+        ACL DELUSER u nobody | B: AUTH u whatever | ACL LOG RESET | ACL LIST
+    """.replace("TOKEN", "0123456789abcdef" * 4),
     "versions of the protocol": r"""
         HELLO x | HELLO 4 | HELLO 1 | HELLO -1 | HELLO 2 FOO | HELLO 3 FOO | HELLO 2 SETNAME | HELLO 2 SETNAME "a b"
         GET nope | GET nope | CLIENT GETNAME | RESET x | QUIT x

@@ -12,7 +12,7 @@ from tests.support.resp_wire import Reply, Typed
 
 __all__ = ["speakers"]
 
-CONTAINERS: Final = (b"client", b"config", b"command", b"latency", b"memory", b"object", b"slowlog")
+CONTAINERS: Final = (b"acl", b"client", b"config", b"command", b"latency", b"memory", b"object", b"slowlog")
 """Commands with subcommands, of which kvs has not all, or in another order."""
 
 OURS: Final = (

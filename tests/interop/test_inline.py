@@ -118,7 +118,7 @@ def test_every_command_of_redis_can_be_the_first(redis_path: Path) -> None:
     assert isinstance(names, list)
     verbs = {name.upper() for name in names if isinstance(name, bytes) and b"|" not in name}
     assert verbs <= VERBS
-    shared = {b"GET", b"DEL", b"INCR", b"EXPIRE", b"PERSIST", b"TTL", b"KEYS", b"PING", b"INFO", b"QUIT"}
+    shared = {b"GET", b"DEL", b"INCR", b"EXPIRE", b"PERSIST", b"TTL", b"KEYS", b"PING", b"INFO", b"AUTH", b"QUIT"}
     assert verbs & set(LINE_COMMANDS) == shared
 
 
@@ -150,7 +150,10 @@ def test_health_checks_of_haproxy(address: tuple[str, int]) -> None:
     assert converse(address, (b"PING\r\n", PONG_LINE), (array, PONG_LINE), *check[1:]) == b""
     assert converse(address, (b"PING\r\n", PONG_LINE), (b"QUIT\r\n", OK_LINE)) == b""
     assert converse(address, check[1], check[2]) == b""
-    refused = b"-ERR unknown command 'AUTH', with args beginning with: 'secret' \r\n"
+    refused = (
+        b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your "
+        b"configuration is correct?\r\n"
+    )
     assert converse(address, (b"AUTH secret\r\n", refused), *check) == b""
 
 
