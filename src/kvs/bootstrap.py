@@ -56,6 +56,7 @@ from kvs.config import ConfigError, Given, Settings, read_options
 from kvs.engine import StandBy
 from kvs.limits import from_settings
 from kvs.logs import make_logger
+from kvs.notify import open_notifier
 from kvs.parameters import changeable, parameters
 from kvs.ports.storage import Storage
 from kvs.ports.topology import Topology
@@ -183,7 +184,10 @@ class Container(containers.DeclarativeContainer):
     options: providers.Provider[Mapping[str, Given]] = providers.Object({})
 
     stderr = providers.Singleton(open_stderr, settings.provided.max_log_buffer_bytes)
-    log = providers.Singleton(make_logger, settings.provided.log_level, settings.provided.log_format, stderr)
+    notifier = providers.Singleton(open_notifier)
+    log = providers.Singleton(
+        make_logger, settings.provided.log_level, settings.provided.log_format, stderr, notifier.provided.see
+    )
     clock = providers.Object(time.monotonic)
     wall_clock = providers.Object(time.time)
     signals = providers.Singleton(Signals)
@@ -289,6 +293,7 @@ class Container(containers.DeclarativeContainer):
         observation=observation,
         users=users,
         signals=signals,
+        notifier=notifier,
         relays=relays,
         about=providers.Factory(_about_listening, about, settings),
         log=log,
@@ -364,6 +369,7 @@ def _open_unless_stopped(container: Container, part: Callable[[], object]) -> bo
             raise
     if signals.stopping is None:
         return True
+    container.notifier().stopping()
     log.info("stopping", signal=signals.stopping.name, clients=0)
     return False
 

@@ -33,17 +33,21 @@ _QUOTED: Final = re.compile('[ "=]')
 """Characters that would make an unquoted value ambiguous."""
 
 
-def make_logger(level: str, form: str, stream: TextIO | BackgroundStream | None = None) -> FilteringBoundLogger:
+def make_logger(
+    level: str, form: str, stream: TextIO | BackgroundStream | None = None, see: Processor | None = None
+) -> FilteringBoundLogger:
     """Return the root logger.
 
     Args:
         level: Minimum severity to log.
         form: ``json``, ``console``, or ``auto`` for console on a terminal and json elsewhere.
         stream: Where to write; standard error by default.
+        see: Gets every event that is logged, before it is rendered.
     """
     stream = stream or sys.stderr
     console = form == "console" or (form == "auto" and stream.isatty())
     processors: list[Processor] = [
+        *([] if see is None else [see]),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
         structlog.processors.format_exc_info,  # without local variables: they may hold values

@@ -8,6 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.domain.errors import KvsError
 from kvs.errors import CommandError
+from kvs.notify import Notifier
 
 Reloader: TypeAlias = Callable[[], Awaitable[list[str]]]
 """Reads something again, without holding up the loop; returns names of what has changed.
@@ -24,10 +25,14 @@ class Reloading:
     Args:
         reloaders: By name of what each reads.
         log: Bound logger.
+        notifier: Tells the service manager; None: there is none.
     """
 
-    def __init__(self, reloaders: Mapping[str, Reloader], log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, reloaders: Mapping[str, Reloader], log: FilteringBoundLogger, notifier: Notifier | None = None
+    ) -> None:
         self._reloaders = reloaders
+        self._notifier = Notifier() if notifier is None else notifier
         self._log = log
         self._task: asyncio.Task[None] | None = None
         self._again = False
@@ -43,6 +48,7 @@ class Reloading:
             self._again = True
             return
         self._again = False
+        self._notifier.reloading()
         self._task = asyncio.get_running_loop().create_task(self._run())
         self._task.add_done_callback(self._ended)
 
@@ -54,6 +60,7 @@ class Reloading:
 
     def _ended(self, _: "asyncio.Task[None]") -> None:
         self._task = None
+        self._notifier.ready()
         if self._again:
             self.begin()
 

@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from kvs.adapters.inbound.net.backend import NetworkBackend
 from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.channel_context import ChannelContext
+from kvs.adapters.inbound.net.heartbeat import Heartbeat
 from kvs.adapters.inbound.net.listener import Endpoint, Listener
 from kvs.adapters.inbound.net.reasons import ACCESS_CHANGED, SERVER_STOPPING
 from kvs.adapters.inbound.net.registry import ChannelRegistry
@@ -32,6 +33,7 @@ from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.users import User, Users
 from kvs.domain.errors import LimitError
+from kvs.notify import Notifier
 from kvs.ports.candidate import LeadLostError
 from kvs.ports.storage import Storage
 from kvs.signals import STOPPING, Signals
@@ -61,6 +63,7 @@ class Server:
         observation: Measures the requests.
         users: Who there is; the connections of those that are removed are closed.
         signals: Delivers signals.
+        notifier: Tells the service manager.
         relays: Admits relays of standbys; None: there are none.
         about: Engine, version and so on, for the log.
         log: Bound logger.
@@ -89,6 +92,7 @@ class Server:
         observation: Observation,
         users: Users,
         signals: Signals,
+        notifier: Notifier,
         relays: RelayGuard | None,
         about: Mapping[str, str],
         log: FilteringBoundLogger,
@@ -111,11 +115,12 @@ class Server:
         self._observation = observation
         self._users = users
         self._signals = signals
+        self._notifier = notifier
         self._relays = relays
         self._about = about
         self._log = log
         self._standby = standby
-        self._reloading = Reloading(reloaders, log)
+        self._reloading = Reloading(reloaders, log, notifier)
         self._needs_no_secret = needs_no_secret
         self.keep_house: Final = keep_house
         self._stopping: Callable[[], None] | None = None
@@ -170,9 +175,13 @@ class Server:
             self._backend.start(context)
             self._listener.resume()
             Sweep(loop, self._registry, limits, self._look_after_engine, log).start()
+            Heartbeat(loop, self._notifier, lambda: not self._failed).start()
+            self._notifier.ready()
             if self._standby is None:
                 self._announce()
             await self._stop.wait()
+            if not self.role_ended:
+                self._notifier.stopping()
             if not self._failed:
                 await self._drain()
                 self.tick.check_engine()
