@@ -30,9 +30,9 @@ from kvs.adapters.inbound.net.relay import RelayGuard
 from kvs.adapters.inbound.net.server import Server
 from kvs.adapters.inbound.net.standby import Standby
 from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.adapters.inbound.protocol.audit import Audit
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.adapters.inbound.protocol.detection import ProtocolDetector
-from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
@@ -57,12 +57,13 @@ from kvs.engine import StandBy
 from kvs.limits import from_settings
 from kvs.logs import make_logger
 from kvs.notify import open_notifier
+from kvs.observing import audit_figures, dropped_events, make_observation, opened_audit
 from kvs.parameters import changeable, parameters
 from kvs.ports.storage import Storage
 from kvs.ports.topology import Topology
 from kvs.process import raise_fd_limit, tune_gc, tune_thread_switching
 from kvs.signals import Signals, Stopped
-from kvs.standard_streams import BackgroundStream, open_stderr, stderr_replaced
+from kvs.standard_streams import open_stderr, stderr_replaced
 from kvs.workers import open_sessions
 
 Clock = Callable[[], float]
@@ -105,23 +106,10 @@ def _about(settings: Settings) -> dict[str, str]:
     return {"version": kvs.__version__, "build": BUILD, "engine": settings.storage}
 
 
-def _dropped_events(stderr: BackgroundStream) -> Callable[[], int]:
-    return lambda: stderr.dropped
-
-
 def _parameters(settings: Settings, options: Mapping[str, Given]) -> dict[bytes, bytes]:
     given = options.get("durability")
     durability = "full" if given is None else str(given.value)
     return parameters(settings, durable=engines.get(settings.storage).durable, durability=durability)
-
-
-def _observation(settings: Settings, storage: Storage) -> Observation:
-    observation = Observation(
-        slowlog_log_slower_than=settings.slowlog_log_slower_than, slowlog_max_len=settings.slowlog_max_len
-    )
-    if storage.blocking:
-        observation.use_workers()
-    return observation
 
 
 def _expiry(
@@ -204,6 +192,17 @@ class Container(containers.DeclarativeContainer):
     about = providers.Singleton(_about, settings)
     topology: providers.Provider[Topology | None] = providers.Object(None)
 
+    process_key = providers.Singleton(ProcessKey)
+    user_source = providers.Singleton(security.UserSource, settings)
+    saving = providers.Resource(security.background, 1, polite=False)
+    checking = providers.Resource(security.background, THREADS, polite=True)
+    users = providers.Singleton(security.users, user_source, saving, process_key)
+    authenticator = providers.Singleton(
+        Authenticator, users, process_key, checking, THREADS, providers.Object(asyncio.get_running_loop), clock, log
+    )
+    refusals = providers.Singleton(Refusals, wall_clock)
+    audit: providers.Provider[Audit | None] = providers.Resource(opened_audit, settings, kvs.__version__, log, users)
+
     registry = providers.Singleton(
         SessionRegistry,
         storage=storage,
@@ -211,8 +210,9 @@ class Container(containers.DeclarativeContainer):
         budget=budget,
         clock=clock,
         about=about,
-        log_events_dropped=providers.Factory(_dropped_events, stderr),
+        log_events_dropped=providers.Factory(dropped_events, stderr),
         memory_figures=providers.Object(memory_figures),
+        audit_figures=providers.Factory(audit_figures, audit),
         log=log,
         topology=topology,
         records=providers.Factory(_stores_records, settings),
@@ -226,18 +226,10 @@ class Container(containers.DeclarativeContainer):
     clients = providers.Singleton(ChannelRegistry)
     parameters = providers.Singleton(_parameters, settings, options)
     server_limits = providers.Singleton(_server_limits, settings, log)
-    observation = providers.Singleton(_observation, settings, storage)
+
+    observation = providers.Singleton(make_observation, settings, storage, audit)
     tracking = providers.Singleton(_tracking, settings, storage, changes, budget)
 
-    process_key = providers.Singleton(ProcessKey)
-    user_source = providers.Singleton(security.UserSource, settings)
-    saving = providers.Resource(security.background, 1, polite=False)
-    checking = providers.Resource(security.background, THREADS, polite=True)
-    users = providers.Singleton(security.users, user_source, saving, process_key)
-    authenticator = providers.Singleton(
-        Authenticator, users, process_key, checking, THREADS, providers.Object(asyncio.get_running_loop), clock, log
-    )
-    refusals = providers.Singleton(Refusals, wall_clock)
     access = providers.Singleton(access, users, authenticator, refusals, clients, clock)
 
     line = providers.Singleton(
@@ -320,8 +312,8 @@ def serve(container: Container) -> int:
         ending.callback(signals.finish)
         ending.enter_context(stderr_replaced(container.stderr()))
         try:
-            # Users first, since they may be refused, and the engine may take a while.
-            if not _open_unless_stopped(container, container.users):
+            # Users and the audit log first, since they may be refused, and the engine may take a while.
+            if not _open_unless_stopped(container, container.audit):
                 return _leave_unopened(container)
             stand_by = engines.get(container.settings().storage).stand_by
             if stand_by is not None:
@@ -347,6 +339,9 @@ def run_server(container: Container) -> int:
         if server.engine_hung:
             # Anything less would close the engine under its calls, as the interpreter does with what is left over, and
             # might wait for threads of the engine's own.
+            audit = container.audit()
+            if audit is not None:
+                audit.drain()
             _end_process(container, 1)
 
 

@@ -98,6 +98,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     auth_timeout_s: Annotated[float, _time("time in which a client has to authenticate, if it has to; 0: no limit")] = (
         10.0
     )
+    audit_log: Annotated[str, Meta(description="file of the audit log; none: there is no audit log")] = ""
+    audit_commands: Annotated[
+        Literal["admin", "all"],
+        Meta(description="commands in the audit log: those of administration, or all, with their keys"),
+    ] = "admin"
+    audit_required: Annotated[
+        bool, Meta(description="refuse administration and authentication while the audit log cannot be written")
+    ] = False
 
     max_clients: Annotated[int, Meta(ge=1, le=1_000_000, description="clients at a time; one more is refused")] = 10_000
     max_key_bytes: Annotated[int, Meta(ge=1, le=1 << 20, description="longest key")] = 8192

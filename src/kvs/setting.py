@@ -20,7 +20,7 @@ _BOOLEANS: Final = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
-_PATHS: Final = ("_dir", "_file", "_path")
+_PATHS: Final = ("_dir", "_file", "_log", "_path")
 _BLANKS: Final = " \t\r\n"
 
 

@@ -38,22 +38,30 @@ class BackgroundStream(io.TextIOBase):
     Args:
         descriptor: Where to write; None if it is closed.
         max_buffer_bytes: Maximum buffered output; beyond it writes are dropped.
+        thread_name: Name of the thread.
 
     Attributes:
         dropped: Number of writes dropped so far.
         notice: Returns the line that reports a number of dropped writes, and why; empty for none.
     """
 
-    def __init__(self, descriptor: int | None, max_buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> None:
+    def __init__(
+        self,
+        descriptor: int | None,
+        max_buffer_bytes: int = DEFAULT_BUFFER_BYTES,
+        thread_name: str = "kvs-stderr",
+    ) -> None:
         super().__init__()
         self.dropped = 0
         self.notice: Callable[[int, str], str] = lambda _count, _reason: ""
         self._descriptor = descriptor
         self._max_buffer_bytes = max_buffer_bytes
+        self._thread_name = thread_name
         self._reported = 0  # of those dropped
         self._reason = ""
         self._failed = False  # the last write failed
         self._torn = False  # the last line was written in part
+        self._left = 0  # bytes of the last write that were not written, if it failed
         self._changed = Condition()  # on a reentrant lock: a signal handler may write in the middle of a write
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0  # including the line being written
@@ -112,7 +120,7 @@ class BackgroundStream(io.TextIOBase):
         """Start the thread if it is not running; return whether it is. With the lock held."""
         if self._thread is None:
             # A daemon: a thread stuck in a write must not keep the process from ending.
-            thread = Thread(target=self._run, name="kvs-stderr", daemon=True)
+            thread = Thread(target=self._run, name=self._thread_name, daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:  # no more threads, or the interpreter is ending
@@ -128,7 +136,9 @@ class BackgroundStream(io.TextIOBase):
                     if self.closed:
                         return
                     self._changed.wait()
-                data = self._waiting.popleft()
+            self._gather()
+            with self._changed:
+                data = self._take()
             try:
                 self._write_line(data)
             except Exception as error:  # noqa: BLE001  # want of memory, above all; without its thread the log would end
@@ -137,6 +147,13 @@ class BackgroundStream(io.TextIOBase):
             with self._changed:
                 self._waiting_bytes -= len(data)
                 self._changed.notify_all()
+
+    def _gather(self) -> None:
+        """Wait for more lines, if they are to be written together."""
+
+    def _take(self) -> bytes:
+        """Remove and return what is to be written next. With the lock held."""
+        return self._waiting.popleft()
 
     def _write_line(self, data: bytes) -> None:
         """Write a line, and report what was dropped: before it if writes failed, else once nothing is waiting."""
@@ -167,16 +184,22 @@ class BackgroundStream(io.TextIOBase):
             data = b"\n" + data
         view = memoryview(data)
         while view:
+            self._left = len(view)
             try:
-                written = os.write(self.fileno(), view)
-            except BlockingIOError:
-                _wait(self.fileno(), select.POLLOUT)
-                continue
+                try:
+                    written = os.write(self.fileno(), view)
+                except BlockingIOError:
+                    self._wait_for_room()
+                    continue
             except OSError:
                 self._torn = self._torn or len(view) < len(data)
                 raise
             view = view[written:]
         self._torn = False
+
+    def _wait_for_room(self) -> None:
+        """Wait for a descriptor that is non-blocking: another process, which shares it, may have made it so."""
+        _wait(self.fileno(), select.POLLOUT)
 
 
 def open_stderr(max_buffer_bytes: int = DEFAULT_BUFFER_BYTES) -> BackgroundStream:

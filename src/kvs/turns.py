@@ -69,6 +69,7 @@ def _turn(container: Container, sockets: KeptSockets, candidate: Candidate) -> C
     turn.stderr.override(container.stderr())
     turn.log.override(container.log())
     turn.notifier.override(container.notifier())
+    turn.audit.override(container.audit())
     turn.signals.override(container.signals())
     turn.topology.override(candidate.topology)
     turn.process_key.override(container.process_key())

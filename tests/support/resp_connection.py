@@ -5,6 +5,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from kvs.adapters.inbound.net.registry import ChannelRegistry
+from kvs.adapters.inbound.protocol.audit import Audit
 from kvs.adapters.inbound.protocol.gate import Gate
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.security import Security
@@ -29,6 +30,7 @@ class RespServer:
         storage: The engine.
         timer: Measures commands.
         security: Decides who may do what; None: everybody may do everything.
+        audit: The audit log.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class RespServer:
         storage: Storage | None = None,
         timer: Callable[[], float] = perf_counter,
         security: Security | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self.bench = Bench(storage)
         self._connections: list[RespConnection] = []
@@ -49,7 +52,7 @@ class RespServer:
             self.bench.clock,
             self.bench.clock,
             Disposal(),
-            Observation(timer),
+            Observation(timer, audit=audit),
             self.bench.tracking,
             security or open_to_all(),
         )
@@ -60,7 +63,9 @@ class RespServer:
     def connect(self) -> RespConnection:
         """Return a new connection."""
         log = make_logger("info", "json", self.bench.log)
-        gate = Gate(self.limits.max_key_bytes, self.limits.max_value_bytes, self.bench.budget, self.shared.security)
+        limits, shared = self.limits, self.shared
+        audit = shared.observation.audit
+        gate = Gate(limits.max_key_bytes, limits.max_value_bytes, self.bench.budget, shared.security, audit)
         connection = RespConnection(self.bench.open(), None, self.limits, self.shared, gate, self.bench.budget, log)
         self._connections.append(connection)
         return connection

@@ -275,6 +275,21 @@ def beyond_loopback(stage: Stage) -> list[Any]:
     return [stage.server.connect().ask("PING"), stage.server.stop()]
 
 
+def auditing(stage: Stage) -> list[Any]:
+    """The audit log cannot be written, and then it can."""
+    server = stage.server
+    client = server.connect()
+    seen: list[Any] = [client.ask("PUT a 1")]
+    path = stage.directory / "logs" / "audit"
+    path.parent.mkdir()
+    server.send_signal(signal.SIGUSR1)
+    for _ in polling("the audit log is written"):
+        if path.exists() and "connected" in path.read_text(encoding="ascii"):
+            break
+    seen += [client.ask("GET a"), server.stop()]
+    return seen
+
+
 SCENARIOS: Final = {
     "everyday": Played(
         everyday,
@@ -296,6 +311,7 @@ SCENARIOS: Final = {
     ),
     "out of descriptors": Played(out_of_descriptors, open_files=("-n", "100"), expect=("accept_failed",)),
     "stopped while opening": Played(stopped_while_opening, engine="loading", held="loading"),
+    "auditing": Played(auditing, flags=("--audit-log", "./logs/audit")),
     "beyond loopback": Played(beyond_loopback, flags=("--host", "0.0.0.0", "--protected-mode", "false")),
 }
 
@@ -365,7 +381,9 @@ def play(
     played = SCENARIOS[name]
     stage = Stage(directory)
     env = dict(played.env)
-    arguments = [str(directory) if flag == "." else flag for flag in (*played.flags, *flags)]
+    arguments = [
+        str(directory / flag) if flag == "." or flag.startswith("./") else flag for flag in (*played.flags, *flags)
+    ]
     with ExitStack() as stack:
         if played.engine:
             stage.engine = stack.enter_context(EngineControl(ENGINES, os.environ.get("PYTHONPATH"), played.engine))

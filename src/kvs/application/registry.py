@@ -32,6 +32,7 @@ class SessionRegistry:
         changes: What commits change.
         log_events_dropped: Returns how many events could not be logged.
         memory_figures: Returns the allocator's figures.
+        audit_figures: Returns those of the audit log.
         records: Whether the engine stores records.
         topology: The servers of the data set; None: there is only this one.
     """
@@ -49,6 +50,7 @@ class SessionRegistry:
         changes: ChangeFeed,
         log_events_dropped: Callable[[], int] = lambda: 0,
         memory_figures: Callable[[], Mapping[str, int]] = dict,
+        audit_figures: Callable[[], Mapping[str, int]] = dict,
         topology: Topology | None = None,
         *,
         records: bool,
@@ -62,6 +64,7 @@ class SessionRegistry:
         self._about = about
         self._log_events_dropped = log_events_dropped
         self._memory_figures = memory_figures
+        self._audit_figures = audit_figures
         self._topology = topology
         self._opened_at_s = clock()
         self._next_id = 1
@@ -117,6 +120,7 @@ class SessionRegistry:
             "expired_keys": self._expiry.deleted,
             "expiry_lag_s": round((self._expiry.now_ms - self._expiry.horizon_ms) / 1000, 3),
             "log_events_dropped": self._log_events_dropped(),
+            **self._audit_figures(),
             **self._memory_figures(),
         }
 

@@ -378,7 +378,7 @@ def line_protocol(
     limits: LineLimits, budget: MemoryBudget, observation: Observation, security: Security, log: FilteringBoundLogger
 ) -> OpenConnection:
     """Return a function that opens connections in the line protocol."""
-    gate = Gate(limits.max_key_bytes, limits.max_value_bytes, budget, security)
+    gate = Gate(limits.max_key_bytes, limits.max_value_bytes, budget, security, observation.audit)
     return partial(
         LineConnection,
         limits=limits,

@@ -44,6 +44,9 @@ MAX_REFUSED: Final = 8
 LAST_CALLS_POLL_S: Final = 0.01
 """Time between two looks at what the engine still does, when the server stops."""
 
+REOPENING: Final = (signal.SIGHUP, signal.SIGUSR1)
+"""Signals that tell of files that have been renamed, so that new ones are to be begun."""
+
 LOOPBACK: Final = ("127.", "::1")
 
 
@@ -114,6 +117,7 @@ class Server:
         self._budget = budget
         self._observation = observation
         self._users = users
+        self._audit = observation.audit
         self._signals = signals
         self._notifier = notifier
         self._relays = relays
@@ -262,8 +266,12 @@ class Server:
             connection.fail(refusal)
             if registry.refused_now >= MAX_REFUSED:
                 self._listener.pause()
+            if self._audit is not None:
+                self._audit.connection_refused(connection.peer, LimitError.code)
             self._log.warning("client_refused", peer=remote_address, max_clients=max_clients)
         else:
+            if self._audit is not None:
+                self._audit.connected(connection.peer)
             self._log.info("client_connected", peer=remote_address, session=connection.session.id)
 
     def _refusal(self, connection: Connection) -> LimitError | None:
@@ -305,6 +313,8 @@ class Server:
             self._listener.resume()
         if not channel.refused:
             session = channel.connection.session
+            if self._audit is not None:
+                self._audit.disconnected(channel.connection.peer, channel.reason)
             self._log.info(
                 "client_disconnected",
                 peer=channel.remote_address,
@@ -323,6 +333,11 @@ class Server:
         self._loop.call_soon_threadsafe(self._handle_signal, signal_number)
 
     def _handle_signal(self, signal_number: signal.Signals) -> None:
+        if signal_number in REOPENING and self._audit is not None:
+            self._audit.reopen()
+            if signal_number != signal.SIGHUP:
+                self._log.info("audit_log_reopened", signal=signal_number.name)
+                return
         if signal_number == signal.SIGHUP:
             self._reloading.begin()
             return

@@ -11,6 +11,12 @@ class UnknownCommandError(KvsError):
     code: ClassVar[str] = "unknown_command"
 
 
+class UnauditedError(KvsError):
+    """Raised when a command that must be in the audit log cannot be written there. Nothing was run."""
+
+    code: ClassVar[str] = "unavailable"
+
+
 class EncodingError(KvsError):
     """Raised when text is not UTF-8 although the protocol requires it."""
 

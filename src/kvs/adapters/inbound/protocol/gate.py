@@ -7,7 +7,9 @@ themselves.
 
 from typing import final
 
+from kvs.adapters.inbound.protocol.audit import Audit
 from kvs.adapters.inbound.protocol.command import KEY, PREFIX, VALUE, Command
+from kvs.adapters.inbound.protocol.errors import UnauditedError
 from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.protocol.security import Security
 from kvs.application.memory_budget import MemoryBudget
@@ -23,14 +25,23 @@ class Gate:
         max_value_bytes: Longest value.
         budget: Memory budget of all clients.
         security: Knows what users may run.
+        audit: The audit log; None: there is none.
     """
 
-    def __init__(self, max_key_bytes: int, max_value_bytes: int, budget: MemoryBudget, security: Security) -> None:
+    def __init__(
+        self,
+        max_key_bytes: int,
+        max_value_bytes: int,
+        budget: MemoryBudget,
+        security: Security,
+        audit: Audit | None = None,
+    ) -> None:
         self._max_key_bytes = max_key_bytes
         self._max_value_bytes = max_value_bytes
         self._max_short_bytes = min(max_key_bytes, max_value_bytes)
         self._budget = budget
         self.security = security
+        self._audit = audit
 
     def is_open(self) -> bool:
         """Return whether requests are refused for their arguments only."""
@@ -51,6 +62,7 @@ class Gate:
             UsageError: It has the wrong number of arguments, or an empty key.
             LimitError: The clients together hold too much memory.
             TooLargeError: A key or a value is too long.
+            UnauditedError: It must be in the audit log, which cannot be written.
         """
         if not peer.is_unrestricted:
             self.security.check(command, request, peer, depth)
@@ -58,6 +70,10 @@ class Gate:
             raise UsageError(command.usage)
         if not command.runs_when_full and self._budget.exhausted():
             raise self.refusal()
+        if self._audit is not None:
+            trouble = self._audit.trouble(command, request)
+            if trouble:
+                raise UnauditedError(f"The audit log cannot be written ({trouble}), and audit_required is set.")
         if command.arguments:
             short = self._max_short_bytes
             for at, argument in enumerate(request):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Final, final
 
+from kvs.adapters.inbound.protocol.audit import Audit
 from kvs.adapters.inbound.protocol.command import Command
 from kvs.adapters.inbound.protocol.latency import COMMAND, FAST_COMMAND, LatencyMonitor
 from kvs.adapters.inbound.protocol.monitors import Monitors
@@ -27,9 +28,11 @@ class Observation:
         clock: Seconds since 1970.
         slowlog_log_slower_than: See the setting.
         slowlog_max_len: See the setting.
+        audit: The audit log; None: there is none.
 
     Attributes:
         timer: See above.
+        audit: See above.
         statistics: Counts the requests.
         slow_log: Has those that took long.
         latency: Notes what has held the server up.
@@ -43,8 +46,10 @@ class Observation:
         clock: Callable[[], float] = time,
         slowlog_log_slower_than: int = OFF,
         slowlog_max_len: int = 128,
+        audit: Audit | None = None,
     ) -> None:
         self.timer = timer
+        self.audit: Final = audit
         self.statistics = Statistics(timer)
         self.slow_log = SlowLog(clock, slowlog_log_slower_than, slowlog_max_len)
         self.latency = LatencyMonitor(clock)
@@ -54,7 +59,8 @@ class Observation:
 
     def decide(self) -> None:
         """Decide whether fast paths are off, after a change."""
-        self.sees_all = self.slow_log.threshold_ns < FAST_NS or len(self.monitors) > 0
+        audits_all = self.audit is not None and self.audit.all_commands
+        self.sees_all = audits_all or self.slow_log.threshold_ns < FAST_NS or len(self.monitors) > 0
 
     def ran(self, peer: Peer, command: Command, request: list[bytes], duration_s: float, error: bytes) -> int:
         """Note that a client's command has been run, and the code of the error that answers it, if any.
@@ -68,9 +74,19 @@ class Observation:
             self.slow_log.add(peer, command, request, duration_ns)
         if duration_ns >= self.latency.threshold_ns:
             self.latency.add(FAST_COMMAND if command.is_fast else COMMAND, duration_ns)
+        units = 0 if self.audit is None else self.audit.ran(peer, command, request, error)
         if self.sees_all and len(self.monitors) and not command.is_hidden:
-            return self.monitors.show(peer, command, request)
-        return 0
+            units += self.monitors.show(peer, command, request)
+        return units
+
+    def refused(self, peer: Peer, command: Command | None, request: list[bytes], error: bytes) -> int:
+        """Note that a request has not been run, and the code of the error that answers it; empty if it is queued.
+
+        Returns:
+            Units of work, as of :meth:`ran`.
+        """
+        self.statistics.refused(b"" if command is None else command.name, error)
+        return 0 if self.audit is None else self.audit.refused(peer, command, request, error)
 
     def use_workers(self) -> None:
         """Be safe for several threads."""

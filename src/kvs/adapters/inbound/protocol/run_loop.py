@@ -200,6 +200,7 @@ class RunLoop(BaseConnection):
                         self._unanswered = parsed
                         self.backlog = False
                         return False
+                    self._request = parsed
                     command = self._admit(parsed)
                     if self.executor is not None and self._is_for_other_thread(command, parsed):
                         self._moved = (command, parsed)
@@ -258,7 +259,6 @@ class RunLoop(BaseConnection):
 
     def _run_command(self, command: Command, request: Request) -> bytes | list[bytes] | None:
         """Run a command; return its reply, or None if it is not finished."""
-        self._request = request
         self._began_s = self._observation.timer()
         reply = self._start(command, request)
         if isinstance(reply, bytes):
@@ -283,13 +283,13 @@ class RunLoop(BaseConnection):
             self._append_pushed()
         command, self._command = self._command, None
         began_s, self._began_s = self._began_s, 0.0
+        request, self._request = self._request, NO_REQUEST
         error = self._error_code(reply) if isinstance(reply, bytes) else b""
         if began_s == 0:
-            self._observation.statistics.refused(b"" if command is None else command.name, error)
+            self._work.left -= self._observation.refused(self.peer, command, request, error)
         elif command is not None:
             spent_s, self._spent_s = self._spent_s, 0.0
             spent_s += self._observation.timer() - began_s
-            request, self._request = self._request, NO_REQUEST
             self._work.left -= self._observation.ran(self.peer, command, request, spent_s, error)
             if self.executor is not None and not self._on_worker:
                 self._observation.monitors.flush()

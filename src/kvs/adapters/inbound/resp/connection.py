@@ -370,5 +370,6 @@ def resp_protocol(
     limits: RespLimits, shared: ServerContext, budget: MemoryBudget, log: FilteringBoundLogger
 ) -> OpenConnection:
     """Return a function that opens the connections of clients whose first byte was RESP's."""
-    gate = Gate(limits.max_key_bytes, limits.max_value_bytes, budget, shared.security)
+    audit = shared.observation.audit
+    gate = Gate(limits.max_key_bytes, limits.max_value_bytes, budget, shared.security, audit)
     return partial(RespConnection, limits=limits, shared=shared, gate=gate, budget=budget, log=log)

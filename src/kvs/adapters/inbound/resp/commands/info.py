@@ -175,6 +175,8 @@ def _stats(context: ClientContext, server: Figures) -> Figures:
         "aborts": server.pop("aborts", 0),
         "expiry_lag_s": server.pop("expiry_lag_s", 0),
         "log_events_dropped": server.pop("log_events_dropped", 0),
+        "audit_lines_lost": server.pop("audit_lines_lost", 0),
+        "audit_log_failing": server.pop("audit_log_failing", 0),
     }
 
 
