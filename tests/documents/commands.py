@@ -196,7 +196,24 @@ def check_file(where: str, words: Sequence[str]) -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK), f"{where}: .ci/run is no program"
 
 
+def check_deploy(where: str, words: Sequence[str]) -> None:
+    """Check that the files of ours that it names are there."""
+    for word in words:
+        assert not word.startswith("deploy/") or (ROOT / word).exists(), f"{where}: there is no {word}"
+
+
+SYSTEM: Final = "it changes the system, or needs one that there is not; deploy/ has tests of what it names"
+
 NOT_RUN: Final = (
+    *(
+        NotRun(words, SYSTEM, check_deploy)
+        for words in (
+            *(("install",), ("systemctl",), ("systemd-sysusers",), ("journalctl",), ("chown",), ("docker",)),
+            *(("kubectl",), ("python3", "-m", "venv"), ("openssl",)),
+        )
+    ),
+    NotRun(("/opt/kvs/bin/pip", "install"), SYSTEM, check_install),
+    NotRun(("/opt/kvs/bin/kvs",), SYSTEM, check_kvs),
     NotRun(("make",), "it takes minutes to hours, and is what runs these tests", check_make),
     NotRun((".ci/run",), "it takes half an hour, and is what runs these tests", check_file),
     NotRun(("pip", "install"), "it needs a network; system/test_example_package.py does without", check_install),

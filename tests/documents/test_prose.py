@@ -110,7 +110,7 @@ def test_options_in_the_text_exist(path: str) -> None:
 @pytest.mark.parametrize("path", REPLAYED)
 def test_files_in_the_text_exist(path: str) -> None:
     """Wherever in the repository their path begins."""
-    places = (ROOT / start for start in ("src", "tests", "bench", "docs", "examples"))
+    places = (ROOT / start for start in ("src", "tests", "bench", "docs", "examples", "deploy"))
     files = [*ROOT.iterdir(), *(file for place in places for file in place.rglob("*"))]
     names = [str(file.relative_to(ROOT)) for file in files]
     for where, text in document(path).spans():

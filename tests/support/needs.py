@@ -35,6 +35,8 @@ NEEDS: Final = (
     Need("curl", "curl", "3 tests with an HTTP client, and one of the documents"),
     Need("jq", "jq", "1 test of the documents"),
     Need("sqlite3", "sqlite3", "1 test of the documents"),
+    Need("systemd-analyze", "systemd", "3 tests of the unit of systemd"),
+    Need("bwrap", "bubblewrap", "1 test of a server as in a container"),
 )
 REDIS: Final = "7.0"
 """The version of Redis that kvs is compared with: others differ from it in some replies."""
