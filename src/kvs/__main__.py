@@ -15,6 +15,8 @@ def main() -> None:
     if os.getpid() == 1:  # the kernel drops signals for which process 1 has no handler
         for number in (_signal.SIGINT, _signal.SIGTERM):
             _signal.signal(number, _end)
+        # It becomes the parent of all orphans, such as those that a check of its health leaves; the kernel buries them.
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
     from kvs.cli.main import main as run  # noqa: PLC0415
 
     run()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from kvs.config import load
+from kvs.config import CONFIG_FILE_VARIABLE, Settings, load
 from tests.documents.commands import check_kvs, check_variable
 from tests.documents.markdown import ROOT
 
@@ -21,12 +21,13 @@ def check_command(where: str, words: list[str]) -> None:
     check_kvs(where, words[1:])
 
 
-def check_settings_file(where: str, text: str, directory: Path) -> None:
-    """Check that a server takes a file of settings, and all that is in it."""
+def check_settings_file(where: str, text: str, directory: Path) -> Settings:
+    """Check that a server takes a file of settings, and all that is in it; return the settings."""
     path = directory / "kvs.toml"
     path.write_text(text, encoding="utf-8")
     configuration = load({"config": str(path)}, {})
     assert str(path) in configuration.origins.values(), where
+    return configuration.settings
 
 
 def check_environment(where: str, variables: Mapping[str, str]) -> None:
@@ -34,5 +35,6 @@ def check_environment(where: str, variables: Mapping[str, str]) -> None:
     ours = {name: value for name, value in variables.items() if name.startswith("KVS_")}
     for name in ours:
         check_variable(where, name)
+    ours.pop(CONFIG_FILE_VARIABLE, None)
     configuration = load({}, ours)
     assert not configuration.unknown_variables, f"{where}: {configuration.unknown_variables}"
