@@ -16,7 +16,7 @@ RUN := .venv-run
 DEV := .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help python run run-cluster programs test test-compiled test-etcd fuzz fuzz-compiled faults check format bench bench-full clean
+.PHONY: help python run run-cluster programs test test-compiled test-etcd fuzz fuzz-compiled faults check format bench bench-full wheels clean
 
 help:
 	@echo 'make run [ARGS="--port 4100"]      start the server (compiled where there is a C compiler)'
@@ -30,6 +30,7 @@ help:
 	@echo 'make check                         ruff and strict mypy'
 	@echo 'make format                        let ruff format and fix'
 	@echo 'make bench, make bench-full        measure beside Redis and memcached'
+	@echo 'make wheels [ARGS=...]              build wheels for the versions of Python that are there, into dist'
 	@echo 'make clean                         remove the virtual environments, builds and caches'
 	@echo 'PYTHON=python3.13 uses another interpreter than python3. KVS_BUILD=pure compiles nothing: a slower server, installed faster.'
 
@@ -99,6 +100,10 @@ bench: $(RUN)/.installed $(DEV)/.installed
 
 bench-full: $(RUN)/.installed $(DEV)/.installed
 	$(RUN)/bin/python -m bench full --charts docs/charts $(ARGS)
+
+# ARGS may name interpreters; without, there has to be one of each version that pyproject.toml names.
+wheels: python
+	$(PYTHON) tools/wheels.py $(ARGS)
 
 clean:
 	rm -rf $(DEV) $(RUN) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
