@@ -16,7 +16,7 @@ ROOT = Path(kvs.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
 LAYERS: dict[str, tuple[str, ...]] = {
-    "domain": ("kvs.domain", "immutables"),
+    "domain": ("kvs.domain", "immutables", "mypy_extensions"),
     "ports": ("kvs.ports", "kvs.domain", "kvs.override", "mypy_extensions"),
     "application": (
         "kvs.application",
@@ -29,7 +29,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
 }
 """What a layer may import, besides the standard library. Of structlog the session has the type of its logger alone; of
-mypy_extensions the storage port tells the compiler that engines in plain Python may derive from it."""
+mypy_extensions they have names of types for the compiler, and the mark of classes that plain Python may derive from."""
 
 IMPURE = {"asyncio", "logging", "os", "random", "secrets", "selectors", "socket", "sys", "threading", "time", "io"}
 

@@ -76,6 +76,7 @@ from collections.abc import Callable, Mapping
 from mypy_extensions import mypyc_attr
 
 from kvs.domain.commit import CommitRequest, Committed, Conflict
+from kvs.domain.histogram import Counts
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import NEVER_MS, Key, Value
 from kvs.ports import autocommit
@@ -148,6 +149,13 @@ class Storage(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release all resources. No call follows."""
+
+    def distributions(self) -> Mapping[str, Counts]:
+        """Return distributions for people, by name with their unit (``append_ns``), in O(1). None, by default.
+
+        Only those of the engines that come with kvs are shown.
+        """
+        return {}
 
     # Single commands, each its own transaction.
 

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from kvs.adapters.inbound.protocol.histogram import BUCKETS, MAX_NS, Histogram, bucket_of, end_of
 from kvs.adapters.inbound.protocol.statistics import Statistics
+from kvs.domain.histogram import BUCKETS, MAX_NS, Histogram, bucket_of, end_of
 from tests.support.seeds import SEED
 
 

@@ -207,6 +207,11 @@ class TestSeal:
         storage.sync()
         assert (notes.calls, storage.durable_mark, storage.in_flight_bytes) == ([1, 4], 5, 0)
         assert len(notes.data) == 5
+        told = storage.distributions()
+        assert (told["batch_rows"].total, sum(told["batch_rows"].buckets)) == (5, 2)
+        assert told["batch_rows"].buckets[1] == told["batch_rows"].buckets[4] == 1
+        assert sum(told["append_ns"].buckets) == 2
+        assert told["append_ns"].total > 0
 
     def test_who_writes_nothing_waits_for_who_did(self, storage: JournaledStorage, notes: Notes) -> None:
         """The mark of the last batch with writes, in flight or not; no batch is made."""
@@ -306,6 +311,10 @@ class TestInline:
             assert notes.data == {b"k": b"%d" % number}
         assert notes.threads == [get_ident()] * 3
         assert storage.in_flight_bytes == 0
+        assert {name: sum(counts.buckets) for name, counts in storage.distributions().items()} == {
+            "append_ns": 3,
+            "batch_rows": 3,
+        }
 
     def test_nothing_overtakes_what_is_in_flight(self, storage: JournaledStorage, notes: Notes) -> None:
         """What is sealed meanwhile goes to the thread, too; then it is the loop's turn again."""

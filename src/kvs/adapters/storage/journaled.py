@@ -12,6 +12,7 @@ from kvs.adapters.storage.memory.snapshot import MemorySnapshot
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.errors import LimitError
+from kvs.domain.histogram import Counts
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import TOMBSTONE, Key, Value
 from kvs.override import override
@@ -196,6 +197,10 @@ class JournaledStorage(Storage):
             "batches_in_flight": writer.sealed_mark - writer.durable_mark,
             "in_flight_bytes": writer.in_flight_bytes,
         }
+
+    @override
+    def distributions(self) -> Mapping[str, Counts]:
+        return self._writer.distributions()
 
     @override
     def close(self) -> None:

@@ -1,6 +1,7 @@
-"""A histogram of durations, in memory that does not grow."""
+"""Histograms of durations and of sizes, in memory that does not grow."""
 
-from typing import TYPE_CHECKING, Final, final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
@@ -33,6 +34,24 @@ def end_of(bucket: int) -> int:
     return (bucket - shift * STEPS + 1) << shift
 
 
+def quantiles(counts: Sequence[int], shares: Sequence[float]) -> list[int]:
+    """Return values that given shares of all, in ascending order, do not exceed; 0 if there are none.
+
+    Args:
+        counts: Those of a histogram.
+        shares: From 0 to 1.
+    """
+    total = sum(counts)
+    found: list[int] = []
+    below = bucket = 0
+    for share in shares:
+        while bucket < len(counts) and (not below or below < share * total):
+            below += counts[bucket]
+            bucket += 1
+        found.append(end_of(bucket - 1) - 1 if below else 0)
+    return found
+
+
 @final
 class Bucket:
     """A number that is counted up without allocating another."""
@@ -60,18 +79,13 @@ class Histogram:
             duration_ns = 0
         self._buckets[bucket_of(duration_ns)].count += times
 
+    def counts(self) -> list[int]:
+        """Return how often there was a duration of each bucket."""
+        return [int(bucket.count) for bucket in self._buckets]
+
     def quantiles_ns(self, shares: list[float]) -> list[int]:
         """Return durations that given shares of all, in ascending order, do not exceed; 0 if there are none."""
-        counts = [int(bucket.count) for bucket in self._buckets]
-        total = sum(counts)
-        found: list[int] = []
-        below = bucket = 0
-        for share in shares:
-            while bucket < BUCKETS and (not below or below < share * total):
-                below += counts[bucket]
-                bucket += 1
-            found.append(end_of(bucket - 1) - 1 if below else 0)
-        return found
+        return quantiles(self.counts(), shares)
 
     def below_ns(self, limit_ns: int) -> int:
         """Return how many durations were shorter than a power of two of nanoseconds."""
@@ -81,3 +95,35 @@ class Histogram:
         """Forget everything."""
         for bucket in self._buckets:
             bucket.count = 0
+
+
+class Counts(NamedTuple):
+    """What a distribution was at one moment.
+
+    Attributes:
+        buckets: How many values there were of each bucket.
+        total: Their sum.
+    """
+
+    buckets: Sequence[int]
+    total: int
+
+
+@final
+class Distribution:
+    """A histogram of values of any kind, with their sum. One thread at a time adds to it."""
+
+    __slots__ = ("_histogram", "_total")
+
+    def __init__(self) -> None:
+        self._histogram = Histogram()
+        self._total = 0
+
+    def add(self, value: int) -> None:
+        """Count a value, which is not negative."""
+        self._histogram.add(value, 1)
+        self._total += value
+
+    def read(self) -> Counts:
+        """Return what it is now. By any thread; a value that is just being added may be in one part only."""
+        return Counts(self._histogram.counts(), self._total)
