@@ -24,6 +24,8 @@ from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.net.asyncio_backend import AsyncioBackend
 from kvs.adapters.inbound.net.backend import NetworkBackend
+from kvs.adapters.inbound.net.collector import Collector
+from kvs.adapters.inbound.net.health import Health
 from kvs.adapters.inbound.net.listener import Endpoint, KeptSockets, TcpEndpoint
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.relay import RelayGuard
@@ -33,11 +35,9 @@ from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.audit import Audit
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.adapters.inbound.protocol.detection import ProtocolDetector
-from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
-from kvs.adapters.inbound.resp.replies import invalidation
 from kvs.adapters.inbound.resp.verbs import VERBS
 from kvs.adapters.storage.checked import CheckedStorage
 from kvs.adapters.storage.indexed import IndexedStorage, keeps_deadlines
@@ -64,6 +64,7 @@ from kvs.ports.topology import Topology
 from kvs.process import raise_fd_limit, tune_gc, tune_thread_switching
 from kvs.signals import Signals, Stopped
 from kvs.standard_streams import open_stderr, stderr_replaced
+from kvs.watching import figure_sources, make_tracking
 from kvs.workers import open_sessions
 
 Clock = Callable[[], float]
@@ -125,13 +126,6 @@ def _changes(storage: Storage) -> ChangeFeed:
     return changes
 
 
-def _tracking(settings: Settings, storage: Storage, changes: ChangeFeed, budget: MemoryBudget) -> Tracking:
-    tracking = Tracking(changes, budget, settings.tracking_table_max_keys, invalidation, settings.max_tick_output_bytes)
-    if storage.blocking:
-        tracking.use_workers()
-    return tracking
-
-
 def _about_listening(about: dict[str, str], settings: Settings) -> dict[str, str]:
     durable = engines.get(settings.storage).durable
     return about | ({"data_dir": str(Path(settings.data_dir).absolute())} if durable and settings.data_dir else {})
@@ -180,6 +174,7 @@ class Container(containers.DeclarativeContainer):
     wall_clock = providers.Object(time.time)
     signals = providers.Singleton(Signals)
     budget = providers.Singleton(MemoryBudget, settings.provided.max_clients_bytes)
+    health = providers.Singleton(Health)
 
     disposal = providers.Singleton(Disposal)
 
@@ -202,6 +197,11 @@ class Container(containers.DeclarativeContainer):
     )
     refusals = providers.Singleton(Refusals, wall_clock)
     audit: providers.Provider[Audit | None] = providers.Resource(opened_audit, settings, kvs.__version__, log, users)
+    clients = providers.Singleton(ChannelRegistry)
+    server_limits = providers.Singleton(_server_limits, settings, log)
+    observation = providers.Singleton(make_observation, settings, storage, audit)
+    tracking = providers.Singleton(make_tracking, settings, storage, changes, budget)
+    sources = providers.Singleton(figure_sources, clients, server_limits, observation, tracking)
 
     registry = providers.Singleton(
         SessionRegistry,
@@ -219,16 +219,17 @@ class Container(containers.DeclarativeContainer):
         disposal=disposal,
         expiry=expiry,
         changes=changes,
+        sources=sources,
+    )
+    collector = providers.Singleton(
+        Collector, registry, storage, clients, observation, topology=topology, health=health, log=log, clock=clock
     )
 
-    sessions = providers.Resource(open_sessions, storage, registry, expiry, budget, settings.provided.worker_threads)
+    sessions = providers.Resource(
+        open_sessions, storage, registry, expiry, budget, settings.provided.worker_threads, collector
+    )
 
-    clients = providers.Singleton(ChannelRegistry)
     parameters = providers.Singleton(_parameters, settings, options)
-    server_limits = providers.Singleton(_server_limits, settings, log)
-
-    observation = providers.Singleton(make_observation, settings, storage, audit)
-    tracking = providers.Singleton(_tracking, settings, storage, changes, budget)
 
     access = providers.Singleton(access, users, authenticator, refusals, clients, clock)
 
@@ -289,6 +290,10 @@ class Container(containers.DeclarativeContainer):
         relays=relays,
         about=providers.Factory(_about_listening, about, settings),
         log=log,
+        health=health,
+        collector=collector,
+        sources=sources,
+        topology=topology,
         standby=standby,
         reloaders=reloaders,
         needs_no_secret=providers.Factory(security.needs_no_secret, users),

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import closing, suppress
 
+from kvs.adapters.inbound.net.collector import Collector
 from kvs.adapters.inbound.protocol.detection import OpenSession
 from kvs.application.executor import Job, Post, WorkerExecutor, WorkerThreads
 from kvs.application.expiry import Expiry
@@ -15,7 +16,12 @@ from kvs.ports.storage import Storage
 
 
 def open_sessions(
-    storage: Storage, sessions: SessionRegistry, expiry: Expiry, budget: MemoryBudget, worker_threads: int
+    storage: Storage,
+    sessions: SessionRegistry,
+    expiry: Expiry,
+    budget: MemoryBudget,
+    worker_threads: int,
+    collector: Collector,
 ) -> Iterator[OpenSession]:
     """Give each session of a blocking engine an executor, and none to those of other engines."""
     if not storage.blocking:
@@ -27,6 +33,7 @@ def open_sessions(
         raise ConfigError(f"worker_threads: {worker_threads} are more than can be started here ({error})") from None
 
     expiry.sweep_on(threads.run)
+    collector.ask_engine_on(threads.run)
 
     def open_session() -> tuple[Session, WorkerExecutor | None]:
         executor = WorkerExecutor(threads, _this_loop(), budget)

@@ -51,6 +51,7 @@ NOT_PROVOKED: Final = {
     "authentication_failed": "takes a user with a secret",
     "reload_failed": "takes a file that is read again",
     "client_failed": "takes a bug of the server",
+    "transaction_aborted": "takes an operator",
     "clock_behind": "takes a wall clock that is set back",
     "database_upgraded": "takes a directory of version 0.1.0",
     "loading": "takes a start of more than a second",

@@ -1,19 +1,27 @@
 """All open sessions of a server, and the counters of closed ones."""
 
 from collections.abc import Callable, Mapping
-from typing import final
+from typing import TYPE_CHECKING, Final, final
 
 from structlog.typing import FilteringBoundLogger
 
 from kvs.application.changes import ChangeFeed
+from kvs.application.conflict_keys import ConflictKeys
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
+from kvs.application.figures import ABORTS, ENGINE_FAILED, Reading, Sources, for_info
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.session import EngineSession
 from kvs.application.slot import SessionContext, SessionLimits
 from kvs.ports.session import LookupCounters, Session, TransactionCounters
 from kvs.ports.storage import Storage
 from kvs.ports.topology import Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+SESSIONS_PER_STEP: Final = 250
+"""Sessions looked at between two steps: 0.1 ms."""
 
 
 @final
@@ -35,6 +43,10 @@ class SessionRegistry:
         audit_figures: Returns those of the audit log.
         records: Whether the engine stores records.
         topology: The servers of the data set; None: there is only this one.
+        sources: Further figures; None: there are none.
+
+    Attributes:
+        conflict_keys: What conflicts have been about.
     """
 
     def __init__(
@@ -52,11 +64,13 @@ class SessionRegistry:
         memory_figures: Callable[[], Mapping[str, int]] = dict,
         audit_figures: Callable[[], Mapping[str, int]] = dict,
         topology: Topology | None = None,
+        sources: Sources | None = None,
         *,
         records: bool,
     ) -> None:
+        self.conflict_keys: Final = ConflictKeys()
         self._context = SessionContext(
-            storage, records, limits, clock, log, self.info, self._closed, disposal, expiry, changes
+            storage, records, limits, clock, log, self.info, self._closed, disposal, expiry, changes, self.conflict_keys
         )
         self._budget = budget
         self._expiry = expiry
@@ -66,6 +80,7 @@ class SessionRegistry:
         self._memory_figures = memory_figures
         self._audit_figures = audit_figures
         self._topology = topology
+        self._sources = Sources() if sources is None else sources
         self._opened_at_s = clock()
         self._next_id = 1
         self._open: dict[int, Session] = {}
@@ -83,26 +98,50 @@ class SessionRegistry:
         self._open[session.id] = session
         return session
 
-    def info(self) -> dict[str, object]:
-        """Return figures about the server, without those of the engine. O(number of sessions).
+    def info(self) -> Reading:
+        """Return the server's figures of one value, without those of the engine. O(number of sessions).
 
         A worker may call it while others use their sessions: the figures may be of different moments.
         """
-        now_s = self._clock()
-        committed, conflicted, aborted = self._ended.committed, self._ended.conflicted, self._ended.aborted
-        hits, misses = self._ended_lookups.hits, self._ended_lookups.misses
-        transactions = 0
-        oldest_s = now_s
+        steps = self.steps()
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                figures: Reading = end.value
+                return for_info(figures)
+
+    def steps(self) -> "Generator[None, None, Reading]":
+        """Return the server's figures, without those of the engine; yield after some sessions.
+
+        Counters never go back from one call to the next: sessions that end meanwhile are still in the list.
+        """
+        ended, ended_lookups = self._ended, self._ended_lookups
+        committed, conflicted, aborted = ended.committed, ended.conflicted, ended.aborted
+        engine_aborts = ended.engine_aborts
+        hits, misses = int(ended_lookups.hits), int(ended_lookups.misses)
+        transactions = open_bytes = largest_bytes = 0
+        now_s = oldest_s = self._clock()
         sessions = list(self._open.values())
-        for session in sessions:
-            committed += session.counters.committed
-            conflicted += session.counters.conflicted
-            aborted += session.counters.aborted
-            hits += session.lookups.hits
-            misses += session.lookups.misses
+        for at, session in enumerate(sessions, 1):
+            counters, lookups = session.counters, session.lookups
+            committed += counters.committed
+            conflicted += counters.conflicted
+            aborted += counters.aborted
+            engine_aborts += counters.engine_aborts
+            hits += int(lookups.hits)
+            misses += int(lookups.misses)
             if session.depth:
                 transactions += 1
                 oldest_s = min(oldest_s, session.started_at_s)
+                held_bytes = session.held_bytes
+                open_bytes += held_bytes
+                largest_bytes = max(largest_bytes, held_bytes)
+            if at % SESSIONS_PER_STEP == 0:
+                yield
+        others = self._sources.read()
+        told = others.get(ABORTS)
+        by_reason = {**(told if isinstance(told, dict) else {}), ENGINE_FAILED: engine_aborts}
         return {
             **self._about,
             **({} if self._topology is None else _roles(self._topology)),
@@ -111,7 +150,9 @@ class SessionRegistry:
             "clients_bytes": self._budget.used_bytes,
             "max_clients_bytes": self._budget.limit_bytes,
             "open_transactions": transactions,
-            "oldest_snapshot_s": round(now_s - oldest_s, 3),
+            "oldest_snapshot_s": round(max(0.0, now_s - oldest_s), 3),
+            "transactions_bytes": open_bytes,
+            "largest_transaction_bytes": largest_bytes,
             "commits": committed,
             "conflicts": conflicted,
             "aborts": aborted,
@@ -122,6 +163,8 @@ class SessionRegistry:
             "log_events_dropped": self._log_events_dropped(),
             **self._audit_figures(),
             **self._memory_figures(),
+            **others,
+            ABORTS: by_reason,
         }
 
     def _closed(self, session: Session) -> None:
@@ -130,6 +173,7 @@ class SessionRegistry:
             self._ended.committed += session.counters.committed
             self._ended.conflicted += session.counters.conflicted
             self._ended.aborted += session.counters.aborted
+            self._ended.engine_aborts += session.counters.engine_aborts
             self._ended_lookups.hits += session.lookups.hits
             self._ended_lookups.misses += session.lookups.misses
 

@@ -21,7 +21,6 @@ from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict, Key
 from kvs.domain.errors import LimitError, TooLargeError, UnsupportedError, UsageError, WrongTypeError
 from kvs.domain.keyspace import (
     RESERVED_BYTE,
-    clients_conflict,
     clients_keys,
     stored_key,
     stored_keys,
@@ -279,8 +278,7 @@ class EngineSession(TransactingSession):
         if isinstance(outcome, Committed):
             self.counters.committed += 1
             return outcome
-        self.counters.conflicted += 1
-        return clients_conflict(outcome)
+        return self.conflicted(outcome)
 
     @override
     def rollback(self) -> None:

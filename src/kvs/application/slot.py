@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.application.changes import SERVER, ChangeFeed
+from kvs.application.conflict_keys import ConflictKeys
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
@@ -25,7 +26,7 @@ from kvs.domain.errors import (
     TimedOutError,
     UnsupportedError,
 )
-from kvs.domain.keyspace import clients_key, stored_key
+from kvs.domain.keyspace import clients_conflict, clients_key, stored_key
 from kvs.domain.transaction import IDLE, TransactionStack
 from kvs.domain.updates import Update
 from kvs.domain.values import NEVER_MS, NO_DEADLINE, TOMBSTONE, Key, Record, Value, Write, deadline_of
@@ -69,6 +70,7 @@ class SessionContext:
         disposal: Frees large transactions.
         expiry: The server's time, and what is due.
         changes: What commits change.
+        conflict_keys: Counts what conflicts are about.
     """
 
     storage: Storage
@@ -81,6 +83,7 @@ class SessionContext:
     disposal: Disposal
     expiry: Expiry
     changes: ChangeFeed
+    conflict_keys: ConflictKeys
 
 
 class BehindError(Exception):
@@ -234,6 +237,13 @@ class Slot(Session):
         self.end()
         self.counters.aborted += 1
 
+    def conflicted(self, conflict: Conflict) -> Conflict:
+        """Count a conflict that the client is told of, and return it with the client's keys."""
+        told = clients_conflict(conflict)
+        self.counters.conflicted += 1
+        self._context.conflict_keys.note(told)
+        return told
+
     def check_horizon(self) -> None:
         """Check that the snapshot of an operation holds no record that was due when the operation began.
 
@@ -359,6 +369,7 @@ class Slot(Session):
             return error
         if self._snapshot is not None:
             self.abort_transaction()
+            self.counters.engine_aborts += 1
         if writing and self._changes.wanted and not isinstance(error, TimedOutError):
             self._changes.add(None, SERVER)  # which of them nobody knows
         if isinstance(error, TimedOutError | OutcomeUnknownError):

@@ -8,7 +8,7 @@ from kvs.application.slot import LARGE_BYTES, BehindError, SessionContext, Slot
 from kvs.application.watch import WatchSet, watch_bytes
 from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, ReadSet
 from kvs.domain.errors import LimitError, StorageUnavailableError, TimedOutError, UsageError
-from kvs.domain.keyspace import clients_conflict, stored_entries, stored_keys
+from kvs.domain.keyspace import stored_entries, stored_keys
 from kvs.override import override
 from kvs.ports.autocommit import MAX_RETRIES, contention_error
 from kvs.ports.session import Operation, Steps
@@ -85,12 +85,12 @@ class TransactingSession(Slot):
             self.end()
         if isinstance(outcome, Committed):
             self.counters.committed += 1
-        elif _names_watched(outcome, reads):
-            self.counters.conflicted += 1
-        else:
+            self.unwatch()
+            return result
+        if not _names_watched(outcome, reads):
             return None  # its own reads have changed, as with a blocking engine they may at any time
         self.unwatch()
-        return result if isinstance(outcome, Committed) else clients_conflict(outcome)
+        return self.conflicted(outcome)
 
     @override
     def execute_put_all(self, entries: "dict[Key, Value]") -> Committed | Conflict:
@@ -106,8 +106,7 @@ class TransactingSession(Slot):
         if isinstance(outcome, Committed):
             self.counters.committed += 1
             return outcome
-        self.counters.conflicted += 1
-        return clients_conflict(outcome)
+        return self.conflicted(outcome)
 
     @override
     def watch(self, keys: "list[Key]") -> None:
@@ -215,8 +214,7 @@ class TransactingSession(Slot):
                         self.counters.committed += 1
                     return result
                 if _names_watched(outcome, reads):
-                    self.counters.conflicted += 1
-                    return clients_conflict(outcome)  # not only the operation's reads have changed
+                    return self.conflicted(outcome)  # not only the operation's reads have changed
                 if self.work.left <= 0:
                     yield
             raise contention_error()
@@ -247,9 +245,8 @@ class TransactingSession(Slot):
 
     def _conflict(self, reads: tuple[ReadSet, ...]) -> Conflict:
         """Return the conflict for watched keys whose snapshot was evicted."""
-        self.counters.conflicted += 1
         keys = dict.fromkeys(key for each in reads for key in each.keys)
-        return clients_conflict(Conflict(tuple(islice(keys, MAX_CONFLICTS_NAMED)), ()))
+        return self.conflicted(Conflict(tuple(islice(keys, MAX_CONFLICTS_NAMED)), ()))
 
 
 def _names_watched(conflict: Conflict, reads: tuple[ReadSet, ...]) -> bool:

@@ -51,14 +51,22 @@ class Work:
 
 @final
 class TransactionCounters:
-    """Outermost transactions by how they ended: applied, rejected with a conflict, or ended by the server."""
+    """Outermost transactions by how they ended.
 
-    __slots__ = ("aborted", "committed", "conflicted")
+    Attributes:
+        committed: Applied.
+        conflicted: Rejected with a conflict.
+        aborted: Ended by the server.
+        engine_aborts: Those of the aborted ones that were ended because the engine failed.
+    """
+
+    __slots__ = ("aborted", "committed", "conflicted", "engine_aborts")
 
     def __init__(self) -> None:
         self.committed = 0
         self.conflicted = 0
         self.aborted = 0
+        self.engine_aborts = 0
 
 
 @final

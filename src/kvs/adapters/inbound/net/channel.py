@@ -114,6 +114,7 @@ class Channel(Transport):
 
     def data_received(self, data: bytes) -> None:
         """Take input, and run the requests it completes."""
+        self._tick.received_bytes += len(data)
         quota = self._tick.packet_quota(self)
         if self._phase != OPEN:
             self._receive_out_of_order(data, quota)
@@ -243,6 +244,7 @@ class Channel(Transport):
 
     def _send(self, output: list[bytes], size: int) -> None:
         self._progress.given_bytes += size
+        self._tick.sent_bytes += size
         self.write(output, size)
         unsent = self.get_write_buffer_size()
         if unsent or self._unsent_bytes:

@@ -5,6 +5,7 @@ from typing import final
 from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.reasons import KILLED
 from kvs.adapters.inbound.protocol.clients import ClientDescription, ClientRegistry
+from kvs.application.figures import ABORTS
 from kvs.override import override
 
 
@@ -16,11 +17,13 @@ class ChannelRegistry(ClientRegistry):
         channels: All of them, including those of refused clients.
         refused_now: Number of channels of refused clients.
         strangers: Numbers of the clients that have not authenticated, without refused ones.
+        aborts: Transactions that ended with their connection, by why that ended, of clients that have left.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.channels: dict[int, Channel] = {}
+        self.aborts: dict[str, int] = {}
         self._ended_requests = 0
         self.refused_now = 0
         self.strangers: set[int] = set()
@@ -48,6 +51,10 @@ class ChannelRegistry(ClientRegistry):
         del self.channels[channel.connection.session.id]
         self.strangers.discard(channel.connection.session.id)
         self._ended_requests += channel.connection.requests
+        counters = channel.connection.session.counters
+        aborts = counters.aborted - counters.engine_aborts
+        if aborts:
+            self.aborts[channel.reason] = self.aborts.get(channel.reason, 0) + aborts
         if channel.refused:
             self.refused_now -= 1
 
@@ -58,6 +65,10 @@ class ChannelRegistry(ClientRegistry):
             self.strangers.discard(number)
         elif self.channels.get(number) is channel and not channel.refused:
             self.strangers.add(number)
+
+    def figures(self) -> dict[str, object]:
+        """Return what has been counted, by name."""
+        return {"clients_accepted": self.arrived, "clients_refused": self.refused, ABORTS: dict(self.aborts)}
 
     @override
     def ids(self) -> list[int]:

@@ -14,6 +14,8 @@ from structlog.typing import FilteringBoundLogger
 from kvs.adapters.inbound.net.backend import NetworkBackend
 from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.channel_context import ChannelContext
+from kvs.adapters.inbound.net.collector import Collector
+from kvs.adapters.inbound.net.health import Health
 from kvs.adapters.inbound.net.heartbeat import Heartbeat
 from kvs.adapters.inbound.net.listener import Endpoint, Listener
 from kvs.adapters.inbound.net.reasons import ACCESS_CHANGED, SERVER_STOPPING
@@ -30,12 +32,14 @@ from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.allocator import IdleTrimmer
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
+from kvs.application.figures import Sources
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.users import User, Users
 from kvs.domain.errors import LimitError
 from kvs.notify import Notifier
 from kvs.ports.candidate import LeadLostError
 from kvs.ports.storage import Storage
+from kvs.ports.topology import Topology
 from kvs.signals import STOPPING, Signals
 
 MAX_REFUSED: Final = 8
@@ -70,6 +74,10 @@ class Server:
         relays: Admits relays of standbys; None: there are none.
         about: Engine, version and so on, for the log.
         log: Bound logger.
+        health: Is told of the server's state.
+        collector: Collects figures, on its loop.
+        sources: Of further figures; those of the ticks are added.
+        topology: The servers of the data set; None: there is only this one.
         standby: Relays clients to the leader; None: this server answers everything.
         reloaders: What SIGHUP makes it read again.
         needs_no_secret: Tells whether anyone can be some user without a secret.
@@ -99,6 +107,10 @@ class Server:
         relays: RelayGuard | None,
         about: Mapping[str, str],
         log: FilteringBoundLogger,
+        health: Health,
+        collector: Collector,
+        sources: Sources,
+        topology: Topology | None = None,
         standby: Standby | None = None,
         reloaders: Mapping[str, Reloader] = MappingProxyType({}),
         needs_no_secret: Callable[[], bool] = lambda: True,
@@ -123,6 +135,10 @@ class Server:
         self._relays = relays
         self._about = about
         self._log = log
+        self._health = health
+        self._collector = collector
+        self._sources = sources
+        self._topology = topology
         self._standby = standby
         self._reloading = Reloading(reloaders, log, notifier)
         self._needs_no_secret = needs_no_secret
@@ -178,6 +194,9 @@ class Server:
             )
             self._backend.start(context)
             self._listener.resume()
+            self._sources.add(tick.figures)
+            self._collector.start(loop)
+            self._health.begin(self._collector, self._topology)
             Sweep(loop, self._registry, limits, self._look_after_engine, log).start()
             Heartbeat(loop, self._notifier, lambda: not self._failed).start()
             self._notifier.ready()
@@ -192,6 +211,7 @@ class Server:
         finally:
             self._draining = True
             self._reloading.close()
+            self._health.end(goes_on=self.role_ended)
             self._listener.close()
             for channel in self._channels():
                 channel.end(SERVER_STOPPING)
@@ -225,6 +245,7 @@ class Server:
     def _look_after_engine(self) -> None:
         """Check the engine, do its background work, release free memory while the server is idle, and measure that."""
         self.keep_house()
+        self._health.turned()
         self._observation.statistics.sample(self._loop.time())
         self._trimmer.look(self.tick.used_units - self._units_seen)
         self._units_seen = self.tick.used_units
@@ -350,6 +371,7 @@ class Server:
             self._log.warning("stopping_immediately", signal=signal_number.name)
             return
         self._draining = True
+        self._health.drain()
         self._stop.set()
         if self._stopping is not None:
             self._stopping()

@@ -38,6 +38,8 @@ from kvs.build import BUILD
 from kvs.ports.storage import Storage
 
 if TYPE_CHECKING:
+    from mypy_extensions import i64  # an int in a register, to the compiler
+
     from kvs.application.changes import Change
 
 UNITS_PER_TICK: Final = 10_000 if BUILD == "compiled" else 2_500
@@ -72,6 +74,8 @@ class Tick:
     Attributes:
         now_s: When the tick began, in seconds of the loop's clock.
         used_units: Total units used.
+        received_bytes: Total input of all clients.
+        sent_bytes: Total output for all clients.
         held: Output that waits for batches.
     """
 
@@ -90,6 +94,9 @@ class Tick:
     ) -> None:
         self.now_s = loop.time()
         self.used_units = 0
+        self.received_bytes: i64 = 0
+        self.sent_bytes: i64 = 0
+        self._ticks: i64 = 0
         self._loop = loop
         self._storage = storage
         self._disposal = disposal
@@ -126,6 +133,7 @@ class Tick:
         """Begin a tick. The caller calls :meth:`end` in the same iteration of the loop."""
         if not self._open:
             self._open = True
+            self._ticks += 1
             self._packets = 0
             self.now_s = self._loop.time()
             if self._left < self._units:
@@ -235,6 +243,16 @@ class Tick:
     def in_flight(self) -> bool:
         """Whether a batch is on its way."""
         return self._mark > self._storage.durable_mark
+
+    def figures(self) -> dict[str, object]:
+        """Return what has been counted, by name."""
+        return {
+            "ticks": int(self._ticks),
+            "work_units": self.used_units,
+            "received_bytes": int(self.received_bytes),
+            "sent_bytes": int(self.sent_bytes),
+            "held_output_bytes": self.held.size_bytes,
+        }
 
     def check_engine(self) -> None:
         """Check the engine, and do its background work while no requests arrive."""

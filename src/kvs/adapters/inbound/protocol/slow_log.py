@@ -61,6 +61,11 @@ class SlowLog:
         self.entries: deque[SlowCommand] = deque(maxlen=max_length)
         self.set_threshold(threshold_us)
 
+    @property
+    def noted(self) -> int:
+        """How many commands have been slow so far."""
+        return self._next
+
     def set_threshold(self, threshold_us: int) -> None:
         """Change what is slow."""
         self.threshold_us = threshold_us

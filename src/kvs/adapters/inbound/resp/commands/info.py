@@ -47,6 +47,9 @@ COUNTS: Final = (
 )
 """Figures that CONFIG RESETSTAT sets to 0."""
 
+UNDER_OTHER_NAMES: Final = ("clients_accepted", "clients_refused", "max_clients", "tracking_clients", "tracked_keys")
+"""Figures of the line protocol that have Redis's names here."""
+
 SECONDS_PER_DAY: Final = 86_400
 MAX_RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 """The unit of memory of getrusage(): bytes or KiB."""
@@ -112,8 +115,7 @@ def _clients(context: ClientContext, server: Figures) -> Figures:
         "tracking_clients": len(context.shared.tracking),
         "clients_in_timeout_table": 0,
         "clients_bytes": server.get("clients_bytes", 0),
-        "open_transactions": server.pop("open_transactions", 0),
-        "oldest_snapshot_s": server.pop("oldest_snapshot_s", 0),
+        **_taken(server, "open_transactions", "oldest_snapshot_s", "transactions_bytes", "largest_transaction_bytes"),
     }
 
 
@@ -151,12 +153,14 @@ def _stats(context: ClientContext, server: Figures) -> Figures:
     counts = counts_of(context, server)
     before = context.shared.counts_at_reset
     received, refused, expired, hits, misses = (counts[name] - before.get(name, 0) for name in COUNTS)
-    for name in COUNTS:
+    for name in (*COUNTS, *UNDER_OTHER_NAMES):
         server.pop(name, 0)
     return {
         "total_connections_received": received,
         "total_commands_processed": statistics.calls(),
         "instantaneous_ops_per_sec": round(statistics.commands_per_s),
+        "total_net_input_bytes": server.pop("received_bytes", 0),
+        "total_net_output_bytes": server.pop("sent_bytes", 0),
         "rejected_connections": refused,
         "expired_keys": expired,
         "evicted_keys": 0,
@@ -170,14 +174,15 @@ def _stats(context: ClientContext, server: Figures) -> Figures:
         "tracking_total_items": tracking.table.items,
         "tracking_total_prefixes": len(tracking.prefixes),
         "total_error_replies": sum(statistics.errors.values()),
-        "commits": server.pop("commits", 0),
-        "conflicts": server.pop("conflicts", 0),
-        "aborts": server.pop("aborts", 0),
-        "expiry_lag_s": server.pop("expiry_lag_s", 0),
-        "log_events_dropped": server.pop("log_events_dropped", 0),
-        "audit_lines_lost": server.pop("audit_lines_lost", 0),
-        "audit_log_failing": server.pop("audit_log_failing", 0),
+        **_taken(server, "commits", "conflicts", "aborts", "expiry_lag_s", "log_events_dropped"),
+        **_taken(server, "slow_commands", "ticks", "work_units", "held_output_bytes"),
+        **_taken(server, "audit_lines_lost", "audit_log_failing"),
     }
+
+
+def _taken(server: Figures, *names: str) -> Figures:
+    """Remove and return figures that have no other name here."""
+    return {name: server.pop(name, 0) for name in names}
 
 
 def counts_of(context: ClientContext, server: Mapping[str, object]) -> dict[str, int]:
