@@ -54,7 +54,7 @@ class Step:
 STEPS = {
     "kvs": Step(
         ".installed",
-        ["."],
+        [".[admin]"],
         ["pyproject.toml", "setup.py", "README.md", "src"],
         "Installing kvs into {}, over the network. Where there is a C compiler, its performance-critical modules are "
         "compiled, which takes one to two minutes; KVS_BUILD=pure skips that, for a slower server.",
@@ -108,7 +108,7 @@ class Environment:
         if content(stamp) == wanted:
             return
         say((step.pure_notice if step.pure_notice and build() == "pure" else step.notice).format(self._directory))
-        if "." in step.pip:
+        if any(each.startswith(".") for each in step.pip):
             for leftover in ("build", "src/kvs.egg-info"):  # of deleted modules, and of the distribution's former name
                 shutil.rmtree(leftover, ignore_errors=True)
         self._change(step.pip)

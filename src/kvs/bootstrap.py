@@ -64,7 +64,7 @@ from kvs.ports.topology import Topology
 from kvs.process import raise_fd_limit, tune_gc, tune_thread_switching
 from kvs.signals import Signals, Stopped
 from kvs.standard_streams import open_stderr, stderr_replaced
-from kvs.watching import figure_sources, make_tracking
+from kvs.watching import AdminTokens, figure_sources, make_changes, make_tracking, served_admin, tokens_reloader
 from kvs.workers import open_sessions
 
 Clock = Callable[[], float]
@@ -117,13 +117,6 @@ def _expiry(
     storage: Storage, wall_clock: Clock, clock: Clock, log: FilteringBoundLogger, changes: ChangeFeed
 ) -> Expiry:
     return Expiry(storage, storage.clock or wall_clock, storage.clock or clock, log, changes=changes)
-
-
-def _changes(storage: Storage) -> ChangeFeed:
-    changes = ChangeFeed()
-    if storage.blocking:
-        changes.use_workers()
-    return changes
 
 
 def _about_listening(about: dict[str, str], settings: Settings) -> dict[str, str]:
@@ -180,7 +173,7 @@ class Container(containers.DeclarativeContainer):
 
     storage = providers.Resource(_opened_storage, settings, options, log)
 
-    changes = providers.Singleton(_changes, storage)
+    changes = providers.Singleton(make_changes, storage)
 
     expiry = providers.Singleton(_expiry, storage, wall_clock, clock, log, changes)
 
@@ -197,11 +190,12 @@ class Container(containers.DeclarativeContainer):
     )
     refusals = providers.Singleton(Refusals, wall_clock)
     audit: providers.Provider[Audit | None] = providers.Resource(opened_audit, settings, kvs.__version__, log, users)
+
     clients = providers.Singleton(ChannelRegistry)
     server_limits = providers.Singleton(_server_limits, settings, log)
     observation = providers.Singleton(make_observation, settings, storage, audit)
     tracking = providers.Singleton(make_tracking, settings, storage, changes, budget)
-    sources = providers.Singleton(figure_sources, clients, server_limits, observation, tracking)
+    sources = providers.Singleton(figure_sources, clients, server_limits, observation, tracking, authenticator)
 
     registry = providers.Singleton(
         SessionRegistry,
@@ -270,7 +264,12 @@ class Container(containers.DeclarativeContainer):
     kept_sockets: providers.Provider[KeptSockets | None] = providers.Object(None)
     relays: providers.Provider[RelayGuard | None] = providers.Object(None)
     standby: providers.Provider[Standby | None] = providers.Object(None)
-    reloaders = providers.Dict(users=providers.Factory(security.users_reloader, user_source, users, process_key))
+    admin_tokens = providers.Singleton(AdminTokens, settings)
+    admin = providers.Resource(served_admin, settings, admin_tokens, users, health, about, log)
+    reloaders = providers.Dict(
+        users=providers.Factory(security.users_reloader, user_source, users, process_key),
+        admin_tokens=providers.Factory(tokens_reloader, admin_tokens),
+    )
 
     server = providers.Singleton(
         Server,
@@ -317,8 +316,8 @@ def serve(container: Container) -> int:
         ending.callback(signals.finish)
         ending.enter_context(stderr_replaced(container.stderr()))
         try:
-            # Users and the audit log first, since they may be refused, and the engine may take a while.
-            if not _open_unless_stopped(container, container.audit):
+            # Users, the audit log and the admin port first: they may be refused, and the engine may take a while.
+            if not _open_unless_stopped(container, lambda: (container.audit(), container.admin())):
                 return _leave_unopened(container)
             stand_by = engines.get(container.settings().storage).stand_by
             if stand_by is not None:

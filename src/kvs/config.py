@@ -58,6 +58,9 @@ DATA_DIR_ENGINE: Final = "sqlite"
 """The engine of a data directory, if none is named."""
 
 IMPLIED: Final = "implied by data_dir"
+ADDRESSES: Final = ("host", "admin_host")
+"""Settings whose items are addresses."""
+
 QUOTED_CHARACTERS: Final = 100
 """Maximum length of a value that an error quotes."""
 
@@ -106,6 +109,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     audit_required: Annotated[
         bool, Meta(description="refuse administration and authentication while the audit log cannot be written")
     ] = False
+
+    admin_host: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="address or name that the admin port listens on; repeatable")
+    ] = ("127.0.0.1",)
+    admin_port: Annotated[
+        int,
+        Meta(ge=-1, le=65535, description="port for metrics, probes and the status page; 0 picks a free one; -1: none"),
+    ] = -1
+    admin_token_file: Annotated[str, Meta(description="file with the token that opens all of the admin port")] = ""
+    metrics_token_file: Annotated[str, Meta(description="file with a token that opens only the metrics")] = ""
+    admin_allowed_hosts: Annotated[
+        tuple[str, ...],
+        Meta(description="names by which the admin port may be called, beside addresses and localhost; repeatable"),
+    ] = ()
 
     max_clients: Annotated[int, Meta(ge=1, le=1_000_000, description="clients at a time; one more is refused")] = 10_000
     max_key_bytes: Annotated[int, Meta(ge=1, le=1 << 20, description="longest key")] = 8192
@@ -281,7 +298,7 @@ def _check(setting: Setting, value: object, origin: str, name: str = "") -> Any:
     given = value
     reason = ""
     if setting.repeatable:
-        value = _items(value, addresses=setting.name == "host")
+        value = () if value == "" and not setting.default else _items(value, addresses=setting.name in ADDRESSES)
     elif isinstance(value, bool) and setting.kind is not bool:
         value = None  # TOML's true is not a number, although Python's is
     elif isinstance(value, str):

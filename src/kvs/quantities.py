@@ -10,7 +10,7 @@ from typing import Final
 SIZE_UNITS: Final = "as in 512K, 16MB, 2GiB"
 TIME_UNITS: Final = "as in 500ms, 30s, 5m, 2h, 1d"
 
-_WHOLE: Final = re.compile(r"[0-9]{1,20}")
+_WHOLE: Final = re.compile(r"-?[0-9]{1,20}")
 _NUMBER: Final = r"(?=\.?[0-9])([0-9]{0,20})(?:\.([0-9]{0,20}))?"  # 5, 0.5, .5
 _SIZE: Final = re.compile(_NUMBER + " *(?:([KMGTP])I?)?B?", re.ASCII | re.IGNORECASE)
 _TIME: Final = re.compile(_NUMBER + " *(MS|S|M|MIN|H|D)?", re.ASCII | re.IGNORECASE)

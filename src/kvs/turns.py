@@ -72,6 +72,7 @@ def _turn(container: Container, sockets: KeptSockets, candidate: Candidate) -> C
     turn.audit.override(container.audit())
     turn.signals.override(container.signals())
     turn.health.override(container.health())
+    turn.admin_tokens.override(container.admin_tokens())
     turn.topology.override(candidate.topology)
     turn.process_key.override(container.process_key())
     turn.user_source.override(container.user_source())

@@ -1,15 +1,49 @@
-"""What makes a server visible: its figures."""
+"""What makes a server visible: its figures, and the admin port."""
 
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final, final
+
+from structlog.typing import FilteringBoundLogger
+
+from kvs.adapters.inbound.net.health import Health
+from kvs.adapters.inbound.net.listener import KeptSockets
 from kvs.adapters.inbound.net.registry import ChannelRegistry
+from kvs.adapters.inbound.net.reloading import Reloader
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.adapters.inbound.resp.replies import invalidation
+from kvs.allocator import memory_figures
+from kvs.application.authentication import Authenticator
 from kvs.application.changes import ChangeFeed
 from kvs.application.figures import Sources
 from kvs.application.memory_budget import MemoryBudget
-from kvs.config import Settings
+from kvs.application.users import Users
+from kvs.config import ConfigError, Settings
 from kvs.ports.storage import Storage
+from kvs.secret_files import read_secret
+
+if TYPE_CHECKING:
+    from kvs.adapters.inbound.admin.access import Access
+    from kvs.adapters.inbound.admin.port import Tls
+
+LOOPBACK: Final = ("127.", "::1")
+TOKEN_FILES: Final = ("admin_token_file", "metrics_token_file")
+INSTALL: Final = "pip install h11"
+
+
+def no_tls() -> None:
+    """Return that nothing is encrypted."""
+
+
+def make_changes(storage: Storage) -> ChangeFeed:
+    changes = ChangeFeed()
+    if storage.blocking:
+        changes.use_workers()
+    return changes
 
 
 def make_tracking(settings: Settings, storage: Storage, changes: ChangeFeed, budget: MemoryBudget) -> Tracking:
@@ -20,7 +54,11 @@ def make_tracking(settings: Settings, storage: Storage, changes: ChangeFeed, bud
 
 
 def figure_sources(
-    clients: ChannelRegistry, limits: ServerLimits, observation: Observation, tracking: Tracking
+    clients: ChannelRegistry,
+    limits: ServerLimits,
+    observation: Observation,
+    tracking: Tracking,
+    authenticator: Authenticator,
 ) -> Sources:
     """Return the sources of a server's figures, but for sessions, the engine and the ticks."""
 
@@ -30,9 +68,124 @@ def figure_sources(
             "tracking_clients": len(tracking),
             "tracked_keys": len(tracking.table),
             "slow_commands": observation.slow_log.noted,
+            "authentication_failures": authenticator.failed,
         }
 
     sources = Sources()
     sources.add(clients.figures)
     sources.add(others)
     return sources
+
+
+@final
+class AdminTokens:
+    """The tokens of the admin port, if there is one. SIGHUP has them read again.
+
+    Args:
+        settings: Tell the files.
+
+    Attributes:
+        admin: Opens everything; empty: there is none.
+        metrics: Opens the metrics; empty: there is none.
+
+    Raises:
+        ConfigError: A file cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        has_port = settings.admin_port >= 0
+        self._files = {name: getattr(settings, name) if has_port else "" for name in TOKEN_FILES}
+        self._told: Callable[[bytes, bytes], None] | None = None
+        self.admin, self.metrics = self._read()
+
+    def _read(self) -> list[bytes]:
+        return [read_secret(path, name) if path else b"" for name, path in self._files.items()]
+
+    def tell(self, told: Callable[[bytes, bytes], None]) -> None:
+        """Have a function called with tokens that have changed."""
+        self._told = told
+
+    async def reload(self) -> list[str]:
+        """See :class:`kvs.adapters.inbound.net.reloading.Reloading`."""
+        before = [self.admin, self.metrics]
+        now = await asyncio.to_thread(self._read)
+        changed = [name for name, old, new in zip(self._files, before, now, strict=True) if old != new]
+        self.admin, self.metrics = now
+        if changed and self._told is not None:
+            self._told(self.admin, self.metrics)
+        return changed
+
+
+def tokens_reloader(tokens: AdminTokens) -> Reloader:
+    """Return what reads the tokens again."""
+    return tokens.reload
+
+
+def served_admin(
+    settings: Settings,
+    tokens: AdminTokens,
+    users: Users,
+    health: Health,
+    about: Mapping[str, str],
+    log: FilteringBoundLogger,
+    tls: "Tls" = no_tls,
+) -> Iterator[None]:
+    """Have an admin port, if the settings say so. A provider of one resource.
+
+    Args:
+        settings: The settings.
+        tokens: Who may do what.
+        users: Those of the server, which may need no secret.
+        health: The server's.
+        about: Its version, build and engine.
+        log: Bound logger.
+        tls: Encrypts connections.
+
+    Raises:
+        ConfigError: Its packages are not installed, or a setting is not allowed.
+        ListenError: Its address cannot be listened on.
+    """
+    if settings.admin_port < 0:
+        yield
+        return
+    try:
+        from kvs.adapters.inbound.admin.access import Access  # noqa: PLC0415  # of an extra
+        from kvs.adapters.inbound.admin.port import AdminPort  # noqa: PLC0415
+        from kvs.adapters.inbound.admin.site import Site  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(f"admin_port: the package {error.name} is not installed; try {INSTALL}") from None
+    access = Access(tokens.admin, tokens.metrics, settings.admin_allowed_hosts, lambda: users.needs_no_secret)
+    tokens.tell(access.set_tokens)
+
+    def early_figures() -> dict[str, object]:
+        return {**about, **memory_figures(), "cpu_s": time.process_time()}
+
+    with ExitStack() as ending:
+        listening = KeptSockets(settings.admin_host, settings.admin_port)
+        ending.callback(listening.close)
+        sockets = [ending.enter_context(sock) for sock in listening.sockets()]
+        _check_exposure(settings, [sock.getsockname()[0] for sock in sockets], access, has_tls=tls() is not None)
+        port = AdminPort(sockets, tls, Site(health, access, early_figures, log).respond, log)
+        port.start()
+        ending.callback(port.close)
+        host, number = listening.address
+        log.info("admin_listening", host=host, port=number)
+        yield
+
+
+admin_port = contextmanager(served_admin)
+"""The same, for the time of a context."""
+
+
+def _check_exposure(settings: Settings, hosts: list[str], access: "Access", *, has_tls: bool) -> None:
+    """Check that nobody else than users of this machine sees anything without a secret.
+
+    Raises:
+        ConfigError: Somebody might.
+    """
+    beyond = [host for host in hosts if not host.startswith(LOOPBACK)]
+    if beyond and settings.protected_mode and not (access.has_admin and has_tls):
+        raise ConfigError(
+            f"admin_host: {beyond[0]} can be reached from other machines; that takes admin_token_file and "
+            "tls_cert_file, or protected_mode = false"
+        )

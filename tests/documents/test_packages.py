@@ -18,8 +18,8 @@ TEXTS = [
     if path.parent.name != "build"  # what the benchmark has compiled
 ]
 INSTALLERS = re.compile(r"\b(?:pipx? install|pipx run|uv pip install|uv add|uv tool install|uvx) +([^`\"#;&\n]*)")
-OURS = re.compile(r"\.(\[testing\])?|\.\./\.\.|\.\[tests\]|examples/kvs-wholefile")
-OF_OTHERS = ("hypothesis", "pytest")
+OURS = re.compile(r"\.(\[(?:admin|testing)\])?|\.\./\.\.|\.\[tests\]|examples/kvs-wholefile")
+OF_OTHERS = ("h11", "hypothesis", "pytest")
 
 
 def test_no_command_installs_a_package_by_a_name_that_may_be_a_strangers() -> None:

@@ -38,7 +38,7 @@ PLACES_OF_TESTS: Final = ("tests", "src/kvs/testing")
 """Where the modules of the table of planted faults are."""
 
 UNITS: Final = {"": 1, "s": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-NUMBER: Final = re.compile(r"([\d,]+)(?: (s|KiB|MiB|GiB))?(?: \((.+)\))?")
+NUMBER: Final = re.compile(r"(-?[\d,]+)(?: (s|KiB|MiB|GiB))?(?: \((.+)\))?")
 
 
 def check_default(row: Row, setting: Setting) -> None:

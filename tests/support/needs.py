@@ -33,6 +33,7 @@ NEEDS: Final = (
     Need("etcdctl", "etcd-client", "2 of these, which restore a snapshot"),
     Need("openssl", "openssl", "the same, some of which need certificates"),
     Need("curl", "curl", "3 tests with an HTTP client, and one of the documents"),
+    Need("chromium", "chromium", "4 tests of the status page"),
     Need("jq", "jq", "1 test of the documents"),
     Need("sqlite3", "sqlite3", "1 test of the documents"),
     Need("systemd-analyze", "systemd", "3 tests of the unit of systemd"),

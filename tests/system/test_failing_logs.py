@@ -51,7 +51,10 @@ NOT_PROVOKED: Final = {
     "authentication_failed": "takes a user with a secret",
     "reload_failed": "takes a file that is read again",
     "client_failed": "takes a bug of the server",
-    "transaction_aborted": "takes an operator",
+    **dict.fromkeys(
+        ("admin_listening", "admin_login", "admin_login_failed", "transaction_aborted"),
+        "takes an admin port, which only the log tells: see test_admin_port.py",
+    ),
     "clock_behind": "takes a wall clock that is set back",
     "database_upgraded": "takes a directory of version 0.1.0",
     "loading": "takes a start of more than a second",

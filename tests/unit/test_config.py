@@ -604,7 +604,8 @@ def test_a_nul_is_refused(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, setting in SETTINGS.items() if setting.default != "" and name not in ("host", "storage")]
+    "name",
+    [name for name, setting in SETTINGS.items() if setting.default not in ("", ()) and name not in ("host", "storage")],
 )
 def test_an_empty_flag_is_refused(name: str) -> None:
     """It was given on purpose, and means nothing, as it does where empty is the default."""
