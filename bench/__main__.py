@@ -23,6 +23,7 @@ from bench import (
     report,
     servers,
     startup,
+    watched,
 )
 from bench.errors import BenchError
 from bench.spread import Sections
@@ -110,6 +111,8 @@ def _sections(options: argparse.Namespace) -> Sections:
             sections = startup.measure(_servers(options, ("redis", "kvs")), python, rounds or 20)
         case "durable":
             sections = durable.measure(python, options.keys or 1_000_000, seconds or 2.0, rounds or 5)
+        case "watched":
+            sections = watched.measure(python, seconds or 3.0, rounds or 5)
         case "redis-benchmark":
             sections = redis_benchmark.measure(python, seconds or 1.0, rounds or 5)
         case _:
@@ -147,6 +150,7 @@ def parser() -> argparse.ArgumentParser:
         "hostile": "the longest wait of one client while others ask for the most expensive things",
         "expiry": "the wait of clients while a million keys fall due at once",
         "startup": "time from start to listening",
+        "watched": "requests per second with the admin port scraped every second, and without one",
         "redis-benchmark": "Redis's own benchmark, on Redis and on kvs",
         "durable": "commits on the disk beside Redis that syncs always; reads; starts",
         "clients": "1,000 busy clients against 50; 10,000 idle ones beside 200 busy ones",
