@@ -38,7 +38,7 @@ class Parameters(NamedTuple):
 
 
 DEFAULT: Final = Parameters(14, 8, 5)
-"""16 MiB, and 0.2 s of a processor. Of the sets that OWASP calls equally strong, the one with the least memory."""
+"""16 MiB, and 0.25 s of a processor. One of the sets that OWASP calls equally strong, with little memory."""
 
 LEAST: Final = Parameters(10, 8, 1)
 MAX_MEMORY_BYTES: Final = 64 << 20
@@ -97,7 +97,7 @@ def parse(text: str) -> PasswordHash:
 
 
 def hash_password(secret: bytes, parameters: Parameters = DEFAULT) -> str:
-    """Return the hash of a chosen password. It takes a fifth of a second; the interpreter's lock is free meanwhile."""
+    """Return the hash of a chosen password. It takes 0.25 s; the interpreter's lock is free meanwhile."""
     salt = secrets.token_bytes(SALT_BYTES)
     digest = _scrypt(secret, salt, parameters, HASH_BYTES)
     ln, r, p = parameters
