@@ -1,5 +1,7 @@
 """What is compiled is what pyproject.toml says, and nothing else is."""
 
+import ast
+from collections import defaultdict
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -69,3 +71,25 @@ def test_what_is_installed_is_what_is_named() -> None:
     }
     assert {name for name in compiled if "." not in name} == (named if BUILD == "compiled" else set())
     assert "domain/transaction" in named
+
+
+def handlers_of_two_types(source: str) -> list[str]:
+    """Return the functions in which ``except`` gives one name to exceptions of different types."""
+    found = []
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            types: dict[str, set[str]] = defaultdict(set)
+            for handler in ast.walk(function):
+                if isinstance(handler, ast.ExceptHandler) and handler.name and handler.type is not None:
+                    types[handler.name].add(ast.unparse(handler.type))
+            found += [function.name] if any(len(each) > 1 for each in types.values()) else []
+    return found
+
+
+def test_a_name_of_exceptions_has_one_type_in_a_compiled_function() -> None:
+    """Mypyc gives it the type of the first, and raises a TypeError for another."""
+    for module in setup_py.modules_to_compile():
+        found = handlers_of_two_types((PACKAGE / module).read_text(encoding="utf-8"))
+        assert not found, f"{module}: {found}"
+    two = "def f():\n try: g()\n except KeyError as error: h(error)\n except Exception as error: h(error)"
+    assert handlers_of_two_types(two) == ["f"]

@@ -283,12 +283,8 @@ class Users:
                     work = _Work(self, change, self._store, accounts, self.revision)
                     self._background.run(work.run, work.finish)
                     return
-            except KvsError as error:
-                self._end(change, error)
-            except RuntimeError as error:  # there is no thread
-                self._end(change, UsersNotSavedError(f"The users cannot be saved: {error}."))
             except Exception as error:  # noqa: BLE001  # whatever it is, the change has to end
-                self._end(change, InternalError(f"The change failed: {type(error).__name__}."))
+                self._end(change, _told(error))
             else:
                 self._end(change, None)
 
@@ -365,14 +361,24 @@ class _Work:
                 self.accounts = load()
             elif self._store is not None:
                 self.revision = self._store.save(self.accounts, self.revision)
-        except KvsError as error:
-            self.error = error
         except Exception as error:  # noqa: BLE001  # whatever a store raises, the change has to end
-            self.error = UsersNotSavedError(str(error)) if load is None else UsersNotReadError(str(error))
+            if isinstance(error, KvsError):
+                self.error = error
+            else:
+                self.error = UsersNotSavedError(str(error)) if load is None else UsersNotReadError(str(error))
 
     def finish(self) -> None:
         """Tell. On the loop."""
         self._users.worked(self)
+
+
+def _told(error: Exception) -> KvsError:
+    """Return what the one who wanted a change is told of an error; a compiled ``except`` knows one type for a name."""
+    if isinstance(error, KvsError):
+        return error
+    if isinstance(error, RuntimeError):  # there is no thread
+        return UsersNotSavedError(f"The users cannot be saved: {error}.")
+    return InternalError(f"The change failed: {type(error).__name__}.")
 
 
 def _ignore(_: Change) -> None:
