@@ -64,15 +64,15 @@ class Stage:
         answered: The attempts that were called back, in order.
     """
 
-    def __init__(self, **accounts: Account) -> None:
+    def __init__(self, threads: int = THREADS, **accounts: Account) -> None:
         self.loop = HandLoop()
         self.saving = Background(1, self._running)
-        self.checking = Background(THREADS, self._running)
+        self.checking = Background(threads, self._running)
         self.users = Users(accounts, None, self.saving)
         self.key = ProcessKey()
         self.answered: list[Attempt] = []
         self.authenticator = Authenticator(
-            self.users, self.key, self.checking, THREADS, self._running, self.loop.clock, structlog.get_logger()
+            self.users, self.key, self.checking, threads, self._running, self.loop.clock, structlog.get_logger()
         )
 
     def _running(self) -> HandLoop:
