@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import count
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -14,6 +15,8 @@ from tests.support.etcd import HOST, Cluster
 from tests.support.etcd_server import EtcdServer
 from tests.support.harness import OK
 from tests.support.line_client import Client
+from tests.support.resp_wire import OK as RESP_OK
+from tests.support.resp_wire import Wire
 from tests.support.waiting import TIMEOUT_S
 
 _numbers: Final = count()
@@ -88,3 +91,25 @@ def test_strangers_are_no_relays(servers: tuple[EtcdServer, EtcdServer], line: b
         sock.sendall(line + b"PING\n")
         with suppress(ConnectionError):
             assert sock.recv(100) == b""
+
+
+def test_who_has_authenticated_stays_who_it_is(single: Cluster, tmp_path: Path) -> None:
+    """The standby asks, and the leader knows; who has not authenticated is not relayed, in either protocol."""
+    namespace, secret = f"relays-{next(_numbers)}", "ab" * 32
+    path = tmp_path / "password"
+    path.write_text(secret)
+    flags = ("--password-file", str(path))
+    with EtcdServer(single, namespace, *flags) as leader:
+        assert leader.leads()
+        with EtcdServer(single, namespace, *flags) as standby:
+            standby.stands_by()
+            with closing(standby.connect()) as client:
+                assert client.ask("GET k")["code"] == "unauthenticated"
+                client.ok(f"AUTH default {secret}", "PUT k 1")
+                assert client.ask("GET k")["result"] == "1"
+            with Wire((HOST, standby.port)) as wire:
+                assert "NOAUTH" in str(wire.ask("GET", "k"))
+                assert wire.ask("AUTH", secret) == RESP_OK
+                assert wire.ask("GET", "k") == b"1"
+                assert wire.ask("ACL", "WHOAMI") == b"default"
+            assert not leader.events("authentication_failed")

@@ -365,6 +365,47 @@ def test_lines_without_authentication() -> None:
         connection.close()
 
 
+SEVERAL: Final = (
+    *("mget K K", "exists K K", "touch K K", "del K K", "unlink K K", "watch K K", "mset K v K v", "msetnx K v K v"),
+    *("msetex 2 K v K v", "bitop AND K K", "bitop AND K K K", "rename K K", "renamenx K K", "copy K K", "lcs K K"),
+)
+OPTIONAL: Final = {
+    "blind": {
+        "set K v": True,
+        "set K v GET": False,
+        "set K v IFEQ x": False,
+        "set K v XX": True,
+        "delex K": True,
+        "delex K IFEQ x": False,
+        "bitfield K GET u8 0": False,
+        "bitfield K SET u8 0 1": False,
+    },
+    "reader": {"bitfield K GET u8 0": False, "bitfield_ro K GET u8 0": True, "copy K K": False},
+    "writer": {"set K v GET": True, "delex K IFEQ x": True, "bitfield K SET u8 0 1": True, "copy K K": True},
+}
+
+
+def test_every_key_and_every_option_counts() -> None:
+    """Of several keys, the last as much as the first; and options that have a value told, or compared."""
+    desk = Desk()
+    for line in SEVERAL:
+        parts = line.encode().split(b"K")
+        for outside in range(len(parts) - 1):
+            keys = [KEYS[at == outside] for at in range(len(parts) - 1)]
+            words = b"".join([part + key for part, key in zip(parts, [*keys, b""], strict=True)]).split()
+            connection = desk.resp()
+            desk.restrict(USERS["writer"])
+            assert is_refused(ask(connection, *words)), words
+            connection.close()
+    for who, lines in OPTIONAL.items():
+        for line, allowed in lines.items():
+            connection = desk.resp()
+            desk.restrict(USERS[who])
+            words = line.encode().replace(b"K", b"a:k").split()
+            assert is_refused(ask(connection, *words)) != allowed, (who, line)
+            connection.close()
+
+
 WRITES: Final = [
     name
     for name, entry in RESP.items()
