@@ -19,7 +19,6 @@ SYNCS: Final = {"full": "always", "normal": "everysec"}
 
 ALWAYS: Final = {
     "activedefrag": "no",
-    "aclfile": "",
     "cluster-enabled": "no",
     "daemonize": "no",
     "databases": "1",
@@ -31,7 +30,6 @@ ALWAYS: Final = {
     "maxmemory-policy": "noeviction",
     "notify-keyspace-events": "",
     "pidfile": "",
-    "protected-mode": "no",
     "replicaof": "",
     "requirepass": "",
     "save": "",
@@ -42,7 +40,7 @@ ALWAYS: Final = {
     "unixsocket": "",
     "unixsocketperm": "0",
 }
-"""Constant, because kvs has no replication, no eviction, no passwords ..."""
+"""Constant, because kvs has no replication, no eviction ..."""
 
 KEEPALIVE_PATH: Final = Path("/proc/sys/net/ipv4/tcp_keepalive_time")
 """On Linux, the time a connection is silent before the kernel probes the client."""
@@ -74,6 +72,7 @@ def changeable(observation: Observation, limits: ServerLimits, tracking: Trackin
 def parameters(settings: Settings, *, durable: bool, durability: str) -> dict[bytes, bytes]:
     """Return values by name; ``durability`` is that of the engine sqlite, if the engine is ``durable``."""
     values = ALWAYS | {
+        "aclfile": settings.users_file,
         "appendfsync": SYNCS.get(durability, "no") if durable else "no",
         "appendonly": "yes" if durable else "no",
         "bind": " ".join(settings.host),
@@ -86,6 +85,7 @@ def parameters(settings: Settings, *, durable: bool, durability: str) -> dict[by
         "port": str(settings.port),
         "slowlog-log-slower-than": str(settings.slowlog_log_slower_than),
         "slowlog-max-len": str(settings.slowlog_max_len),
+        "protected-mode": "yes" if settings.protected_mode else "no",
         "proto-max-bulk-len": str(settings.max_value_bytes),
         "timeout": str(int(settings.idle_timeout_s)),
         "tracking-table-max-keys": str(settings.tracking_table_max_keys),

@@ -3,6 +3,7 @@
 from typing import Final
 
 from kvs.adapters.inbound.protocol.command import OTHER, SECRET, SLOW_COST, everywhere
+from kvs.adapters.inbound.protocol.printing import REDACTED
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import AFTER_EXEC, RespCommand
 from kvs.adapters.inbound.resp.commands.info import counts_of
@@ -16,6 +17,8 @@ from kvs.domain.errors import UsageError
 from kvs.domain.updates import integer
 from kvs.ports.session import Session
 
+REQUIREPASS: Final = b"requirepass"
+
 WILDCARDS: Final = b"*[?"
 
 
@@ -27,6 +30,8 @@ def _time(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
 def _get(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     check_patterns(arguments[2:])
     parameters = context.shared.parameters
+    if REQUIREPASS in parameters:  # whether there is one, and no more
+        parameters[REQUIREPASS] = b"" if context.shared.security.users.default.nopass else REDACTED
     found: dict[bytes, bytes] = {}  # by the requested name, as in Redis, but each parameter once
     met: set[bytes] = set()
     for pattern in dict.fromkeys(arguments[2:]):
