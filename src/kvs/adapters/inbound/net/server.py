@@ -15,10 +15,11 @@ from kvs.adapters.inbound.net.backend import NetworkBackend
 from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.channel_context import ChannelContext
 from kvs.adapters.inbound.net.collector import Collector
+from kvs.adapters.inbound.net.doorkeeper import Doorkeeper
 from kvs.adapters.inbound.net.health import Health
 from kvs.adapters.inbound.net.heartbeat import Heartbeat
 from kvs.adapters.inbound.net.listener import Endpoint, Listener
-from kvs.adapters.inbound.net.reasons import ACCESS_CHANGED, SERVER_STOPPING
+from kvs.adapters.inbound.net.reasons import SERVER_STOPPING
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.relay import RelayGuard
 from kvs.adapters.inbound.net.reloading import Reloader, Reloading
@@ -26,7 +27,7 @@ from kvs.adapters.inbound.net.standby import Standby
 from kvs.adapters.inbound.net.sweep import Sweep
 from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
-from kvs.adapters.inbound.protocol.connection import Connection, ConnectionFactory
+from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.allocator import IdleTrimmer
@@ -34,7 +35,7 @@ from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
 from kvs.application.figures import Sources
 from kvs.application.memory_budget import MemoryBudget
-from kvs.application.users import User, Users
+from kvs.application.users import Users
 from kvs.domain.errors import LimitError
 from kvs.notify import Notifier
 from kvs.ports.candidate import LeadLostError
@@ -129,6 +130,7 @@ class Server:
         self._budget = budget
         self._observation = observation
         self._users = users
+        self._doorkeeper = Doorkeeper(registry, limits)
         self._audit = observation.audit
         self._signals = signals
         self._notifier = notifier
@@ -179,8 +181,7 @@ class Server:
         )
         try:
             self._signals.deliver_to(self._receive_signal)
-            self._users.gone = self._close_clients_of
-            self._users.altered = self._close_listeners_of
+            self._doorkeeper.watch(self._users)
             context = ChannelContext(
                 loop,
                 tick,
@@ -280,7 +281,7 @@ class Server:
         registry, max_clients = self._registry, self._limits.max_clients
         connection = connect()
         channel = self._backend.open(sock, remote_address, connection)
-        refusal = self._refusal(connection)
+        refusal = self._doorkeeper.refusal(connection)
         channel.refused = refusal is not None
         registry.add(channel)
         if refusal is not None:
@@ -294,35 +295,6 @@ class Server:
             if self._audit is not None:
                 self._audit.connected(connection.peer)
             self._log.info("client_connected", peer=remote_address, session=connection.session.id)
-
-    def _refusal(self, connection: Connection) -> LimitError | None:
-        """Return why a new client is refused; None if it is not.
-
-        Who has not authenticated must not keep others out, and is told no setting.
-        """
-        registry, max_clients = self._registry, self._limits.max_clients
-        is_stranger = connection.peer.user is None
-        if registry.admitted < max_clients and not (
-            is_stranger and len(registry.strangers) >= max(1, max_clients // 2)
-        ):
-            return None
-        if is_stranger:
-            return LimitError("There are too many clients already.")
-        return LimitError(f"There are max_clients = {max_clients} clients already.")
-
-    def _close_clients_of(self, user: User) -> None:
-        """Close the connections of a user that has been removed or switched off."""
-        for channel in self._channels():
-            peer = channel.connection.peer
-            if peer.user is user and not peer.alters_users:
-                channel.end(ACCESS_CHANGED)
-
-    def _close_listeners_of(self, user: User) -> None:
-        """Close those connections of a user that are told what others do, which the user may not learn any more."""
-        for channel in self._channels():
-            is_told = channel.connection.peer.user is user and channel.connection.tells_of_others
-            if is_told and not user.grants.unrestricted:
-                channel.end(ACCESS_CHANGED)
 
     def _forget(self, channel: Channel) -> None:
         """Forget a channel whose session has ended."""

@@ -1,0 +1,57 @@
+"""Who may be connected: how many clients, how many of them without authentication, and no users that are gone."""
+
+from typing import final
+
+from kvs.adapters.inbound.net.reasons import ACCESS_CHANGED
+from kvs.adapters.inbound.net.registry import ChannelRegistry
+from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.adapters.inbound.protocol.base_connection import BaseConnection
+from kvs.application.users import User, Users
+from kvs.domain.errors import LimitError
+
+
+@final
+class Doorkeeper:
+    """Refuses clients, and closes those of users that have changed.
+
+    Args:
+        registry: The channels.
+        limits: Has the number of clients.
+    """
+
+    def __init__(self, registry: ChannelRegistry, limits: ServerLimits) -> None:
+        self._registry = registry
+        self._limits = limits
+
+    def watch(self, users: Users) -> None:
+        """Be told of users that change."""
+        users.gone = self._close_clients_of
+        users.altered = self._close_listeners_of
+
+    def refusal(self, connection: BaseConnection) -> LimitError | None:
+        """Return why a new client is refused; None if it is not.
+
+        Who has not authenticated must not keep others out, and is told no setting.
+        """
+        registry, max_clients = self._registry, self._limits.max_clients
+        is_stranger = connection.peer.user is None
+        too_many_strangers = is_stranger and len(registry.strangers) >= max(1, max_clients // 2)
+        if registry.admitted < max_clients and not too_many_strangers:
+            return None
+        if is_stranger:
+            return LimitError("There are too many clients already.")
+        return LimitError(f"There are max_clients = {max_clients} clients already.")
+
+    def _close_clients_of(self, user: User) -> None:
+        """Close the connections of a user that has been removed or switched off."""
+        for channel in list(self._registry.channels.values()):
+            peer = channel.connection.peer
+            if peer.user is user and not peer.alters_users:
+                channel.end(ACCESS_CHANGED)
+
+    def _close_listeners_of(self, user: User) -> None:
+        """Close those connections of a user that are told what others do, which the user may not learn any more."""
+        for channel in list(self._registry.channels.values()):
+            is_told = channel.connection.peer.user is user and channel.connection.tells_of_others
+            if is_told and not user.grants.unrestricted:
+                channel.end(ACCESS_CHANGED)
