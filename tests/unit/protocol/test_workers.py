@@ -1,6 +1,7 @@
 """Connections whose requests are run by a worker: what comes, what leaves and what ends meanwhile."""
 
 from collections.abc import Iterator
+from threading import get_ident
 
 import pytest
 
@@ -171,3 +172,15 @@ def test_what_a_request_on_the_loop_holds_is_charged_at_once(works: Works) -> No
     connection.when_closed(lambda: ended.append(True))
     works.loop.run_until(lambda: bool(ended))
     works.bench.assert_nothing_is_held()
+
+
+def test_who_a_client_is_is_told_by_the_loop(works: Works) -> None:
+    """RESET is the end of a user, and is run by a worker if a snapshot has to be closed."""
+    works.gate.open()
+    connection = works.connect(resp=True)
+    told: list[int] = []
+    connection.peer.changed = lambda: told.append(get_ident())
+    connection.receive(request(b"WATCH", b"k") + request(b"RESET"))
+    assert connection.busy
+    works.wait(connection)
+    assert told == [get_ident()]

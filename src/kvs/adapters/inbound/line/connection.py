@@ -315,6 +315,7 @@ class LineConnection(Connection):
     def restore(self, state: ClientState) -> None:
         self._first_byte_seen = self._first_line_seen = True
         self.peer.become(self._gate.security.restored_user(state.user))
+        self.peer.announce()
 
     @override
     def _error_reply(self, error: KvsError) -> bytes:

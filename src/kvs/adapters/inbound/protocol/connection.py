@@ -286,6 +286,7 @@ class Connection(RunLoop):
         """Take the connection back. By the loop."""
         self._on_worker = False
         self._observation.monitors.flush()
+        self.peer.announce()
         for data in self._arrived:
             self.backlog = self._feed(data) or self.backlog
         self._arrived = []

@@ -32,7 +32,7 @@ class Peer:
         changed: Called on the loop when another user is set, and when it does not wait any more. Set by the channel.
     """
 
-    __slots__ = ("address", "alters_users", "changed", "checking", "generation", "name", "number", "user")
+    __slots__ = ("_is_news", "address", "alters_users", "changed", "checking", "generation", "name", "number", "user")
 
     def __init__(self, number: int = 0) -> None:
         self.number: Final = number
@@ -42,6 +42,7 @@ class Peer:
         self.checking = False
         self.alters_users = False
         self.generation = 0
+        self._is_news = False
         self.changed: Callable[[], None] = tell_nobody
 
     @property
@@ -65,7 +66,13 @@ class Peer:
         """Be another user; None: nobody."""
         self.user = user
         self.generation = -1
-        self.changed()
+        self._is_news = True
+
+    def announce(self) -> None:
+        """Tell the channel if it is another user by now. On the loop: RESET may be run by a worker."""
+        if self._is_news:
+            self._is_news = False
+            self.changed()
 
     def go_on(self) -> None:
         """Wait for nothing any more."""

@@ -196,6 +196,7 @@ class Security:
             self.refusals.add("auth", TOP_LEVEL, command, name.decode(errors="replace"), self.describe(peer.number))
             raise WrongSecretError
         peer.become(attempt.user)
+        peer.announce()
 
     def hash_passwords(
         self, peer: "Peer", account: Account, added: list[bytes], removed: list[bytes]

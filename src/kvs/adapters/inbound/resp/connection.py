@@ -118,6 +118,8 @@ class RespConnection(Connection):
         if was_known:
             context.end_tracking()
             context.monitoring = False
+        if not self._on_worker:
+            self.peer.announce()
 
     @override
     def _run_fast_path(self) -> bool:
