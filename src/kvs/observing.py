@@ -70,11 +70,11 @@ def _opened(settings: Settings, version: str, log: FilteringBoundLogger, users: 
         is_user=lambda name: users.get(name) is not None,
     )
     file.notice = audit.notice
-    audit.server("started", pid=os.getpid(), version=version)
+    audit.tell("started", pid=os.getpid(), version=version)
     try:
         yield audit
     finally:
-        audit.server("stopped", pid=os.getpid())
+        audit.tell("stopped", pid=os.getpid())
         file.finish()
 
 

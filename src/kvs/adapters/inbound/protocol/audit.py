@@ -94,10 +94,16 @@ class Audit:
 
     def trouble(self, command: Command, request: list[bytes]) -> str:
         """Return why a command may not run without its line, and its line cannot be written; empty: it may."""
-        if not self._required or not self._sink.trouble:
+        failing = self.failing
+        if not failing:
             return ""
         needs_line = is_administrative(command) or claimed_user(command, request) is not None
-        return self._sink.trouble if needs_line else ""
+        return failing if needs_line else ""
+
+    @property
+    def failing(self) -> str:
+        """Why nothing may be done that has to have a line; empty: it may."""
+        return self._sink.trouble if self._required else ""
 
     def figures(self) -> dict[str, int]:
         """Return how the log fares, for INFO."""
@@ -113,8 +119,8 @@ class Audit:
 
     # What is told.
 
-    def server(self, event: str, **fields: object) -> None:
-        """Tell of the server."""
+    def tell(self, event: str, **fields: object) -> None:
+        """Tell of the server, or of somebody who is no client of it."""
         self._write({"timestamp": self._now(), "event": event, **fields})
 
     def notice(self, count: int, reason: str) -> str:
