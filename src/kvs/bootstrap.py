@@ -265,7 +265,7 @@ class Container(containers.DeclarativeContainer):
     relays: providers.Provider[RelayGuard | None] = providers.Object(None)
     standby: providers.Provider[Standby | None] = providers.Object(None)
     admin_tokens = providers.Singleton(AdminTokens, settings)
-    admin = providers.Resource(served_admin, settings, admin_tokens, users, health, about, log)
+    admin = providers.Resource(served_admin, settings, admin_tokens, users, health, about, log, audit)
     reloaders = providers.Dict(
         users=providers.Factory(security.users_reloader, user_source, users, process_key),
         admin_tokens=providers.Factory(tokens_reloader, admin_tokens),

@@ -13,6 +13,7 @@ from kvs.adapters.inbound.net.listener import KeptSockets
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.reloading import Reloader
 from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.adapters.inbound.protocol.audit import Audit
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.adapters.inbound.resp.replies import invalidation
@@ -128,6 +129,7 @@ def served_admin(
     health: Health,
     about: Mapping[str, str],
     log: FilteringBoundLogger,
+    audit: Audit | None = None,
     tls: "Tls" = no_tls,
 ) -> Iterator[None]:
     """Have an admin port, if the settings say so. A provider of one resource.
@@ -139,6 +141,7 @@ def served_admin(
         health: The server's.
         about: Its version, build and engine.
         log: Bound logger.
+        audit: The audit log; None: there is none.
         tls: Encrypts connections.
 
     Raises:
@@ -165,7 +168,7 @@ def served_admin(
         ending.callback(listening.close)
         sockets = [ending.enter_context(sock) for sock in listening.sockets()]
         _check_exposure(settings, [sock.getsockname()[0] for sock in sockets], access, has_tls=tls() is not None)
-        port = AdminPort(sockets, tls, Site(health, access, early_figures, log).respond, log)
+        port = AdminPort(sockets, tls, Site(health, access, early_figures, log, audit).respond, log)
         port.start()
         ending.callback(port.close)
         host, number = listening.address

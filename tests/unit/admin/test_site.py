@@ -19,10 +19,12 @@ from kvs.adapters.inbound.admin.status import LONGEST, encode, printable
 from kvs.adapters.inbound.net.collector import Collected, Collector, OpenTransaction
 from kvs.adapters.inbound.net.health import LOADING, Health
 from kvs.adapters.inbound.net.registry import ChannelRegistry
+from kvs.adapters.inbound.protocol.audit import Audit
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.slow_log import SlowCommand
 from kvs.application.conflict_keys import ConflictKey
 from kvs.logs import make_logger
+from tests.support.audit import Lines
 from tests.support.sessions import Bench
 
 pytestmark = pytest.mark.one_build
@@ -39,13 +41,16 @@ class Sited:
         health: The server's.
         site: The site.
         log: What was logged, as JSON lines.
+        lines: Takes those of the audit log.
     """
 
     def __init__(self, token: str = TOKEN) -> None:
         self.health = Health()
         self.log = io.StringIO()
         logger = make_logger("info", "json", self.log)
-        self.site = Site(self.health, Access(token.encode(), b"", ()), lambda: {"version": "1.2.3"}, logger)
+        self.lines = Lines()
+        audit = Audit(self.lines, time.time, required=True)
+        self.site = Site(self.health, Access(token.encode(), b"", ()), lambda: {"version": "1.2.3"}, logger, audit)
         self.bench = Bench()
         self.loop = asyncio.new_event_loop()
         self.collector = Collector(
@@ -175,6 +180,23 @@ def test_admins_log_in_and_out(running: Sited, monkeypatch: pytest.MonkeyPatch) 
     assert running.get("/api/status", cookie).status == 401
     events = [json.loads(line)["event"] for line in running.log.getvalue().splitlines()]
     assert events == ["admin_login_failed", "admin_login"]
+    assert [(line["event"], line["peer"]) for line in running.lines.told()] == [
+        ("admin_login_failed", "peer"),
+        ("admin_login", "peer"),
+    ]
+
+
+def test_nobody_changes_anything_that_cannot_be_told(running: Sited) -> None:
+    """While the audit log cannot be written, which is required here; logging out is always allowed."""
+    response = running.post("/api/login", {"token": TOKEN})
+    cookie = {"cookie": response.headers["Set-Cookie"].partition(";")[0]}
+    change = {**cookie, "x-kvs-token": status(running, cookie)["page_token"]}
+    running.lines.trouble = "the disk is full"
+    for path, body in (("/api/login", {"token": TOKEN}), ("/api/abort", {"session": 7, "seen_s": 1.5})):
+        refused = running.post(path, body, change)
+        assert refused.status == 503
+        assert b"the disk is full" in refused.body
+    assert running.post("/api/logout", {}, change).status == 200
 
 
 def test_what_comes_from_clients_is_escaped() -> None:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import fields, replace
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.resp.commands.registry import command_of
 from kvs.application.memory_budget import MemoryBudget
 from kvs.testing.drivers import Clock
+from tests.support.audit import Lines
 from tests.support.resp_connection import RespServer, ask
 from tests.support.resp_wire import OK, error
 from tests.support.users import open_to_all
@@ -24,35 +24,6 @@ GET = LINE[b"GET"]
 CONFIG_SET = command_of([b"CONFIG", b"SET", b"a", b"b"], CONTEXT)
 HELLO = command_of([b"HELLO"], CONTEXT)
 HELLO_COMMAND = Command(**{each.name: getattr(HELLO, each.name) for each in fields(Command)})
-
-
-class Lines:
-    """Takes lines."""
-
-    def __init__(self) -> None:
-        self.trouble = ""
-        self.dropped = 0
-        self.taken: list[str] = []
-        self.reopened = 0
-
-    def write(self, text: str, /) -> int:
-        """Take a line."""
-        assert text.endswith("\n")
-        assert text.count("\n") == 1
-        assert text.isascii()
-        self.taken.append(text)
-        return len(text)
-
-    def reopen(self) -> None:
-        """Count it."""
-        self.reopened += 1
-
-    def drain(self) -> None:
-        """Do nothing."""
-
-    def told(self) -> list[dict[str, Any]]:
-        """Return the lines."""
-        return [json.loads(line) for line in self.taken]
 
 
 @pytest.fixture

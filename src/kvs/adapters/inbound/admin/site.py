@@ -15,6 +15,7 @@ from kvs.adapters.inbound.admin.messages import JSON, RefusedError, Request, Res
 from kvs.adapters.inbound.admin.status import encode
 from kvs.adapters.inbound.net.collector import Collected
 from kvs.adapters.inbound.net.health import Health
+from kvs.adapters.inbound.protocol.audit import Audit
 from kvs.application.figures import Reading
 
 PATIENCE_S: Final = 2.0
@@ -52,6 +53,7 @@ class Site:
         access: Tells who may do what.
         early_figures: Returns what figures there are while no server runs.
         log: Bound logger.
+        audit: The audit log, which is told of changes; None: there is none.
     """
 
     def __init__(
@@ -60,11 +62,13 @@ class Site:
         access: Access,
         early_figures: Callable[[], Mapping[str, object]],
         log: FilteringBoundLogger,
+        audit: Audit | None = None,
     ) -> None:
         self._health = health
         self._access = access
         self._early_figures = early_figures
         self._log = log
+        self._audit = audit
         self._assets = {path: _read(name, kind) for path, (name, kind) in ASSETS.items()}
         self._lock = threading.Lock()
         self._requests: Counter[int] = Counter()
@@ -173,14 +177,26 @@ class Site:
 
     # Changes.
 
+    def _check_audit(self) -> None:
+        """Refuse what has to be in the audit log while that cannot be written."""
+        if self._audit is not None and self._audit.failing:
+            raise RefusedError(503, f"The audit log cannot be written ({self._audit.failing}).")
+
+    def _tell(self, event: str, request: Request, **fields: object) -> None:
+        if self._audit is not None:
+            self._audit.tell(event, peer=request.peer, **fields)
+
     def _log_in(self, request: Request) -> Response:
+        self._check_audit()
         try:
             cookie = self._access.log_in(request)
         except RefusedError as refused:
             if refused.status == 403:
                 time.sleep(FAILED_LOGIN_S)
+                self._tell("admin_login_failed", request)
                 self._log.warning("admin_login_failed", peer=request.peer)
             raise
+        self._tell("admin_login", request)
         self._log.info("admin_login", peer=request.peer)
         return Response(200, b"{}", JSON, {"Set-Cookie": cookie})
 
@@ -190,6 +206,7 @@ class Site:
 
     def _abort(self, request: Request) -> Response:
         self._access.check_change(request)
+        self._check_audit()
         body = self._access.body(request)
         session, seen_s = body.get("session"), body.get("seen_s")
         if type(session) is not int or not isinstance(seen_s, int | float) or not abs(seen_s) < MAX_S:
@@ -206,6 +223,7 @@ class Site:
             done.wait(PATIENCE_S)
         if not any(answers):
             raise RefusedError(409, "The transaction is over, or a command of it is running.")
+        self._tell("transaction_aborted", request, session=session)
         return Response(200, b"{}", JSON)
 
 
