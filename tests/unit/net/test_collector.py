@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from itertools import count
 
+import pytest
+
 from kvs.adapters.inbound.net.collector import (
     ENDED_BY_OPERATOR,
     PAUSE_FACTOR,
@@ -149,6 +151,7 @@ def test_each_step_is_followed_by_a_pause_of_nineteen_times_its_length() -> None
     asyncio.run(run())
 
 
+@pytest.mark.one_build  # compiled classes have no interpreted children
 def test_open_transactions_are_told_oldest_first() -> None:
     """With address, age, depth and size."""
 
@@ -170,6 +173,7 @@ def test_open_transactions_are_told_oldest_first() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.one_build  # compiled classes have no interpreted children
 def test_an_operator_ends_the_transaction_that_was_seen_and_no_later_one() -> None:
     """The client gets an error and is closed."""
 

@@ -2,9 +2,13 @@
 
 from typing import Any, cast
 
+import pytest
+
 from kvs.adapters.inbound.net.health import CHANGING, DRAINING, LOADING, NO_LEADER, TURNED_LATELY_S, Health
 from kvs.ports.topology import ServerInfo, Topology
 from kvs.testing.drivers import Clock
+
+pytestmark = pytest.mark.one_build
 
 COLLECTOR = cast("Any", object())
 
