@@ -18,8 +18,10 @@ from kvs.adapters.users.document import parse, render
 from kvs.domain.accounts import Account
 from kvs.domain.grants import READ, Grant, Grants
 from kvs.ports.users import UsersNotSavedError
-from tests.support.etcd import Cluster, running_cluster
+from tests.support.etcd import HOST, Cluster, running_cluster
 from tests.support.etcd_server import EtcdServer
+from tests.support.resp_wire import OK as DONE
+from tests.support.resp_wire import Wire
 from tests.support.waiting import polling
 
 TOM: Final = Account(enabled=True, tokens=("0" * 64,), grants=Grants(Grant(READ, (b"a:",))))
@@ -166,3 +168,36 @@ def test_a_server_that_cannot_read_the_users_does_not_serve(
     with EtcdServer(single, namespace) as server:
         assert server.wait_exit() == 1
         assert "/users: it is not of format 1" in "".join(server.other_lines)
+
+
+def test_a_change_holds_on_all_servers(single: Cluster, namespace: str, tmp_path: Path) -> None:
+    """Made on the leader, it holds on a standby, and for the next leader."""
+    password = tmp_path / "password"
+    password.touch(0o600)
+    password.write_text("secret")
+    flags = ("--password-file", str(password))
+    with ExitStack() as stack:
+        leader = stack.enter_context(EtcdServer(single, namespace, *flags))
+        assert leader.leads()
+        standby = stack.enter_context(EtcdServer(single, namespace, *flags))
+        standby.stands_by()
+        with Wire((HOST, leader.port)) as wire:
+            assert wire.ask("AUTH", "secret") == DONE
+            assert wire.ask("ACL", "SETUSER", "tom", "on", ">tomato", "+@read", "+@connection", "%R~a:*") == DONE
+            assert wire.ask("SET", "a:1", "x") == DONE
+        for _ in polling("the standby knows the user"):
+            with Wire((HOST, standby.port)) as wire:
+                if wire.ask("AUTH", "tom", "tomato") == DONE:
+                    assert wire.ask("GET", "a:1") == b"x"
+                    assert wire.ask("ACL", "WHOAMI") == b"tom"
+                    break
+        with Wire((HOST, standby.port)) as relayed, Wire((HOST, leader.port)) as wire:
+            assert relayed.ask("AUTH", "tom", "tomato") == DONE
+            assert relayed.ask("GET", "a:1") == b"x"
+            assert wire.ask("AUTH", "secret") == DONE
+            assert wire.ask("ACL", "DELUSER", "tom") == 1
+            relayed.rest()
+        for _ in polling("the standby knows that the user has gone"):
+            with Wire((HOST, standby.port)) as wire:
+                if wire.ask("AUTH", "tom", "tomato") != DONE:
+                    break
