@@ -234,8 +234,9 @@ def test_whatever_is_wrong_is_answered_by_a_thread(stage: Stage, name: str, secr
 def test_who_does_not_exist_looks_like_someone_who_does() -> None:
     """If users have hashes of different cost, an unknown one has always the cost of the same one of them."""
     costs = {"a": LEAST, "b": Parameters(11, 8, 1), "c": Parameters(10, 8, 2)}
-    accounts = {name: replace(account(), passwords=(hash_password(b"x", each),)) for name, each in costs.items()}
-    stage = Stage(THREADS, **accounts)
+    stage = Stage(
+        THREADS, **{name: replace(account(), passwords=(hash_password(b"x", each),)) for name, each in costs.items()}
+    )
     try:
         shapes = {name: stage.authenticator.shape_of(name) for name in map(str, range(100))}
         assert {shape for (shape,) in shapes.values()} == set(costs.values())
