@@ -26,14 +26,13 @@ from kvs.adapters.inbound.net.asyncio_backend import AsyncioBackend
 from kvs.adapters.inbound.net.backend import NetworkBackend
 from kvs.adapters.inbound.net.collector import Collector
 from kvs.adapters.inbound.net.health import Health
-from kvs.adapters.inbound.net.listener import Endpoint, KeptSockets, TcpEndpoint
+from kvs.adapters.inbound.net.listener import KeptSockets
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.relay import RelayGuard
 from kvs.adapters.inbound.net.server import Server
 from kvs.adapters.inbound.net.standby import Standby
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.audit import Audit
-from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.adapters.inbound.protocol.detection import ProtocolDetector
 from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
@@ -55,6 +54,7 @@ from kvs.build import BUILD
 from kvs.config import ConfigError, Given, Settings, read_options
 from kvs.engine import StandBy
 from kvs.limits import from_settings
+from kvs.listening import admin_tls, endpoints, relay_tls, server_tls, tls_figures, tls_reloader
 from kvs.logs import make_logger
 from kvs.notify import open_notifier
 from kvs.observing import audit_figures, dropped_events, make_observation, opened_audit
@@ -124,17 +124,6 @@ def _about_listening(about: dict[str, str], settings: Settings) -> dict[str, str
     return about | ({"data_dir": str(Path(settings.data_dir).absolute())} if durable and settings.data_dir else {})
 
 
-def _endpoints(
-    settings: Settings, connect: ConnectionFactory, parameters: dict[bytes, bytes], kept: KeptSockets | None
-) -> list[Endpoint]:
-    """Return the endpoint of the server, with its protocols."""
-
-    def bound(port: int) -> None:  # the setting may be 0, for any free port
-        parameters[b"port"] = b"%d" % port
-
-    return [TcpEndpoint(settings.host, settings.port, connect, bound, kept)]
-
-
 def _server_limits(settings: Settings, log: FilteringBoundLogger) -> ServerLimits:
     return from_settings(ServerLimits, settings, max_clients=raise_fd_limit(settings.max_clients, log))
 
@@ -177,6 +166,9 @@ class Container(containers.DeclarativeContainer):
 
     expiry = providers.Singleton(_expiry, storage, wall_clock, clock, log, changes)
 
+    tls = providers.Singleton(server_tls, settings)
+    relay_tls = providers.Singleton(relay_tls, settings)
+    admin_tls = providers.Singleton(admin_tls, settings)
     about = providers.Singleton(_about, settings)
     topology: providers.Provider[Topology | None] = providers.Object(None)
 
@@ -207,6 +199,7 @@ class Container(containers.DeclarativeContainer):
         log_events_dropped=providers.Factory(dropped_events, stderr),
         memory_figures=providers.Object(memory_figures),
         audit_figures=providers.Factory(audit_figures, audit),
+        tls_figures=providers.Factory(tls_figures, tls),
         log=log,
         topology=topology,
         records=providers.Factory(_stores_records, settings),
@@ -265,15 +258,16 @@ class Container(containers.DeclarativeContainer):
     relays: providers.Provider[RelayGuard | None] = providers.Object(None)
     standby: providers.Provider[Standby | None] = providers.Object(None)
     admin_tokens = providers.Singleton(AdminTokens, settings)
-    admin = providers.Resource(served_admin, settings, admin_tokens, users, health, about, log, audit)
+    admin = providers.Resource(served_admin, settings, admin_tokens, users, health, about, log, audit, admin_tls)
     reloaders = providers.Dict(
         users=providers.Factory(security.users_reloader, user_source, users, process_key),
+        tls=providers.Factory(tls_reloader, tls, admin_tls, relay_tls),
         admin_tokens=providers.Factory(tokens_reloader, admin_tokens),
     )
 
     server = providers.Singleton(
         Server,
-        endpoints=providers.Factory(_endpoints, settings, detector.provided.connect, parameters, kept_sockets),
+        endpoints=providers.Factory(endpoints, settings, detector.provided.connect, parameters, tls, kept_sockets),
         backend=backend,
         registry=clients,
         storage=storage,
@@ -316,8 +310,8 @@ def serve(container: Container) -> int:
         ending.callback(signals.finish)
         ending.enter_context(stderr_replaced(container.stderr()))
         try:
-            # Users, the audit log and the admin port first: they may be refused, and the engine may take a while.
-            if not _open_unless_stopped(container, lambda: (container.audit(), container.admin())):
+            # These first: they may be refused, and the engine may take a while.
+            if not _open_unless_stopped(container, lambda: (container.tls(), container.audit(), container.admin())):
                 return _leave_unopened(container)
             stand_by = engines.get(container.settings().storage).stand_by
             if stand_by is not None:

@@ -61,8 +61,14 @@ IMPLIED: Final = "implied by data_dir"
 ADDRESSES: Final = ("host", "admin_host")
 """Settings whose items are addresses."""
 
+LOOPBACK: Final = ("127.", "::1")
 QUOTED_CHARACTERS: Final = 100
 """Maximum length of a value that an error quotes."""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches an address; of names, only ``localhost`` is known to be such."""
+    return host.lower() == "localhost" or host.startswith(LOOPBACK)
 
 
 def _size(least: int, description: str) -> Meta:
@@ -80,6 +86,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "127.0.0.1",
     )
     port: Annotated[int, Meta(ge=0, le=65535, description="port to listen on; 0 picks a free one")] = 4000
+    unix_socket: Annotated[str, Meta(description="path of a socket to listen on as well; empty: none")] = ""
+    unix_socket_mode: Annotated[
+        str, Meta(pattern=r"^0?[0-7]{3}\Z", description="who may connect there: its permissions, in octal")
+    ] = "600"
+    proxy_protocol_from: Annotated[
+        tuple[str, ...],
+        Meta(description="networks of load balancers, which must begin with the PROXY protocol; repeatable"),
+    ] = ()
+    tls_cert_file: Annotated[str, Meta(description="certificate of the server; turns TLS on")] = ""
+    tls_key_file: Annotated[str, Meta(description="key of that certificate; empty: it is in the same file")] = ""
+    tls_ca_file: Annotated[str, Meta(description="certificates of authorities that vouch for clients and servers")] = ""
+    tls_client_certs: Annotated[
+        Literal["off", "optional", "required"], Meta(description="whether clients show certificates")
+    ] = "off"
+    tls_required: Annotated[
+        Literal["auto", "true", "false"],
+        Meta(description="whether clients without TLS are refused; auto: if a host is beyond loopback"),
+    ] = "auto"
+    tls_port: Annotated[
+        int, Meta(ge=0, le=65535, description="port for TLS; 0 is the same port, where the first byte tells")
+    ] = 0
     storage: Annotated[str, Meta(min_length=1, description="storage engine; kvs engines lists them")] = "memory"
     data_dir: Annotated[str, Meta(description="directory for an engine that keeps data on disk")] = ""
     transport: Annotated[
@@ -188,6 +215,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, _time("time without reading any reply after which a client is disconnected; 0: never")
     ] = 60.0
     drain_timeout_s: Annotated[float, _time("maximum time for a graceful stop")] = 5.0
+
+    @property
+    def requires_tls(self) -> bool:
+        """Whether clients without TLS are refused."""
+        if self.tls_required == "auto":
+            return self.tls_cert_file != "" and not all(map(is_loopback, self.host))
+        return self.tls_required == "true"
 
 
 SETTINGS: Final = settings_of(Settings)
@@ -299,6 +333,8 @@ def _check(setting: Setting, value: object, origin: str, name: str = "") -> Any:
     reason = ""
     if setting.repeatable:
         value = () if value == "" and not setting.default else _items(value, addresses=setting.name in ADDRESSES)
+    elif isinstance(value, bool) and str(value).lower() in setting.choices:
+        value = str(value).lower()
     elif isinstance(value, bool) and setting.kind is not bool:
         value = None  # TOML's true is not a number, although Python's is
     elif isinstance(value, str):

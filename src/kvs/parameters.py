@@ -17,6 +17,8 @@ LOG_LEVELS: Final = {"debug": "debug", "info": "notice"}
 SYNCS: Final = {"full": "always", "normal": "everysec"}
 """When commits are synced, by the durability of the engine sqlite."""
 
+TLS_AUTH_CLIENTS: Final = {"off": "no", "optional": "optional", "required": "yes"}
+
 ALWAYS: Final = {
     "activedefrag": "no",
     "cluster-enabled": "no",
@@ -36,9 +38,6 @@ ALWAYS: Final = {
     "slaveof": "",
     "syslog-enabled": "no",
     "tcp-backlog": str(BACKLOG),
-    "tls-port": "0",
-    "unixsocket": "",
-    "unixsocketperm": "0",
 }
 """Constant, because kvs has no replication, no eviction ..."""
 
@@ -87,6 +86,13 @@ def parameters(settings: Settings, *, durable: bool, durability: str) -> dict[by
         "slowlog-max-len": str(settings.slowlog_max_len),
         "protected-mode": "yes" if settings.protected_mode else "no",
         "proto-max-bulk-len": str(settings.max_value_bytes),
+        "tls-auth-clients": TLS_AUTH_CLIENTS[settings.tls_client_certs],
+        "tls-ca-cert-file": settings.tls_ca_file,
+        "tls-cert-file": settings.tls_cert_file,
+        "tls-key-file": settings.tls_key_file,
+        "tls-port": str(settings.tls_port or settings.port * (settings.tls_cert_file != "")),
+        "unixsocket": settings.unix_socket,
+        "unixsocketperm": settings.unix_socket_mode if settings.unix_socket else "0",
         "timeout": str(int(settings.idle_timeout_s)),
         "tracking-table-max-keys": str(settings.tracking_table_max_keys),
     }

@@ -20,7 +20,7 @@ _BOOLEANS: Final = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
-_PATHS: Final = ("_dir", "_file", "_log", "_path")
+_PATHS: Final = ("_dir", "_file", "_log", "_path", "_socket")
 _BLANKS: Final = " \t\r\n"
 
 
@@ -97,7 +97,9 @@ class Setting(msgspec.Struct, frozen=True):
         stripped = text.strip(_BLANKS)
         value: Any = None
         if self.choices:
-            value = next((choice for choice in self.choices if str(choice).lower() == stripped.lower()), None)
+            meant = _BOOLEANS.get(stripped.lower()) if "true" in self.choices else None
+            word = stripped.lower() if meant is None else str(meant).lower()
+            value = next((choice for choice in self.choices if str(choice).lower() == word), None)
         elif self.kind is bool:
             value = _BOOLEANS.get(stripped.lower())
         elif self.is_size:
@@ -122,7 +124,7 @@ class Setting(msgspec.Struct, frozen=True):
         if self.kind is bool:
             return "true or false"
         if self.kind is not int and self.kind is not float:
-            return "a path" if self.is_path else "a name"
+            return "a path" if self.is_path else "three octal digits" if self.name.endswith("_mode") else "a name"
         words = "a whole number" if self.kind is int else "a number"
         if self.is_size:
             words += f" of bytes, or with a unit {SIZE_UNITS},"

@@ -10,6 +10,7 @@ from kvs.adapters.inbound.net.relay import RelayGuard
 from kvs.adapters.inbound.net.standby import Standby
 from kvs.adapters.storage.absent import AbsentStorage
 from kvs.bootstrap import Container, run_server, shut_down
+from kvs.listening import bindings
 from kvs.ports.candidate import Candidate
 from kvs.process import thread_switching_tuned
 from kvs.security import share_users
@@ -28,7 +29,7 @@ def serve_by_turns(container: Container, stand_by: StandBy) -> int:
         CommandError: It can never lead, or an address cannot be listened on.
     """
     settings = container.settings()
-    with closing(KeptSockets(settings.host, settings.port)) as sockets:
+    with closing(KeptSockets(bindings(settings))) as sockets:
         while True:
             code = _take_turn(container, sockets, stand_by)
             if code is not None:
@@ -80,13 +81,14 @@ def _turn(container: Container, sockets: KeptSockets, candidate: Candidate) -> C
     turn.authenticator.override(container.authenticator())
     turn.refusals.override(container.refusals())
     turn.kept_sockets.override(sockets)
+    turn.tls.override(container.tls())
     return turn
 
 
 def _standing_by(container: Container, sockets: KeptSockets, candidate: Candidate) -> Container:
     turn = _turn(container, sockets, candidate)
     turn.storage.override(AbsentStorage())
-    turn.standby.override(Standby(candidate, turn.clients(), turn.budget(), turn.log()))
+    turn.standby.override(Standby(candidate, turn.clients(), turn.budget(), turn.log(), turn.relay_tls()))
     return turn
 
 

@@ -24,6 +24,7 @@ from tests.support.etcd_server import EtcdServer
 from tests.support.harness import Server, run_to_end
 from tests.support.line_client import Client
 from tests.support.resp_wire import Reply, Typed, Wire
+from tests.support.secured import server_flags
 
 pytestmark = pytest.mark.one_build
 
@@ -201,14 +202,15 @@ def check_figures(engine: str, client: Client) -> None:
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
 def test_every_figure_of_info_is_in_the_tables(engine: str) -> None:
     """Those of the session, of the server and of the engine; and no other is."""
-    with Server("--storage", engine, "--max-data-bytes", "1GiB") as server:
+    with Server("--storage", engine, "--max-data-bytes", "1GiB", *server_flags()) as server:
         check_figures(engine, server.connect())
 
 
 def test_every_figure_of_etcd_is_in_the_tables() -> None:
     """As those of other engines are."""
     need_etcd()
-    with running_cluster() as cluster, EtcdServer(cluster, "kvs", "--max-data-bytes", "1GiB") as server:
+    flags = ("--max-data-bytes", "1GiB", *server_flags())
+    with running_cluster() as cluster, EtcdServer(cluster, "kvs", *flags) as server:
         assert server.leads()
         with closing(server.connect()) as client:
             check_figures("etcd", client)

@@ -5,6 +5,8 @@ import io
 
 from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.channel_context import ChannelContext
+from kvs.adapters.inbound.net.guard import Guard
+from kvs.adapters.inbound.net.handshakes import Handshakes
 from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.latency import LatencyMonitor
@@ -20,6 +22,7 @@ class Socketless(Channel):
         bench: The engine, and what else channels share.
         other: A channel with which it shares the tick.
         max_output_bytes: Held output above which it is not served.
+        guard: Its guard.
 
     Attributes:
         sent: What was sent.
@@ -30,7 +33,13 @@ class Socketless(Channel):
         failures: What the engine has failed with.
     """
 
-    def __init__(self, bench: Bench, other: "Socketless | None" = None, max_output_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        other: "Socketless | None" = None,
+        max_output_bytes: int = 1 << 20,
+        guard: Guard | None = None,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.failures: list[Exception] = []
         failed, latency = self.failures.append, LatencyMonitor(bench.clock)
@@ -42,14 +51,23 @@ class Socketless(Channel):
         limits = ServerLimits(10, 0, 0, 0, 0, 0, 0, max_output_bytes, 16, 1 << 20)
         log = make_logger("info", "json", io.StringIO())
         context = ChannelContext(
-            loop, self.tick_of_all, bench.budget, limits, None, lambda _: None, log, lambda _: None
+            loop,
+            self.tick_of_all,
+            bench.budget,
+            limits,
+            None,
+            Handshakes(10),
+            lambda _: None,
+            lambda _: None,
+            log,
+            lambda _: None,
         )
         self.sent = b""
         self.closed = False
         self.reading = True
         self.to_come = 0
         self.unsent_bytes = 0
-        super().__init__(context, new_detector(bench).connect(), "here")
+        super().__init__(context, new_detector(bench).connect(), "here", guard)
 
     def arrive(self, data: bytes) -> None:
         """Deliver a packet, and end the tick."""
@@ -59,8 +77,13 @@ class Socketless(Channel):
 
     def write(self, output: list[bytes], size: int) -> None:
         """See :class:`Channel`, as for all of these."""
-        self.sent += b"".join(output)
-        assert len(b"".join(output)) == size
+        data = b"".join(output)
+        assert len(data) == size
+        tls = None if self._guard is None else self._guard.tls
+        self.sent += data if tls is None else tls.seal(data)
+
+    def write_sealed(self, data: bytes) -> None:
+        self.sent += data
 
     def get_write_buffer_size(self) -> int:
         return self.unsent_bytes

@@ -55,6 +55,8 @@ NOT_PROVOKED: Final = {
         ("admin_listening", "admin_login", "admin_login_failed", "transaction_aborted"),
         "takes an admin port, which only the log tells: see test_admin_port.py",
     ),
+    "client_not_secured": "takes certificates: see test_tls",
+    "client_proxied": "takes a load balancer: see test_proxied",
     "clock_behind": "takes a wall clock that is set back",
     "database_upgraded": "takes a directory of version 0.1.0",
     "loading": "takes a start of more than a second",

@@ -29,11 +29,13 @@ class Leader(NamedTuple):
         host: Where other servers reach it.
         port: The port there.
         term: Its term, an increasing number.
+        tls: Whether it requires TLS there.
     """
 
     host: str
     port: int
     term: int
+    tls: bool = False
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

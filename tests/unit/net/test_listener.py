@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from kvs.adapters.inbound.net.listener import Listener, ListenError, TcpEndpoint
+from kvs.adapters.inbound.net.listener import Endpoint, Listener, ListenError, TcpBinding
 from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.logs import make_logger
 
@@ -24,7 +24,7 @@ def greet() -> Connection:
     raise AssertionError
 
 
-def listen(endpoints: list[TcpEndpoint], script: Callable[["Heard", list[int]], Awaitable[None]]) -> None:
+def listen(endpoints: list[Endpoint], script: Callable[["Heard", list[int]], Awaitable[None]]) -> None:
     """Run a script beside a listener on endpoints; it is given what is accepted, and the ports."""
 
     async def run() -> None:
@@ -46,10 +46,10 @@ class Heard:
         self.accepted: list[tuple[str, Callable[[], Connection]]] = []
         self._more = asyncio.Event()
 
-    def accept(self, sock: socket.socket, address: str, connect: Callable[[], Connection]) -> None:
+    def accept(self, sock: socket.socket, address: str, endpoint: Endpoint) -> None:
         """Note a client and let it go."""
         sock.close()
-        self.accepted.append((address, connect))
+        self.accepted.append((address, endpoint.connect))
         self._more.set()
 
     async def wait(self, number: int) -> None:
@@ -59,10 +59,15 @@ class Heard:
             await self._more.wait()
 
 
+def at(port: int, connect: Callable[[], Connection], bound: list[int]) -> Endpoint:
+    """Return an endpoint on loopback, which notes its port."""
+    return Endpoint(TcpBinding(("127.0.0.1",), port), connect, bound=lambda sock: bound.append(sock.getsockname()[1]))
+
+
 def test_each_endpoint_has_a_conversation_of_its_own() -> None:
     """And tells its port."""
     bound: list[int] = []
-    endpoints = [TcpEndpoint(("127.0.0.1",), 0, connect, bound.append) for connect in (refuse, greet)]
+    endpoints = [at(0, connect, bound) for connect in (refuse, greet)]
 
     async def script(heard: Heard, ports: list[int]) -> None:
         assert bound == ports
@@ -83,12 +88,12 @@ def test_one_that_cannot_be_bound_frees_the_others() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         bound: list[int] = []
-        free = TcpEndpoint(("127.0.0.1",), 0, refuse, bound.append)
+        free = at(0, refuse, bound)
 
         async def never(_: Heard, __: list[int]) -> None:
             raise AssertionError
 
         with pytest.raises(ListenError, match=f"127.0.0.1:{port}"):
-            listen([free, TcpEndpoint(("127.0.0.1",), port, refuse, bound.append)], never)
+            listen([free, at(port, refuse, bound)], never)
         with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", bound[0])):
             pass

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from kvs.adapters.inbound.line.command import LineCommand
 
 TLS_HANDSHAKE: Final = 0x16
+PROXY_HEADER: Final = b"PROXY "
 CR: Final = 13
 LF: Final = 10
 
@@ -205,6 +206,8 @@ class LineConnection(Connection):
             self._first_line_seen = True
             if is_request_line(line):  # it would otherwise be a well-formed PUT
                 raise self._refuse("This port does not speak HTTP.", line)
+            if line.startswith(PROXY_HEADER):  # what is behind it would be run for whom it does not come from
+                raise self._refuse("No header of the PROXY protocol is taken from this address.", line)
         if not line.isascii():
             try:
                 line.decode()

@@ -6,6 +6,7 @@ from typing import cast
 
 from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.channel_context import ChannelContext
+from kvs.adapters.inbound.net.guard import Guard
 from kvs.adapters.inbound.net.kernel import unread_input_bytes
 from kvs.adapters.inbound.net.listener import local_address_of
 from kvs.adapters.inbound.protocol.connection import Connection
@@ -21,9 +22,14 @@ class AsyncioChannel(Channel):
     __slots__ = ("_drains", "_max_output_bytes", "_transport")
 
     def __init__(
-        self, context: ChannelContext, connection: Connection, remote_address: str, max_output_bytes: int
+        self,
+        context: ChannelContext,
+        connection: Connection,
+        remote_address: str,
+        max_output_bytes: int,
+        guard: Guard | None,
     ) -> None:
-        super().__init__(context, connection, remote_address)
+        super().__init__(context, connection, remote_address, guard)
         self._max_output_bytes = max_output_bytes
         self._transport: asyncio.Transport | None = None
         self._drains = False  # as soon as there is a transport
@@ -60,8 +66,17 @@ class AsyncioChannel(Channel):
 
     @override
     def write(self, output: list[bytes], size: int) -> None:
-        if self._transport is not None:
+        if self._transport is None:
+            return
+        if self._guard is None:
             self._transport.writelines(output)
+        elif self._guard.tls is not None:
+            self._transport.write(self._guard.tls.seal(b"".join(output)))
+
+    @override
+    def write_sealed(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
 
     @override
     def get_write_buffer_size(self) -> int:
@@ -93,6 +108,7 @@ class AsyncioChannel(Channel):
     @override
     def write_eof(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
+            self._write_last()
             try:
                 self._transport.write_eof()
             except OSError:  # the peer has disconnected, and asyncio has not noticed yet
@@ -101,7 +117,14 @@ class AsyncioChannel(Channel):
     @override
     def close(self) -> None:
         if self._transport is not None:
+            self._write_last()
             self._transport.close()
+
+    def _write_last(self) -> None:
+        """Say in TLS that nothing follows."""
+        last = b"" if self._guard is None else self._guard.finish()
+        if last and self._transport is not None:
+            self._transport.write(last)
 
     @override
     def abort(self) -> None:
@@ -125,8 +148,10 @@ class AsyncioBackend:
     def start(self, context: ChannelContext) -> None:
         self._context = context
 
-    def open(self, sock: socket.socket, remote_address: str, connection: Connection) -> Channel:
-        channel = AsyncioChannel(self._context, connection, remote_address, self._max_output_bytes)
+    def open(
+        self, sock: socket.socket, remote_address: str, connection: Connection, guard: Guard | None = None
+    ) -> Channel:
+        channel = AsyncioChannel(self._context, connection, remote_address, self._max_output_bytes, guard)
         task = self._context.loop.create_task(self._attach(channel, sock))
         self._opening.add(task)  # the loop itself holds tasks by weak references only
         task.add_done_callback(self._opening.discard)

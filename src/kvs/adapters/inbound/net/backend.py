@@ -5,6 +5,7 @@ from typing import Protocol
 
 from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.channel_context import ChannelContext
+from kvs.adapters.inbound.net.guard import Guard
 from kvs.adapters.inbound.protocol.connection import Connection
 
 
@@ -18,7 +19,9 @@ class NetworkBackend(Protocol):
     def start(self, context: ChannelContext) -> None:
         """Start on the running loop."""
 
-    def open(self, sock: socket.socket, remote_address: str, connection: Connection) -> Channel:
+    def open(
+        self, sock: socket.socket, remote_address: str, connection: Connection, guard: Guard | None = None
+    ) -> Channel:
         """Return the channel of a socket, and mark it dirty as soon as it can send; its first input may arrive then."""
 
     def stop(self) -> None:

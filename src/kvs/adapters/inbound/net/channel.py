@@ -7,20 +7,19 @@ to call. Those of a transport (``write``, ``abort``, ...) are added by the subcl
 from typing import Final
 
 from kvs.adapters.inbound.net.channel_context import ChannelContext
+from kvs.adapters.inbound.net.guard import Guard
+from kvs.adapters.inbound.net.guarded import CLOSED, CLOSING, DETECTING, DRAINING, OPEN, GuardedChannel
 from kvs.adapters.inbound.net.kernel import untaken_output_bytes
 from kvs.adapters.inbound.net.progress import OutputProgress
 from kvs.adapters.inbound.net.reasons import (
     CLOSED_BY_CLIENT,
     CONNECTION_LOST,
     INTERNAL_ERROR,
-    RELAY_REFUSED,
     SERVER_STOPPING,
 )
 from kvs.adapters.inbound.net.relay import PREAMBLE_MARK, Preamble
-from kvs.adapters.inbound.net.transport import Transport
 from kvs.adapters.inbound.protocol.base_connection import BaseConnection, no_wake
 from kvs.adapters.inbound.protocol.connection import TOO_SLOW, Connection
-from kvs.adapters.inbound.protocol.detection import restore
 from kvs.adapters.inbound.protocol.security import STRANGER_OUTPUT_BYTES
 from kvs.domain.errors import KvsError
 from kvs.override import override
@@ -35,29 +34,18 @@ HELD_STEP_BYTES: Final = 4096
 LARGE_INPUT_BYTES: Final = 1 << 20
 """Input from which a packet may complete a request that takes milliseconds to copy."""
 
-# Phases of a channel. In all but OPEN, input needs special treatment.
-DETECTING: Final = 0  # what has arrived does not tell the protocol
-OPEN: Final = 1
-DRAINING: Final = 2  # input that has arrived is run, later input is not
-CLOSING: Final = 3  # the last reply is on its way; input is discarded
-CLOSED: Final = 4
 
-
-class Channel(Transport):
+class Channel(GuardedChannel):
     """A client's socket, independent of the backend.
 
     Attributes:
-        connection: Its connection; replaced once the protocol is known, if that is another, and by one that relays.
-        remote_address: Address of the client, as people write it.
         connected_s: When it was accepted, in seconds of the loop's clock.
         last_input_s: When it last sent input, was resumed, or was seen to have read part of an unread reply; in seconds
             of the loop's clock.
         refused: It is open only to reply that the server is full.
-        reason: Why it has ended or is ending, for the first time; empty before.
     """
 
     __slots__ = (
-        "_context",
         "_discarded_bytes",
         "_held",
         "_held_bytes",
@@ -66,39 +54,27 @@ class Channel(Transport):
         "_input_ended",
         "_lingering_bytes",
         "_local_address",
-        "_owed_bytes",
-        "_phase",
-        "_preamble",
         "_progress",
         "_reading",
-        "_tick",
         "_unsent_bytes",
         "_unsent_full",
         "connected_s",
-        "connection",
         "last_input_s",
-        "reason",
         "refused",
-        "remote_address",
     )
 
-    def __init__(self, context: ChannelContext, connection: Connection, remote_address: str) -> None:
-        super().__init__()
+    def __init__(
+        self, context: ChannelContext, connection: Connection, remote_address: str, guard: Guard | None = None
+    ) -> None:
+        super().__init__(context, connection, remote_address, guard)
         now_s = context.loop.time()
-        self.remote_address = remote_address
         self.connected_s: Final = now_s
         self.last_input_s = now_s
         self.refused = False
-        self.reason = ""
-        self._context: Final = context
-        self._tick: Final = context.tick
-        self._phase = DETECTING
         self._local_address = ""  # looked up on first use, which is rare
         self._reading = True
         self._input_ended = False
-        self._preamble: Preamble | None = None  # while it is incomplete
         self._discarded_bytes = 0
-        self._owed_bytes = -1  # input still to be read before the drain ends it; -1: no drain
         self._unsent_bytes = 0  # as the budget knows it
         self._progress: Final = OutputProgress(now_s)
         self._held: list[tuple[list[bytes], int]] = []  # output of former ticks, with its size
@@ -107,12 +83,23 @@ class Channel(Transport):
         self._held_full = False
         self._unsent_full = False
         self._lingering_bytes = 0  # that it had not taken at the linger's last look
-        self.connection: BaseConnection = connection
         self._adopt(connection)
+        if self.beginning:
+            context.handshakes.add(self)
 
     # Protocol: called by the backend.
 
     def data_received(self, data: bytes) -> None:
+        """Take what has come from the socket."""
+        if self._guard is not None:
+            self.last_input_s = self._tick.now_s  # also if it is only part of a record
+            data = self._pass(self._guard, data)
+            if not data:
+                return
+        self.receive(data)
+
+    @override
+    def receive(self, data: bytes) -> None:
         """Take input, and run the requests it completes."""
         self._tick.received_bytes += len(data)
         quota = self._tick.packet_quota(self)
@@ -123,8 +110,15 @@ class Channel(Transport):
         self._tick.charge(self, quota, self.connection.receive(data, quota))
         self._tick.mark_dirty(self)
 
+    @override
     def eof_received(self) -> bool:
-        """Handle the client's half-close. It may still be reading, so the transport stays open."""
+        """Handle the client's half-close. It may still be reading, so the transport stays open.
+
+        With TLS there may be two: that TLS has ended, and that of the socket.
+        """
+        if self._is_shut():
+            self._end_beginning()
+            return True
         self._input_ended = True
         if self._phase == CLOSING:
             self.close()
@@ -166,6 +160,8 @@ class Channel(Transport):
                 connection.hand_over = None
             self._held.clear()
             self._held_bytes = 0
+            self._guard = None
+            self._context.handshakes.discard(self)
             self._charge_memory(0)
             connection.when_closed(self._session_closed)
 
@@ -178,6 +174,8 @@ class Channel(Transport):
 
     @override
     def resume(self, quota: int) -> int:
+        if self._guard is not None and self._guard.waits:
+            return self._shake_hands(self._guard)
         connection, units = self.connection, 0
         if self._phase != CLOSED:
             if connection.backlog and not (connection.output_full or connection.busy):
@@ -242,7 +240,11 @@ class Channel(Transport):
             self.connection.fail_instead(error)
             self.flush()
 
+    @override
     def _send(self, output: list[bytes], size: int) -> None:
+        if self._guard is not None and not self._guard.open:
+            self._guard.held += output
+            return
         self._progress.given_bytes += size
         self._tick.sent_bytes += size
         self.write(output, size)
@@ -256,7 +258,7 @@ class Channel(Transport):
         """Do what is next after a tick: close, run more of the backlog, read or stop reading."""
         connection = self.connection
         if connection.closing:
-            if not (connection.busy or self._held):  # else the last reply is not there yet, or must not be sent yet
+            if not (connection.busy or self._held or self._is_shut()):  # else the last reply is yet to come, or to wait
                 self._begin_close()
         elif connection.backlog:
             if not (connection.output_full or connection.busy):
@@ -277,6 +279,7 @@ class Channel(Transport):
         """Whether it runs no request any more, and no output is held."""
         return self._phase >= CLOSING
 
+    @override
     def end(self, reason: str) -> None:
         """Close now, for a reason."""
         self.reason = self.reason or reason
@@ -291,6 +294,9 @@ class Channel(Transport):
     def drain(self) -> None:
         """Run the requests that have arrived, then close."""
         self.reason = self.reason or SERVER_STOPPING
+        if self._is_shut():
+            self._end_beginning()
+            return
         self._owed_bytes = self.unread_bytes()
         if self._owed_bytes == 0:
             self._end_input()
@@ -336,7 +342,7 @@ class Channel(Transport):
                 self.abort()
             return
         self.last_input_s = self._tick.now_s
-        if self._owed_bytes >= 0:
+        if self._owed_bytes >= 0 and self._guard is None:
             self._owed_bytes = max(0, self._owed_bytes - len(data))
         if self._phase == DETECTING and data[0] == PREAMBLE_MARK and self._context.relays is not None:
             self._preamble = Preamble()
@@ -351,22 +357,7 @@ class Channel(Transport):
             self.connection.end_of_input()
         self._tick.mark_dirty(self)
 
-    def _take_preamble(self, preamble: Preamble, data: bytes) -> bytes:
-        """Take the preamble of a relay; return what is behind it, nothing if it is incomplete or refused."""
-        rest, relays = preamble.take(data), self._context.relays
-        client = None if relays is None else relays.client_of(preamble)
-        if client is None:
-            if preamble.complete or preamble.too_long:
-                self.end(RELAY_REFUSED)
-            return b""
-        self._preamble = None
-        connection = self.connection
-        self.remote_address = connection.peer.address = client.address
-        if client.state is not None and isinstance(connection, Connection):
-            restore(connection, client.state)
-            self._follow_detection(0)
-        return rest
-
+    @override
     def _follow_detection(self, quota: int) -> int:
         """Go on in the protocol that has been detected, if one has; return the units that this used."""
         detected = self.connection
@@ -379,8 +370,10 @@ class Channel(Transport):
         return self.connection.resume(quota)
 
     def _adopt(self, connection: BaseConnection) -> None:
-        connection.peer.address = self.remote_address
-        connection.peer.changed = self._peer_changed
+        peer, former = connection.peer, self.connection.peer
+        peer.address = self.remote_address
+        peer.certificate_user, peer.is_own_user = former.certificate_user, former.is_own_user
+        peer.changed = self._peer_changed
         connection.wake = self._woken
         connection.output_full = self.connection.output_full
         if self._context.standby is not None and isinstance(connection, Connection):
@@ -403,6 +396,7 @@ class Channel(Transport):
         self._context.identified(self)
         self._tick.wake(self)
 
+    @override
     def _end_input(self) -> None:
         self.connection.end_of_input()
         self._tick.mark_dirty(self)
@@ -419,6 +413,7 @@ class Channel(Transport):
 
     # The end.
 
+    @override
     def _begin_close(self) -> None:
         if self._phase >= CLOSING:
             return
@@ -446,6 +441,8 @@ class Channel(Transport):
 
     def _charge_memory(self, unsent: int) -> None:
         unsent += self._held_bytes
+        if self._guard is not None:
+            unsent += self._guard.memory_bytes
         self._context.budget.used_bytes += unsent - self._unsent_bytes
         self._unsent_bytes = unsent
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.adapters.inbound.net.handshakes import Handshakes
 from kvs.adapters.inbound.net.relay import RelayGuard
 from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from kvs.adapters.inbound.net.channel import Channel
     from kvs.adapters.inbound.net.standby import Standby
+    from kvs.adapters.inbound.protocol.peer import Peer
 
 
 @final
@@ -29,6 +31,8 @@ class ChannelContext:
         budget: Memory budget of all clients, which includes unsent output.
         limits: Timeouts.
         relays: Admits relays of standbys; None: there are none.
+        handshakes: Those whose beginning is under way.
+        certified: Called with a client whose certificate tells a name.
         closed: Called with a channel whose socket is closed and whose session has ended.
         log: Bound logger.
         identified: Called with a channel whose client is another user now.
@@ -40,6 +44,8 @@ class ChannelContext:
     budget: MemoryBudget
     limits: ServerLimits
     relays: RelayGuard | None
+    handshakes: Handshakes
+    certified: "Callable[[Peer], None]"
     closed: "Callable[[Channel], None]"
     log: FilteringBoundLogger
     identified: "Callable[[Channel], None]"

@@ -6,6 +6,7 @@ from kvs.adapters.inbound.net.reasons import ACCESS_CHANGED
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.base_connection import BaseConnection
+from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.application.users import User, Users
 from kvs.domain.errors import LimitError
 
@@ -17,16 +18,31 @@ class Doorkeeper:
     Args:
         registry: The channels.
         limits: Has the number of clients.
+        users: The users.
     """
 
-    def __init__(self, registry: ChannelRegistry, limits: ServerLimits) -> None:
+    def __init__(self, registry: ChannelRegistry, limits: ServerLimits, users: Users) -> None:
         self._registry = registry
         self._limits = limits
+        self._users = users
 
-    def watch(self, users: Users) -> None:
+    def watch(self) -> None:
         """Be told of users that change."""
-        users.gone = self._close_clients_of
-        users.altered = self._close_listeners_of
+        self._users.gone = self._close_clients_of
+        self._users.altered = self._close_listeners_of
+
+    def look_at(self, peer: Peer, *, is_own_user: bool) -> None:
+        """Have the server's own user need no secret at a Unix socket."""
+        peer.is_own_user = is_own_user
+        default = self._users.default
+        if is_own_user and peer.user is None and default.enabled:
+            peer.user = default
+
+    def certify(self, peer: Peer) -> None:
+        """Have a client be the user that its certificate names, if there is one."""
+        user = self._users.get(peer.certificate_user)
+        if user is not None and user.enabled:
+            peer.become(user)
 
     def refusal(self, connection: BaseConnection) -> LimitError | None:
         """Return why a new client is refused; None if it is not.

@@ -14,10 +14,11 @@ from typing import Final, final
 
 from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.channel_context import ChannelContext
+from kvs.adapters.inbound.net.guard import Guard
 from kvs.adapters.inbound.net.kernel import unread_input_bytes
 from kvs.adapters.inbound.net.listener import local_address_of
 from kvs.adapters.inbound.net.tick import PACKETS_PER_TICK
-from kvs.adapters.inbound.net.unsent import MAX_WRITE_BYTES, UnsentOutput
+from kvs.adapters.inbound.net.unsent import MAX_WRITE_BYTES, UnsealedOutput, UnsentOutput
 from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.override import override
 
@@ -68,8 +69,9 @@ class EpollChannel(Channel):
         sock: socket.socket,
         remote_address: str,
         connection: Connection,
+        guard: Guard | None,
     ) -> None:
-        super().__init__(context, connection, remote_address)
+        super().__init__(context, connection, remote_address, guard)
         self._backend = backend
         self._socket = sock
         self._fd = sock.fileno()
@@ -135,6 +137,9 @@ class EpollChannel(Channel):
         if self._unsent is None:
             if size <= MAX_WRITE_BYTES:
                 data = output[0] if len(output) == 1 else b"".join(output)
+                if self._guard is not None:
+                    self._write_secured(self._guard, data)
+                    return
                 try:
                     sent = write(self._fd, data)
                 except (BlockingIOError, InterruptedError):
@@ -145,11 +150,41 @@ class EpollChannel(Channel):
                 if sent == size:
                     return
                 output = [data[sent:]]
-            self._unsent = UnsentOutput()
+            self._unsent = UnsentOutput() if self._guard is None else UnsealedOutput(self._guard)
             self._poll_for(self._interest | WRITABLE)
         self._unsent.add(output)
-        if not self._unsent_full and self._unsent.size > self._backend.max_output_bytes:
+        self._look_whether_full(self._unsent)
+
+    def _look_whether_full(self, unsent: UnsentOutput) -> None:
+        if not self._unsent_full and unsent.size > self._backend.max_output_bytes:
             self.pause_writing()
+
+    def _write_secured(self, guard: Guard, data: bytes) -> None:
+        """Send a packet of plaintext, encrypted; nothing waits to be sent."""
+        tls = guard.tls
+        if tls is not None:
+            self.write_sealed(tls.seal(data))
+
+    @override
+    def write_sealed(self, data: bytes) -> None:
+        unsent, guard = self._unsent, self._guard
+        if not self._open:
+            return
+        if isinstance(unsent, UnsealedOutput):
+            unsent.add_sealed(data)
+            return
+        try:
+            sent = write(self._fd, data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:  # the peer is gone
+            self.abort()
+            return
+        if sent < len(data) and guard is not None:
+            unsent = self._unsent = UnsealedOutput(guard)
+            self._poll_for(self._interest | WRITABLE)
+            unsent.add_sealed(data[sent:])
+            self._look_whether_full(unsent)
 
     def _send_unsent(self) -> None:
         unsent = self._unsent
@@ -216,6 +251,12 @@ class EpollChannel(Channel):
         """Do the action after the last output, if that has been sent."""
         if self._unsent is not None or not self._open:
             return
+        if self._ending != NOT_ENDING and self._guard is not None:
+            last = self._guard.finish()
+            if last:
+                self.write_sealed(last)
+                if self._unsent is not None or not self._open:
+                    return  # it comes here again
         if self._ending == CLOSE:
             self.abort()
         elif self._ending == SHUT_DOWN:
@@ -253,8 +294,10 @@ class EpollBackend:
         self._tick = context.tick
         context.loop.add_reader(self.epoll.fileno(), self._wake_up)
 
-    def open(self, sock: socket.socket, remote_address: str, connection: Connection) -> Channel:
-        channel = EpollChannel(self, self._context, sock, remote_address, connection)
+    def open(
+        self, sock: socket.socket, remote_address: str, connection: Connection, guard: Guard | None = None
+    ) -> Channel:
+        channel = EpollChannel(self, self._context, sock, remote_address, connection, guard)
         fd = sock.fileno()
         while len(self._channels) <= fd:
             self._channels.append(None)

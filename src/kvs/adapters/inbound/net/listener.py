@@ -9,12 +9,15 @@ import errno
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
 
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.errors import CommandError
+
+if TYPE_CHECKING:
+    from kvs.adapters.inbound.net.guard import Guard
 
 BACKLOG: Final = 4096
 ACCEPTED_PER_TURN: Final = 64
@@ -32,30 +35,53 @@ _NOTHING_TO_ACCEPT: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EI
 Address: TypeAlias = tuple[Any, ...]
 """A socket's address: host and port, and for IPv6 the flow and the number of the interface."""
 
-Accepted: TypeAlias = Callable[[socket.socket, str, ConnectionFactory], None]
+Accepted: TypeAlias = "Callable[[socket.socket, str, Endpoint], None]"
+"""Takes an accepted socket, the address of its peer, and where it was accepted."""
 
 
 class ListenError(CommandError):
     """Raised when an address cannot be listened on; the message names it."""
 
 
+def no_guard(_: str) -> None:
+    """Return no guard."""
+
+
+class Binding(Protocol):
+    """**Protocol:** What can be listened on. Hashable."""
+
+    def bind(self) -> list[socket.socket]:
+        """Return sockets that listen.
+
+        Raises:
+            ListenError: That is not possible.
+        """
+
+    def unbind(self, sockets: Sequence[socket.socket]) -> None:
+        """Close these sockets, and take away what else there is of them."""
+
+    def set_up(self, sock: socket.socket) -> None:
+        """Set the options of an accepted socket."""
+
+    def address_of(self, address: Address) -> str:
+        """Return the address of a client, as people write it."""
+
+    def is_own_user(self, sock: socket.socket) -> bool:
+        """Return whether the client is known to be a process of the server's own user."""
+
+
+@final
 @dataclass(frozen=True)
-class TcpEndpoint:
-    """Addresses to listen on, and the factory of their connections.
+class TcpBinding:
+    """Addresses and a port.
 
     Attributes:
         hosts: Names or addresses to listen on.
         port: Port; 0 for any free one.
-        connect: Opens the connection of an accepted client.
-        bound: Called with the port as soon as it is bound.
-        kept: Sockets that stay open when listening ends; None: none do.
     """
 
     hosts: tuple[str, ...]
     port: int
-    connect: ConnectionFactory
-    bound: Callable[[int], None]
-    kept: "KeptSockets | None" = None
 
     def bind(self) -> list[socket.socket]:
         """Return bound sockets, one for each address of each host; with port 0 all of them share one free port.
@@ -66,50 +92,102 @@ class TcpEndpoint:
         Raises:
             ListenError: An address is unknown, taken or forbidden.
         """
-        sockets = _bind_all(self.hosts, self.port) if self.kept is None else self.kept.sockets()
-        self.bound(sockets[0].getsockname()[1])
+        return _bind_all(self.hosts, self.port)
+
+    def unbind(self, sockets: Sequence[socket.socket]) -> None:
+        for sock in sockets:
+            sock.close()
+
+    def set_up(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def address_of(self, address: Address) -> str:
+        return format_address(address)
+
+    def is_own_user(self, _: socket.socket) -> bool:
+        return False
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What a server listens on, and what is spoken there.
+
+    Attributes:
+        binding: Where.
+        connect: Opens the connection of an accepted client.
+        guard: Returns the guard of a client with that address; None: it needs none.
+        bound: Called with the first socket as soon as it is bound.
+        kept: Sockets that stay open when listening ends; None: none do.
+    """
+
+    binding: Binding
+    connect: ConnectionFactory
+    guard: "Callable[[str], Guard | None]" = no_guard
+    bound: Callable[[socket.socket], object] = lambda _: None
+    kept: "KeptSockets | None" = None
+
+    def bind(self) -> list[socket.socket]:
+        """Return listening sockets.
+
+        Raises:
+            ListenError: It cannot be listened on.
+        """
+        sockets = self.binding.bind() if self.kept is None else self.kept.sockets(self.binding)
+        self.bound(sockets[0])
         return sockets
+
+    def unbind(self, sockets: Sequence[socket.socket]) -> None:
+        """Close what :meth:`bind` has returned."""
+        if self.kept is None:
+            self.binding.unbind(sockets)
+        else:
+            for sock in sockets:
+                sock.close()
 
     def release(self) -> None:
         """Stop listening for good: no other server follows."""
         if self.kept is not None:
             self.kept.close()
 
-    def set_up(self, sock: socket.socket) -> None:
-        """Set the options of an accepted socket."""
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-
 
 @final
 class KeptSockets:
     """Listening sockets for several servers, one after the other: between them, clients wait in the kernel's backlog.
 
+    Args:
+        bindings: What is listened on; the first of them has addresses.
+
     Raises:
-        ListenError: As :meth:`TcpEndpoint.bind`.
+        ListenError: Something cannot be listened on.
     """
 
-    def __init__(self, hosts: tuple[str, ...], port: int) -> None:
-        self._sockets = _bind_all(hosts, port)
-
-    @property
-    def address(self) -> tuple[str, int]:
+    def __init__(self, bindings: Sequence[Binding]) -> None:
+        self._sockets: dict[Binding, list[socket.socket]] = {}
+        try:
+            for binding in bindings:
+                self._sockets[binding] = binding.bind()
+        except BaseException:
+            self.close()
+            raise
+        self.address: Final = address_of(self._sockets[bindings[0]][0])
         """Host and port of the first."""
-        address = self._sockets[0].getsockname()
-        return format_host(address), address[1]
 
-    def sockets(self) -> list[socket.socket]:
+    def sockets(self, binding: Binding) -> list[socket.socket]:
         """Return duplicates, which the caller closes."""
-        return [sock.dup() for sock in self._sockets]
+        return [sock.dup() for sock in self._sockets[binding]]
 
     def close(self) -> None:
-        """Stop listening."""
-        for sock in self._sockets:
-            sock.close()
+        """Stop listening. Safe to call again."""
+        while self._sockets:
+            binding, sockets = self._sockets.popitem()
+            binding.unbind(sockets)
 
 
-Endpoint: TypeAlias = TcpEndpoint
-"""What a server can listen on."""
+def address_of(sock: socket.socket) -> tuple[str, int]:
+    """Return host and port that a socket is bound to; the path and 0 if it is in the file system."""
+    address = sock.getsockname()
+    return (address, 0) if isinstance(address, str) else (format_host(address), address[1])
 
 
 def _bind_all(hosts: tuple[str, ...], port: int) -> list[socket.socket]:
@@ -168,7 +246,7 @@ def local_address_of(sock: socket.socket) -> str:
         name = sock.getsockname()
     except OSError:
         return ""
-    return format_address(name)
+    return f"{name}:0" if isinstance(name, str) else format_address(name)
 
 
 def _bind(family: socket.AddressFamily, address: Address, port: int) -> socket.socket:
@@ -204,12 +282,12 @@ class Listener:
 
     Args:
         endpoints: Where to listen.
-        accepted: Called with each accepted socket, the address of its peer, and the factory of its connection.
+        accepted: Called with each accepted socket.
         retry_s: How long to wait when descriptors have run out.
         log: Bound logger.
 
     Raises:
-        ListenError: An address is unknown, taken or forbidden.
+        ListenError: One cannot be listened on.
     """
 
     def __init__(
@@ -222,35 +300,37 @@ class Listener:
         self._accepting = False
         self._retry: asyncio.TimerHandle | None = None
         self._logged_at_s = -LOG_AGAIN_S
-        self._sockets: list[tuple[socket.socket, Endpoint]] = []
+        self._listening: list[tuple[Endpoint, list[socket.socket]]] = []
         try:
             for endpoint in endpoints:
-                self._sockets += [(sock, endpoint) for sock in endpoint.bind()]
+                self._listening.append((endpoint, endpoint.bind()))
         except BaseException:
             self.close()
             raise
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Host and port of each socket, as bound."""
-        addresses = [sock.getsockname() for sock, _ in self._sockets]
-        return [(format_host(address), address[1]) for address in addresses]
+        """Host and port of each socket, as bound; path and 0 of one in the file system."""
+        return [address_of(sock) for _, sock in self._sockets()]
+
+    def _sockets(self) -> list[tuple[Endpoint, socket.socket]]:
+        return [(endpoint, sock) for endpoint, sockets in self._listening for sock in sockets]
 
     def resume(self) -> None:
         """Accept clients, if not yet."""
-        if not self._accepting and self._sockets:
+        if not self._accepting and self._listening:
             self._accepting = True
             if self._retry is not None:
                 self._retry.cancel()
                 self._retry = None
-            for sock, endpoint in self._sockets:
+            for endpoint, sock in self._sockets():
                 self._loop.add_reader(sock, self._accept, sock, endpoint)
 
     def pause(self) -> None:
         """Leave new clients in the kernel's backlog until :meth:`resume`."""
         if self._accepting:
             self._accepting = False
-            for sock, _ in self._sockets:
+            for _, sock in self._sockets():
                 self._loop.remove_reader(sock)
 
     def close(self) -> None:
@@ -259,9 +339,9 @@ class Listener:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        for sock, _ in self._sockets:
-            sock.close()
-        self._sockets.clear()
+        for endpoint, sockets in self._listening:
+            endpoint.unbind(sockets)
+        self._listening.clear()
 
     def _accept(self, listening: socket.socket, endpoint: Endpoint) -> None:
         for _ in range(ACCEPTED_PER_TURN):
@@ -277,11 +357,11 @@ class Listener:
                 return
             try:
                 sock.settimeout(0)
-                endpoint.set_up(sock)
+                endpoint.binding.set_up(sock)
             except OSError:
                 sock.close()
                 continue
-            self._accepted(sock, format_address(address), endpoint.connect)
+            self._accepted(sock, endpoint.binding.address_of(address), endpoint)
 
     def _wait(self, error: OSError) -> None:
         """Pause for a while: the socket stays readable, and retrying at once would spin."""

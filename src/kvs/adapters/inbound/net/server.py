@@ -16,6 +16,7 @@ from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.channel_context import ChannelContext
 from kvs.adapters.inbound.net.collector import Collector
 from kvs.adapters.inbound.net.doorkeeper import Doorkeeper
+from kvs.adapters.inbound.net.handshakes import Handshakes
 from kvs.adapters.inbound.net.health import Health
 from kvs.adapters.inbound.net.heartbeat import Heartbeat
 from kvs.adapters.inbound.net.listener import Endpoint, Listener
@@ -27,7 +28,6 @@ from kvs.adapters.inbound.net.standby import Standby
 from kvs.adapters.inbound.net.sweep import Sweep
 from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
-from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.tracking import Tracking
 from kvs.allocator import IdleTrimmer
@@ -87,6 +87,7 @@ class Server:
     Attributes:
         tick: Its ticks; set when it runs.
         role_ended: It has stopped since it leads no more, or does not stand by any more: the process goes on.
+        handshakes: Of TLS, with their numbers.
         engine_hung: The server has stopped with calls in flight; the engine must not be closed during them.
     """
 
@@ -119,6 +120,7 @@ class Server:
     ) -> None:
         self.role_ended = False
         self.engine_hung = False
+        self.handshakes: Final = Handshakes(limits.max_clients // 2)
         self._endpoints = endpoints
         self._backend = backend
         self._registry = registry
@@ -130,7 +132,7 @@ class Server:
         self._budget = budget
         self._observation = observation
         self._users = users
-        self._doorkeeper = Doorkeeper(registry, limits)
+        self._doorkeeper = Doorkeeper(registry, limits, users)
         self._audit = observation.audit
         self._signals = signals
         self._notifier = notifier
@@ -181,13 +183,15 @@ class Server:
         )
         try:
             self._signals.deliver_to(self._receive_signal)
-            self._doorkeeper.watch(self._users)
+            self._doorkeeper.watch()
             context = ChannelContext(
                 loop,
                 tick,
                 self._budget,
                 limits,
                 self._relays,
+                self.handshakes,
+                self._doorkeeper.certify,
                 self._forget,
                 log,
                 self._registry.identify,
@@ -270,17 +274,18 @@ class Server:
             self._log.info(
                 "listening", host=host, port=port, max_clients=self._limits.max_clients, pid=os.getpid(), **self._about
             )
-            if not host.startswith(LOOPBACK) and self._needs_no_secret():
+            if port and not host.startswith(LOOPBACK) and self._needs_no_secret():
                 self._log.warning(
                     "listening_beyond_loopback",
                     host=host,
                     meaning="anyone who reaches this port can be a user without a secret",
                 )
 
-    def _accept(self, sock: socket.socket, remote_address: str, connect: ConnectionFactory) -> None:
+    def _accept(self, sock: socket.socket, remote_address: str, endpoint: Endpoint) -> None:
         registry, max_clients = self._registry, self._limits.max_clients
-        connection = connect()
-        channel = self._backend.open(sock, remote_address, connection)
+        connection = endpoint.connect()
+        self._doorkeeper.look_at(connection.peer, is_own_user=endpoint.binding.is_own_user(sock))
+        channel = self._backend.open(sock, remote_address, connection, endpoint.guard(remote_address))
         refusal = self._doorkeeper.refusal(connection)
         channel.refused = refusal is not None
         registry.add(channel)

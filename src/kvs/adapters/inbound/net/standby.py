@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Final, final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.adapters.inbound.net.certificates import ClientTls
 from kvs.adapters.inbound.net.reasons import LEADER_CHANGED
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.relay import preamble
 from kvs.adapters.inbound.net.relayed import RelayedConnection
-from kvs.adapters.inbound.net.upstream import Upstream, dial
+from kvs.adapters.inbound.net.tls import TlsStream
+from kvs.adapters.inbound.net.upstream import Upstream, dial, secure
 from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import StorageUnavailableError
+from kvs.errors import CommandError
 from kvs.ports.candidate import Candidate, Leader
 
 if TYPE_CHECKING:
@@ -44,16 +47,23 @@ class Standby:
         clients: The clients of this server.
         budget: Memory budget of all clients.
         log: Bound logger.
+        tls: Secures connections to a leader that requires it.
     """
 
     def __init__(
-        self, candidate: Candidate, clients: ChannelRegistry, budget: MemoryBudget, log: FilteringBoundLogger
+        self,
+        candidate: Candidate,
+        clients: ChannelRegistry,
+        budget: MemoryBudget,
+        log: FilteringBoundLogger,
+        tls: ClientTls,
     ) -> None:
         self._candidate = candidate
         self._topology = candidate.topology
         self._clients = clients
         self._budget = budget
         self._log = log
+        self._tls = tls
         self._leader: Leader | None = None
         self._told: tuple[str, int] | None = None  # where the last leader was that clients know
         self._relays: Final[set[RelayedConnection]] = set()
@@ -106,15 +116,15 @@ class Standby:
         first = preamble(self._candidate.secret, leader.term, address, relayed.state())
         place = f"{leader.host}:{leader.port}"
         try:
-            sock = await _dial(leader)
-        except OSError as error:
+            sock, tls = await _dial(leader, self._tls)
+        except (OSError, CommandError) as error:
             relayed.connect_by(None)
             relayed.give_back(StorageUnavailableError(UNREACHABLE))
             if self._note_reach(leader, reached=False):
                 self._search = self._loop.create_task(self._search_for(leader))
                 self._log.warning("leader_unreachable", leader=place, reason=str(error) or "nobody answers")
             return
-        relayed.connected(Upstream(self._loop, sock, relayed.take, relayed.drained), first)
+        relayed.connected(Upstream(self._loop, sock, relayed.take, relayed.drained, tls), first)
         self._note_reach(leader, reached=True)
         self._log.info("client_relayed", peer=address, session=relayed.session.id, leader=place)
 
@@ -132,8 +142,9 @@ class Standby:
         while True:
             await asyncio.sleep(TRY_AGAIN_S)
             try:
-                (await _dial(leader)).close()
-            except OSError:
+                sock, _ = await _dial(leader, self._tls)
+                sock.close()
+            except (OSError, CommandError):
                 if self._loop.time() >= complains_s:
                     self._topology.cut_off_in = leader.term
             else:
@@ -195,11 +206,19 @@ class Standby:
                 channel.connection.tell_of_leader(former, self._told)
 
 
-async def _dial(leader: Leader) -> socket.socket:
-    """Return a socket that is connected to the leader.
+async def _dial(leader: Leader, tls: ClientTls) -> tuple[socket.socket, TlsStream | None]:
+    """Return a socket that is connected to the leader, and what secures it if the leader requires that.
 
     Raises:
-        OSError: It cannot be reached, or not in time.
+        OSError: It cannot be reached, or not in time; or it is not who it should be.
+        CommandError: A file with certificates cannot be used.
     """
     async with asyncio.timeout(CONNECT_TIMEOUT_S):  # TimeoutError is an OSError
-        return await dial(leader.host, leader.port)
+        sock = await dial(leader.host, leader.port)
+        if not leader.tls:
+            return sock, None
+        try:
+            return sock, await secure(sock, tls.now(), leader.host)
+        except BaseException:
+            sock.close()
+            raise

@@ -7,7 +7,7 @@ from typing import Final, final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.net.channel import Channel
-from kvs.adapters.inbound.net.reasons import TIMEOUT
+from kvs.adapters.inbound.net.reasons import HANDSHAKE_TIMEOUT, TIMEOUT
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import TOO_SLOW
@@ -62,6 +62,9 @@ class Sweep:
 
     def _check(self, channel: Channel, now_s: float) -> None:
         limits = self._limits
+        if channel.beginning:
+            self._check_beginning(channel, now_s)
+            return
         stalled_s = channel.output_stalled_s(now_s)
         if limits.output_timeout_s and stalled_s >= limits.output_timeout_s:
             channel.end(TOO_SLOW)
@@ -76,3 +79,10 @@ class Sweep:
             reason = limits.timeout_reason(connection, 0.0, now_s, channel.connected_s)
         if reason:
             channel.fail(TimedOutError(reason), TIMEOUT)
+
+    def _check_beginning(self, channel: Channel, now_s: float) -> None:
+        """End a channel whose client takes too long for what has to come first."""
+        limits = self._limits
+        allowed_s = limits.linger_timeout_s if channel.refused else limits.auth_timeout_s
+        if 0 < allowed_s <= now_s - channel.connected_s and not channel.unread_bytes():
+            channel.end(HANDSHAKE_TIMEOUT)

@@ -18,6 +18,10 @@ class Transport(TickMember):
         """
 
     @abstractmethod
+    def write_sealed(self, data: bytes) -> None:
+        """Send ciphertext that TLS has made by itself, behind all that was sealed before."""
+
+    @abstractmethod
     def get_write_buffer_size(self) -> int:
         """Return the number of buffered bytes."""
 

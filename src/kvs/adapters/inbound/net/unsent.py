@@ -2,7 +2,12 @@
 
 import os
 from collections import deque
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
+
+from kvs.override import override
+
+if TYPE_CHECKING:
+    from kvs.adapters.inbound.net.guard import Guard
 
 MAX_WRITE_BYTES: Final = 256 << 10
 """Most bytes that one call gives to the kernel, which copies them: 50 to 100 us. Others are served in between."""
@@ -10,12 +15,10 @@ MAX_WRITE_BYTES: Final = 256 << 10
 LARGE_PIECE_BYTES: Final = 16 << 10
 """Smaller pieces are joined, because the kernel takes a limited number at a time."""
 
-
 MAX_PIECES: Final = 1000
 """Most pieces of one call; Linux takes 1,024."""
 
 
-@final
 class UnsentOutput:
     """A queue of pieces; large ones are not copied.
 
@@ -65,3 +68,51 @@ class UnsentOutput:
         self._sent += sent
         while self._pieces and self._sent >= len(self._pieces[0]):
             self._sent -= len(self._pieces.popleft())
+
+    def take(self) -> bytes:
+        """Remove and return up to :data:`MAX_WRITE_BYTES`."""
+        taken: list[bytes] = []
+        room = MAX_WRITE_BYTES
+        while self._pieces and room > 0:
+            first = self._pieces[0]
+            part = first[self._sent : self._sent + room]
+            taken.append(part)
+            room -= len(part)
+            self._sent += len(part)
+            if self._sent >= len(first):
+                self._sent = 0
+                self._pieces.popleft()
+        self.size -= MAX_WRITE_BYTES - room
+        return b"".join(taken)
+
+
+@final
+class UnsealedOutput(UnsentOutput):
+    """Output of a connection in TLS, which is encrypted no earlier than the kernel takes it: others get their turn.
+
+    Args:
+        guard: Its guard.
+    """
+
+    __slots__ = ("_guard", "_sealed")
+
+    def __init__(self, guard: "Guard") -> None:
+        super().__init__()
+        self._guard: Final = guard
+        self._sealed: Final = UnsentOutput()
+
+    def add_sealed(self, data: bytes) -> None:
+        """Append ciphertext behind all other."""
+        self._sealed.add([data])
+        self.size += len(data)
+
+    @override
+    def send(self, fd: int) -> None:
+        sealed, tls = self._sealed, self._guard.tls
+        if not sealed.size and tls is not None:
+            self.add_sealed(tls.seal(self.take()))
+        before = sealed.size
+        try:
+            sealed.send(fd)
+        finally:
+            self.size -= before - sealed.size

@@ -3,11 +3,13 @@
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, TypeAlias, final
 
 from kvs.adapters.inbound.net.listener import Address
+from kvs.adapters.inbound.net.tls import TlsStream
 from kvs.adapters.inbound.net.unsent import UnsentOutput
 
 Found: TypeAlias = tuple[int, int, int, str, Address]
@@ -48,6 +50,28 @@ async def dial(host: str, port: int) -> socket.socket:
     raise failure or OSError(f"{host} has no address")
 
 
+async def secure(sock: socket.socket, context: ssl.SSLContext, host: str) -> TlsStream:
+    """Return a stream on a connected socket, once the server has shown that it is the host.
+
+    Raises:
+        OSError: It has not.
+    """
+    loop = asyncio.get_running_loop()
+    tls = TlsStream(context, server_side=False, server_hostname=host)
+    while True:
+        tls.handshake()
+        if tls.has_sealed:
+            await loop.sock_sendall(sock, tls.take_sealed())
+        if tls.failure:
+            raise OSError(tls.failure)
+        if tls.established:
+            return tls
+        data = await loop.sock_recv(sock, SMALL_READ_BYTES)
+        if not data:
+            raise OSError("the server has ended the TLS handshake")
+        tls.feed(data)
+
+
 async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> Sequence[Found]:
     with suppress(socket.gaierror):  # a name, which takes a thread to look it up
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
@@ -65,6 +89,7 @@ class Upstream:
         sock: The socket, which is closed with this.
         received: Called with what has been received; with nothing at the end, however that came.
         drained: Called when all has been sent that had to wait.
+        tls: How it is secured; None: it is not.
 
     Attributes:
         reading: Whether it reads.
@@ -76,8 +101,10 @@ class Upstream:
         sock: socket.socket,
         received: Callable[[bytes], None],
         drained: Callable[[], None],
+        tls: TlsStream | None = None,
     ) -> None:
         self._loop = loop
+        self._tls = tls
         self._socket: socket.socket | None = sock
         self._fd = sock.fileno()
         self._received: Callable[[bytes], None] | None = received
@@ -97,6 +124,9 @@ class Upstream:
         """Send bytes, and keep what the kernel does not take."""
         if self._socket is None or self._ends:
             return
+        self._write_sealed(data if self._tls is None else self._tls.seal(data))
+
+    def _write_sealed(self, data: bytes) -> None:
         if self._unsent is None:
             try:
                 sent = os.write(self._fd, data)
@@ -115,6 +145,9 @@ class Upstream:
     def write_eof(self) -> None:
         """Shut down the sending side behind all that is to be sent."""
         if not self._ends:
+            last = b"" if self._tls is None else self._tls.finish()
+            if last:
+                self._write_sealed(last)
             self._ends = True
             if self._unsent is None:
                 self._shut_down()
@@ -153,7 +186,17 @@ class Upstream:
             self._read_bytes = LARGE_READ_BYTES
         elif len(data) < SMALL_READ_BYTES:
             self._read_bytes = SMALL_READ_BYTES
-        self._received(data)
+        tls = self._tls
+        if tls is None or not data:
+            self._received(data)
+            return
+        data = tls.receive(data)
+        if tls.has_sealed and not self._ends:
+            self._write_sealed(tls.take_sealed())
+        if data:
+            self._received(data)
+        if (tls.ended or tls.failure) and self._received is not None:
+            self._received(b"")
 
     def _writable(self) -> None:
         unsent = self._unsent

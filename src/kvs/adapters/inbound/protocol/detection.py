@@ -106,6 +106,16 @@ def restore(connection: Connection, state: ClientState) -> None:
             connection.successor = successor
 
 
+def choose(connection: Connection, opening: bytes) -> None:
+    """Have a new connection go on in the protocol that an opening seems to be, which is not run."""
+    detector = connection.detector
+    line, end, _ = opening.partition(b"\n")
+    if detector is not None:
+        successor = detector(connection, line + end)
+        if successor is not None and successor is not connection:
+            connection.successor = successor
+
+
 def _take_over(successor: Connection, connection: Connection) -> None:
     """Have a connection go on in place of another, with its session, input and output."""
     successor.requests = connection.requests

@@ -30,9 +30,23 @@ class Peer:
         alters_users: It changes users at this moment, and is told what has become of that before it is closed.
         generation: That of the user's grants when the open transaction began, or what came last outside of any.
         changed: Called on the loop when another user is set, and when it does not wait any more. Set by the channel.
+        certificate_user: The common name of its certificate, if it has shown one that is trusted; else empty.
+        is_own_user: Whether it is a process of the server's own user, at a Unix socket.
     """
 
-    __slots__ = ("_is_news", "address", "alters_users", "changed", "checking", "generation", "name", "number", "user")
+    __slots__ = (
+        "_is_news",
+        "address",
+        "alters_users",
+        "certificate_user",
+        "changed",
+        "checking",
+        "generation",
+        "is_own_user",
+        "name",
+        "number",
+        "user",
+    )
 
     def __init__(self, number: int = 0) -> None:
         self.number: Final = number
@@ -44,6 +58,8 @@ class Peer:
         self.generation = 0
         self._is_news = False
         self.changed: Callable[[], None] = tell_nobody
+        self.certificate_user = ""
+        self.is_own_user = False
 
     @property
     def is_unrestricted(self) -> bool:

@@ -74,7 +74,7 @@ class EtcdCandidate(Candidate):
         self._options = options
         self._client = client
         self._keys = keys
-        self._ours = LeaderRecord(ours.id, *address)
+        self._ours = LeaderRecord(ours.id, *address, tls=settings.requires_tls)
         self._log = log
         self._leader: Leader | None = None
         self._changed: Callable[[], None] | None = None

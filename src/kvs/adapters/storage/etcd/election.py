@@ -102,7 +102,9 @@ class Election:
     def _leader(self, owner: KeyValue) -> Leader | None:
         self._vacant_s = None
         record = decoded(self._keys.leader, owner.value, LeaderRecord)
-        return Leader(record.host, record.port, owner.create_revision) if record.port else None
+        if not record.port:
+            return None
+        return Leader(record.host, record.port, owner.create_revision, record.tls)
 
     def _tell_of_leader(self, leader: Leader | None) -> None:
         if leader is not None:

@@ -59,11 +59,13 @@ class LeaderRecord(msgspec.Struct, frozen=True):
         id: Of the server, chosen at random when it starts.
         host: Where others reach it.
         port: The port there; 0: it is no server, and serves nobody: the namespace is being filled.
+        tls: Whether it requires TLS there.
     """
 
     id: str
     host: Word
     port: Port
+    tls: bool = False
 
 
 class ServerRecord(msgspec.Struct, frozen=True):
