@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from kvs.dump import resp_client
+from kvs.dump.access import Access
 from kvs.dump.errors import DumpError
 from kvs.dump.resp_client import (
     BATCHES,
@@ -310,11 +310,10 @@ def test_who_is_there(name: str) -> None:
     assert b"".join(heard) == encode(b"HELLO", b"2")
 
 
-def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer() -> None:
     """It is not waited for without end."""
-    monkeypatch.setattr(resp_client, "CONNECT_TIMEOUT_S", 0.01)
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         pytest.raises(DumpError, match="it does not answer"),
     ):
-        RespClient("127.0.0.1", listening.getsockname()[1], LONGEST)
+        RespClient("127.0.0.1", listening.getsockname()[1], LONGEST, Access(connect_timeout_s=0.01))

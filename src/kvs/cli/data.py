@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from kvs.cli.access import PLACE, with_access
 from kvs.cli.options import help_of, path_argument, with_settings
 from kvs.cli.options import load as load_configuration
 from kvs.signals import interruptible
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 STANDARD_STREAM: Final = "-"
 
 _ENDPOINT: Final = {
-    "host": help_of("host", "address or name of the server"),
-    "port": help_of("port", "port of the server"),
+    **PLACE,
     "data_dir": "Data directory of a stopped server, instead of a running one.",
     "storage": "Storage engine of the data directory. [default: sqlite]",
     "max_key_bytes": help_of("max_key_bytes", "longest key, as the server has it"),
@@ -28,6 +28,7 @@ _ENDPOINT: Final = {
 
 @click.command()
 @with_settings(_ENDPOINT)
+@with_access
 @path_argument("file", default=STANDARD_STREAM)
 def dump(file: str, **given: Any) -> None:  # one argument per setting
     """Write all the data, as of one moment, to FILE or standard output.
@@ -40,7 +41,7 @@ def dump(file: str, **given: Any) -> None:  # one argument per setting
     from kvs.dump.loader import counted
     from kvs.dump.writer import dump as write
 
-    opening = open_source(load_configuration(given))
+    opening = open_source(load_configuration(given), given)
     with interruptible(), writing(file) as output, opening as source, Bars(shown=not output.isatty()) as bars:
         count = write(source, output, bars.reach)
     if file != STANDARD_STREAM or sys.stderr.isatty():  # in a pipeline, report only failures
@@ -49,6 +50,7 @@ def dump(file: str, **given: Any) -> None:  # one argument per setting
 
 @click.command()
 @with_settings(_ENDPOINT)
+@with_access
 @click.option("--extend", is_flag=True, help="Give every key the time left that it had when the dump was made.")
 @click.option(
     "--into-empty-namespace",
@@ -71,7 +73,7 @@ def load(file: str, *, extend: bool, into_empty_namespace: bool, **given: Any) -
     configuration = load_configuration(given)
     settings = configuration.settings
     max_line_bytes = longest_line_bytes(settings.max_key_bytes, settings.max_value_bytes)
-    opening = (open_empty_sink if into_empty_namespace else open_sink)(configuration)
+    opening = (open_empty_sink if into_empty_namespace else open_sink)(configuration, given)
     with interruptible(), reading(file) as stream, opening as sink:
         typed = stream.isatty()
         if typed:

@@ -1,11 +1,13 @@
 """Opens the source of a dump or the target of a load: a running server, or the data directory of a stopped one."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
+from kvs.cli.access import access_of
 from kvs.config import SETTINGS, ConfigError, Configuration, read_options
 from kvs.dump.engine_endpoint import EmptySink, EngineSink, EngineSource
 from kvs.dump.errors import DumpError, quoted
@@ -17,44 +19,53 @@ from kvs.ports.storage import Storage
 
 T = TypeVar("T")
 
+OF_A_RUNNING_SERVER: Final = (
+    *("host", "port", "unix_socket", "user", "password_file"),
+    *("tls", "tls_ca_file", "tls_cert_file", "tls_key_file"),
+)
+"""Options that say where a running server is, and how to get at it."""
+
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
 LOG_LEVEL: Final = "warning"
 """Log level of an engine opened here: its progress events would disturb the progress bar."""
 
 
-def open_source(configuration: Configuration) -> AbstractContextManager[Source]:
+def open_source(configuration: Configuration, given: Mapping[str, Any] = NOTHING) -> AbstractContextManager[Source]:
     """Return the source of a dump, as a context manager.
 
     Raises:
         ConfigError: The settings contradict each other.
         DumpError: It cannot be opened.
     """
-    if not _in_data_dir(configuration):
-        return _connected(configuration, ServerSource)
+    if not _in_data_dir(configuration, given):
+        return _connected(configuration, given, ServerSource)
     directory = configuration.settings.data_dir
     if not Path(directory).is_dir():
         raise DumpError(f"{quoted(directory)}: no such directory")
     return _engine_source(_storage(configuration))
 
 
-def open_sink(configuration: Configuration) -> AbstractContextManager[Sink]:
+def open_sink(configuration: Configuration, given: Mapping[str, Any] = NOTHING) -> AbstractContextManager[Sink]:
     """Return the target of a load; raises what :func:`open_source` does."""
-    if not _in_data_dir(configuration):
-        return _connected(configuration, ServerSink)
+    if not _in_data_dir(configuration, given):
+        return _connected(configuration, given, ServerSink)
     return _engine_sink(configuration, _storage(configuration))
 
 
-def open_empty_sink(configuration: Configuration) -> AbstractContextManager[Sink]:
+def open_empty_sink(configuration: Configuration, given: Mapping[str, Any] = NOTHING) -> AbstractContextManager[Sink]:
     """Return an empty namespace of etcd as the target of a load; raises what :func:`open_source` does."""
     settings = configuration.settings
     if settings.storage != "etcd":
         raise ConfigError(f"storage: only 'etcd' has namespaces, not {settings.storage!r}")
-    for name in ("host", "port", "data_dir"):
-        if configuration.origins[name] == SETTINGS[name].flag:
-            raise ConfigError(f"{name}: {SETTINGS[name].flag} names another target than --into-empty-namespace")
+    for name in (*OF_A_RUNNING_SERVER, "data_dir"):
+        if given.get(name):
+            flag = "--" + name.replace("_", "-")
+            raise ConfigError(f"{name}: {flag} names another target than --into-empty-namespace")
     return _empty_sink(configuration)
 
 
-def _in_data_dir(configuration: Configuration) -> bool:
+def _in_data_dir(configuration: Configuration, given: Mapping[str, Any]) -> bool:
     """Return whether the flag for a data directory is given. Its environment variable may be for a server.
 
     Raises:
@@ -62,21 +73,21 @@ def _in_data_dir(configuration: Configuration) -> bool:
     """
     if configuration.origins["data_dir"] != SETTINGS["data_dir"].flag:
         return False
-    for name in ("host", "port"):
-        if configuration.origins[name] == SETTINGS[name].flag:
-            raise ConfigError(
-                f"{name}: --data-dir is for a stopped server, --{name} for a running one; give one of them"
-            )
+    for name in OF_A_RUNNING_SERVER:
+        if given.get(name):
+            flag = "--" + name.replace("_", "-")
+            raise ConfigError(f"{name}: --data-dir is for a stopped server, {flag} for a running one; give one of them")
     return True
 
 
 @contextmanager
-def _connected(configuration: Configuration, endpoint: Callable[[RespClient], T]) -> Iterator[T]:
+def _connected(
+    configuration: Configuration, given: Mapping[str, Any], endpoint: Callable[[RespClient], T]
+) -> Iterator[T]:
     settings = configuration.settings
-    if settings.port == 0:
-        raise ConfigError("port: 0 is for a server, which then picks one; give the one it listens on")
+    access = access_of(configuration, given)
     max_reply_bytes = longest_reply_bytes(settings.max_key_bytes, settings.max_value_bytes)
-    with RespClient(settings.host[0], settings.port, max_reply_bytes) as client:
+    with RespClient(settings.host[0], settings.port, max_reply_bytes, access) as client:
         yield endpoint(client)
 
 

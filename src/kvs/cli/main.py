@@ -14,6 +14,7 @@ from kvs.standard_streams import prepare_streams, report
 
 COMMANDS: Final = {
     "serve": "kvs.cli.serve",
+    "ping": "kvs.cli.ping",
     "config": "kvs.cli.config",
     "engines": "kvs.cli.engines",
     "dump": "kvs.cli.data",

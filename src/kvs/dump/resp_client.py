@@ -6,7 +6,6 @@ reply of kvs.
 
 import re
 import reprlib
-import socket
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -14,11 +13,9 @@ from typing import Final, Self, TypeAlias
 
 import msgspec
 
+from kvs.dump.access import ANYONE, Access
 from kvs.dump.errors import QUOTED_CHARACTERS, DumpError, quoted
 from kvs.quantities import format_size
-
-CONNECT_TIMEOUT_S: Final = 10.0
-REPLY_TIMEOUT_S: Final = 60.0
 
 WINDOW_BYTES: Final = 32 << 10
 """Maximum bytes sent before their replies are read, except for a single longer request. A server stops reading from a
@@ -91,27 +88,27 @@ class RespClient:
         host: Address or name.
         port: Its port.
         max_reply_bytes: Maximum size of a reply.
+        access: How to get at it.
 
     Raises:
         DumpError: The peer is not a kvs server, or the connection fails; also in every method.
     """
 
-    def __init__(self, host: str, port: int, max_reply_bytes: int) -> None:
-        self._name = quoted(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    def __init__(self, host: str, port: int, max_reply_bytes: int, access: Access = ANYONE) -> None:
+        self._name = quoted(access.name_of(host, port))
         self._max_reply_bytes = max_reply_bytes
         self._room_bytes = 0  # left for the reply that is being read
         try:
-            self._socket = socket.create_connection((host, port), CONNECT_TIMEOUT_S)
+            self._socket = access.connect(host, port)
         except (OSError, ValueError) as error:  # ValueError: an invalid name
             raise DumpError(f"cannot connect to {self._name}: {_reason(error)}; does the server run there?") from None
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._stream = self._socket.makefile("rb", 1 << 18)
         try:
-            self._greet()
+            self._greet(access.greeting())
         except BaseException:
             self.close()
             raise
-        self._socket.settimeout(REPLY_TIMEOUT_S)
+        self._socket.settimeout(access.reply_timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -168,10 +165,10 @@ class RespClient:
         """Return the error for a reply that kvs would not send."""
         return self._not_kvs(_text(reply) if isinstance(reply, bytes) else reprlib.repr(reply))
 
-    def _greet(self) -> None:
+    def _greet(self, hello: list[bytes]) -> None:
         """Check that this is kvs: another server would accept a load, or dump other data."""
         try:
-            reply = self.ask(b"HELLO", b"2")
+            reply = self.ask(*hello)
         except ServerError as error:
             if error.code == "err":
                 raise self._not_kvs(str(error)) from None

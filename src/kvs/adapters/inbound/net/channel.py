@@ -372,7 +372,9 @@ class Channel(GuardedChannel):
     def _adopt(self, connection: BaseConnection) -> None:
         peer, former = connection.peer, self.connection.peer
         peer.address = self.remote_address
-        peer.certificate_user, peer.is_own_user = former.certificate_user, former.is_own_user
+        if former.certificate_user or former.is_own_user:  # it is known before the protocol is
+            peer.certificate_user, peer.is_own_user = former.certificate_user, former.is_own_user
+            peer.user = former.user
         peer.changed = self._peer_changed
         connection.wake = self._woken
         connection.output_full = self.connection.output_full

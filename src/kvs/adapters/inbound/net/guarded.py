@@ -226,7 +226,9 @@ class GuardedChannel(Transport):
         self._preamble = None
         connection = self.connection
         self.remote_address = connection.peer.address = client.address
-        connection.peer.certificate_user = ""  # that was the standby's
+        if connection.peer.certificate_user:  # it is that of the standby, which tells of another user
+            connection.peer.certificate_user = ""
+            connection.peer.become(None)
         if client.state is not None and isinstance(connection, Connection):
             restore(connection, client.state)
             self._follow_detection(0)
