@@ -54,7 +54,7 @@ from kvs.build import BUILD
 from kvs.config import ConfigError, Given, Settings, read_options
 from kvs.engine import StandBy
 from kvs.limits import from_settings
-from kvs.listening import admin_tls, endpoints, relay_tls, server_tls, tls_figures, tls_reloader
+from kvs.listening import admin_tls, endpoints, make_handshakes, relay_tls, server_tls, tls_reloader
 from kvs.logs import make_logger
 from kvs.notify import open_notifier
 from kvs.observing import audit_figures, dropped_events, make_observation, opened_audit
@@ -187,7 +187,10 @@ class Container(containers.DeclarativeContainer):
     server_limits = providers.Singleton(_server_limits, settings, log)
     observation = providers.Singleton(make_observation, settings, storage, audit)
     tracking = providers.Singleton(make_tracking, settings, storage, changes, budget)
-    sources = providers.Singleton(figure_sources, clients, server_limits, observation, tracking, authenticator)
+    handshakes = providers.Singleton(make_handshakes, server_limits)
+    sources = providers.Singleton(
+        figure_sources, clients, server_limits, observation, tracking, authenticator, tls, handshakes
+    )
 
     registry = providers.Singleton(
         SessionRegistry,
@@ -199,7 +202,6 @@ class Container(containers.DeclarativeContainer):
         log_events_dropped=providers.Factory(dropped_events, stderr),
         memory_figures=providers.Object(memory_figures),
         audit_figures=providers.Factory(audit_figures, audit),
-        tls_figures=providers.Factory(tls_figures, tls),
         log=log,
         topology=topology,
         records=providers.Factory(_stores_records, settings),
@@ -270,6 +272,7 @@ class Container(containers.DeclarativeContainer):
         endpoints=providers.Factory(endpoints, settings, detector.provided.connect, parameters, tls, kept_sockets),
         backend=backend,
         registry=clients,
+        handshakes=handshakes,
         storage=storage,
         disposal=disposal,
         expiry=expiry,

@@ -7,9 +7,11 @@ from typing import Final
 
 from kvs.adapters.inbound.net.certificates import ClientTls, ServerTls, TlsFiles
 from kvs.adapters.inbound.net.guard import Guard, Terms
+from kvs.adapters.inbound.net.handshakes import Handshakes
 from kvs.adapters.inbound.net.listener import Binding, Endpoint, KeptSockets, TcpBinding
 from kvs.adapters.inbound.net.proxy import Network, is_within
 from kvs.adapters.inbound.net.reloading import Reloader
+from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.net.unix_socket import UnixBinding
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.config import ConfigError, Settings
@@ -46,20 +48,42 @@ def relay_tls(settings: Settings) -> ClientTls:
     return ClientTls(_files(settings))
 
 
-def tls_reloader(tls: ServerTls | None, relays: ClientTls) -> Reloader:
+def admin_tls(settings: Settings) -> ServerTls | None:
+    """Return how the admin port is secured, by the same certificate; None: it is not. Browsers show none of theirs.
+
+    Raises:
+        TlsFileError: A file cannot be used.
+    """
+    if settings.admin_port < 0 or not settings.tls_cert_file:
+        return None
+    return ServerTls(TlsFiles(settings.tls_cert_file, settings.tls_key_file, ""))
+
+
+def tls_reloader(tls: ServerTls | None, admin: ServerTls | None, relays: ClientTls) -> Reloader:
     """Return what reads certificates again."""
 
     async def reload() -> list[str]:
         changed = [] if tls is None else await tls.reload()
+        if admin is not None:
+            await admin.reload()
         relays.forget()
         return changed
 
     return reload
 
 
-def tls_figures(tls: ServerTls | None) -> Callable[[], Mapping[str, int]]:
+def tls_figures(tls: ServerTls, handshakes: Handshakes) -> Callable[[], Mapping[str, int]]:
     """Return what returns the figures of TLS."""
-    return lambda: {} if tls is None else {"tls_certificate_expires": tls.expires_s}
+    return lambda: {
+        "tls_certificate_expires": tls.expires_s,
+        "tls_handshakes": handshakes.completed,
+        "tls_handshakes_failed": handshakes.failed,
+    }
+
+
+def make_handshakes(limits: ServerLimits) -> Handshakes:
+    """Return the bound of handshakes under way: half of the clients."""
+    return Handshakes(limits.max_clients // 2)
 
 
 def bindings(settings: Settings) -> list[Binding]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final, final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.adapters.inbound.net.handshakes import Handshakes
 from kvs.adapters.inbound.net.health import Health
-from kvs.adapters.inbound.net.listener import KeptSockets
+from kvs.adapters.inbound.net.listener import KeptSockets, TcpBinding
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.reloading import Reloader
 from kvs.adapters.inbound.net.timeouts import ServerLimits
@@ -24,12 +25,13 @@ from kvs.application.figures import Sources
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.users import Users
 from kvs.config import ConfigError, Settings
+from kvs.listening import tls_figures
 from kvs.ports.storage import Storage
 from kvs.secret_files import read_secret
 
 if TYPE_CHECKING:
     from kvs.adapters.inbound.admin.access import Access
-    from kvs.adapters.inbound.admin.port import Tls
+    from kvs.adapters.inbound.net.certificates import ServerTls
 
 LOOPBACK: Final = ("127.", "::1")
 TOKEN_FILES: Final = ("admin_token_file", "metrics_token_file")
@@ -60,6 +62,8 @@ def figure_sources(
     observation: Observation,
     tracking: Tracking,
     authenticator: Authenticator,
+    tls: "ServerTls | None",
+    handshakes: Handshakes,
 ) -> Sources:
     """Return the sources of a server's figures, but for sessions, the engine and the ticks."""
 
@@ -75,6 +79,8 @@ def figure_sources(
     sources = Sources()
     sources.add(clients.figures)
     sources.add(others)
+    if tls is not None:
+        sources.add(tls_figures(tls, handshakes))
     return sources
 
 
@@ -130,7 +136,7 @@ def served_admin(
     about: Mapping[str, str],
     log: FilteringBoundLogger,
     audit: Audit | None = None,
-    tls: "Tls" = no_tls,
+    tls: "ServerTls | None" = None,
 ) -> Iterator[None]:
     """Have an admin port, if the settings say so. A provider of one resource.
 
@@ -142,7 +148,7 @@ def served_admin(
         about: Its version, build and engine.
         log: Bound logger.
         audit: The audit log; None: there is none.
-        tls: Encrypts connections.
+        tls: How connections are secured; None: they are not.
 
     Raises:
         ConfigError: Its packages are not installed, or a setting is not allowed.
@@ -164,11 +170,14 @@ def served_admin(
         return {**about, **memory_figures(), "cpu_s": time.process_time()}
 
     with ExitStack() as ending:
-        listening = KeptSockets(settings.admin_host, settings.admin_port)
+        binding = TcpBinding(settings.admin_host, settings.admin_port)
+        listening = KeptSockets([binding])
         ending.callback(listening.close)
-        sockets = [ending.enter_context(sock) for sock in listening.sockets()]
-        _check_exposure(settings, [sock.getsockname()[0] for sock in sockets], access, has_tls=tls() is not None)
-        port = AdminPort(sockets, tls, Site(health, access, early_figures, log, audit).respond, log)
+        sockets = [ending.enter_context(sock) for sock in listening.sockets(binding)]
+        _check_exposure(settings, [sock.getsockname()[0] for sock in sockets], access, has_tls=tls is not None)
+        port = AdminPort(
+            sockets, no_tls if tls is None else tls.now, Site(health, access, early_figures, log, audit).respond, log
+        )
         port.start()
         ending.callback(port.close)
         host, number = listening.address

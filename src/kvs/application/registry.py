@@ -43,7 +43,6 @@ class SessionRegistry:
         audit_figures: Returns those of the audit log.
         records: Whether the engine stores records.
         topology: The servers of the data set; None: there is only this one.
-        tls_figures: Returns those of TLS.
         sources: Further figures; None: there are none.
 
     Attributes:
@@ -65,7 +64,6 @@ class SessionRegistry:
         memory_figures: Callable[[], Mapping[str, int]] = dict,
         audit_figures: Callable[[], Mapping[str, int]] = dict,
         topology: Topology | None = None,
-        tls_figures: Callable[[], Mapping[str, int]] = dict,
         sources: Sources | None = None,
         *,
         records: bool,
@@ -82,7 +80,6 @@ class SessionRegistry:
         self._memory_figures = memory_figures
         self._audit_figures = audit_figures
         self._topology = topology
-        self._tls_figures = tls_figures
         self._sources = Sources() if sources is None else sources
         self._opened_at_s = clock()
         self._next_id = 1
@@ -165,7 +162,6 @@ class SessionRegistry:
             "expiry_lag_s": round((self._expiry.now_ms - self._expiry.horizon_ms) / 1000, 3),
             "log_events_dropped": self._log_events_dropped(),
             **self._audit_figures(),
-            **self._tls_figures(),
             **self._memory_figures(),
             **others,
             ABORTS: by_reason,

@@ -62,6 +62,7 @@ class Server:
         endpoints: Where to listen, and the connection factories.
         backend: Makes channels of sockets.
         registry: Holds the channels.
+        handshakes: Bounds those of TLS.
         storage: The engine, which the ticks seal and check.
         disposal: Frees what clients have dropped.
         expiry: Deletes what is due.
@@ -87,7 +88,6 @@ class Server:
     Attributes:
         tick: Its ticks; set when it runs.
         role_ended: It has stopped since it leads no more, or does not stand by any more: the process goes on.
-        handshakes: Of TLS, with their numbers.
         engine_hung: The server has stopped with calls in flight; the engine must not be closed during them.
     """
 
@@ -96,6 +96,7 @@ class Server:
         endpoints: Sequence[Endpoint],
         backend: NetworkBackend,
         registry: ChannelRegistry,
+        handshakes: Handshakes,
         storage: Storage,
         disposal: Disposal,
         expiry: Expiry,
@@ -120,7 +121,7 @@ class Server:
     ) -> None:
         self.role_ended = False
         self.engine_hung = False
-        self.handshakes: Final = Handshakes(limits.max_clients // 2)
+        self._handshakes = handshakes
         self._endpoints = endpoints
         self._backend = backend
         self._registry = registry
@@ -131,7 +132,6 @@ class Server:
         self._limits = limits
         self._budget = budget
         self._observation = observation
-        self._users = users
         self._doorkeeper = Doorkeeper(registry, limits, users)
         self._audit = observation.audit
         self._signals = signals
@@ -190,7 +190,7 @@ class Server:
                 self._budget,
                 limits,
                 self._relays,
-                self.handshakes,
+                self._handshakes,
                 self._doorkeeper.certify,
                 self._forget,
                 log,
