@@ -82,6 +82,7 @@ def _turn(container: Container, sockets: KeptSockets, candidate: Candidate) -> C
     turn.refusals.override(container.refusals())
     turn.kept_sockets.override(sockets)
     turn.tls.override(container.tls())
+    turn.admin_tls.override(container.admin_tls())
     return turn
 
 
