@@ -159,7 +159,7 @@ def test_tokens(tmp_path: Path) -> None:
         own = {"Content-Type": "application/json", "Origin": admin.url}
         assert admin.ask("/api/login", {**own, "Origin": "http://evil.example"}, {"token": TOKEN}).status == 403
         assert admin.ask("/api/login", own, {"token": TOKEN}).status == 200
-        assert server.events("admin_login")
+        assert server.wait_for("admin_login")
         Path(metrics_file).write_text("a third token")
         server.send_signal(signal.SIGHUP)
         assert server.wait_for("reloaded")["changed"] == ["metrics_token_file"]
