@@ -73,7 +73,7 @@ def test_a_token_and_its_hash() -> None:
 def test_a_file_is_checked(tmp_path: Path) -> None:
     """As a server does; commands of both protocols are known."""
     path = tmp_path / "users.toml"
-    path.write_text("[users.tom]\ngrants = [{ allow = ['put', 'SET', 'client|list'] }]\n[users.ann]\nenabled = false\n")
+    path.write_text("[users.tom]\ngrants = [{ allow = ['count', 'SET', 'client|id'] }]\n[users.ann]\nenabled = false\n")
     assert run("check", str(path)).stdout == "ann (off)\ntom\n"
     path.write_text("[users.tom]\ngrants = [{ allow = ['gett'] }]\n")
     ran = run("check", str(path))
