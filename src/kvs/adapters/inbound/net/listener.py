@@ -63,8 +63,8 @@ class Binding(Protocol):
     def set_up(self, sock: socket.socket) -> None:
         """Set the options of an accepted socket."""
 
-    def address_of(self, address: Address) -> str:
-        """Return the address of a client, as people write it."""
+    def address_of(self, address: Any) -> str:
+        """Return the address of a client, as people write it, given that of its socket."""
 
     def is_own_user(self, sock: socket.socket) -> bool:
         """Return whether the client is known to be a process of the server's own user."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, final
 
-from kvs.adapters.inbound.net.listener import BACKLOG, Address, ListenError
+from kvs.adapters.inbound.net.listener import BACKLOG, ListenError
 
 ANSWER_TIMEOUT_S: Final = 2.0
 """How long a server may take to accept; one that is stopped does not, and its backlog may be full."""
@@ -77,7 +77,7 @@ class UnixBinding:
     def set_up(self, sock: socket.socket) -> None:
         """Do nothing: there is neither a network nor a delay."""
 
-    def address_of(self, _: Address) -> str:
+    def address_of(self, _: object) -> str:
         return f"{self.path}:0"  # as Redis has it
 
     def is_own_user(self, sock: socket.socket) -> bool:
