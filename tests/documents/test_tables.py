@@ -99,14 +99,6 @@ def test_every_setting_is_in_the_table() -> None:
     assert not missing, f"docs/configuration.md: no row for {', '.join(sorted(missing))}"
 
 
-def test_the_settings_of_the_readme_have_their_defaults() -> None:
-    """A few of them, described in other words."""
-    for row in README.table("setting", "default", "meaning"):
-        (name,) = codes(row.cells["setting"])
-        assert name in SETTINGS, f"{row.where}: there is no {name}"
-        check_default(row, SETTINGS[name])
-
-
 @pytest.mark.parametrize(
     ("path", "options"),
     [
