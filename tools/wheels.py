@@ -31,9 +31,9 @@ class WheelError(Exception):
     """Raised when a wheel cannot be built, or is not what it should be; the message is for people."""
 
 
-def project() -> Mapping[str, Any]:
+def project(sources: Path = ROOT) -> Mapping[str, Any]:
     """Return what pyproject.toml says of the package."""
-    described: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    described: Mapping[str, Any] = tomllib.loads((sources / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return described
 
 
@@ -133,7 +133,7 @@ def check(wheel: Path, sources: Path, compiled: Sequence[str], version: str) -> 
             archive.read(f"{directory}entry_points.txt").decode() if f"{directory}entry_points.txt" in names else ""
         )
     _check_files({name for name in names if not name.startswith(directory)}, sources, compiled, tag)
-    _check_metadata(metadata, entry_points)
+    _check_metadata(metadata, entry_points, project(sources))
     expected = f"-{tag}-{tag}-" if compiled else "-py3-none-any."
     if expected not in wheel.name:
         raise WheelError(f"{wheel.name}: its name should have {expected}")
@@ -161,8 +161,7 @@ def _files(root: Path) -> Iterator[str]:
             yield "/".join(parts)
 
 
-def _check_metadata(metadata: Any, entry_points: str) -> None:
-    described = project()
+def _check_metadata(metadata: Any, entry_points: str, described: Mapping[str, Any]) -> None:
     needs = {_plain(need) for need in described["dependencies"]}
     for extra, more in described.get("optional-dependencies", {}).items():
         needs |= {_plain(f'{need}; extra == "{extra}"') for need in more}
