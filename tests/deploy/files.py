@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from kvs.config import CONFIG_FILE_VARIABLE, Settings, load
+from kvs.config import CONFIG_FILE_VARIABLE, Configuration, Settings, load
 from tests.documents.commands import check_kvs, check_variable
 from tests.documents.markdown import ROOT
 
@@ -30,11 +30,18 @@ def check_settings_file(where: str, text: str, directory: Path) -> Settings:
     return configuration.settings
 
 
-def check_environment(where: str, variables: Mapping[str, str]) -> None:
-    """Check that each variable of kvs is one of a setting, and that all are taken together."""
+def check_environment(where: str, variables: Mapping[str, str], file: str = "") -> Configuration:
+    """Check that each variable of kvs is one of a setting, and that all are taken together; return what they make.
+
+    Args:
+        where: Where the variables are set.
+        variables: All variables.
+        file: A file of settings beside them.
+    """
     ours = {name: value for name, value in variables.items() if name.startswith("KVS_")}
     for name in ours:
         check_variable(where, name)
     ours.pop(CONFIG_FILE_VARIABLE, None)
-    configuration = load({}, ours)
+    configuration = load({"config": file}, ours)
     assert not configuration.unknown_variables, f"{where}: {configuration.unknown_variables}"
+    return configuration

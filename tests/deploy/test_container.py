@@ -1,6 +1,7 @@
 """The container: what its file says, and a server that runs as in one, in namespaces of its own."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from tests.documents.commands import check_install
 from tests.documents.markdown import ROOT
 from tests.support.harness import TIMEOUT_S, Server, polling
 
@@ -21,7 +23,7 @@ UID: Final = "10001"
 
 @pytest.mark.one_build
 def test_the_file(tmp_path: Path) -> None:
-    """It builds from what there is, and runs kvs without rights, on one volume."""
+    """It builds from what there is, and runs kvs without rights, on one volume, with a check of its health."""
     settings = check_settings_file(SETTINGS.name, SETTINGS.read_text(encoding="utf-8"), tmp_path)
     build, run = stages()
     for stage in (build, run):
@@ -39,6 +41,9 @@ def test_the_file(tmp_path: Path) -> None:
     assert f"{SETTINGS.relative_to(ROOT)} {environment(run)['KVS_CONFIG']}" in copied
     entry = words(run, "ENTRYPOINT")
     check_command("ENTRYPOINT", [*entry, *words(run, "CMD")])
+    check_command("HEALTHCHECK", words(run, "HEALTHCHECK"))
+    (installs,) = re.findall(r"pip install --no-cache-dir (\S+)", texts(build, "RUN")[1])
+    check_install("deploy/container/Containerfile", [installs.strip('"')])
     assert texts(run, "STOPSIGNAL") == ["SIGTERM"]
     order = [instruction.word for instruction in run]
     assert order.index("USER") > max(at for at, word in enumerate(order) if word == "RUN")
