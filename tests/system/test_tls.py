@@ -1,6 +1,7 @@
 """TLS between real programs and a server: on the same port, alone, with certificates of clients, and read anew."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -185,7 +186,8 @@ def test_the_name_in_a_certificate_is_a_user(start_server: StartServer, tmp_path
     for path in (users, password):
         path.chmod(0o600)
     certs = ("--tls-ca-file", server_files().ca_file, "--tls-client-certs", "optional")
-    server = start_server(*server_flags(), *certs, "--users-file", str(users), "--password-file", str(password))
+    secrets = ("--users-file", str(users), "--password-file", str(password))
+    server = start_server(*server_flags(), *certs, *secrets, "--audit-log", str(tmp_path / "audit"))
     with connect(server, client_side(shows_certificate=True)) as client:
         assert ask(client, b"GET a:1").startswith(b'{"status": "Ok", "result": null')
         assert b'"forbidden"' in ask(client, b"GET b:1")
@@ -194,6 +196,10 @@ def test_the_name_in_a_certificate_is_a_user(start_server: StartServer, tmp_path
         assert b"kvs-test-client" in rest(client)
     with connect(server) as client:
         assert b'"unauthenticated"' in ask(client, b"GET a:1")
+    assert server.stop() == 0
+    lines = [json.loads(line) for line in (tmp_path / "audit").read_text("ascii").splitlines()]
+    assert [line["user"] for line in lines if line["event"] == "authenticated"] == ["kvs-test-client"] * 2
+    assert [line["user"] for line in lines if line["event"] == "refused"] == ["kvs-test-client", None]
 
 
 def test_curl_and_browsers(start_server: StartServer) -> None:

@@ -5,6 +5,7 @@ from typing import final
 from kvs.adapters.inbound.net.reasons import ACCESS_CHANGED
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.adapters.inbound.protocol.audit import Audit
 from kvs.adapters.inbound.protocol.base_connection import BaseConnection
 from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.application.users import User, Users
@@ -19,12 +20,16 @@ class Doorkeeper:
         registry: The channels.
         limits: Has the number of clients.
         users: The users.
+        audit: The audit log; None: there is none.
     """
 
-    def __init__(self, registry: ChannelRegistry, limits: ServerLimits, users: Users) -> None:
+    def __init__(
+        self, registry: ChannelRegistry, limits: ServerLimits, users: Users, audit: Audit | None = None
+    ) -> None:
         self._registry = registry
         self._limits = limits
         self._users = users
+        self._audit = audit
 
     def watch(self) -> None:
         """Be told of users that change."""
@@ -39,10 +44,13 @@ class Doorkeeper:
             peer.user = default
 
     def certify(self, peer: Peer) -> None:
-        """Have a client be the user that its certificate names, if there is one."""
-        user = self._users.get(peer.certificate_user)
-        if user is not None and user.enabled:
-            peer.become(user)
+        """Have a client be the user that its certificate names, if there is one, and if that can be told."""
+        user, audit = self._users.get(peer.certificate_user), self._audit
+        if user is None or not user.enabled or (audit is not None and audit.failing):
+            return
+        peer.become(user)
+        if audit is not None:
+            audit.certified(peer)
 
     def refusal(self, connection: BaseConnection) -> LimitError | None:
         """Return why a new client is refused; None if it is not.

@@ -132,7 +132,7 @@ class Server:
         self._limits = limits
         self._budget = budget
         self._observation = observation
-        self._doorkeeper = Doorkeeper(registry, limits, users)
+        self._doorkeeper = Doorkeeper(registry, limits, users, observation.audit)
         self._audit = observation.audit
         self._signals = signals
         self._notifier = notifier

@@ -139,6 +139,10 @@ class Audit:
         """Tell of a client that is gone."""
         self._write({**self._about("disconnected", peer), "reason": reason})
 
+    def certified(self, peer: Peer) -> None:
+        """Tell of a client that is a user by its certificate."""
+        self._write({**self._about("authenticated", peer), "code": _code(b"")})
+
     def ran(self, peer: Peer, command: Command, request: list[bytes], error: bytes) -> int:
         """Tell of a command that has been run, if it is one to be told of.
 
