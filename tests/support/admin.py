@@ -1,6 +1,7 @@
 """The admin port of a server, as tests ask it."""
 
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -28,21 +29,23 @@ class Admin:
 
     Args:
         server: The server, which may be loading.
+        tls: Whom to trust; None: it is not encrypted.
 
     Attributes:
         port: Where it is.
     """
 
-    def __init__(self, server: LoggedProcess) -> None:
+    def __init__(self, server: LoggedProcess, tls: ssl.SSLContext | None = None) -> None:
         self.port: int = server.wait_for("admin_listening")["port"]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+        self._tls = tls
 
     def ask(self, path: str, headers: Mapping[str, str] | None = None, body: object = None) -> Answer:
         """Return the response to a request; one with a body is a change."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, dict(headers or {}))  # noqa: S310  # of this test
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=self._tls) as response:  # noqa: S310
                 return Answer(response.status, response.read().decode(), dict(response.headers))
         except urllib.error.HTTPError as error:
             with error:

@@ -4,7 +4,8 @@ import os
 import signal
 import socket
 import threading
-from contextlib import ExitStack, closing
+import time
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.support.etcd import need_etcd, running_cluster
 from tests.support.etcd_server import EtcdServer
 from tests.support.harness import ENGINES, Server, polling, run_to_end, slow_engine
 from tests.support.resp_wire import OK, Wire
+from tests.support.secured import client_side, server_flags
 
 ADMIN = ("--admin-port", "0")
 PATIENT = ("--drain-timeout-s", "60")
@@ -166,6 +168,22 @@ def test_tokens(tmp_path: Path) -> None:
         assert admin.ask("/metrics", bearer("another token")).status == 401
         assert admin.ask("/metrics", bearer("a third token")).status == 200
         assert TOKEN not in server.log.decode()
+
+
+def test_beyond_loopback_it_is_encrypted(tmp_path: Path) -> None:
+    """With a token it may be there; a cookie is for TLS only."""
+    flags = (*ADMIN, "--admin-host", "0.0.0.0", "--admin-token-file", token_file(tmp_path))
+    with Server(*flags, *server_flags()) as server:
+        admin = Admin(server, client_side())
+        assert admin.ask("/readyz").text == "ok\n"
+        assert admin.ask("/metrics").status == 401
+        assert admin.metrics(bearer())["kvs_tls_certificate_expiry_timestamp_seconds"] > time.time()
+        own = {"Content-Type": "application/json", "Origin": admin.url}
+        assert "Secure" in admin.ask("/api/login", own, {"token": TOKEN}).headers["Set-Cookie"]
+        with socket.create_connection(("127.0.0.1", admin.port)) as plain:
+            plain.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            with suppress(ConnectionResetError):
+                assert b"200" not in plain.recv(1 << 16)
 
 
 @pytest.mark.parametrize(
