@@ -269,7 +269,10 @@ def test_a_leader_that_most_servers_cannot_reach_is_replaced(single: Cluster) ->
         standbys = [standby_of(stack, single, namespace) for _ in range(2)]
         for server in standbys:
             client = stack.enter_context(closing(server.connect()))
-            assert client.ask("GET key")["code"] == "unavailable"
+            for _ in polling("it has tried to reach the leader"):
+                assert client.ask("GET key")["code"] == "unavailable"
+                if server.events("leader_unreachable"):
+                    break
         reason = first.wait_for("lead_lost")["reason"]
         assert "cannot reach this one" in reason
         for server in standbys:
