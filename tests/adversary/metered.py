@@ -148,7 +148,7 @@ MAX_SHARES: Final = 100_000
 
 
 def shares(connection: Connection, meter: Meter, data: bytes, quota: int) -> Iterator[Share]:
-    """Hand over input, and run all of it with a small quota, share by share."""
+    """Hand over input, and run all of it with a small quota, share by share, or up to what a thread has to find out."""
     calls = 0
 
     def count(_: FrameType, __: str, ___: object) -> None:
@@ -164,6 +164,6 @@ def shares(connection: Connection, meter: Meter, data: bytes, quota: int) -> Ite
             sys.setprofile(None)
         output = output_of(connection)
         yield Share(charged, calls // 2, meter.units + len(output) // COPIED_BYTES_PER_UNIT)  # each call returns
-        if not connection.backlog:
+        if connection.busy or not connection.backlog:
             return
     raise AssertionError("it does not end")

@@ -42,7 +42,7 @@ def test_the_file(tmp_path: Path) -> None:
     entry = words(run, "ENTRYPOINT")
     check_command("ENTRYPOINT", [*entry, *words(run, "CMD")])
     check_command("HEALTHCHECK", words(run, "HEALTHCHECK"))
-    (installs,) = re.findall(r"pip install --no-cache-dir (\S+)", texts(build, "RUN")[1])
+    (installs,) = re.findall(r"install --no-cache-dir (\S+)", texts(build, "RUN")[1])
     check_install("deploy/container/Containerfile", [installs.strip('"')])
     assert texts(run, "STOPSIGNAL") == ["SIGTERM"]
     order = [instruction.word for instruction in run]

@@ -22,14 +22,15 @@ PRINTING: Final[dict[str, tuple[str, ...]]] = {
     "verify": ("data",),
     "backup": ("data", "copy"),
     "dump": ("--data-dir", "data"),
+    "users": ("token",),
 }
 """Arguments of commands that print something, but for their help."""
 
 SILENT: Final = {"serve", "load"}
 """Commands that print nothing to standard output but their help."""
 
-IN_A_CLUSTER: Final = {"cluster"}
-"""Commands that need etcd to print more than their help."""
+OF_SERVERS: Final = {"cluster", "ping"}
+"""Commands that need etcd or a server to print more than their help."""
 
 RUNS: Final = {
     **{name: (name, *arguments) for name, arguments in PRINTING.items()},
@@ -73,7 +74,7 @@ def run(
 
 def test_every_command_is_run() -> None:
     """One that is new has to be named here."""
-    assert COMMANDS.keys() == PRINTING.keys() | SILENT | IN_A_CLUSTER
+    assert COMMANDS.keys() == PRINTING.keys() | SILENT | OF_SERVERS
 
 
 @every_run
@@ -129,7 +130,7 @@ def test_nothing_can_be_written(run_name: str, redirected: str, data_dir: Path, 
     [
         (["--no-such-flag"], 2),
         (["--port", "99999"], 2),
-        (["--host", "192.0.2.1", "--port", "0"], 1),
+        (["--host", "192.0.2.1", "--port", "0", "--protected-mode", "false"], 1),
         (["verify", "x"], 1),
     ],
     ids=["usage", "setting", "address", "directory"],
