@@ -137,6 +137,7 @@ def test_a_port_of_its_own(start_server: StartServer) -> None:
     server = start_server(*server_flags(), "--tls-port", str(port))
     plain = server.connect()
     assert plain.ask("PING") == PONG
+    server.wait_for("listening", 2)
     assert [event["port"] for event in server.events("listening")] == [server.port, port]
     server.port = port
     with connect(server) as client:
