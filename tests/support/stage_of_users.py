@@ -102,8 +102,8 @@ class Stage:
                 self.loop.advance(1)
 
     def settle(self) -> None:
-        """Go on until nothing waits."""
-        while self.authenticator.waiting or self.authenticator.checking:
+        """Go on until nothing waits, not even an address that has to pause."""
+        while self.authenticator.is_busy:
             if self.authenticator.checking:
                 self.loop.run_one()
             else:
