@@ -7,7 +7,7 @@ show what the sources give, and :data:`kvs.application.figure_table.FIGURES` say
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, final
 
-from kvs.domain.histogram import Counts
+from kvs.ports.histogram import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -76,10 +76,10 @@ from collections.abc import Callable, Mapping
 from mypy_extensions import mypyc_attr
 
 from kvs.domain.commit import CommitRequest, Committed, Conflict
-from kvs.domain.histogram import Counts
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import NEVER_MS, Key, Value
 from kvs.ports import autocommit
+from kvs.ports.histogram import Counts
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

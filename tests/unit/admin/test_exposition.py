@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_pro
 
 from kvs.adapters.inbound.admin.exposition import render, wants_openmetrics
 from kvs.application.figures import Reading
-from kvs.domain.histogram import Distribution
+from kvs.ports.histogram import Distribution
 
 pytestmark = pytest.mark.one_build
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 from kvs.application.figure_table import FIGURES
 from kvs.application.figures import COUNTER, GAUGE, HISTOGRAM, TEXT, Figure, Sources, for_info
-from kvs.domain.histogram import Counts
+from kvs.ports.histogram import Counts
 from tests.support.sessions import Bench
 
 

@@ -21,8 +21,8 @@ from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.application.executor import WorkerThreads
 from kvs.application.figure_table import FIGURES
 from kvs.application.registry import SESSIONS_PER_STEP
-from kvs.domain.histogram import Counts
 from kvs.logs import make_logger
+from kvs.ports.histogram import Counts
 from tests.support.gated_storage import GatedStorage
 from tests.support.sessions import Bench
 from tests.support.socketless import Socketless

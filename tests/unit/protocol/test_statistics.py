@@ -5,7 +5,7 @@ import random
 import pytest
 
 from kvs.adapters.inbound.protocol.statistics import Statistics
-from kvs.domain.histogram import BUCKETS, MAX_NS, Histogram, bucket_of, end_of
+from kvs.ports.histogram import BUCKETS, MAX_NS, Histogram, bucket_of, end_of
 from tests.support.seeds import SEED
 
 

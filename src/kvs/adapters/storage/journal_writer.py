@@ -18,8 +18,8 @@ from typing import Final, TypeAlias, final
 from mypy_extensions import mypyc_attr
 
 from kvs.adapters.storage.inline_appends import InlineAppends
-from kvs.domain.histogram import Counts, Distribution
 from kvs.domain.values import Key, Value
+from kvs.ports.histogram import Counts, Distribution
 
 Row: TypeAlias = tuple[Key, Value | None]
 """A key and its new value; None: it was deleted."""

@@ -12,10 +12,10 @@ from kvs.adapters.storage.memory.snapshot import MemorySnapshot
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.errors import LimitError
-from kvs.domain.histogram import Counts
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import TOMBSTONE, Key, Value
 from kvs.override import override
+from kvs.ports.histogram import Counts
 from kvs.ports.storage import Storage
 
 

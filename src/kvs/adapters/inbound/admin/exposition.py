@@ -9,7 +9,7 @@ from typing import Final
 
 from kvs.application.figure_table import ENGINE_FIGURE, FIGURES
 from kvs.application.figures import COUNTER, GAUGE, TEXT, Figure, Reading
-from kvs.domain.histogram import Counts, bucket_of
+from kvs.ports.histogram import Counts, bucket_of
 
 PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"

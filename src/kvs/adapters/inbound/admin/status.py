@@ -9,7 +9,7 @@ from kvs.adapters.inbound.net.collector import Collected, OpenTransaction
 from kvs.adapters.inbound.protocol.slow_log import SlowCommand
 from kvs.application.conflict_keys import ConflictKey
 from kvs.application.figures import Reading, for_info
-from kvs.domain.histogram import Counts
+from kvs.ports.histogram import Counts
 
 LONGEST: Final = 200
 """Characters shown of a key, a name or an argument."""

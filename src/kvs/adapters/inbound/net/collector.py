@@ -25,7 +25,7 @@ from kvs.application.conflict_keys import ConflictKey
 from kvs.application.figures import Reading
 from kvs.application.registry import SessionRegistry
 from kvs.domain.errors import TimedOutError
-from kvs.domain.histogram import Counts
+from kvs.ports.histogram import Counts
 from kvs.ports.storage import Storage
 from kvs.ports.topology import Topology
 

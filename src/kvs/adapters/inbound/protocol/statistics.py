@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Final, final
 
-from kvs.domain.histogram import Histogram
+from kvs.ports.histogram import Histogram
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler

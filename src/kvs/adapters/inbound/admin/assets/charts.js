@@ -1,7 +1,7 @@
 // Numbers as people read them, distributions, and curves.
 
 const SVG = "http://www.w3.org/2000/svg";
-const STEPS = 8; // buckets for each power of two, as in domain/histogram.py
+const STEPS = 8; // buckets for each power of two, as in ports/histogram.py
 
 export function endOfBucket(bucket) {
   const shift = Math.max(0, Math.floor(bucket / STEPS) - 1);
