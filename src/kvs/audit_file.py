@@ -1,6 +1,6 @@
 """The file of the audit log: lines are written by a thread, and wait in memory while they cannot be.
 
-Nothing here blocks or fails whoever writes a line. A disk may be full, a directory removed, a pipe without a reader:
+To write a line never blocks and never fails. A disk may be full, a directory removed, a pipe without a reader:
 lines wait, up to a bound, and the write is tried again every second. What is beyond the bound is dropped and counted,
 and the file says so as soon as it can be written again.
 """

@@ -106,7 +106,7 @@ def endpoints(
     Args:
         settings: The settings.
         connect: Opens connections.
-        parameters: Of CONFIG GET; told of the ports that are bound, since a setting may be 0.
+        parameters: Of CONFIG GET; they get the ports that are bound, since a setting may be 0.
         tls: How connections are secured; None: they are not.
         kept: Sockets that are bound already.
 

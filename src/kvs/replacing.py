@@ -1,4 +1,4 @@
-"""Replaces a file at once: whoever reads it, or finds it after a power cut, has the old one or all of the new one."""
+"""Replaces a file at once: a reader, also after a power cut, finds the old one or all of the new one."""
 
 import os
 import stat

@@ -5,8 +5,8 @@ remembered by a keyed hash; a user that needs no secret. All else waits in a que
 it. So what an attacker can measure is the same for an unknown user, for one that is switched off, for one without a
 password, and for a wrong secret: the queue, and then as many slow hashes as some user has.
 
-The queue has a place per address (of IPv6: per network of 64 bits). Places are served in turn, so whoever fails ten
-thousand times from one address waits behind itself. An address that has failed several times has to wait before its
+The queue has a place per address (of IPv6: per network of 64 bits). Places are served in turn, so an address that
+fails ten thousand times waits behind itself. An address that has failed several times has to wait before its
 next check; a right secret that can be answered at once never waits. Attempts with the same name and secret share one
 check, so a thousand clients of one user that start together cost one.
 """

@@ -238,11 +238,11 @@ class Slot(Session):
         self.counters.aborted += 1
 
     def conflicted(self, conflict: Conflict) -> Conflict:
-        """Count a conflict that the client is told of, and return it with the client's keys."""
-        told = clients_conflict(conflict)
+        """Count a conflict, and return it with the keys as the client knows them."""
+        shown = clients_conflict(conflict)
         self.counters.conflicted += 1
-        self._context.conflict_keys.note(told)
-        return told
+        self._context.conflict_keys.note(shown)
+        return shown
 
     def check_horizon(self) -> None:
         """Check that the snapshot of an operation holds no record that was due when the operation began.

@@ -149,7 +149,7 @@ class Change:
         return accounts
 
     def finish(self, error: KvsError | None) -> None:
-        """End, and call whoever waits for it."""
+        """End, and call back."""
         self.finished = True
         self.error = error
         done, self._done = self._done, None
@@ -284,7 +284,7 @@ class Users:
                     self._background.run(work.run, work.finish)
                     return
             except Exception as error:  # noqa: BLE001  # whatever it is, the change has to end
-                self._end(change, _told(error))
+                self._end(change, _error_of(error))
             else:
                 self._end(change, None)
 
@@ -372,8 +372,8 @@ class _Work:
         self._users.worked(self)
 
 
-def _told(error: Exception) -> KvsError:
-    """Return what the one who wanted a change is told of an error; a compiled ``except`` knows one type for a name."""
+def _error_of(error: Exception) -> KvsError:
+    """Return the error of a change, given what was raised; a compiled ``except`` knows one type for a name."""
     if isinstance(error, KvsError):
         return error
     if isinstance(error, RuntimeError):  # there is no thread

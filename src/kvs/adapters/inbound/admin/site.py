@@ -53,7 +53,7 @@ class Site:
         access: Tells who may do what.
         early_figures: Returns what figures there are while no server runs.
         log: Bound logger.
-        audit: The audit log, which is told of changes; None: there is none.
+        audit: The audit log, for changes; None: there is none.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
 """Collects the figures of a server for the admin port, whose thread never looks at an engine or a session by itself.
 
 The loop collects, when it is asked to, in steps of about a tenth of a millisecond. After each step it pauses for
-:data:`PAUSE_FACTOR` times as long, and after the last as well; so whoever asks, and however often, that takes at most
-5 % of the loop. Who asks in between gets the figures that were collected last.
+:data:`PAUSE_FACTOR` times as long, and after the last as well; so however often it is asked, that takes at most 5 % of
+the loop. A request in between gets the figures that were collected last.
 
-What a blocking engine tells of itself is asked for by a worker.
+A blocking engine's own figures are collected by a worker.
 """
 
 import asyncio

@@ -32,7 +32,7 @@ class Doorkeeper:
         self._audit = audit
 
     def watch(self) -> None:
-        """Be told of users that change."""
+        """Follow changes of users from now on."""
         self._users.gone = self._close_clients_of
         self._users.altered = self._close_listeners_of
 
@@ -55,7 +55,7 @@ class Doorkeeper:
     def refusal(self, connection: BaseConnection) -> LimitError | None:
         """Return why a new client is refused; None if it is not.
 
-        Who has not authenticated must not keep others out, and is told no setting.
+        Clients that have not authenticated must not keep others out, and get no setting to see.
         """
         registry, max_clients = self._registry, self._limits.max_clients
         is_stranger = connection.peer.user is None
@@ -74,7 +74,7 @@ class Doorkeeper:
                 channel.end(ACCESS_CHANGED)
 
     def _close_listeners_of(self, user: User) -> None:
-        """Close those connections of a user that are told what others do, which the user may not learn any more."""
+        """Close those connections of a user that show what others do, which the user may not learn any more."""
         for channel in list(self._registry.channels.values()):
             is_told = channel.connection.peer.user is user and channel.connection.tells_of_others
             if is_told and not user.grants.unrestricted:

@@ -65,7 +65,7 @@ class Guard:
         waits: Whether :meth:`go_on` has something to do, which may take as long as hundreds of requests.
         impatient: Whether the client must not be silent: what comes first is not complete, and is expected.
         failure: Why the connection has to end; empty: it has not.
-        alert: What the peer is to be told before that.
+        alert: A TLS alert to send to the peer before that.
         address: Of the client, as the header has it; empty: that of the socket.
         held: Output for the client that waits until the guard is open.
     """

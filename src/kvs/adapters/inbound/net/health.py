@@ -16,7 +16,7 @@ DRAINING: Final = "the server is stopping"
 NO_LEADER: Final = "there is no leader"
 
 TURNED_LATELY_S: Final = 5.0
-"""Time since the last known turn of the loop up to which it is alive; it is told of a turn at least once a second."""
+"""Time since the last known turn of the loop up to which it is alive; a turn is noted at least once a second."""
 
 
 @final

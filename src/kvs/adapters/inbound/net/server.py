@@ -76,7 +76,7 @@ class Server:
         relays: Admits relays of standbys; None: there are none.
         about: Engine, version and so on, for the log.
         log: Bound logger.
-        health: Is told of the server's state.
+        health: Where the server's state is noted.
         collector: Collects figures, on its loop.
         sources: Of further figures; those of the ticks are added.
         topology: The servers of the data set; None: there is only this one.
@@ -257,7 +257,7 @@ class Server:
         self.tick.check_engine()
 
     def _give_up(self, error: Exception) -> None:
-        """Stop: the engine has failed. Its last commits may not be durable, and clients have been told so."""
+        """Stop: the engine has failed. Its last commits may not be durable, as clients know by their replies."""
         self._failed = True
         self._exit_code = 1
         self._stop.set()

@@ -20,7 +20,7 @@ DENIALS: Final = frozenset({b"FORBIDDEN", b"UNAUTHENTICATED", b"NOPERM", b"NOAUT
 
 HELLO: Final = b"hello"
 AUTHENTICATING: Final = frozenset({b"auth", b"AUTH", HELLO})
-"""Commands that may have a secret, and of which only their outcome is told."""
+"""Commands that may have a secret, and of which only the outcome is recorded."""
 
 MAX_KEYS: Final = 32
 MAX_KEY_BYTES: Final = 512
@@ -117,7 +117,7 @@ class Audit:
         """Wait until all lines have been written, or a second has passed."""
         self._sink.drain()
 
-    # What is told.
+    # Lines.
 
     def tell(self, event: str, **fields: object) -> None:
         """Tell of the server, or of somebody who is no client of it."""
@@ -144,7 +144,7 @@ class Audit:
         self._write({**self._about("authenticated", peer), "code": _code(b"")})
 
     def ran(self, peer: Peer, command: Command, request: list[bytes], error: bytes) -> int:
-        """Tell of a command that has been run, if it is one to be told of.
+        """Record a command that has been run, if it is of those to record.
 
         Args:
             peer: The client.
@@ -165,7 +165,7 @@ class Audit:
         return 0
 
     def refused(self, peer: Peer, command: Command | None, request: list[bytes], error: bytes) -> int:
-        """Tell of a request that was not run, if it was one to be told of; as :meth:`ran`.
+        """Record a request that was not run, if it is of those to record; as :meth:`ran`.
 
         Args:
             peer: The client.

@@ -126,7 +126,7 @@ class BaseConnection(ABC):
 
     @property
     def tells_of_others(self) -> bool:
-        """Whether the client is told what others do."""
+        """Whether the client gets messages of what others do."""
         return False
 
     def tell_of_leader(self, former: tuple[str, int], leader: tuple[str, int]) -> None:  # noqa: B027  # most do not care

@@ -27,7 +27,7 @@ class Peer:
         name: Its name, as it has set it.
         user: Who it is; None: it has not authenticated.
         checking: It waits for the end of a check of its secret, or of a change of users, and runs nothing.
-        alters_users: It changes users at this moment, and is told what has become of that before it is closed.
+        alters_users: It changes users at this moment, and gets the reply to that before it is closed.
         generation: That of the user's grants when the open transaction began, or what came last outside of any.
         changed: Called on the loop when another user is set, and when it does not wait any more. Set by the channel.
         certificate_user: The common name of its certificate, if it has shown one that is trusted; else empty.

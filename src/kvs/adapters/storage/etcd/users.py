@@ -1,6 +1,6 @@
 """The users that all servers of a namespace share: the key ``users``, a document like a users file.
 
-Whoever changes it compares the revision of what is changed, so no change is lost. Each server reads it before it relays
+A change compares the revision of what it changes, so no other change is lost. Each server reads it before it relays
 a client or leads, and from then on within a second (:mod:`kvs.adapters.storage.etcd.registration`).
 """
 

@@ -53,7 +53,7 @@ def tracking(session: Session, context: ClientContext, arguments: list[bytes]) -
 
 
 def told_of(arguments: list[bytes]) -> list[tuple[int, Key]]:
-    """Return the ranges of keys whose changes CLIENT TRACKING tells, whoever has read them: those of BCAST."""
+    """Return the ranges of keys of whose changes CLIENT TRACKING sends messages without a read: those of BCAST."""
     prefixes: list[Key] = []
     broadcasts = False
     words = iter(arguments[3:])
