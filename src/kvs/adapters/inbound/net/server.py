@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from kvs.adapters.inbound.net.backend import NetworkBackend
 from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.channel_context import ChannelContext
+from kvs.adapters.inbound.net.client_log import ClientLog
 from kvs.adapters.inbound.net.collector import Collector
 from kvs.adapters.inbound.net.doorkeeper import Doorkeeper
 from kvs.adapters.inbound.net.handshakes import Handshakes
@@ -36,7 +37,6 @@ from kvs.application.expiry import Expiry
 from kvs.application.figures import Sources
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.users import Users
-from kvs.domain.errors import LimitError
 from kvs.notify import Notifier
 from kvs.ports.candidate import LeadLostError
 from kvs.ports.storage import Storage
@@ -134,6 +134,7 @@ class Server:
         self._observation = observation
         self._doorkeeper = Doorkeeper(registry, limits, users, observation.audit)
         self._audit = observation.audit
+        self._client_log = ClientLog(log, observation.audit)
         self._signals = signals
         self._notifier = notifier
         self._relays = relays
@@ -282,8 +283,7 @@ class Server:
                 )
 
     def _accept(self, sock: socket.socket, remote_address: str, endpoint: Endpoint) -> None:
-        registry, max_clients = self._registry, self._limits.max_clients
-        connection = endpoint.connect()
+        registry, connection = self._registry, endpoint.connect()
         self._doorkeeper.look_at(connection.peer, is_own_user=endpoint.binding.is_own_user(sock))
         channel = self._backend.open(sock, remote_address, connection, endpoint.guard(remote_address))
         refusal = self._doorkeeper.refusal(connection)
@@ -293,13 +293,9 @@ class Server:
             connection.fail(refusal)
             if registry.refused_now >= MAX_REFUSED:
                 self._listener.pause()
-            if self._audit is not None:
-                self._audit.connection_refused(connection.peer, LimitError.code)
-            self._log.warning("client_refused", peer=remote_address, max_clients=max_clients)
+            self._client_log.refused(channel, self._limits.max_clients)
         else:
-            if self._audit is not None:
-                self._audit.connected(connection.peer)
-            self._log.info("client_connected", peer=remote_address, session=connection.session.id)
+            self._client_log.connected(channel)
 
     def _forget(self, channel: Channel) -> None:
         """Forget a channel whose session has ended."""
@@ -310,19 +306,7 @@ class Server:
         else:
             self._listener.resume()
         if not channel.refused:
-            session = channel.connection.session
-            if self._audit is not None:
-                self._audit.disconnected(channel.connection.peer, channel.reason)
-            self._log.info(
-                "client_disconnected",
-                peer=channel.remote_address,
-                session=session.id,
-                reason=channel.reason,
-                commands=channel.connection.requests,
-                committed=session.counters.committed,
-                conflicted=session.counters.conflicted,
-                aborted=session.counters.aborted,
-            )
+            self._client_log.disconnected(channel)
 
     # The stop.
 
