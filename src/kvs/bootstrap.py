@@ -211,7 +211,7 @@ class Container(containers.DeclarativeContainer):
         sources=sources,
     )
     collector = providers.Singleton(
-        Collector, registry, storage, clients, observation, topology=topology, health=health, log=log, clock=clock
+        Collector, registry, storage, clients, observation, topology=topology, log=log, clock=clock
     )
 
     sessions = providers.Resource(

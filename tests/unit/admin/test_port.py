@@ -319,7 +319,7 @@ def test_the_pace_bounds_processor_time() -> None:
 
 
 def test_a_busy_port_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After each response, as long as the pace says."""
+    """Before each packet and after each response, as long as the pace says."""
     paused: list[float] = []
     monkeypatch.setattr(Pace, "delay_s", lambda _, longest_s: longest_s)
     monkeypatch.setattr(time, "sleep", paused.append)
@@ -327,7 +327,9 @@ def test_a_busy_port_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     served.port.start()
     assert served.ask()[0].status == 200
     served.port.close()
-    assert sorted(paused) == [port.LONGEST_PAUSE_S, exchange.LONGEST_PAUSE_S]
+    accepting, *of_the_exchange = sorted(paused)
+    assert accepting == port.LONGEST_PAUSE_S
+    assert of_the_exchange == [exchange.LONGEST_PAUSE_S] * 3  # a request, a response, and the end of input
 
 
 def test_json_is_none_of_its_business(served: Served) -> None:

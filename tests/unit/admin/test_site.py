@@ -54,7 +54,7 @@ class Sited:
         self.bench = Bench()
         self.loop = asyncio.new_event_loop()
         self.collector = Collector(
-            self.bench.sessions, self.bench.storage, ChannelRegistry(), Observation(), None, self.health, logger
+            self.bench.sessions, self.bench.storage, ChannelRegistry(), Observation(), None, logger
         )
 
     def listen(self) -> None:

@@ -15,7 +15,6 @@ from kvs.adapters.inbound.net.collector import (
     Collected,
     Collector,
 )
-from kvs.adapters.inbound.net.health import Health
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.application.executor import WorkerThreads
@@ -55,7 +54,6 @@ class Watched:
             self.clients,
             self.observation,
             None,
-            Health(),
             make_logger("info", "json", self.bench.log),
             self.bench.clock,
             self.timer,

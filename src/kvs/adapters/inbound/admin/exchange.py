@@ -68,11 +68,13 @@ class Exchange:
         self._pace = pace
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         self._deadline_s = 0.0
+        self._charged_s = 0.0  # processor time of the thread, up to the last charge
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self.closed = False
 
     def run(self) -> None:
         """Answer requests until the connection ends."""
+        self._charged_s = time.thread_time()
         try:
             if self._tls is not None:
                 self._tls.settimeout(HANDSHAKE_S)
@@ -92,6 +94,7 @@ class Exchange:
             if not self.closed:  # else another thread has ended it, and OpenSSL may say anything
                 raise
         finally:
+            self._charge()
             self.close()
 
     def end(self) -> None:
@@ -115,15 +118,13 @@ class Exchange:
         request = self._read()
         if request is None:
             return False
-        began_s = time.thread_time()
         try:
             response = self._respond(request)
         except RefusedError as refused:
             response = refused.response()
         self._deadline_s = time.monotonic() + RESPONSE_S
         self._send(response, with_body=request.method != "HEAD")
-        self._pace.charge(time.thread_time() - began_s)
-        time.sleep(self._pace.delay_s(LONGEST_PAUSE_S))
+        self._pause()
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
     def _read(self) -> Request | None:
@@ -150,11 +151,23 @@ class Exchange:
                 return None
 
     def _receive(self) -> None:
+        self._pause()  # a client that sends a request byte by byte takes a multiple of its price
         self._socket.settimeout(self._left_s())
         data = self._socket.recv(READ_BYTES)
         if data:
             self.waits = False
         self._http.receive_data(data)
+
+    def _charge(self) -> None:
+        """Charge the processor time since the last charge, in which waiting does not count."""
+        now_s = time.thread_time()
+        self._pace.charge(now_s - self._charged_s)
+        self._charged_s = now_s
+
+    def _pause(self) -> None:
+        """Wait as long as what has been used so far takes."""
+        self._charge()
+        time.sleep(self._pace.delay_s(LONGEST_PAUSE_S))
 
     def _request(self, head: h11.Request, body: bytes) -> Request:
         headers: dict[str, str] = {}

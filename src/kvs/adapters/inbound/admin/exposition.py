@@ -102,7 +102,7 @@ def _labels(labels: Mapping[str, str]) -> str:
 
 
 def _number(value: float, scale: float) -> str:
-    return repr(value * scale if scale != 1 else value)
+    return repr(value * scale if scale != 1 else +value)
 
 
 def wants_openmetrics(accept: str) -> bool:

@@ -122,7 +122,7 @@ class AdminPort:
                 accepted = False
         if not accepted:
             exchange.close()
-        if len(open_now) >= MAX_CONNECTIONS:
+        elif len(open_now) >= MAX_CONNECTIONS:
             next((other for other in open_now if other.waits), open_now[0]).end()
 
     def _serve(self, exchange: Exchange) -> None:

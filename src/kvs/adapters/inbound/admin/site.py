@@ -153,7 +153,6 @@ class Site:
         about = {
             "not_ready": self._health.not_ready(),
             "is_admin": may_change,
-            "has_login": access.has_admin,
             "page_token": access.page_token(request) if may_change else "",
         }
         return Response(200, encode(collected, figures, about), JSON)
@@ -215,15 +214,17 @@ class Site:
         answers: list[bool] = []
 
         def answer(aborted: bool) -> None:  # noqa: FBT001
+            if aborted:  # perhaps when nobody waits any more
+                self._tell("transaction_aborted", request, session=session)
             answers.append(aborted)
             done.set()
 
         if collector is not None:
             collector.abort(session, float(seen_s), answer)
-            done.wait(PATIENCE_S)
+            if not done.wait(PATIENCE_S):
+                raise RefusedError(503, "The server has not answered yet; the transaction may still be ended.")
         if not any(answers):
             raise RefusedError(409, "The transaction is over, or a command of it is running.")
-        self._tell("transaction_aborted", request, session=session)
         return Response(200, b"{}", JSON)
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, final
 
 from structlog.typing import FilteringBoundLogger
 
-from kvs.adapters.inbound.net.health import Health
 from kvs.adapters.inbound.net.reasons import KILLED
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.protocol.observation import Observation
@@ -108,7 +107,6 @@ class Collector:
         clients: All clients.
         observation: What is known of commands.
         topology: The servers of the data set; None: there is only this one.
-        health: Tells whether it is ready.
         log: Bound logger.
         clock: Monotonic seconds, that of the sessions.
         timer: Monotonic seconds, to measure its own steps.
@@ -121,7 +119,6 @@ class Collector:
         clients: ChannelRegistry,
         observation: Observation,
         topology: Topology | None,
-        health: Health,
         log: FilteringBoundLogger,
         clock: Callable[[], float] = time.monotonic,
         timer: Callable[[], float] = time.perf_counter,
@@ -131,7 +128,6 @@ class Collector:
         self._clients = clients
         self._observation = observation
         self._topology = topology
-        self._health = health
         self._clock = clock
         self._run_job: RunJob | None = None
         self._log = log
@@ -145,7 +141,7 @@ class Collector:
         self._steps: Generator[None, None, Collected] | None = None
         self._engine: Reading = {}
         self._asking_engine = False
-        self._awaits_engine = False
+        self._patience: asyncio.TimerHandle | None = None  # while the engine is waited for
         self._asked_s = 0.0
         self._delay_s = 0.0
 
@@ -219,26 +215,29 @@ class Collector:
 
     def _begin(self) -> None:
         self._delay_s = self._timer() - self._asked_s
-        self._awaits_engine = True
         if self._run_job is None or self._asking_engine or self._loop is None:
-            self._engine_told()
+            self._begin_steps()
         else:
             self._asking_engine = True
+            self._patience = self._loop.call_later(ENGINE_PATIENCE_S, self._engine_answered)
             self._run_job(self._ask_engine)
-            self._loop.call_later(ENGINE_PATIENCE_S, self._engine_told)
 
     def _ask_engine(self) -> None:
         """Ask the engine about itself. By a worker."""
         self._engine = self._read_engine()
         self._asking_engine = False
-        self._post(self._engine_told)
+        self._post(self._engine_answered)
 
-    def _engine_told(self) -> None:
-        """Go on: the engine has answered, or takes too long, and what it told last is shown."""
-        if self._awaits_engine:
-            self._awaits_engine = False
-            self._steps = self._collect()
-            self._advance()
+    def _engine_answered(self) -> None:
+        """Go on: the engine has answered, or takes too long, and its last answer is shown."""
+        patience, self._patience = self._patience, None
+        if patience is not None:
+            patience.cancel()
+            self._begin_steps()
+
+    def _begin_steps(self) -> None:
+        self._steps = self._collect()
+        self._advance()
 
     def _advance(self) -> None:
         """Take a step, and pause."""
@@ -289,7 +288,6 @@ class Collector:
         yield from self._add_commands(figures)
         figures["errors"] = {code.decode(): count for code, count in list(self._observation.statistics.errors.items())}
         figures.update(_of_roles(self._topology))
-        figures["ready"] = int(not self._health.not_ready())
         figures["loop_delay_s"] = self._delay_s
         figures["cpu_s"] = time.process_time()
         yield
@@ -323,8 +321,8 @@ class Collector:
             if channel is not None and channel.connection.session.depth:
                 session, peer = channel.connection.session, channel.connection.peer
                 age_s = max(0.0, now_s - session.started_at_s)
-                user = getattr(peer, "user", None)
-                place = (peer.address, peer.name, "" if user is None else str(user.name))
+                user = peer.user
+                place = (peer.address, peer.name, "" if user is None else user.name)
                 found.append(OpenTransaction(session_id, age_s, session.depth, session.held_bytes, *place))
             if at % CHANNELS_PER_STEP == 0:
                 found = _oldest(found)

@@ -86,7 +86,7 @@ function badge(text, kind) {
 function showLogin() {
   badge("locked", "");
   $("main").hidden = true;
-  $("logout").hidden = $("show-login").hidden = true;
+  $("logout").hidden = true;
   $("login").hidden = false;
   $("token").focus();
 }
@@ -109,7 +109,6 @@ $("logout").addEventListener("click", async () => {
   await ask("api/logout", {});
   poll();
 });
-$("show-login").addEventListener("click", showLogin);
 document.addEventListener("visibilitychange", () => document.hidden || poll());
 
 // The page.
