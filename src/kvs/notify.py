@@ -87,9 +87,10 @@ class Notifier:
             self._socket = None
 
     def _send(self, message: str) -> None:
-        if self._socket is not None:
+        sock = self._socket  # another thread may close it meanwhile
+        if sock is not None:
             try:
-                self._socket.sendto(message.encode(errors="replace"), self._address)
+                sock.sendto(message.encode(errors="replace"), self._address)
             except OSError:  # the manager does not read, or is gone
                 return
 
