@@ -61,14 +61,18 @@ IMPLIED: Final = "implied by data_dir"
 ADDRESSES: Final = ("host", "admin_host")
 """Settings whose items are addresses."""
 
-LOOPBACK: Final = ("127.", "::1")
 QUOTED_CHARACTERS: Final = 100
 """Maximum length of a value that an error quotes."""
 
 
 def is_loopback(host: str) -> bool:
     """Return whether only this machine reaches an address; of names, only ``localhost`` is known to be such."""
-    return host.lower() == "localhost" or host.startswith(LOOPBACK)
+    from ipaddress import ip_address  # noqa: PLC0415  # 2 ms of each command
+
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _size(least: int, description: str) -> Meta:
@@ -282,7 +286,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str] = os.enviro
     for name, value in flags.items():
         if name in SETTINGS:
             given[name] = Given(value, SETTINGS[name].flag)
-    given = credentials(environment.get(CREDENTIALS_VARIABLE, ""), SETTINGS) | given
+    given = credentials(environment.get(CREDENTIALS_VARIABLE, "")) | given
     if "storage" not in given and "data_dir" in given and given["data_dir"].value:
         given["storage"] = Given(DATA_DIR_ENGINE, IMPLIED)
     checked = {name: _check(SETTINGS[name], value.value, value.origin) for name, value in given.items()}

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import BinaryIO
 
 
@@ -20,14 +21,15 @@ def replacing(path: Path, buffer_bytes: int = -1, mode: int | None = None) -> It
     Raises:
         OSError: It could not be written. The old file is as it was, unless the directory could not be synced.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    stream = partial.open("xb", buffer_bytes)
+    partial = path.with_name(f".{path.name}.{token_hex(4)}.partial")  # one that a killed process has left is in no way
+    if mode is None and path.exists():
+        mode = stat.S_IMODE(path.stat().st_mode)  # as secret as the old file, from the first moment on
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
+    stream = os.fdopen(descriptor, "wb", buffer_bytes)
     try:
         with stream:
             if mode is not None:
                 os.fchmod(stream.fileno(), mode)
-            elif path.exists():
-                os.fchmod(stream.fileno(), stat.S_IMODE(path.stat().st_mode))  # as secret as the old file
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

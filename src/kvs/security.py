@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, final
 
@@ -16,7 +15,7 @@ from kvs.adapters.inbound.resp.commands.catalogue import ABOUT
 from kvs.application.background import Background
 from kvs.application.secret_hashes import ProcessKey
 from kvs.application.users import DEFAULT_NAME, OPEN, Account, Accounts, Change, Users, check_account
-from kvs.config import ConfigError, Settings
+from kvs.config import ConfigError, Settings, is_loopback
 from kvs.domain.errors import UsageError
 from kvs.domain.grants import EVERYTHING
 from kvs.ports.users import SharedUsers
@@ -96,6 +95,10 @@ class UserSource:
         """
         return read_secret(self._password_file, PASSWORD) if self._password_file else b""
 
+    def demands_secret(self, name: str) -> bool:
+        """Return whether a user needs a secret at this server, though another one may have saved it without."""
+        return bool(self._exposed) or (name == DEFAULT_NAME and bool(self.password))
+
     def check(self, name: str, account: Account) -> None:
         """Check a change of a user, which has to be one with which this server can start again.
 
@@ -117,7 +120,7 @@ def _users_file(path: str) -> "UsersFile":
 
 def beyond_loopback(hosts: tuple[str, ...]) -> str:
     """Return the first of the hosts that others than this machine can reach; empty if there is none."""
-    return next((host for host in hosts if not all(map(_is_loopback, _addresses(host)))), "")
+    return next((host for host in hosts if not all(map(is_loopback, _addresses(host)))), "")
 
 
 def _addresses(host: str) -> list[str]:
@@ -131,17 +134,13 @@ def _addresses(host: str) -> list[str]:
     return [host]
 
 
-def _is_loopback(address: str) -> bool:
-    return ip_address(address).is_loopback
-
-
 def users(source: UserSource, saving: Background, key: ProcessKey) -> Users:
     """Return the users at the start.
 
     Raises:
         ConfigError: See :meth:`UserSource.load`.
     """
-    directory = Users(source.load(), source.file, saving, source.check)
+    directory = Users(source.load(), source.file, saving, source.check, source.demands_secret)
     _give_password(directory, source, key)
     return directory
 
@@ -189,12 +188,8 @@ def adopter(source: UserSource, directory: Users, log: FilteringBoundLogger) -> 
     def adopt() -> None:
         newest = None if source.shared is None else source.shared.newest
         if newest is not None and newest[1] != directory.revision:
-            accounts = dict(newest[0])
-            default = accounts.get(DEFAULT_NAME, Account())
-            if source.password and default.nopass:  # another server has no password_file: not this one's fault
-                default = replace(default, nopass=False)
             first = directory.revision == 0
-            directory.adopt(accounts | {DEFAULT_NAME: default}, newest[1])
+            directory.adopt({DEFAULT_NAME: Account()} | dict(newest[0]), newest[1])
             if first and source.seed and source.seed != newest[0]:
                 log.warning("users_file_unused", reason="the servers share users that are in etcd already")
 
@@ -205,4 +200,5 @@ def _give_password(directory: Users, source: UserSource, key: ProcessKey) -> lis
     """Give the default user the password of the settings; return the name of the setting if that is another one."""
     default, before = directory.default, directory.default.given
     default.given = key.hash(default.name, source.password) if source.password else b""
+    directory.demand_secrets()
     return [PASSWORD] if default.given != before else []

@@ -1,7 +1,7 @@
 """Where settings come from, besides flags: the file, the environment, and what systemd hands on."""
 
 import codecs
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -103,10 +103,10 @@ def refuse_secrets(variables: Mapping[str, str]) -> None:
             )
 
 
-def credentials(directory: str, known: Collection[str]) -> dict[str, Given]:
-    """Return those of the known settings whose secrets systemd has put into a directory, each in a file of its name."""
+def credentials(directory: str) -> dict[str, Given]:
+    """Return the settings whose secrets systemd has put into a directory, each in a file of its name."""
     if not directory:
         return {}
     paths = {f"{secret}_file": Path(directory, secret) for secret in SECRETS}
     origin = f"${CREDENTIALS_VARIABLE}"
-    return {name: Given(str(path), origin) for name, path in paths.items() if name in known and path.exists()}
+    return {name: Given(str(path), origin) for name, path in paths.items() if path.exists()}

@@ -28,12 +28,12 @@ from kvs.config import ConfigError, Settings
 from kvs.listening import tls_figures
 from kvs.ports.storage import Storage
 from kvs.secret_files import read_secret
+from kvs.security import beyond_loopback
 
 if TYPE_CHECKING:
     from kvs.adapters.inbound.admin.access import Access
     from kvs.adapters.inbound.net.certificates import ServerTls
 
-LOOPBACK: Final = ("127.", "::1")
 TOKEN_FILES: Final = ("admin_token_file", "metrics_token_file")
 INSTALL: Final = "pip install h11"
 
@@ -195,9 +195,9 @@ def _check_exposure(settings: Settings, hosts: list[str], access: "Access", *, h
     Raises:
         ConfigError: Somebody might.
     """
-    beyond = [host for host in hosts if not host.startswith(LOOPBACK)]
+    beyond = beyond_loopback(tuple(hosts))
     if beyond and settings.protected_mode and not (access.has_admin and has_tls):
         raise ConfigError(
-            f"admin_host: {beyond[0]} can be reached from other machines; that takes admin_token_file and "
+            f"admin_host: {beyond} can be reached from other machines; that takes admin_token_file and "
             "tls_cert_file, or protected_mode = false"
         )

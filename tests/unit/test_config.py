@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from kvs.config import MAX_FILE_BYTES, SETTINGS, ConfigError, Configuration, Given, Settings, load, read_options
+from kvs.config import (
+    MAX_FILE_BYTES,
+    SETTINGS,
+    ConfigError,
+    Configuration,
+    Given,
+    Settings,
+    is_loopback,
+    load,
+    read_options,
+)
 from kvs.quantities import format_size, format_time, parse_size, parse_time
 
 pytestmark = pytest.mark.one_build
@@ -682,3 +692,22 @@ def test_every_setting_says_what_it_is_and_what_is_allowed(name: str) -> None:
     assert setting.allowed
     assert setting.flag == "--" + name.replace("_", "-")
     assert setting.variable == "KVS_" + name.upper()
+
+
+@pytest.mark.parametrize(
+    ("host", "is_ours"),
+    [
+        ("127.0.0.1", True),
+        ("127.255.0.9", True),
+        ("::1", True),
+        ("0:0:0:0:0:0:0:1", True),
+        ("LocalHost", True),
+        ("127.example.com", False),
+        ("::1234", False),
+        ("0.0.0.0", False),
+        ("kvs.example", False),
+    ],
+)
+def test_loopback_is_an_address_and_not_a_prefix(host: str, is_ours: bool) -> None:
+    """A name may begin like one."""
+    assert is_loopback(host) is is_ours

@@ -256,6 +256,19 @@ def test_a_server_with_a_password_is_not_opened_by_one_without(files: Files, sav
     assert directory.default.given == key.hash("default", b"secret")
 
 
+def test_protected_mode_holds_for_what_another_server_has_saved(files: Files, saving: Background) -> None:
+    """It may listen on loopback only. What it has saved stays as it is."""
+    files.users.write_text(TOM)
+    given, shared = source(files, host="0.0.0.0"), Shared()
+    directory = users(given, saving, ProcessKey())
+    share_users(given, directory, shared)
+    shared.newest = ({"default": OPEN, "ann": OPEN}, 1)
+    adopter(given, directory, structlog.get_logger())()
+    assert directory.names() == ["ann", "default"]
+    assert not directory.needs_no_secret
+    assert directory.default.account == OPEN
+
+
 def test_a_reload_reads_the_password_only_where_users_are_shared(files: Files, saving: Background) -> None:
     """The file has had its say."""
     given, key, shared = source(files, password=True), ProcessKey(), Shared()

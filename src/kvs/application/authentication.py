@@ -161,7 +161,7 @@ class Authenticator:
         """Return the user if that is known at once. All users cost the same, as does none."""
         user = self._users.get(name)
         account = _NO_ACCOUNT if user is None else user.account
-        right = account.nopass
+        right = user is not None and user.nopass
         token = secret_hashes.hash_token(secret)
         for each in account.tokens or _NO_TOKENS:
             right |= hmac.compare_digest(token, each)

@@ -59,7 +59,9 @@ class Failures:
     def add(self, network: bytes, number: int, now_s: float) -> int:
         """Add some failures; return how many are to be logged now, 0 if it is too early for that."""
         records = self._records
-        record = records.pop(network, None) or _Record()
+        record = records.pop(network, None)
+        if record is None or record.last_s + FORGET_S < now_s:
+            record = _Record()
         records[network] = record  # the newest is the last
         record.count += number
         record.unlogged += number

@@ -11,7 +11,7 @@ class Passwords:
 
     Attributes:
         present: The hash of each password that the user has already.
-        hashes: The new hash of each of the others that are to be added.
+        hashes: A new hash of each password to be added, also of one that is present: a rule before may remove that.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Passwords:
 
 @final
 class PasswordJob:
-    """Finds out which of some passwords a user has, and hashes those that it has not.
+    """Finds out which of some passwords a user has, and hashes those to be added.
 
     Args:
         existing: The hashes of the passwords that the user has.

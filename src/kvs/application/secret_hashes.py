@@ -86,7 +86,7 @@ def parse(text: str) -> PasswordHash:
     parameters = Parameters(*map(int, match.groups()[:3]))
     if parameters.ln < LEAST.ln or parameters.r < LEAST.r or parameters.p < LEAST.p:
         raise ValueError(f"its parameters are too weak; the least are ln={LEAST.ln}, r={LEAST.r}, p={LEAST.p}")
-    if parameters.ln > 20 or parameters.memory_bytes > MAX_MEMORY_BYTES:
+    if parameters.memory_bytes > MAX_MEMORY_BYTES:
         raise ValueError(f"to check it would take more than {MAX_MEMORY_BYTES >> 20} MiB of memory")
     if parameters.memory_bytes * parameters.p > MAX_WORK_BYTES:
         raise ValueError(f"to check it would take too long; ln={DEFAULT.ln}, r={DEFAULT.r}, p={DEFAULT.p} are enough")

@@ -56,6 +56,10 @@ Load: TypeAlias = Callable[[], Accounts]
 Done: TypeAlias = Callable[["Change"], None]
 
 
+def _of_nobody(_: str) -> bool:
+    return False
+
+
 @final
 class User:
     """A user, shared by all connections that have authenticated as it.
@@ -70,9 +74,10 @@ class User:
         generation: Counts its changes, so that what was checked before can be checked again.
         remembered: By hash of a password, the keyed hash of the secret that was found right.
         given: The keyed hash of one more secret, which is given by a setting and not saved; empty: there is none.
+        needs_secret: This server demands one, whatever is saved.
     """
 
-    __slots__ = ("account", "enabled", "generation", "given", "grants", "name", "remembered")
+    __slots__ = ("account", "enabled", "generation", "given", "grants", "name", "needs_secret", "remembered")
 
     def __init__(self, name: str, account: Account) -> None:
         self.name: Final = name
@@ -82,16 +87,12 @@ class User:
         self.generation = 0
         self.remembered: dict[str, bytes] = {}
         self.given = b""
+        self.needs_secret = False
 
     @property
     def nopass(self) -> bool:
         """Whether any secret is right."""
-        return self.account.nopass
-
-    @property
-    def has_secret(self) -> bool:
-        """Whether there is a secret with which one can authenticate as this user."""
-        return bool(self.account.passwords or self.account.tokens or self.given)
+        return self.account.nopass and not self.needs_secret
 
     def become(self, account: Account, *, removed: bool = False) -> None:
         """Change; on the loop."""
@@ -126,6 +127,10 @@ class Change:
         self._alter = alter
         self._done: Done | None = done
 
+    def take(self, changed: list[str]) -> None:
+        """Note who has changed, unless that is known."""
+        self.changed = self.changed or changed
+
     def forget(self) -> None:
         """Have nothing called at the end: the client has left. The change goes on."""
         self._done = None
@@ -139,6 +144,7 @@ class Change:
         if self._alter is None:
             if DEFAULT_NAME in self._names:
                 raise UsageError("The default user cannot be removed.")
+            self.changed = [name for name in self._names if name in accounts]
             return {name: account for name, account in accounts.items() if name not in self._names}
         (name,) = self._names
         account = self._alter(accounts.get(name, NEW))
@@ -168,6 +174,7 @@ class Users:
         store: Where changes are saved; None: nowhere, so they hold until the end of the process.
         background: One thread, which saves.
         check: Checks each account that is to be, with its name; raises a ``KvsError``.
+        demands_secret: Returns whether this server demands a secret of a user, by name, whatever is saved.
 
     Attributes:
         default: The user that clients are at first, if it is enabled and needs no secret.
@@ -184,6 +191,7 @@ class Users:
         store: UserStore | None,
         background: Background,
         check: Callable[[str, Account], None] = check_account,
+        demands_secret: Callable[[str], bool] = _of_nobody,
     ) -> None:
         accounts = {DEFAULT_NAME: OPEN} | dict(accounts)
         self._users = {name: User(name, account) for name, account in accounts.items()}
@@ -195,9 +203,11 @@ class Users:
         self._store = store
         self._background = background
         self._check = check
+        self._demands_secret = demands_secret
         self._waiting: deque[Change] = deque()
         self._current: Change | None = None
         self._loop: Loop | None = None  # on which the current change is to end
+        self.demand_secrets()
 
     def get(self, name: str) -> User | None:
         """Return the user of a name; None if there is none."""
@@ -245,11 +255,16 @@ class Users:
     def adopt(self, accounts: Accounts, revision: int) -> None:
         """Take over what another server has saved. Who got in without a secret that is needed now is to leave."""
         open_before = [user for user in self._users.values() if user.enabled and user.nopass]
-        self._take_effect(Change([], None, None, _ignore), accounts)
+        self._take_effect(accounts)
         self.revision = revision
         for user in open_before:
             if user.enabled and not user.nopass:
                 self.gone(user)
+
+    def demand_secrets(self) -> None:
+        """Look anew of whom this server demands a secret."""
+        for name, user in self._users.items():
+            user.needs_secret = self._demands_secret(name)
 
     def save_to(self, store: UserStore | None) -> None:
         """Save what changes from now on elsewhere."""
@@ -276,7 +291,7 @@ class Users:
                 if change.load is None:
                     accounts = change.next({name: user.account for name, user in self._users.items()}, self._check)
                 if change.load is None and self._store is None:
-                    self._take_effect(change, accounts)
+                    change.take(self._take_effect(accounts))
                 else:
                     self._current = change
                     self._loop = self._background.loop()
@@ -293,7 +308,7 @@ class Users:
         if work.change is not self._current:
             return
         if work.error is None and work.revision >= self.revision:  # or something newer has been adopted meanwhile
-            self._take_effect(work.change, work.accounts)
+            work.change.take(self._take_effect(work.accounts))
             self.revision = work.revision
         self._end(work.change, work.error)
         self._run_waiting()
@@ -302,9 +317,10 @@ class Users:
         self._current = None
         change.finish(error)
 
-    def _take_effect(self, change: Change, accounts: Accounts) -> None:
-        """Change the users to what is saved, and tell of those that have gone."""
+    def _take_effect(self, accounts: Accounts) -> list[str]:
+        """Change the users to what is saved, and tell of those that have gone; return who has changed."""
         accounts = {DEFAULT_NAME: OPEN} | dict(accounts)
+        changed: list[str] = []
         gone: list[User] = []
         altered: list[User] = []
         self.version += 1
@@ -316,7 +332,7 @@ class Users:
                 continue
             was_enabled = user.enabled
             user.become(user.account if account is None else account, removed=account is None)
-            change.changed.append(name)
+            changed.append(name)
             if was_enabled and not user.enabled:
                 gone.append(user)
             else:
@@ -324,11 +340,13 @@ class Users:
         for name, account in accounts.items():
             if name not in self._users:
                 self._users[name] = User(name, account)
-                change.changed.append(name)
+                changed.append(name)
+        self.demand_secrets()
         for user in gone:
             self.gone(user)
         for user in altered:
             self.altered(user)
+        return changed
 
 
 @final
@@ -379,10 +397,6 @@ def _error_of(error: Exception) -> KvsError:
     if isinstance(error, RuntimeError):  # there is no thread
         return UsersNotSavedError(f"The users cannot be saved: {error}.")
     return InternalError(f"The change failed: {type(error).__name__}.")
-
-
-def _ignore(_: Change) -> None:
-    """Tell nobody."""
 
 
 def _nobody(_: User) -> None:

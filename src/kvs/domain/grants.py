@@ -78,8 +78,8 @@ class Grant:
         removed: frozenset[bytes] = frozenset(),
     ) -> None:
         self.categories: Final = categories
-        self.reads: Final = EVERY_KEY if b"" in reads else tuple(dict.fromkeys(reads))
-        self.writes: Final = EVERY_KEY if b"" in writes else tuple(dict.fromkeys(writes))
+        self.reads: Final = EVERY_KEY if b"" in reads else tuple(sorted(set(reads)))
+        self.writes: Final = EVERY_KEY if b"" in writes else tuple(sorted(set(writes)))
         self.added: Final = added
         self.removed: Final = removed - added
         self.unrestricted: Final = (
@@ -197,10 +197,6 @@ class Grants:
             if grant.allows_command(name, categories) and grant.covers(access, key):
                 return True
         return False
-
-    def allows_range(self, name: bytes, categories: int, access: int, prefix: Key) -> bool:
-        """Return whether a command is allowed to use all keys that begin with a prefix."""
-        return self.allows_key(name, categories, access, prefix)
 
     def may_read(self, key: Key) -> bool:
         """Return whether a key may be read by some command, and so be named to the user."""

@@ -7,7 +7,7 @@ from kvs.domain.errors import KvsError
 
 
 class UsersNotSavedError(KvsError):
-    """Raised when a change of users could not be saved. Nothing has changed."""
+    """Raised when it is not certain that a change of users has been saved. Here nothing has changed."""
 
     code = "unavailable"
 
@@ -26,7 +26,7 @@ class UserStore(Protocol):
             The revision of what has been saved; a store that nobody else changes has only one, 0.
 
         Raises:
-            UsersNotSavedError: They could not be saved, and those that were there still are.
+            UsersNotSavedError: It is not certain that they have been saved.
         """
 
 

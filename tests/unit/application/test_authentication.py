@@ -343,6 +343,15 @@ def test_the_table_of_failures_is_bounded_and_forgets() -> None:
     assert failures.not_before_s(b"new") > FORGET_S + 1 + 3
 
 
+def test_an_address_that_comes_back_is_as_good_as_new() -> None:
+    """After as long as any other is remembered."""
+    failures = Failures()
+    failures.add(b"a", FREE_FAILURES + 20, 0.0)
+    assert failures.not_before_s(b"a") > 0
+    failures.add(b"a", 1, FORGET_S + 1)
+    assert failures.not_before_s(b"a") == FORGET_S + 1
+
+
 def test_delays_do_not_overflow() -> None:
     """However often."""
     assert delay_s(0) == delay_s(FREE_FAILURES - 1) == 0

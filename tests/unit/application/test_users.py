@@ -104,7 +104,7 @@ def test_at_first_there_is_a_user_who_may_do_everything(stage: Stage) -> None:
     assert default.enabled
     assert default.nopass
     assert default.grants.unrestricted
-    assert not default.has_secret
+    assert not any((default.account.passwords, default.account.tokens, default.given))
     assert stage.users.needs_no_secret
     assert not stage.users.is_saved
 
@@ -134,7 +134,7 @@ def test_a_new_user_is_off(stage: Stage) -> None:
     assert tom.account == NEW
     assert not tom.enabled
     assert not tom.nopass
-    assert not tom.has_secret
+    assert not any((tom.account.passwords, tom.account.tokens, tom.given))
     assert not tom.grants.allows_command(b"ping", READ)
 
 

@@ -94,7 +94,7 @@ def test_every_key_of_a_request_has_to_be_allowed() -> None:
 def test_a_range_has_to_lie_within_a_grant(prefix: bytes, allowed: bool) -> None:
     """Or it is refused: what lies outside is not filtered."""
     assert READS_USERS.allows(b"keys", READ, [], [(READ, prefix)]) is allowed
-    assert READS_USERS.allows_range(b"keys", READ, READ, prefix) is allowed
+    assert READS_USERS.allows_key(b"keys", READ, READ, prefix) is allowed
     assert not READS_USERS.allows(b"keys", READ, [(READ, b"user:1")], [(READ, prefix), (READ, b"other:")])
 
 

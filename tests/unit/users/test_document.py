@@ -86,6 +86,7 @@ GRANT = "[users.a]\ngrants = [{{ {} }}]\n"
     ("text", "message"),
     [
         ("users = maybe", "it is not TOML: .*line 1"),
+        pytest.param("a = " + "[" * 100_000, "it is not TOML: ", id="deep"),
         ("[users.a]\n\nenabled = maybe", "it is not TOML: .*line 3"),
         ("format = 2", "it is not of format 1"),
         ("users = 1", "it is not of format 1"),

@@ -109,19 +109,27 @@ def test_what_somebody_has_written_meanwhile_is_not_lost(path: Path) -> None:
 
 
 @pytest.fixture
-def full_directory(path: Path) -> Path:
-    """A directory in which no file can be made."""
-    path.with_name(f".{path.name}.{os.getpid()}.partial").mkdir()
-    return path
+def irreplaceable(path: Path) -> Path:
+    """A file whose name leaves no room for that of the new one."""
+    return path.rename(path.with_name("u" * 250))
 
 
-def test_one_that_cannot_be_replaced(full_directory: Path) -> None:
+def test_one_that_cannot_be_replaced(irreplaceable: Path) -> None:
     """Stays as it is."""
-    file = users_file(full_directory)
+    file = users_file(irreplaceable)
     file.load()
     with pytest.raises(UsersNotSavedError, match="cannot be replaced: "):
         file.save({"tom": TOM}, 0)
-    assert users_file(full_directory).load() == {}
+    assert users_file(irreplaceable).load() == {}
+
+
+def test_what_a_killed_server_has_left_is_in_no_way(path: Path) -> None:
+    """Not even if it had the same process id, as in a container."""
+    path.with_name(f".{path.name}.{os.getpid()}.partial").touch()
+    file = users_file(path)
+    file.load()
+    file.save({"tom": TOM}, 0)
+    assert users_file(path).load() == {"tom": TOM}
 
 
 def test_one_that_has_been_removed(path: Path) -> None:

@@ -63,7 +63,7 @@ def parse(text: str, commands: Collection[bytes] | None) -> dict[str, Account]:
     """
     try:
         contents = tomllib.loads(text.replace("\r\n", "\n"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DocumentError(f"it is not TOML: {error}") from None
     users = contents.pop("users", {})
     version = contents.pop("format", FORMAT)

@@ -37,6 +37,7 @@ from kvs.application.expiry import Expiry
 from kvs.application.figures import Sources
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.users import Users
+from kvs.config import is_loopback
 from kvs.notify import Notifier
 from kvs.ports.candidate import LeadLostError
 from kvs.ports.storage import Storage
@@ -51,8 +52,6 @@ LAST_CALLS_POLL_S: Final = 0.01
 
 REOPENING: Final = (signal.SIGHUP, signal.SIGUSR1)
 """Signals that tell of files that have been renamed, so that new ones are to be begun."""
-
-LOOPBACK: Final = ("127.", "::1")
 
 
 class Server:
@@ -275,7 +274,7 @@ class Server:
             self._log.info(
                 "listening", host=host, port=port, max_clients=self._limits.max_clients, pid=os.getpid(), **self._about
             )
-            if port and not host.startswith(LOOPBACK) and self._needs_no_secret():
+            if port and not is_loopback(host) and self._needs_no_secret():
                 self._log.warning(
                     "listening_beyond_loopback",
                     host=host,

@@ -82,10 +82,9 @@ class Registration:
     def _run(self) -> None:
         pause_s = min(self._lease_s / REFRESHES_PER_LEASE, LONGEST_PAUSE_S)
         while not (self._stopping.is_set() or self.refusal):
-            with suppress(EtcdError, LayoutError):  # who needs etcd complains; what is known stays
-                self._keep()
-                self._look()
-                self._users.look()
+            for step in (self._users.look, self._keep, self._look):  # each for itself: the first may revoke something
+                with suppress(EtcdError, LayoutError):  # who needs etcd complains; what is known stays
+                    step()
             self._stopping.wait(pause_s)
 
     def _keep(self) -> None:
