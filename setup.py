@@ -16,6 +16,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent
 SOURCE = "src/kvs"
+PURE_COMMANDS = {"editable_wheel", "egg_info", "dist_info"}
+"""Commands that build no extension; pip asks for the last two before each build."""
 
 
 def extensions() -> list[Any]:
@@ -23,7 +25,7 @@ def extensions() -> list[Any]:
     wanted = os.environ.get("KVS_BUILD") or "auto"
     if wanted not in ("auto", "pure", "compiled"):
         sys.exit(f"KVS_BUILD: {wanted!r} is not allowed; allowed: auto, pure, compiled")
-    if wanted == "pure" or "editable_wheel" in sys.argv:
+    if wanted == "pure" or PURE_COMMANDS & set(sys.argv):
         return []
     missing = what_is_missing()
     if missing:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from kvs.addresses import is_loopback
 from kvs.environment import PREFIX as ENVIRONMENT_PREFIX
 from kvs.environment import read_variables, take_service_variables
 from kvs.setting import Setting, settings_of
@@ -63,16 +64,6 @@ ADDRESSES: Final = ("host", "admin_host")
 
 QUOTED_CHARACTERS: Final = 100
 """Maximum length of a value that an error quotes."""
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches an address; of names, only ``localhost`` is known to be such."""
-    from ipaddress import ip_address  # noqa: PLC0415  # 2 ms of each command
-
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _size(least: int, description: str) -> Meta:

@@ -12,10 +12,11 @@ from structlog.typing import FilteringBoundLogger
 from kvs.adapters.inbound.line.commands import COMMANDS
 from kvs.adapters.inbound.net.reloading import Reloader
 from kvs.adapters.inbound.resp.commands.catalogue import ABOUT
+from kvs.addresses import is_loopback
 from kvs.application.background import Background
 from kvs.application.secret_hashes import ProcessKey
 from kvs.application.users import DEFAULT_NAME, OPEN, Account, Accounts, Change, Users, check_account
-from kvs.config import ConfigError, Settings, is_loopback
+from kvs.config import ConfigError, Settings
 from kvs.domain.errors import UsageError
 from kvs.domain.grants import EVERYTHING
 from kvs.ports.users import SharedUsers

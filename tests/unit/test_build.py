@@ -1,6 +1,9 @@
 """What is compiled is what pyproject.toml says, and nothing else is."""
 
 import ast
+import re
+import sys
+import tomllib
 from collections import defaultdict
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import module_from_spec, spec_from_file_location
@@ -71,6 +74,40 @@ def test_what_is_installed_is_what_is_named() -> None:
     }
     assert {name for name in compiled if "." not in name} == (named if BUILD == "compiled" else set())
     assert "domain/transaction" in named
+
+
+def imported(path: Path) -> set[str]:
+    """Return the modules that a module imports, anywhere in it, as written; of ``from a import b``, a and a.b."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def module_of(name: str) -> Path | None:
+    """Return the file of a module of kvs, or None if it is none."""
+    path = PACKAGE.parent / name.replace(".", "/")
+    return next((each for each in (path.with_suffix(".py"), path / "__init__.py") if each.exists()), None)
+
+
+def test_what_is_compiled_is_built_with_all_that_it_imports() -> None:
+    """Mypy follows imports out of what it compiles, where a build has only what ``build-system`` requires."""
+    requires = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    there = {re.split(r"\W", each)[0] for each in requires} | {"kvs", *sys.stdlib_module_names}
+    there.add("typing_extensions")  # mypy brings its types
+    waiting = [PACKAGE / module for module in setup_py.modules_to_compile()]
+    read: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path not in read:
+            read.add(path)
+            names = imported(path)
+            assert {name.partition(".")[0] for name in names} <= there, path
+            waiting += filter(None, map(module_of, names))
+    assert PACKAGE / "addresses.py" in read  # which is not compiled
 
 
 def handlers_of_two_types(source: str) -> list[str]:

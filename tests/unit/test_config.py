@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
+from kvs.addresses import is_loopback
 from kvs.config import (
     MAX_FILE_BYTES,
     SETTINGS,
@@ -19,7 +20,6 @@ from kvs.config import (
     Configuration,
     Given,
     Settings,
-    is_loopback,
     load,
     read_options,
 )

@@ -31,13 +31,13 @@ from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.tracking import Tracking
+from kvs.addresses import is_loopback
 from kvs.allocator import IdleTrimmer
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
 from kvs.application.figures import Sources
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.users import Users
-from kvs.config import is_loopback
 from kvs.notify import Notifier
 from kvs.ports.candidate import LeadLostError
 from kvs.ports.storage import Storage
