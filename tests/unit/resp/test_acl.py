@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kvs.adapters.inbound.resp.acl_categories import AclCategories
 from kvs.adapters.inbound.resp.acl_grants import pattern_of, prefix_of
-from kvs.adapters.inbound.resp.acl_rules import changed, line_of, merged
+from kvs.adapters.inbound.resp.acl_rules import MAX_RULES, changed, line_of, merged
 from kvs.adapters.inbound.resp.commands.registry import COMMANDS, OF_SENTINELS
 from kvs.application import secret_hashes
 from kvs.application.users import NEW, OPEN, Account, Accounts, User, UsersNotSavedError
@@ -62,6 +62,14 @@ def test_a_new_user_can_do_nothing() -> None:
         ("+@all -@admin", "off &* +@all -@admin"),
         ("+@read +@write +@connection", "off resetchannels -@all +@read +@write +@connection"),
         ("+client -client|kill", "off resetchannels -@all +client -client|kill"),
+        (
+            "+client -@admin",
+            (
+                "off resetchannels -@all +client -client|kill -client|list -client|no-evict -client|pause"
+                " -client|unblock -client|unpause"
+            ),
+        ),
+        ("-client +@connection", "off resetchannels -@all +@connection"),
         ("+client|id +client", "off resetchannels -@all +client"),
         ("+client|id -client", "off resetchannels -@all -client"),
         ("+acl|whoami +count", "off resetchannels -@all +count +acl|whoami"),
@@ -118,6 +126,12 @@ def test_rules_that_are_wrong(rules: str, reason: str) -> None:
     assert told.startswith("ERR Error in ACL SETUSER modifier '"), told
     assert reason in told
     assert ask(connection, b"ACL", b"GETUSER", b"u") == NULL
+
+
+def test_a_selector_of_one_word_is_bounded_as_several_are() -> None:
+    """Its rules count."""
+    with pytest.raises(UsageError, match="at most"):
+        merged([b"(" + b" ".join([b"~a%d*" % number for number in range(MAX_RULES + 1)]) + b")"])
 
 
 @pytest.mark.parametrize("rules", ["(~a*", "on (~a* +get", "("])

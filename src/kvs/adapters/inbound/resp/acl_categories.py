@@ -1,6 +1,6 @@
 """What commands there are, by category, as the rules of ACL SETUSER name them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final, final
 
 from kvs.adapters.inbound.resp.command import RespCommand
@@ -42,25 +42,6 @@ class AclCategories:
     def _granted(self, listed: list[bytes]) -> frozenset[bytes]:
         names = frozenset(listed)
         return frozenset([name for name in listed if self.subcommands.get(name, frozenset()) <= names])
-
-
-@final
-class LazyCategories:
-    """The same, made when it is first asked for: at the start nobody does, and not all commands are known.
-
-    Args:
-        commands: Returns all commands, without subcommands.
-    """
-
-    def __init__(self, commands: Callable[[], Iterable[RespCommand]]) -> None:
-        self._commands = commands
-        self._made: AclCategories | None = None
-
-    def get(self) -> AclCategories:
-        """Return them."""
-        if self._made is None:
-            self._made = AclCategories(self._commands())
-        return self._made
 
 
 BITS: Final = {name.encode(): bit for name, bit in CATEGORY_NAMES.items()}

@@ -110,12 +110,17 @@ class GrantDraft:
         bit = BITS.get(category, 0)
         if not bit:
             self._allow_names(names, allowed=allowed)
-        elif allowed:
-            self._categories |= bit
-            self._removed.difference_update(names)
         else:
-            self._categories &= ~bit
-            self._added.difference_update(names)
+            self._categories = self._categories | bit if allowed else self._categories & ~bit
+            gaining, losing = (self._added, self._removed) if allowed else (self._removed, self._added)
+            losing.difference_update(names)
+            # A command that is named counts more than a category.
+            for container in [name for name in losing if self._known.subcommands.get(name)]:
+                subcommands = self._known.subcommands[container]
+                if subcommands <= names:
+                    losing.discard(container)
+                else:
+                    gaining.update(subcommands & names)
 
     def _allow_command(self, name: bytes, *, allowed: bool) -> None:
         known = self._known
@@ -152,7 +157,8 @@ def pattern_of(prefix: Key) -> bytes:
 
 def keys_of(grant: Grant) -> list[bytes]:
     """Return rules for the keys of a grant."""
-    both = [prefix for prefix in grant.reads if prefix in grant.writes]
+    writes = frozenset(grant.writes)
+    both = {prefix: None for prefix in grant.reads if prefix in writes}
     rules = [b"~" + pattern_of(prefix) for prefix in both]
     rules += [b"%R~" + pattern_of(prefix) for prefix in grant.reads if prefix not in both]
     rules += [b"%W~" + pattern_of(prefix) for prefix in grant.writes if prefix not in both]

@@ -37,7 +37,7 @@ def merged(words: Sequence[bytes]) -> list[bytes]:
     Raises:
         UsageError: A selector has no end, or there are too many rules.
     """
-    if len(words) > MAX_RULES:
+    if sum([1 + word.count(b" ") for word in words]) > MAX_RULES:  # a selector may be one word
         raise UsageError(f"ACL SETUSER takes at most {MAX_RULES} rules")
     rules: list[bytes] = []
     selector: list[bytes] = []

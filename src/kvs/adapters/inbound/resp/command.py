@@ -50,7 +50,7 @@ OWN: Final = frozenset(
         *("config", "config|help", "latency", "latency|help", "slowlog", "slowlog|help"),
     }
 )
-"""Commands without a category of Redis that grants know: they tell nothing that is of others alone."""
+"""Commands without a category of Redis that grants know: they show nothing of other clients alone."""
 
 Handler: TypeAlias = Callable[[Session, ClientContext, list[bytes]], Reply]
 """Runs a command, given the arguments with its name first; returns the reply, or a generator of it."""

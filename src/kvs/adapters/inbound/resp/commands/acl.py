@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from kvs.adapters.inbound.protocol.command import ANSWERED, OTHER, RELAYED, SECRET, SLOW_COST, VALUE, everywhere
 from kvs.adapters.inbound.resp import acl_rules, replies
-from kvs.adapters.inbound.resp.acl_categories import AclCategories, LazyCategories
+from kvs.adapters.inbound.resp.acl_categories import AclCategories
 from kvs.adapters.inbound.resp.acl_grants import channels_of, commands_of, keys_of
 from kvs.adapters.inbound.resp.acl_rules import NO_GRANT
 from kvs.adapters.inbound.resp.command import AFTER_EXEC, REFUSED, Handler, RespCommand
@@ -21,6 +21,9 @@ from kvs.domain.errors import LimitError, UsageError
 from kvs.domain.grants import Grant
 from kvs.domain.updates import integer
 from kvs.ports.session import Session, Steps
+
+Categories: TypeAlias = Callable[[], AclCategories]
+"""Returns what commands there are: when the table is made, not all are known."""
 
 Find: TypeAlias = Callable[[ClientContext, list[bytes]], RespCommand | None]
 """Returns the command of a request, None if it is unknown."""
@@ -46,13 +49,13 @@ def _users(_: Session, context: ClientContext, __: list[bytes]) -> bytes:
     return replies.bulks([name.encode() for name in context.shared.security.users.names()])
 
 
-def _list(categories: LazyCategories, session: Session, context: ClientContext, _: list[bytes]) -> Steps[bytes]:
+def _list(categories: Categories, session: Session, context: ClientContext, _: list[bytes]) -> Steps[bytes]:
     users = context.shared.security.users
     lines: list[bytes] = []
     for name in users.names():
         user = users.get(name)
         if user is not None:
-            lines.append(replies.bulk(acl_rules.line_of(user, categories.get())))
+            lines.append(replies.bulk(acl_rules.line_of(user, categories())))
         session.work.left -= LIST_COST
         if session.work.left <= 0:
             yield
@@ -60,19 +63,19 @@ def _list(categories: LazyCategories, session: Session, context: ClientContext, 
     return replies.array(lines)
 
 
-def _getuser(categories: LazyCategories, _: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+def _getuser(categories: Categories, _: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     user = context.shared.security.users.get(_text(arguments[2]))
     if user is None:
         return context.protocol.null
     account = user.account
     root, *selectors = account.grants.grants or (NO_GRANT,)
     flags = [b"on" if account.enabled else b"off", *([b"nopass"] if account.nopass else [])]
-    described = [context.protocol.mapping(_fields(selector, categories.get())) for selector in selectors]
+    described = [context.protocol.mapping(_fields(selector, categories())) for selector in selectors]
     return context.protocol.mapping(
         [
             (replies.bulk(b"flags"), context.protocol.set_of([replies.bulk(flag) for flag in flags])),
             (replies.bulk(b"passwords"), replies.bulks(acl_rules.secrets_of(account))),
-            *_fields(root, categories.get()),
+            *_fields(root, categories()),
             (replies.bulk(b"selectors"), replies.array(described)),
         ]
     )
@@ -89,12 +92,12 @@ def _fields(grant: Grant, categories: AclCategories) -> list[tuple[bytes, bytes]
     ]
 
 
-def _cat(categories: LazyCategories, _: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
+def _cat(categories: Categories, _: Session, __: ClientContext, arguments: list[bytes]) -> bytes:
     if len(arguments) > 3:
         raise _unknown(arguments)
     if len(arguments) == 2:
-        return replies.bulks(categories.get().listed)
-    names = categories.get().listed.get(arguments[2].lower())
+        return replies.bulks(categories().listed)
+    names = categories().listed.get(arguments[2].lower())
     if names is None:
         raise UsageError(f"Unknown category '{excerpt(arguments[2])}'")
     return replies.bulks(names)
@@ -128,11 +131,9 @@ def _dryrun(find: Find, _: Session, context: ClientContext, arguments: list[byte
         return replies.OK
     if not grants.allows_command(name, categories):
         return replies.bulk(b"This user has no permissions to run the '%b' command" % name)
-    keys, ranges = command.uses_of(request), command.ranges(request)
-    if grants.allows(name, categories, keys, ranges):
+    key = grants.refused(name, categories, command.uses_of(request), command.ranges(request))
+    if key is None:
         return replies.OK
-    refused = [key for access, key in (*keys, *ranges) if not grants.allows_key(name, categories, access, key)]
-    key = (refused or [key for _, key in (*keys, *ranges)])[0]
     return replies.bulk(b"This user has no permissions to access the '%b' key" % key[:NAME_BYTES])
 
 
@@ -185,7 +186,7 @@ def _load(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
 # Changes. They wait for a thread, that hashes passwords, and for another, that saves users.
 
 
-def _setuser(categories: LazyCategories, _: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
+def _setuser(categories: Categories, _: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
     name = _text(arguments[2])
     if not is_name(name):
         raise UsageError("Usernames can't contain spaces or null characters")
@@ -193,7 +194,7 @@ def _setuser(categories: LazyCategories, _: Session, context: ClientContext, arg
     security = context.shared.security
     user = security.users.get(name)
     account = NEW if user is None else user.account
-    acl_rules.changed(account, rules, categories.get(), None)
+    acl_rules.changed(account, rules, categories(), None)
     passwords = Passwords()
     added, removed = acl_rules.chosen(rules, b">"), acl_rules.chosen(rules, b"<")
     if added or removed:
@@ -202,7 +203,7 @@ def _setuser(categories: LazyCategories, _: Session, context: ClientContext, arg
         passwords = yield from security.hash_passwords(context.peer, account, added, removed)
 
     def alter(account: Account) -> Account:
-        return acl_rules.changed(account, rules, categories.get(), passwords)
+        return acl_rules.changed(account, rules, categories(), passwords)
 
     yield from _saved(context, lambda users, done: users.apply(name, alter, done))
     return replies.OK
@@ -274,7 +275,7 @@ def _subcommand(
     )
 
 
-def command(categories: LazyCategories, find: Find) -> RespCommand:
+def command(categories: Categories, find: Find) -> RespCommand:
     """Return ACL, given what commands there are."""
     return container(
         "acl",

@@ -265,7 +265,7 @@ SUBCOMMANDS: Final[list[RespCommand]] = [
     _subcommand("pause", _pause),
     _subcommand("unpause", _unpause),
     _subcommand("unblock", _unblock),
-    _subcommand("tracking", tracking.tracking, multi_policy=REFUSED, on_standby=BEGINS, ranges=tracking.told_of),
+    _subcommand("tracking", tracking.tracking, multi_policy=REFUSED, on_standby=BEGINS, ranges=tracking.bcast_ranges),
     _subcommand("trackinginfo", tracking.trackinginfo),
     _subcommand("caching", tracking.caching, multi_policy=REFUSED),
     _subcommand("getredir", tracking.getredir),

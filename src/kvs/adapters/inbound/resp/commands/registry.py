@@ -1,12 +1,13 @@
 """All commands of RESP by name, and COMMAND, which describes them."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Final
 
 from kvs.adapters.inbound.protocol.command import ANSWERED, OTHER, RELAYED, SLOW_COST, everywhere
 from kvs.adapters.inbound.protocol.errors import HttpError
 from kvs.adapters.inbound.resp import replies
-from kvs.adapters.inbound.resp.acl_categories import LazyCategories
+from kvs.adapters.inbound.resp.acl_categories import AclCategories
 from kvs.adapters.inbound.resp.command import Handler, RespCommand
 from kvs.adapters.inbound.resp.commands import (
     acl,
@@ -291,8 +292,9 @@ def _subcommand(name: str, run: Handler) -> RespCommand:
     return RespCommand(f"command|{name}", run, (OTHER,), 1, cost=SLOW_COST, is_local=everywhere, on_standby=ANSWERED)
 
 
-def _all_commands() -> list[RespCommand]:
-    return [*COMMANDS, *OF_SENTINELS.values()]
+@cache
+def _categories() -> AclCategories:
+    return AclCategories([*COMMANDS, *OF_SENTINELS.values()])
 
 
 SUBCOMMANDS: Final[list[RespCommand]] = [
@@ -321,7 +323,7 @@ COMMANDS: Final[list[RespCommand]] = [
     *slow_log.COMMANDS,
     *latency.COMMANDS,
     container("command", SUBCOMMANDS, default=_all),
-    acl.command(LazyCategories(_all_commands), _command_named),
+    acl.command(_categories, _command_named),
 ]
 
 BY_NAME: Final[dict[bytes, RespCommand]] = {

@@ -52,7 +52,7 @@ def tracking(session: Session, context: ClientContext, arguments: list[bytes]) -
     return replies.OK
 
 
-def told_of(arguments: list[bytes]) -> list[tuple[int, Key]]:
+def bcast_ranges(arguments: list[bytes]) -> list[tuple[int, Key]]:
     """Return the ranges of keys of whose changes CLIENT TRACKING sends messages without a read: those of BCAST."""
     prefixes: list[Key] = []
     broadcasts = False
