@@ -95,7 +95,10 @@ def test_the_own_user_needs_no_secret(start_server: StartServer, path: Path, tmp
     password.chmod(0o600)
     server = start_server("--unix-socket", str(path), "--password-file", str(password))
     with Wire(path) as wire:
-        assert wire.ask("SET", "a", "1") == OK
+        assert wire.ask("DEL", *(f"k{number}" for number in range(12))) == 0
+        assert wire.ask("SET", "a", "1" * 20_000) == OK
+    with Wire(path) as wire:  # what strangers may not send, as the first request
+        assert wire.ask("SET", "a", "1" * 20_000) == OK
     client = server.connect()
     client.send("GET a", "EXIT")
     assert b'"unauthenticated"' in client.raw_rest()

@@ -60,6 +60,5 @@ def check_account(name: str, account: Account) -> None:
         raise UsageError(f"User {name!r} needs no secret, and has one.")
     if len(account.passwords) > MAX_SECRETS or len(account.tokens) > MAX_SECRETS:
         raise LimitError(f"User {name!r} has more than {MAX_SECRETS} passwords or tokens.")
-    grants = account.grants.grants
-    if len(grants) > MAX_GRANTS or any(len(grant.reads) + len(grant.writes) > MAX_PREFIXES for grant in grants):
-        raise LimitError(f"User {name!r} has more than {MAX_GRANTS} grants, or one with over {MAX_PREFIXES} prefixes.")
+    if len(account.grants.grants) > MAX_GRANTS or account.grants.size > MAX_PREFIXES:
+        raise LimitError(f"User {name!r} has more than {MAX_GRANTS} grants, or more than {MAX_PREFIXES} prefixes.")

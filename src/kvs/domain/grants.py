@@ -45,7 +45,7 @@ MAX_GRANTS: Final = 64
 """Maximum number of grants of one user; a request may be compared with each."""
 
 MAX_PREFIXES: Final = 1024
-"""Maximum number of prefixes of one grant, for reading and for writing."""
+"""Maximum number of prefixes of all grants of a user, for reading and for writing."""
 
 
 @final
@@ -78,8 +78,8 @@ class Grant:
         removed: frozenset[bytes] = frozenset(),
     ) -> None:
         self.categories: Final = categories
-        self.reads: Final = EVERY_KEY if b"" in reads else tuple(sorted(set(reads)))
-        self.writes: Final = EVERY_KEY if b"" in writes else tuple(sorted(set(writes)))
+        self.reads: Final = EVERY_KEY if b"" in reads else tuple(dict.fromkeys(reads))
+        self.writes: Final = EVERY_KEY if b"" in writes else tuple(dict.fromkeys(writes))
         self.added: Final = added
         self.removed: Final = removed - added
         self.unrestricted: Final = (
@@ -138,7 +138,7 @@ class Grant:
         return (self.categories & access == access or len(self.added) > 0) and self.covers(access, key)
 
     def _parts(self) -> tuple[object, ...]:
-        return (self.categories, self.reads, self.writes, self.added, self.removed)
+        return (self.categories, frozenset(self.reads), frozenset(self.writes), self.added, self.removed)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is Grant and self._parts() == other._parts()
@@ -160,13 +160,15 @@ class Grants:
     Attributes:
         grants: The grants.
         unrestricted: Everything is allowed, so nothing needs to be asked.
+        size: Number of prefixes.
     """
 
-    __slots__ = ("grants", "unrestricted")
+    __slots__ = ("grants", "size", "unrestricted")
 
     def __init__(self, *grants: Grant) -> None:
         self.grants: Final = tuple(grants)
         self.unrestricted: Final = any(grant.unrestricted for grant in grants)
+        self.size: Final = sum([len(grant.reads) + len(grant.writes) for grant in grants])
 
     def allows(self, name: bytes, categories: int, keys: list[tuple[int, Key]], ranges: list[tuple[int, Key]]) -> bool:
         """Return whether a request is allowed: whether all of it is within one grant.
@@ -183,6 +185,18 @@ class Grants:
             if grant.allows(name, categories, keys, ranges):
                 return True
         return False
+
+    def refused(
+        self, name: bytes, categories: int, keys: list[tuple[int, Key]], ranges: list[tuple[int, Key]]
+    ) -> Key | None:
+        """Return a key, or the prefix of a range, for which a request is not allowed; None if it is."""
+        if self.allows(name, categories, keys, ranges):
+            return None
+        used = keys + ranges
+        for access, key in used:
+            if not self.allows_key(name, categories, access, key):
+                return key
+        return used[0][1] if used else b""  # each for itself is allowed, but not all by one grant
 
     def allows_command(self, name: bytes, categories: int) -> bool:
         """Return whether a command is allowed on some keys at least, or has none."""

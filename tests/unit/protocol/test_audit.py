@@ -13,10 +13,13 @@ from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.resp.commands.registry import command_of
 from kvs.application.memory_budget import MemoryBudget
+from kvs.application.users import User
+from kvs.domain.accounts import NEW
 from kvs.testing.drivers import Clock
 from tests.support.audit import Lines
 from tests.support.resp_connection import RespServer, ask
 from tests.support.resp_wire import OK, error
+from tests.support.sessions import Bench
 from tests.support.users import open_to_all
 from tests.unit.protocol.test_printing import ALL, CONTEXT
 
@@ -64,20 +67,21 @@ def test_authentications(lines: Lines, peer: Peer) -> None:
     """The name that was claimed, unless nobody has it: people mistake the order of name and secret."""
     audit = Audit(lines, Clock(), is_user={"anna", "default"}.__contains__)
     auth = replace(HELLO_COMMAND, name=b"auth")
-    audit.ran(peer, auth, [b"AUTH", b"anna", b"secret"], b"")
     audit.ran(peer, auth, [b"AUTH", b"anna", b"guess"], b"WRONGPASS")
     audit.ran(peer, auth, [b"AUTH", b"guess"], b"WRONGPASS")
     audit.ran(peer, auth, [b"AUTH", b"secret", b"anna"], b"WRONGPASS")
+    audit.refused(peer, auth, [b"AUTH", b"anna", b"secret"], b"UNAVAILABLE")
+    peer.become(User("anna", NEW))
+    audit.ran(peer, auth, [b"AUTH", b"anna", b"secret"], b"")
     audit.ran(peer, HELLO_COMMAND, [b"HELLO", b"3", b"SETNAME", b"x", b"auth", b"anna", b"secret"], b"")
     audit.ran(peer, HELLO_COMMAND, [b"HELLO", b"3", b"SETNAME", b"x"], b"")
-    audit.refused(peer, auth, [b"AUTH", b"anna", b"secret"], b"UNAVAILABLE")
     assert [(line["event"], line["user"], line["code"]) for line in lines.told()] == [
-        ("authenticated", "anna", "OK"),
         ("authentication_failed", "anna", "WRONGPASS"),
         ("authentication_failed", "default", "WRONGPASS"),
         ("authentication_failed", None, "WRONGPASS"),
-        ("authenticated", "anna", "OK"),
         ("refused", "default", "UNAVAILABLE"),
+        ("authenticated", "anna", "OK"),
+        ("authenticated", "anna", "OK"),
     ]
     assert not [line for line in lines.taken if "secret" in line or "guess" in line]
 
@@ -188,6 +192,21 @@ def test_audit_required(lines: Lines, *, required: bool, trouble: str) -> None:
     assert audit.trouble(GET, [b"GET", b"k"]) == ""
 
 
+def test_a_client_cannot_pass_for_another_user(lines: Lines, peer: Peer) -> None:
+    """The last AUTH of a HELLO counts, and a value of another option is none."""
+    audit = Audit(lines, Clock())
+    audit.ran(peer, HELLO, [b"HELLO", b"3", b"AUTH", b"anna", b"x", b"AUTH", b"default", b"pw"], b"")
+    audit.ran(peer, HELLO, [b"HELLO", b"3", b"SETNAME", b"auth", b"SETNAME", b"x"], b"")
+    assert lines.told() == [about("authenticated", code="OK")]
+
+
+@pytest.mark.parametrize("code", [b"WRONGPASS", b"UNAUTHENTICATED"])
+def test_a_wrong_secret_is_recorded_as_such(lines: Lines, peer: Peer, code: bytes) -> None:
+    """In the words of either protocol."""
+    Audit(lines, Clock()).ran(peer, LINE[b"AUTH"], [b"AUTH", b"default", b"wrong"], code)
+    assert lines.told() == [about("authentication_failed", user=None, code=code.decode())]
+
+
 def test_the_gate_refuses_what_cannot_be_told(lines: Lines) -> None:
     """In a connection; the refusal is told when there is room again."""
     server = RespServer(audit=Audit(lines, Clock(), required=True))
@@ -209,7 +228,9 @@ def test_a_gate_without_an_audit_log_asks_nothing() -> None:
     peer = Peer()
     security = open_to_all()
     peer.become(security.first_user())
-    Gate(10, 10, MemoryBudget(1 << 20), security).check(CONFIG_SET, [b"CONFIG", b"SET", b"a", b"b"], peer, 0)
+    Gate(10, 10, MemoryBudget(1 << 20), security).check(
+        CONFIG_SET, [b"CONFIG", b"SET", b"a", b"b"], peer, Bench().open()
+    )
 
 
 def test_queued_commands_are_told_of_when_they_run(lines: Lines) -> None:

@@ -162,9 +162,9 @@ def test_a_monitor_and_a_tracker_end_with_the_user() -> None:
     ask(connection, b"HELLO", b"3")
     ask(connection, b"CLIENT", b"TRACKING", b"ON", b"BCAST")
     ask(connection, b"MONITOR")
-    assert connection.tells_of_others
+    assert connection.shows_others
     ask(connection, b"AUTH", b"bob", SECRET.encode())
-    assert not connection.tells_of_others
+    assert not connection.shows_others
     output_of(connection)
     ask(other, b"SET", b"k", b"")
     server.tell()

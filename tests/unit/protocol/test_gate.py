@@ -10,7 +10,7 @@ from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.commands import registry
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import LimitError, TooLargeError, UsageError
-from tests.support.sessions import UNLIMITED
+from tests.support.sessions import UNLIMITED, Bench
 from tests.support.users import open_to_all
 
 MAX_KEY_BYTES = 10
@@ -22,6 +22,8 @@ RESP_COMMANDS = [
     for command in (entry, *({} if entry.subcommands is None else entry.subcommands).values())
 ]
 LINE_COMMANDS = list(line.COMMANDS.values())
+
+SESSION = Bench().open()
 
 ANYBODY = Peer()
 ANYBODY.become(open_to_all().first_user())
@@ -51,10 +53,10 @@ def test_gate_counts_the_arguments(command: Command) -> None:
     for number in range(1, least + 4):
         request = [command.name, *[b"x"] * (number - 1)]
         if number == least or (command.arity < 0 and number > least):
-            gate().check(command, request, ANYBODY, 0)
+            gate().check(command, request, ANYBODY, SESSION)
         else:
             with pytest.raises(UsageError) as caught:
-                gate().check(command, request, ANYBODY, 0)
+                gate().check(command, request, ANYBODY, SESSION)
             assert str(caught.value) == command.usage
 
 
@@ -72,13 +74,13 @@ def test_gate_knows_each_kind_of_argument(command: Command, max_key_bytes: int, 
             changed = [*request[:at], b"y" * size, *request[at + 1 :]]
             if kind == KEY and size == 0:
                 with pytest.raises(UsageError) as refused:
-                    checks.check(command, changed, ANYBODY, 0)
+                    checks.check(command, changed, ANYBODY, SESSION)
                 assert str(refused.value) == command.empty_key
             elif kind in limits and size > limit:
                 with pytest.raises(TooLargeError, match=f"{size} bytes"):
-                    checks.check(command, changed, ANYBODY, 0)
+                    checks.check(command, changed, ANYBODY, SESSION)
             else:
-                checks.check(command, changed, ANYBODY, 0)
+                checks.check(command, changed, ANYBODY, SESSION)
 
 
 @commands
@@ -88,10 +90,10 @@ def test_gate_lets_through_without_memory_what_gives_it_back(command: Command) -
     assert not full.is_open()
     assert gate().is_open()
     if command.runs_when_full:
-        full.check(command, request_of(command), ANYBODY, 0)
+        full.check(command, request_of(command), ANYBODY, SESSION)
     else:
         with pytest.raises(LimitError):
-            full.check(command, request_of(command), ANYBODY, 0)
+            full.check(command, request_of(command), ANYBODY, SESSION)
 
 
 @pytest.mark.parametrize("command", RESP_COMMANDS, ids=lambda one: one.name.decode())

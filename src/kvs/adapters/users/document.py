@@ -190,7 +190,8 @@ def _grant_lines(grant: Grant) -> list[str]:
             f"all_keys = {'true' if reads == writes else toml_string('read' if reads == EVERY_KEY else 'write')}\n"
         )
         reads, writes = (() if each == EVERY_KEY else each for each in (reads, writes))
-    both = [prefix for prefix in reads if prefix in writes]
+    written = frozenset(writes)
+    both = {prefix: None for prefix in reads if prefix in written}
     parts = (
         ("keys", both),
         ("read", [prefix for prefix in reads if prefix not in both]),

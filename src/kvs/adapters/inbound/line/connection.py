@@ -206,7 +206,7 @@ class LineConnection(Connection):
             self._first_line_seen = True
             if is_request_line(line):  # it would otherwise be a well-formed PUT
                 raise self._refuse("This port does not speak HTTP.", line)
-            if line.startswith(PROXY_HEADER):  # what is behind it would be run for whom it does not come from
+            if line.startswith(PROXY_HEADER):  # the requests behind it are not of this peer
                 raise self._refuse("No header of the PROXY protocol is taken from this address.", line)
         if not line.isascii():
             try:
@@ -277,7 +277,7 @@ class LineConnection(Connection):
         self._command = command
         if not command.takes_value:
             _strip_blanks(request)
-        self._gate.check(command, request, self.peer, self.session.depth)
+        self._gate.check(command, request, self.peer, self.session)
         return command
 
     @override
@@ -312,7 +312,7 @@ class LineConnection(Connection):
 
     @override
     def state(self) -> ClientState:
-        return ClientState(user=self._gate.security.told_user(self.peer))
+        return ClientState(user=self._gate.security.user_to_relay(self.peer))
 
     @override
     def restore(self, state: ClientState) -> None:

@@ -76,6 +76,6 @@ class Doorkeeper:
     def _close_listeners_of(self, user: User) -> None:
         """Close those connections of a user that show what others do, which the user may not learn any more."""
         for channel in list(self._registry.channels.values()):
-            is_told = channel.connection.peer.user is user and channel.connection.tells_of_others
-            if is_told and not user.grants.unrestricted:
+            sees_others = channel.connection.peer.user is user and channel.connection.shows_others
+            if sees_others and not user.grants.unrestricted:
                 channel.end(ACCESS_CHANGED)

@@ -155,11 +155,13 @@ class Audit:
         Returns:
             Units of work that it took.
         """
+        name = claimed_user(command, request)
+        if name is not None:
+            return self._authenticated(peer, name, error)
         if error in DENIALS:
             return self._tell("refused", peer, command, request, error)
         if command.name in AUTHENTICATING:
-            name = claimed_user(command, request)
-            return 0 if name is None else self._authenticated(peer, name, error)
+            return 0
         if self.all_commands or is_administrative(command):
             return self._tell("command", peer, command, request, error)
         return 0
@@ -183,7 +185,8 @@ class Audit:
         """Tell of an authentication as a user; a name that nobody has is not told: it may be a secret."""
         text = name.decode(errors="replace")
         fields = self._about("authentication_failed" if error else "authenticated", peer)
-        fields["user"] = text if not error or self._is_user(text) else None
+        if error:  # else it is the one that the client has become
+            fields["user"] = text if self._is_user(text) else None
         fields["code"] = _code(error)
         return self._write(fields)
 
@@ -233,8 +236,14 @@ def claimed_user(command: Command, request: list[bytes]) -> bytes | None:
         return None
     if command.name != HELLO:
         return request[1] if len(request) > 2 else DEFAULT_NAME.encode()
-    at = next((at for at in range(2, len(request) - 1) if request[at].upper() == b"AUTH"), 0)
-    return request[at + 1] if at else None
+    claimed: bytes | None = None
+    at = 2
+    while at < len(request):  # as HELLO reads them: the last one counts
+        is_auth = request[at].upper() == b"AUTH"
+        if is_auth and at + 2 < len(request):
+            claimed = request[at + 1]
+        at += 3 if is_auth else 2
+    return claimed
 
 
 def _keys(command: Command, request: list[bytes]) -> list[str]:

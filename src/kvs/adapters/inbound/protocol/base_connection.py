@@ -125,8 +125,8 @@ class BaseConnection(ABC):
         """Call back once the session has ended, which is after a call in flight."""
 
     @property
-    def tells_of_others(self) -> bool:
-        """Whether the client gets messages of what others do."""
+    def shows_others(self) -> bool:
+        """Whether the client sees what others do, by MONITOR or CLIENT TRACKING."""
         return False
 
     def tell_of_leader(self, former: tuple[str, int], leader: tuple[str, int]) -> None:  # noqa: B027  # most do not care

@@ -14,6 +14,7 @@ from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.protocol.security import Security
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError, LimitError, TooLargeError, UsageError
+from kvs.ports.session import Session
 
 
 @final
@@ -47,14 +48,14 @@ class Gate:
         """Return whether requests are refused for their arguments only."""
         return not self._budget.exhausted()
 
-    def check(self, command: Command, request: list[bytes], peer: Peer, depth: int) -> None:
+    def check(self, command: Command, request: list[bytes], peer: Peer, session: Session) -> None:
         """Check a request.
 
         Args:
             command: Its command.
             request: The request.
             peer: Whose it is.
-            depth: Number of open frames of the client's transaction.
+            session: The client's session.
 
         Raises:
             UnauthenticatedError: The client has to authenticate first.
@@ -65,7 +66,7 @@ class Gate:
             UnauditedError: It must be in the audit log, which cannot be written.
         """
         if not peer.is_unrestricted:
-            self.security.check(command, request, peer, depth)
+            self.security.check(command, request, peer, session)
         if not command.takes(len(request)):
             raise UsageError(command.usage)
         if not command.runs_when_full and self._budget.exhausted():

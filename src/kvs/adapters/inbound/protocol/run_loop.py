@@ -228,9 +228,10 @@ class RunLoop(BaseConnection):
         return False
 
     def _has_fast_path(self) -> bool:
-        """Return whether this build has a fast path, this thread may call the engine, and nobody looks at requests.
+        """Return whether requests may go past the gate.
 
-        And whether the client may do everything.
+        This build has a fast path, this thread may call the engine, nobody looks at requests, and no grant limits the
+        client.
         """
         return (
             HAS_FAST_PATH

@@ -34,6 +34,9 @@ STRANGER_OUTPUT_BYTES: Final = 64 << 10
 MAX_SHOWN_PREFIXES: Final = 8
 """How many of a user's prefixes a refusal names."""
 
+PREFIXES_PER_UNIT: Final = 256
+"""Prefixes with which a key is compared per unit of work."""
+
 KEYS_PER_UNIT: Final = 4
 """Keys of a write set that are compared with grants per unit of work."""
 
@@ -80,7 +83,7 @@ class Security:
         default = self.users.default
         return default if default.enabled and default.nopass else None
 
-    def told_user(self, peer: "Peer") -> str:
+    def user_to_relay(self, peer: "Peer") -> str:
         """Return the name by which another server knows a client; empty if it has not authenticated."""
         user = peer.user
         return "" if user is None or user is self.first_user() else user.name
@@ -92,14 +95,14 @@ class Security:
         user = self.users.get(name)
         return user if user is not None and user.enabled else None
 
-    def check(self, command: "Command", request: "list[bytes]", peer: "Peer", depth: int) -> None:
+    def check(self, command: "Command", request: "list[bytes]", peer: "Peer", session: Session) -> None:
         """Check the grants for a request.
 
         Args:
             command: Its command.
             request: The request.
             peer: Whose it is.
-            depth: Number of open frames of the client's transaction.
+            session: The client's session, whose work this is.
 
         Raises:
             UnauthenticatedError: The client has to authenticate first.
@@ -110,9 +113,10 @@ class Security:
             return
         if user is None:
             raise unauthenticated()
-        if depth == 0:
+        if session.depth == 0:
             peer.generation = user.generation
         if not user.grants.unrestricted:
+            session.work.left -= len(request) * user.grants.size // PREFIXES_PER_UNIT
             self._check_grants(user, command, request, peer, TOP_LEVEL)
 
     def check_again(self, command: "Command", request: "list[bytes]", peer: "Peer") -> None:
@@ -234,11 +238,9 @@ class Security:
         if not command.takes(len(request)):
             return  # it is refused for that
         keys, ranges = command.uses_of(request), command.ranges(request)
-        if not grants.allows(name, categories, keys, ranges):
-            for access, key in (*keys, *ranges):
-                if not grants.allows_key(name, categories, access, key):
-                    raise self._refused_key(user, peer, context, key, is_range=not keys)
-            raise self._refused_key(user, peer, context, keys[0][1] if keys else b"", is_range=not keys)
+        key = grants.refused(name, categories, keys, ranges)
+        if key is not None:
+            raise self._refused_key(user, peer, context, key, is_range=not keys)
 
     def _refused_key(
         self, user: User, peer: "Peer", context: str, key: "Key", *, is_range: bool = False

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast, final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.adapters.inbound.protocol.base_connection import UNBOUNDED
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
 from kvs.adapters.inbound.protocol.client_state import ClientState
 from kvs.adapters.inbound.protocol.command import ANSWERED, Command, Reply
@@ -60,13 +61,19 @@ class RespConnection(Connection):
         self.peer.user = gate.security.first_user()
         self._context = ClientContext(limits, shared, self.peer)
         self._parser = RequestParser(self._buffer, limits)
-        self._user: User | None = gate.security.first_user()  # as the parser and the context know it
+        self._user: User | None = self.peer.user  # as the parser and the context know it
         self._parser.restrict(self._user is None)
 
     @property
     @override
     def mid_request(self) -> bool:
         return self._parser.mid_request
+
+    @override
+    def resume(self, quota: int = UNBOUNDED) -> int:
+        if self.peer.user is not self._user and not self._on_worker:  # by its certificate, or as our own user
+            self._adapt_to_user()
+        return super().resume(quota)
 
     @override
     def client_info(self) -> ClientInfo:
@@ -162,7 +169,7 @@ class RespConnection(Connection):
             command = self._command_of(request)
             context.last_command = command.name
             self._command = command
-            self._gate.check(command, request, self.peer, self.session.depth)
+            self._gate.check(command, request, self.peer, self.session)
             if context.queue is not None and command.multi_policy == REFUSED:
                 name = command.name.decode().upper().replace("|", " ")
                 raise UsageError(f"{name} is not allowed between MULTI and EXEC")
@@ -316,7 +323,7 @@ class RespConnection(Connection):
             context.no_evict,
             context.channels,
             context.patterns,
-            self._gate.security.told_user(self.peer),
+            self._gate.security.user_to_relay(self.peer),
         )
 
     @override
@@ -332,7 +339,7 @@ class RespConnection(Connection):
 
     @property
     @override
-    def tells_of_others(self) -> bool:
+    def shows_others(self) -> bool:
         return self._context.monitoring or self._context.tracking is not None
 
     @override
