@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
+from kvs.addresses import Address, format_address, format_host
 from kvs.errors import CommandError
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ WILDCARDS: Final = ("0.0.0.0", "::")
 _NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _NOTHING_TO_ACCEPT: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR})
 
-
-Address: TypeAlias = tuple[Any, ...]
-"""A socket's address: host and port, and for IPv6 the flow and the number of the interface."""
 
 Accepted: TypeAlias = "Callable[[socket.socket, str, Endpoint], None]"
 """Takes an accepted socket, the address of its peer, and where it was accepted."""
@@ -220,24 +218,6 @@ def _bind_all(hosts: tuple[str, ...], port: int) -> list[socket.socket]:
             sock.close()
         raise
     return sockets
-
-
-def format_address(address: Address, port: int | None = None) -> str:
-    """Return an address as people write it."""
-    host = format_host(address)
-    port = address[1] if port is None else port
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def format_host(address: Address) -> str:
-    """Return the host of an address, with the interface if the address is link-local."""
-    host: str = address[0]
-    if len(address) < 4 or not address[3] or "%" in host:
-        return host
-    try:
-        return f"{host}%{socket.if_indextoname(address[3])}"
-    except OSError:  # the interface was removed
-        return f"{host}%{address[3]}"
 
 
 def local_address_of(sock: socket.socket) -> str:

@@ -7,6 +7,8 @@ import re
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, TypeAlias
 
+from kvs.addresses import format_address
+
 Network: TypeAlias = IPv4Network | IPv6Network
 
 SIGNATURE_1: Final = b"PROXY "
@@ -107,7 +109,7 @@ def _address_in(header: bytes) -> str:
         raise ProxyError("malformed header of the PROXY protocol") from None
     if (address.version == 4) != (match[1] == b"TCP4") or port > 65_535:
         raise ProxyError("malformed header of the PROXY protocol")
-    return _written(str(address), port)
+    return format_address((str(address), port))
 
 
 def _address_in_block(header: bytes) -> str:
@@ -117,8 +119,5 @@ def _address_in_block(header: bytes) -> str:
     width = 4 if family == TCP_OVER_4 else 16
     if len(body) < 2 * width + 4:
         raise ProxyError("malformed header of the PROXY protocol")
-    return _written(str(ip_address(body[:width])), int.from_bytes(body[2 * width : 2 * width + 2], "big"))
-
-
-def _written(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    port = int.from_bytes(body[2 * width : 2 * width + 2], "big")
+    return format_address((str(ip_address(body[:width])), port))

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, TypeAlias, final
 
-from kvs.adapters.inbound.net.listener import Address
 from kvs.adapters.inbound.net.tls import TlsStream
 from kvs.adapters.inbound.net.unsent import UnsentOutput
+from kvs.addresses import Address
 
 Found: TypeAlias = tuple[int, int, int, str, Address]
 """Family, type and protocol of a socket, a name that nobody asked for, and where to connect it."""
