@@ -54,7 +54,15 @@ from kvs.build import BUILD
 from kvs.config import ConfigError, Given, Settings, read_options
 from kvs.engine import StandBy
 from kvs.limits import from_settings
-from kvs.listening import admin_tls, endpoints, make_handshakes, relay_tls, server_tls, tls_reloader
+from kvs.listening import (
+    admin_tls,
+    endpoints,
+    make_handshakes,
+    relay_tls,
+    server_tls,
+    tls_reloader,
+    trusted_networks,
+)
 from kvs.logs import make_logger
 from kvs.notify import open_notifier
 from kvs.observing import audit_figures, dropped_events, make_observation, opened_audit
@@ -314,9 +322,11 @@ def serve(container: Container) -> int:
         ending.enter_context(stderr_replaced(container.stderr()))
         try:
             # These first: they may be refused, and the engine may take a while.
+            settings = container.settings()
+            trusted_networks(settings)
             if not _open_unless_stopped(container, lambda: (container.tls(), container.audit(), container.admin())):
                 return _leave_unopened(container)
-            stand_by = engines.get(container.settings().storage).stand_by
+            stand_by = engines.get(settings.storage).stand_by
             if stand_by is not None:
                 return _serve_by_turns(container, stand_by)
             if not _open_unless_stopped(container, container.storage):

@@ -113,7 +113,7 @@ def endpoints(
     Raises:
         ConfigError: A network is none.
     """
-    networks = _networks(settings)
+    networks = trusted_networks(settings)
     made = []
     for binding, terms in _ports(settings, tls):
         secured_only = settings.tls_port and terms.tls is not None
@@ -158,7 +158,12 @@ def _noting(parameters: dict[bytes, bytes], name: bytes) -> Callable[[socket.soc
     return note
 
 
-def _networks(settings: Settings) -> tuple[Network, ...]:
+def trusted_networks(settings: Settings) -> tuple[Network, ...]:
+    """Return from where connections begin with a header of the PROXY protocol.
+
+    Raises:
+        ConfigError: One is no network.
+    """
     networks = []
     for text in settings.proxy_protocol_from:
         try:

@@ -122,6 +122,10 @@ class Signals:
             for number in early:
                 receiver(number)
 
+    def keep(self, number: signal.Signals) -> None:
+        """Have the next receiver get a signal, too: this one could not do all that it asks for."""
+        self._early.append(number)
+
     def ignore(self) -> None:
         """Ignore signals from now on: only the log remains to be written, within a bounded time."""
         for number in (*STOPPING, *HARMLESS):

@@ -52,6 +52,7 @@ def test_commands_get_at_a_server(tmp_path: Path) -> None:
     assert kvs("ping", *port).returncode == 1
     assert kvs("ping", "--port", "0").returncode == 2
     assert kvs("ping", "--unix-socket", str(path), *port).returncode == 2
+    assert kvs("ping", "--unix-socket", str(path), "--tls").returncode == 2
     assert kvs("dump", "--data-dir", str(tmp_path), "--tls").returncode == 2
 
 

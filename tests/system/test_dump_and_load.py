@@ -133,10 +133,10 @@ def test_any_data_survives(lasting_server: Configuration, data: dict[bytes, byte
     """What was loaded is what is dumped."""
     with Wire(("127.0.0.1", lasting_server.settings.port)) as client:
         client.ask(b"FLUSHALL")
-    with open_sink(lasting_server) as sink:
+    with open_sink(lasting_server, {}) as sink:
         read_dump(io.BytesIO(dump_of(data)), sink, 1 << 20)
     output = io.BytesIO()
-    with open_source(lasting_server) as source:
+    with open_source(lasting_server, {}) as source:
         write_dump(source, output)
     assert output.getvalue() == dump_of(data)
 

@@ -142,7 +142,7 @@ def test_a_dump_is_as_of_its_beginning_though_everything_falls_due(
         for lasts_ms in LASTS_MS:
             client.send(b"".join(request("SET", key, "v", "PX", lasts_ms) for key in keys))
             assert [client.reply() for _ in keys] == [OK] * COUNT
-            with open_source(configuration) as source:
+            with open_source(configuration, {}) as source:
                 if source.total < COUNT:
                     continue
                 entries = source.entries()

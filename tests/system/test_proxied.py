@@ -63,3 +63,18 @@ def test_who_has_no_header_is_refused(start_server: StartServer) -> None:
     with Client(server.host, server.port) as client:
         client.send_raw(HEADER + b"COUNT\nEXIT\n")
         assert client.raw_rest().startswith(b'{"status": "Ok", "result": 0}\n')
+
+
+@pytest.mark.parametrize("damaged", [BINARY[:12] + b"\x41" + BINARY[13:], BINARY[:15] + b"\x03" + BINARY[16:]])
+def test_a_binary_header_that_is_none(start_server: StartServer, damaged: bytes) -> None:
+    """Of another version, or too short for its addresses: nothing behind it is run, and no failed handshake counted."""
+    server = start_server("--proxy-protocol-from", "127.0.0.0/8", *server_flags())
+    with Client(server.host, server.port) as client:
+        client.send_raw(damaged + b"PUT evil 1\n")
+        assert client.raw_rest() == b""
+    server.wait_for("client_not_secured", reason="malformed header of the PROXY protocol")
+    with Client(server.host, server.port) as client:
+        client.send_raw(BINARY + b"COUNT\nINFO\nEXIT\n")
+        told = client.raw_rest()
+        assert told.startswith(b'{"status": "Ok", "result": 0}\n')
+        assert b'"tls_handshakes_failed": 0' in told

@@ -217,6 +217,21 @@ def test_curl_and_browsers(start_server: StartServer) -> None:
     assert server.connect().ask("COUNT")["result"] == 0
 
 
+def test_a_client_with_a_certificate_is_no_stranger(start_server: StartServer, tmp_path: Path) -> None:
+    """So it leaves their half of the places to others."""
+    users, password = tmp_path / "users.toml", tmp_path / "password"
+    users.write_text('[users.kvs-test-client]\n\n[[users.kvs-test-client.grants]]\nallow = ["@all"]\nall_keys = true\n')
+    password.write_text("secret")
+    for path in (users, password):
+        path.chmod(0o600)
+    certs = ("--tls-ca-file", server_files().ca_file, "--tls-client-certs", "optional", "--max-clients", "2")
+    server = start_server(*server_flags(), *certs, "--users-file", str(users), "--password-file", str(password))
+    with connect(server, client_side(shows_certificate=True)) as client:
+        assert ask(client, b"PING") == b'{"status": "Ok", "result": "PONG"}\n'
+        with connect(server) as stranger:
+            assert b'"unauthenticated"' in ask(stranger, b"GET a")
+
+
 @pytest.mark.parametrize(
     "said",
     [b"\x16", b"\x16\x03\x01garbage that is no TLS", b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00", b"\x16" * 100_000],
@@ -255,6 +270,32 @@ def test_records_that_are_cut_short_or_damaged(start_server: StartServer) -> Non
             with contextlib.suppress(ConnectionError):
                 client.raw_rest()
     assert server.connect().get("a") is None
+
+
+def test_handshakes_that_fail_are_counted(start_server: StartServer) -> None:
+    """Also those that take too long; not what breaks behind one, and not what was none."""
+    server = start_server(*server_flags(), "--auth-timeout-s", "0.2")
+    watching = server.connect()
+    for said in (b"\x16\x03\x01garbage that is no TLS", b"\x16\x03\x01"):
+        with Client(server.host, server.port) as client:
+            client.send_raw(said)
+            client.raw_rest()
+    with connect(server) as client:
+        assert ask(client, b"PING") == b'{"status": "Ok", "result": "PONG"}\n'
+        with socket.socket(fileno=client.detach()) as raw:
+            raw.settimeout(TIMEOUT_S)
+            raw.sendall(b"no record")
+            while raw.recv(1 << 16):
+                pass
+    with Client(server.host, server.port) as client:
+        client.send("PING", "EXIT")
+        assert b"PONG" in client.raw_rest()
+    server.wait_for("client_not_secured", 2)
+    for _ in polling("all have gone"):
+        if watching.info("server")["clients"] == 1:
+            break
+    info = watching.info("server")
+    assert (info["tls_handshakes"], info["tls_handshakes_failed"]) == (1, 2)
 
 
 def test_many_slow_handshakes(start_server: StartServer) -> None:
@@ -389,6 +430,7 @@ def test_the_stop_waits_for_no_handshake(stuck: tuple[Server, socket.socket]) ->
         (("--tls-port", "1"), "tls_port: needs tls_cert_file"),
         (("--tls-cert-file", "x", "--tls-client-certs", "optional"), "tls_client_certs: 'optional' needs tls_ca_file"),
         (("--tls-cert-file", "x", "--tls-port", "4000"), "tls_port: 4000 is the port"),
+        (("--proxy-protocol-from", "10.0.0.0/99", "--data-dir", "/nowhere/data"), "proxy_protocol_from: '10.0.0.0/99'"),
     ],
 )
 def test_settings_that_cannot_be(flags: tuple[str, ...], words: str) -> None:

@@ -59,6 +59,8 @@ def access_of(configuration: Configuration, given: Mapping[str, Any]) -> "Access
         raise ConfigError("port: 0 is for a server, which then picks one; give the one it listens on")
     tls = None
     if given.get("tls") or any(name in flags for name in _TLS_FLAGS):
+        if "unix_socket" in flags:
+            raise ConfigError("unix_socket: there is no TLS at a Unix socket; leave out --tls and its files")
         from kvs.adapters.inbound.net.certificates import client_context
 
         cert_file = settings.tls_cert_file if "tls_cert_file" in flags else ""

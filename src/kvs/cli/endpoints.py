@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from kvs.cli.access import access_of
@@ -25,13 +24,11 @@ OF_A_RUNNING_SERVER: Final = (
 )
 """Options that say where a running server is, and how to get at it."""
 
-NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
-
 LOG_LEVEL: Final = "warning"
 """Log level of an engine opened here: its progress events would disturb the progress bar."""
 
 
-def open_source(configuration: Configuration, given: Mapping[str, Any] = NOTHING) -> AbstractContextManager[Source]:
+def open_source(configuration: Configuration, given: Mapping[str, Any]) -> AbstractContextManager[Source]:
     """Return the source of a dump, as a context manager.
 
     Raises:
@@ -46,14 +43,14 @@ def open_source(configuration: Configuration, given: Mapping[str, Any] = NOTHING
     return _engine_source(_storage(configuration))
 
 
-def open_sink(configuration: Configuration, given: Mapping[str, Any] = NOTHING) -> AbstractContextManager[Sink]:
+def open_sink(configuration: Configuration, given: Mapping[str, Any]) -> AbstractContextManager[Sink]:
     """Return the target of a load; raises what :func:`open_source` does."""
     if not _in_data_dir(configuration, given):
         return _connected(configuration, given, ServerSink)
     return _engine_sink(configuration, _storage(configuration))
 
 
-def open_empty_sink(configuration: Configuration, given: Mapping[str, Any] = NOTHING) -> AbstractContextManager[Sink]:
+def open_empty_sink(configuration: Configuration, given: Mapping[str, Any]) -> AbstractContextManager[Sink]:
     """Return an empty namespace of etcd as the target of a load; raises what :func:`open_source` does."""
     settings = configuration.settings
     if settings.storage != "etcd":

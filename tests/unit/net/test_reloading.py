@@ -1,7 +1,10 @@
 """SIGHUP: everything is read again, in turn, and what cannot be used is reported and changes nothing."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -9,6 +12,7 @@ from structlog.testing import capture_logs
 
 from kvs.adapters.inbound.net.reloading import Reloader, Reloading
 from kvs.errors import CommandError
+from kvs.notify import Notifier
 
 TIMEOUT_S: Final = 60
 
@@ -95,19 +99,31 @@ def test_a_signal_during_a_reload_begins_another() -> None:
     assert len(played(script)) == len(began) == 2
 
 
-def test_it_ends_with_the_server() -> None:
-    """Also where a file does not answer."""
+def test_it_ends_with_the_server(tmp_path: Path) -> None:
+    """Also where a file does not answer; the manager is not told that the server is ready, for it stops."""
+    told: list[str] = []
 
     async def script() -> None:
         async def reload() -> list[str]:
             await asyncio.Event().wait()
             raise AssertionError
 
-        reloading = Reloading({"a": reload}, structlog.get_logger())
-        reloading.begin()
-        reloading.begin()
-        await asyncio.sleep(0)
-        reloading.close()
-        await reloaded(reloading)
+        manager = tmp_path / "manager"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+            listening.bind(str(manager))
+            listening.setblocking(False)
+            with closing(Notifier(str(manager))) as notifier:
+                reloading = Reloading({"a": reload}, structlog.get_logger(), notifier)
+                reloading.begin()
+                reloading.begin()
+                await asyncio.sleep(0)
+                assert reloading.close()
+                await asyncio.sleep(0)
+                assert not reloading.active
+                assert not reloading.close()
+            with suppress(BlockingIOError):
+                while True:
+                    told.append(listening.recv(1000).decode().partition("=")[0])
 
     assert played(script) == []
+    assert told == ["RELOADING"]

@@ -71,11 +71,11 @@ class AsyncioChannel(Channel):
         if self._guard is None:
             self._transport.writelines(output)
         elif self._guard.tls is not None:
-            self._transport.write(self._guard.tls.seal(b"".join(output)))
+            self.write_sealed(self._guard.tls.seal(b"".join(output)))
 
     @override
     def write_sealed(self, data: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and data:  # of nothing, asyncio would make a buffer that it counts
             self._transport.write(data)
 
     @override

@@ -63,8 +63,8 @@ class ServerTls:
 
     def __init__(self, files: TlsFiles) -> None:
         self._files: Final = files
+        self._read = _contents(files)  # first: what changes from now on is read by the next reload
         self.context, self.expires_s = _server_context(files)
-        self._read = _contents(files)
 
     def now(self) -> ssl.SSLContext:
         """Return the context for a new connection."""

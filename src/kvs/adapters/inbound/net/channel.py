@@ -160,8 +160,10 @@ class Channel(GuardedChannel):
                 connection.hand_over = None
             self._held.clear()
             self._held_bytes = 0
-            self._guard = None
-            self._context.handshakes.discard(self)
+            if self._guard is not None:
+                self._context.handshakes.failed += self._guard.shaking_hands
+                self._context.handshakes.discard(self)
+                self._guard = None
             self._charge_memory(0)
             connection.when_closed(self._session_closed)
 

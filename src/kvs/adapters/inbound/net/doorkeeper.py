@@ -49,6 +49,7 @@ class Doorkeeper:
         if user is None or not user.enabled or (audit is not None and audit.failing):
             return
         peer.become(user)
+        peer.announce()
         if audit is not None:
             audit.certified(peer)
 

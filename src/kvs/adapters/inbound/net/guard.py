@@ -30,7 +30,6 @@ HANDSHAKING: Final = 3
 RECORDS: Final = 4
 NOTHING: Final = 5
 
-HEADER_EXPECTED: Final = "no header of the PROXY protocol"
 WEB_REFUSED: Final = "ALPN offers only HTTP"
 
 
@@ -59,11 +58,7 @@ class Guard:
 
     Attributes:
         tls: The stream, once the client has begun with TLS.
-        open: Whether client and connection hear each other.
-        needless: Whether it has nothing more to do: the client speaks without TLS.
-        refused: Whether that is not allowed.
         waits: Whether :meth:`go_on` has something to do, which may take as long as hundreds of requests.
-        impatient: Whether the client must not be silent: what comes first is not complete, and is expected.
         failure: Why the connection has to end; empty: it has not.
         alert: A TLS alert to send to the peer before that.
         address: Of the client, as the header has it; empty: that of the socket.
@@ -79,10 +74,6 @@ class Guard:
         "alert",
         "failure",
         "held",
-        "impatient",
-        "needless",
-        "open",
-        "refused",
         "tls",
         "waits",
     )
@@ -93,15 +84,36 @@ class Guard:
         self._header = ProxyHeader() if terms.proxied else None
         self._hello = b""
         self.tls: TlsStream | None = None
-        self.open = False
-        self.needless = False
-        self.refused = False
         self.waits = False
-        self.impatient = terms.proxied or terms.tls_required
         self.failure = ""
         self.alert = b""
         self.address = ""
         self.held: list[bytes] = []
+
+    @property
+    def open(self) -> bool:
+        """Whether client and connection hear each other."""
+        return self._next >= RECORDS
+
+    @property
+    def needless(self) -> bool:
+        """Whether it has nothing more to do: the client speaks without TLS."""
+        return self._next == NOTHING
+
+    @property
+    def refused(self) -> bool:
+        """Whether that is not allowed."""
+        return self._next == NOTHING and self._terms.tls_required
+
+    @property
+    def shaking_hands(self) -> bool:
+        """Whether the client has begun with TLS, and the handshake is not complete, and may never be."""
+        return self._next in (HELLO, HANDSHAKING)
+
+    @property
+    def impatient(self) -> bool:
+        """Whether the client must not be silent: what comes first is not complete, and is expected."""
+        return self._next == HEADER or self.shaking_hands or (self._next == FIRST_BYTE and self._terms.tls_required)
 
     @property
     def memory_bytes(self) -> int:
@@ -125,12 +137,8 @@ class Guard:
         if self._next == FIRST_BYTE:
             if data[0] != HANDSHAKE or self._terms.tls is None:
                 self._next = NOTHING
-                self.open = self.needless = True
-                self.impatient = False
-                self.refused = self._terms.tls_required
                 return data
             self._next = HELLO
-            self.impatient = True
         if tls is None:
             self._take_hello(data)
         else:
@@ -149,8 +157,6 @@ class Guard:
             self.failure = tls.failure
             return b""
         self._next = RECORDS
-        self.open = True
-        self.impatient = False
         return self.receive(b"")
 
     def finish(self) -> bytes:
@@ -168,7 +174,6 @@ class Guard:
             self._header = None
             self._next = FIRST_BYTE
             self.address = header.address
-            self.impatient = self._terms.tls_required
         return data
 
     def _take_hello(self, data: bytes) -> None:

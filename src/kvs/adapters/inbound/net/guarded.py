@@ -105,11 +105,6 @@ class GuardedChannel(Transport):
     # For the server.
 
     @property
-    def secured(self) -> bool:
-        """Whether the client speaks TLS."""
-        return self._guard is not None and self._guard.tls is not None
-
-    @property
     def beginning(self) -> bool:
         """Whether the client must not be silent: what comes first is not complete, or the last word waits for it."""
         guard = self._guard
@@ -189,6 +184,8 @@ class GuardedChannel(Transport):
         data, tls = guard.go_on(), guard.tls
         if tls is not None and tls.has_sealed:
             self.write_sealed(tls.take_sealed())
+        if self._phase == CLOSED:  # the peer is gone
+            return HANDSHAKE_UNITS
         if guard.failure:
             self._fail(guard)
             return HANDSHAKE_UNITS
@@ -257,9 +254,7 @@ class GuardedChannel(Transport):
 
     def _fail(self, guard: Guard) -> None:
         """End the connection: TLS, or what should come first, is not as it should be."""
-        handshakes = self._context.handshakes
-        handshakes.failed += 1
-        handshakes.discard(self)
+        self._context.handshakes.discard(self)
         tls = guard.tls
         alert = guard.alert if tls is None else tls.take_sealed()
         if alert:

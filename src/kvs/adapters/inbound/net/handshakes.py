@@ -21,7 +21,7 @@ class Handshakes:
 
     Attributes:
         completed: Number of TLS handshakes that have been completed.
-        failed: Number of those that have not.
+        failed: Number of connections that ended in the middle of one: it failed, or took too long.
     """
 
     def __init__(self, most: int) -> None:

@@ -52,11 +52,13 @@ class Reloading:
         self._task = asyncio.get_running_loop().create_task(self._run())
         self._task.add_done_callback(self._ended)
 
-    def close(self) -> None:
-        """Stop: the loop ends."""
-        self._again = False
-        if self._task is not None:
-            self._task.cancel()
+    def close(self) -> bool:
+        """Stop, as the loop ends; return whether a reload was cut short."""
+        task, self._task = self._task, None
+        if task is None:
+            return False
+        task.remove_done_callback(self._ended)
+        return task.cancel()
 
     def _ended(self, _: "asyncio.Task[None]") -> None:
         self._task = None

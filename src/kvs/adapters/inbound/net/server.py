@@ -215,7 +215,8 @@ class Server:
                 self.tick.check_engine()
         finally:
             self._draining = True
-            self._reloading.close()
+            if self._reloading.close() and self.role_ended:
+                self._signals.keep(signal.SIGHUP)
             self._health.end(goes_on=self.role_ended)
             self._listener.close()
             for channel in self._channels():

@@ -62,10 +62,10 @@ class Sweep:
 
     def _check(self, channel: Channel, now_s: float) -> None:
         limits = self._limits
+        stalled_s = channel.output_stalled_s(now_s)
         if channel.beginning:
             self._check_beginning(channel, now_s)
             return
-        stalled_s = channel.output_stalled_s(now_s)
         if limits.output_timeout_s and stalled_s >= limits.output_timeout_s:
             channel.end(TOO_SLOW)
             self._log.warning("client_dropped", peer=channel.remote_address, unread_output_s=round(stalled_s, 3))

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from kvs.adapters.inbound.net.listener import BACKLOG, ListenError
 
 ANSWER_TIMEOUT_S: Final = 2.0
 """How long a server may take to accept; one that is stopped does not, and its backlog may be full."""
+
+LOCK_AGAIN_S: Final = 0.05
+"""Delay before a lock is asked for again: it has no wait that ends."""
 
 _PRIVATE: Final = 0o177
 _CREDENTIALS: Final = struct.Struct("3i")  # process, user and group
@@ -93,10 +97,22 @@ class UnixBinding:
 
 @contextmanager
 def _locked_directory(path: str) -> Iterator[None]:
-    """Have no other server look at the path, and replace it, meanwhile."""
+    """Have no other server look at the path, and replace it, meanwhile.
+
+    Raises:
+        OSError: Among others, somebody else has the lock for longer than a server needs it.
+    """
     descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)  # noqa: PTH120
+    deadline_s = time.monotonic() + ANSWER_TIMEOUT_S + LOCK_AGAIN_S
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline_s:
+                    raise
+            time.sleep(LOCK_AGAIN_S)
         yield
     finally:
         os.close(descriptor)
