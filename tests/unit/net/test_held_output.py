@@ -279,7 +279,7 @@ def test_a_client_that_goes_on_sending_uses_its_own_time() -> None:
         stage.a.arrive(request("SET", "k", "v"))
         for client in (stage.a, stage.b):
             client.arrive(request("PING"))
-            client._held_since_s -= 50  # as if it had been held for that long
+            client._held.since_s -= 50  # as if it had been held for that long
         stage.b.arrive(request("PING"))
         stage.a.arrive(request("START"))
         sessions = [client.connection.session for client in (stage.a, stage.b)]

@@ -9,16 +9,11 @@ from typing import Final
 from kvs.adapters.inbound.net.channel_context import ChannelContext
 from kvs.adapters.inbound.net.guard import Guard
 from kvs.adapters.inbound.net.guarded import CLOSED, CLOSING, DETECTING, DRAINING, OPEN, GuardedChannel
+from kvs.adapters.inbound.net.held_output import ChannelOutput
 from kvs.adapters.inbound.net.kernel import untaken_output_bytes
 from kvs.adapters.inbound.net.progress import OutputProgress
-from kvs.adapters.inbound.net.reasons import (
-    CLOSED_BY_CLIENT,
-    CONNECTION_LOST,
-    INTERNAL_ERROR,
-    SERVER_STOPPING,
-)
-from kvs.adapters.inbound.net.relay import PREAMBLE_MARK, Preamble
-from kvs.adapters.inbound.protocol.base_connection import BaseConnection, no_wake
+from kvs.adapters.inbound.net.reasons import CLOSED_BY_CLIENT, CONNECTION_LOST, INTERNAL_ERROR, SERVER_STOPPING
+from kvs.adapters.inbound.protocol.base_connection import no_wake
 from kvs.adapters.inbound.protocol.connection import TOO_SLOW, Connection
 from kvs.adapters.inbound.protocol.security import STRANGER_OUTPUT_BYTES
 from kvs.domain.errors import KvsError
@@ -48,9 +43,7 @@ class Channel(GuardedChannel):
     __slots__ = (
         "_discarded_bytes",
         "_held",
-        "_held_bytes",
         "_held_full",
-        "_held_since_s",
         "_input_ended",
         "_lingering_bytes",
         "_local_address",
@@ -77,9 +70,7 @@ class Channel(GuardedChannel):
         self._discarded_bytes = 0
         self._unsent_bytes = 0  # as the budget knows it
         self._progress: Final = OutputProgress(now_s)
-        self._held: list[tuple[list[bytes], int]] = []  # output of former ticks, with its size
-        self._held_bytes = 0
-        self._held_since_s = 0.0
+        self._held: Final = ChannelOutput()
         self._held_full = False
         self._unsent_full = False
         self._lingering_bytes = 0  # that it had not taken at the linger's last look
@@ -159,7 +150,6 @@ class Channel(GuardedChannel):
             if isinstance(connection, Connection):
                 connection.hand_over = None
             self._held.clear()
-            self._held_bytes = 0
             if self._guard is not None:
                 self._context.handshakes.failed += self._guard.shaking_hands
                 self._context.handshakes.discard(self)
@@ -205,28 +195,24 @@ class Channel(GuardedChannel):
         if not (size or connection.closing):
             self._continue()
             return -1
-        if not self._held:
-            self._held_since_s = self._tick.now_s
-        self._held.append((output, size))
-        self._held_bytes += size
-        if self._held_bytes > HELD_STEP_BYTES:
+        held = self._held
+        held.add(output, size, self._tick.now_s)
+        if held.size_bytes > HELD_STEP_BYTES:
             self._charge_memory(self.get_write_buffer_size())
-            if self._held_bytes > self._context.limits.max_output_bytes:
+            if held.size_bytes > self._context.limits.max_output_bytes:
                 self._held_full = self.connection.output_full = True
         self._continue()
         return size
 
     @override
     def release(self, now_s: float) -> None:
-        if not self._held:
+        if self._held.empty:
             return  # it has been closed meanwhile
-        waited_s = self.waited_s(now_s)
-        output, size = self._held.pop(0)  # one, as nearly always, or a few
-        self._held_bytes -= size
-        self.connection.session.started_at_s += waited_s
-        self._held_since_s = self.last_input_s = now_s
+        self.connection.session.started_at_s += self.waited_s(now_s)
+        output, size = self._held.take(now_s)
+        self.last_input_s = now_s
         self._send(output, size)
-        if self._held_full and not self._held:
+        if self._held_full and self._held.empty:
             self._held_full = False
             self._continue_with_room()
         self._continue()
@@ -235,7 +221,6 @@ class Channel(GuardedChannel):
     def discard(self, error: KvsError) -> None:
         if self._phase != CLOSED:
             self._held.clear()
-            self._held_bytes = 0
             if self._phase == DETECTING:  # so nothing has been run, and nobody knows how to tell
                 self.end(SERVER_STOPPING)
                 return
@@ -260,7 +245,7 @@ class Channel(GuardedChannel):
         """Do what is next after a tick: close, run more of the backlog, read or stop reading."""
         connection = self.connection
         if connection.closing:
-            if not (connection.busy or self._held or self._is_shut()):  # else the last reply is yet to come, or to wait
+            if self._held.empty and not (connection.busy or self._is_shut()):  # else its last reply is yet to be sent
                 self._begin_close()
         elif connection.backlog:
             if not (connection.output_full or connection.busy):
@@ -316,11 +301,11 @@ class Channel(GuardedChannel):
 
     def idle_s(self, now_s: float) -> float:
         """Return how long the client has neither sent nor received anything; 0 while the server owes it work."""
-        return now_s - self.last_input_s if self._reading and not self._held else 0.0
+        return now_s - self.last_input_s if self._reading and self._held.empty else 0.0
 
     def waited_s(self, now_s: float) -> float:
         """Return how long the client has waited for output that is held: it counts for no timeout."""
-        return max(0.0, now_s - max(self._held_since_s, self.last_input_s)) if self._held else 0.0
+        return 0.0 if self._held.empty else max(0.0, now_s - max(self._held.since_s, self.last_input_s))
 
     def output_stalled_s(self, now_s: float) -> float:
         """Return how long the client has received none of its pending output. Call it periodically.
@@ -346,10 +331,7 @@ class Channel(GuardedChannel):
         self.last_input_s = self._tick.now_s
         if self._owed_bytes >= 0 and self._guard is None:
             self._owed_bytes = max(0, self._owed_bytes - len(data))
-        if self._phase == DETECTING and data[0] == PREAMBLE_MARK and self._context.relays is not None:
-            self._preamble = Preamble()
-        if self._preamble is not None:
-            data = self._take_preamble(self._preamble, data)
+        data = self._take_preamble(data)
         if data:
             units = self.connection.receive(data, quota)
             if self._phase == DETECTING:
@@ -358,47 +340,6 @@ class Channel(GuardedChannel):
         if self._owed_bytes == 0:
             self.connection.end_of_input()
         self._tick.mark_dirty(self)
-
-    @override
-    def _follow_detection(self, quota: int) -> int:
-        """Go on in the protocol that has been detected, if one has; return the units that this used."""
-        detected = self.connection
-        if detected.detector is not None:
-            return 0
-        self._phase = OPEN if self._owed_bytes < 0 else DRAINING
-        if detected.successor is None:
-            return 0
-        self._adopt(detected.successor)
-        return self.connection.resume(quota)
-
-    def _adopt(self, connection: BaseConnection) -> None:
-        peer, former = connection.peer, self.connection.peer
-        peer.address = self.remote_address
-        if former.certificate_user or former.is_own_user:  # it is known before the protocol is
-            peer.certificate_user, peer.is_own_user = former.certificate_user, former.is_own_user
-            peer.user = former.user
-        peer.changed = self._peer_changed
-        connection.wake = self._woken
-        connection.output_full = self.connection.output_full
-        if self._context.standby is not None and isinstance(connection, Connection):
-            connection.hand_over = self._hand_over
-        self.connection = connection
-        self._context.identified(self)
-
-    def _hand_over(self) -> None:
-        """Have the client relayed: its connection has come upon a request of the leader's."""
-        standby, connection = self._context.standby, self.connection
-        if standby is not None and isinstance(connection, Connection):
-            relayed = standby.relay(connection, self.remote_address)
-            if relayed is not None:
-                self._adopt(relayed)
-
-    def _woken(self) -> None:
-        self._tick.wake(self)
-
-    def _peer_changed(self) -> None:
-        self._context.identified(self)
-        self._tick.wake(self)
 
     @override
     def _end_input(self) -> None:
@@ -444,7 +385,7 @@ class Channel(GuardedChannel):
         self._context.closed(self)
 
     def _charge_memory(self, unsent: int) -> None:
-        unsent += self._held_bytes
+        unsent += self._held.size_bytes
         if self._guard is not None:
             unsent += self._guard.memory_bytes
         self._context.budget.used_bytes += unsent - self._unsent_bytes

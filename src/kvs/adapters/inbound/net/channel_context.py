@@ -35,7 +35,7 @@ class ChannelContext:
         certified: Called with a client whose certificate tells a name.
         closed: Called with a channel whose socket is closed and whose session has ended.
         log: Bound logger.
-        identified: Called with a channel whose client is another user now.
+        identified: Called with the number of a session whose client is another user now.
         standby: Relays clients to the leader; None: this server answers everything.
     """
 
@@ -48,5 +48,5 @@ class ChannelContext:
     certified: "Callable[[Peer], None]"
     closed: "Callable[[Channel], None]"
     log: FilteringBoundLogger
-    identified: "Callable[[Channel], None]"
+    identified: "Callable[[int], None]"
     standby: "Standby | None" = None

@@ -1,4 +1,4 @@
-"""The part of a channel that is about its guard: how clients begin, and TLS.
+"""The part of a channel that is about how clients begin: its guard, TLS, relays, and the protocol that they speak.
 
 A client that has no guard, or needs it no more, costs one look at an attribute for each packet.
 """
@@ -9,7 +9,7 @@ from typing import Final
 from kvs.adapters.inbound.net.channel_context import ChannelContext
 from kvs.adapters.inbound.net.guard import Guard
 from kvs.adapters.inbound.net.reasons import CLOSED_BY_CLIENT, HANDSHAKE_FAILED, RELAY_REFUSED
-from kvs.adapters.inbound.net.relay import Preamble
+from kvs.adapters.inbound.net.relay import PREAMBLE_MARK, Preamble
 from kvs.adapters.inbound.net.tick import UNITS_PER_TICK
 from kvs.adapters.inbound.net.transport import Transport
 from kvs.adapters.inbound.protocol.base_connection import BaseConnection
@@ -93,10 +93,6 @@ class GuardedChannel(Transport):
     @abstractmethod
     def _send(self, output: list[bytes], size: int) -> None:
         """Send output of the connection."""
-
-    @abstractmethod
-    def _follow_detection(self, quota: int) -> int:
-        """Go on in the protocol that has been detected, if one has; return the units that this used."""
 
     @abstractmethod
     def _begin_close(self) -> None:
@@ -212,10 +208,13 @@ class GuardedChannel(Transport):
         if held:
             self._send(held, sum([len(piece) for piece in held]))
 
-    def _take_preamble(self, preamble: Preamble, data: bytes) -> bytes:
-        """Take the preamble of a relay; return what is behind it, nothing if it is incomplete or refused."""
-        rest, relays = preamble.take(data), self._context.relays
-        client = None if relays is None else relays.client_of(preamble)
+    def _take_preamble(self, data: bytes) -> bytes:
+        """Take the preamble of a relay, if it is one; return what is behind: nothing if it is incomplete or refused."""
+        relays = self._context.relays
+        if relays is None or not (self._preamble or (self._phase == DETECTING and data[0] == PREAMBLE_MARK)):
+            return data
+        preamble = self._preamble = self._preamble or Preamble()
+        rest, client = preamble.take(data), relays.client_of(preamble)
         if client is None:
             if preamble.complete or preamble.too_long:
                 self.end(RELAY_REFUSED)
@@ -230,6 +229,49 @@ class GuardedChannel(Transport):
             restore(connection, client.state)
             self._follow_detection(0)
         return rest
+
+    # The connection.
+
+    def _follow_detection(self, quota: int) -> int:
+        """Go on in the protocol that has been detected, if one has; return the units that this used."""
+        detected = self.connection
+        if detected.detector is not None:
+            return 0
+        self._phase = OPEN if self._owed_bytes < 0 else DRAINING
+        if detected.successor is None:
+            return 0
+        self._adopt(detected.successor)
+        return self.connection.resume(quota)
+
+    def _adopt(self, connection: BaseConnection) -> None:
+        """Go on with a connection."""
+        peer, former = connection.peer, self.connection.peer
+        peer.address = self.remote_address
+        if former.certificate_user or former.is_own_user:  # it is known before the protocol is
+            peer.certificate_user, peer.is_own_user = former.certificate_user, former.is_own_user
+            peer.user = former.user
+        peer.changed = self._peer_changed
+        connection.wake = self._woken
+        connection.output_full = self.connection.output_full
+        if self._context.standby is not None and isinstance(connection, Connection):
+            connection.hand_over = self._hand_over
+        self.connection = connection
+        self._context.identified(self.connection.session.id)
+
+    def _hand_over(self) -> None:
+        """Have the client relayed: its connection has come upon a request of the leader's."""
+        standby, connection = self._context.standby, self.connection
+        if standby is not None and isinstance(connection, Connection):
+            relayed = standby.relay(connection, self.remote_address)
+            if relayed is not None:
+                self._adopt(relayed)
+
+    def _woken(self) -> None:
+        self._tick.wake(self)
+
+    def _peer_changed(self) -> None:
+        self._context.identified(self.connection.session.id)
+        self._tick.wake(self)
 
     def _refuse(self, opening: bytes, error: KvsError) -> None:
         connection = self.connection

@@ -13,6 +13,47 @@ LOST: Final = "The engine has failed: what was not answered may or may not have 
 
 
 @final
+class ChannelOutput:
+    """The output of one channel that is held, tick by tick.
+
+    Attributes:
+        size_bytes: Size of all of it.
+        since_s: When the oldest came, or what was before it was sent; in seconds of the loop's clock.
+    """
+
+    __slots__ = ("_ticks", "since_s", "size_bytes")
+
+    def __init__(self) -> None:
+        self._ticks: Final[list[tuple[list[bytes], int]]] = []
+        self.size_bytes = 0
+        self.since_s = 0.0
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is none."""
+        return not self._ticks
+
+    def add(self, output: list[bytes], size: int, now_s: float) -> None:
+        """Hold the output of a tick, which has so many bytes."""
+        if not self._ticks:
+            self.since_s = now_s
+        self._ticks.append((output, size))
+        self.size_bytes += size
+
+    def take(self, now_s: float) -> tuple[list[bytes], int]:
+        """Return the output of the oldest tick, and its size."""
+        output, size = self._ticks.pop(0)  # one, as nearly always, or a few
+        self.size_bytes -= size
+        self.since_s = now_s
+        return output, size
+
+    def clear(self) -> None:
+        """Drop all of it."""
+        self._ticks.clear()
+        self.size_bytes = 0
+
+
+@final
 class Ticks:
     """Consecutive ticks whose output waits for the same batch.
 

@@ -44,7 +44,7 @@ class ChannelRegistry(ClientRegistry):
             self.refused_now += 1
         else:
             self.arrived += 1
-            self.identify(channel)
+            self.identify(channel.connection.session.id)
 
     def remove(self, channel: Channel) -> None:
         """Remove a channel."""
@@ -58,13 +58,13 @@ class ChannelRegistry(ClientRegistry):
         if channel.refused:
             self.refused_now -= 1
 
-    def identify(self, channel: Channel) -> None:
-        """Note whether a client has authenticated, if the channel has been added."""
-        number = channel.connection.session.id
-        if channel.connection.peer.user is not None:
-            self.strangers.discard(number)
-        elif self.channels.get(number) is channel and not channel.refused:
+    def identify(self, number: int) -> None:
+        """Note whether a client has authenticated, given the number of its session, if its channel has been added."""
+        channel = self.channels.get(number)
+        if channel is not None and channel.connection.peer.user is None and not channel.refused:
             self.strangers.add(number)
+        else:
+            self.strangers.discard(number)
 
     def figures(self) -> dict[str, object]:
         """Return what has been counted, by name."""
