@@ -167,7 +167,7 @@ def served_admin(
     tokens.tell(access.set_tokens)
 
     def early_figures() -> dict[str, object]:
-        return {**about, **memory_figures(), "cpu_s": time.process_time()}
+        return {**about, **memory_figures(), "cpu_s": time.process_time(), "leads": 0}
 
     with ExitStack() as ending:
         binding = TcpBinding(settings.admin_host, settings.admin_port)
