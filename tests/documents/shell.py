@@ -3,7 +3,6 @@
 import os
 import pty
 import re
-import select
 import shlex
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ from tests.documents.conversations import prepare
 from tests.documents.markdown import ROOT, Block
 from tests.interop.conftest import missing, program
 from tests.support.harness import TIMEOUT_S, Server
+from tests.support.waiting import readable
 
 PORTS: Final = ("4000", "4001")
 """The ports that documents have for a server, and for another one."""
@@ -216,7 +216,7 @@ class Shell:
 def _wait_for_prompt(terminal: int, shown: str, count: int) -> str:
     """Return what is on the terminal once so many prompts are there, the last one at its end."""
     while len(PROMPT.findall(shown)) < count or not PROMPT.fullmatch(shown.splitlines()[-1]):
-        assert select.select([terminal], [], [], TIMEOUT_S)[0], f"no prompt comes:\n{shown}"
+        assert readable(terminal, TIMEOUT_S), f"no prompt comes:\n{shown}"
         shown += os.read(terminal, 1 << 16).decode()
     return shown
 

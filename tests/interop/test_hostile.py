@@ -1,6 +1,5 @@
 """What is no request is refused, with the words of Redis, and holds neither memory nor anybody up."""
 
-import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 
 from tests.support.harness import PONG as LINE_PONG
 from tests.support.harness import Client, Server, polling
+from tests.support.open_files import open_files_allowed
 from tests.support.resp_wire import NULL, OK, PONG, QUEUED, Typed, Wire, error, request
 
 MIB: Final = 1 << 20
@@ -334,13 +334,8 @@ HALVES: Final = (1, 2, 3, 5, 6, 11, len(GET_SEEN) - 9, len(GET_SEEN) - 3, len(GE
 @pytest.fixture
 def open_files() -> Iterator[None]:
     """Allow as many open files as a crowd takes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = CROWD + 500
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        pytest.skip(f"{needed} open files are needed, and only {hard} allowed")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with open_files_allowed(CROWD + 500):
+        yield
 
 
 def test_a_crowd_that_sends_half_a_header(open_files: None) -> None:

@@ -4,14 +4,13 @@ import array
 import contextlib
 import fcntl
 import json
-import select
 import socket
 import struct
 import termios
 import threading
 from typing import Any, Final, TypeAlias
 
-from tests.support.waiting import TIMEOUT_S, polling
+from tests.support.waiting import TIMEOUT_S, polling, readable
 
 Reply: TypeAlias = dict[str, Any]
 
@@ -216,7 +215,7 @@ class Client:
 
     def nothing_has_come(self) -> bool:
         """Return whether there is nothing to read now."""
-        return not self._received and not select.select([self.socket], [], [], 0)[0]
+        return not self._received and not readable(self.socket)
 
     def _line(self) -> bytes:
         while True:

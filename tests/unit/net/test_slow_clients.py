@@ -19,6 +19,7 @@ from dependency_injector import providers
 from kvs.bootstrap import Container, shut_down
 from kvs.config import Settings
 from kvs.logs import make_logger
+from tests.support.waiting import readable
 
 TRANSPORTS: Final = ["epoll", "asyncio"] if hasattr(select, "epoll") else ["asyncio"]
 both_transports = pytest.mark.parametrize("transport", TRANSPORTS)
@@ -88,7 +89,7 @@ class Scene:
 
     def has_something(self, sock: socket.socket) -> bool:
         """Return whether a client can take something, or its end."""
-        return bool(select.select([sock], [], [], 0)[0])
+        return readable(sock)
 
     async def pass_time(self, seconds: float) -> None:
         """Put the clock forward, and let the server do what is due."""
