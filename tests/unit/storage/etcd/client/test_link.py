@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
@@ -257,6 +258,11 @@ def test_who_sends_without_an_end_holds_nothing_up() -> None:
         client.txn([], [get(b"x")], timeout_s=0.5)
 
 
+def open_descriptors() -> int:
+    """Return how many this process has."""
+    return len(list(Path("/dev/fd").iterdir()))
+
+
 def test_a_call_that_has_ended_keeps_neither_request_nor_answer() -> None:
     """Though its deadline is far."""
 
@@ -278,6 +284,22 @@ def test_a_call_that_has_ended_keeps_neither_request_nor_answer() -> None:
             if kept() is None:
                 break
         assert client._urgent._deadlines
+
+
+def test_a_link_that_is_closed_keeps_no_descriptor() -> None:
+    """Though the collector of cycles may be off, or told to leave all there is alone."""
+    with Stub(good) as stub:
+        gc.disable()
+        try:
+            before = open_descriptors()
+            for _ in range(3):
+                with client_of(stub) as client:
+                    client.txn([], [get(b"x")])
+            for _ in polling("the other end is closed, too"):
+                if open_descriptors() <= before:
+                    break
+        finally:
+            gc.enable()
 
 
 def test_a_token_longer_than_a_frame_is_sent() -> None:

@@ -76,7 +76,6 @@ class Link:
         self._tls = tls
         self._commands: deque[Callable[[], None]] = deque()
         self._closing = False
-        self._finished = False
         self._numbers = itertools.count()
         # Of the thread alone:
         self._waiting: deque[Call] = deque()
@@ -94,8 +93,9 @@ class Link:
         self._trouble = ""  # why there is no connection
         self._connected_to: Endpoint | None = None
         self._poll = select.poll()
-        self._wakeup = Wakeup()
-        self._poll.register(self._wakeup.descriptor, _POLL_IN)
+        wakeup = Wakeup()
+        self._wakeup: Wakeup | None = wakeup  # of the thread; None: it has ended
+        self._poll.register(wakeup.descriptor, _POLL_IN)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -129,10 +129,11 @@ class Link:
 
     def _command(self, command: Callable[[], None]) -> None:
         self._commands.append(command)
-        if self._finished:
+        wakeup = self._wakeup
+        if wakeup is None:
             self._run_commands()
         else:
-            self._wakeup.wake()
+            wakeup.wake()
 
     # The thread: queue and deadlines.
 
@@ -158,14 +159,15 @@ class Link:
             self._poll.register(sock, events)
         try:
             ready = [] if self._commands else self._poll.poll(timeout_ms)
-            sock_ready = any(descriptor != self._wakeup.descriptor for descriptor, _ in ready)
+            sock_ready = sock is not None and sock.fileno() in dict(ready)
         except OSError:  # the limit of open files has been lowered below the two that are polled
             time.sleep(POLL_RETRY_S)
             sock_ready = sock is not None
         finally:
             if sock is not None:
                 self._poll.unregister(sock)
-        self._wakeup.woken()
+        if self._wakeup is not None:
+            self._wakeup.woken()
         self._run_commands()
         if self._deadlines:
             self._run_deadlines()
@@ -390,7 +392,7 @@ class Link:
 
     def _shut_down(self) -> None:
         self._drop_connection("the client was closed")
-        self._finished = True
+        self._wakeup = None  # its pipe is closed when nobody is about to wake this thread any more
         self._run_commands()
         for call in self._waiting:
             call.end(NotSentError("the client was closed"))
