@@ -73,7 +73,9 @@ def figure_sources(
             "tracking_clients": len(tracking),
             "tracked_keys": len(tracking.table),
             "slow_commands": observation.slow_log.noted,
+            "authentications": authenticator.succeeded,
             "authentication_failures": authenticator.failed,
+            "password_checks": authenticator.checks,
         }
 
     sources = Sources()

@@ -44,7 +44,7 @@ NOT_PROVOKED: Final = {
                 "etcd_defragmented",
             ),
             *("etcd_not_defragmented", "checkpoint_written", "following", "not_following", "replica_discarded"),
-            *("client_relayed", "leader_unreachable", "users_file_unused"),
+            *("client_relayed", "leader_unreachable", "users_file_unused", "users_unreadable"),
         ),
         "takes a cluster of etcd and a leader",
     ),

@@ -33,7 +33,9 @@ _ALL: Final = (
     Figure("max_clients", GAUGE, "most clients at a time"),
     Figure("clients_accepted", COUNTER, "clients that have connected"),
     Figure("clients_refused", COUNTER, "clients that were refused because there were too many"),
+    Figure("authentications", COUNTER, "attempts to authenticate with a right secret"),
     Figure("authentication_failures", COUNTER, "attempts to authenticate with a wrong secret"),
+    Figure("password_checks", COUNTER, "passwords that threads have hashed, to check them"),
     Figure(
         "tls_certificate_expires",
         GAUGE,

@@ -15,6 +15,7 @@ from kvs.adapters.storage.etcd.client.requests import delete, put
 from kvs.adapters.storage.etcd.layout import MAX_VALUE_BYTES, Keys, LayoutError
 from kvs.adapters.storage.etcd.users import EtcdUsers
 from kvs.adapters.users.document import parse, render
+from kvs.application.secret_hashes import hash_token
 from kvs.domain.accounts import Account
 from kvs.domain.grants import READ, Grant, Grants
 from kvs.ports.users import UsersNotSavedError
@@ -168,6 +169,26 @@ def test_a_server_that_cannot_read_the_users_does_not_serve(
     with EtcdServer(single, namespace) as server:
         assert server.wait_exit() == 1
         assert "/users: it is not of format 1" in "".join(server.other_lines)
+
+
+def test_users_that_are_damaged_meanwhile(
+    client: EtcdClient, single: Cluster, namespace: str, keys: Keys, tmp_path: Path
+) -> None:
+    """A server goes on with those it knew, and says why; once they are mended, they count again."""
+    with EtcdServer(single, namespace, "--users-file", written(tmp_path, "users", render({"tom": TOM}))) as server:
+        assert server.leads()
+        good = client.range(keys.users).kvs[0].value
+        client.txn([], [put(keys.users, b"format = 2")])
+        assert "/users: it is not of format 1" in server.wait_for("users_unreadable")["reason"]
+        with server.connect() as asking:
+            assert asking.ask("GET a")["code"] == "unauthenticated"
+        client.txn([], [put(keys.users, b"\xff")])
+        assert "utf-8" in server.wait_for("users_unreadable", 2)["reason"]
+        client.txn([], [put(keys.users, good.replace(b"0" * 64, hash_token(b"tomato").encode()))])
+        for _ in polling("they count again"):
+            with Wire((HOST, server.port)) as wire:
+                if wire.ask("AUTH", "tom", "tomato") == DONE:
+                    break
 
 
 def test_a_change_holds_on_all_servers(single: Cluster, namespace: str, tmp_path: Path) -> None:

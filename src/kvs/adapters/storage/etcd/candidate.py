@@ -141,7 +141,7 @@ class EtcdCandidate(Candidate):
         self._users.look()  # before any leader is known here, or this server leads
         if self._registration is None:
             self._registration = Registration(
-                client, keys, self.topology, options.lease_s, agreement, self._formats, self._users
+                client, keys, self.topology, options.lease_s, agreement, self._formats, self._users, self._log
             )
             self._stack.callback(self._registration.close)
         replica = self._replica = self._replica or Replica(client, keys, self._memory(), self._log)

@@ -8,6 +8,8 @@ from contextlib import suppress
 from threading import Event, Thread
 from typing import Final, final
 
+from structlog.typing import FilteringBoundLogger
+
 from kvs.adapters.storage.etcd.client.answers import KeyValue
 from kvs.adapters.storage.etcd.client.errors import EtcdError, LeaseNotFoundError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
@@ -41,6 +43,7 @@ class Registration:
         agreement: What this server has agreed to.
         formats: Where it is noted that another format is in use.
         users: The users that the servers share, which are looked at, too.
+        log: Bound logger.
 
     Attributes:
         refusal: Why this server must not take part any more; empty: it may.
@@ -55,6 +58,7 @@ class Registration:
         agreement: Agreement,
         formats: Formats,
         users: EtcdUsers,
+        log: FilteringBoundLogger,
     ) -> None:
         self.refusal = ""
         self._client = client
@@ -64,6 +68,8 @@ class Registration:
         self._agreed = agreement.revision
         self._formats = formats
         self._users = users
+        self._log = log
+        self._complained = ""
         self._lease = 0
         self._written = b""  # this server's record, as last written
         self._ahead_ms = 0  # as last written
@@ -82,10 +88,23 @@ class Registration:
     def _run(self) -> None:
         pause_s = min(self._lease_s / REFRESHES_PER_LEASE, LONGEST_PAUSE_S)
         while not (self._stopping.is_set() or self.refusal):
-            for step in (self._users.look, self._keep, self._look):  # each for itself: the first may revoke something
+            for step in (
+                self._look_at_users,
+                self._keep,
+                self._look,
+            ):  # each for itself: the first may revoke
                 with suppress(EtcdError, LayoutError):  # who needs etcd complains; what is known stays
                     step()
             self._stopping.wait(pause_s)
+
+    def _look_at_users(self) -> None:
+        complained, self._complained = self._complained, ""
+        try:
+            self._users.look()
+        except LayoutError as error:
+            self._complained = str(error)
+            if self._complained != complained:
+                self._log.error("users_unreadable", reason=self._complained)
 
     def _keep(self) -> None:
         client, ours = self._client, self._topology.ours

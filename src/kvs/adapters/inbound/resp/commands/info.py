@@ -175,8 +175,8 @@ def _stats(context: ClientContext, server: Figures) -> Figures:
         "tracking_total_prefixes": len(tracking.prefixes),
         "total_error_replies": sum(statistics.errors.values()),
         **_taken(server, "commits", "conflicts", "aborts", "expiry_lag_s", "log_events_dropped"),
-        **_taken(server, "slow_commands", "ticks", "work_units", "held_output_bytes", "authentication_failures"),
-        **_taken(server, "audit_lines_lost", "audit_log_failing"),
+        **_taken(server, "slow_commands", "ticks", "work_units", "held_output_bytes", "audit_lines_lost"),
+        **_taken(server, "audit_log_failing", "authentications", "authentication_failures", "password_checks"),
     }
 
 
