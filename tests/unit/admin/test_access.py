@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kvs.adapters.inbound.admin.access import LOGIN_S, MAX_LOGINS, Access
-from kvs.adapters.inbound.admin.messages import RefusedError, Request
+from kvs.adapters.inbound.admin.messages import RefusedError, Request, WrongTokenError
 
 pytestmark = pytest.mark.one_build
 
@@ -45,6 +45,11 @@ def log_in(access: Access, token: str = ADMIN.decode(), **options: Any) -> str:
     return access.log_in(change(body={"token": token}, **options)).partition(";")[0]
 
 
+def bearer(token: bytes) -> Request:
+    """Return a request of a program with a token."""
+    return request({"authorization": f"Bearer {token.decode()}"})
+
+
 @pytest.mark.parametrize(
     "host",
     ["127.0.0.1:9400", "127.0.0.1", "localhost:9400", "LOCALHOST", "[::1]:9400", "[::1]", "10.0.0.7", "kvs.example:1"],
@@ -68,10 +73,14 @@ def test_other_hosts_are_refused(host: str) -> None:
 def test_tokens_open_what_they_are_for() -> None:
     """That of metrics nothing else; that of admins everything but changes, which take a login."""
     access = Access(ADMIN, METRICS, ())
-    for token, may_scrape, may_read in ((ADMIN, True, True), (METRICS, True, False), (b"wrong", False, False)):
-        sent = request({"authorization": f"Bearer {token.decode()}"})
-        assert (access.may_scrape(sent), access.may_read(sent)) == (may_scrape, may_read)
-        assert not access.may_change(sent)
+    admins, metrics, wrong = (bearer(token) for token in (ADMIN, METRICS, b"wrong"))
+    assert access.may_scrape(admins)
+    assert access.may_read(admins)
+    assert access.may_scrape(metrics)
+    for sent, asked in ((metrics, access.may_read), (wrong, access.may_read), (wrong, access.may_scrape)):
+        with pytest.raises(WrongTokenError):
+            asked(sent)
+    assert not any(map(access.may_change, (admins, metrics, wrong)))
     for nothing in ({}, {"authorization": "Bearer"}, {"authorization": f"Basic {ADMIN.decode()}"}):
         assert not access.may_scrape(request(nothing))
         assert not access.may_read(request(nothing))

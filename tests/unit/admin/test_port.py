@@ -7,10 +7,11 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from kvs.adapters.inbound.admin import exchange, port
 from kvs.adapters.inbound.admin.exchange import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from kvs.adapters.inbound.admin.messages import RefusedError, Request, Response
 from kvs.adapters.inbound.admin.pace import BURST_S, SHARE, Pace
-from kvs.adapters.inbound.admin.port import MAX_CONNECTIONS, AdminPort
+from kvs.adapters.inbound.admin.port import MAX_CONNECTIONS, MOST_THREADS, AdminPort
 from kvs.logs import make_logger
 from tests.support.waiting import TIMEOUT_S, polling
 
@@ -188,6 +189,31 @@ def test_those_who_wait_give_way(served: Served) -> None:
         assert len(served.port._exchanges) <= port.MOST_THREADS
     for sock in waiting:
         sock.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, one address of loopback is used only")
+@pytest.mark.parametrize("said", [b"", b"GET /wrong HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_client_of_many_connections_gives_way_to_others(served: Served, said: bytes) -> None:
+    """Whether it is silent or sends wrong tokens; a response that is held back ends with its connection."""
+    held = [0]
+
+    def respond(request: Request) -> Response:
+        held[0] += request.path == "/wrong"
+        return Response(401, delay_s=TIMEOUT_S * 10) if request.path == "/wrong" else Response(200, b"ok\n")
+
+    served.respond = respond
+    with ExitStack() as stack:
+        other = HTTPConnection(*served.address, timeout=TIMEOUT_S, source_address=("127.0.0.2", 0))
+        other.connect()
+        stack.callback(other.close)
+        for attempt in range(1, 3 * MOST_THREADS):
+            sock = stack.enter_context(served.connect())
+            sock.sendall(said)
+            for _ in polling("the response is held back"):
+                if held[0] == attempt or not said:
+                    break
+        other.request("GET", "/probe")
+        assert other.getresponse().read() == b"ok\n"
 
 
 def test_a_request_that_is_being_answered_does_not_give_way(served: Served) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection
 from threading import Lock
 from typing import Any, Final, final
 
-from kvs.adapters.inbound.admin.messages import JSON, RefusedError, Request
+from kvs.adapters.inbound.admin.messages import JSON, RefusedError, Request, WrongTokenError
 
 COOKIE: Final = "kvs_admin"
 PAGE_TOKEN: Final = "x-kvs-token"  # noqa: S105  # the name of a header
@@ -77,14 +77,20 @@ class Access:
         return bool(self._admin)
 
     def may_read(self, request: Request) -> bool:
-        """Return whether a client may see everything."""
-        return self._is_admin(request) if self._admin else self._is_open()
+        """Return whether a client may see everything.
+
+        Raises:
+            WrongTokenError: It sends a token that opens nothing.
+        """
+        if not self._admin:
+            return self._is_open()
+        return self._has_login(request) or self._has_bearer(request, self._admin)
 
     def may_scrape(self, request: Request) -> bool:
-        """Return whether a client may see metrics."""
+        """Return whether a client may see metrics; raises what :meth:`may_read` does."""
         if not (self._admin or self._metrics):
             return True
-        return self._is_admin(request) or self._has_bearer(request, self._metrics)
+        return self._has_login(request) or self._has_bearer(request, self._admin, self._metrics)
 
     def may_change(self, request: Request) -> bool:
         """Return whether a client has logged in as an admin."""
@@ -94,13 +100,14 @@ class Access:
         """Return the cookie for a client that sends the admin token.
 
         Raises:
-            RefusedError: It does not.
+            WrongTokenError: It sends another one.
+            RefusedError: It may not log in.
         """
         self.check_origin(request)
         token = self.body(request).get("token")
         given = token.encode("utf-8", "surrogatepass") if isinstance(token, str) else b""
         if not self._admin or not hmac.compare_digest(self._digest(given), self._admin):
-            raise RefusedError(403, "That is not the admin token.")
+            raise WrongTokenError(403, "That is not the admin token.")
         login = secrets.token_urlsafe(32)
         with self._lock:
             while len(self._logins) >= MAX_LOGINS:
@@ -162,9 +169,6 @@ class Access:
             raise RefusedError(400, "That is no object in JSON.")
         return found
 
-    def _is_admin(self, request: Request) -> bool:
-        return self._has_login(request) or self._has_bearer(request, self._admin)
-
     def _has_login(self, request: Request) -> bool:
         login = request.cookie(COOKIE)
         with self._lock:
@@ -174,11 +178,15 @@ class Access:
                 return False
             return ends_s > 0.0
 
-    def _has_bearer(self, request: Request, digest: bytes) -> bool:
+    def _has_bearer(self, request: Request, *digests: bytes) -> bool:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if not digest or scheme.lower() != "bearer":
+        token = token.strip()
+        if not token or scheme.lower() != "bearer":
             return False
-        return hmac.compare_digest(self._digest(token.strip().encode("latin-1", "replace")), digest)
+        given = self._digest(token.encode("latin-1", "replace"))
+        if any(hmac.compare_digest(given, digest) for digest in digests):
+            return True
+        raise WrongTokenError(401, "That is not a token of this.", UNAUTHENTICATED)
 
     def _digest(self, token: bytes) -> bytes:
         return hmac.new(self._key, token, hashlib.sha256).digest()

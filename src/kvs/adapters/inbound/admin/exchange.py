@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
+from threading import Event
 from typing import Final, TypeAlias, final
 
 import h11
 
 from kvs.adapters.inbound.admin.messages import RefusedError, Request, Response
 from kvs.adapters.inbound.admin.pace import Pace
+from kvs.application.failures import network_of
 
 MAX_HEAD_BYTES: Final = 16 << 10
 MAX_BODY_BYTES: Final = 4 << 10
@@ -56,12 +58,17 @@ class Exchange:
         pace: Bounds the processor time.
 
     Attributes:
+        network: What counts as one client; see :func:`kvs.application.failures.network_of`.
         waits: It waits for a request, of which nothing has arrived.
+        delayed: A response is held back.
         closed: It has ended.
     """
 
     def __init__(self, sock: socket.socket, peer: str, respond: Respond, pace: Pace) -> None:
+        self.network: Final = network_of(peer)
         self.waits = True
+        self.delayed = False
+        self._end = Event()
         self._socket = sock
         self._peer = peer
         self._respond = respond
@@ -104,6 +111,7 @@ class Exchange:
         by then is that of another connection.
         """
         self.closed = True
+        self._end.set()
         with suppress(OSError):
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # wakes the thread; nothing is left to OpenSSL
 
@@ -122,6 +130,10 @@ class Exchange:
             response = self._respond(request)
         except RefusedError as refused:
             response = refused.response()
+        if response.delay_s:
+            self.delayed = True
+            self._end.wait(response.delay_s)
+            self.delayed = False
         self._deadline_s = time.monotonic() + RESPONSE_S
         self._send(response, with_body=request.method != "HEAD")
         self._pause()

@@ -51,12 +51,14 @@ class Response:
         body: What follows.
         kind: Its type.
         headers: Further ones.
+        delay_s: How long it is held back.
     """
 
     status: int
     body: bytes = b""
     kind: str = TEXT
     headers: Mapping[str, str] = field(default_factory=dict)
+    delay_s: float = 0.0
 
 
 class RefusedError(Exception):
@@ -76,3 +78,7 @@ class RefusedError(Exception):
     def response(self) -> Response:
         """Return the response."""
         return Response(self.status, f"{self}\n".encode(), headers=self.headers)
+
+
+class WrongTokenError(RefusedError):
+    """Raised for a token that opens nothing."""

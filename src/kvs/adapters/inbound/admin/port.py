@@ -8,6 +8,7 @@ import selectors
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from threading import Lock, Thread
 from typing import Final, TypeAlias, final
@@ -18,7 +19,7 @@ from kvs.adapters.inbound.admin.exchange import Exchange, Respond
 from kvs.adapters.inbound.admin.pace import Pace
 
 MAX_CONNECTIONS: Final = 16
-"""At a time; one more takes the place of the one that has waited longest for a request."""
+"""At a time; one more takes the place of another."""
 
 MOST_THREADS: Final = 2 * MAX_CONNECTIONS
 """Threads at a time, with those of connections that are just ending."""
@@ -123,7 +124,7 @@ class AdminPort:
         if not accepted:
             exchange.close()
         elif len(open_now) >= MAX_CONNECTIONS:
-            next((other for other in open_now if other.waits), open_now[0]).end()
+            _least_deserving(open_now).end()
 
     def _serve(self, exchange: Exchange) -> None:
         failure: Exception | None = None
@@ -135,3 +136,14 @@ class AdminPort:
             del self._exchanges[exchange]
         if failure is not None:
             self._log.error("unexpected", reason="the admin port could not answer", exc_info=failure)
+
+
+def _least_deserving(exchanges: Sequence[Exchange]) -> Exchange:
+    """Return which of several, in order of arrival, is to make room.
+
+    One of the client that has most of them: whose response is held back, else the one that has waited longest for a
+    request, else the oldest.
+    """
+    (most, _), *_ = Counter([exchange.network for exchange in exchanges]).most_common(1)
+    of_it = [exchange for exchange in exchanges if exchange.network == most]
+    return min(of_it, key=lambda exchange: (not exchange.delayed, not exchange.waits))

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from typing import Final, TypeAlias, final
 
@@ -11,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.inbound.admin.access import UNAUTHENTICATED, Access
 from kvs.adapters.inbound.admin.exposition import OPENMETRICS, PROMETHEUS, render, wants_openmetrics
-from kvs.adapters.inbound.admin.messages import JSON, RefusedError, Request, Response
+from kvs.adapters.inbound.admin.messages import JSON, RefusedError, Request, Response, WrongTokenError
 from kvs.adapters.inbound.admin.status import encode
 from kvs.adapters.inbound.net.collector import Collected
 from kvs.adapters.inbound.net.health import Health
@@ -30,8 +31,8 @@ SLICE_PAUSE_S: Final = 0.001
 
 MAX_S: Final = 1e12
 
-FAILED_LOGIN_S: Final = 1.0
-"""How long a wrong token is not answered."""
+WRONG_TOKEN_S: Final = 1.0
+"""How long the response to a wrong token is held back."""
 
 ASSETS: Final = {
     "/": ("status.html", "text/html; charset=utf-8"),
@@ -90,6 +91,10 @@ class Site:
             response = self._respond(request)
         except RefusedError as refused:
             response = refused.response()
+            if isinstance(refused, WrongTokenError):
+                response = replace(response, delay_s=WRONG_TOKEN_S)
+                self._tell("admin_login_failed", request)
+                self._log.warning("admin_login_failed", peer=request.peer)
         with self._lock:
             self._requests[response.status] += 1
         return response
@@ -187,14 +192,7 @@ class Site:
 
     def _log_in(self, request: Request) -> Response:
         self._check_audit()
-        try:
-            cookie = self._access.log_in(request)
-        except RefusedError as refused:
-            if refused.status == 403:
-                time.sleep(FAILED_LOGIN_S)
-                self._tell("admin_login_failed", request)
-                self._log.warning("admin_login_failed", peer=request.peer)
-            raise
+        cookie = self._access.log_in(request)
         self._tell("admin_login", request)
         self._log.info("admin_login", peer=request.peer)
         return Response(200, b"{}", JSON, {"Set-Cookie": cookie})
