@@ -46,18 +46,34 @@ def test_who_does_not_authenticate_in_time_is_closed(flags: tuple[str, ...]) -> 
 
 
 def test_strangers_keep_nobody_out(flags: tuple[str, ...]) -> None:
-    """They get half of the places; who authenticates makes room for another one, and who leaves does."""
-    with Server(*flags, "--max-clients", "4") as server:
-        strangers = [server.connect() for _ in range(2)]
-        for client in strangers:
-            assert client.ask("HELP")["status"] == "Ok"
+    """They get half of the places, where the oldest gives way to the newest; whoever authenticates stays."""
+    with Server(*flags, "--max-clients", "8") as server:
+        users = [known(server)]
+        for _ in range(5):
+            strangers = [server.connect() for _ in range(6)]
+            assert strangers[-1].ask("HELP")["status"] == "Ok"
+            users += [known(server)] if len(users) < 4 else []
+        server.wait_for("client_disconnected", 20, reason="stranger displaced")
+        assert [client.ask("PING")["result"] for client in users] == ["PONG"] * 4
+        users += [known(server) for _ in range(4)]
         (refusal,) = server.connect().rest()
         assert (refusal["code"], refusal["mesg"]) == ("limit", "There are too many clients already.")
-        assert strangers[0].ask(f"AUTH default {SECRET}") == OK
+        assert [client.ask("PING")["result"] for client in users] == ["PONG"] * 8
+
+
+def test_strangers_whose_secrets_are_being_checked_are_spared(tmp_path: Path) -> None:
+    """They are about to be none; but they cannot keep others out, either."""
+    path = tmp_path / "password"
+    path.write_text("a password, which takes a while to check")
+    with Server("--password-file", str(path), "--max-clients", "4") as server:
+        checking, silent = server.connect(), server.connect()
+        assert checking.ask("AUTH nobody wrong")["code"] == "unauthenticated"
+        checking.send(*["AUTH nobody wrong"] * 20)  # now it is slowed down
+        assert silent.ask("HELP")["status"] == "Ok"
         assert server.connect().ask("HELP")["status"] == "Ok"
-        strangers[1].close()
-        server.wait_left(strangers[1])
-        assert known(server).ask("PING")["result"] == "PONG"
+        assert server.wait_for("client_disconnected", reason="stranger displaced")["peer"] == silent.name
+        third = [server.connect() for _ in range(3)]
+        assert third[-1].ask("HELP")["status"] == "Ok"
 
 
 def test_who_leaves_much_unread_is_closed(flags: tuple[str, ...]) -> None:

@@ -54,14 +54,18 @@ class Doorkeeper:
             audit.certified(peer)
 
     def refusal(self, connection: BaseConnection) -> LimitError | None:
-        """Return why a new client is refused; None if it is not.
+        """Make room for a new client if others have to give way; return why it is refused, None if it is not.
 
-        Clients that have not authenticated must not keep others out, and get no setting to see.
+        Clients that have not authenticated get half of the places, and the oldest of them gives way to the next client
+        that needs one: who means to authenticate does so at once, and others must keep nobody out. They get no setting
+        to see.
         """
         registry, max_clients = self._registry, self._limits.max_clients
         is_stranger = connection.peer.user is None
-        too_many_strangers = is_stranger and len(registry.strangers) >= max(1, max_clients // 2)
-        if registry.admitted < max_clients and not too_many_strangers:
+        is_full = registry.admitted >= max_clients
+        if is_full or (is_stranger and len(registry.strangers) >= max(1, max_clients // 2)):
+            is_full = not registry.displace_stranger() and is_full
+        if not is_full:
             return None
         if is_stranger:
             return LimitError("There are too many clients already.")

@@ -1,12 +1,16 @@
 """The channels of one server."""
 
-from typing import final
+from itertools import islice
+from typing import Final, final
 
 from kvs.adapters.inbound.net.channel import Channel
-from kvs.adapters.inbound.net.reasons import KILLED
+from kvs.adapters.inbound.net.reasons import KILLED, STRANGER_DISPLACED
 from kvs.adapters.inbound.protocol.clients import ClientDescription, ClientRegistry
 from kvs.application.figures import ABORTS
 from kvs.override import override
+
+LOOKED_AT: Final = 64
+"""Clients that are looked at, to find one that may make room."""
 
 
 @final
@@ -16,7 +20,7 @@ class ChannelRegistry(ClientRegistry):
     Attributes:
         channels: All of them, including those of refused clients.
         refused_now: Number of channels of refused clients.
-        strangers: Numbers of the clients that have not authenticated, without refused ones.
+        strangers: Numbers of the clients that have not authenticated, without refused ones, the oldest first.
         aborts: Transactions that ended with their connection, by why that ended, of clients that have left.
     """
 
@@ -26,7 +30,7 @@ class ChannelRegistry(ClientRegistry):
         self.aborts: dict[str, int] = {}
         self._ended_requests = 0
         self.refused_now = 0
-        self.strangers: set[int] = set()
+        self.strangers: dict[int, None] = {}
 
     def __len__(self) -> int:
         return len(self.channels)
@@ -49,7 +53,7 @@ class ChannelRegistry(ClientRegistry):
     def remove(self, channel: Channel) -> None:
         """Remove a channel."""
         del self.channels[channel.connection.session.id]
-        self.strangers.discard(channel.connection.session.id)
+        self.strangers.pop(channel.connection.session.id, None)
         self._ended_requests += channel.connection.requests
         counters = channel.connection.session.counters
         aborts = counters.aborted - counters.engine_aborts
@@ -62,9 +66,18 @@ class ChannelRegistry(ClientRegistry):
         """Note whether a client has authenticated, given the number of its session, if its channel has been added."""
         channel = self.channels.get(number)
         if channel is not None and channel.connection.peer.user is None and not channel.refused:
-            self.strangers.add(number)
+            self.strangers[number] = None
         else:
-            self.strangers.discard(number)
+            self.strangers.pop(number, None)
+
+    def displace_stranger(self) -> bool:
+        """End the oldest client that has not authenticated, or one next to it that is not about to; False: none is."""
+        channels = [self.channels[number] for number in islice(self.strangers, LOOKED_AT)]
+        if channels:
+            chosen = next((channel for channel in channels if not channel.connection.peer.checking), channels[0])
+            self.strangers.pop(chosen.connection.session.id)
+            chosen.end(STRANGER_DISPLACED)
+        return bool(channels)
 
     def figures(self) -> dict[str, object]:
         """Return what has been counted, by name."""
