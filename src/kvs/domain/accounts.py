@@ -8,6 +8,9 @@ from kvs.domain.errors import LimitError, UsageError
 from kvs.domain.grants import EVERYTHING, MAX_GRANTS, MAX_PREFIXES, NOTHING, Grants
 
 MAX_NAME_BYTES: Final = 128
+SIGNS_OF_SECRETS: Final = "><#!"
+"""First characters of rules of ACL SETUSER with a secret, which somebody may give in place of a name."""
+
 MAX_SECRETS: Final = 16
 """Maximum number of passwords, and of tokens, of one user: enough to exchange them one by one."""
 
@@ -43,8 +46,10 @@ Accounts: TypeAlias = Mapping[str, Account]
 
 
 def is_name(name: str) -> bool:
-    """Return whether a text can be the name of a user: printable characters without spaces."""
-    return bool(name) and name.isprintable() and " " not in name and len(name.encode()) <= MAX_NAME_BYTES
+    """Return whether a text can be a user's name: printable characters without spaces, and no rule with a secret."""
+    if not name or len(name) > MAX_NAME_BYTES or len(name.encode(errors="replace")) > MAX_NAME_BYTES:
+        return False
+    return name.isprintable() and " " not in name and name[0] not in SIGNS_OF_SECRETS
 
 
 def check_account(name: str, account: Account) -> None:
@@ -55,7 +60,10 @@ def check_account(name: str, account: Account) -> None:
         LimitError: There is too much of something.
     """
     if not is_name(name):
-        raise UsageError(f"A user's name has 1 to {MAX_NAME_BYTES} bytes of printable characters and no spaces.")
+        raise UsageError(
+            f"A user's name has 1 to {MAX_NAME_BYTES} bytes of printable characters, no spaces, and none of "
+            f"{SIGNS_OF_SECRETS} at its beginning."
+        )
     if account.nopass and (account.passwords or account.tokens):
         raise UsageError(f"User {name!r} needs no secret, and has one.")
     if len(account.passwords) > MAX_SECRETS or len(account.tokens) > MAX_SECRETS:

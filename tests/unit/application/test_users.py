@@ -317,7 +317,7 @@ def test_what_cannot_be_read_changes_nothing(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("name", "valid"),
     [("tom", True), ("tom@example.org", True), ("ä", True), ("x" * 128, True), ("x" * 129, False), ("ä" * 65, False)]
-    + [(name, False) for name in ("", "a b", "a\n", "\0", "a\x7f", "\udcff", "a\u2028b")],
+    + [(name, False) for name in ("", ">a", "<a", "#a", "!a", "a b", "a\n", "\0", "a\x7f", "\udcff", "a\u2028b")],
 )
 def test_names(name: str, valid: bool) -> None:
     """What can stand in a log, and in a line of a protocol."""

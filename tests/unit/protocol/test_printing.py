@@ -54,6 +54,9 @@ def test_values_in_options_are_values() -> None:
         *(b"SET", b"k", b"(3 bytes)", b"EX", b"5", b"ifeq", b"(3 bytes)")
     ]
     assert printed(b"DELEX", b"k", b"IFNE", b"v", b"more") == [b"DELEX", b"k", b"IFNE", b"(1 bytes)", b"(4 bytes)"]
+    assert printed(b"ACL", b"SETUSER", b"tom", b"on")[2:] == [b"tom", REDACTED]
+    for mistaken in (b">hunter2", b"tom >hunter2", b"#abc"):
+        assert printed(b"ACL", b"SETUSER", mistaken)[2:] == printed(b"ACL", b"DELUSER", mistaken)[2:] == [REDACTED]
     assert printed(b"HELLO", b"3", b"AUTH", b"default", b"hunter2")[2:] == [REDACTED] * 3
     assert printed(b"CONFIG", b"SET", b"requirepass", b"hunter2")[3:] == [REDACTED]
 

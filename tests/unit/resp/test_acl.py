@@ -113,6 +113,7 @@ def test_rules(rules: str, line: str) -> None:
             for rule in ("~a", "~", "~a*b*", "~[ab]*", "~?*", "~a**", "%R~b", "(~x +get)")
         ),
         *((rule, "Channels cannot be restricted") for rule in ("&a*", "&")),
+        (">", "The password is empty"),
         *((rule, "The password hash must be exactly 64") for rule in ("#abc", "!" + "A" * 64, "#")),
         *((rule, "The password you are trying to remove") for rule in ("!" + "a" * 64, f"<{TOKEN}")),
         *((rule, "Adding a pattern after the * pattern") for rule in ("~* ~a*", "allkeys %R~a*", "~* (~* ~b*)")),
@@ -272,7 +273,7 @@ def test_log() -> None:
     assert isinstance(log, list)
     entries = [dict(zip(entry[::2], entry[1::2], strict=True)) for entry in log]  # type: ignore[index]
     shown = [(entry[b"reason"], entry[b"object"], entry[b"username"], entry[b"count"]) for entry in entries]
-    assert shown == [(b"auth", b"AUTH", b"nobody", 1), (b"command", b"set", b"u", 1), (b"key", b"b", b"u", 2)]
+    assert shown == [(b"auth", b"AUTH", b"(unknown)", 1), (b"command", b"set", b"u", 1), (b"key", b"b", b"u", 2)]
     assert len(ask(connection, b"ACL", b"LOG", b"1")) == 1  # type: ignore[arg-type]
     assert ask(connection, b"ACL", b"LOG", b"-1") == []
     assert ask(connection, b"ACL", b"LOG", b"reset") == OK

@@ -18,11 +18,13 @@ Locality: TypeAlias = Callable[[Session, list[bytes]], bool]
 Uses: TypeAlias = Callable[[list[bytes]], list[tuple[int, Key]]]
 """Returns the ranges of keys that a request uses: whether it reads or writes each, or both, and its prefix."""
 
-# Kinds of arguments. Keys, prefixes and values have limits; values and secrets are not shown to others.
+# Kinds of arguments. Keys, prefixes and values have limits; values and secrets are not shown to others, nor what cannot
+# be a user's name.
 KEY: Final = "key"
 PREFIX: Final = "prefix"
 VALUE: Final = "value"
 SECRET: Final = "secret"  # noqa: S105  # a kind of argument
+USER: Final = "user"
 OTHER: Final = "other"
 
 # What a server that stands by does with a command.
@@ -86,7 +88,8 @@ class Command:
     Attributes:
         name: Name, in the case in which the protocol documents it.
         arity: Number of arguments, including the name; negative: so many or more.
-        arguments: Kind of each argument after the name: ``KEY``, ``PREFIX``, ``VALUE``, ``SECRET`` or ``OTHER``.
+        arguments: Kind of each argument after the name: ``KEY``, ``PREFIX``, ``VALUE``, ``SECRET``, ``USER`` or
+            ``OTHER``.
         repeated: How many of the last of ``arguments`` repeat, as the pairs of MSET do.
         cost: Units of work in addition to those that the handler charges.
         is_local: Returns whether a request needs no call of the engine, and so no worker if the engine blocks.

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from kvs.adapters.inbound.protocol.command import OTHER, SECRET, VALUE, Command
+from kvs.adapters.inbound.protocol.command import OTHER, SECRET, USER, VALUE, Command
+from kvs.domain.accounts import is_name
 
 REDACTED: Final = b"(redacted)"
 
@@ -27,7 +28,7 @@ def shown(
     for at in range(len(request) if rest <= 0 else max_arguments - 1):
         argument = request[at]
         kind = _kind_of(command, request, at) if at else OTHER
-        if kind == SECRET:
+        if kind == SECRET or (kind == USER and not is_name(argument.decode(errors="replace"))):
             argument = REDACTED
         elif kind == VALUE and not values:
             argument = b"(%d bytes)" % len(argument)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.protocol.messages import quoted
-from kvs.application.authentication import Authenticator
+from kvs.application.authentication import UNKNOWN, Authenticator
 from kvs.application.passwords import PasswordJob, Passwords
 from kvs.application.refusals import Refusals
 from kvs.application.secret_hashes import DEFAULT, Parameters
@@ -197,7 +197,9 @@ class Security:
                 peer.checking = False
                 self.authenticator.cancel(attempt)
         if attempt.user is None:
-            self.refusals.add("auth", TOP_LEVEL, command, name.decode(errors="replace"), self.describe(peer.number))
+            # What is nobody's name may be a secret in the wrong place.
+            shown = UNKNOWN if self.users.get(text) is None else text
+            self.refusals.add("auth", TOP_LEVEL, command, shown, self.describe(peer.number))
             raise WrongSecretError
         peer.become(attempt.user)
         peer.announce()

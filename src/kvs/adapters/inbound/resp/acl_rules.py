@@ -25,6 +25,7 @@ CHOSEN: Final = b"(scrypt)"
 
 NO_HASH: Final = "The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters"
 NO_PASSWORD: Final = "The password you are trying to remove from the user does not exist"  # noqa: S105  # a text
+EMPTY_PASSWORD: Final = "The password is empty"  # noqa: S105  # likewise
 
 NO_GRANT: Final = Grant(0)
 
@@ -135,6 +136,8 @@ class _AccountDraft:
         elif sign in (b">", b"<") and is_token(rest):
             self._change_token(hash_token(rest), added=sign == b">")
         elif sign == b">":
+            if not rest:
+                raise RuleError(EMPTY_PASSWORD)
             self._add_password(rest)
         elif sign == b"<":
             self._remove_password(rest)

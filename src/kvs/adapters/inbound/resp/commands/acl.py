@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeAlias
 
-from kvs.adapters.inbound.protocol.command import ANSWERED, OTHER, RELAYED, SECRET, SLOW_COST, VALUE, everywhere
+from kvs.adapters.inbound.protocol.command import ANSWERED, OTHER, RELAYED, SECRET, SLOW_COST, USER, VALUE, everywhere
 from kvs.adapters.inbound.resp import acl_rules, replies
 from kvs.adapters.inbound.resp.acl_categories import AclCategories
 from kvs.adapters.inbound.resp.acl_grants import channels_of, commands_of, keys_of
@@ -281,10 +281,10 @@ def command(categories: Categories, find: Find) -> RespCommand:
         "acl",
         [
             _subcommand("cat", partial(_cat, categories)),
-            _subcommand("deluser", _deluser, multi_policy=REFUSED, on_standby=RELAYED),
-            _subcommand("dryrun", partial(_dryrun, find), (OTHER, OTHER, OTHER, VALUE)),
+            _subcommand("deluser", _deluser, (OTHER, USER), multi_policy=REFUSED, on_standby=RELAYED),
+            _subcommand("dryrun", partial(_dryrun, find), (OTHER, USER, OTHER, VALUE)),
             _subcommand("genpass", _genpass),
-            _subcommand("getuser", partial(_getuser, categories)),
+            _subcommand("getuser", partial(_getuser, categories), (OTHER, USER)),
             _subcommand("list", partial(_list, categories)),
             _subcommand("load", _load),
             _subcommand("log", _log),
@@ -292,7 +292,7 @@ def command(categories: Categories, find: Find) -> RespCommand:
             _subcommand(
                 "setuser",
                 partial(_setuser, categories),
-                (OTHER, OTHER, SECRET),
+                (OTHER, USER, SECRET),
                 multi_policy=REFUSED,
                 on_standby=RELAYED,
             ),
