@@ -15,13 +15,13 @@ from msgspec import Meta
 from kvs.addresses import is_loopback
 from kvs.environment import PREFIX as ENVIRONMENT_PREFIX
 from kvs.environment import read_variables, take_service_variables
+from kvs.errors import ConfigError
 from kvs.setting import Setting, settings_of
 from kvs.sources import (
     CONFIG_FILE_VARIABLE,
     CREDENTIALS_VARIABLE,
     MAX_FILE_BYTES,
     OPTION_FLAG,
-    ConfigError,
     Given,
     config_path,
     credentials,

@@ -1,4 +1,4 @@
-"""The error that ends a command, and text for terminals. Errors for clients are in :mod:`kvs.domain.errors`."""
+"""The errors that end a command, and text for terminals. Errors for clients are in :mod:`kvs.domain.errors`."""
 
 from typing import ClassVar
 
@@ -7,6 +7,12 @@ class CommandError(Exception):
     """Raised when a command fails; its message is one line for people."""
 
     exit_code: ClassVar[int] = 1
+
+
+class ConfigError(CommandError):
+    """Raised when a setting is not allowed; its message names it, its value, its source and what is allowed."""
+
+    exit_code: ClassVar[int] = 2
 
 
 def escaped(text: str) -> str:

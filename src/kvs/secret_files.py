@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from kvs.config import ConfigError
+from kvs.errors import ConfigError
 
 MAX_BYTES: Final = 4096
 WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH
@@ -28,7 +28,7 @@ def read_secret(path: str, setting: str) -> bytes:
             secret = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{setting}: cannot read {path}: {error.strerror or error}") from None
-    secret = secret.removesuffix(b"\n").removesuffix(b"\r")
+    secret = secret[:-2] if secret.endswith(b"\r\n") else secret.removesuffix(b"\n")
     if not secret:
         raise ConfigError(f"{setting}: {path} is empty")
     if len(secret) > MAX_BYTES:

@@ -3,13 +3,13 @@
 import codecs
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
 
 from kvs.environment import PREFIX as ENVIRONMENT_PREFIX
 from kvs.environment import expand_home
-from kvs.errors import CommandError
+from kvs.errors import ConfigError
 from kvs.quantities import format_size
 
 OPTION_FLAG: Final = "--storage-option"
@@ -21,12 +21,6 @@ CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what ``LoadCredential=`` names."""
 
 MAX_FILE_BYTES: Final = 1 << 20
-
-
-class ConfigError(CommandError):
-    """Raised when a setting is not allowed; its message names it, its value, its source and what is allowed."""
-
-    exit_code: ClassVar[int] = 2
 
 
 class Given(msgspec.Struct, frozen=True):

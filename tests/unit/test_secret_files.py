@@ -32,6 +32,7 @@ def written(path: Path, contents: bytes, mode: int = 0o600) -> str:
         (b"secret\n", b"secret"),
         (b"secret\r\n", b"secret"),
         (b"secret\n\n", b"secret\n"),
+        (b"secret\r", b"secret\r"),
         (b" secret ", b" secret "),
         (b"\xff\0", b"\xff\0"),
         (b"x" * MAX_BYTES, b"x" * MAX_BYTES),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kvs.adapters.inbound.net.certificates import ServerTls, TlsFileError, TlsFiles, client_context, expiry_in
+from kvs.errors import CommandError
 from tests.support.secured import certificates, server_files
 
 GARBAGE = "no certificate"
@@ -54,8 +55,19 @@ def test_a_key_with_a_passphrase(files: TlsFiles) -> None:
     key = certificates().key_of(certificates().member_cert)
     command = ["openssl", "pkey", "-in", str(key), "-aes256", "-passout", "pass:secret", "-out", files.key_file]
     subprocess.run(command, check=True, capture_output=True)
-    with pytest.raises(TlsFileError, match="tls_key_file"):
+    with pytest.raises(TlsFileError, match=r"^tls_key_file: .*: it has a passphrase"):
         ServerTls(files)
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_key_that_others_may_write(files: TlsFiles, mode: int) -> None:
+    """Is theirs; a certificate is nothing to hide, and is checked by clients."""
+    Path(files.key_file).chmod(mode)
+    with pytest.raises(CommandError, match=r"^tls_key_file: others than its owner may write "):
+        ServerTls(files)
+    Path(files.key_file).chmod(0o600)
+    Path(files.cert_file).chmod(mode)
+    assert ServerTls(files).expires_s
 
 
 def test_what_has_changed_is_told(files: TlsFiles) -> None:

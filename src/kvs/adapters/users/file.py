@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final, TypeAlias, final
 
 from kvs.adapters.users.document import MAX_BYTES, DocumentError, parse, render
-from kvs.config import ConfigError
 from kvs.domain.accounts import Account, Accounts
+from kvs.errors import ConfigError
 from kvs.ports.users import UsersNotSavedError
 from kvs.replacing import replacing
 from kvs.secret_files import refuse_writable

@@ -5,6 +5,7 @@ Certificates are read by OpenSSL, which tells nothing of one's own, so its end i
 
 import asyncio
 import calendar
+import os
 import ssl
 import time
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from typing import Final, final
 
 from kvs.adapters.inbound.net.tls import reason_of
 from kvs.errors import CommandError
+from kvs.secret_files import refuse_writable
 
 SEQUENCE: Final = 0x30
 VERSION: Final = 0xA0
 UTC_TIME: Final = 0x17
+ENCRYPTED: Final = b"ENCRYPTED"
 MAX_FILE_BYTES: Final = 1 << 20
 
 CLIENT_CERTS: Final = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
@@ -153,6 +156,9 @@ def _load_chain(context: ssl.SSLContext, cert_file: str, key_file: str) -> None:
     for name, path in (("tls_cert_file", cert_file), ("tls_key_file", key_file)):
         if path:
             _read(name, path)
+    own_key = key_file or cert_file
+    if ENCRYPTED in _read("tls_key_file", own_key):
+        raise TlsFileError(f"tls_key_file: {own_key}: it has a passphrase, which nobody can be asked for")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cert_file)  # without a look at the key
     except OSError as error:
@@ -160,7 +166,7 @@ def _load_chain(context: ssl.SSLContext, cert_file: str, key_file: str) -> None:
     try:
         context.load_cert_chain(cert_file, key_file or None, password=lambda: "")  # it would ask the terminal
     except OSError as error:
-        raise _unusable("tls_key_file", key_file or cert_file, error) from None
+        raise _unusable("tls_key_file", own_key, error) from None
 
 
 def _contents(files: TlsFiles) -> dict[str, bytes]:
@@ -171,6 +177,8 @@ def _contents(files: TlsFiles) -> dict[str, bytes]:
 def _read(name: str, path: str) -> bytes:
     try:
         with Path(path).open("rb") as file:
+            if name == "tls_key_file":
+                refuse_writable(os.fstat(file.fileno()), path, name)
             return file.read(MAX_FILE_BYTES)
     except OSError as error:
         raise _unusable(name, path, error) from None
