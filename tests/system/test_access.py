@@ -56,7 +56,7 @@ def test_commands_get_at_a_server(tmp_path: Path) -> None:
     assert kvs("dump", "--data-dir", str(tmp_path), "--tls").returncode == 2
 
 
-def test_a_server_that_is_full_or_silent_is_not_well() -> None:
+def test_a_server_that_is_full_or_silent_is_not_well(tmp_path: Path) -> None:
     """Each has an exit code."""
     with Server("--max-clients", "1") as server:
         first = server.connect()
@@ -64,6 +64,15 @@ def test_a_server_that_is_full_or_silent_is_not_well() -> None:
         full = kvs("ping", "--port", str(server.port))
         assert full.returncode == 3
         assert "max_clients" in full.stderr
+    password = tmp_path / "password"
+    password.write_text("secret")
+    with Server("--password-file", str(password)) as server:
+        port = str(server.port)
+        assert kvs("ping", "--port", port).returncode == 0  # it is well, and asks for a secret
+        assert kvs("ping", "--port", port, "--password-file", str(password)).stdout == "PONG\n"
+        password.write_text("another")
+        refused = kvs("ping", "--port", port, "--password-file", str(password))
+        assert (refused.returncode, refused.stdout) == (3, "")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = str(silent.getsockname()[1])
         assert kvs("ping", "--port", port, "--timeout-s", "0.1").returncode == 1

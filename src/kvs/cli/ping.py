@@ -29,8 +29,9 @@ MAX_REPLY_BYTES: Final = 1 << 16
 def ping(timeout_s: float, **given: Any) -> None:  # one argument per setting
     """Ask a server whether it is there.
 
-    Exit codes: 0 it answers; 1 it does not, or not in time; 2 an option or a setting is wrong; 3 it answers with an
-    error: it refuses the user or the secret, or has too many clients.
+    Exit codes: 0 it answers, if only that it wants a secret and none was given; 1 it does not, or not in time; 2 an
+    option or a setting is wrong; 3 it answers with an error: it refuses the user or the secret, or has too many
+    clients.
     """
     from kvs.dump.resp_client import RespClient, ServerError
 
@@ -43,6 +44,9 @@ def ping(timeout_s: float, **given: Any) -> None:  # one argument per setting
             if reply != "PONG":
                 raise client.unexpected(reply)
     except ServerError as error:
+        if error.code == "noauth":
+            click.echo("PONG, for those who authenticate")
+            return
         report(str(error))
         sys.exit(REFUSED)
     click.echo("PONG")
