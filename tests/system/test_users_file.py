@@ -26,8 +26,8 @@ def test_users_are_read_again(start_server: StartServer, tmp_path: Path) -> None
     failed = server.wait_for("reload_failed")
     assert failed["what"] == "users"
     assert failed["reason"] == f"users_file: {users}: user 'tom': Expected `bool`, got `int` at `enabled`"
-    assert server.wait_for("reloaded", 3)["changed"] == []
     assert server.connect().ask("PING") == PONG
+    assert len(server.events("reloaded")) == 2
     assert server.stop() == 0
 
 

@@ -89,6 +89,8 @@ def imported(path: Path) -> set[str]:
 
 def module_of(name: str) -> Path | None:
     """Return the file of a module of kvs, or None if it is none."""
+    if name.partition(".")[0] != PACKAGE.name:
+        return None
     path = PACKAGE.parent / name.replace(".", "/")
     return next((each for each in (path.with_suffix(".py"), path / "__init__.py") if each.exists()), None)
 

@@ -89,14 +89,15 @@ class Site:
         """Return the response to a request."""
         try:
             response = self._respond(request)
+        except WrongTokenError as wrong:
+            response = replace(wrong.response(), delay_s=WRONG_TOKEN_S)
         except RefusedError as refused:
             response = refused.response()
-            if isinstance(refused, WrongTokenError):
-                response = replace(response, delay_s=WRONG_TOKEN_S)
-                self._tell("admin_login_failed", request)
-                self._log.warning("admin_login_failed", peer=request.peer)
         with self._lock:
             self._requests[response.status] += 1
+        if response.delay_s:
+            self._tell("admin_login_failed", request)
+            self._log.warning("admin_login_failed", peer=request.peer)
         return response
 
     def _respond(self, request: Request) -> Response:

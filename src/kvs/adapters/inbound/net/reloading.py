@@ -80,4 +80,6 @@ class Reloading:
         for name, error in failed:
             expected = isinstance(error, CommandError | KvsError)
             self._log.error("reload_failed", what=name, reason=str(error), exc_info=None if expected else error)
+        if failed and not changed:
+            return
         self._log.info("reloaded", changed=changed)
