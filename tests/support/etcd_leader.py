@@ -140,6 +140,7 @@ class Leader:
             LeaderRecord("test", "127.0.0.1", 1),
             LEASE_S,
             skew(),
+            topology(),
             lambda _: None,
             lambda _: None,
             log,

@@ -215,6 +215,20 @@ def test_a_standby_answers_too() -> None:
                 break
         assert (of_leader.metrics()["kvs_leads"], of_standby.metrics()["kvs_leads"]) == (1, 0)
         assert "kvs_replica_entries" in of_standby.metrics()
+        cluster.members[0].pause()
+        for _ in polling("neither can answer without etcd, and both say so"):
+            if {admin.ask("/readyz").status for admin in (of_leader, of_standby)} == {503}:
+                break
+        assert of_leader.ask("/readyz").text.startswith("nothing is heard of the leader")
+        for admin in (of_leader, of_standby):
+            metrics = admin.metrics()
+            assert (metrics["kvs_leads"], metrics["kvs_has_leader"]) == (0, 0)
+        cluster.members[0].resume()
+        for _ in polling("one of them leads again"):
+            if sorted(admin.metrics()["kvs_leads"] for admin in (of_leader, of_standby)) == [0, 1]:
+                break
+        if of_standby.metrics()["kvs_leads"] == 1:
+            leader, of_standby = standby, of_leader
         leader.send_signal(signal.SIGTERM)
         leader.wait_exit()
         for _ in polling("the standby leads"):

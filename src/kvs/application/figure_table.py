@@ -24,8 +24,8 @@ _ALL: Final = (
     # Several servers.
     Figure("role", TEXT, "leader, or standby", in_metrics=False),
     Figure("leader", TEXT, "host and port of the leader", in_metrics=False),
-    Figure("leads", GAUGE, "1: this server answers by itself; 0: it stands by, or loads"),
-    Figure("has_leader", GAUGE, "1: this server leads or knows who does; 0: there is no leader"),
+    Figure("leads", GAUGE, "1: this server answers by itself; 0: it stands by, loads, or leads without etcd"),
+    Figure("has_leader", GAUGE, "1: this server leads or knows who does; 0: no leader can answer"),
     Figure("standbys", GAUGE, "servers that run and stand by"),
     Figure("replica_entries", GAUGE, "entries of the journal that a standby has read"),
     # Clients.

@@ -38,6 +38,7 @@ class Topology:
         term: Of the lead, an increasing number.
         clock_ahead_ms: By how much the clock of this server is ahead of the server's time; 0 if that is allowed.
         leader: Who leads, as far as this server knows; None: nobody, or it does not know.
+        leader_is_silent: Nothing has been heard of the leader for so long that it can answer nothing.
         entries: Entries of the journal that this server has read, while it stands by.
         cut_off_in: The term of the leader that this server cannot reach, for as long as a lease; 0: there is none.
     """
@@ -51,6 +52,7 @@ class Topology:
         self.term = 0
         self.clock_ahead_ms = 0
         self.leader: ServerInfo | None = ours
+        self.leader_is_silent = False
         self.entries = 0
         self.cut_off_in = 0
 
@@ -58,6 +60,11 @@ class Topology:
     def leads(self) -> bool:
         """Whether this server leads."""
         return self.leader is self.ours
+
+    @property
+    def has_leader(self) -> bool:
+        """Whether there is a leader that can answer, as far as this server knows."""
+        return self.leader is not None and not self.leader_is_silent
 
     @property
     def replicas(self) -> list[ServerInfo]:

@@ -63,6 +63,7 @@ class Bench:
             LeaderRecord("a", HOST, port),
             LEASE_S,
             self.skew,
+            self.skew._topology,
             _ignore,
             _ignore,
             self._log,

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from kvs.adapters.inbound.net.health import CHANGING, DRAINING, LOADING, NO_LEADER, TURNED_LATELY_S, Health
+from kvs.adapters.inbound.net.health import CHANGING, DRAINING, LOADING, NO_LEADER, SILENT, TURNED_LATELY_S, Health
 from kvs.ports.topology import ServerInfo, Topology
 from kvs.testing.drivers import Clock
 
@@ -35,6 +35,9 @@ def test_a_standby_is_ready_while_there_is_a_leader() -> None:
     assert health.not_ready() == [NO_LEADER]
     topology.see_leader("there", 1, 1)
     assert health.not_ready() == []
+    topology.leader_is_silent = True
+    assert health.not_ready() == [SILENT]
+    topology.leader_is_silent = False
     health.end(goes_on=True)
     assert health.not_ready() == [CHANGING]
     topology.leader = ours

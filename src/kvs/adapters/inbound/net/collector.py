@@ -342,8 +342,8 @@ def _of_roles(topology: Topology | None) -> Reading:
     if topology is None:
         return {"leads": 1, "has_leader": 1, "standbys": 0}
     found: Reading = {
-        "leads": int(topology.leads),
-        "has_leader": int(topology.leader is not None),
+        "leads": int(topology.leads and topology.has_leader),
+        "has_leader": int(topology.has_leader),
         "standbys": len(topology.replicas),
     }
     if not topology.leads:

@@ -14,6 +14,7 @@ CHANGING: Final = "the server changes its role"
 SERVING: Final = ""
 DRAINING: Final = "the server is stopping"
 NO_LEADER: Final = "there is no leader"
+SILENT: Final = "nothing is heard of the leader, which cannot answer: etcd is not there, or not for it"
 
 TURNED_LATELY_S: Final = 5.0
 """Time since the last known turn of the loop up to which it is alive; a turn is noted at least once a second."""
@@ -74,6 +75,6 @@ class Health:
         """Return why clients should not be sent here; nothing if they should."""
         topology = self._topology
         reasons = [self._state] if self._state else []
-        if self._state == SERVING and topology is not None and topology.leader is None:
-            reasons.append(NO_LEADER)
+        if self._state == SERVING and topology is not None and not topology.has_leader:
+            reasons.append(NO_LEADER if topology.leader is None else SILENT)
         return reasons

@@ -146,7 +146,9 @@ class EtcdCandidate(Candidate):
             self._stack.callback(self._registration.close)
         replica = self._replica = self._replica or Replica(client, keys, self._memory(), self._log)
         skew = Skew(self.topology, round(options.max_clock_skew_s * 1000), self._log, self.wall_clock)
-        election = Election(client, keys, self._ours, options.lease_s, skew, self._sleep, self._see, self._log)
+        election = Election(
+            client, keys, self._ours, options.lease_s, skew, self.topology, self._sleep, self._see, self._log
+        )
         with closing(Follower(replica, self._note_applied, self._log)) as self._follower:
             lead = election.win()
         self._follower = None  # it would keep what the first checkpoint is to forget

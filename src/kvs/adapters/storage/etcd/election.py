@@ -14,6 +14,7 @@ from kvs.adapters.storage.etcd.clock import Skew, clock_s
 from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, LeaderRecord, decoded, encoded
 from kvs.adapters.storage.etcd.lead import MARGIN_SHARE, Lead
 from kvs.ports.candidate import Leader
+from kvs.ports.topology import Topology
 
 LOOKS_PER_LEASE: Final = 10
 LONGEST_LOOK_S: Final = 0.2
@@ -36,6 +37,7 @@ class Election:
         ours: This server.
         lease_s: Term of a lease, in whole seconds.
         skew: Where it is noted how far the clock of this machine is ahead of the leader's.
+        topology: Where it is noted whether the leader is silent.
         sleep: Waits so many seconds, or raises what ends the election.
         seen: Called with who leads and the term, whenever that has changed; None: nobody does.
         log: For who leads meanwhile.
@@ -48,6 +50,7 @@ class Election:
         ours: LeaderRecord,
         lease_s: int,
         skew: Skew,
+        topology: Topology,
         sleep: Callable[[float], None],
         seen: Callable[[Leader | None], None],
         log: FilteringBoundLogger,
@@ -57,6 +60,7 @@ class Election:
         self._ours = ours
         self._lease_s = lease_s
         self._skew = skew
+        self._topology = topology
         self._sleep = sleep
         self._tell = seen
         self._log = log
@@ -97,6 +101,7 @@ class Election:
                 raise  # what is known is of another cluster
             except EtcdError as error:
                 self._note_trouble(f"{type(error).__name__}: {error}")
+            self._topology.leader_is_silent = clock_s() > self._known_s + self._longest_right_s
             self._sleep(min(self._lease_s / LOOKS_PER_LEASE, LONGEST_LOOK_S))
 
     def _leader(self, owner: KeyValue) -> Leader | None:
@@ -110,10 +115,15 @@ class Election:
         if leader is not None:
             self._log.info("standby", leader=f"{leader.host}:{leader.port}", term=leader.term)
 
+    @property
+    def _longest_right_s(self) -> float:
+        """For how long a leader may answer reads after something that it has written is known here, at most."""
+        return self._lease_s * (1 + MARGIN_SHARE)
+
     def wait_for_former_leader(self) -> None:
         """Wait until no former leader may answer reads any more."""
         if not self._released:
-            end_s = self._known_s + self._lease_s * (1 + MARGIN_SHARE)
+            end_s = self._known_s + self._longest_right_s
             while (left_s := end_s - clock_s()) > 0:
                 self._sleep(left_s)
 

@@ -135,7 +135,7 @@ def empty_namespace(options: EtcdOptions, log: FilteringBoundLogger) -> Iterator
                 )
 
             record = LeaderRecord(ours.id, ours.host, ours.port)
-            election = Election(client, keys, record, options.lease_s, skew, give_up, leaders.append, log)
+            election = Election(client, keys, record, options.lease_s, skew, topology, give_up, leaders.append, log)
             lead = election.win()
             lead.formats.in_use = in_use
             server_time = ServerTime(election.time_ms(), skew, time.monotonic)

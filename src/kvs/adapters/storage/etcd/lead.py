@@ -232,6 +232,7 @@ class Keeper:
                 self._beat(interval_s)
             if self._stopping.wait(interval_s):
                 break
+            self._topology.leader_is_silent = not lead.may_read
             if self._topology.is_cut_off_in(lead.term):
                 self._step_down()
         if self._releases and not lead.lost:
@@ -296,6 +297,7 @@ class Keeper:
             pass  # the right to read ends by itself
         elif result.succeeded:
             lead.answered(sent, result, wrote=True)
+            self._topology.leader_is_silent = False
             lead.beat_revision = max(lead.beat_revision, result.header.revision)
         else:
             lead.lose(RESTORED if lead.is_still_in(result.ranges[0]) else TAKEN)
