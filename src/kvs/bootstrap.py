@@ -9,7 +9,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,8 +38,6 @@ from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.verbs import VERBS
-from kvs.adapters.storage.checked import CheckedStorage
-from kvs.adapters.storage.indexed import IndexedStorage, keeps_deadlines
 from kvs.allocator import memory_figures
 from kvs.application.authentication import THREADS, Authenticator
 from kvs.application.changes import ChangeFeed
@@ -78,30 +76,8 @@ from kvs.workers import open_sessions
 Clock = Callable[[], float]
 
 
-@contextmanager
-def open_storage(settings: Settings, given: Mapping[str, Given], log: FilteringBoundLogger) -> Iterator[Storage]:
-    """Open the engine of the settings, with its options; close it on every exit.
-
-    Raises:
-        ConfigError: The engine is not available, or rejects its options.
-        StorageOpenError: It cannot be opened.
-    """
-    name = settings.storage
-    engine = engines.get(name)
-    with engine.open(settings, read_options(name, engine.options, given), log) as storage:
-        if Storage not in type(storage).__mro__:  # isinstance may be wrong: compiled ports share a cache
-            raise ConfigError(f"storage: engine {name!r} is not derived from kvs.ports.storage.Storage")
-        if storage.blocking != engine.blocking:
-            raise ConfigError(f"storage: engine {name!r} and its storage do not agree on whether it is blocking")
-        if name in engines.BUILT_IN:
-            yield storage
-        else:
-            checked = CheckedStorage(storage)
-            yield IndexedStorage(checked) if engine.records and not keeps_deadlines(storage) else checked
-
-
 def _opened_storage(settings: Settings, options: Mapping[str, Given], log: FilteringBoundLogger) -> Iterator[Storage]:
-    with open_storage(settings, options, log) as storage:
+    with engines.open_storage(settings, options, log) as storage:
         if settings.data_dir and not engines.get(settings.storage).durable:
             log.warning("data_dir_unused", data_dir=settings.data_dir, engine=settings.storage)
         yield storage

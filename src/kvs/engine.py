@@ -21,6 +21,7 @@ class StorageOpenError(CommandError):
     """Raised when an engine cannot be opened; one line that names the file or address, and the reason."""
 
 
+Opening: TypeAlias = Callable[[Settings, Any, FilteringBoundLogger], AbstractContextManager[Storage]]  # Any: options
 StandBy: TypeAlias = Callable[[Settings, Any, tuple[str, int], FilteringBoundLogger], Candidate]  # Any: the options
 
 
@@ -36,6 +37,8 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
         open: Takes the settings, the engine's options and a logger; returns a context manager that yields the storage
             and closes it on exit. May raise :class:`StorageOpenError`, and :class:`kvs.config.ConfigError` for options
             that contradict each other.
+        open_to_read: The same for ``kvs dump``: the data as they are, without a change to any file. What expires
+            in that storage meanwhile is kept nowhere. None: a dump opens the engine as a server does.
         options: A struct like :class:`kvs.config.Settings`: a default for each field, and its description in a
             ``Meta``. Options are checked against it before ``open`` is called.
         durable: Whether acknowledged commits survive the server.
@@ -48,7 +51,8 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     summary: str
-    open: Callable[[Settings, Any, FilteringBoundLogger], AbstractContextManager[Storage]]  # Any: its options
+    open: Opening
+    open_to_read: Opening | None = None
     options: type[msgspec.Struct] = NoOptions
     durable: bool = False
     shared: bool = False

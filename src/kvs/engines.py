@@ -1,14 +1,16 @@
 """Engines by name: built-in ones from a table that cannot be shadowed, others from the entry points ``kvs.storage``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from structlog.typing import FilteringBoundLogger
 
+from kvs.adapters.storage.checked import CheckedStorage
+from kvs.adapters.storage.indexed import IndexedStorage, keeps_deadlines
 from kvs.adapters.storage.memory.storage import MemoryStorage
-from kvs.config import ConfigError, Settings
+from kvs.config import ConfigError, Given, Settings, read_options
 from kvs.engine import EngineSpec, NoOptions
 from kvs.ports.storage import Storage
 
@@ -72,6 +74,37 @@ def get(name: str) -> EngineSpec:
     if not isinstance(engine, EngineSpec):
         raise ConfigError(f"storage: engine {name!r} is a {type(engine).__name__}, not a kvs.engine.EngineSpec")
     return engine
+
+
+@contextmanager
+def open_storage(
+    settings: Settings, given: Mapping[str, Given], log: FilteringBoundLogger, *, to_read: bool = False
+) -> Iterator[Storage]:
+    """Open the engine of the settings, with its options; close it on every exit.
+
+    Args:
+        settings: They name it.
+        given: Its options.
+        log: For its events.
+        to_read: Whether its data are only read, so that it changes no files if it can do without.
+
+    Raises:
+        ConfigError: The engine is not available, or rejects its options.
+        StorageOpenError: It cannot be opened.
+    """
+    name = settings.storage
+    engine = get(name)
+    opening = engine.open_to_read if to_read and engine.open_to_read is not None else engine.open
+    with opening(settings, read_options(name, engine.options, given), log) as storage:
+        if Storage not in type(storage).__mro__:  # isinstance may be wrong: compiled ports share a cache
+            raise ConfigError(f"storage: engine {name!r} is not derived from kvs.ports.storage.Storage")
+        if storage.blocking != engine.blocking:
+            raise ConfigError(f"storage: engine {name!r} and its storage do not agree on whether it is blocking")
+        if name in BUILT_IN:
+            yield storage
+        else:
+            checked = CheckedStorage(storage)
+            yield IndexedStorage(checked) if engine.records and not keeps_deadlines(storage) else checked
 
 
 def _installed() -> "dict[str, EntryPoint]":

@@ -4,9 +4,9 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from kvs.bootstrap import open_storage
 from kvs.config import Given, Settings
 from kvs.domain.values import Key, Value
+from kvs.engines import open_storage
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 from tests.faults.ledger import Data

@@ -12,9 +12,9 @@ import pytest
 
 from kvs.adapters.storage.sqlite.journal import HORIZON_STEP_MS
 from kvs.application.expiry import Expiry
-from kvs.bootstrap import open_storage
 from kvs.config import Settings
 from kvs.domain.values import NEVER_MS, NO_DEADLINE, Key, Value, deadline_of, with_deadline
+from kvs.engines import open_storage
 from kvs.ports.storage import Storage
 from kvs.testing.drivers import Clock
 from tests.faults.points import scratch_directory

@@ -10,9 +10,9 @@ import pytest
 
 from kvs.adapters.storage.sqlite.backup import back_up, verify
 from kvs.adapters.storage.sqlite.file import NAME
-from kvs.bootstrap import open_storage
 from kvs.config import Settings
 from kvs.engine import StorageOpenError
+from kvs.engines import open_storage
 from tests.faults.damages import contents_of
 from tests.faults.recovery import FORKING, LOG, recover
 

@@ -11,7 +11,7 @@ from tests.support.harness import polling
 
 OPEN_AND_WAIT = """
 import sys
-from kvs.bootstrap import open_storage
+from kvs.engines import open_storage
 from kvs.config import Given, Settings
 from kvs.logs import make_logger
 options = {"durability": Given(sys.argv[2], "test")}

@@ -318,6 +318,8 @@ def test_a_data_directory_that_is_none(tmp_path: Path) -> None:
     """A dump does not make one."""
     assert "no such directory" in told(run_kvs("dump", "--data-dir", str(tmp_path / "data")))
     assert list(tmp_path.iterdir()) == []
+    assert "no data directory of the sqlite engine" in told(run_kvs("dump", "--data-dir", str(tmp_path)))
+    assert list(tmp_path.iterdir()) == []
     (tmp_path / "kvs.db").write_bytes(b"something else" * 1000)
     assert "kvs.db" in told(run_kvs("dump", "--data-dir", str(tmp_path)))
 

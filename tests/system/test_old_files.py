@@ -13,6 +13,7 @@ from kvs.domain.keyspace import stored_key
 from kvs.domain.values import Key, Value
 from kvs.testing import open_engine
 from kvs.testing.cases.base import contents
+from tests.support.dumps import run_kvs
 from tests.support.harness import run_to_end
 
 pytestmark = pytest.mark.one_build
@@ -81,6 +82,16 @@ def test_a_directory_is_found_whole_by_verify(directory: Path) -> None:
     run = run_to_end("verify", str(directory))
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.endswith(" journal rows not yet compacted; format 1, which a start upgrades to 2\n")
+
+
+def test_a_directory_is_dumped_as_it_is(directory: Path) -> None:
+    """By a dump of this version, which upgrades nothing; the name of every key is that of its client."""
+    before = (directory / "kvs.db").read_bytes()
+    run = run_kvs("dump", "--data-dir", str(directory))
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert run.stdout == (OLD / "dump.jsonl").read_bytes()
+    assert [path.name for path in directory.iterdir()] == ["kvs.db"]
+    assert (directory / "kvs.db").read_bytes() == before
 
 
 def test_a_dump_is_loaded(tmp_path: Path) -> None:

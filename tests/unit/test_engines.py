@@ -8,9 +8,9 @@ import pytest
 
 from kvs import engines
 from kvs.adapters.storage.memory.storage import MemoryStorage
-from kvs.bootstrap import open_storage
 from kvs.config import ConfigError, Settings
 from kvs.domain.errors import LimitError
+from kvs.engines import open_storage
 from kvs.logs import make_logger
 
 pytestmark = pytest.mark.one_build

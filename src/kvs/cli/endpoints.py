@@ -40,14 +40,14 @@ def open_source(configuration: Configuration, given: Mapping[str, Any]) -> Abstr
     directory = configuration.settings.data_dir
     if not Path(directory).is_dir():
         raise DumpError(f"{quoted(directory)}: no such directory")
-    return _engine_source(_storage(configuration))
+    return _engine_source(_storage(configuration, to_read=True))
 
 
 def open_sink(configuration: Configuration, given: Mapping[str, Any]) -> AbstractContextManager[Sink]:
     """Return the target of a load; raises what :func:`open_source` does."""
     if not _in_data_dir(configuration, given):
         return _connected(configuration, given, ServerSink)
-    return _engine_sink(configuration, _storage(configuration))
+    return _engine_sink(configuration, _storage(configuration, to_read=False))
 
 
 def open_empty_sink(configuration: Configuration, given: Mapping[str, Any]) -> AbstractContextManager[Sink]:
@@ -116,13 +116,13 @@ def _engine_sink(configuration: Configuration, opening: AbstractContextManager[S
         yield EngineSink(storage, settings.max_key_bytes, settings.max_value_bytes, records=records)
 
 
-def _storage(configuration: Configuration) -> AbstractContextManager[Storage]:
-    from kvs.bootstrap import open_storage  # 0.1 s that only a data directory needs
+def _storage(configuration: Configuration, *, to_read: bool) -> AbstractContextManager[Storage]:
     from kvs.engines import get as engine_of
+    from kvs.engines import open_storage
     from kvs.logs import make_logger
 
     settings = configuration.settings
     engine = engine_of(settings.storage)
     if not engine.durable or engine.stand_by is not None:
         raise ConfigError(f"storage: engine {settings.storage!r} keeps nothing in a data directory")
-    return open_storage(settings, configuration.options, make_logger(LOG_LEVEL, settings.log_format))
+    return open_storage(settings, configuration.options, make_logger(LOG_LEVEL, settings.log_format), to_read=to_read)

@@ -7,8 +7,8 @@ import pytest
 
 from kvs.adapters.storage.etcd.engine import connect
 from kvs.adapters.storage.etcd.options import EtcdOptions
-from kvs.bootstrap import open_storage
 from kvs.config import ConfigError, Given, Settings
+from kvs.engines import open_storage
 from kvs.logs import make_logger
 
 pytestmark = pytest.mark.one_build

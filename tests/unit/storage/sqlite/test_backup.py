@@ -177,7 +177,7 @@ def test_a_start_waits_for_who_reads(tmp_path: Path) -> None:
         scribble(storage, Random(1), 500)
 
     def start(*_: object) -> None:
-        with pytest.raises(StorageOpenError, match=f"{tmp_path} is being read by kvs verify or kvs backup"):
+        with pytest.raises(StorageOpenError, match=f"{tmp_path} is being read by kvs verify, backup or dump"):
             stored(tmp_path)
 
     back_up(tmp_path, tmp_path.with_name("copy"), start)

@@ -18,12 +18,12 @@ from kvs.adapters.storage.sqlite.compaction import BATCHES, Compaction
 from kvs.adapters.storage.sqlite.file import NAME, connect, open_database
 from kvs.adapters.storage.sqlite.journal import HORIZON_STEP_MS, JournalError, SqliteJournal
 from kvs.adapters.storage.sqlite.schema import read_horizon
-from kvs.bootstrap import open_storage
 from kvs.config import ConfigError, Given, Settings
 from kvs.domain.codec import MAX_KIND, value_of
 from kvs.domain.commit import CommitRequest
 from kvs.domain.values import MAX_DEADLINE_MS, NO_DEADLINE, TOMBSTONE, Key, Record, Value
 from kvs.engine import StorageOpenError
+from kvs.engines import open_storage
 from kvs.logs import make_logger
 from kvs.ports.storage import Storage
 from tests.support.journals import append

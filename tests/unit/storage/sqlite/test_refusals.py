@@ -13,9 +13,9 @@ from kvs.adapters.storage.sqlite.backup import verify
 from kvs.adapters.storage.sqlite.file import NAME
 from kvs.adapters.storage.sqlite.mark import boot_identity, mark_path, read_mark
 from kvs.adapters.storage.sqlite.wal import verify_wal
-from kvs.bootstrap import open_storage
 from kvs.config import ConfigError, Given, Settings
 from kvs.engine import StorageOpenError
+from kvs.engines import open_storage
 from tests.support.former_format import write_former
 
 from .test_backup import files_of

@@ -14,15 +14,18 @@ from kvs.adapters.storage.sqlite.backup import back_up, verify
 from kvs.adapters.storage.sqlite.file import NAME
 from kvs.adapters.storage.sqlite.schema import ADDED_COLUMNS, FORMAT, FORMER_FORMAT, SCHEMA
 from kvs.adapters.storage.sqlite.upgrade import upgrade
+from kvs.config import Settings
 from kvs.domain.keyspace import stored_key
 from kvs.domain.values import Record
+from kvs.dump.engine_endpoint import EngineSource
+from kvs.engines import open_storage
 from kvs.testing.cases.base import EDGE_CASE_KEYS
 from tests.faults.points import scratch_directory
 from tests.support.former_format import FormerRow, write_former
 from tests.support.seeds import seeds
 
 from .test_backup import files_of
-from .test_engine import Contents, database, opened, stored
+from .test_engine import LOG, Contents, database, opened, stored
 
 pytestmark = pytest.mark.one_build
 
@@ -107,6 +110,19 @@ def test_verify_and_backup_work_and_upgrade_nothing(tmp_path: Path, killed: bool
         assert (report.format, report.keys) == (FORMER_FORMAT, len(data))
     assert files_of(tmp_path / "data") == before
     assert stored(tmp_path / "copy") == renamed(data)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_dump_upgrades_nothing(tmp_path: Path, killed: bool) -> None:
+    """It has the data as a server of this version would, and leaves every file as it was."""
+    directory = tmp_path / "data"
+    data = write_former(directory, *former_rows(Random(1)), killed=killed)
+    before = files_of(directory)
+    settings = Settings(storage="sqlite", data_dir=str(directory))
+    with open_storage(settings, {}, LOG, to_read=True) as storage, closing(EngineSource(storage, 0)) as source:
+        assert dict(source.entries()) == data
+        assert files_of(directory) == before
+    assert files_of(directory) == before
 
 
 @pytest.mark.parametrize(

@@ -89,10 +89,13 @@ def _acquire(descriptor: int, directory: Path) -> None:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             raise StorageOpenError(
-                f"data_dir: {directory} is being read by kvs verify or kvs backup; start again when that has ended"
+                f"data_dir: {directory} is being read by kvs verify, backup or dump; start again when that has ended"
             ) from None
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "another process"
-        raise StorageOpenError(f"data_dir: {directory} is in use by {holder}; one at a time") from None
+        raise StorageOpenError(f"data_dir: {directory} is in use by {_holder(descriptor)}; one at a time") from None
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "another process"
 
 
 def _is_named(descriptor: int, path: Path) -> bool:
@@ -119,6 +122,12 @@ def reading_data_dir(directory: Path) -> Iterator[bool]:
         yield in_use
     finally:
         os.close(descriptor)
+
+
+def holder_of(directory: Path) -> str:
+    """Return who uses a directory that another process has locked."""
+    with (directory / LOCK_NAME).open("rb") as file:
+        return _holder(file.fileno())
 
 
 def make_directory(directory: Path) -> None:

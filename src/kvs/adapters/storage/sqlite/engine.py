@@ -15,13 +15,21 @@ from structlog.typing import FilteringBoundLogger
 from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.adapters.storage.sqlite.compaction import Compaction
-from kvs.adapters.storage.sqlite.data_dir import LOCK_NAME, locked_data_dir, require_writable, restrict_access
+from kvs.adapters.storage.sqlite.data_dir import (
+    LOCK_NAME,
+    holder_of,
+    locked_data_dir,
+    reading_data_dir,
+    require_writable,
+    restrict_access,
+)
 from kvs.adapters.storage.sqlite.database import Database
 from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, FILE_SUFFIXES, Durability, database_path, describe
 from kvs.adapters.storage.sqlite.inspection import Inspection, inspected
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
 from kvs.adapters.storage.sqlite.loader import Loader, check_structure
 from kvs.adapters.storage.sqlite.schema import FORMAT, FORMER_FORMAT, CorruptionError
+from kvs.adapters.storage.sqlite.unkept import Unkept
 from kvs.adapters.storage.sqlite.wal import truncate_torn_tail
 from kvs.config import MAX_BYTES, ConfigError, Settings
 from kvs.engine import EngineSpec, StorageOpenError
@@ -98,9 +106,23 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
                     database.end(storage.horizon_ms)
 
 
+@contextmanager
+def _open_to_read(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger) -> Iterator[Storage]:
+    directory = Path(settings.data_dir)
+    with reading_data_dir(directory) as in_use, closing(MemoryStorage(0, settings.max_history_bytes)) as memory:
+        if in_use:
+            raise StorageOpenError(f"data_dir: {directory} is in use by {holder_of(directory)}; one at a time")
+        path = database_path(directory)
+        loader, _ = _load(memory, path, options.durability, log)
+        if not path.exists():
+            raise StorageOpenError(f"{path}: there is no such file, so this is no data directory of the sqlite engine")
+        yield JournaledStorage(memory, Unkept(), loader.horizon_ms)
+
+
 SQLITE: Final = EngineSpec(
     summary="Served from memory, and every commit in an SQLite file before it is acknowledged.",
     open=_open,
+    open_to_read=_open_to_read,
     options=SqliteOptions,
     durable=True,
     records=True,
