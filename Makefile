@@ -16,12 +16,13 @@ RUN := .venv-run
 DEV := .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help python run run-cluster programs test test-compiled test-etcd fuzz fuzz-compiled faults check format bench bench-full wheels clean
+.PHONY: help python run run-cluster programs litellm test test-compiled test-etcd fuzz fuzz-compiled faults check format bench bench-full wheels clean
 
 help:
 	@echo 'make run [ARGS="--port 4100"]      start the server (compiled where there is a C compiler)'
 	@echo 'make run-cluster                   start three servers over three members of etcd, for a look around'
 	@echo 'make test [ARGS="-k stack"]        run the tests on the sources, in pure Python'
+	@echo 'make litellm                       install litellm, for the tests that run it: 400 MB'
 	@echo 'make programs                      install Django, Flask and others, for the tests that run them'
 	@echo 'make test-compiled [ARGS=...]      run the same tests on the compiled build'
 	@echo 'make test-etcd                     run the suites of the server on one over etcd'
@@ -62,6 +63,9 @@ run-cluster: $(RUN)/.installed
 	@exec $(RUN)/bin/python tools/cluster.py $(ARGS)
 
 programs: $(DEV)/.programs
+
+litellm: $(DEV)/.installed
+	@$(PYTHON) tools/venv.py $(DEV) litellm
 
 run: $(RUN)/.installed
 	@exec $(RUN)/bin/python -m kvs $(ARGS)

@@ -72,6 +72,12 @@ STEPS = {
         ["pyproject.toml"],
         "Installing the programs of others that some tests run into {}, over the network: about a minute.",
     ),
+    "litellm": Step(
+        ".litellm",
+        ["--group", "litellm"],
+        ["pyproject.toml"],
+        "Installing litellm, which 4 tests run, into {}, over the network: about two minutes and 400 MB.",
+    ),
     "dev": Step(
         ".installed",
         ["--editable", ".", "--group", "dev"],

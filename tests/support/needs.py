@@ -67,6 +67,8 @@ def left_out() -> list[str]:
         )
     if not all(map(find_spec, PROGRAMS)):
         lines.append("12 tests with Django, Flask, FastAPI and Starlette (make programs)")
+    if find_spec("litellm") is None:
+        lines.append("4 tests with the cache of litellm (make litellm; 400 MB)")
     if sys.platform == "linux" and os.geteuid():
         lines.append("3 tests of a full disk, which only root may mount")
     return lines
