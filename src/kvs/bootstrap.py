@@ -193,6 +193,7 @@ class Container(containers.DeclarativeContainer):
         expiry=expiry,
         changes=changes,
         sources=sources,
+        wall_clock=wall_clock,
     )
     collector = providers.Singleton(
         Collector, registry, storage, clients, observation, topology=topology, log=log, clock=clock

@@ -116,6 +116,7 @@ class Bench:
             self.disposal,
             self.expiry,
             self.changes,
+            wall_clock=self.clock,
             records=records,
         )
 

@@ -69,6 +69,7 @@ _ALL: Final = (
     # Expiry.
     Figure("expired_keys", COUNTER, "keys deleted because their deadline was reached"),
     Figure("expiry_lag_s", GAUGE, "time since the earliest deadline of a key that has not been deleted"),
+    Figure("server_time_ahead_ms", GAUGE, "by how much the server's time is ahead of the clock of the machine"),
     # Memory.
     Figure("resident_bytes", GAUGE, "memory of the process that is resident", "resident_memory_bytes"),
     Figure("malloc_bytes", GAUGE, "memory that the C library has taken from the system"),

@@ -1,5 +1,6 @@
 """All open sessions of a server, and the counters of closed ones."""
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, final
 
@@ -44,6 +45,7 @@ class SessionRegistry:
         records: Whether the engine stores records.
         topology: The servers of the data set; None: there is only this one.
         sources: Further figures; None: there are none.
+        wall_clock: The clock of the machine, in seconds since 1970.
 
     Attributes:
         conflict_keys: What conflicts have been about.
@@ -65,6 +67,7 @@ class SessionRegistry:
         audit_figures: Callable[[], Mapping[str, int]] = dict,
         topology: Topology | None = None,
         sources: Sources | None = None,
+        wall_clock: Callable[[], float] = time.time,
         *,
         records: bool,
     ) -> None:
@@ -75,6 +78,7 @@ class SessionRegistry:
         self._budget = budget
         self._expiry = expiry
         self._clock = clock
+        self._wall_clock = wall_clock
         self._about = about
         self._log_events_dropped = log_events_dropped
         self._memory_figures = memory_figures
@@ -160,6 +164,7 @@ class SessionRegistry:
             "keyspace_misses": misses,
             "expired_keys": self._expiry.deleted,
             "expiry_lag_s": round((self._expiry.now_ms - self._expiry.horizon_ms) / 1000, 3),
+            "server_time_ahead_ms": self._expiry.now_ms - int(self._wall_clock() * 1000),
             "log_events_dropped": self._log_events_dropped(),
             **self._audit_figures(),
             **self._memory_figures(),

@@ -37,6 +37,9 @@ ABOUT_HOST: Final = ("os", "process_id")
 IN_REPLICATION: Final = ("role", "leader")
 """Figures of the line protocol that the section Replication has under Redis's names."""
 
+NOW_MS: Final = "now_ms"
+"""The server's time, which sections are given as a figure, and which is shown under Redis's name only."""
+
 QUANTILES: Final = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 COUNTS: Final = (
     "total_connections_received",
@@ -58,6 +61,7 @@ MAX_RSS_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 def _info(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     info = session.info()
     server = {name: figure for name, figure in info["server"].items() if name not in IN_REPLICATION}
+    server[NOW_MS] = session.now_ms
     keys, deadlines = server.get("keys", 0), server.get("deadlines", 0)
     wanted = {word.lower() for word in arguments[1:]}
     everything = bool(wanted & ALL_WORDS)
@@ -68,7 +72,7 @@ def _info(session: Session, context: ClientContext, arguments: list[bytes]) -> b
         for name, section in SECTIONS.items()
         if name not in ON_REQUEST or everything or name.lower().encode() in wanted
     ]
-    sections.append(("Keyspace", {"db0": f"keys={keys},expires={deadlines},avg_ttl=0"} if keys else {}))
+    sections.append(("Keyspace", {"db0": f"keys={keys},expires={deadlines}"} if keys else {}))
     sections += [("Engine", server), ("Session", info["session"])]
     parts = [
         f"# {name}\r\n" + "".join([f"{figure}:{value}\r\n" for figure, value in figures.items()])
@@ -92,7 +96,7 @@ def _server(context: ClientContext, server: Figures) -> Figures:
         "process_id": os.getpid(),
         "run_id": shared.run_id,
         "tcp_port": _parameter(context, b"port"),
-        "server_time_usec": int(shared.clock() * 1_000_000),
+        "server_time_usec": int(str(server.pop(NOW_MS))) * 1000,
         "uptime_in_seconds": whole_s,
         "uptime_in_days": whole_s // SECONDS_PER_DAY,
         "kvs_version": server.pop("version", ""),
@@ -174,7 +178,9 @@ def _stats(context: ClientContext, server: Figures) -> Figures:
         "tracking_total_items": tracking.table.items,
         "tracking_total_prefixes": len(tracking.prefixes),
         "total_error_replies": sum(statistics.errors.values()),
-        **_taken(server, "commits", "conflicts", "aborts", "expiry_lag_s", "log_events_dropped"),
+        **_taken(
+            server, "commits", "conflicts", "aborts", "expiry_lag_s", "server_time_ahead_ms", "log_events_dropped"
+        ),
         **_taken(server, "slow_commands", "ticks", "work_units", "held_output_bytes", "audit_lines_lost"),
         **_taken(server, "audit_log_failing", "authentications", "authentication_failures", "password_checks"),
     }
