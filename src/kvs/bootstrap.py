@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 from dependency_injector import containers, providers
 from structlog.typing import FilteringBoundLogger
 
@@ -61,7 +62,7 @@ from kvs.listening import (
     tls_reloader,
     trusted_networks,
 )
-from kvs.logs import make_logger
+from kvs.logs import LogLevel, make_logger
 from kvs.notify import open_notifier
 from kvs.observing import audit_figures, dropped_events, make_observation, opened_audit
 from kvs.parameters import changeable, parameters
@@ -91,9 +92,10 @@ def _about(settings: Settings) -> dict[str, str]:
     return {"version": kvs.__version__, "build": BUILD, "engine": settings.storage}
 
 
-def _parameters(settings: Settings, options: Mapping[str, Given]) -> dict[bytes, bytes]:
+def _parameters(settings: Settings, options: Mapping[str, Given], limits: ServerLimits) -> dict[bytes, bytes]:
     given = options.get("durability")
     durability = "full" if given is None else str(given.value)
+    settings = msgspec.structs.replace(settings, max_clients=limits.max_clients)  # which the system may have lowered
     return parameters(settings, durable=engines.get(settings.storage).durable, durability=durability)
 
 
@@ -133,9 +135,8 @@ class Container(containers.DeclarativeContainer):
 
     stderr = providers.Singleton(open_stderr, settings.provided.max_log_buffer_bytes)
     notifier = providers.Singleton(open_notifier)
-    log = providers.Singleton(
-        make_logger, settings.provided.log_level, settings.provided.log_format, stderr, notifier.provided.see
-    )
+    log_level = providers.Singleton(LogLevel, settings.provided.log_level)
+    log = providers.Singleton(make_logger, log_level, settings.provided.log_format, stderr, notifier.provided.see)
     clock = providers.Object(time.monotonic)
     wall_clock = providers.Object(time.time)
     signals = providers.Singleton(Signals)
@@ -203,7 +204,7 @@ class Container(containers.DeclarativeContainer):
         open_sessions, storage, registry, expiry, budget, settings.provided.worker_threads, collector
     )
 
-    parameters = providers.Singleton(_parameters, settings, options)
+    parameters = providers.Singleton(_parameters, settings, options, server_limits)
 
     access = providers.Singleton(access, users, authenticator, refusals, clients, clock)
 
@@ -229,7 +230,7 @@ class Container(containers.DeclarativeContainer):
             observation=observation,
             tracking=tracking,
             security=access,
-            changeable=providers.Factory(changeable, observation, server_limits, tracking),
+            changeable=providers.Factory(changeable, observation, server_limits, tracking, log_level),
             topology=topology,
         ),
         budget=budget,

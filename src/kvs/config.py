@@ -51,6 +51,7 @@ SERVICE_VARIABLE: Final = "it is the address of a service, as Kubernetes sets it
 """Why a variable of a setting is skipped."""
 
 MAX_BYTES: Final = 1 << 50
+MAX_CLIENTS: Final = 1_000_000
 MAX_SECONDS: Final = 1e9
 MAX_MICROSECONDS: Final = 10**15
 MAX_SLOW_COMMANDS: Final = 10_000
@@ -146,7 +147,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="names by which the admin port may be called, beside addresses and localhost; repeatable"),
     ] = ()
 
-    max_clients: Annotated[int, Meta(ge=1, le=1_000_000, description="clients at a time; one more is refused")] = 10_000
+    max_clients: Annotated[int, Meta(ge=1, le=MAX_CLIENTS, description="clients at a time; one more is refused")] = (
+        10_000
+    )
     max_key_bytes: Annotated[int, Meta(ge=1, le=1 << 20, description="longest key")] = 8192
     max_value_bytes: Annotated[int, Meta(ge=0, le=1 << 30, description="longest value")] = 16 << 20
     max_arguments: Annotated[

@@ -29,12 +29,33 @@ LEVEL_COLORS: Final = {
     "error": "\x1b[31m",
     "critical": "\x1b[1;31m",
 }
+SEVERITIES: Final = logging.getLevelNamesMapping()
+
 _QUOTED: Final = re.compile('[ "=]')
 """Characters that would make an unquoted value ambiguous."""
 
 
+class LogLevel:
+    """The least severity that is logged, which may change.
+
+    Args:
+        name: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.set(name)
+
+    def set(self, name: str) -> None:
+        """Change it."""
+        self._least = SEVERITIES[name.upper()]
+
+    def admits(self, method: str) -> bool:
+        """Return whether what a method of a logger is given is logged."""
+        return SEVERITIES[method.upper()] >= self._least
+
+
 def make_logger(
-    level: str, form: str, stream: TextIO | BackgroundStream | None = None, see: Processor | None = None
+    level: str | LogLevel, form: str, stream: TextIO | BackgroundStream | None = None, see: Processor | None = None
 ) -> FilteringBoundLogger:
     """Return the root logger.
 
@@ -45,6 +66,7 @@ def make_logger(
         see: Gets every event that is logged, before it is rendered.
     """
     stream = stream or sys.stderr
+    least = LogLevel(level) if isinstance(level, str) else level
     console = form == "console" or (form == "auto" and stream.isatty())
     processors: list[Processor] = [
         *([] if see is None else [see]),
@@ -56,12 +78,14 @@ def make_logger(
         processors.append(_ConsoleRenderer(colors=stream.isatty() and not os.environ.get("NO_COLOR")))
     else:
         processors += [_begin_with_time, structlog.processors.JSONRenderer()]
-    filtering = structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()])
+    filtering = structlog.make_filtering_bound_logger(logging.NOTSET)  # for it cannot change its mind
 
     class SafeLogger(filtering):  # type: ignore[valid-type,misc]  # a class made at run time
-        """Drops an event that cannot be rendered or written."""
+        """Leaves out what is less severe than is wanted, and drops an event that cannot be rendered or written."""
 
         def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> Any:
+            if not least.admits(method_name):
+                return None
             try:
                 return super()._proxy_to_logger(method_name, event, **fields)
             except Exception as error:  # noqa: BLE001  # whatever it is, it must not change what the server does

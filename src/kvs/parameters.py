@@ -8,8 +8,10 @@ from kvs.adapters.inbound.net.listener import BACKLOG
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.tracking import Tracking
-from kvs.adapters.inbound.resp.parameter import Parameter
-from kvs.config import MAX_MICROSECONDS, MAX_SECONDS, MAX_SLOW_COMMANDS, MAX_TRACKED_KEYS, Settings
+from kvs.adapters.inbound.resp.parameter import Parameter, choice, number
+from kvs.config import MAX_CLIENTS, MAX_MICROSECONDS, MAX_SECONDS, MAX_SLOW_COMMANDS, MAX_TRACKED_KEYS, Settings
+from kvs.logs import LogLevel
+from kvs.process import fitting_clients
 
 LOG_LEVELS: Final = {"debug": "debug", "info": "notice"}
 """By kvs's names; all others are ``warning``, Redis's highest."""
@@ -45,7 +47,13 @@ KEEPALIVE_PATH: Final = Path("/proc/sys/net/ipv4/tcp_keepalive_time")
 """On Linux, the time a connection is silent before the kernel probes the client."""
 
 
-def changeable(observation: Observation, limits: ServerLimits, tracking: Tracking) -> dict[bytes, Parameter]:
+SEVERITIES: Final = {b"debug": "debug", b"verbose": "info", b"notice": "info", b"warning": "warning"}
+"""What Redis's levels of logging stand for."""
+
+
+def changeable(
+    observation: Observation, limits: ServerLimits, tracking: Tracking, log_level: LogLevel
+) -> dict[bytes, Parameter]:
     """Return the parameters that can change while the server runs, by name; others of Redis are fixed at the start."""
     slow_log = observation.slow_log
 
@@ -56,16 +64,28 @@ def changeable(observation: Observation, limits: ServerLimits, tracking: Trackin
     def set_timeout(timeout_s: int) -> None:
         limits.idle_timeout_s = timeout_s
 
+    def set_max_clients(max_clients: int) -> None:
+        limits.max_clients = max_clients
+
     def set_max_keys(max_keys: int) -> None:
         tracking.max_keys = max_keys
 
     return {
-        b"latency-monitor-threshold": Parameter(0, MAX_MICROSECONDS // 1000, observation.latency.set_threshold),
-        b"slowlog-log-slower-than": Parameter(-1, MAX_MICROSECONDS, set_threshold),
-        b"slowlog-max-len": Parameter(0, MAX_SLOW_COMMANDS, slow_log.set_max_length),
-        b"timeout": Parameter(0, int(MAX_SECONDS), set_timeout),
-        b"tracking-table-max-keys": Parameter(0, MAX_TRACKED_KEYS, set_max_keys),
+        b"latency-monitor-threshold": number(0, MAX_MICROSECONDS // 1000, observation.latency.set_threshold),
+        b"loglevel": choice(SEVERITIES, log_level.set),
+        b"maxclients": number(1, MAX_CLIENTS, set_max_clients, _too_many),
+        b"slowlog-log-slower-than": number(-1, MAX_MICROSECONDS, set_threshold),
+        b"slowlog-max-len": number(0, MAX_SLOW_COMMANDS, slow_log.set_max_length),
+        b"timeout": number(0, int(MAX_SECONDS), set_timeout),
+        b"tracking-table-max-keys": number(0, MAX_TRACKED_KEYS, set_max_keys),
     }
+
+
+def _too_many(max_clients: int) -> str:
+    fitting = fitting_clients(max_clients)
+    if fitting >= max_clients:
+        return ""
+    return f"The operating system is not able to handle the specified number of clients, try with {fitting}"
 
 
 def parameters(settings: Settings, *, durable: bool, durability: str) -> dict[bytes, bytes]:

@@ -49,13 +49,21 @@ def raise_fd_limit(max_clients: int, log: FilteringBoundLogger) -> int:
     """Raise the limit on descriptors as far as needed and allowed; return how many clients then fit."""
     import resource  # noqa: PLC0415  # Unix only
 
+    allowed = fitting_clients(max_clients)
+    if allowed < max_clients:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        log.warning("max_clients_lowered", max_clients=allowed, wanted=max_clients, open_files_limit=soft)
+    return allowed
+
+
+def fitting_clients(max_clients: int) -> int:
+    """Do the same, and log nothing."""
+    import resource  # noqa: PLC0415  # Unix only
+
     needed = max_clients + FD_RESERVE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        if soft < needed:
-            allowed = max(1, soft - FD_RESERVE)
-            log.warning("max_clients_lowered", max_clients=allowed, wanted=max_clients, open_files_limit=soft)
-            return allowed
-    return max_clients
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return max_clients
+    soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max_clients if soft == needed else max(1, soft - FD_RESERVE)

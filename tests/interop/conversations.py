@@ -410,6 +410,9 @@ CONVERSATIONS: Final[dict[str, str]] = {
         LATENCY HISTORY | LATENCY HISTORY nope | LATENCY HISTORY a b | LATENCY RESET | LATENCY RESET a b
         LATENCY HISTOGRAM nope | CONFIG SET latency-monitor-threshold x | CONFIG SET latency-monitor-threshold -1 a 1
         CONFIG SET latency-monitor-threshold 100 | CONFIG GET latency-m* | CONFIG SET latency-monitor-threshold 0
+        CONFIG SET loglevel x | CONFIG SET loglevel VERBOSE | CONFIG GET loglevel | CONFIG SET loglevel notice
+        CONFIG SET maxclients x | CONFIG SET maxclients 9000 | CONFIG GET maxclients | CONFIG SET maxclients 10000
+        CONFIG SET save "" notify-keyspace-events "" | CONFIG SET timeout 0 save "" timeout 0
         CONFIG SET databases 2 | CONFIG SET databases 2 foo 1 | CONFIG REWRITE x | CONFIG RESETSTAT x | CONFIG HELP x
         COMMAND GETKEYS MSET a 1 b 2 | COMMAND GETKEYS GET | COMMAND GETKEYS PING | COMMAND GETKEYS FOO
         COMMAND GETKEYS GET a | COMMAND GETKEYS get a b | COMMAND GETKEYS DEL a b c | COMMAND GETKEYS MSET a

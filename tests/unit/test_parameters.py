@@ -4,8 +4,79 @@ import os
 
 import pytest
 
+from kvs.adapters.inbound.net.timeouts import ServerLimits
+from kvs.application.users import Account
 from kvs.config import Settings
-from kvs.parameters import parameters
+from kvs.limits import from_settings
+from kvs.logs import LogLevel
+from kvs.parameters import changeable, parameters
+from tests.support.resp_connection import RespServer, ask
+from tests.support.resp_wire import OK, Reply
+from tests.support.users import security_of
+
+
+class Configured:
+    """A client of a server with some parameters, and what has changed."""
+
+    def __init__(self) -> None:
+        server = RespServer()
+        self.limits = from_settings(ServerLimits, Settings())
+        self.log_level = LogLevel("error")
+        self.shared = shared = server.shared
+        shared.parameters = parameters(Settings(log_level="error"), durable=True, durability="full")
+        shared.changeable = changeable(shared.observation, self.limits, server.bench.tracking, self.log_level)
+        self.client = server.connect()
+
+    def set(self, *pairs: bytes) -> str:
+        """Return the reply of CONFIG SET."""
+        return str(ask(self.client, b"CONFIG", b"SET", *pairs))
+
+    def get(self, name: bytes) -> Reply:
+        """Return the value of a parameter."""
+        reply = ask(self.client, b"CONFIG", b"GET", name)
+        assert isinstance(reply, list)
+        return reply[1]
+
+
+def test_every_value_of_now_is_accepted_and_changes_nothing() -> None:
+    """Also of what cannot change, and of what Redis has fewer values for; a secret that is not shown is none."""
+    server = Configured()
+    pairs = ask(server.client, b"CONFIG", b"GET", b"*")
+    assert isinstance(pairs, list)
+    for name, value in zip(pairs[::2], pairs[1::2], strict=True):
+        assert isinstance(name, bytes)
+        assert isinstance(value, bytes)
+        assert server.set(name, value) == str(OK)
+    assert not server.log_level.admits("warning")
+    server.shared.security = security_of({"default": Account(enabled=True, tokens=("0" * 64,))})
+    assert server.get(b"requirepass") == b"(redacted)"
+    assert "immutable" in server.set(b"requirepass", b"(redacted)")
+    assert "immutable" in server.set(b"requirepass", b"")
+
+
+def test_no_other_value_of_what_is_fixed() -> None:
+    """Paths, addresses, secrets and protection stay as they were at the start, and what comes with them, too."""
+    server = Configured()
+    fixed = [name for name in server.shared.parameters if name not in server.shared.changeable]
+    assert {b"dir", b"bind", b"port", b"requirepass", b"protected-mode", b"maxmemory", b"appendonly"} < set(fixed)
+    for name in fixed:
+        assert "can't set immutable config" in server.set(b"timeout", b"7", name, b"/else")
+    assert server.limits.idle_timeout_s == 0
+
+
+def test_what_changes_while_the_server_runs() -> None:
+    """All of a request or nothing, within the bounds of the start."""
+    server = Configured()
+    assert server.set(b"maxclients", b"7", b"loglevel", b"Verbose") == str(OK)
+    assert (server.limits.max_clients, server.log_level.admits("info"), server.log_level.admits("debug")) == (
+        7,
+        True,
+        False,
+    )
+    assert (server.get(b"maxclients"), server.get(b"loglevel")) == (b"7", b"verbose")
+    assert "between 1 and 1000000" in server.set(b"loglevel", b"debug", b"maxclients", b"0")
+    assert not server.log_level.admits("debug")
+    assert server.limits.max_clients == 7
 
 
 @pytest.mark.parametrize(

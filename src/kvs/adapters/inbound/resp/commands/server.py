@@ -11,10 +11,8 @@ from kvs.adapters.inbound.resp.commands.keys import check_patterns
 from kvs.adapters.inbound.resp.commands.subcommands import container
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.glob import Glob
-from kvs.adapters.inbound.resp.parameter import Parameter
 from kvs.adapters.inbound.resp.wording import c_string, excerpt
 from kvs.domain.errors import UsageError
-from kvs.domain.updates import integer
 from kvs.ports.session import Session
 
 REQUIREPASS: Final = b"requirepass"
@@ -30,8 +28,7 @@ def _time(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
 def _get(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     check_patterns(arguments[2:])
     parameters = context.shared.parameters
-    if REQUIREPASS in parameters:  # whether there is one, and no more
-        parameters[REQUIREPASS] = b"" if context.shared.security.users.default.nopass else REDACTED
+    _tell_of_password(context)
     found: dict[bytes, bytes] = {}  # by the requested name, as in Redis, but each parameter once
     met: set[bytes] = set()
     for pattern in dict.fromkeys(arguments[2:]):
@@ -50,32 +47,35 @@ def _set(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
     if len(arguments) % 2:
         raise UsageError("syntax error")
     parameters, changeable = context.shared.parameters, context.shared.changeable
-    changes: dict[bytes, int] = {}
-    for name in arguments[2::2]:
+    _tell_of_password(context)
+    changes: dict[bytes, bytes] = {}
+    for name, word in zip(arguments[2::2], arguments[3::2], strict=True):
         if name.lower() not in parameters:
             raise UsageError(f"Unknown option or number of arguments for CONFIG SET - '{excerpt(name)}'")
-        if name.lower() not in changeable:
+        if name.lower() not in changeable and (word != parameters[name.lower()] or word == REDACTED):
             raise _failed(name, "can't set immutable config")
         if name.lower() in changes:
             raise _failed(name, "duplicate parameter")
-        changes[name.lower()] = 0
-    for name, word in zip(arguments[2::2], arguments[3::2], strict=True):
-        changes[name.lower()] = _allowed(name, word, changeable[name.lower()])
+        changes[name.lower()] = word
+    for given in arguments[2::2]:
+        name = given.lower()
+        if name in changeable:
+            try:
+                changes[name] = changeable[name].allowed(changes[name])
+            except UsageError as error:
+                raise _failed(given, str(error)) from None
     for name, value in changes.items():
-        changeable[name].change(value)
-        parameters[name] = b"%d" % value
+        if value != parameters[name]:  # or nothing changes
+            changeable[name].change(value)
+            parameters[name] = value
     return replies.OK
 
 
-def _allowed(name: bytes, word: bytes, parameter: Parameter) -> int:
-    """Return the number that a word stands for, if the parameter may have it."""
-    try:
-        value = integer(word)
-    except UsageError:
-        raise _failed(name, "argument couldn't be parsed into an integer") from None
-    if not parameter.least <= value <= parameter.most:
-        raise _failed(name, f"argument must be between {parameter.least} and {parameter.most} inclusive")
-    return value
+def _tell_of_password(context: ClientContext) -> None:
+    """Tell whether there is a password, and no more."""
+    parameters = context.shared.parameters
+    if REQUIREPASS in parameters:
+        parameters[REQUIREPASS] = b"" if context.shared.security.users.default.nopass else REDACTED
 
 
 def _failed(name: bytes, reason: str) -> UsageError:
