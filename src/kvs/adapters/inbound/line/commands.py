@@ -14,6 +14,7 @@ from kvs.adapters.inbound.line.keys import NO_PATTERN, list_keys
 from kvs.adapters.inbound.protocol.command import (
     ANSWERED,
     BEGINS,
+    CONTENT,
     KEY,
     OTHER,
     PREFIX,
@@ -287,7 +288,7 @@ _TABLE: Final[list[LineCommand]] = [
         "INCR",
         _incr,
         -2,
-        (KEY, OTHER),
+        (KEY, CONTENT),
         "INCR takes a key and perhaps a whole number: INCR key [by].",
         "INCR key [by]: add 1, or another whole number, to the number under a key; without one it counts as 0.",
         is_local=of_pending_key,

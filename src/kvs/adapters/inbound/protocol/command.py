@@ -18,11 +18,14 @@ Locality: TypeAlias = Callable[[Session, list[bytes]], bool]
 Uses: TypeAlias = Callable[[list[bytes]], list[tuple[int, Key]]]
 """Returns the ranges of keys that a request uses: whether it reads or writes each, or both, and its prefix."""
 
-# Kinds of arguments. Keys, prefixes and values have limits; values and secrets are not shown to others, nor what cannot
-# be a user's name.
+# Kinds of arguments. Keys, prefixes and values have limits; values, contents and secrets are not shown to others, nor
+# what cannot be a user's name.
 KEY: Final = "key"
 PREFIX: Final = "prefix"
 VALUE: Final = "value"
+CONTENT: Final = "content"
+"""What a client sends of its own that is no whole value: a number to add, a bit to set, a text to be echoed."""
+
 SECRET: Final = "secret"  # noqa: S105  # a kind of argument
 USER: Final = "user"
 OTHER: Final = "other"
@@ -88,8 +91,8 @@ class Command:
     Attributes:
         name: Name, in the case in which the protocol documents it.
         arity: Number of arguments, including the name; negative: so many or more.
-        arguments: Kind of each argument after the name: ``KEY``, ``PREFIX``, ``VALUE``, ``SECRET``, ``USER`` or
-            ``OTHER``.
+        arguments: Kind of each argument after the name: ``KEY``, ``PREFIX``, ``VALUE``, ``CONTENT``, ``SECRET``,
+            ``USER`` or ``OTHER``.
         repeated: How many of the last of ``arguments`` repeat, as the pairs of MSET do.
         cost: Units of work in addition to those that the handler charges.
         is_local: Returns whether a request needs no call of the engine, and so no worker if the engine blocks.
@@ -105,6 +108,7 @@ class Command:
         categories: Its categories in grants, as bits: see :mod:`kvs.domain.grants`.
         ranges: Returns the ranges of keys that a request uses.
         is_open: Everyone may run it, also before authentication.
+        contents: Words, in capitals, that have a content so many arguments behind them, wherever they are.
         ends_transaction: It is COMMIT, which makes writes take effect that were allowed before.
     """
 
@@ -127,6 +131,7 @@ class Command:
     on_standby: int = RELAYED
     is_open: bool = False
     ends_transaction: bool = False
+    contents: tuple[tuple[bytes, int], ...] = ()
 
     def uses_of(self, _: list[bytes]) -> list[tuple[int, Key]]:
         """Return how a request with the right number of arguments uses keys: whether it reads or writes, and the key.

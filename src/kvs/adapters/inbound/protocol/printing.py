@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from kvs.adapters.inbound.protocol.command import OTHER, SECRET, USER, VALUE, Command
+from kvs.adapters.inbound.protocol.command import CONTENT, OTHER, SECRET, USER, VALUE, Command
 from kvs.domain.accounts import is_name
 
 REDACTED: Final = b"(redacted)"
@@ -30,7 +30,7 @@ def shown(
         kind = _kind_of(command, request, at) if at else OTHER
         if kind == SECRET or (kind == USER and not is_name(argument.decode(errors="replace"))):
             argument = REDACTED
-        elif kind == VALUE and not values:
+        elif kind in (VALUE, CONTENT) and not values:
             argument = b"(%d bytes)" % len(argument)
         elif len(argument) > max_argument_bytes:
             cut = len(argument) - max_argument_bytes
@@ -45,4 +45,11 @@ def _kind_of(command: Command, request: list[bytes], at: int) -> str:
     if not command.declares(at):
         return VALUE  # which it may be
     kind = command.kind_of(at)
-    return VALUE if kind == OTHER and request[at - 1].upper() in BEFORE_VALUES else kind
+    if kind != OTHER:
+        return kind
+    if request[at - 1].upper() in BEFORE_VALUES:
+        return VALUE
+    for word, distance in command.contents:
+        if at > distance and request[at - distance].upper() == word:
+            return CONTENT
+    return OTHER

@@ -89,6 +89,7 @@ class RespCommand(Command):
         subcommands: "dict[bytes, RespCommand] | None" = None,
         ranges: Uses = no_range,
         flags_of_key: FlagsOfKey | None = None,
+        contents: tuple[tuple[bytes, int], ...] = (),
     ) -> None:
         about = ABOUT[name]
         super().__init__(
@@ -111,6 +112,7 @@ class RespCommand(Command):
             on_standby=on_standby,
             is_open="no_auth" in about.flags,
             ends_transaction=name == "commit",
+            contents=contents,
         )
         keys = about.key_range
         self.about: Final = about

@@ -303,6 +303,14 @@ def flags_of_key(words: list[bytes]) -> tuple[str, ...]:
 
 
 COMMANDS: Final[list[RespCommand]] = [
-    RespCommand("bitfield", _bitfield, (KEY, OTHER), 1, is_local=of_pending_key, flags_of_key=flags_of_key),
+    RespCommand(
+        "bitfield",
+        _bitfield,
+        (KEY, OTHER),
+        1,
+        is_local=of_pending_key,
+        flags_of_key=flags_of_key,
+        contents=((b"SET", 3), (b"INCRBY", 3)),
+    ),
     RespCommand("bitfield_ro", _bitfield_ro, (KEY, OTHER), 1, is_local=of_pending_key),
 ]

@@ -5,7 +5,7 @@ from functools import partial
 from operator import and_, or_, xor
 from typing import Final, TypeAlias
 
-from kvs.adapters.inbound.protocol.command import KEY, OTHER, Reply, of_pending_key
+from kvs.adapters.inbound.protocol.command import CONTENT, KEY, OTHER, Reply, of_pending_key
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.context import ClientContext
@@ -327,7 +327,7 @@ def _bitop(session: Session, _: ClientContext, arguments: list[bytes]) -> Steps[
 
 
 COMMANDS: Final[list[RespCommand]] = [
-    RespCommand("setbit", _setbit, (KEY, OTHER, OTHER), is_local=of_pending_key),
+    RespCommand("setbit", _setbit, (KEY, OTHER, CONTENT), is_local=of_pending_key),
     RespCommand("getbit", _getbit, (KEY, OTHER), is_local=of_pending_key),
     RespCommand("bitcount", _bitcount, (KEY, OTHER), 1, is_local=of_pending_key),
     RespCommand("bitpos", _bitpos, (KEY, OTHER), 1, is_local=of_pending_key),

@@ -2,7 +2,16 @@
 
 from typing import Final
 
-from kvs.adapters.inbound.protocol.command import ANSWERED, BEGINS, OTHER, SECRET, Reply, everywhere, without_snapshot
+from kvs.adapters.inbound.protocol.command import (
+    ANSWERED,
+    BEGINS,
+    CONTENT,
+    OTHER,
+    SECRET,
+    Reply,
+    everywhere,
+    without_snapshot,
+)
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import AFTER_EXEC, IMMEDIATE, REFUSED, RespCommand
 from kvs.adapters.inbound.resp.commands.keys import check_database
@@ -158,8 +167,8 @@ def checked_name(name: bytes, of: str = "") -> bytes:
 
 
 COMMANDS: Final[list[RespCommand]] = [
-    RespCommand("ping", _ping, (OTHER,), is_local=everywhere, runs_when_full=True, on_standby=ANSWERED),
-    RespCommand("echo", _echo, (OTHER,), is_local=everywhere, on_standby=ANSWERED),
+    RespCommand("ping", _ping, (CONTENT,), is_local=everywhere, runs_when_full=True, on_standby=ANSWERED),
+    RespCommand("echo", _echo, (CONTENT,), is_local=everywhere, on_standby=ANSWERED),
     RespCommand(
         "auth",
         _auth,

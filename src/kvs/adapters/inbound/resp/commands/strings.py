@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Final, cast
 
-from kvs.adapters.inbound.protocol.command import KEY, OTHER, VALUE, Reply, in_transaction, of_pending_key
+from kvs.adapters.inbound.protocol.command import CONTENT, KEY, OTHER, VALUE, Reply, in_transaction, of_pending_key
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.commands.options import (
@@ -321,9 +321,9 @@ COMMANDS: Final[list[RespCommand]] = [
     RespCommand("setrange", _setrange, (KEY, OTHER, VALUE), is_local=of_pending_key),
     RespCommand("incr", _incr, (KEY,), is_local=of_pending_key),
     RespCommand("decr", _decr, (KEY,), is_local=of_pending_key),
-    RespCommand("incrby", _incrby, (KEY, OTHER), is_local=of_pending_key),
-    RespCommand("decrby", _decrby, (KEY, OTHER), is_local=of_pending_key),
-    RespCommand("incrbyfloat", _incrbyfloat, (KEY, OTHER), cost=FLOAT_COST, is_local=of_pending_key),
+    RespCommand("incrby", _incrby, (KEY, CONTENT), is_local=of_pending_key),
+    RespCommand("decrby", _decrby, (KEY, CONTENT), is_local=of_pending_key),
+    RespCommand("incrbyfloat", _incrbyfloat, (KEY, CONTENT), cost=FLOAT_COST, is_local=of_pending_key),
     RespCommand("mget", _mget, (KEY,), 1),
     RespCommand("mset", _mset, (KEY, VALUE), 2, is_local=in_transaction),
     RespCommand("msetex", _msetex, (OTHER, KEY, VALUE), 2),
