@@ -26,7 +26,7 @@ from kvs.domain.errors import (
     TimedOutError,
     UnsupportedError,
 )
-from kvs.domain.keyspace import clients_conflict, clients_key, stored_key
+from kvs.domain.keyspace import clients_conflict, clients_key, stored_key, with_whole_ranges
 from kvs.domain.transaction import IDLE, TransactionStack
 from kvs.domain.updates import Update
 from kvs.domain.values import NEVER_MS, NO_DEADLINE, TOMBSTONE, Key, Record, Value, Write, deadline_of
@@ -338,7 +338,9 @@ class Slot(Session):
                     for key in reads.keys:
                         self._expiry.delete_due(key)
             outcome = self._storage.commit(request)
-            if self._changes.wanted and isinstance(outcome, Committed):
+            if isinstance(outcome, Conflict):
+                return with_whole_ranges(outcome, request.reads)
+            if self._changes.wanted:
                 self._changes.add_commit(request, self.id)
                 self.work.left -= len(request.writes)
         except Exception as error:

@@ -5,9 +5,10 @@ no UTF-8, is stored with another FF before it, which keeps the order of keys. Se
 sees clients' keys, and engines see stored ones.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
-from kvs.domain.commit import Conflict, KeyRange
+from kvs.domain.commit import Conflict, KeyRange, ReadSet
 from kvs.domain.values import Key, Value
 
 RESERVED_BYTE: Final = 0xFF
@@ -34,6 +35,25 @@ def stored_entries(entries: dict[Key, Value]) -> dict[Key, Value]:
         if key[0] == RESERVED_BYTE:
             return {stored_key(each): value for each, value in entries.items()}
     return entries
+
+
+def with_whole_ranges(conflict: Conflict, reads: Iterable[ReadSet]) -> Conflict:
+    """Return a conflict with ranges as they were read: across the reserved part, where :func:`without_reserved` cuts.
+
+    Args:
+        conflict: What has changed, by stored keys.
+        reads: What the transaction has read.
+    """
+    if not conflict.ranges:
+        return conflict
+    read = [each for each_set in reads for each in each_set.ranges]
+    below = [low for low, high in read if high == RESERVED]
+    above = [high for low, high in read if low == ESCAPED]
+    if not below or not above:
+        return conflict
+    whole = KeyRange(below[0], above[0])
+    ranges = dict.fromkeys(whole if each.high == RESERVED or each.low == ESCAPED else each for each in conflict.ranges)
+    return Conflict(conflict.keys, tuple(ranges))
 
 
 def clients_conflict(conflict: Conflict) -> Conflict:

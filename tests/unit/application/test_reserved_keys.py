@@ -2,9 +2,11 @@
 
 import pytest
 
+from kvs.adapters.inbound.protocol.messages import conflict_message
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.application.operations import find_keys, get_many, random_key
 from kvs.domain.commit import Committed, Conflict, KeyRange
+from kvs.domain.grants import EVERYTHING
 from kvs.domain.keyspace import RESERVED
 from kvs.domain.updates import Replace
 from kvs.domain.values import Key
@@ -89,7 +91,19 @@ class TestConflicts:
         other.put(key, b"")
         outcome = session.commit()
         assert isinstance(outcome, Conflict)
-        assert all(KeyRange(low, high).holds(key) for low, high in outcome.ranges)
+        assert outcome.ranges == (KeyRange(b"", None),)
+        assert conflict_message(outcome, EVERYTHING).startswith("the set of keys changed")
+
+    def test_new_key_is_in_the_range_that_was_read(self, bench: Bench) -> None:
+        session, other = bench.open(), bench.open()
+        session.start()
+        run(session.keys(b"\xff", b"", 100))
+        session.put(b"mine", b"")
+        other.put(b"\xff\x05", b"")
+        outcome = session.commit()
+        assert isinstance(outcome, Conflict)
+        assert outcome.ranges == (KeyRange(b"\xff", None),)
+        assert "the keys under" in conflict_message(outcome, EVERYTHING)
 
     def test_conflict_names_the_clients_key(self, bench: Bench) -> None:
         session, other = bench.open(), bench.open()
