@@ -158,6 +158,11 @@ class Slot(Session):
     def depth(self) -> int:
         return self._stack.depth
 
+    @override
+    def check_may_write(self) -> None:
+        if self._snapshot is not None:
+            self._stack.check_may_write()
+
     @property
     @override
     def expired(self) -> bool:

@@ -118,6 +118,14 @@ class Session(ABC):
     def depth(self) -> int:
         """Number of open frames; 0 outside a transaction."""
 
+    @abstractmethod
+    def check_may_write(self) -> None:
+        """Check that no transaction is open, or one that may write; before anything is read.
+
+        Raises:
+            UsageError: It may not.
+        """
+
     @property
     @abstractmethod
     def now_ms(self) -> int:

@@ -226,7 +226,7 @@ class TestTransactions:
         reply = client.says(line)
         assert isinstance(reply, Typed)
         assert reply.kind == "-"
-        assert client.says_all("GETEX a", "TTL a", "TOUCH a nope", "OBJECT ENCODING a") == [b"v", -1, 1, b"raw"]
+        assert client.says_all("GET a", "TTL a", "TOUCH a nope", "OBJECT ENCODING a") == [b"v", -1, 1, b"raw"]
         assert client.says("COMMIT") == OK
 
     def test_rename_and_copy_take_the_deadline_along(self, server: RespServer) -> None:

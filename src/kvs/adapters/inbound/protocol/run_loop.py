@@ -20,6 +20,7 @@ from kvs.adapters.inbound.protocol.security import STRANGER_OUTPUT_BYTES
 from kvs.application.executor import WorkerExecutor
 from kvs.build import BUILD
 from kvs.domain.errors import KvsError, TimedOutError
+from kvs.domain.grants import WRITE
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps, Work
 
 if TYPE_CHECKING:
@@ -261,6 +262,8 @@ class RunLoop(BaseConnection):
     def _run_command(self, command: Command, request: Request) -> bytes | list[bytes] | None:
         """Run a command; return its reply, or None if it is not finished."""
         self._began_s = self._observation.timer()
+        if command.categories & WRITE:  # whatever it would find
+            self.session.check_may_write()
         reply = self._start(command, request)
         if isinstance(reply, bytes):
             return reply
