@@ -1086,3 +1086,13 @@ class TestLongLine:
         value = b"v" * LONG_LINE_BYTES
         (_, reply), _ = self.outcome(b"PUT k %b\xff\n" % value)
         assert reply["mesg"] == f"The line is not UTF-8 (at byte {len(value) + 6})."
+
+
+def test_incr_tells_what_is_no_number() -> None:
+    """What is there, or what is to be added."""
+    output = Wire().feed([b'PUT n x\nINCR n\nINCR n 1"\n']).output
+    assert [json.loads(line).get("mesg") for line in output.splitlines()] == [
+        None,
+        "The value under this key is not a whole number of 64 bits.",
+        '"1\\"" is not a whole number of 64 bits to add.',
+    ]

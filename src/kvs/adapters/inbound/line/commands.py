@@ -31,7 +31,7 @@ from kvs.adapters.inbound.protocol.command import (
 from kvs.adapters.inbound.protocol.errors import UnknownCommandError
 from kvs.adapters.inbound.protocol.messages import conflict_message, quoted
 from kvs.domain.commit import Committed
-from kvs.domain.errors import UsageError
+from kvs.domain.errors import NotANumberError, UsageError
 from kvs.domain.grants import CONNECTION, EVERYTHING, READ, TRANSACTION, WRITE, Grants
 from kvs.domain.updates import Add, integer
 from kvs.domain.values import Key, string_or_none
@@ -125,8 +125,15 @@ def _del(session: Session, _: LineContext, words: list[bytes]) -> bytes:
 
 
 def _incr(session: Session, _: LineContext, words: list[bytes]) -> bytes:
-    amount = integer(words[2]) if len(words) > 2 else 1
-    return replies.result_json(string_or_none(session.update(words[1], Add(amount))[1]) or b"0")
+    try:
+        amount = integer(words[2]) if len(words) > 2 else 1
+    except NotANumberError:
+        raise NotANumberError(f"{quoted(words[2])} is not a whole number of 64 bits to add.") from None
+    try:
+        total = session.update(words[1], Add(amount))[1]
+    except NotANumberError:
+        raise NotANumberError("The value under this key is not a whole number of 64 bits.") from None
+    return replies.result_json(string_or_none(total) or b"0")
 
 
 def _keys(session: Session, context: LineContext, words: list[bytes]) -> Reply:
