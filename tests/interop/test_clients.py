@@ -276,15 +276,20 @@ def difference(before: dict[str, dict[str, str]], after: dict[str, dict[str, str
 
 
 def test_figures_line_by_line(address: tuple[str, int]) -> None:
-    """``redis-cli --stat`` finds the figures it needs."""
+    """``redis-cli --stat`` finds the figures it needs, and shows what has been done."""
     command = [program("redis-cli"), "-h", address[0], "-p", str(address[1]), "--stat", "-i", "0.01"]
     with Wire(address) as wire:
         assert wire.ask("SET", "a", "1") == OK
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        *_, line = (process.stdout.readline() for _ in range(3))
-        process.terminate()
-    keys, memory, clients, blocked, *_ = line.split()
-    assert (keys, blocked) == ("1", "0")
-    assert clients in ("1", "2")  # the one that stored the key may not have left yet
-    assert float(memory.rstrip("KMG")) > 0
+        before = sections_of(text_of(wire.ask("INFO")))["Stats"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            _, titles, *lines = (process.stdout.readline().split() for _ in range(5))
+            process.terminate()
+    assert titles == ["keys", "mem", "clients", "blocked", "requests", "connections"]
+    requests = int(before["total_commands_processed"]) + 1  # that INFO
+    connections = int(before["total_connections_received"]) + 1  # that of redis-cli
+    for number, (keys, memory, clients, blocked, *load) in enumerate(lines):
+        assert (keys, clients, blocked) == ("1", "2", "0")
+        assert float(memory.rstrip("KMG")) > 0
+        grown = number > 0  # by the INFO of the line before
+        assert load == [str(requests + number), f"(+{grown:d})", str(connections)]
