@@ -53,7 +53,7 @@ class Doorkeeper:
         if audit is not None:
             audit.certified(peer)
 
-    def refusal(self, connection: BaseConnection) -> LimitError | None:
+    def admit(self, connection: BaseConnection) -> LimitError | None:
         """Make room for a new client if others have to give way; return why it is refused, None if it is not.
 
         Clients that have not authenticated get half of the places, and the oldest of them gives way to the next client

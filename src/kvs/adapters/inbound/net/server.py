@@ -286,7 +286,7 @@ class Server:
         registry, connection = self._registry, endpoint.connect()
         self._doorkeeper.look_at(connection.peer, is_own_user=endpoint.binding.is_own_user(sock))
         channel = self._backend.open(sock, remote_address, connection, endpoint.guard(remote_address))
-        refusal = self._doorkeeper.refusal(connection)
+        refusal = self._doorkeeper.admit(connection)
         channel.refused = refusal is not None
         registry.add(channel)
         if refusal is not None:
