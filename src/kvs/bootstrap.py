@@ -41,9 +41,7 @@ from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.verbs import VERBS
 from kvs.allocator import memory_figures
 from kvs.application.authentication import THREADS, Authenticator
-from kvs.application.changes import ChangeFeed
 from kvs.application.disposal import Disposal
-from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.refusals import Refusals
 from kvs.application.registry import SessionRegistry
@@ -71,10 +69,9 @@ from kvs.ports.topology import Topology
 from kvs.process import raise_fd_limit, tune_gc, tune_thread_switching
 from kvs.signals import Signals, Stopped
 from kvs.standard_streams import open_stderr, stderr_replaced
+from kvs.timekeeping import clock_reloader, make_expiry
 from kvs.watching import AdminTokens, figure_sources, make_changes, make_tracking, served_admin, tokens_reloader
 from kvs.workers import open_sessions
-
-Clock = Callable[[], float]
 
 
 def _opened_storage(settings: Settings, options: Mapping[str, Given], log: FilteringBoundLogger) -> Iterator[Storage]:
@@ -97,12 +94,6 @@ def _parameters(settings: Settings, options: Mapping[str, Given], limits: Server
     durability = "full" if given is None else str(given.value)
     settings = msgspec.structs.replace(settings, max_clients=limits.max_clients)  # which the system may have lowered
     return parameters(settings, durable=engines.get(settings.storage).durable, durability=durability)
-
-
-def _expiry(
-    storage: Storage, wall_clock: Clock, clock: Clock, log: FilteringBoundLogger, changes: ChangeFeed
-) -> Expiry:
-    return Expiry(storage, storage.clock or wall_clock, storage.clock or clock, log, changes=changes)
 
 
 def _about_listening(about: dict[str, str], settings: Settings) -> dict[str, str]:
@@ -149,7 +140,7 @@ class Container(containers.DeclarativeContainer):
 
     changes = providers.Singleton(make_changes, storage)
 
-    expiry = providers.Singleton(_expiry, storage, wall_clock, clock, log, changes)
+    expiry = providers.Singleton(make_expiry, storage, wall_clock, clock, log, changes)
 
     tls = providers.Singleton(server_tls, settings)
     relay_tls = providers.Singleton(relay_tls, settings)
@@ -251,6 +242,7 @@ class Container(containers.DeclarativeContainer):
         users=providers.Factory(security.users_reloader, user_source, users, process_key),
         tls=providers.Factory(tls_reloader, tls, admin_tls, relay_tls),
         admin_tokens=providers.Factory(tokens_reloader, admin_tokens),
+        clock=providers.Factory(clock_reloader, expiry),
     )
 
     server = providers.Singleton(

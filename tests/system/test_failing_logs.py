@@ -58,6 +58,7 @@ NOT_PROVOKED: Final = {
     "client_not_secured": "takes certificates: see test_tls",
     "client_proxied": "takes a load balancer: see test_proxied",
     "clock_behind": "takes a wall clock that is set back",
+    "clock_followed": "takes a wall clock that is set forward",
     "database_upgraded": "takes a directory of version 0.1.0",
     "loading": "takes a start of more than a second",
     "log_events_dropped": "takes a log that fails and works again: see test_a_log_that_works_again",

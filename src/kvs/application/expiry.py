@@ -1,9 +1,10 @@
 """The server's time, and the deletion of records that are due.
 
 *Time.* The server's time is the wall clock at its start, or the time that the engine has stored if that is later, plus
-the time of the monotonic clock since then. So it never goes back, and does not jump. An engine of several servers may
-have a clock of its own in place of both. The time stands still during a tick: all requests of a tick have the same
-time. An engine stores it with what is written in a tick that looks at it.
+the time of the monotonic clock since then. So it never goes back, and jumps only if it is told to follow a wall clock
+that was set forward. An engine of several servers may have a clock of its own in place of both. The time stands still
+during a tick: all requests of a tick have the same time. An engine stores it with what is written in a tick that looks
+at it.
 
 *The horizon* is the time up to which every due record has been deleted. Each tick begins with deletions, in one commit.
 If not all that is due can be deleted in that time, expiry is *lagging*: until it has caught up, commands delete the due
@@ -46,6 +47,9 @@ _LAST_MS: Final = 253_402_300_799_000
 MAX_BEHIND_MS: Final = 3_600_000
 """By how much the wall clock may be behind the server's time without a warning."""
 
+FOLLOWED_MS: Final = 1000
+"""By how much the wall clock has to be ahead of the server's time to be followed: more than two clocks drift apart."""
+
 STEPS_PER_SHARE: Final = 64
 
 UNITS_PER_STEP: Final = 4
@@ -63,7 +67,7 @@ class Expiry:
 
     Args:
         storage: The engine.
-        wall_clock: Seconds since 1970.
+        wall_clock: Seconds since 1970; looked at here, and when it is to be followed.
         clock: Monotonic seconds; of an engine with a clock of its own both are that.
         log: For failures of the engine, and a wall clock that is far behind.
         steps_per_tick: Records deleted at the beginning of a tick, or some times as many moved in the index.
@@ -85,6 +89,7 @@ class Expiry:
         changes: ChangeFeed | None = None,
     ) -> None:
         self._storage = storage
+        self._wall_clock = wall_clock
         self._clock = clock
         self._log = log
         self._steps_per_tick = steps_per_tick
@@ -183,8 +188,19 @@ class Expiry:
         self._run = None
 
     def when_swept(self, swept: Job) -> None:
-        """Have a worker call this after it has deleted something: there may be more."""
+        """Have this called to begin a tick: by a worker that has deleted something, or when the time has jumped."""
         self._swept = swept
+
+    def follow_wall_clock(self) -> bool:
+        """Have the next tick go on from the wall clock if that is ahead; return whether it is. On the loop."""
+        forward_ms = int(self._wall_clock() * 1000) - int(self._clock() * 1000) - self._ahead_ms
+        if forward_ms <= FOLLOWED_MS:
+            return False
+        self._ahead_ms += forward_ms
+        if self._swept is not None:
+            self._swept()
+        self._log.info("clock_followed", forward_s=forward_ms / 1000)
+        return True
 
     def is_due(self, value: Value | None) -> bool:
         """Return whether a value has expired, though it may not have been deleted yet."""

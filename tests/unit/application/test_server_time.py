@@ -1,5 +1,6 @@
 """The server's time: where it begins, when an engine is told of it, and the warning if the clock is far behind."""
 
+import asyncio
 import io
 import json
 
@@ -7,6 +8,8 @@ import pytest
 
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.application.expiry import MAX_BEHIND_MS, Expiry
+from kvs.bootstrap import Container, shut_down
+from kvs.config import Settings
 from kvs.domain.values import MAX_DEADLINE_MS, Record
 from kvs.logs import make_logger
 from kvs.override import override
@@ -44,6 +47,83 @@ def test_a_time_that_no_calendar_has_is_told_of_all_the_same() -> None:
     log = io.StringIO()
     assert started(ScriptedStorage({"horizon_ms": returning(MAX_DEADLINE_MS)}), log).now_ms == MAX_DEADLINE_MS
     assert "9999-12-31T23:59:59+00:00" in log.getvalue()
+
+
+class SetForward:
+    """A server whose wall clock is set.
+
+    Attributes:
+        wall: The wall clock.
+        clock: The monotonic clock.
+    """
+
+    def __init__(self) -> None:
+        self.wall, self.clock, self.log = Clock(), Clock(), io.StringIO()
+        self.wall.now_s = WALL_MS / 1000
+        self.storage = MemoryStorage(0, UNLIMITED)
+        self.expiry = Expiry(self.storage, self.wall, self.clock, make_logger("info", "json", self.log))
+        self.ticks = 0
+        self.expiry.when_swept(self.begin_tick)
+
+    def begin_tick(self) -> None:
+        """Begin a tick."""
+        self.ticks += 1
+        self.expiry.end_tick()
+        self.expiry.begin_tick()
+
+    @property
+    def passed_ms(self) -> int:
+        """How much time has passed for clients."""
+        return self.expiry.now_ms - WALL_MS
+
+
+@pytest.mark.parametrize("set_s", [-3600, -1, 0, 0.5, 1])
+def test_a_wall_clock_that_is_hardly_ahead_or_behind_is_not_followed(set_s: float) -> None:
+    """The time goes on evenly, and nothing is logged."""
+    server = SetForward()
+    server.wall.now_s += 60 + set_s
+    server.clock.now_s += 60
+    assert not server.expiry.follow_wall_clock()
+    server.begin_tick()
+    assert server.passed_ms == 60_000
+    assert server.log.getvalue() == ""
+
+
+def test_a_wall_clock_that_is_ahead_is_followed_and_what_is_due_is_deleted() -> None:
+    """At once, as a tick is begun; and it is not followed back."""
+    server = SetForward()
+    server.storage.put(b"k", Record(b"v", WALL_MS + 3_600_000))
+    server.wall.now_s += 3600.5
+    server.begin_tick()
+    assert server.passed_ms == 0
+    assert server.expiry.follow_wall_clock()
+    assert server.ticks == 2
+    assert server.passed_ms == 3_600_500
+    assert server.storage.get(b"k") is None
+    (event,) = map(json.loads, server.log.getvalue().splitlines())
+    assert (event["event"], event["level"], event["forward_s"]) == ("clock_followed", "info", 3600.5)
+    server.wall.now_s -= 3600
+    assert not server.expiry.follow_wall_clock()
+    server.clock.now_s += 1
+    server.begin_tick()
+    assert server.passed_ms == 3_601_500
+
+
+def test_a_reload_follows_the_wall_clock() -> None:
+    """As SIGHUP asks for it; the engine's own clock would be the time in place of both."""
+    container = Container(settings=Settings())
+    wall = Clock()
+    container.wall_clock.override(wall)
+    try:
+        before_ms = container.expiry().now_ms
+        reload = container.reloaders()["clock"]
+        assert asyncio.run(reload()) == []
+        wall.now_s += 5
+        assert asyncio.run(reload()) == ["clock"]
+        container.expiry().begin_tick()
+        assert container.expiry().now_ms - before_ms >= 5000
+    finally:
+        shut_down(container)
 
 
 class Told(ScriptedStorage):
