@@ -27,7 +27,9 @@ BUILT_IN: Final = {
 
 @contextmanager
 def _memory(settings: Settings, _options: NoOptions, _log: FilteringBoundLogger) -> Iterator[Storage]:
-    with closing(MemoryStorage(settings.max_data_bytes, settings.max_history_bytes)) as storage:
+    with closing(
+        MemoryStorage(settings.max_data_bytes, settings.max_history_bytes, settings.transaction_timeout_s)
+    ) as storage:
         yield storage
 
 

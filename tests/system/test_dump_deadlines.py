@@ -158,6 +158,45 @@ def test_a_dump_is_as_of_its_beginning_though_everything_falls_due(
     pytest.fail("no dump began in time")
 
 
+def figures(client: Wire) -> dict[bytes, float]:
+    """Return those of INFO about expiry."""
+    info = client.ask("INFO")
+    assert isinstance(info, bytes)
+    pairs = (line.split(b":") for line in info.split() if line.startswith((b"deadlines:", b"expiry_lag_s:")))
+    return {name: float(value) for name, value in pairs}
+
+
+@pytest.mark.parametrize("flags", [(), ("--storage", "sqlite")], ids=["memory", "sqlite"])
+def test_what_is_due_waits_for_a_dump_that_needs_all_of_history(
+    start_server: StartServer, flags: tuple[str, ...]
+) -> None:
+    """The dump goes on; for others the keys are gone all the same, and when it has ended they are deleted."""
+    server = start_server(*flags, "--max-history-bytes", "200kB")
+    configuration = load_configuration({"host": [server.host], "port": server.port}, {})
+    keys = [b"%06d" % number for number in range(COUNT)]
+    with wire_to(server) as client:
+        for lasts_ms in LASTS_MS:
+            client.send(b"".join(request("SET", key, "v", "PX", lasts_ms) for key in keys))
+            assert [client.reply() for _ in keys] == [OK] * COUNT
+            with open_source(configuration, {}) as source:
+                if source.total < COUNT:
+                    continue
+                entries = source.entries()
+                found = [next(entries)]
+                left = 0.0
+                for _ in polling("expiry waits"):
+                    before, now = left, figures(client)
+                    left = now[b"deadlines"]
+                    if now[b"expiry_lag_s"] > 0 and left == before and client.ask("EXISTS", *keys[-20:]) == 0:
+                        break
+                found += entries
+            assert [key for key, _ in found] == keys
+            for _ in polling("all are deleted"):
+                if figures(client)[b"deadlines"] == 0:
+                    return
+    pytest.fail("no dump began in time")
+
+
 def test_lines_are_json_with_numbers(start_server: StartServer) -> None:
     """So that other programs can compute with them."""
     server = start_server()

@@ -11,6 +11,9 @@ If not all that is due can be deleted in that time, expiry is *lagging*: until i
 records among their own keys, and those that read ranges wait for the horizon. A snapshot's clock is the horizon at the
 moment it was taken, so no snapshot holds a record that is due by its own clock.
 
+*History.* What is deleted is kept for the snapshots that still see it. If there is no room, the engine refuses with a
+``LimitError`` rather than end a young snapshot, and expiry lags until one is closed.
+
 *A blocking engine* is always lagging for a while: a worker deletes, one commit at a time, and commands go on meanwhile.
 """
 
@@ -23,7 +26,7 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.application.changes import SERVER, ChangeFeed
 from kvs.build import BUILD
-from kvs.domain.errors import StorageUnavailableError
+from kvs.domain.errors import LimitError, StorageUnavailableError
 from kvs.domain.updates import Expire
 from kvs.domain.values import NEVER_MS, NO_DEADLINE, Key, Record, Value
 from kvs.ports.session import Steps, Work
@@ -94,7 +97,8 @@ class Expiry:
         self._log = log
         self._steps_per_tick = steps_per_tick
         self._changes = ChangeFeed() if changes is None else changes
-        self._failed = False
+        self._waits = False  # the engine has not deleted what it should
+        self._failed = False  # and that was logged
         self._run: Callable[[Job], None] | None = None
         self._swept: Job | None = None
         self._changing = Lock()  # the figure, for workers
@@ -135,7 +139,7 @@ class Expiry:
     @property
     def has_work(self) -> bool:
         """Whether the next tick can delete more. What was refused is tried again later; workers tell by themselves."""
-        return self.lagging and not self._failed and not self._storage.blocking
+        return self.lagging and not self._waits and not self._storage.blocking
 
     def begin_tick(self, *, busy: bool = False) -> None:
         """Let time pass, and delete some of what is due.
@@ -173,7 +177,7 @@ class Expiry:
         """Return how long there will be nothing to do, in seconds."""
         if self._earliest_ms == NEVER_MS or self.sweeping:
             return NEVER_S
-        return RETRY_S if self._failed else max(0, self._earliest_ms - self.now_ms) / 1000
+        return RETRY_S if self._waits else max(0, self._earliest_ms - self.now_ms) / 1000
 
     def sweep_on(self, run: Callable[[Job], None]) -> None:
         """Have a worker delete what is due in a blocking engine.
@@ -246,13 +250,16 @@ class Expiry:
             self._earliest_ms = self._storage.earliest_deadline_ms()
             self._horizon_ms = max(self._horizon_ms, self._earliest_ms - 1)
             self.lagging = self._earliest_ms <= self.now_ms
+        except LimitError:  # of history: open snapshots need it
+            self._waits = self.lagging = True
+            return False
         except Exception as error:  # noqa: BLE001  # whatever it is, it is tried again, and what is due is absent
+            self._waits = self.lagging = True
             failed_before, self._failed = self._failed, True
-            self.lagging = True
             if not failed_before:
                 self._log.error("engine_failed", call="expire", exc_info=error)
             return False
-        self._failed = False
+        self._waits = self._failed = False
         return True
 
     def _count(self, deleted: Collection[Key]) -> None:

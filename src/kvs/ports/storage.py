@@ -213,6 +213,10 @@ class Storage(ABC):
             now_ms: The server's time, in milliseconds since 1970; it never goes back.
             max_steps: Maximum number of records deleted or moved in the index. More may be due: see
                 :meth:`earliest_deadline_ms`.
+
+        Raises:
+            LimitError: What it keeps for open snapshots would outgrow a limit, so it deletes nothing for the moment.
+                A record of its own is deleted all the same, by ``update`` or ``delete``.
         """
         return []
 

@@ -3,7 +3,7 @@
 import pytest
 
 from kvs.adapters.storage.memory.storage import MemoryStorage
-from kvs.application.expiry import STEPS_PER_TICK, Expiry
+from kvs.application.expiry import RETRY_S, STEPS_PER_TICK, Expiry
 from kvs.application.operations import count_present, delete_all, get_many, rename, update_all_if
 from kvs.application.session import EngineSession
 from kvs.domain.commit import Committed, Conflict
@@ -286,6 +286,38 @@ class TestClock:
         assert ticks < 10
         bench.expiry.end_tick()
         assert bench.expiry.delay_s() > 1e9
+
+
+class TestFullHistory:
+    """What is due waits for open snapshots rather than end them."""
+
+    def test_snapshot_stays_and_others_see_nothing_of_what_is_due(self) -> None:
+        bench = Bench(MemoryStorage(0, 100_000))
+        for number in range(2000):
+            bench.storage.put(b"%04d" % number, Record(b"v", bench.expiry.now_ms + 10))
+        reader, other = bench.open(), bench.open()
+        reader.start(read_only=True)
+        bench.expiry.end_tick()
+        bench.clock.now_s += 1
+        bench.expiry.begin_tick()
+        while bench.expiry.has_work:
+            bench.expiry.begin_tick()
+        assert bench.expiry.lagging
+        assert 0 < bench.expiry.deleted < 2000
+        assert bench.expiry.delay_s() == RETRY_S
+        assert bench.expiry.horizon_ms < bench.expiry.now_ms
+        left = bench.storage.scan(b"", b"", 2000)
+        assert [other.get(key) for key in left[:10]] == [None] * 10
+        assert not reader.expired
+        assert run(reader.count(b"")) == 2000
+        assert all(reader.get(b"%04d" % number) is not None for number in range(2000))
+        reader.commit()
+        bench.storage.sync()
+        while bench.expiry.lagging:
+            bench.expiry.begin_tick()
+            bench.storage.sync()
+        assert bench.storage.count(b"") == 0
+        assert bench.log.getvalue() == ""
 
 
 class TestFailingEngine:

@@ -284,6 +284,84 @@ def test_a_large_commit_gives_up_those_it_outgrows() -> None:
     assert history_bytes(storage) == 0
 
 
+# Expiry.
+
+DUE = 200
+
+
+def due(young_s: float, fits: int, value: bytes = b"v") -> MemoryStorage:
+    """Return a storage of records that are due, and room in history for so many of them and a copied path."""
+    path_bytes = 2 * (NODE_OVERHEAD_BYTES + 16 * 65)
+    storage = MemoryStorage(0, fits * entry_bytes(b"000", Record(value, 1)) + 10 * path_bytes, young_s)
+    for number in range(DUE):
+        storage.put(b"%03d" % number, Record(value, 1))
+    return storage
+
+
+def expire_all(storage: MemoryStorage) -> int:
+    """Delete what is due until that is all, or has to wait; return how much it was."""
+    deleted = 0
+    while storage.earliest_deadline_ms() <= 1:
+        try:
+            deleted += len(storage.expire(1, 7))
+        except LimitError:
+            break
+        storage.sync()
+    return deleted
+
+
+def test_what_is_due_waits_for_a_young_snapshot() -> None:
+    """As soon as there is no room left; and it goes on when that is closed."""
+    storage = due(3600, DUE // 2)
+    young = storage.snapshot()
+    first = expire_all(storage)
+    assert DUE // 2 <= first < DUE
+    assert history_bytes(storage) <= storage.stats()["max_history_bytes"]
+    assert storage.stats()["deadlines"] == storage.count(b"") == DUE - first
+    with pytest.raises(LimitError):
+        storage.expire(1, 7)
+    assert young.count(b"") == DUE
+    assert all(young.get(b"%03d" % number) == Record(b"v", 1) for number in range(DUE))
+    left = storage.scan(b"", b"", DUE)
+    assert storage.delete(left[0])
+    storage.put(left[1], Record(b"v", 2))
+    young.close()
+    run_ticks(storage)
+    assert expire_all(storage) == DUE - first - 2
+    assert storage.scan(b"0", b"", DUE) + storage.scan(b"1", b"", DUE) == [left[1]]
+
+
+def test_what_is_due_does_not_wait_for_an_old_snapshot() -> None:
+    """It ends as by any other write, and those that are younger after it."""
+    storage = due(1e-9, DUE // 2)
+    old = storage.snapshot()
+    assert expire_all(storage) == DUE
+    assert old.expired
+    old.close()
+
+
+def test_what_is_due_does_not_wait_while_writes_end_snapshots() -> None:
+    """There might never be room."""
+    storage = due(3600, DUE // 2)
+    for number in range(3):
+        storage.put(b"other", b"%d" % number)
+        storage.snapshot()
+    first = expire_all(storage)
+    storage.put(b"other", bytes(storage.stats()["max_history_bytes"] // 2))
+    while storage.versions.evictions == 0:
+        storage.put(b"other", bytes(storage.stats()["max_history_bytes"] // 2))
+        storage.snapshot()
+    assert first < DUE
+    assert expire_all(storage) > 0
+
+
+def test_a_record_larger_than_all_history_does_not_wait() -> None:
+    """No room would ever be enough."""
+    storage = due(3600, 0, bytes(100_000))
+    storage.snapshot()
+    assert expire_all(storage) == DUE
+
+
 # Clear.
 
 

@@ -69,6 +69,16 @@ class DeadlineIndex:
         self.remove(key, old_ms)
         self.add(key, new_ms)
 
+    def replace(self, key: Key, old_ms: int, new_ms: int) -> None:
+        """Keep the index true before a value is replaced or deleted, given both deadlines; 0: there is none."""
+        if not old_ms:
+            if new_ms:
+                self.add(key, new_ms)
+        elif new_ms:
+            self.move(key, old_ms, new_ms)
+        else:
+            self.remove(key, old_ms)
+
     def begin(self, position_ms: int) -> None:
         """Set the position of an empty index: a time that has been reached, so that nothing later is due before it."""
         self._position_ms = position_ms

@@ -383,12 +383,7 @@ class IndexedStorage(Storage):
             self._deadlines.pop(key, None)
         else:
             self._deadlines[key] = deadline_ms
-        if old_ms and deadline_ms:
-            self._index.move(key, old_ms, deadline_ms)
-        elif old_ms:
-            self._index.remove(key, old_ms)
-        elif deadline_ms:
-            self._index.add(key, deadline_ms)
+        self._index.replace(key, old_ms, deadline_ms)
 
     def _deadline_of(self, key: Key) -> int:
         return self._deadlines.get(key, NO_DEADLINE)

@@ -197,7 +197,11 @@ class EtcdCandidate(Candidate):
         return {"clock_ahead_ms": self.topology.clock_ahead_ms}
 
     def _memory(self) -> MemoryStorage:
-        return MemoryStorage(self._settings.max_data_bytes, self._settings.max_history_bytes)
+        return MemoryStorage(
+            self._settings.max_data_bytes,
+            self._settings.max_history_bytes,
+            self._settings.transaction_timeout_s,
+        )
 
     def _note_applied(self) -> None:
         if self._replica is not None:

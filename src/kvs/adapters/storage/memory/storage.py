@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, final
 
 from kvs.adapters.storage.deadlines import DeadlineIndex
+from kvs.adapters.storage.memory.headroom import YOUNG_S, Headroom
 from kvs.adapters.storage.memory.key_index import KeyIndex, count_prefix, same_keyset, scan_prefix
 from kvs.adapters.storage.memory.snapshot import MemorySnapshot, snapshot_of
 from kvs.adapters.storage.memory.teardown import Teardown
@@ -17,7 +18,7 @@ from kvs.adapters.storage.memory.versions import VersionStore
 from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, KeyRange
 from kvs.domain.errors import LimitError
 from kvs.domain.updates import Update, Updated
-from kvs.domain.values import TOMBSTONE, Key, Record, Value, Write, deadline_of, entry_bytes
+from kvs.domain.values import NO_DEADLINE, TOMBSTONE, Key, Record, Value, Write, deadline_of, entry_bytes
 from kvs.override import override
 from kvs.ports.storage import Storage
 
@@ -35,11 +36,13 @@ class MemoryStorage(Storage):
     Args:
         max_data_bytes: Maximum size of keys and values, by :func:`kvs.domain.values.entry_bytes`; 0: no limit.
         max_history_bytes: Maximum size of old versions kept for open snapshots.
+        transaction_timeout_s: Age up to which no snapshot ends because of what :meth:`expire` deletes; 0: an hour.
     """
 
-    def __init__(self, max_data_bytes: int, max_history_bytes: int) -> None:
+    def __init__(self, max_data_bytes: int, max_history_bytes: int, transaction_timeout_s: float = 0) -> None:
         self._max_data_bytes = max_data_bytes
         self._max_history_bytes = max_history_bytes
+        self._headroom = Headroom(transaction_timeout_s or YOUNG_S)
         self._teardown = Teardown()
         self.versions = VersionStore(max_history_bytes, self._teardown)
         self._data = self.versions.data
@@ -74,7 +77,7 @@ class MemoryStorage(Storage):
         for key in data:
             value = self.get(key)
             if isinstance(value, Record):
-                self._index_deadline(key, None, value)
+                self._deadlines.replace(key, NO_DEADLINE, deadline_of(value))
             if self._max_data_bytes:
                 self._data_bytes += entry_bytes(key, value)
 
@@ -87,7 +90,7 @@ class MemoryStorage(Storage):
         for key, value in rows:
             self._data[key] = value
             if isinstance(value, Record):
-                self._index_deadline(key, None, value)
+                self._deadlines.replace(key, NO_DEADLINE, deadline_of(value))
             if self._max_data_bytes:
                 self._data_bytes += entry_bytes(key, value)
         self._tree.extend([key for key, _ in rows])
@@ -194,10 +197,15 @@ class MemoryStorage(Storage):
 
     @override
     def expire(self, now_ms: int, max_steps: int) -> list[Key]:
+        self._headroom.check(self.versions)
         keys = self._deadlines.take(now_ms, max_steps)
         if keys:
             self._begin_commit()
-            for key in keys:
+            for at, key in enumerate(keys):
+                if self.versions.newest_pinned >= 0 and not self._headroom.has_room(self.versions, self._tree, key):
+                    for waiting in keys[at:]:
+                        self._deadlines.add(waiting, self._deadline_of(waiting))
+                    return keys[:at]
                 self._remove(key)
                 if self.versions.kept:
                     self.versions.collect()
@@ -260,7 +268,7 @@ class MemoryStorage(Storage):
         if isinstance(value, Record) or self._deadlines.count:
             before = self.get(key)
             if isinstance(value, Record) or isinstance(before, Record):
-                self._index_deadline(key, before, value)
+                self._deadlines.replace(key, deadline_of(before), deadline_of(value))
         if versions.idle:  # as nearly always
             keys = len(data)
             data[key] = value
@@ -280,7 +288,7 @@ class MemoryStorage(Storage):
     def _delete(self, key: Key) -> None:
         """Delete a key that there is."""
         if self._deadlines.count:
-            self._index_deadline(key, self.get(key), None)
+            self._deadlines.replace(key, deadline_of(self.get(key)), NO_DEADLINE)
         self._remove(key)
 
     def _remove(self, key: Key) -> None:
@@ -331,17 +339,6 @@ class MemoryStorage(Storage):
                 versions.collect()
                 if versions.newest_pinned < 0:
                     return
-
-    def _index_deadline(self, key: Key, old: Value | None, new: Value | None) -> None:
-        """Keep the index of deadlines true before a value is replaced or deleted."""
-        old_ms, new_ms = deadline_of(old), deadline_of(new)
-        if not old_ms:
-            if new_ms:
-                self._deadlines.add(key, new_ms)
-        elif new_ms:
-            self._deadlines.move(key, old_ms, new_ms)
-        else:
-            self._deadlines.remove(key, old_ms)
 
     def _deadline_of(self, key: Key) -> int:
         return deadline_of(self.get(key))

@@ -25,6 +25,7 @@ its store to the current one.
 
 from bisect import bisect_left
 from collections.abc import Iterator  # noqa: TC003  # so that the compiler finds it
+from time import monotonic
 from typing import Final, final
 
 from kvs.adapters.storage.memory.key_index import NO_KEYS, Root, tree_bytes
@@ -58,9 +59,10 @@ class ReadPoint:
         holders: Number of open snapshots.
         copied_bytes: Upper bound of the tree nodes kept for this point and older ones.
         expired: Whether it was evicted because history exceeded its limit.
+        sealed_s: When the first commit came after it, in monotonic seconds; 0: none has.
     """
 
-    __slots__ = ("copied_bytes", "expired", "holders", "number", "root", "store")
+    __slots__ = ("copied_bytes", "expired", "holders", "number", "root", "sealed_s", "store")
 
     def __init__(self, store: "VersionStore", number: int, root: Root) -> None:
         self.store = store
@@ -69,6 +71,7 @@ class ReadPoint:
         self.holders = 0
         self.copied_bytes = 0
         self.expired = False
+        self.sealed_s = 0.0
 
 
 @final
@@ -91,6 +94,8 @@ class VersionStore:
         newer: The store that replaced this one.
         root: Once retired: its keys.
         base: The empty point that this one began with, as long as an older store exists.
+        max_bytes: Maximum size of history, including retired stores.
+        evictions: How often a snapshot had to end since history was over its limit.
     """
 
     def __init__(self, max_bytes: int, teardown: Teardown, older: "VersionStore | None" = None) -> None:
@@ -106,7 +111,8 @@ class VersionStore:
         self.held_bytes = 0
         self.kept = False
         self.idle = True
-        self._max_bytes = max_bytes
+        self.evictions = 0
+        self.max_bytes = max_bytes
         self._numbers: list[int] = []  # of the open points but the latest, ascending
         self._points: list[ReadPoint] = []  # in the same order
         self._ring: list[VersionChain] = []  # of all keys that have any, for the collector to take in turn
@@ -148,7 +154,7 @@ class VersionStore:
             commit: Number of that commit. The current point has been sealed.
             root: The keys before that.
         """
-        newer = VersionStore(self._max_bytes, self._teardown, self)
+        newer = VersionStore(self.max_bytes, self._teardown, self)
         base = ReadPoint(newer, commit, NO_KEYS)
         base.holders = 1
         newer.base = newer.current_point = base
@@ -167,6 +173,7 @@ class VersionStore:
             self._numbers.append(point.number)
             self._points.append(point)
             self.newest_pinned = point.number
+            point.sealed_s = monotonic()
         self._update_idle()
 
     def release(self, point: ReadPoint) -> None:
@@ -226,14 +233,15 @@ class VersionStore:
 
     def collect(self) -> None:
         """Collect some garbage; evict the oldest snapshot if history is still over its limit."""
-        if self.total_bytes <= self._max_bytes:
+        if self.total_bytes <= self.max_bytes:
             self._swept_under_pressure = 0
             if self._unswept > 0:
                 self._sweep(SWEPT_PER_WRITE)
             return
         self._swept_under_pressure += self._sweep(SWEPT_UNDER_PRESSURE)
-        if self.total_bytes > self._max_bytes and self._swept_under_pressure >= len(self._ring):
+        if self.total_bytes > self.max_bytes and self._swept_under_pressure >= len(self._ring):
             self._swept_under_pressure = 0
+            self.evictions += 1
             self.evict_oldest()
 
     def collect_on_tick(self) -> None:
@@ -242,7 +250,8 @@ class VersionStore:
             self._sweep(SWEPT_PER_TICK)
         if self.older is not None:
             self.older.measure(SWEPT_PER_TICK)
-            if self.total_bytes > self._max_bytes:
+            if self.total_bytes > self.max_bytes:
+                self.evictions += 1
                 self.evict_oldest()
 
     def measure(self, entries: int) -> None:
@@ -259,6 +268,19 @@ class VersionStore:
                 return
             key, value = entry
             self.held_bytes += entry_bytes(key, value.current if isinstance(value, VersionChain) else value)
+
+    def oldest_sealed_s(self) -> float:
+        """Return when the oldest snapshot for which history is kept began to need it; 0: there is none."""
+        if self.older is not None:
+            return self.older.oldest_sealed_s()
+        return self._points[0].sealed_s if self._points else 0.0
+
+    def held_by_deletion(self, key: Key) -> int:
+        """Return by how much history grows when a key that there is is deleted, without nodes of the index."""
+        old = self.data[key]
+        if isinstance(old, VersionChain):
+            return 0 if old.changed > self.newest_pinned else entry_bytes(key, old.current)
+        return entry_bytes(key, old)
 
     def evict_oldest(self) -> None:
         """Evict the snapshots of the oldest point, because history exceeds its limit."""

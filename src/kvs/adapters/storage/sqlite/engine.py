@@ -72,7 +72,7 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
     _check_sizes(settings)
     with locked_data_dir(settings.data_dir) as lock:
         path = database_path(lock.path)
-        memory = MemoryStorage(settings.max_data_bytes, settings.max_history_bytes)
+        memory = MemoryStorage(settings.max_data_bytes, settings.max_history_bytes, settings.transaction_timeout_s)
         loader, wal_end = _load(memory, path, options.durability, log)
         files = [lock.path / LOCK_NAME, *(path.with_name(path.name + end) for end in FILE_SUFFIXES)]
         require_writable(lock.path, *files)
