@@ -8,7 +8,7 @@ at it.
 
 *The horizon* is the time up to which every due record has been deleted. Each tick begins with deletions, in one commit.
 If not all that is due can be deleted in that time, expiry is *lagging*: until it has caught up, commands delete the due
-records among their own keys, and those that read ranges wait for the horizon. A snapshot's clock is the horizon at the
+records among their own keys, and those that read ranges in these ranges. A snapshot's clock is the horizon at the
 moment it was taken, so no snapshot holds a record that is due by its own clock.
 
 *History.* What is deleted is kept for the snapshots that still see it. If there is no room, the engine refuses with a
@@ -17,6 +17,7 @@ moment it was taken, so no snapshot holds a record that is due by its own clock.
 *A blocking engine* is always lagging for a while: a worker deletes, one commit at a time, and commands go on meanwhile.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -26,6 +27,7 @@ from structlog.typing import FilteringBoundLogger
 
 from kvs.application.changes import SERVER, ChangeFeed
 from kvs.build import BUILD
+from kvs.domain.commit import KeyRange
 from kvs.domain.errors import LimitError, StorageUnavailableError
 from kvs.domain.updates import Expire
 from kvs.domain.values import NEVER_MS, NO_DEADLINE, Key, Record, Value
@@ -53,10 +55,19 @@ MAX_BEHIND_MS: Final = 3_600_000
 FOLLOWED_MS: Final = 1000
 """By how much the wall clock has to be ahead of the server's time to be followed: more than two clocks drift apart."""
 
-STEPS_PER_SHARE: Final = 64
+KEYS_PER_SHARE: Final = 256
+"""Keys of a range that a command looks at before others get a turn, and before ..."""
+
+STEPS_PER_SHARE: Final = 16
+"""... so many records are deleted elsewhere, which takes as long."""
+
+KEYS_PER_UNIT: Final = 4
+"""Keys looked at per unit of work."""
 
 UNITS_PER_STEP: Final = 4
 """Units of work to delete a record."""
+
+ALL_KEYS: Final = 1 << 62
 
 RETRY_S: Final = 1.0
 """Time after which deletions that the engine has refused are tried again, if no request comes first."""
@@ -215,26 +226,71 @@ class Expiry:
         if not self.is_due(self._storage.get(key)):
             return False
         try:
-            old, new = self._storage.update(key, Expire(self.now_ms))  # another worker may have put something
+            return self._delete_one(key)
         except StorageUnavailableError:
             return True
-        if old is not None and new is None:
-            self._count((key,))
-        return new is None
 
-    def catch_up(self, work: Work) -> Steps[None]:
-        """Delete everything that is due by now, in shares.
+    def delete_due_among(self, keys: list[Key]) -> int:
+        """Delete those of these keys whose records are due; return how many.
 
         Raises:
             StorageUnavailableError: The engine does not delete.
         """
-        now_ms = self.now_ms
-        while self.lagging and self.horizon_ms < now_ms:
-            if not self._delete(STEPS_PER_SHARE):
-                raise StorageUnavailableError("Records that have expired cannot be deleted at the moment. Retry.")
-            work.left -= STEPS_PER_SHARE * UNITS_PER_STEP
+        deleted = 0
+        for key in self._storage.due_among(keys, self.now_ms):
+            deleted += self._delete_one(key)
+        return deleted
+
+    def catch_up(self, work: Work, keys: KeyRange, live: int = ALL_KEYS) -> Steps[None]:
+        """Delete what is due by now in a range, in shares.
+
+        It looks at each key there. What else is due is deleted meanwhile, and when that is all, this ends, too.
+
+        Args:
+            work: Is charged.
+            keys: The range.
+            live: How many keys of the range are wanted: it need not look beyond so many that are not due.
+
+        Raises:
+            StorageUnavailableError: The engine does not delete.
+        """
+        now_ms, after = self.now_ms, keys.low
+        first = [after] if after and self._storage.get(after) is not None else []
+        more = True
+        while more and self.lagging and self.horizon_ms < now_ms:
+            page = first + self._storage.scan(b"", after, KEYS_PER_SHARE)
+            more = len(page) >= KEYS_PER_SHARE
+            if more:
+                first, after = [], page[-1]
+            if keys.high is not None and page and page[-1] >= keys.high:
+                more = False
+                del page[bisect_left(page, keys.high) :]
+            due = set(self._storage.due_among(page, self.now_ms))
+            for key in page:
+                if key not in due or not self._delete_one(key):
+                    live -= 1
+                    if live == 0:
+                        more = False
+                        break
+            work.left -= len(page) // KEYS_PER_UNIT + len(due) * UNITS_PER_STEP
+            if more and self._delete(STEPS_PER_SHARE):
+                work.left -= STEPS_PER_SHARE * UNITS_PER_STEP
             if work.left <= 0:
                 yield
+        self._look()
+
+    def _look(self) -> None:
+        """Look how far the deletions have come."""
+        self._earliest_ms = self._storage.earliest_deadline_ms()
+        self._horizon_ms = max(self._horizon_ms, self._earliest_ms - 1)
+        self.lagging = self._earliest_ms <= self.now_ms
+
+    def _delete_one(self, key: Key) -> bool:
+        """Delete a key unless another worker has put something; return whether it is gone."""
+        old, new = self._storage.update(key, Expire(self.now_ms))
+        if old is not None and new is None:
+            self._count((key,))
+        return new is None
 
     def _sweep(self) -> None:
         """Delete some of what is due. By a worker."""
@@ -247,9 +303,7 @@ class Expiry:
         """Delete some of what is due; return whether the engine did so."""
         try:
             self._count(self._storage.expire(self.now_ms, max_steps))
-            self._earliest_ms = self._storage.earliest_deadline_ms()
-            self._horizon_ms = max(self._horizon_ms, self._earliest_ms - 1)
-            self.lagging = self._earliest_ms <= self.now_ms
+            self._look()
         except LimitError:  # of history: open snapshots need it
             self._waits = self.lagging = True
             return False

@@ -137,13 +137,15 @@ class EngineSession(TransactingSession):
     @override
     def keys(self, prefix: Key, after: Key, limit: int) -> Steps[list[Key]]:
         snapshot = self._snapshot
-        self.check_horizon()
         prefix, after = stored_key(prefix), stored_key(after)
+        rest = page_range(prefix, after, [], limit)
+        self.check_horizon(rest)
         try:
             if snapshot is None:
-                if self._expiry.lagging:
-                    yield from self._expiry.catch_up(self.work)
                 page = scan_clients(self._storage, prefix, after, limit)
+                while self._expiry.lagging and self._expiry.delete_due_among(page):
+                    yield from self._expiry.catch_up(self.work, rest, limit)
+                    page = scan_clients(self._storage, prefix, after, limit)
                 self.work.left -= len(page) // LISTED_KEYS_PER_UNIT
                 return clients_keys(page)
             index = yield from self._sorted_writes()
@@ -158,12 +160,12 @@ class EngineSession(TransactingSession):
     @override
     def count(self, prefix: Key) -> Steps[int]:
         snapshot = self._snapshot
-        self.check_horizon()
         prefix = stored_key(prefix)
+        self.check_horizon(prefix_range(prefix))
         try:
             if snapshot is None:
                 if self._expiry.lagging:
-                    yield from self._expiry.catch_up(self.work)
+                    yield from self._expiry.catch_up(self.work, prefix_range(prefix))
                 return count_clients(self._storage, prefix)
             observed = self._observing(prefix_range(prefix))
             index = yield from self._sorted_writes()
@@ -265,7 +267,13 @@ class EngineSession(TransactingSession):
     def prepare_commit(self) -> Steps[None] | None:
         if not self._expiry.lagging or self._stack.depth > 1:
             return None
-        return self._expiry.catch_up(self.work) if self._stack.has_read_ranges else None
+        return self._catch_up_with_reads() if self._stack.read_ranges else None
+
+    def _catch_up_with_reads(self) -> Steps[None]:
+        """Delete what is due in the ranges that the transaction has read."""
+        for keys in self._stack.read_ranges:
+            if self._expiry.lagging:
+                yield from self.catch_up(keys)
 
     @override
     def commit(self) -> Committed | Conflict:

@@ -16,7 +16,7 @@ from kvs.application.conflict_keys import ConflictKeys
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
-from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict
+from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict, KeyRange
 from kvs.domain.errors import (
     InternalError,
     KvsError,
@@ -86,10 +86,6 @@ class SessionContext:
     conflict_keys: ConflictKeys
 
 
-class BehindError(Exception):
-    """Raised by an operation that reads a range while records in it may be due that have not been deleted."""
-
-
 @final
 class OfBytes:
     """An update for an engine that stores no records.
@@ -121,6 +117,8 @@ class Slot(Session):
         "_behind",
         "_budget",
         "_changes",
+        "_clean",
+        "_clean_ms",
         "_context",
         "_expiry",
         "_first_deadline_ms",
@@ -152,6 +150,8 @@ class Slot(Session):
         self._index: WriteIndex | None = None  # of the pending writes, since they were last listed
         self._behind = False  # the snapshot may hold records that were due when it was taken
         self._internal = False  # the transaction was begun for one command, invisibly to the client
+        self._clean: list[KeyRange] = []  # ranges in which nothing was due for that command ...
+        self._clean_ms = 0  # ... by this time, by which it judges from then on; 0: by the time of each tick
 
     @property
     @override
@@ -182,7 +182,9 @@ class Slot(Session):
     @property
     @override
     def read_ms(self) -> int:
-        return self._expiry.now_ms if self._snapshot is None or self._internal else self._snapshot_ms
+        if self._snapshot is None:
+            return self._expiry.now_ms
+        return (self._clean_ms or self._expiry.now_ms) if self._internal else self._snapshot_ms
 
     @override
     def is_pending(self, key: bytes) -> bool:
@@ -248,15 +250,6 @@ class Slot(Session):
         self.counters.conflicted += 1
         self._context.conflict_keys.note(shown)
         return shown
-
-    def check_horizon(self) -> None:
-        """Check that the snapshot of an operation holds no record that was due when the operation began.
-
-        Raises:
-            BehindError: It may; the operation has to be run again when expiry has caught up.
-        """
-        if self._internal and self._behind:
-            raise BehindError
 
     def take_snapshot(self) -> Snapshot:
         """Return a new snapshot of the engine's data."""

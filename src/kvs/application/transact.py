@@ -4,9 +4,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from kvs.application.memory_budget import MemoryBudget
-from kvs.application.slot import LARGE_BYTES, BehindError, SessionContext, Slot
+from kvs.application.slot import LARGE_BYTES, SessionContext, Slot
 from kvs.application.watch import WatchSet, watch_bytes
-from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, ReadSet
+from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, KeyRange, ReadSet
 from kvs.domain.errors import LimitError, StorageUnavailableError, TimedOutError, UsageError
 from kvs.domain.keyspace import stored_entries, stored_keys
 from kvs.override import override
@@ -22,11 +22,28 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+EVERYTHING: Final = KeyRange(b"", None)
+
+MANY_RANGES: Final = 4
+"""Ranges that are cleaned one by one for an operation."""
+
 KEYS_PER_UNIT: Final = 4
 """Keys watched per unit of work."""
 
 MANY_SNAPSHOTS: Final = 1000
 """Snapshots of watched keys from which they are closed in shares. Those of a blocking engine are closed by a worker."""
+
+
+class BehindError(Exception):
+    """Raised by an operation that reads a range while records in it may be due that have not been deleted.
+
+    Attributes:
+        keys: The range.
+    """
+
+    def __init__(self, keys: KeyRange) -> None:
+        super().__init__(keys)
+        self.keys = keys
 
 
 class TransactingSession(Slot):
@@ -69,6 +86,7 @@ class TransactingSession(Slot):
         reads: tuple[ReadSet, ...] = () if watched is None else tuple(watched.read_sets)
         if self._snapshot is not None:
             return None
+        self._judge_anew()
         try:
             self.begin()
             self._internal = True
@@ -150,18 +168,19 @@ class TransactingSession(Slot):
 
     def _view(self, operation: "Operation[T]") -> "Steps[T]":
         """Run an operation on a new snapshot."""
+        self._judge_anew()
         while True:
             self.begin(read_only=True)
             self._internal = True
             try:
                 return (yield from operation(self))
-            except BehindError:
-                pass
+            except BehindError as error:
+                behind = error.keys
             except TimedOutError:
                 raise snapshot_evicted() from None
             finally:
                 self.end()
-            yield from self._expiry.catch_up(self.work)
+            yield from self._clean_up(behind)
 
     def _run_nested(self, operation: "Operation[T]") -> "Steps[T]":
         """Run an operation in a frame of the open transaction."""
@@ -192,22 +211,23 @@ class TransactingSession(Slot):
             Its result, or a conflict if a watched key has changed.
         """
         reads: tuple[ReadSet, ...] = () if watched is None else tuple(watched.read_sets)
+        self._judge_anew()
         try:
             if reads and self._has_lost(reads):
                 return self._conflict(reads)
             for _ in range(MAX_RETRIES):
                 self.begin()
                 self._internal = True
-                behind = False
+                behind: KeyRange | None = None
                 try:
                     result = yield from operation(self)
                     outcome = self._apply_operation(reads)
-                except BehindError:
-                    behind = True
+                except BehindError as error:
+                    behind = error.keys
                 finally:
                     self.end()
-                if behind:
-                    yield from self._expiry.catch_up(self.work)
+                if behind is not None:
+                    yield from self._clean_up(behind)
                     continue
                 if isinstance(outcome, Committed):
                     if watched is not None:
@@ -225,6 +245,39 @@ class TransactingSession(Slot):
         finally:
             if watched is not None:
                 self.unwatch()
+
+    def check_horizon(self, keys: KeyRange) -> None:
+        """Check that the snapshot of an operation holds no record in a range that was due when the operation began.
+
+        Raises:
+            BehindError: It may; the operation has to be run again when what is due there has been deleted.
+        """
+        if self._internal and self._behind and not any(clean.covers(keys) for clean in self._clean):
+            raise BehindError(keys)
+
+    def catch_up(self, keys: KeyRange) -> Steps[None]:
+        """Delete what is due in a range; see :meth:`Expiry.catch_up`."""
+        try:
+            yield from self._expiry.catch_up(self.work, keys)
+        except Exception as error:
+            raise self.translate_error(error) from None
+
+    def _judge_anew(self) -> None:
+        """Begin the first attempt to run an operation: in no range is it known that nothing is due."""
+        self._clean.clear()
+        self._clean_ms = 0
+
+    def _clean_up(self, keys: KeyRange) -> Steps[None]:
+        """Delete what is due in a range that an operation reads, which has to be run again.
+
+        From then on it judges by the time of the first such range, so that it sees one state. An operation that reads
+        many ranges waits for all that is due, as each of them costs an attempt.
+        """
+        if len(self._clean) >= MANY_RANGES:
+            keys = EVERYTHING
+        self._clean_ms = self._clean_ms or self._expiry.now_ms
+        yield from self.catch_up(keys)
+        self._clean.append(keys)
 
     def _apply_operation(self, reads: tuple[ReadSet, ...]) -> Committed | Conflict:
         """Commit what an operation has written, if its reads and those of watched keys are unchanged."""

@@ -23,6 +23,12 @@ class KeyRange(NamedTuple):
         """Return whether a key lies in the range."""
         return self.low <= key and (self.high is None or key < self.high)
 
+    def covers(self, other: "KeyRange") -> bool:
+        """Return whether every key that can be in another range lies in the range."""
+        if other.high is not None and other.low >= other.high:
+            return True
+        return self.low <= other.low and (self.high is None or (other.high is not None and other.high <= self.high))
+
     @property
     def prefix(self) -> Key:
         """The longest common prefix of the range that its bounds imply; for messages."""

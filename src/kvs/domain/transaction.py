@@ -64,7 +64,7 @@ from typing import Any, Final, final
 from kvs.domain.commit import CommitRequest, KeyRange, ReadSet
 from kvs.domain.errors import NoTransactionError, UsageError
 from kvs.domain.persistent import Entries, entry, parts_of, with_entry, with_key
-from kvs.domain.read_set import NO_KEYS, NO_RANGES, TrackedReads, range_bytes, with_range
+from kvs.domain.read_set import NO_KEYS, NO_RANGES, Ranges, TrackedReads, range_bytes, with_range
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, TOMBSTONE, Key, Value, Write, entry_bytes
 
 FRAME_OVERHEAD_BYTES: Final = 256
@@ -144,9 +144,9 @@ class TransactionStack:
         return self._reads.snapshot
 
     @property
-    def has_read_ranges(self) -> bool:
-        """Whether any range is in the read set."""
-        return len(self._reads.range_set) > 0
+    def read_ranges(self) -> Ranges:
+        """The ranges in the read set."""
+        return self._reads.range_set
 
     def pending(self, key: Key) -> Write | None:
         """Return the pending value or tombstone of a key, or None. One probe at any depth."""

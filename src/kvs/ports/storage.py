@@ -77,7 +77,7 @@ from mypy_extensions import mypyc_attr
 
 from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.updates import Update, Updated
-from kvs.domain.values import NEVER_MS, Key, Value
+from kvs.domain.values import NEVER_MS, NO_DEADLINE, Key, Value, deadline_of
 from kvs.ports import autocommit
 from kvs.ports.histogram import Counts
 
@@ -219,6 +219,13 @@ class Storage(ABC):
                 A record of its own is deleted all the same, by ``update`` or ``delete``.
         """
         return []
+
+    def due_among(self, keys: list[Key], now_ms: int) -> list[Key]:
+        """Return those of these keys whose records may be due, in their order.
+
+        It looks at each value. An engine that has the deadlines at hand, and not the values, should override it.
+        """
+        return [key for key in keys if NO_DEADLINE < deadline_of(self.get(key)) <= now_ms]
 
     def earliest_deadline_ms(self) -> int:
         """Return a time before which no record is due. Must not block."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
+from kvs.domain.commit import KeyRange, page_range
 from kvs.domain.values import Key, Value
 
 Data = dict[Key, Value]
@@ -19,6 +20,14 @@ class Range:
     def exists(self) -> bool:
         """Whether there can be a key in it."""
         return self.after < self.prefix or self.after.startswith(self.prefix)
+
+    def covers(self, other: "Range") -> bool:
+        """Return whether this range holds all keys of another one; neither has a last key."""
+        return self._bounds.covers(other._bounds)
+
+    @property
+    def _bounds(self) -> KeyRange:
+        return page_range(self.prefix, self.after, [], 0)
 
     def of(self, data: Data) -> list[Key]:
         """Return the keys of a data set that lie in the range, in order."""
@@ -58,6 +67,7 @@ class Transaction:
     Attributes:
         internal: It is one of an operation, which judges by the time of the server.
         behind: The snapshot has keys that were due.
+        clean: Ranges in which it has none.
     """
 
     snapshot: Data
@@ -65,6 +75,7 @@ class Transaction:
     read_only: bool
     internal: bool = False
     behind: bool = False
+    clean: list[Range] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=lambda: [Frame()])
     keys_read: set[Key] = field(default_factory=set)
     ranges_read: list[Range] = field(default_factory=list)

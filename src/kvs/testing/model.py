@@ -4,7 +4,7 @@ It copies where kvs shares structure: START copies the whole data set, and a nes
 has the number of the commit that last changed it.
 
 When time passes, whatever is due is deleted by a commit. A lazy model leaves that to the calls, as a server does when
-expiry is lagging: a call deletes the keys that it is about, and one about a range everything. A snapshot then has keys
+expiry is lagging: a call deletes what is due of the keys and in the range that it is about. A snapshot then has keys
 that are due but have not been deleted, as its clock is behind, too.
 
 The model has no limits and no protocol; other tests cover those.
@@ -25,8 +25,18 @@ START_MS: Final = 1_000_000
 """The time at which a model begins."""
 
 
+EVERYTHING: Final = Range(b"", b"", None)
+
+MANY_RANGES: Final = 4
+"""Ranges of an operation from which all that is due is deleted for it."""
+
+
 class BehindError(Exception):
     """An operation reads a range of a snapshot that may hold what was due when it was taken."""
+
+    def __init__(self, listed: Range) -> None:
+        super().__init__(listed)
+        self.listed = listed
 
 
 class Model:
@@ -174,14 +184,14 @@ class ModelSession:
         self._write(dict(entries))
 
     def keys(self, prefix: Key, after: Key, limit: int) -> list[Key]:
-        self._catch_up()
+        self._catch_up(Range(prefix, after, None), limit)
         page = Range(prefix, after, None).of(self._view())[:limit]
         self._observe(Range(prefix, after, page[-1] if len(page) == limit else None))
         return page
 
     def count(self, prefix: Key) -> int:
-        self._catch_up()
         whole = Range(prefix, b"", None)
+        self._catch_up(whole)
         self._observe(whole)
         return len(whole.of(self._view()))
 
@@ -259,8 +269,8 @@ class ModelSession:
             transaction.frames[-1] = top
             return None
         self.transaction = None
-        if any(listed.exists for listed in transaction.ranges_read) and not transaction.read_only:
-            self._model.expire(self._model.data)
+        for listed in () if transaction.read_only else transaction.ranges_read:
+            self._model.expire(listed.of(self._model.data))
         if transaction.changes:
             self._model.expire(transaction.keys_read)
             if self._model.conflicts(transaction):
@@ -286,12 +296,15 @@ class ModelSession:
     def _view(self) -> Data:
         return self._model.data if self.transaction is None else self.transaction.view()
 
-    def _catch_up(self) -> None:
-        """Delete what is due, as far as the range that is read next depends on it."""
+    def _catch_up(self, listed: Range, limit: int | None = None) -> None:
+        """Delete what is due in a range that is read next, or up to so many keys of it that are not due."""
         if self.transaction is None:
-            self._model.expire(self._model.data)
-        elif self.transaction.behind:
-            raise BehindError
+            keys = listed.of(self._model.data)
+            live = [key for key in keys if not self._model.is_due(self._model.data[key])]
+            last = live[limit - 1] if limit is not None and limit <= len(live) else None
+            self._model.expire([key for key in keys if last is None or key < last])
+        elif self.transaction.behind and not any(clean.covers(listed) for clean in self.transaction.clean):
+            raise BehindError(listed)
 
     def _observe(self, listed: Range) -> None:
         if self.transaction is not None and not self.transaction.top.cleared:
@@ -315,15 +328,18 @@ class ModelSession:
     def _run_alone(self, operation: Callable[[], T]) -> tuple[T, Transaction]:
         """Run an operation in a transaction of its own; return its result, and the transaction."""
         model = self._model
+        clean: list[Range] = []
         while True:
             transaction = Transaction(
-                dict(model.data), model.commits, read_only=False, internal=True, behind=model.lags
+                dict(model.data), model.commits, read_only=False, internal=True, behind=model.lags, clean=clean
             )
             self.transaction = transaction
             try:
                 return operation(), transaction
-            except BehindError:
-                model.expire(model.data)
+            except BehindError as error:
+                listed = error.listed if len(clean) < MANY_RANGES else EVERYTHING
+                model.expire(listed.of(model.data))
+                clean.append(listed)
             finally:
                 self.transaction = None
 

@@ -6,13 +6,14 @@ from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.application.expiry import RETRY_S, STEPS_PER_TICK, Expiry
 from kvs.application.operations import count_present, delete_all, get_many, rename, update_all_if
 from kvs.application.session import EngineSession
+from kvs.application.transact import MANY_RANGES
 from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import StorageUnavailableError, UsageError
 from kvs.domain.updates import Add, Replace, is_absent
 from kvs.domain.values import Key, Record
 from kvs.ports.session import Session, Steps
 from tests.support.scripted_storage import ScriptedStorage
-from tests.support.sessions import UNLIMITED, Bench, run, shares
+from tests.support.sessions import UNLIMITED, Bench, run, shares, suspend
 
 MANY = 5 * STEPS_PER_TICK
 """More records than are deleted in a tick, though each is moved in the index first."""
@@ -113,7 +114,6 @@ class TestOutsideATransaction:
         waited, number = shares(session.count(b""), session.work, 10)
         assert number == 2
         assert waited > 0
-        assert not late.bench.expiry.lagging
         assert run(session.keys(b"", b"", 10)) == [b"later", b"plain"]
 
     def test_page_waits_too(self, late: Late) -> None:
@@ -206,8 +206,104 @@ class TestInATransaction:
     @staticmethod
     def catch_up(late: Late, lagging: bool) -> None:
         """Let everything be deleted that is due."""
-        if not lagging:
-            run(late.open().count(b""))
+        while not lagging and late.bench.expiry.lagging:
+            late.bench.expiry.begin_tick()
+
+
+class TestRanges:
+    """What reads a range waits for the deletions there, and not for those elsewhere."""
+
+    @staticmethod
+    def left(late: Late) -> int:
+        """Return how much is due and has not been deleted."""
+        return late.bench.storage.count(b"due")
+
+    @pytest.mark.parametrize("way", ["alone", "view", "transact"])
+    def test_nobody_waits_where_nothing_is_due(self, late: Late, way: str) -> None:
+        session, before = late.open(), self.left(late)
+
+        def look(one: Session) -> Steps[tuple[int, list[Key], list[Key]]]:
+            number = yield from one.count(b"plain")
+            page = yield from one.keys(b"", b"e", 1)
+            return number, page, (yield from one.keys(b"later", b"", 10))
+
+        looking = look(session) if way == "alone" else session.view(look) if way == "view" else session.transact(look)
+        assert run(looking) == (1, [b"later"], [b"later"])
+        assert self.left(late) == before
+        assert late.bench.expiry.lagging
+
+    def test_page_waits_for_what_is_before_its_last_key(self, late: Late) -> None:
+        for number in (3, 7):
+            late.bench.storage.put(b"due%06d" % (MANY - number), b"1")
+        session, before = late.open(), self.left(late)
+        after = b"due%06d" % (MANY - 10)
+        assert run(session.keys(b"due", after, 2)) == [b"due%06d" % (MANY - number) for number in (7, 3)]
+        assert before > self.left(late) > before - 8
+        assert late.bench.storage.get(b"due%06d" % (MANY - 2)) is not None
+
+    def test_commit_waits_for_the_ranges_that_it_has_read(self, late: Late) -> None:
+        session, before = late.before, self.left(late)
+        run(session.count(b"plain"))
+        run(session.keys(b"l", b"", 1))
+        session.put(b"mine", b"")
+        preparing = session.prepare_commit()
+        assert preparing is not None
+        run(preparing)
+        assert isinstance(session.commit(), Committed)
+        assert self.left(late) == before
+
+    def test_commit_that_has_read_a_range_with_a_due_key_is_a_conflict(self, late: Late) -> None:
+        session, before = late.before, self.left(late)
+        run(session.count(late.key))
+        session.put(b"mine", b"")
+        preparing = session.prepare_commit()
+        assert preparing is not None
+        run(preparing)
+        assert isinstance(session.commit(), Conflict)
+        assert self.left(late) == before - 1
+
+    def test_operation_that_reads_many_ranges_waits_for_all(self, late: Late) -> None:
+        def look(one: Session) -> Steps[int]:
+            number = 0
+            for first in range(10):
+                number += yield from one.count(b"due%05d" % first)
+            return number
+
+        attempts = late.bench.storage.taken
+        assert run(late.open().view(look)) == 0
+        assert late.bench.storage.taken - attempts <= MANY_RANGES + 2
+        assert self.left(late) == 0
+
+    def test_operation_judges_by_one_time(self, late: Late) -> None:
+        """That at which it began to delete, though a key falls due before that is done."""
+        late.bench.storage.put(b"due!", Record(b"1", late.now_ms + 1000))
+        session = late.open()
+
+        def look(one: Session) -> Steps[tuple[int, bool]]:
+            number = yield from one.count(b"due")
+            return number, one.get(b"due!") is not None
+
+        looking = suspend(session.view(look), session.work, 10)
+        late.bench.expiry._steps_per_tick = 0
+        late.let_pass(1)
+        assert run(looking) == (1, True)
+        assert session.get(b"due!") is None
+
+    def test_full_history_does_not_stop_them(self) -> None:
+        """They delete what they have to, as a DEL would."""
+        bench = Bench(MemoryStorage(0, 50_000))
+        for number in range(2000):
+            bench.storage.put(b"%04d" % number, Record(b"v", bench.expiry.now_ms + 10))
+        reader = bench.open()
+        reader.start(read_only=True)
+        bench.expiry.end_tick()
+        bench.clock.now_s += 1
+        bench.expiry.begin_tick()
+        while bench.expiry.has_work:
+            bench.expiry.begin_tick()
+        number = run(bench.open().count(b"1"))
+        assert number == 0
+        assert bench.storage.count(b"1") == 0
 
 
 class TestWatch:

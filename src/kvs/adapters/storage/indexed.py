@@ -196,6 +196,15 @@ class IndexedStorage(Storage):
             return expired
 
     @override
+    def due_among(self, keys: list[Key], now_ms: int) -> list[Key]:
+        with self._lock:
+            return [
+                key
+                for key in keys
+                if NO_DEADLINE < self._deadlines.get(key, NO_DEADLINE) <= now_ms or key in self._writing
+            ]
+
+    @override
     def earliest_deadline_ms(self) -> int:
         with self._lock:
             return min(self._deleting_ms, self._index.earliest_ms())
