@@ -2,7 +2,17 @@
 
 import pytest
 
-from kvs.allocator import QUIET_UNITS, TRIM_EVERY_S, WORTH_TRIMMING_BYTES, IdleTrimmer, free_bytes, memory_figures
+from kvs.allocator import (
+    FEW_BLOCKS,
+    MANY_BLOCKS,
+    MANY_UNITS,
+    QUIET_UNITS,
+    TRIM_EVERY_S,
+    WORTH_TRIMMING_BYTES,
+    IdleTrimmer,
+    free_bytes,
+    memory_figures,
+)
 
 
 class Heap:
@@ -13,12 +23,25 @@ class Heap:
         self.free = 0
         self.stays = 0  # free, and cannot be given back
         self.trims = 0
-        self.trimmer = IdleTrimmer(lambda: self.now_s, self.trim, lambda: self.free)
+        self.blocks = 1000
+        self.releases = 0
+        self.trimmer = IdleTrimmer(lambda: self.now_s, self.trim, lambda: self.free, lambda: self.blocks, self.release)
 
     def trim(self) -> None:
         """Give back what can be."""
         self.trims += 1
         self.free = self.stays
+
+    def release(self) -> None:
+        """Give back arenas."""
+        self.releases += 1
+
+    def released(self, *blocks: int) -> int:
+        """Let there be so many objects, one after the other; return how often arenas were given back."""
+        for self.blocks in blocks:
+            self.now_s += TRIM_EVERY_S
+            self.look()
+        return self.releases
 
     def look(self, units: int = 0) -> int:
         """Return how many trims there have been after a look."""
@@ -64,6 +87,27 @@ def test_what_cannot_be_given_back_is_not_tried_again_and_again() -> None:
     heap.free += WORTH_TRIMMING_BYTES
     heap.now_s += TRIM_EVERY_S
     assert heap.look() == 2
+
+
+def test_arenas_are_given_back_once_many_objects_have_gone_and_few_are_left() -> None:
+    """They are in Python's hands, which no figure of the C library shows."""
+    assert Heap().released(1000, MANY_BLOCKS + 1000, 1000, 1000, 1000) == 1
+    assert Heap().released(1000, 10 * MANY_BLOCKS, 1000, 10 * MANY_BLOCKS, 1000) == 2
+    assert Heap().released(1000, MANY_BLOCKS, 1000) == 0
+    assert Heap().released(10 * FEW_BLOCKS, 9 * FEW_BLOCKS, 4 * FEW_BLOCKS, FEW_BLOCKS + 1) == 0
+    assert Heap().released(3 * FEW_BLOCKS, FEW_BLOCKS) == 1
+    assert Heap().released(FEW_BLOCKS, FEW_BLOCKS - MANY_BLOCKS + 1) == 0
+
+
+def test_arenas_are_given_back_after_much_work() -> None:
+    """Many objects may have come and gone while nobody looked."""
+    heap = Heap()
+    assert heap.released(1000) == 0
+    for _ in range(3):
+        heap.look(MANY_UNITS // 3)
+    assert heap.releases == 0
+    heap.look(QUIET_UNITS)
+    assert heap.released(1000, 1000) == 1
 
 
 def test_figures_are_those_that_can_be_had() -> None:

@@ -1,5 +1,6 @@
 """The memory engine: what it keeps for snapshots, when it lets go of it, and its two limits."""
 
+import sys
 from contextlib import nullcontext
 from random import Random
 
@@ -7,6 +8,7 @@ import pytest
 
 from kvs.adapters.storage.memory.key_index import NODE_OVERHEAD_BYTES
 from kvs.adapters.storage.memory.snapshot import MemorySnapshot
+from kvs.adapters.storage.memory.sparse import LARGE_BYTES, SPARSE_S
 from kvs.adapters.storage.memory.storage import FREED_PER_TICK, MOVED_AT_ONCE, MemoryStorage
 from kvs.domain.commit import CommitRequest, Committed, Conflict, KeyRange, ReadSet
 from kvs.domain.errors import LimitError, TimedOutError
@@ -360,6 +362,46 @@ def test_a_record_larger_than_all_history_does_not_wait() -> None:
     storage = due(3600, 0, bytes(100_000))
     storage.snapshot()
     assert expire_all(storage) == DUE
+
+
+# What is left of a large data set.
+
+
+def let_it_be_sparse(storage: MemoryStorage) -> int:
+    """Let the time pass after which a data set that is mostly empty is replaced; return the size of the dict."""
+    storage.check()
+    storage._sparse._since_s -= SPARSE_S * (storage._sparse._since_s > 0)
+    storage.check()
+    return sys.getsizeof(storage._data)
+
+
+@pytest.mark.parametrize("left", [0, 1000])
+@pytest.mark.parametrize("seen", [False, True], ids=["unseen", "seen"])
+def test_a_data_set_that_is_mostly_empty_gives_back_its_memory(left: int, seen: bool) -> None:
+    """A dict keeps the size that it had; what is in it, and what snapshots see, stays."""
+    storage = MemoryStorage(0, UNLIMITED)
+    keys = [b"%06d" % number for number in range(40_000)]
+    storage.load([(key, key) for key in keys])
+    snapshot = storage.snapshot() if seen else None
+    full_bytes = let_it_be_sparse(storage)
+    for key in keys[left:]:
+        storage.delete(key)
+    if snapshot is not None:
+        assert let_it_be_sparse(storage) == full_bytes  # the old values are in it
+        assert snapshot.get(keys[-1]) == keys[-1]
+        storage.put(keys[0], b"new")
+        snapshot.close()
+        run_ticks(storage)
+    storage.check()
+    assert sys.getsizeof(storage._data) == full_bytes > LARGE_BYTES  # not at once
+    assert let_it_be_sparse(storage) < full_bytes / 8
+    assert storage.scan(b"", b"", 40_000)[:left] == keys[:left]
+    assert [storage.get(key) for key in keys[1:left]] == keys[1:left]
+    again = storage.snapshot()
+    storage.put(keys[0], b"newer")
+    assert again.get(keys[0]) == ((b"new" if left or seen else None) if seen else (keys[0] if left else None))
+    assert storage.get(keys[0]) == b"newer"
+    again.close()
 
 
 # Clear.

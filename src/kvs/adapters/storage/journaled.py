@@ -178,6 +178,7 @@ class JournaledStorage(Storage):
     @override
     def check(self) -> None:
         self._writer.check()
+        self._memory.check()
 
     @override
     def retire(self) -> None:

@@ -12,6 +12,7 @@ from kvs.adapters.storage.deadlines import DeadlineIndex
 from kvs.adapters.storage.memory.headroom import YOUNG_S, Headroom
 from kvs.adapters.storage.memory.key_index import KeyIndex, count_prefix, same_keyset, scan_prefix
 from kvs.adapters.storage.memory.snapshot import MemorySnapshot, snapshot_of
+from kvs.adapters.storage.memory.sparse import SparseWatch
 from kvs.adapters.storage.memory.teardown import Teardown
 from kvs.adapters.storage.memory.version_chain import VersionChain
 from kvs.adapters.storage.memory.versions import VersionStore
@@ -46,11 +47,7 @@ class MemoryStorage(Storage):
         self._teardown = Teardown()
         self.versions = VersionStore(max_history_bytes, self._teardown)
         self._data = self.versions.data
-        # The cyclic collector tracks a dict from the first container in it. Let that happen now, while it is empty:
-        # when it is large, the first snapshot would pause the server for a traversal, 10 ms at a million keys.
-        # (Compiled versions are acyclic, so there it never does.)
-        self._data[b""] = VersionChain(b"", None)
-        del self._data[b""]
+        self._sparse = SparseWatch()
         self._data_bytes = 0
         self._tree = KeyIndex()
         self._deadlines = DeadlineIndex(self._deadline_of)
@@ -223,6 +220,11 @@ class MemoryStorage(Storage):
             versions.collect_on_tick()
         if self._teardown.has_work:
             self._teardown.step(FREED_PER_TICK)
+
+    @override
+    def check(self) -> None:
+        if self._sparse.look(self._data):
+            self._data = self.versions.rebuild()
 
     @property
     @override

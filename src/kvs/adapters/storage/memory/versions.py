@@ -29,6 +29,7 @@ from time import monotonic
 from typing import Final, final
 
 from kvs.adapters.storage.memory.key_index import NO_KEYS, Root, tree_bytes
+from kvs.adapters.storage.memory.sparse import new_data
 from kvs.adapters.storage.memory.teardown import Teardown
 from kvs.adapters.storage.memory.version_chain import VersionChain
 from kvs.domain.values import Key, Value, entry_bytes
@@ -99,7 +100,7 @@ class VersionStore:
     """
 
     def __init__(self, max_bytes: int, teardown: Teardown, older: "VersionStore | None" = None) -> None:
-        self.data: dict[Key, Value | VersionChain] = {}
+        self.data = new_data()
         self.older = older
         self.newer: VersionStore | None = None
         self.root: Root = NO_KEYS
@@ -146,6 +147,13 @@ class VersionStore:
             self.current_point = ReadPoint(self, commit, root)
             self.idle = False
         return self.current_point
+
+    def rebuild(self) -> dict[Key, Value | VersionChain]:
+        """Move the data set, which is mostly empty, to a dict of its size; return that."""
+        data = new_data()
+        data.update(self.data)
+        self.data = data
+        return data
 
     def retire(self, commit: int, root: Root) -> "VersionStore":
         """Retire, because a commit deletes every key; return the next store.
