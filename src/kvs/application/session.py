@@ -202,7 +202,7 @@ class EngineSession(TransactingSession):
         if pending is None or (pending is TOMBSTONE and old is None):
             return old, old
         if isinstance(pending, Record):
-            self.admit(pending)
+            self.admit(pending, old)
         stack = self._stack
         stack = stack.delete(key) if pending is TOMBSTONE else stack.put(key, pending)
         try:

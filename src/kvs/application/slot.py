@@ -16,6 +16,7 @@ from kvs.application.conflict_keys import ConflictKeys
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
+from kvs.application.set_times import SetTimes
 from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict, KeyRange
 from kvs.domain.errors import (
     InternalError,
@@ -126,6 +127,7 @@ class Slot(Session):
         "_internal",
         "_limits",
         "_records",
+        "_set_times",
         "_snapshot",
         "_snapshot_change",
         "_snapshot_ms",
@@ -147,6 +149,7 @@ class Slot(Session):
         self._snapshot_ms = 0  # its clock
         self._snapshot_change = 0  # number of the last change that it is known to hold
         self._first_deadline_ms = NEVER_MS  # of the records that it is about to write
+        self._set_times: SetTimes | None = None  # of the deadlines that the client's transaction has set, if any
         self._index: WriteIndex | None = None  # of the pending writes, since they were last listed
         self._behind = False  # the snapshot may hold records that were due when it was taken
         self._internal = False  # the transaction was begun for one command, invisibly to the client
@@ -187,6 +190,10 @@ class Slot(Session):
         return (self._clean_ms or self._expiry.now_ms) if self._internal else self._snapshot_ms
 
     @override
+    def counts_from_ms(self, deadline_ms: int) -> int:
+        return self.read_ms if self._set_times is None else max(self.read_ms, self._set_times.of(deadline_ms))
+
+    @override
     def is_pending(self, key: bytes) -> bool:
         return self._stack.pending(stored_key(key)) is not None
 
@@ -212,6 +219,7 @@ class Slot(Session):
         self._snapshot_ms = self._expiry.horizon_ms  # first, because workers of a blocking engine move it
         self._behind = self._expiry.lagging
         self._first_deadline_ms = NEVER_MS
+        self._set_times = None
         self._snapshot_change = self._changes.number
         snapshot = self.take_snapshot()
         self._snapshot = snapshot
@@ -302,15 +310,23 @@ class Slot(Session):
         if not self._records:
             raise unsupported()
 
-    def admit(self, record: Record) -> None:
-        """Check a record that :meth:`apply` will store, and note its deadline.
+    def admit(self, record: Record, old: Value | None = None) -> None:
+        """Check a record that :meth:`apply` will store, and note its deadline, and when it was set.
+
+        Args:
+            record: The record.
+            old: What it replaces, if it may have that one's deadline.
 
         Raises:
             UnsupportedError: The engine does not store records.
         """
         self.check_records()
-        if record.deadline_ms != NO_DEADLINE:
-            self._first_deadline_ms = min(self._first_deadline_ms, record.deadline_ms)
+        deadline_ms = record.deadline_ms
+        if deadline_ms != NO_DEADLINE:
+            self._first_deadline_ms = min(self._first_deadline_ms, deadline_ms)
+            if self._snapshot is not None and not self._internal and deadline_ms != deadline_of(old):
+                self._set_times = self._set_times or SetTimes()
+                self._set_times.note(deadline_ms, self._expiry.now_ms)
 
     def admit_all(self, values: list[Value]) -> None:
         """Do the same for all records among these values."""

@@ -136,6 +136,13 @@ class Session(ABC):
     def read_ms(self) -> int:
         """The time by which reads judge deadlines: the snapshot's in a transaction of the client, else the server's."""
 
+    @abstractmethod
+    def counts_from_ms(self, deadline_ms: int) -> int:
+        """Return the time from which the time left until a deadline counts.
+
+        It is :attr:`read_ms`, but for a deadline that the transaction has set the time when it did, if that is later.
+        """
+
     @property
     @abstractmethod
     def held_bytes(self) -> int:

@@ -37,8 +37,10 @@ class TestTimePasses:
     def test_deadline_counts_from_the_command(self) -> None:
         wire = Wire().feed([b"PUT k v\nSTART\n"])
         later(wire, 20)
-        wire.feed([b"EXPIRE k 10\nTTL k\nCOMMIT\nTTL k\n"])
-        check(wire, [OK, OK, result(True), result(10.0), OK, result(10.0)])
+        wire.feed([b"EXPIRE k 10\nTTL k\n"])
+        later(wire, 5)
+        wire.feed([b"TTL k\nCOMMIT\nTTL k\n"])
+        check(wire, [OK, OK, result(True), result(10.0), result(10.0), OK, result(5.0)])
 
     def test_pending_record_stays_until_commit_and_is_then_due(self) -> None:
         wire = Wire().feed([b"START\nPUT k v\nEXPIRE k 10\n"])

@@ -3,6 +3,7 @@
 import pytest
 
 from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.application.set_times import TIMES_KEPT
 from kvs.domain.values import MAX_DEADLINE_MS, Record
 from tests.support.resp_connection import RespServer, ask
 from tests.support.resp_wire import NULL, NULL_ARRAY, OK, QUEUED, Reply, Typed, error, words
@@ -162,21 +163,34 @@ class TestTransactions:
         assert client.says_all("GET a", "PTTL a") == [b"v", 5000]
 
     def test_time_left_is_never_more_than_was_set(self, server: RespServer) -> None:
-        """Though the clock of the transaction is behind that from which it counts."""
+        """Though the clock of the transaction is behind that from which it counts; and that stands still, too."""
         client = Client(server)
-        client.says_all("SET a v", "START", "GET a")
+        client.says_all("SET a v", "SET c v PX 60000", "START", "GET a")
         server.pass_time(10)
         assert client.says_all("SET b v PX 5000", "PTTL b", "EXPIRE a 5", "PTTL a") == [OK, 5000, 1, 5000]
         server.pass_time(1)
-        assert client.says_all("PTTL b", "PTTL a") == [4000, 4000]
-        assert client.says("COMMIT") == OK
-        assert client.says("PTTL a") == 4000
+        assert client.says_all("PTTL b", "PTTL a", "EXPIRE a 3", "PTTL a") == [5000, 5000, 1, 3000]
+        assert client.says_all("APPEND c w", "PTTL c") == [2, 60000]
+        assert client.says_all("START", "PEXPIRE a 9000", "PTTL a", "ROLLBACK", "PTTL a") == [OK, 1, 9000, OK, 3000]
+        assert client.says_all("RENAME b d", "PTTL d", "COMMIT") == [OK, 4000, OK]
+        assert client.says_all("PTTL a", "PTTL c", "PTTL d") == [3000, 49000, 4000]
+
+    def test_of_many_deadlines_none_seems_longer_than_it_was_set(self, server: RespServer) -> None:
+        """However many there are: what is known of them is bounded."""
+        client = Client(server)
+        client.says("START")
+        for number in range(3 * TIMES_KEPT):
+            server.pass_time(1)
+            client.says(f"SET k{number} v PX {5000 + number}")
+        left = [client.says(f"PTTL k{number}") for number in range(3 * TIMES_KEPT)]
+        assert left[-TIMES_KEPT:] == [5000 + number for number in range(2 * TIMES_KEPT, 3 * TIMES_KEPT)]
+        assert all(isinstance(one, int) and one <= 5000 + number for number, one in enumerate(left))
 
     def test_pending_record_stays_until_the_commit(self, server: RespServer) -> None:
         client, other = Client(server), Client(server)
         client.says_all("START", "SET a v EX 5")
         server.pass_time(10)
-        assert client.says_all("GET a", "TTL a", "COMMIT") == [b"v", 0, OK]
+        assert client.says_all("GET a", "TTL a", "COMMIT") == [b"v", 5, OK]
         server.pass_time(0)
         assert other.says("GET a") == NULL
 

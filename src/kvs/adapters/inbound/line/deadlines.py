@@ -40,7 +40,7 @@ def _ttl(session: Session, _: LineContext, words: list[bytes]) -> bytes:
     deadline_ms = deadline_of(value)
     if not deadline_ms:
         return replies.result_json(b"null")
-    return replies.result_json(b"%d.%03d" % divmod(time_left_ms(session, words[1], deadline_ms), 1000))
+    return replies.result_json(b"%d.%03d" % divmod(time_left_ms(session, deadline_ms), 1000))
 
 
 def _milliseconds(seconds: bytes) -> int:

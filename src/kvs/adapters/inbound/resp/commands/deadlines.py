@@ -60,7 +60,7 @@ def _time_left(unit_ms: int, session: Session, _: ClientContext, arguments: list
     deadline_ms = _deadline_of(session, arguments)
     if deadline_ms <= 0:
         return replies.number(deadline_ms)
-    return replies.number(_rounded(time_left_ms(session, arguments[1], deadline_ms), unit_ms))
+    return replies.number(_rounded(time_left_ms(session, deadline_ms), unit_ms))
 
 
 def _expire_time(unit_ms: int, session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
