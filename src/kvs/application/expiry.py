@@ -230,16 +230,9 @@ class Expiry:
         except StorageUnavailableError:
             return True
 
-    def delete_due_among(self, keys: list[Key]) -> int:
-        """Delete those of these keys whose records are due; return how many.
-
-        Raises:
-            StorageUnavailableError: The engine does not delete.
-        """
-        deleted = 0
-        for key in self._storage.due_among(keys, self.now_ms):
-            deleted += self._delete_one(key)
-        return deleted
+    def may_be_due(self, keys: list[Key]) -> bool:
+        """Return whether the record of any of these keys may be due."""
+        return len(self._storage.due_among(keys, self.now_ms)) > 0
 
     def catch_up(self, work: Work, keys: KeyRange, live: int = ALL_KEYS) -> Steps[None]:
         """Delete what is due by now in a range, in shares.

@@ -143,7 +143,11 @@ class EngineSession(TransactingSession):
         try:
             if snapshot is None:
                 page = scan_clients(self._storage, prefix, after, limit)
-                while self._expiry.lagging and self._expiry.delete_due_among(page):
+                attempts = 0
+                while self._expiry.lagging and self._expiry.may_be_due(page):
+                    if attempts == autocommit.MAX_RETRIES:
+                        raise autocommit.contention_error()
+                    attempts += 1
                     yield from self._expiry.catch_up(self.work, rest, limit)
                     page = scan_clients(self._storage, prefix, after, limit)
                 self.work.left -= len(page) // LISTED_KEYS_PER_UNIT

@@ -241,6 +241,12 @@ class TestRanges:
         assert before > self.left(late) > before - 8
         assert late.bench.storage.get(b"due%06d" % (MANY - 2)) is not None
 
+    def test_long_page_makes_way_for_others(self, late: Late) -> None:
+        session = late.open()
+        waited, page = shares(session.keys(b"due", b"", MANY), session.work, 10)
+        assert page == []
+        assert waited > 1
+
     def test_commit_waits_for_the_ranges_that_it_has_read(self, late: Late) -> None:
         session, before = late.before, self.left(late)
         run(session.count(b"plain"))

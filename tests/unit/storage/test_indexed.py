@@ -229,6 +229,30 @@ def test_a_write_during_a_clear_is_kept(key: Key) -> None:
     assert expired(storage, 90) == [key]
 
 
+def test_what_may_be_due_is_told_without_a_look_at_the_values() -> None:
+    """Also while it is just being deleted, and again if that fails."""
+    engine = ScriptedStorage()
+    storage = IndexedStorage(engine)
+    for key, value in ((b"due", at(50)), (b"late", at(90)), (b"never", b"v")):
+        storage.put(key, value)
+    keys = [b"absent", b"never", b"late", b"due"]
+    seen: list[list[Key]] = []
+
+    def commit(*_: object) -> object:
+        seen.append(storage.due_among(keys, 50))
+        raise StorageUnavailableError("not now")
+
+    engine.on |= {"get": raising(OSError("no look")), "commit": commit}
+    assert storage.due_among(keys, 49) == []
+    assert storage.due_among(keys, 90) == [b"late", b"due"]
+    with pytest.raises(StorageUnavailableError):
+        storage.expire(50, ALL_STEPS)
+    assert [*seen, storage.due_among(keys, 50)] == [[b"due"], [b"due"]]
+    del engine.on["commit"]
+    assert storage.expire(50, ALL_STEPS) == [b"due"]
+    assert storage.due_among(keys, 50) == []
+
+
 def test_what_the_engine_refuses_to_delete_is_tried_again() -> None:
     """And stays due meanwhile."""
     engine = ScriptedStorage()

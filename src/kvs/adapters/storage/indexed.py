@@ -6,7 +6,7 @@ removed only by a call that was alone with its key; an index may then have a dea
 lacks one that is. Whether a record is due is read from the engine.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from threading import Lock
 from typing import Final, final
@@ -82,7 +82,8 @@ class IndexedStorage(Storage):
         self._writing: dict[Key, _Writing] = {}
         self._clearing: dict[int, set[Key]] = {}  # for each clear under way, the keys written meanwhile
         self._clears = 0
-        self._deleting_ms = NEVER_MS  # the earliest deadline that is just being deleted
+        self._taken: dict[Key, int] = {}  # what is just being deleted, with its deadlines in the index before
+        self._deleting_ms = NEVER_MS  # the earliest of these
         self._one_at_a_time = Lock()
         self._fill()
 
@@ -191,6 +192,7 @@ class IndexedStorage(Storage):
                 self._end(taken, OutcomeUnknownError())
                 raise
             finally:
+                self._taken = {}
                 self._deleting_ms = NEVER_MS
             self._end({key: later.get(key, NO_DEADLINE) for key in taken})
             return expired
@@ -198,11 +200,8 @@ class IndexedStorage(Storage):
     @override
     def due_among(self, keys: list[Key], now_ms: int) -> list[Key]:
         with self._lock:
-            return [
-                key
-                for key in keys
-                if NO_DEADLINE < self._deadlines.get(key, NO_DEADLINE) <= now_ms or key in self._writing
-            ]
+            deadlines, taken = self._deadlines, self._taken
+            return [key for key in keys if key in taken or NO_DEADLINE < deadlines.get(key, NO_DEADLINE) <= now_ms]
 
     @override
     def earliest_deadline_ms(self) -> int:
@@ -278,6 +277,7 @@ class IndexedStorage(Storage):
         """Take keys that may be due out of the index; return them with their deadlines there."""
         with self._lock:
             taken = {key: self._deadlines.pop(key) for key in self._index.take(now_ms, max_steps)}
+            self._taken = taken
             self._deleting_ms = min(taken.values(), default=NEVER_MS)
             for key in taken:
                 writing = self._writing.get(key)
@@ -298,7 +298,9 @@ class IndexedStorage(Storage):
                 elif deadline_ms:
                     due.append(key)
             reads = ReadSet(snapshot, due, ())
-            if not due or isinstance(self._inner.commit(CommitRequest((reads,), _deletes(due))), Committed):
+            if not due or isinstance(
+                self._inner.commit(CommitRequest((reads,), dict.fromkeys(due, TOMBSTONE))), Committed
+            ):
                 return due, later
         expired: list[Key] = []
         for key in keys:  # one by one, as others write some of them
@@ -396,7 +398,3 @@ class IndexedStorage(Storage):
 
     def _deadline_of(self, key: Key) -> int:
         return self._deadlines.get(key, NO_DEADLINE)
-
-
-def _deletes(keys: Iterable[Key]) -> dict[Key, Write]:
-    return dict.fromkeys(keys, TOMBSTONE)
