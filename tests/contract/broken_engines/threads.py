@@ -1,6 +1,7 @@
 """Engines that say that they may be called from many threads, and may not."""
 
 import threading
+import time
 from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import TOMBSTONE, Key, Value
 from tests.contract.broken_engines.faults import breaks
-from tests.support.naive_storage import LockedStorage, NaiveSnapshot, NaiveStorage
+from tests.support.naive_storage import LockedStorage, NaiveSnapshot
 
 MEETING_S: Final = 0.005
 
@@ -90,7 +91,9 @@ class ClearsKeyByKey(LockedStorage):
 @breaks("a_snapshot_is_stable_while_other_threads_commit")
 class TakesSnapshotsWithoutItsLock(LockedStorage):
     def snapshot(self) -> NaiveSnapshot:
-        return NaiveStorage.snapshot(self)
+        data = dict(self._data)
+        time.sleep(MEETING_S / 10)  # others have their turn, on any machine
+        return NaiveSnapshot(dict(self._data) | data, len(self._log))
 
 
 class _BoundSnapshot(NaiveSnapshot):
