@@ -15,8 +15,9 @@ from kvs.adapters.inbound.resp.commands.catalogue import ABOUT
 from kvs.addresses import is_loopback
 from kvs.application.background import Background
 from kvs.application.secret_hashes import ProcessKey
-from kvs.application.users import DEFAULT_NAME, OPEN, Account, Accounts, Change, Users, check_account
+from kvs.application.users import DEFAULT_NAME, Change, Users
 from kvs.config import ConfigError, Settings
+from kvs.domain.accounts import OPEN, Account, Accounts, check_account
 from kvs.domain.errors import UsageError
 from kvs.domain.grants import EVERYTHING
 from kvs.ports.users import SharedUsers

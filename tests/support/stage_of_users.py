@@ -10,7 +10,8 @@ from kvs.application.attempts import Attempt
 from kvs.application.authentication import Authenticator
 from kvs.application.background import Background
 from kvs.application.secret_hashes import LEAST, ProcessKey, hash_password
-from kvs.application.users import Account, Users
+from kvs.application.users import Users
+from kvs.domain.accounts import Account
 from kvs.domain.grants import EVERYTHING
 
 TIMEOUT_S: Final = 60

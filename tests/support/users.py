@@ -9,8 +9,10 @@ from kvs.application.background import Background
 from kvs.application.executor import Job
 from kvs.application.refusals import Refusals
 from kvs.application.secret_hashes import LEAST, ProcessKey
-from kvs.application.users import Accounts, Users, UserStore
+from kvs.application.users import Users
+from kvs.domain.accounts import Accounts
 from kvs.logs import make_logger
+from kvs.ports.users import UserStore
 from kvs.testing.drivers import Clock
 
 

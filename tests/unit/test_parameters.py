@@ -5,8 +5,8 @@ import os
 import pytest
 
 from kvs.adapters.inbound.net.timeouts import ServerLimits
-from kvs.application.users import Account
 from kvs.config import Settings
+from kvs.domain.accounts import Account
 from kvs.limits import from_settings
 from kvs.logs import LogLevel
 from kvs.parameters import changeable, parameters

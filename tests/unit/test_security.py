@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 
 from kvs.application.background import Background
 from kvs.application.secret_hashes import LEAST, ProcessKey, hash_password
-from kvs.application.users import OPEN, Account, Users, UsersNotReadError
+from kvs.application.users import Users, UsersNotReadError
 from kvs.config import ConfigError, Settings
-from kvs.domain.accounts import Accounts
+from kvs.domain.accounts import OPEN, Account, Accounts
 from kvs.domain.errors import UsageError
 from kvs.domain.grants import EVERYTHING
 from kvs.security import UserSource, adopter, beyond_loopback, command_names, share_users, users, users_reloader

@@ -26,7 +26,8 @@ from kvs.application.background import Background, Loop
 from kvs.application.executor import Job
 from kvs.application.failures import Failures, network_of
 from kvs.application.secret_hashes import MAX_SECRET_BYTES, Parameters, ProcessKey
-from kvs.application.users import Account, User, Users
+from kvs.application.users import User, Users
+from kvs.domain.accounts import Account
 
 THREADS: Final = max(1, min(4, (os.cpu_count() or 1) // 2))
 """Threads that check passwords: half of the processors, since the loop needs one."""

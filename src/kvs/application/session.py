@@ -15,7 +15,8 @@ from kvs.application.listing import (
     scan_clients,
 )
 from kvs.application.memory_budget import MemoryBudget
-from kvs.application.slot import OfBytes, SessionContext
+from kvs.application.only_bytes import OfBytes
+from kvs.application.slot import SessionContext
 from kvs.application.transact import TransactingSession
 from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict, KeyRange, page_range, prefix_range
 from kvs.domain.errors import LimitError, TooLargeError, UnsupportedError, UsageError, WrongTypeError

@@ -16,6 +16,7 @@ from kvs.application.conflict_keys import ConflictKeys
 from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
+from kvs.application.only_bytes import unsupported
 from kvs.application.set_times import SetTimes
 from kvs.domain.commit import COMMITTED, CommitRequest, Committed, Conflict, KeyRange
 from kvs.domain.errors import (
@@ -25,11 +26,9 @@ from kvs.domain.errors import (
     OutcomeUnknownError,
     StorageUnavailableError,
     TimedOutError,
-    UnsupportedError,
 )
 from kvs.domain.keyspace import clients_conflict, clients_key, stored_key, with_whole_ranges
 from kvs.domain.transaction import IDLE, TransactionStack
-from kvs.domain.updates import Update
 from kvs.domain.values import NEVER_MS, NO_DEADLINE, TOMBSTONE, Key, Record, Value, Write, deadline_of
 from kvs.override import override
 from kvs.ports.session import Session
@@ -85,24 +84,6 @@ class SessionContext:
     expiry: Expiry
     changes: ChangeFeed
     conflict_keys: ConflictKeys
-
-
-@final
-class OfBytes:
-    """An update for an engine that stores no records.
-
-    Args:
-        update: The update.
-    """
-
-    def __init__(self, update: Update) -> None:
-        self._update = update
-
-    def __call__(self, old: Value | None) -> Write | None:
-        new = self._update(old)
-        if isinstance(new, Record):
-            raise unsupported()
-        return new
 
 
 class Slot(Session):
@@ -396,8 +377,3 @@ class Slot(Session):
                 "The storage engine failed; the writes may have been applied. Read before you retry."
             )
         return InternalError("The storage engine failed; an open transaction was ended.")
-
-
-def unsupported() -> UnsupportedError:
-    """Return the error for a record that the engine cannot store."""
-    return UnsupportedError("The storage engine of this server stores no deadlines.")

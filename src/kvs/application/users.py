@@ -10,30 +10,10 @@ from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
 from kvs.application.background import Background, Loop
-from kvs.domain.accounts import MAX_SECRETS, NEW, OPEN, Account, Accounts, check_account, is_name
+from kvs.domain.accounts import NEW, OPEN, Account, Accounts, check_account
 from kvs.domain.errors import InternalError, KvsError, LimitError, UsageError
 from kvs.domain.grants import NOTHING
 from kvs.ports.users import UsersNotSavedError, UserStore
-
-__all__ = [
-    "DEFAULT_NAME",
-    "MAX_CHANGES",
-    "MAX_SECRETS",
-    "MAX_USERS",
-    "NEW",
-    "OPEN",
-    "Account",
-    "Accounts",
-    "Alter",
-    "Change",
-    "User",
-    "UserStore",
-    "Users",
-    "UsersNotReadError",
-    "UsersNotSavedError",
-    "check_account",
-    "is_name",
-]
 
 DEFAULT_NAME: Final = "default"
 """Name of the user that a client is without authentication, if that user needs no secret."""

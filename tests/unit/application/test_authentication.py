@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 from kvs.application.failures import FORGET_S, FREE_FAILURES, LOG_EVERY_S, MAX_ADDRESSES, Failures, delay_s, network_of
 from kvs.application.passwords import PasswordJob
 from kvs.application.secret_hashes import LEAST, Parameters, hash_password, hash_token
-from kvs.application.users import Account, Change
+from kvs.application.users import Change
+from kvs.domain.accounts import Account
 from kvs.domain.grants import EVERYTHING
 from tests.support.stage_of_users import THREADS, Stage, account
 

@@ -8,23 +8,11 @@ from typing import Final
 import pytest
 
 from kvs.application.background import Background
-from kvs.application.users import (
-    DEFAULT_NAME,
-    MAX_CHANGES,
-    MAX_SECRETS,
-    MAX_USERS,
-    NEW,
-    OPEN,
-    Account,
-    Accounts,
-    Change,
-    User,
-    Users,
-    UsersNotSavedError,
-    is_name,
-)
+from kvs.application.users import DEFAULT_NAME, MAX_CHANGES, MAX_USERS, Change, User, Users
+from kvs.domain.accounts import MAX_SECRETS, NEW, OPEN, Account, Accounts, is_name
 from kvs.domain.errors import InternalError, KvsError, LimitError, UsageError
 from kvs.domain.grants import EVERYTHING, MAX_GRANTS, MAX_PREFIXES, READ, Grant, Grants
+from kvs.ports.users import UsersNotSavedError
 from tests.support.stage_of_users import HandLoop
 
 READER: Final = Account(enabled=True, tokens=("0" * 64,), grants=Grants(Grant(READ, (b"a:",))))

@@ -16,7 +16,7 @@ from kvs.adapters.inbound.protocol.security import (
 )
 from kvs.application import secret_hashes
 from kvs.application.secret_hashes import LEAST
-from kvs.application.users import OPEN, Account
+from kvs.domain.accounts import OPEN, Account
 from kvs.domain.grants import CONNECTION, EVERYTHING, READ, TRANSACTION, WRITE, Grant, Grants
 from tests.support.detection import new_detector
 from tests.support.resp_connection import RespServer, ask

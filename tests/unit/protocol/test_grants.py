@@ -14,7 +14,7 @@ from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.commands.registry import COMMANDS, OF_SENTINELS
-from kvs.application.users import OPEN, Account
+from kvs.domain.accounts import OPEN, Account
 from kvs.domain.grants import (
     ADMIN,
     CONNECTION,

@@ -11,9 +11,11 @@ from kvs.adapters.inbound.resp.acl_grants import pattern_of, prefix_of
 from kvs.adapters.inbound.resp.acl_rules import MAX_RULES, changed, line_of, merged
 from kvs.adapters.inbound.resp.commands.registry import COMMANDS, OF_SENTINELS
 from kvs.application import secret_hashes
-from kvs.application.users import NEW, OPEN, Account, Accounts, User, UsersNotSavedError
+from kvs.application.users import User
+from kvs.domain.accounts import NEW, OPEN, Account, Accounts
 from kvs.domain.errors import UsageError
 from kvs.domain.grants import EVERYTHING, READ, WRITE, Grant, Grants
+from kvs.ports.users import UsersNotSavedError
 from tests.support.resp_connection import RespServer, answer, ask
 from tests.support.resp_wire import NULL, OK, Reply, Typed, request
 from tests.support.sessions import output_of

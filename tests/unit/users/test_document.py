@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kvs.adapters.users.document import MAX_ERRORS, DocumentError, parse, render
 from kvs.application.secret_hashes import LEAST, hash_password, hash_token
-from kvs.application.users import OPEN, Account, check_account, is_name
+from kvs.domain.accounts import OPEN, Account, check_account, is_name
 from kvs.domain.grants import CONNECTION, EVERY_CATEGORY, EVERYTHING, READ, TRANSACTION, WRITE, Grant, Grants
 
 pytestmark = pytest.mark.one_build

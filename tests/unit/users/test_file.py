@@ -8,9 +8,10 @@ import pytest
 
 from kvs.adapters.users.document import MAX_BYTES, render
 from kvs.adapters.users.file import UsersFile
-from kvs.application.users import OPEN, Account, UsersNotSavedError
 from kvs.config import ConfigError
+from kvs.domain.accounts import OPEN, Account
 from kvs.domain.grants import READ, Grant, Grants
+from kvs.ports.users import UsersNotSavedError
 
 pytestmark = pytest.mark.one_build
 

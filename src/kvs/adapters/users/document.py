@@ -7,7 +7,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from kvs.application import secret_hashes
-from kvs.application.users import MAX_USERS, Account, check_account
+from kvs.application.users import MAX_USERS
+from kvs.domain.accounts import Account, check_account
 from kvs.domain.errors import KvsError
 from kvs.domain.grants import CATEGORY_NAMES, EVERY_CATEGORY, EVERY_KEY, Grant, Grants
 from kvs.toml import toml_string

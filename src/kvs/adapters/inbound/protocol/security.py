@@ -13,7 +13,8 @@ from kvs.application.authentication import UNKNOWN, Authenticator
 from kvs.application.passwords import PasswordJob, Passwords
 from kvs.application.refusals import Refusals
 from kvs.application.secret_hashes import DEFAULT, Parameters
-from kvs.application.users import Account, User, Users
+from kvs.application.users import User, Users
+from kvs.domain.accounts import Account
 from kvs.domain.errors import ForbiddenError, LimitError, UnauthenticatedError, UsageError, WrongSecretError
 from kvs.ports.session import Session, Steps
 

@@ -13,7 +13,8 @@ from kvs.adapters.inbound.resp.acl_grants import GrantDraft, RuleError, channels
 from kvs.adapters.inbound.resp.wording import as_text
 from kvs.application.passwords import Passwords
 from kvs.application.secret_hashes import hash_token, is_token
-from kvs.application.users import Account, User
+from kvs.application.users import User
+from kvs.domain.accounts import Account
 from kvs.domain.errors import UsageError
 from kvs.domain.grants import Grant, Grants
 

@@ -16,7 +16,8 @@ from kvs.adapters.inbound.resp.context import ClientContext, check_reply
 from kvs.adapters.inbound.resp.wording import NAME_BYTES, excerpt
 from kvs.application.passwords import Passwords
 from kvs.application.refusals import MAX_ENTRIES, Refusal
-from kvs.application.users import NEW, Account, Change, Users, is_name
+from kvs.application.users import Change, Users
+from kvs.domain.accounts import NEW, Account, is_name
 from kvs.domain.errors import LimitError, UsageError
 from kvs.domain.grants import Grant
 from kvs.domain.updates import integer
