@@ -148,7 +148,7 @@ def test_a_damaged_record_ends_it() -> None:
     assert guard.receive(sealed) == b"PUT a 1\n"
     sealed = client.seal(b"PUT a 2\n")
     assert guard.receive(sealed[:-1] + bytes([sealed[-1] ^ 1])) == b""
-    assert guard.failure == "decryption failed or bad record mac"
+    assert guard.failure in ("decryption failed or bad record mac", "record layer failure")  # as OpenSSL 3.5 says
     assert guard.receive(client.seal(b"PUT a 3\n")) == b""
 
 
