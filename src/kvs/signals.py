@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final, NoReturn, TypeAlias
+from typing import Final, TypeAlias
 
 STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -53,7 +53,12 @@ def _never_lost(kind: type[BaseException]) -> Iterator[None]:
         else:
             report(lost)
 
-    def again(_number: int, _frame: FrameType | None) -> NoReturn:
+    def again(_: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code is unraisable.__code__:  # there it would be lost, too
+                signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+                return
+            frame = frame.f_back
         raise kind
 
     before = signal.signal(signal.SIGALRM, again)
