@@ -160,7 +160,12 @@ def users_reloader(source: UserSource, directory: Users, key: ProcessKey) -> Rel
             source.password = await asyncio.to_thread(source.read_password)
             return _give_password(directory, source, key)
         done: asyncio.Future[Change] = asyncio.get_running_loop().create_future()
-        change = directory.replace(source.load, done.set_result)
+
+        def finish(change: Change) -> None:
+            if not done.cancelled():  # as it is when the reload has been cut short
+                done.set_result(change)
+
+        change = directory.replace(source.load, finish)
         try:
             if not change.finished:
                 await done
