@@ -1,6 +1,8 @@
 """Deadlines in dumps: they survive, what has expired is skipped, and a dump outlives what falls due meanwhile."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -9,7 +11,7 @@ import pytest
 from kvs.adapters.storage.sqlite.engine import SQLITE
 from kvs.cli.endpoints import open_source
 from kvs.config import load as load_configuration
-from kvs.domain.values import Record
+from kvs.domain.values import Record, Value
 from kvs.dump.format import clock_line, entry_line
 from kvs.testing import open_engine
 from tests.support.dumps import at, dump_from, dump_of, run_kvs
@@ -130,32 +132,36 @@ LASTS_MS: Final = (500, 3000, 20_000, 60_000)
 """How long the keys last: longer if the machine is too slow for the dump to begin before they are due."""
 
 
+@contextmanager
+def begun_dump(server: Server, client: Wire) -> Iterator[tuple[list[bytes], Iterator[tuple[bytes, Value]]]]:
+    """Begin a dump of keys that fall due while it goes on; yield the keys, and its entries."""
+    configuration = load_configuration({"host": [server.host], "port": server.port}, {})
+    keys = [b"%06d" % number for number in range(COUNT)]
+    for lasts_ms in LASTS_MS:
+        client.send(b"".join(request("SET", key, "v", "PX", lasts_ms) for key in keys))
+        assert [client.reply() for _ in keys] == [OK] * COUNT
+        with open_source(configuration, {}) as source:
+            if source.total == COUNT:
+                yield keys, source.entries()
+                return
+    pytest.fail("no dump began in time")
+
+
 @pytest.mark.parametrize("flags", [(), ("--storage", "sqlite")], ids=["memory", "sqlite"])
 def test_a_dump_is_as_of_its_beginning_though_everything_falls_due(
     start_server: StartServer, flags: tuple[str, ...]
 ) -> None:
     """The keys are gone for everybody else."""
     server = start_server(*flags)
-    configuration = load_configuration({"host": [server.host], "port": server.port}, {})
-    keys = [b"%06d" % number for number in range(COUNT)]
-    with wire_to(server) as client:
-        for lasts_ms in LASTS_MS:
-            client.send(b"".join(request("SET", key, "v", "PX", lasts_ms) for key in keys))
-            assert [client.reply() for _ in keys] == [OK] * COUNT
-            with open_source(configuration, {}) as source:
-                if source.total < COUNT:
-                    continue
-                entries = source.entries()
-                found = [next(entries)]
-                for _ in polling("all have expired"):
-                    if client.ask("DBSIZE") == 0:
-                        break
-                assert client.ask("GET", keys[-1]) == NULL
-                found += entries
-            assert [key for key, _ in found] == keys
-            assert all(isinstance(value, Record) and value.payload == b"v" for _, value in found)
-            return
-    pytest.fail("no dump began in time")
+    with wire_to(server) as client, begun_dump(server, client) as (keys, entries):
+        found = [next(entries)]
+        for _ in polling("all have expired"):
+            if client.ask("DBSIZE") == 0:
+                break
+        assert client.ask("GET", keys[-1]) == NULL
+        found += entries
+        assert [key for key, _ in found] == keys
+        assert all(isinstance(value, Record) and value.payload == b"v" for _, value in found)
 
 
 def figures(client: Wire) -> dict[bytes, float]:
@@ -172,29 +178,20 @@ def test_what_is_due_waits_for_a_dump_that_needs_all_of_history(
 ) -> None:
     """The dump goes on; for others the keys are gone all the same, and when it has ended they are deleted."""
     server = start_server(*flags, "--max-history-bytes", "200kB")
-    configuration = load_configuration({"host": [server.host], "port": server.port}, {})
-    keys = [b"%06d" % number for number in range(COUNT)]
     with wire_to(server) as client:
-        for lasts_ms in LASTS_MS:
-            client.send(b"".join(request("SET", key, "v", "PX", lasts_ms) for key in keys))
-            assert [client.reply() for _ in keys] == [OK] * COUNT
-            with open_source(configuration, {}) as source:
-                if source.total < COUNT:
-                    continue
-                entries = source.entries()
-                found = [next(entries)]
-                left = 0.0
-                for _ in polling("expiry waits"):
-                    before, now = left, figures(client)
-                    left = now[b"deadlines"]
-                    if now[b"expiry_lag_s"] > 0 and left == before and client.ask("EXISTS", *keys[-20:]) == 0:
-                        break
-                found += entries
-            assert [key for key, _ in found] == keys
-            for _ in polling("all are deleted"):
-                if figures(client)[b"deadlines"] == 0:
-                    return
-    pytest.fail("no dump began in time")
+        with begun_dump(server, client) as (keys, entries):
+            found = [next(entries)]
+            left = 0.0
+            for _ in polling("expiry waits"):
+                before, now = left, figures(client)
+                left = now[b"deadlines"]
+                if now[b"expiry_lag_s"] > 0 and left == before and client.ask("EXISTS", *keys[-20:]) == 0:
+                    break
+            found += entries
+        assert [key for key, _ in found] == keys
+        for _ in polling("all are deleted"):
+            if figures(client)[b"deadlines"] == 0:
+                break
 
 
 def test_lines_are_json_with_numbers(start_server: StartServer) -> None:

@@ -46,7 +46,7 @@ def test_who_does_not_authenticate_in_time_is_closed(flags: tuple[str, ...]) -> 
 
 
 def test_strangers_keep_nobody_out(flags: tuple[str, ...]) -> None:
-    """They get half of the places, where the oldest gives way to the newest; whoever authenticates stays."""
+    """They get half of the places, and the oldest gives way to the newest; a client that authenticates stays."""
     with Server(*flags, "--max-clients", "8") as server:
         users = [known(server)]
         for _ in range(5):

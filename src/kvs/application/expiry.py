@@ -1,10 +1,10 @@
 """The server's time, and the deletion of records that are due.
 
 *Time.* The server's time is the wall clock at its start, or the time that the engine has stored if that is later, plus
-the time of the monotonic clock since then. So it never goes back, and jumps only if it is told to follow a wall clock
-that was set forward. An engine of several servers may have a clock of its own in place of both. The time stands still
-during a tick: all requests of a tick have the same time. An engine stores it with what is written in a tick that looks
-at it.
+the time of the monotonic clock since then. So it never goes back, and jumps only when SIGHUP makes it follow a wall
+clock that was set forward. An engine of several servers may have a clock of its own in place of both. The time stands
+still during a tick: all requests of a tick have the same time. An engine stores it with what is written in a tick that
+looks at it.
 
 *The horizon* is the time up to which every due record has been deleted. Each tick begins with deletions, in one commit.
 If not all that is due can be deleted in that time, expiry is *lagging*: until it has caught up, commands delete the due

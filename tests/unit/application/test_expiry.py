@@ -82,6 +82,21 @@ def test_the_longer_it_lags_the_more_it_deletes_beside_requests() -> None:
     assert ticks[0] > ticks[1] > ticks[2] > ticks[3] >= ticks[4] > 1
 
 
+def with_full_history(max_history_bytes: int) -> tuple[Bench, EngineSession]:
+    """Return 2000 records that are due, of which as many are deleted as history has room for, and a reader of all."""
+    bench = Bench(MemoryStorage(0, max_history_bytes))
+    for number in range(2000):
+        bench.storage.put(b"%04d" % number, Record(b"v", bench.expiry.now_ms + 10))
+    reader = bench.open()
+    reader.start(read_only=True)
+    bench.expiry.end_tick()
+    bench.clock.now_s += 1
+    bench.expiry.begin_tick()
+    while bench.expiry.has_work:
+        bench.expiry.begin_tick()
+    return bench, reader
+
+
 class TestOutsideATransaction:
     """A command judges by the server's time."""
 
@@ -297,16 +312,7 @@ class TestRanges:
 
     def test_full_history_does_not_stop_them(self) -> None:
         """They delete what they have to, as a DEL would."""
-        bench = Bench(MemoryStorage(0, 50_000))
-        for number in range(2000):
-            bench.storage.put(b"%04d" % number, Record(b"v", bench.expiry.now_ms + 10))
-        reader = bench.open()
-        reader.start(read_only=True)
-        bench.expiry.end_tick()
-        bench.clock.now_s += 1
-        bench.expiry.begin_tick()
-        while bench.expiry.has_work:
-            bench.expiry.begin_tick()
+        bench, _ = with_full_history(50_000)
         number = run(bench.open().count(b"1"))
         assert number == 0
         assert bench.storage.count(b"1") == 0
@@ -394,16 +400,8 @@ class TestFullHistory:
     """What is due waits for open snapshots rather than end them."""
 
     def test_snapshot_stays_and_others_see_nothing_of_what_is_due(self) -> None:
-        bench = Bench(MemoryStorage(0, 100_000))
-        for number in range(2000):
-            bench.storage.put(b"%04d" % number, Record(b"v", bench.expiry.now_ms + 10))
-        reader, other = bench.open(), bench.open()
-        reader.start(read_only=True)
-        bench.expiry.end_tick()
-        bench.clock.now_s += 1
-        bench.expiry.begin_tick()
-        while bench.expiry.has_work:
-            bench.expiry.begin_tick()
+        bench, reader = with_full_history(100_000)
+        other = bench.open()
         assert bench.expiry.lagging
         assert 0 < bench.expiry.deleted < 2000
         assert bench.expiry.delay_s() == RETRY_S

@@ -23,7 +23,7 @@ def ahead() -> Storage:
 
 
 def test_the_time_is_that_of_deadlines() -> None:
-    """As TIME tells it, be the clock of the machine behind; and it is told by how much."""
+    """It is the time of TIME, also while the clock of the machine is behind; INFO has the difference."""
     server = RespServer(storage=ahead())
     server.pass_time(5.0)
     reply = ask(server.connect(), b"TIME")
