@@ -79,6 +79,19 @@ def test_keys_are_taken_when_they_are_due_and_not_before(
     assert indexed.expected == {}
 
 
+@pytest.mark.parametrize("moved_ms", [2000, 1001, 3000])
+def test_a_deadline_that_is_moved_within_its_bucket(moved_ms: int) -> None:
+    """It counts, though the bucket of its neighbours moves as a whole."""
+    indexed, start_ms = Indexed(), 1 << 3 * DIGIT_BITS  # of a bucket that is wide enough, as seen from 0
+    for key in (b"a", b"b"):
+        indexed.set(key, start_ms + 2000)
+    indexed.set(b"a", start_ms + moved_ms)
+    for now_ms in (0, 1, 1000, 1001, 1999, 2000, 2999, 3000):
+        while not indexed.take(start_ms + now_ms, 1):
+            pass
+        assert list(indexed.expected) == [b"a"] * (now_ms < moved_ms) + [b"b"] * (now_ms < 2000)
+
+
 class TestSize:
     """What the index holds."""
 
@@ -119,6 +132,21 @@ class TestSteps:
             rounds += 1
         assert indexed.expected == {}
         assert rounds * 100 < keys * 12  # five digits, each a step for the key and at most one for its bucket
+
+    @pytest.mark.parametrize("far_ms", [10, 10**4, 10**9])
+    def test_keys_of_one_deadline_are_moved_together(self, far_ms: int) -> None:
+        indexed = Indexed()
+        indexed.index.begin(10**9)
+        for number in range(2000):
+            indexed.set(b"%d" % number, 10**9 + far_ms)
+        for now_ms in sorted({10**9 + far_ms * part // 100 for part in range(100)}):
+            indexed.take(now_ms, 10)
+            assert indexed.index.earliest_ms() > now_ms
+        rounds = 1
+        while not indexed.take(10**9 + far_ms, 100):
+            rounds += 1
+        assert rounds <= 21
+        assert indexed.expected == {}
 
     def test_a_bucket_that_falls_due_while_it_is_distributed_is_distributed_no_further(self) -> None:
         indexed, start_ms = Indexed(), 1 << 4 * DIGIT_BITS  # of a bucket as wide, as seen from 0

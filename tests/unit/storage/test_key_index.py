@@ -52,6 +52,12 @@ class Versions:
             self.tree.add(key, self.now, seen)
             self.keys.add(key)
 
+    def drop(self, keys: list[bytes]) -> None:
+        """Remove keys that are there; one commit."""
+        self.now += 1
+        self.tree.discard_all(keys, self.now, self.views[-1][0] if self.views else -1)
+        self.keys.difference_update(keys)
+
     def check(self, prefix: bytes, after: bytes, limit: int) -> None:
         """Compare every view, and each with the current set."""
         current = self.now, self.tree.root, frozenset(self.keys)
@@ -185,7 +191,7 @@ def test_without_a_view_nothing_is_copied() -> None:
 
 
 runs = st.tuples(
-    st.sampled_from(["toggle", "toggle", "toggle", "view", "forget"]),
+    st.sampled_from(["toggle", "toggle", "toggle", "view", "forget", "drop", "drop in any order"]),
     st.one_of(st.integers(0, SPACE - 1), st.sampled_from([0, 250, 500, SPACE - 300, SPACE - 1])),
     st.integers(1, 300),
     st.sampled_from([1, 1, 2, 7, 255]),
@@ -211,6 +217,9 @@ def test_every_view_agrees_with_a_sorted_list(
         elif what == "toggle":
             for at in range(number):
                 versions.toggle(key_of((first + at * stride) % SPACE))
+        elif what.startswith("drop"):
+            dropped = sorted(versions.keys)[first % (len(versions.keys) + 1) :: stride][:number]
+            versions.drop(dropped if what == "drop" else sorted(dropped, key=hash))
     check_shape(versions.tree.root)
     versions.check(prefix, key_of(after), limit)
     versions.check(b"", b"", SPACE)
@@ -233,6 +242,8 @@ def test_a_long_random_walk_agrees_with_a_sorted_list(seed: int) -> None:
         first, stride = random.randrange(SPACE), random.choice([1, 1, 3, 255])
         for at in range(random.choice([1, 1, 5, 200, 600])):
             versions.toggle(key_of((first + at * stride) % SPACE))
+        if chance > 0.8:
+            versions.drop([key for key in sorted(versions.keys) if random.random() < chance])
         if step % 10 == 0:
             versions.check(random.choice(PREFIXES), key_of(random.randrange(SPACE)), 100)
             versions.check(key_of(first)[:1], b"", SPACE)

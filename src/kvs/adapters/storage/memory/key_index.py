@@ -156,14 +156,39 @@ class KeyIndex:
 
     def discard(self, key: bytes, now: int, pinned_at: int) -> None:
         """Remove a key that is in the set. O(log n). Arguments as for :meth:`add`."""
-        path, node = self._own_path(key, now, pinned_at, -1)
-        del node.keys[bisect_left(node.keys, key)]
-        while path and node.count == 0:
+        path, leaf = self._own_path(key, now, pinned_at, -1)
+        del leaf.keys[bisect_left(leaf.keys, key)]
+        if not leaf.count:
+            self._prune(path, key, now)
+
+    def discard_all(self, keys: list[bytes], now: int, pinned_at: int) -> None:
+        """Remove keys that are in the set. O(n log n), or nearly O(n) if they are in order and most of their leaves."""
+        at, end = 0, len(keys)
+        while at < end:
+            first = keys[at]
+            path, leaf = self._own_path(first, now, pinned_at, 0)
+            last = leaf.keys[-1]
+            left = leaf.count
+            while at < end and first <= keys[at] <= last:
+                del leaf.keys[bisect_left(leaf.keys, keys[at])]
+                at += 1
+            gone = left - len(leaf.keys)
+            leaf.count -= gone
+            for branch in path:
+                branch.count -= gone
+            if not leaf.count:
+                self._prune(path, first, now)
+
+    def _prune(self, path: list[Branch], key: bytes, now: int) -> None:
+        """Remove an empty leaf, in which a key was, and the branches above it that have no other."""
+        empty = True
+        while path and empty:
             node = path.pop()
             at = bisect_right(node.keys, key)
             del node.children[at]
             if node.keys:
                 del node.keys[max(at - 1, 0)]
+            empty = not node.count
         root = self.root
         while isinstance(root, Branch) and len(root.children) <= 1:
             root = root.children[0] if root.children else Node([], 0, 0, now)

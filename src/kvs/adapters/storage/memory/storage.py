@@ -10,13 +10,15 @@ from typing import Final, final
 
 from kvs.adapters.storage.deadlines import DeadlineIndex
 from kvs.adapters.storage.memory.headroom import YOUNG_S, Headroom
-from kvs.adapters.storage.memory.key_index import KeyIndex, count_prefix, same_keyset, scan_prefix
+from kvs.adapters.storage.memory.key_index import KeyIndex, count_prefix, scan_prefix
 from kvs.adapters.storage.memory.snapshot import MemorySnapshot, snapshot_of
 from kvs.adapters.storage.memory.sparse import SparseWatch
+from kvs.adapters.storage.memory.sweep import Sweep
 from kvs.adapters.storage.memory.teardown import Teardown
+from kvs.adapters.storage.memory.validation import changed, is_behind
 from kvs.adapters.storage.memory.version_chain import VersionChain
 from kvs.adapters.storage.memory.versions import VersionStore
-from kvs.domain.commit import MAX_CONFLICTS_NAMED, CommitRequest, Committed, Conflict, KeyRange
+from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.errors import LimitError
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import NO_DEADLINE, TOMBSTONE, Key, Record, Value, Write, deadline_of, entry_bytes
@@ -51,6 +53,7 @@ class MemoryStorage(Storage):
         self._data_bytes = 0
         self._tree = KeyIndex()
         self._deadlines = DeadlineIndex(self._deadline_of)
+        self._sweep = Sweep(self._deadlines)
         self._commits = 0
 
     def restore(self, rows: Iterable[tuple[Key, Value | None]], horizon_ms: Callable[[], int] = lambda: 0) -> None:
@@ -169,8 +172,8 @@ class MemoryStorage(Storage):
 
     @override
     def commit(self, request: CommitRequest) -> Committed | Conflict:
-        if self._is_behind(request):
-            conflict = self._changed(request)
+        if is_behind(request, self.versions.current_point):
+            conflict = changed(request, self._tree.root)
             if conflict is not None:
                 return conflict
         if self._max_data_bytes:
@@ -195,17 +198,20 @@ class MemoryStorage(Storage):
     @override
     def expire(self, now_ms: int, max_steps: int) -> list[Key]:
         self._headroom.check(self.versions)
-        keys = self._deadlines.take(now_ms, max_steps)
-        if keys:
-            self._begin_commit()
-            for at, key in enumerate(keys):
-                if self.versions.newest_pinned >= 0 and not self._headroom.has_room(self.versions, self._tree, key):
-                    for waiting in keys[at:]:
-                        self._deadlines.add(waiting, self._deadline_of(waiting))
-                    return keys[:at]
-                self._remove(key)
-                if self.versions.kept:
-                    self.versions.collect()
+        keys = self._sweep.take(self._tree.root, now_ms, max_steps)
+        if not keys:
+            return keys
+        self._begin_commit()
+        if self.versions.newest_pinned >= 0:
+            return self._remove_beside_snapshots(keys)
+        for key in keys:
+            old = self._data[key]
+            if self._max_data_bytes:
+                self._data_bytes -= entry_bytes(key, old.current if isinstance(old, VersionChain) else old)
+            self._take_out(key, old)
+            if self.versions.kept:
+                self.versions.collect()
+        self._tree.discard_all(keys, self._commits, -1)
         return keys
 
     @override
@@ -301,6 +307,18 @@ class MemoryStorage(Storage):
         self._take_out(key, old)
         self._index(key, present=False)
 
+    def _remove_beside_snapshots(self, keys: list[Key]) -> list[Key]:
+        """Remove keys as long as the history that snapshots need has room; return those that have been removed."""
+        for at, key in enumerate(keys):
+            if self.versions.newest_pinned >= 0 and not self._headroom.has_room(self.versions, self._tree, key):
+                for waiting in keys[at:]:
+                    self._deadlines.add(waiting, self._deadline_of(waiting))
+                return keys[:at]
+            self._remove(key)
+            if self.versions.kept:
+                self.versions.collect()
+        return keys
+
     def _take_out(self, key: Key, old: Value | VersionChain) -> None:
         """Remove a value from the data, and keep it for the snapshots that see it."""
         if isinstance(old, VersionChain):
@@ -373,26 +391,3 @@ class MemoryStorage(Storage):
                 f"and this needs {growth} more. Deletes are not refused."
             )
         self._data_bytes += growth + released  # _delete subtracts what is released
-
-    # Validating.
-
-    def _is_behind(self, request: CommitRequest) -> bool:
-        """Return whether any commit is newer than a snapshot of a request."""
-        for reads in request.reads:
-            if snapshot_of(reads.snapshot).point() is not self.versions.current_point:
-                return True
-        return False
-
-    def _changed(self, request: CommitRequest) -> Conflict | None:
-        keys: list[Key] = []
-        ranges: list[KeyRange] = []
-        for reads in request.reads:
-            point = snapshot_of(reads.snapshot).point()
-            store = point.store
-            for key in reads.keys:
-                if store.changed_since(point.number, key) and len(keys) < MAX_CONFLICTS_NAMED:
-                    keys.append(key)
-            for low, high in reads.ranges:
-                if len(ranges) < MAX_CONFLICTS_NAMED and not same_keyset(point.root, self._tree.root, low, high):
-                    ranges.append(KeyRange(low, high))
-        return Conflict(tuple(keys), tuple(ranges)) if keys or ranges else None
