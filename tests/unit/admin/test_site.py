@@ -45,7 +45,8 @@ class Sited:
     """
 
     def __init__(self, token: str = TOKEN) -> None:
-        self.health = Health()
+        self.later_s = 0.0
+        self.health = Health(lambda: time.monotonic() + self.later_s)
         self.log = io.StringIO()
         logger = make_logger("info", "json", self.log)
         self.lines = Lines()
@@ -148,7 +149,7 @@ def test_a_loop_that_does_not_turn_is_not_alive(sited: Sited, monkeypatch: pytes
     monkeypatch.setattr(site, "PATIENCE_S", 0.05)
     sited.listen()
     assert sited.get("/livez").status == 200
-    sited.health._turned_s -= 3600
+    sited.later_s = 3600
     assert sited.get("/livez").status == 503
     assert b'version="1.2.3"' in sited.get("/metrics", BEARER).body
     monkeypatch.setattr(site, "TURN_PATIENCE_S", 40)
