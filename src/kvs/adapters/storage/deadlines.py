@@ -159,9 +159,9 @@ class DeadlineIndex:
                 break
         return taken
 
-    def clear(self) -> list[set[Key]]:
-        """Remove all keys; return them, in sets that the caller may free bit by bit."""
-        keys: list[set[Key]] = []
+    def clear(self) -> list[dict[Key, None]]:
+        """Remove all keys; return them, in dicts that the caller may free bit by bit."""
+        keys: list[dict[Key, None]] = []
         for each in [*(bucket.keys for bucket in self._buckets.values()), self._due, self._divided]:
             keys += each.parts()
         self.count = 0

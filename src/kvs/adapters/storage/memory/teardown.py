@@ -21,7 +21,7 @@ class Teardown:
 
     def __init__(self) -> None:
         self._data: deque[dict[Key, Value | VersionChain]] = deque()
-        self._keys: list[set[Key]] = []
+        self._keys: list[dict[Key, None]] = []
         self._nodes: list[Node] = []
 
     @property
@@ -33,9 +33,9 @@ class Teardown:
         """Add a data set without other references."""
         self._data.append(data)
 
-    def add_keys(self, sets: list[set[Key]]) -> None:
-        """Add sets of keys without other references."""
-        self._keys += sets
+    def add_keys(self, parts: list[dict[Key, None]]) -> None:
+        """Add parts of sets of keys, without other references."""
+        self._keys += parts
 
     def add_index(self, root: Root) -> None:
         """Add a version of a key index; nodes that others share are kept."""
@@ -55,7 +55,7 @@ class Teardown:
         while self._keys and entries > 0:
             keys = self._keys[-1]
             while keys and entries > 0:
-                keys.pop()
+                keys.popitem()
                 entries -= 1
             if not keys:
                 self._keys.pop()
