@@ -18,7 +18,7 @@ from bench.spread import Sections, spread
 KEYS: Final = 10_000  # of the busy clients
 CROWDS: Final = (CLIENTS, 50)  # a modest load, and one that leaves the server no time
 BATCH: Final = 500
-US_PER_KEY: Final = 25  # to store a key with a deadline, at most
+US_PER_KEY: Final = 50  # to store a key with a deadline, at most
 POLL_S: Final = 0.5
 LONGEST_S: Final = 60.0
 

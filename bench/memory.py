@@ -1,15 +1,22 @@
-"""Resident bytes per key, of the whole process, beside Redis."""
+"""Resident bytes per key, of the whole process, beside Redis: of plain keys, and of keys that expire."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from random import Random
 from typing import Final
 
 from bench import machine
+from bench.client import RespClient
 from bench.generator import load
-from bench.servers import running
+from bench.servers import Server, running
 from bench.spread import Row, Sections
 
 SETTLE_S: Final = 1.0
+EXPIRING: Final = ("redis", "kvs-resp")
+MOVES: Final = 8  # of each key's deadline: from the sixth on, kvs takes no more
+LONGEST_TTL_S: Final = 100_000
+BATCH: Final = 500
 
 
 def measure(names: Sequence[str], python: str, keys: int) -> Sections:
@@ -33,4 +40,31 @@ def measure(names: Sequence[str], python: str, keys: int) -> Sections:
         }
         for name, (empty, full) in sizes.items()
     ]
-    return {f"Memory at {keys:,} keys": rows}
+    return {
+        f"Memory at {keys:,} keys": rows,
+        f"Memory at {keys:,} keys that expire": [_expiring(name, python, keys) for name in EXPIRING],
+    }
+
+
+def _expiring(name: str, python: str, keys: int) -> Row:
+    """Set keys with deadlines, and then all of them again with others, several times, in no order."""
+    draw = Random(1)
+    sizes = []
+    with running(name, python) as server:
+        _set(server, iter(range(keys)), draw)
+        for _ in range(MOVES):
+            sizes.append(machine.resident_bytes(server.pid))
+            _set(server, (draw.randrange(keys) for _ in range(keys)), draw)
+        time.sleep(SETTLE_S)
+        sizes.append(machine.resident_bytes(server.pid))
+    moved = {f"after {moves} moves": sizes[moves] / keys for moves in (MOVES // 4, MOVES // 2, MOVES)}
+    return {"server": name, "bytes per key (whole process)": sizes[0] / keys, **moved}
+
+
+def _set(server: Server, numbers: Iterator[int], draw: Random) -> None:
+    client = RespClient(server)
+    while batch := list(islice(numbers, BATCH)):
+        # 1000 s: so that none expires meanwhile.
+        ttls = (b"%d" % draw.randrange(1000, LONGEST_TTL_S) for _ in batch)
+        client.ask(*[[b"SET", b"key:%012d" % number, b"v" * 32, b"EX", next(ttls)] for number in batch])
+    client.close()
