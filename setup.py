@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import tomllib
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +19,8 @@ ROOT = Path(__file__).parent
 SOURCE = "src/kvs"
 PURE_COMMANDS = {"editable_wheel", "egg_info", "dist_info"}
 """Commands that build no extension; pip asks for the last two before each build."""
+MOST_COMPILERS = 8
+"""How many files are compiled at a time: each takes up to 300 MB."""
 
 
 def extensions() -> list[Any]:
@@ -42,6 +45,18 @@ def extensions() -> list[Any]:
         # To look for what to warn of, which is on by -Wall of Python's own flags, takes longer than to compile.
         extension.extra_compile_args = [*extension.extra_compile_args, "-Wno-all"]
     return built
+
+
+def in_parallel(compiler: Any) -> None:
+    """Have a compiler compile several files at a time: setuptools starts one after the other."""
+    one_by_one = compiler.compile
+
+    def compile_all(sources: list[str], *rest: Any, **options: Any) -> list[str]:
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_COMPILERS)) as workers:
+            built = workers.map(lambda source: one_by_one([source], *rest, **options), sources)
+            return [name for names in built for name in names]
+
+    compiler.compile = compile_all
 
 
 def modules_to_compile(system: str = sys.platform) -> list[str]:
@@ -89,5 +104,14 @@ def what_is_missing() -> str:
 
 if __name__ == "__main__":
     from setuptools import setup
+    from setuptools.command.build_ext import build_ext
 
-    setup(ext_modules=extensions())
+    class BuildExtensions(build_ext):
+        """Builds them on all processors."""
+
+        def build_extensions(self) -> None:
+            """Build them."""
+            in_parallel(self.compiler)
+            super().build_extensions()
+
+    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExtensions})

@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+import threading
 import tomllib
 from collections import defaultdict
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -62,6 +63,22 @@ def test_a_name_that_is_out_of_date_is_refused(tree: Path, name: str) -> None:
     (tree / "src" / "kvs" / name).unlink()
     with pytest.raises(ValueError, match=name):
         setup_py.modules_to_compile("linux")
+
+
+def test_several_files_are_compiled_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what they became is returned in their order."""
+    both = threading.Barrier(2)
+
+    class Compiler:
+        def compile(self, sources: list[str], output_dir: str, *, debug: bool) -> list[str]:
+            both.wait(60)
+            assert (output_dir, debug) == ("there", False)
+            return [source.replace(".c", ".o") for source in sources]
+
+    monkeypatch.setattr(setup_py.os, "cpu_count", lambda: 2)
+    compiler = Compiler()
+    setup_py.in_parallel(compiler)
+    assert compiler.compile(["a.c", "b.c", "c.c", "d.c"], "there", debug=False) == ["a.o", "b.o", "c.o", "d.o"]
 
 
 def test_what_is_installed_is_what_is_named() -> None:

@@ -9,6 +9,7 @@ from kvs.adapters.storage.key_set import MANY_KEYS, KeySet
 
 @pytest.mark.parametrize("count", [1, 100, MANY_KEYS - 1, MANY_KEYS, MANY_KEYS + 1, 3 * MANY_KEYS])
 def test_what_is_added_is_taken_out_once(count: int) -> None:
+    """By its key or by any key, in one part or in many."""
     keys = [b"%d" % number for number in range(count)]
     key_set = KeySet()
     for key in keys:
