@@ -24,7 +24,7 @@ from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.layout import EMPTY, Heartbeat, Keys, LeaderRecord, decoded, encoded
 from kvs.adapters.storage.etcd.lead import BEATS_PER_LEASE, CUT_OFF, Keeper, Lead, Sent
 from kvs.logs import make_logger
-from kvs.ports.candidate import LeadLostError
+from kvs.ports.candidate import Leader, LeadLostError
 from kvs.ports.topology import ServerInfo
 from tests.support.etcd import Cluster, closing, free_ports
 from tests.support.etcd_leader import skew, wall_ms
@@ -55,7 +55,13 @@ class Bench:
         self._stack = stack
         self._log = log
 
-    def election(self, client: EtcdClient | None = None, port: int = 1) -> Election:
+    def election(
+        self,
+        client: EtcdClient | None = None,
+        port: int = 1,
+        sleep: Callable[[float], None] = _ignore,
+        seen: Callable[[Leader | None], None] = _ignore,
+    ) -> Election:
         """Return one who stands, and waits for nothing."""
         return Election(
             client or self.client,
@@ -64,8 +70,8 @@ class Bench:
             LEASE_S,
             self.skew,
             self.skew._topology,
-            _ignore,
-            _ignore,
+            sleep,
+            seen,
             self._log,
         )
 
@@ -338,3 +344,29 @@ def test_who_has_served_ends_the_wait(bench: Bench) -> None:
     standing = bench.election()
     standing.win()
     assert standing._released
+
+
+def test_a_leader_is_seen_when_it_serves(bench: Bench) -> None:
+    """Not as soon as it has the lead; and then it stays seen, though a heartbeat of before is applied later."""
+    lead = bench.election().win()
+    keeper = bench.keeper(lead)
+    seen: list[Leader | None] = []
+
+    def looks() -> Iterator[None]:
+        """Go on at each look."""
+        yield
+        yield
+        assert not seen
+        keeper.loop_turns()
+        for _ in polling("it is seen"):
+            yield
+            if seen:
+                break
+        bench.client.txn([], [put(bench.keys.alive, encoded(Heartbeat(lead.term, wall_ms(), prepares=True)))])
+        yield
+        yield
+        assert seen == [Leader(HOST, 1, lead.term)]
+
+    look = looks()
+    with pytest.raises(StopIteration):
+        bench.election(sleep=lambda _: next(look), seen=seen.append).win()

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import count
 from typing import Any, Final
@@ -15,7 +16,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from tests.support.etcd import HOST, Cluster
 from tests.support.etcd_server import EtcdServer, vacate
-from tests.support.resp_wire import NULL_ARRAY, PONG, Reply, Typed, Wire, error, request
+from tests.support.resp_wire import NULL_ARRAY, OK, PONG, Reply, Typed, Wire, error, request
 from tests.support.waiting import TIMEOUT_S, polling
 
 _numbers: Final = count()
@@ -74,6 +75,36 @@ def test_a_client_finds_the_next_leader(servers: tuple[EtcdServer, EtcdServer], 
         break
     assert master.connection_pool.master_address == (HOST, standby.port)
     assert master.set("key", "new")
+
+
+def test_who_is_told_of_the_next_leader_is_served_by_it(single: Cluster) -> None:
+    """At once, though it has had the lead for a while: until the rights of the former one have ended, it waits."""
+    with ExitStack() as stack:
+        namespace = f"sentinel-{next(_numbers)}"
+        leader = stack.enter_context(EtcdServer(single, namespace, options=["sentinel_name=data"]))
+        assert leader.leads()
+        standbys = [
+            stack.enter_context(EtcdServer(single, namespace, options=["sentinel_name=data"])) for _ in range(2)
+        ]
+        wires = []
+        for standby in standbys:
+            standby.stands_by()
+            wires.append(stack.enter_context(Wire((HOST, standby.port))))
+            wires[-1].ask("SUBSCRIBE", "+switch-master")
+        vacate(single, namespace)
+        leader.kill()
+        with ThreadPoolExecutor(len(wires)) as pool:
+            assert list(pool.map(first_reply_of_next, wires)) == [OK, OK]
+
+
+def first_reply_of_next(wire: Wire) -> Reply:
+    """Wait until a subscriber is told of the next leader; return what that one answers to a client."""
+    message = wire.reply()
+    assert isinstance(message, list)
+    text = message[-1]
+    assert isinstance(text, bytes)
+    with Wire((HOST, int(text.split()[-1]))) as client:
+        return client.ask("SET", "key", "value")
 
 
 @pytest.mark.parametrize(("version", "head"), [(2, "*"), (3, ">")])

@@ -237,6 +237,7 @@ class Server:
         """Stop at once, unless it is stopping already: the process goes on in another role."""
         if not self._draining:
             self.role_ended = self._failed = True
+            self._listener.close()  # who connects from now on is accepted in that role
             self._stop.set()
 
     def when_stopping(self, stopping: Callable[[], None]) -> None:

@@ -39,7 +39,7 @@ class Election:
         skew: Where it is noted how far the clock of this machine is ahead of the leader's.
         topology: Where it is noted whether the leader is silent.
         sleep: Waits so many seconds, or raises what ends the election.
-        seen: Called with who leads and the term, whenever that has changed; None: nobody does.
+        seen: Called with who leads and the term, whenever that has changed; None: nobody does, or does not serve yet.
         log: For who leads meanwhile.
     """
 
@@ -65,6 +65,7 @@ class Election:
         self._tell = seen
         self._log = log
         self._lease = 0
+        self._serving = 0  # the term whose leader is known to serve
         self._seen: tuple[int, int] | None = None  # the revisions of the leader's last writes
         self._known_s = 0.0  # since when they are known here
         self._released = False
@@ -93,7 +94,7 @@ class Election:
                     leader = found
                     self._tell(leader)
                     self._tell_of_leader(leader)
-                lead = self._stand() if found is None and self._may_stand() else None
+                lead = self._stand() if owner is None and self._may_stand() else None
                 if lead is not None:
                     return lead
                 self._trouble = ""
@@ -105,9 +106,10 @@ class Election:
             self._sleep(min(self._lease_s / LOOKS_PER_LEASE, LONGEST_LOOK_S))
 
     def _leader(self, owner: KeyValue) -> Leader | None:
+        """Return who has the lead, if it serves."""
         self._vacant_s = None
         record = decoded(self._keys.leader, owner.value, LeaderRecord)
-        if not record.port:
+        if not record.port or owner.create_revision != self._serving:
             return None
         return Leader(record.host, record.port, owner.create_revision, record.tls)
 
@@ -177,6 +179,8 @@ class Election:
             return
         told = decoded(self._keys.alive, beat.value, Heartbeat)
         self._released = told.released
+        if not told.prepares:  # for good, though an earlier heartbeat may be applied later
+            self._serving = told.term
         if told.time_ms and (before is None or seen[0] != before[0]):
             self._note_time(told.time_ms, is_now=prompt and before is not None)
 

@@ -97,11 +97,13 @@ class Heartbeat(msgspec.Struct, frozen=True):
         term: Its term.
         time_ms: The server's time.
         released: Whether it has given up the lead, and answers nothing any more.
+        prepares: Whether it does not serve yet: it reads the data, or waits until a former leader's rights have ended.
     """
 
     term: int
     time_ms: int
     released: bool = False
+    prepares: bool = False
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):

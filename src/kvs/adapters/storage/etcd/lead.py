@@ -192,6 +192,7 @@ class Keeper:
         self._topology = topology
         self._wake: Callable[[], None] | None = None
         self._seen_s = clock_s()
+        self._serves = False
         self._stopping = Event()
         self._releases = False
         self._beats = BoundedSemaphore(BEATS_PER_LEASE)  # more are not under way
@@ -208,8 +209,11 @@ class Keeper:
         self._wake = wake
 
     def loop_turns(self) -> None:
-        """Note that the loop is alive."""
+        """Note that the loop is alive. The first time, other servers are told at once that this one serves."""
         self._seen_s = clock_s()
+        if not self._serves:
+            self._serves = True
+            self._tell()
 
     def begin_release(self) -> None:
         """Begin to give up the lead, so that another server can take it: this one answers nothing any more."""
@@ -269,13 +273,7 @@ class Keeper:
         """
         lead = self._lead
         self._time.compare()
-        if self._beats.acquire(blocking=False):
-            keys = self._keys
-            beat = put(keys.alive, encoded(Heartbeat(lead.term, self._time.now_ms)))
-            sent = lead.sending()
-            self._client.submit_txn(
-                lead.fence, [beat], [get(keys.leader)], lambda result: self._beaten(sent, result), lead.lease_s
-            )
+        self._tell()
         if clock_s() - lead.heard_s > lead.lease_s:
             return
         try:
@@ -284,6 +282,16 @@ class Keeper:
             lead.lose("its lease has ended")
         except EtcdError:
             pass  # the lease ends by itself
+
+    def _tell(self) -> None:
+        """Send a heartbeat, unless too many are under way. Never waits."""
+        if self._beats.acquire(blocking=False):
+            lead, keys = self._lead, self._keys
+            beat = put(keys.alive, encoded(Heartbeat(lead.term, self._time.now_ms, prepares=not self._serves)))
+            sent = lead.sending()
+            self._client.submit_txn(
+                lead.fence, [beat], [get(keys.leader)], lambda result: self._beaten(sent, result), lead.lease_s
+            )
 
     def _beaten(self, sent: Sent, result: TxnResult | EtcdError) -> None:
         """Note what became of a heartbeat; on a thread of the client."""
