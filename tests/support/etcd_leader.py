@@ -116,6 +116,7 @@ class Leader:
         replica: What it knew before, if it has followed another one.
 
     Attributes:
+        memory: Where it was read to.
         data: What was read.
         steps: Those of its checkpoints.
         checkpoints: Written when the test says so.
@@ -147,6 +148,7 @@ class Leader:
         ).win()
         replica = replica or new_replica(client, place)
         replica.catch_up(self.lead.term, self.lead.check)
+        self.memory: Final = replica.memory
         self.data: Final = contents(replica.memory)
         pointer, chunks = replica.checkpoint()
         self.backlog: Final = replica.backlog(MAX_JOURNAL_BYTES)

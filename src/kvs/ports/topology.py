@@ -13,6 +13,7 @@ class ServerInfo(NamedTuple):
         version: Of kvs.
         clock_ahead_ms: By how much its clock is ahead of the server's time; 0 if that is allowed.
         cut_off_in: The term of the leader that it cannot reach, for as long as a lease; 0: there is none.
+        unreadable: What of the stored data it could not read; empty: nothing.
     """
 
     id: str
@@ -21,6 +22,7 @@ class ServerInfo(NamedTuple):
     version: str
     clock_ahead_ms: int = 0
     cut_off_in: int = 0
+    unreadable: str = ""
 
 
 @final
@@ -41,6 +43,7 @@ class Topology:
         leader_is_silent: Nothing has been heard of the leader for so long that it can answer nothing.
         entries: Entries of the journal that this server has read, while it stands by.
         cut_off_in: The term of the leader that this server cannot reach, for as long as a lease; 0: there is none.
+        unreadable: What of the stored data this server could not read; empty: nothing.
     """
 
     def __init__(self, name: str, ours: ServerInfo, failover_ms: int) -> None:
@@ -55,6 +58,7 @@ class Topology:
         self.leader_is_silent = False
         self.entries = 0
         self.cut_off_in = 0
+        self.unreadable = ""
 
     @property
     def leads(self) -> bool:

@@ -4,8 +4,9 @@ The writes of a tick are one batch, which is made durable while the loop goes on
 wait for the disk serves every client of a tick, and of the ticks that have passed during the wait before.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
-from typing import final
+from typing import TypeAlias, final
 
 from kvs.adapters.storage.journal_writer import Journal, JournalWriter, Row
 from kvs.adapters.storage.memory.snapshot import MemorySnapshot
@@ -17,6 +18,9 @@ from kvs.domain.values import TOMBSTONE, Key, Value
 from kvs.override import override
 from kvs.ports.histogram import Counts
 from kvs.ports.storage import Storage
+
+Question: TypeAlias = Callable[[MemoryStorage, int], None]
+"""Takes the memory, which it only reads, and the mark of the batch with which all that is there is durable."""
 
 
 @final
@@ -45,6 +49,7 @@ class JournaledStorage(Storage):
         self._batch: list[Row] = []
         self._clears = False  # before the batch
         self._refusal = ""
+        self._questions: deque[Question] = deque()
 
     @override
     def get(self, key: Key) -> Value | None:
@@ -175,10 +180,17 @@ class JournaledStorage(Storage):
         """Have the server look whether the engine goes on. By any thread."""
         self._writer.wake()
 
+    def ask(self, question: Question) -> None:
+        """Have a question asked, by the loop and soon. By any thread."""
+        self._questions.append(question)
+        self._writer.wake()
+
     @override
     def check(self) -> None:
         self._writer.check()
         self._memory.check()
+        if self._questions:  # one at a time, and each wakes the loop
+            self._questions.popleft()(self._memory, self._writer.sealed_mark + bool(self._batch or self._clears))
 
     @override
     def retire(self) -> None:

@@ -23,6 +23,7 @@ from kvs.adapters.storage.etcd.layout import Keys, LayoutError, LeaderRecord
 from kvs.adapters.storage.etcd.lead import Keeper, Lead
 from kvs.adapters.storage.etcd.options import EtcdOptions
 from kvs.adapters.storage.etcd.registration import Registration
+from kvs.adapters.storage.etcd.repair import Repair
 from kvs.adapters.storage.etcd.replica import Replica
 from kvs.adapters.storage.etcd.space import Space
 from kvs.adapters.storage.etcd.steps import Steps
@@ -144,7 +145,9 @@ class EtcdCandidate(Candidate):
                 client, keys, self.topology, options.lease_s, agreement, self._formats, self._users, self._log
             )
             self._stack.callback(self._registration.close)
-        replica = self._replica = self._replica or Replica(client, keys, self._memory(), self._log)
+        replica = self._replica = self._replica or Replica(
+            client, keys, self._memory(), self._log, self._note_unreadable
+        )
         skew = Skew(self.topology, round(options.max_clock_skew_s * 1000), self._log, self.wall_clock)
         election = Election(
             client, keys, self._ours, options.lease_s, skew, self.topology, self._sleep, self._see, self._log
@@ -171,7 +174,10 @@ class EtcdCandidate(Candidate):
             horizon_ms = max(replica.horizon_ms, election.former_ms())
             storage = JournaledStorage(replica.memory, journal, horizon_ms, server_time.now_s)
             steps = Steps(client, keys, lead, backlog, self._log)
-            checkpoints = Checkpoints(steps, backlog, pointer, chunks, options.max_journal_bytes, self._log)
+            repair = Repair(storage, self.topology, steps)
+            checkpoints = Checkpoints(
+                steps, backlog, pointer, chunks, options.max_journal_bytes, self._log, repair=repair
+            )
             self._start_threads(stack, steps, checkpoints, journal, storage)
             stack.callback(storage.close)
             stack.callback(journal.end_soon)  # first
@@ -206,6 +212,9 @@ class EtcdCandidate(Candidate):
     def _note_applied(self) -> None:
         if self._replica is not None:
             self.topology.entries = self._replica.head.number
+
+    def _note_unreadable(self, checkpoint: str) -> None:
+        self.topology.unreadable = checkpoint
 
     def _see(self, leader: Leader | None) -> None:
         self._leader = leader

@@ -5,10 +5,12 @@ the term and by the pointer before. Two generations are kept, the newest and the
 older. A step whose outcome is unknown is repeated until it is known, so nothing that may still arrive contradicts what
 is done next. What a leader leaves behind that was killed at any step is deleted at the first checkpoint of the next.
 
-If the former checkpoint is damaged, no further one can be written. The leader has all data in memory, and is the only
-one: so it goes on, for people to save them, until the journal is full.
+If the former checkpoint is damaged, as this thread finds out or another server says that reads it, all chunks are
+written anew from memory, which is whole. They are a base like those of a former checkpoint: what is durable by then and
+has changed since is merged with them. Until the new one is complete, everything stays that there was.
 """
 
+import math
 import time
 from random import Random
 from threading import Event, Thread
@@ -21,9 +23,10 @@ from kvs.adapters.storage.etcd.chunks import Chunk, decode_chunk, encode_chunk, 
 from kvs.adapters.storage.etcd.client.answers import KeyValue
 from kvs.adapters.storage.etcd.client.requests import absent, put, value_is
 from kvs.adapters.storage.etcd.disposal import Disposal
-from kvs.adapters.storage.etcd.entry import StoredRow, digest_of
+from kvs.adapters.storage.etcd.entry import StoredRow, digest_of, stored_of
 from kvs.adapters.storage.etcd.layout import MAX_VALUE_BYTES, Checkpoint, Former, LayoutError, Place, decoded, encoded
-from kvs.adapters.storage.etcd.merge import merge
+from kvs.adapters.storage.etcd.merge import Gathered, merge
+from kvs.adapters.storage.etcd.repair import Repair
 from kvs.adapters.storage.etcd.steps import LONGEST_PAUSE_S, Steps, StoppedError
 
 LOOK_S: Final = 0.1
@@ -46,7 +49,7 @@ of what has been deleted."""
 CHECKPOINTS_PER_SWEEP: Final = 64
 
 DAMAGED_PAUSE_S: Final = 30.0
-"""Time after which a damaged checkpoint is looked at again: somebody may have put back what was missing."""
+"""Time between two repairs, at the least: who finds each checkpoint damaged may be damaged itself."""
 
 
 @final
@@ -61,6 +64,7 @@ class Checkpoints:
         max_bytes: Size of the journal at which commits wait.
         log: The log.
         idle_s: When a checkpoint is made of whatever there is.
+        repair: For a former checkpoint that is damaged; None: without one it must be whole.
 
     Attributes:
         hurried: Set while etcd is full.
@@ -77,6 +81,7 @@ class Checkpoints:
         max_bytes: int,
         log: FilteringBoundLogger,
         idle_s: float = IDLE_S,
+        repair: Repair | None = None,
     ) -> None:
         self.hurried = False
         self.written: Final = Event()
@@ -95,6 +100,9 @@ class Checkpoints:
         self._max_bytes = max_bytes
         self._log = log
         self._idle_s = idle_s
+        self._repair = repair
+        self._damage = ""  # of the former one
+        self._complained_s = -math.inf  # when others have said so last
         self._random = Random()  # noqa: S311  # not for secrets
         self._next_at = 0
         self._written_bytes = 0
@@ -136,12 +144,15 @@ class Checkpoints:
         steps, disposal = self._steps, self._disposal
         steps.begin()
         started_s, self._written_bytes, self._loose = time.monotonic(), 0, []
+        base = self._copy(self._repair) if self._damage and self._repair is not None else self._chunks
         span, former, names_before = self._backlog.take(), self._latest, self._names
         span.settle(steps.pace)
         self._without_news = 0 if span.entries else self._without_news + 1
-        chunks = self._write_chunks(span)
-        index = self._put(span, encode_index(chunks))
+        chunks = self._merge([] if span.cleared else base, span)
+        index = self._put(span.head.number, encode_index(chunks))
         latest = self._point_to(span, chunks, index)
+        if self._damage:
+            self._damage, self._former_names = "", None  # so that what is left of the base is swept
         self._backlog.give_back(steps.pace)
         if former is not None:
             disposal.cut(former.number)
@@ -168,7 +179,7 @@ class Checkpoints:
     def _run(self) -> None:
         steps = self._steps
         while not steps.stopping.wait(LOOK_S) and not steps.lead.lost:
-            if self._is_due():
+            if self._is_damaged() or self._is_due():
                 try:
                     self.write()
                 except StoppedError:
@@ -179,17 +190,36 @@ class Checkpoints:
 
     def _give_up(self, error: Exception) -> bool:
         """Leave nothing of a checkpoint that has failed, and make a pause; return whether to go on."""
-        steps = self._steps
-        steps.warn(error)
+        steps, pause_s = self._steps, LONGEST_PAUSE_S
         self._former_names = None
-        damaged = isinstance(error, LayoutError)
-        if damaged:
-            self._backlog.trouble = str(error)
+        if isinstance(error, LayoutError):
+            if self._repair is not None and not self._damage:
+                pause_s = 0.0
+            else:
+                self._backlog.trouble, pause_s = str(error), DAMAGED_PAUSE_S
+            self._damage = str(error)
+        steps.warn(error)
         try:
             self._disposal.delete(self._loose)
         except StoppedError:  # the next leader finds it
             return False
-        return not steps.stopping.wait(DAMAGED_PAUSE_S if damaged else LONGEST_PAUSE_S)
+        return not steps.stopping.wait(pause_s)
+
+    def _is_damaged(self) -> bool:
+        """Return whether the newest checkpoint is known to be damaged, and can be repaired."""
+        if self._repair is None or self._latest is None:
+            return False
+        if not self._damage:
+            self._listen(self._repair, self._latest)
+        return self._damage != ""
+
+    def _listen(self, repair: Repair, latest: Checkpoint) -> None:
+        """Look whether a server cannot read the newest checkpoint."""
+        now_s = time.monotonic()
+        complaint = repair.complaint(latest.index)
+        if complaint and now_s - self._complained_s >= DAMAGED_PAUSE_S:
+            self._damage, self._complained_s = complaint, now_s
+            self._log.warning("checkpoint_damaged", entry=latest.number, reason=complaint)
 
     def _is_due(self) -> bool:
         gathering, now_s = self._backlog.gathering, time.monotonic()
@@ -202,30 +232,41 @@ class Checkpoints:
         enough = min(max(data_size // 2, self._max_bytes // SMALLEST_SHARE), self._max_bytes // LARGEST_SHARE)
         return self._backlog.size >= enough or idle_s >= (HURRIED_IDLE_S if self.hurried else self._idle_s)
 
-    def _write_chunks(self, span: Span) -> list[Chunk]:
-        """Write what differs from the former checkpoint."""
+    def _merge(self, base: list[Chunk], span: Span) -> list[Chunk]:
+        """Write what differs from a base, and return all chunks."""
         chunks: list[Chunk] = []
-        former = [] if span.cleared else self._chunks
-        pace = self._steps.pace
-        for part in merge(former, span.changes, self._read, pace, self._random):
-            if isinstance(part, Chunk):
-                chunks.append(part)
-            else:
-                data = encode_chunk(part)
-                chunks.append(Chunk(self._put(span, data), part[0][0], len(part), len(data)))
-            pace()
+        for part in merge(base, span.changes, self._read, self._steps.pace, self._random):
+            chunks.append(part if isinstance(part, Chunk) else self._write_chunk(span.head.number, part))
+            self._steps.pace()
         return chunks
+
+    def _copy(self, repair: Repair) -> list[Chunk]:
+        """Write all that memory has, and return the chunks: a base for what is durable from then on."""
+        chunks: list[Chunk] = []
+        gathered, number = Gathered(), self._backlog.gathering.head.number
+        for page in repair.pages():
+            for key, value in page:
+                if gathered.add(key, stored_of(value)):
+                    chunks.append(self._write_chunk(number, gathered.split()))
+            self._steps.pace()
+        if gathered.rows:
+            chunks.append(self._write_chunk(number, gathered.take()))
+        return chunks
+
+    def _write_chunk(self, number: int, rows: list[StoredRow]) -> Chunk:
+        data = encode_chunk(rows)
+        return Chunk(self._put(number, data), rows[0][0], len(rows), len(data))
 
     def _read(self, chunk: Chunk) -> list[StoredRow]:
         steps = self._steps
         data = steps.until_answered(lambda: read_place(steps.client, steps.keys, chunk.place))
         return decode_chunk(data, steps.keys.checkpoint.decode())
 
-    def _put(self, span: Span, data: bytes) -> Place:
+    def _put(self, number: int, data: bytes) -> Place:
         """Write something under a name that was never used."""
         steps = self._steps
         pieces = [data[at : at + MAX_VALUE_BYTES] for at in range(0, len(data), MAX_VALUE_BYTES)]
-        place = Place(span.head.number, steps.lead.term, self._next_at, len(pieces), digest_of(data))
+        place = Place(number, steps.lead.term, self._next_at, len(pieces), digest_of(data))
         self._next_at += len(pieces)
         self._loose += names_of(place, steps.keys)
         for name, piece in zip(names_of(place, steps.keys), pieces, strict=True):

@@ -79,6 +79,7 @@ class ServerRecord(msgspec.Struct, frozen=True):
         reads: The formats that it reads.
         writes: The formats that it writes.
         cut_off_in: The term of the leader that it cannot reach, for as long as a lease; 0: there is none.
+        unreadable: The name of the index of the checkpoint that it could not read; empty: there is none.
     """
 
     host: Word
@@ -88,6 +89,7 @@ class ServerRecord(msgspec.Struct, frozen=True):
     reads: tuple[int, ...] = (1,)
     writes: tuple[int, ...] = (1,)
     cut_off_in: int = 0
+    unreadable: str = ""
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -122,6 +124,11 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
     at: int
     pieces: int
     digest: str
+
+    @property
+    def name(self) -> str:
+        """What no other place has, to be told."""
+        return f"{self.number}/{self.term}/{self.at}"
 
 
 class Former(msgspec.Struct, frozen=True):

@@ -75,7 +75,7 @@ def merge(
     """
     ordered = in_order(changes, pace, random)
     change = next(ordered, None)
-    gathered = _Gathered()
+    gathered = Gathered()
     for at, chunk in enumerate(chunks):
         end = chunks[at + 1].first if at + 1 < len(chunks) else None
         changes_here = change is not None and (end is None or change < end)
@@ -108,7 +108,7 @@ def merge(
 
 
 @final
-class _Gathered:
+class Gathered:
     """Rows that are to become a chunk.
 
     Attributes:

@@ -116,8 +116,10 @@ class Registration:
         if not self._lease:
             self._lease = client.grant(self._lease_s, timeout_s=TIMEOUT_S).id
             self._written = b""
-        ahead_ms, cut_off_in = self._clock_ahead_ms(), self._topology.cut_off_in
-        record = encoded(ServerRecord(ours.host, ours.port, ours.version, ahead_ms, READS, WRITES, cut_off_in))
+        ahead_ms, cut_off_in, unreadable = self._clock_ahead_ms(), self._topology.cut_off_in, self._topology.unreadable
+        record = encoded(
+            ServerRecord(ours.host, ours.port, ours.version, ahead_ms, READS, WRITES, cut_off_in, unreadable)
+        )
         if record != self._written:
             # A format that this server does not read is put in use only while it is not there.
             agreed = [mod_revision_is(self._keys.cluster, self._agreed)]
@@ -144,8 +146,9 @@ class Registration:
                 record = decoded(entry.key, entry.value, ServerRecord)
                 name = entry.key.removeprefix(prefix).decode(errors="replace")
                 host, port = record.host, record.port
-                ahead_ms, cut_off_in = record.clock_ahead_ms, record.cut_off_in
-                others[host, port] = ServerInfo(name, host, port, record.version, ahead_ms, cut_off_in)
+                others[host, port] = ServerInfo(
+                    name, host, port, record.version, record.clock_ahead_ms, record.cut_off_in, record.unreadable
+                )
         others.pop((ours.host, ours.port), None)
         self._topology.others = tuple(others.values())
         self._topology.copies = len(client.members(timeout_s=TIMEOUT_S))

@@ -48,6 +48,7 @@ class Replica:
         keys: The names of keys.
         memory: An unused engine, which gets the data; it serves nobody yet.
         log: For what is thrown away.
+        complain: Called with the name of a damaged checkpoint's index; empty: no damage of the newest one is known.
 
     Attributes:
         memory: The data as of ``head``, between passes.
@@ -56,7 +57,14 @@ class Replica:
         revision: Of etcd, as of which the last pass has read everything; 0: there was none.
     """
 
-    def __init__(self, client: EtcdClient, keys: Keys, memory: MemoryStorage, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        client: EtcdClient,
+        keys: Keys,
+        memory: MemoryStorage,
+        log: FilteringBoundLogger,
+        complain: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.memory: Final = memory
         self.head = EMPTY
         self.horizon_ms = 0
@@ -64,6 +72,7 @@ class Replica:
         self._client = client
         self._keys = keys
         self._log = log
+        self._complain = complain
         self._pointer: KeyValue | None = None  # the newest checkpoint
         self._index: Place | None = None  # of the checkpoint behind which everything is in ``_unwritten``
         self._unwritten = Unwritten(0)
@@ -143,6 +152,7 @@ class Replica:
                     checkpoint = decoded(keys.checkpoint, pointer.value, Checkpoint)
                     self._unwritten.cut(checkpoint.number)
                     self._index = checkpoint.index
+                    self._complain("")
                 yield from self._follow(end, revision)
             except LayoutError as error:
                 self._discard(str(error))
@@ -166,7 +176,9 @@ class Replica:
             try:
                 yield from self._load_chunks(checkpoint, revision)
                 self._check_size(checkpoint)
+                self._complain("")
             except LayoutError as error:
+                self._complain(checkpoint.index.name)
                 former = checkpoint.former
                 if former is None or not former.digest:
                     raise
