@@ -24,6 +24,7 @@ from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import StorageUnavailableError
 from kvs.errors import CommandError
+from kvs.lookup import Lookups
 from kvs.ports.candidate import Candidate, Leader
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Standby:
         self._budget = budget
         self._log = log
         self._tls = tls
+        self._lookups = Lookups()
         self._leader: Leader | None = None
         self._told: tuple[str, int] | None = None  # where the last leader was that clients know
         self._relays: Final[set[RelayedConnection]] = set()
@@ -116,7 +118,7 @@ class Standby:
         first = preamble(self._candidate.secret, leader.term, address, relayed.state())
         place = f"{leader.host}:{leader.port}"
         try:
-            sock, tls = await _dial(leader, self._tls)
+            sock, tls = await _dial(leader, self._lookups, self._tls)
         except (OSError, CommandError) as error:
             relayed.connect_by(None)
             relayed.give_back(StorageUnavailableError(UNREACHABLE))
@@ -142,7 +144,7 @@ class Standby:
         while True:
             await asyncio.sleep(TRY_AGAIN_S)
             try:
-                sock, _ = await _dial(leader, self._tls)
+                sock, _ = await _dial(leader, self._lookups, self._tls)
                 sock.close()
             except (OSError, CommandError):
                 if self._loop.time() >= complains_s:
@@ -206,7 +208,7 @@ class Standby:
                 channel.connection.tell_of_leader(former, self._told)
 
 
-async def _dial(leader: Leader, tls: ClientTls) -> tuple[socket.socket, TlsStream | None]:
+async def _dial(leader: Leader, lookups: Lookups, tls: ClientTls) -> tuple[socket.socket, TlsStream | None]:
     """Return a socket that is connected to the leader, and what secures it if the leader requires that.
 
     Raises:
@@ -214,7 +216,7 @@ async def _dial(leader: Leader, tls: ClientTls) -> tuple[socket.socket, TlsStrea
         CommandError: A file with certificates cannot be used.
     """
     async with asyncio.timeout(CONNECT_TIMEOUT_S):  # TimeoutError is an OSError
-        sock = await dial(leader.host, leader.port)
+        sock = await dial(leader.host, leader.port, lookups)
         if not leader.tls:
             return sock, None
         try:

@@ -4,16 +4,13 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, TypeAlias, final
+from typing import Final, final
 
 from kvs.adapters.inbound.net.tls import TlsStream
 from kvs.adapters.inbound.net.unsent import UnsentOutput
-from kvs.addresses import Address
-
-Found: TypeAlias = tuple[int, int, int, str, Address]
-"""Family, type and protocol of a socket, a name that nobody asked for, and where to connect it."""
+from kvs.lookup import Lookups
 
 SMALL_READ_BYTES: Final = 4 << 10
 LARGE_READ_BYTES: Final = 120 << 10
@@ -23,15 +20,22 @@ UNACKNOWLEDGED_MS: Final = 5000
 """Time after which the connection is given up if the machine there does not answer any more."""
 
 
-async def dial(host: str, port: int) -> socket.socket:
+async def dial(host: str, port: int, lookups: Lookups) -> socket.socket:
     """Return a connected socket.
+
+    Args:
+        host: Where to connect it.
+        port: The port there.
+        lookups: What the loop looks up.
 
     Raises:
         OSError: Nobody answers there.
     """
     loop = asyncio.get_running_loop()
     failure: OSError | None = None
-    for family, kind, number, _, address in await _addresses(loop, host, port):
+    found = await asyncio.wrap_future(lookups.begin(host, port))
+    lookups.forget(host, port)
+    for family, kind, number, _, address in found:
         sock = socket.socket(family, kind, number)
         try:
             sock.settimeout(0)
@@ -70,12 +74,6 @@ async def secure(sock: socket.socket, context: ssl.SSLContext, host: str) -> Tls
         if not data:
             raise OSError("the server has ended the TLS handshake")
         tls.feed(data)
-
-
-async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> Sequence[Found]:
-    with suppress(socket.gaierror):  # a name, which takes a thread to look it up
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 @final

@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import pytest
 
-from kvs.adapters.storage.etcd.client import auth, link
+from kvs.adapters.storage.etcd.client import auth, dialling, link
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint
 from kvs.adapters.storage.etcd.client.errors import (
     ConnectionLostError,
     DeadlineExceededError,
     EtcdError,
+    NotSentError,
     ProtocolBrokenError,
 )
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
@@ -224,7 +225,7 @@ def test_who_answers_nonsense_is_left() -> None:
 
 def test_each_address_of_a_name_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first does not answer: its backlog is full."""
-    monkeypatch.setattr(link, "CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(dialling, "CONNECT_TIMEOUT_S", 0.3)
     real = socket.getaddrinfo
     with Stub(good) as well, socket.socket() as deaf:
         deaf.bind(("127.0.0.2", well.endpoint.port))
@@ -246,6 +247,39 @@ def test_each_address_of_a_name_has_its_time(monkeypatch: pytest.MonkeyPatch) ->
             client.close()
             for each in filling:
                 each.close()
+
+
+@pytest.fixture
+def unknown(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    """Return one whose name hangs when it is looked up."""
+    real, over = socket.getaddrinfo, threading.Event()
+
+    def look_up(host: str, *args: Any, **options: Any) -> object:
+        if host == "etcd.example" and not options.get("flags"):
+            over.wait()
+        return real(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    yield Endpoint("etcd.example", 1)
+    over.set()
+
+
+def test_a_name_that_hangs_holds_nothing_up(unknown: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither deadlines, nor calls that another member can answer, nor the end."""
+    client = EtcdClient([unknown])
+    with pytest.raises(NotSentError):
+        client.txn([], [get(b"x")], timeout_s=0.1)
+    closing = threading.Thread(target=client.close, daemon=True)
+    closing.start()
+    closing.join(TIMEOUT_S)
+    assert not closing.is_alive()
+    monkeypatch.setattr(dialling, "CONNECT_TIMEOUT_S", 0.05)
+    with Stub(good) as well:
+        client = EtcdClient([unknown, well.endpoint])
+        try:
+            client.txn([], [get(b"x")], timeout_s=TIMEOUT_S)
+        finally:
+            client.close()
 
 
 def test_who_sends_without_an_end_holds_nothing_up() -> None:

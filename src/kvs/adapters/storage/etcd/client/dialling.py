@@ -1,77 +1,109 @@
-"""Connects to a member, without blocking: the caller chooses how to wait."""
+"""Connects to a member, by steps none of which waits: a link says how to wait."""
 
 import os
 import select
 import socket
 import ssl
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Final, TypeAlias, final
 
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint
+from kvs.addresses import Address
+from kvs.lookup import Found, Lookups
 
-Await: TypeAlias = Callable[[socket.socket, int], None]
-"""Returns when a socket is ready for these events of ``poll``; raises ``TimeoutError`` when it takes too long."""
+CONNECT_TIMEOUT_S: Final = 2.0
+"""For looking up a name, and for each address of it."""
+
+Sleep: TypeAlias = Callable[[socket.socket | None, int, float], bool]
+"""Waits until a socket is ready for these events of ``poll``, a time, or a wake-up; returns whether it is ready."""
 
 
-def dial(endpoint: Endpoint, tls: ssl.SSLContext | None, begin: Callable[[], Await]) -> socket.socket:
-    """Return a socket that is connected, does not block, and is secured if that is wanted.
-
-    Names are looked up as the system does it, which may block for some seconds; each address of a name is tried.
+@final
+class Dialler:
+    """Makes the connections of a link.
 
     Args:
-        endpoint: Where to.
-        tls: How it is secured, if it is.
-        begin: Called for each address; returns what waits for it.
-
-    Raises:
-        OSError: There is no connection, or the certificate is not to be trusted.
+        tls: How they are secured, if they are.
+        sleep: Waits, and raises what ends the attempt.
+        wake: Ends such a wait. By any thread.
     """
-    failure = OSError("the name has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM):
-        wait = begin()
-        try:
-            sock = _connect(socket.socket(family, kind, protocol), address, wait)
-            if tls is not None:
-                sock = _secure(sock, endpoint, tls, wait)
-        except OSError as error:
-            failure = error
-        else:
-            return sock
-    raise failure
 
+    def __init__(self, tls: ssl.SSLContext | None, sleep: Sleep, wake: Callable[[], None]) -> None:
+        self._tls = tls
+        self._sleep = sleep
+        self._wake = wake
+        self._lookups = Lookups()
+        self._until_s = 0.0
 
-def _connect(sock: socket.socket, address: Any, wait: Await) -> socket.socket:
-    try:
-        sock.setblocking(False)  # noqa: FBT003 - its name
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        with suppress(BlockingIOError):
-            sock.connect(address)
-        wait(sock, select.POLLOUT)
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            raise OSError(error, os.strerror(error))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+    def dial(self, endpoint: Endpoint) -> socket.socket:
+        """Return a socket that is connected, does not block, and is secured if that is wanted.
 
-
-def _secure(sock: socket.socket, endpoint: Endpoint, tls: ssl.SSLContext, wait: Await) -> ssl.SSLSocket:
-    secured = tls.wrap_socket(sock, server_hostname=endpoint.host, do_handshake_on_connect=False)
-    try:
-        while True:
+        Raises:
+            OSError: There is no connection, or the certificate is not to be trusted.
+        """
+        failure = OSError("the name has no address")
+        for family, kind, protocol, _, address in self._addresses(endpoint):
+            self._until_s = time.monotonic() + CONNECT_TIMEOUT_S
             try:
-                secured.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                wait(secured, select.POLLIN)
-            except ssl.SSLWantWriteError:
-                wait(secured, select.POLLOUT)
-        if secured.selected_alpn_protocol() != "h2":
-            raise ConnectionError("the other end does not speak HTTP/2")
-    except BaseException:
-        secured.close()
-        raise
-    return secured
+                sock = self._connect(socket.socket(family, kind, protocol), address)
+                return sock if self._tls is None else self._secure(sock, endpoint, self._tls)
+            except OSError as error:
+                failure = error
+        raise failure
+
+    def _addresses(self, endpoint: Endpoint) -> Sequence[Found]:
+        """Return the addresses of a name, as the system looks it up. The next attempt goes on with what takes long."""
+        found = self._lookups.begin(*endpoint)
+        if not found.done():
+            found.add_done_callback(lambda _: self._wake())
+            self._until_s = time.monotonic() + CONNECT_TIMEOUT_S
+            while not found.done():
+                self._pause(None, 0, f"{endpoint.host} was not looked up in time")
+        self._lookups.forget(*endpoint)
+        return found.result()
+
+    def _pause(self, sock: socket.socket | None, events: int, trouble: str) -> bool:
+        ready = self._sleep(sock, events, self._until_s)
+        if not ready and time.monotonic() >= self._until_s:
+            raise TimeoutError(trouble)
+        return ready
+
+    def _wait(self, sock: socket.socket, events: int) -> None:
+        while not self._pause(sock, events, "no connection in time"):
+            pass
+
+    def _connect(self, sock: socket.socket, address: Address) -> socket.socket:
+        try:
+            sock.setblocking(False)  # noqa: FBT003 - its name
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            with suppress(BlockingIOError):
+                sock.connect(address)
+            self._wait(sock, select.POLLOUT)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, os.strerror(error))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _secure(self, sock: socket.socket, endpoint: Endpoint, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        secured = tls.wrap_socket(sock, server_hostname=endpoint.host, do_handshake_on_connect=False)
+        try:
+            while True:
+                try:
+                    secured.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    self._wait(secured, select.POLLIN)
+                except ssl.SSLWantWriteError:
+                    self._wait(secured, select.POLLOUT)
+            if secured.selected_alpn_protocol() != "h2":
+                raise ConnectionError("the other end does not speak HTTP/2")
+        except BaseException:
+            secured.close()
+            raise
+        return secured

@@ -296,7 +296,7 @@ class EtcdClient:
 
 
 def _awaited(future: Future[T], timeout_s: float) -> T:
-    """Return what the client's thread tells, which may be held up: a token is awaited, or a name is looked up."""
+    """Return what the client's thread tells, which may be held up, as while a token is awaited."""
     try:
         return future.result(timeout_s + GRACE_S)
     except TimeoutError:

@@ -22,7 +22,7 @@ from typing import Final, final
 
 from kvs.adapters.storage.etcd.client import hpack
 from kvs.adapters.storage.etcd.client.call import Call
-from kvs.adapters.storage.etcd.client.dialling import Await, dial
+from kvs.adapters.storage.etcd.client.dialling import Dialler
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint, Rotation
 from kvs.adapters.storage.etcd.client.errors import (
     ConnectionLostError,
@@ -35,9 +35,6 @@ from kvs.adapters.storage.etcd.client.wakeup import Wakeup
 
 MAX_WAITING_CALLS: Final = 1024
 """Calls that have not been sent; more are refused."""
-
-CONNECT_TIMEOUT_S: Final = 2.0
-"""For each address of a name."""
 
 STUCK_S: Final = 1.5
 """After so long without an answer that takes a majority, a call that is given up has its member left. Frames of HTTP/2,
@@ -74,6 +71,7 @@ class Link:
     def __init__(self, endpoints: tuple[Endpoint, ...], tls: ssl.SSLContext | None = None, name: str = "etcd") -> None:
         self._rotation = Rotation(endpoints)
         self._tls = tls
+        self._dialler = Dialler(tls, self._sleep_to_connect, lambda: self._command(lambda: None))
         self._commands: deque[Callable[[], None]] = deque()
         self._closing = False
         self._numbers = itertools.count()
@@ -223,21 +221,7 @@ class Link:
 
     def _connect(self) -> None:
         endpoint = self._rotation.endpoint
-
-        def begin() -> Await:
-            until_s = time.monotonic() + CONNECT_TIMEOUT_S
-
-            def wait(sock: socket.socket, events: int) -> None:
-                while not self._sleep(sock, events, until_s):
-                    if self._closing:
-                        raise _LostError("the client was closed")
-                    if time.monotonic() >= until_s:
-                        raise TimeoutError("no connection in time")
-
-            return wait
-
-        sock = dial(endpoint, self._tls, begin)
-        self._socket = sock
+        self._socket = self._dialler.dial(endpoint)
         self._connected_to = endpoint
         self._http2 = Http2()
         self._blocks.clear()
@@ -247,6 +231,12 @@ class Link:
         self._pinged = self._leaving = False
         self._trouble = ""
         self._open_streams()
+
+    def _sleep_to_connect(self, sock: socket.socket | None, events: int, until_s: float) -> bool:
+        ready = self._sleep(sock, events, until_s)
+        if self._closing:
+            raise _LostError("the client was closed")
+        return ready
 
     def _exchange(self) -> None:
         sock = self._socket
