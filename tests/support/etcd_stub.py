@@ -73,6 +73,10 @@ class Peer:
         with suppress(OSError):
             self._socket.sendall(b"".join(frames))
 
+    def send_at_once(self) -> None:
+        """From now on, let nothing that is sent wait until the other end has read what was sent before."""
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
     def flood(self) -> None:
         """Send frames that mean nothing until the other end is gone, many at a time, faster than they are read."""
         frames = frame(PING, ACK, 0, bytes(8)) * 1_000_000

@@ -1,6 +1,8 @@
 """One call of gRPC: its request, what has come of the answer, and the receiver of its outcome."""
 
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias, final
 from urllib.parse import unquote
@@ -15,6 +17,7 @@ from kvs.adapters.storage.etcd.client.errors import (
     UnavailableError,
     error_of,
 )
+from kvs.adapters.storage.etcd.client.hpack import Headers
 from kvs.adapters.storage.etcd.client.http2 import REFUSED_STREAM, STREAM_WINDOW, Received
 from kvs.adapters.storage.etcd.client.requests import AGREED
 from kvs.override import override
@@ -53,6 +56,8 @@ class Call:
         agreed: An answer to it shows that the member is one of a majority.
         answered: Something of an answer has come.
         stream: Number of its stream; 0 as long as it has not been sent.
+        made_s: When it was made.
+        sent_s: When it was sent.
         ended: It has its outcome.
         ends: There is one request; else the stream stays open for more.
         member_failed: The answer, or its lack, says that this member cannot serve: others may.
@@ -69,6 +74,7 @@ class Call:
         "deadline_s",
         "ended",
         "ends",
+        "made_s",
         "member_failed",
         "method",
         "needs_leader",
@@ -89,13 +95,30 @@ class Call:
         self.needs_leader: Final = needs_leader
         self.token: Final = token
         self.stream = 0
-        self.sent_s = 0.0
+        self.made_s: Final = time.monotonic()
+        self.sent_s = math.inf
         self.ended = False
         self.member_failed = False
         self._buffer = bytearray()
         self._advanced = 0  # how much of it the other end was told to be consumed
         self._code = -1
         self._text = ""
+
+    def headers(self, scheme: str, authority: str) -> Headers:
+        """Return the headers of the request."""
+        headers = [
+            (":method", "POST"),
+            (":scheme", scheme),
+            (":path", self.method),
+            (":authority", authority),
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+        ]
+        if self.token:
+            headers.append(("token", self.token))
+        if self.needs_leader:
+            headers.append(("hasleader", "true"))
+        return tuple(headers)
 
     def take(self, received: Received) -> int:
         """Take in what came on the stream; return how many bytes more the other end may send for it."""

@@ -83,6 +83,7 @@ class Link:
         self._http2 = Http2()
         self._blocks: dict[tuple[str, str, bool], bytes] = {}
         self._unsent = memoryview(b"")
+        self._opened: list[Call] = []  # on streams, and nothing of them has been written yet
         self._heard_s = 0.0  # when the member was last heard
         self._asked_s = math.inf  # since when it could have given an answer that takes a majority, and has given none
         self._silent_s = 0.0  # since when it could have been
@@ -150,6 +151,12 @@ class Link:
 
     def _sleep(self, sock: socket.socket | None, events: int, until_s: float | None) -> bool:
         """Wait for the socket, a command or a time; run commands and deadlines. Return whether the socket is ready."""
+        ready = self._await(sock, events, until_s)
+        self._run_deadlines()
+        return ready
+
+    def _await(self, sock: socket.socket | None, events: int, until_s: float | None) -> bool:
+        """Do the same, but for deadlines."""
         if self._deadlines:
             until_s = self._deadlines[0][0] if until_s is None else min(until_s, self._deadlines[0][0])
         timeout_ms = None if until_s is None else max(0.0, (until_s - time.monotonic()) * 1000 + 1)
@@ -167,8 +174,6 @@ class Link:
         if self._wakeup is not None:
             self._wakeup.woken()
         self._run_commands()
-        if self._deadlines:
-            self._run_deadlines()
         return sock_ready
 
     def _run_commands(self) -> None:
@@ -213,8 +218,11 @@ class Link:
         self._calls.pop(call.stream, None)
         self._http2.reset(call.stream)
         call.end(DeadlineExceededError("no answer from etcd in time"))
+        now_s, half_s = time.monotonic(), (call.deadline_s - call.made_s) / 2
+        if max(call.sent_s - call.made_s, now_s - call.deadline_s) > half_s:
+            return  # the member had little of that time, or this thread has stood still
         silent = self._heard_s < call.sent_s  # not one byte since: it hangs
-        if silent or time.monotonic() - self._asked_s >= STUCK_S:
+        if silent or now_s - self._asked_s >= STUCK_S:
             self._leaving = self._socket is not None
 
     # The thread: the connection.
@@ -226,6 +234,7 @@ class Link:
         self._http2 = Http2()
         self._blocks.clear()
         self._unsent = memoryview(b"")
+        self._opened.clear()
         self._heard_s = time.monotonic()
         self._asked_s = math.inf
         self._pinged = self._leaving = False
@@ -248,15 +257,18 @@ class Link:
         until_s = None
         if self._calls:
             until_s = self._silent_s + (PING_AFTER_S + PING_TIMEOUT_S if self._pinged else PING_AFTER_S)
-        ready = self._sleep(sock, _POLL_IN | (_POLL_OUT if self._unsent else 0), until_s)
+        ready = self._await(sock, _POLL_IN | (_POLL_OUT if self._unsent else 0), until_s)
+        is_due = bool(self._deadlines) and self._deadlines[0][0] <= time.monotonic()
+        if ready or is_due:  # what has come counts, however late this thread looks
+            self._read(sock, all_of_it=is_due)
+        self._run_deadlines()
         if self._leaving:
             raise _LostError("turned to another member")
-        if ready:
-            self._read(sock)
-        elif until_s is not None and time.monotonic() >= until_s:
+        if not ready and until_s is not None and time.monotonic() >= until_s:
             if self._pinged:
                 raise _LostError("the member gives no sign of life")
             self._pinged = True
+            self._silent_s = time.monotonic() - PING_AFTER_S  # it has its time from now on
             self._http2.ping()
 
     def _write(self, sock: socket.socket) -> None:
@@ -264,14 +276,19 @@ class Link:
             if not self._unsent:
                 self._unsent = memoryview(self._http2.take_output())
                 if not self._unsent:
-                    return
+                    break
             try:
                 sent = sock.send(self._unsent)
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                return
+                break
             self._unsent = self._unsent[sent:]
+        if self._opened:
+            now_s = time.monotonic()
+            for call in self._opened:
+                call.sent_s = now_s
+            self._opened.clear()
 
-    def _read(self, sock: socket.socket) -> None:
+    def _read(self, sock: socket.socket, *, all_of_it: bool) -> None:
         for _ in range(READS_A_TURN):
             try:
                 data = sock.recv(RECEIVE_BYTES)
@@ -288,7 +305,7 @@ class Link:
             if self._http2.going_away:
                 self._go_away()
             self._open_streams()
-            if len(data) < RECEIVE_BYTES and not isinstance(sock, ssl.SSLSocket):
+            if len(data) < RECEIVE_BYTES and not (all_of_it or isinstance(sock, ssl.SSLSocket)):
                 return
 
     def _take(self, received: Received) -> None:
@@ -324,30 +341,17 @@ class Link:
             if block is None:
                 if len(self._blocks) > 64:  # tokens come and go
                     self._blocks.clear()
-                block = self._blocks[key] = hpack.encode(self._headers(call))
-            call.sent_s = now_s
+                block = self._blocks[key] = hpack.encode(
+                    call.headers("http" if self._tls is None else "https", str(self._connected_to))
+                )
             if call.agreed:
                 self._asked_s = min(self._asked_s, now_s)
             if not self._calls:
-                self._silent_s = call.sent_s  # before, there was nothing to be told
+                self._silent_s = now_s  # before, there was nothing to be told
                 self._pinged = False
             call.stream = self._http2.open(block, call.body, ended=call.ends)
             self._calls[call.stream] = call
-
-    def _headers(self, call: Call) -> hpack.Headers:
-        headers = [
-            (":method", "POST"),
-            (":scheme", "http" if self._tls is None else "https"),
-            (":path", call.method),
-            (":authority", str(self._connected_to)),
-            ("content-type", "application/grpc"),
-            ("te", "trailers"),
-        ]
-        if call.token:
-            headers.append(("token", call.token))
-        if call.needs_leader:
-            headers.append(("hasleader", "true"))
-        return tuple(headers)
+            self._opened.append(call)
 
     def _go_away(self) -> None:
         """Take back what the other end has not looked at; leave when the rest is answered."""
