@@ -192,19 +192,52 @@ def test_a_lead_is_kept_though_heartbeats_are_slow(bench: Bench, monkeypatch: py
     assert bench.version(bench.keys.leader)
 
 
+def test_a_lead_is_kept_though_renewals_are_slow(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with an etcd that has much to apply: each gets there when two more have been sent."""
+    lead = bench.election().win()
+    real = bench.client.submit_keep_alive
+    late: deque[Callable[[], None]] = deque()
+
+    def submit(*call: Any) -> None:
+        late.append(lambda: real(*call))
+        if len(late) > 2:
+            late.popleft()()
+
+    monkeypatch.setattr(bench.client, "submit_keep_alive", submit)
+    bench.keeper(lead)
+    beaten = bench.version(bench.keys.alive)
+    for _ in polling("the time of several leases has passed"):
+        assert not lead.lost
+        if bench.version(bench.keys.alive) - beaten > 3 * BEATS_PER_LEASE:
+            break
+    assert bench.version(bench.keys.leader)
+
+
+def test_renewals_that_nobody_answers_are_few(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none keeps the lead."""
+    lead = bench.election().win()
+    sent: list[object] = []
+    monkeypatch.setattr(bench.client, "submit_keep_alive", lambda *call: sent.append(call))
+    bench.keeper(lead)
+    for _ in polling("the lead is free"):
+        if not bench.version(bench.keys.leader):
+            break
+    assert len(sent) <= BEATS_PER_LEASE
+
+
 def test_heartbeats_that_nobody_answers_are_few(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the lease is renewed beside them, for the time of one."""
     lead = bench.election().win()
     sent: list[object] = []
     renewed = threading.Semaphore(0)
-    keep_alive = bench.client.keep_alive_once
+    keep_alive = bench.client.submit_keep_alive
 
-    def renew(*args: Any, **options: Any) -> object:
+    def renew(*args: Any) -> None:
         renewed.release()
-        return keep_alive(*args, **options)
+        keep_alive(*args)
 
     monkeypatch.setattr(bench.client, "submit_txn", lambda *call: sent.append(call))
-    monkeypatch.setattr(bench.client, "keep_alive_once", renew)
+    monkeypatch.setattr(bench.client, "submit_keep_alive", renew)
     bench.keeper(lead)
     assert renewed.acquire(timeout=TIMEOUT_S)
     assert renewed.acquire(timeout=TIMEOUT_S)

@@ -19,7 +19,7 @@ from contextlib import suppress
 from threading import BoundedSemaphore, Event, Lock, Thread
 from typing import Final, NamedTuple, final
 
-from kvs.adapters.storage.etcd.client.answers import RangeResult, TxnResult
+from kvs.adapters.storage.etcd.client.answers import Lease, RangeResult, TxnResult
 from kvs.adapters.storage.etcd.client.errors import ClusterChangedError, EtcdError, LeaseNotFoundError, NoSpaceError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import (
@@ -41,8 +41,8 @@ MARGIN_SHARE: Final = 0.1
 
 BEATS_PER_LEASE: Final = 4
 
-LONGEST_CALL_S: Final = 1.0
-"""For a call that renews the lease."""
+LONGEST_SILENCE_S: Final = 1.0
+"""After so long a member is left from which nothing comes."""
 
 RELEASE_TIMEOUT_S: Final = 2.0
 """For each of two calls that give up the lead; without them the lease ends by itself."""
@@ -196,6 +196,7 @@ class Keeper:
         self._stopping = Event()
         self._releases = False
         self._beats = BoundedSemaphore(BEATS_PER_LEASE)  # more are not under way
+        self._renewals = BoundedSemaphore(BEATS_PER_LEASE)  # likewise
         self._runner = Thread(target=self._run, name="kvs-lead", daemon=True)
         self._runner.start()
 
@@ -267,21 +268,24 @@ class Keeper:
     def _beat(self, interval_s: float) -> None:
         """Send a heartbeat, and renew the lease.
 
-        A heartbeat that is not answered when the next one is due, as when a disk of etcd is slow, is not given up, and
-        the lease is renewed beside it. But not for ever: who hears nothing of etcd must not keep the lead by what it
-        sends.
+        What is not answered when the next one is due, as when a disk of etcd is slow, is not given up: a renewal waits
+        in etcd for what it has to apply, and one that is given up is none. But not for ever: who hears nothing of etcd
+        must not keep the lead by what it sends.
         """
         lead = self._lead
         self._time.compare()
         self._tell()
         if clock_s() - lead.heard_s > lead.lease_s:
             return
-        try:
-            self._client.keep_alive_once(lead.lease, timeout_s=min(interval_s, LONGEST_CALL_S), urgent=True)
-        except LeaseNotFoundError:
-            lead.lose("its lease has ended")
-        except EtcdError:
-            pass  # the lease ends by itself
+        if self._renewals.acquire(blocking=False):
+            silence_s = min(interval_s, LONGEST_SILENCE_S)
+            self._client.submit_keep_alive(lead.lease, self._renewed, lead.lease_s, silence_s)
+
+    def _renewed(self, result: Lease | EtcdError) -> None:
+        """Note what became of a renewal; on a thread of the client. Else the lease ends by itself."""
+        self._renewals.release()
+        if isinstance(result, LeaseNotFoundError):
+            self._lead.lose("its lease has ended")
 
     def _tell(self) -> None:
         """Send a heartbeat, unless too many are under way. Never waits."""

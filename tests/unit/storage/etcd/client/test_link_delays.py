@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Final
 
@@ -12,10 +13,11 @@ import pytest
 from kvs.adapters.storage.etcd.client import dialling
 from kvs.adapters.storage.etcd.client.answers import TxnResult
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint
-from kvs.adapters.storage.etcd.client.errors import DeadlineExceededError, NotSentError
+from kvs.adapters.storage.etcd.client.errors import ConnectionLostError, DeadlineExceededError, NotSentError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
-from kvs.adapters.storage.etcd.client.requests import TXN, get
-from tests.support.etcd_stub import Peer, Stub
+from kvs.adapters.storage.etcd.client.http2 import ACK, PING
+from kvs.adapters.storage.etcd.client.requests import LEASE_KEEP_ALIVE, TXN, get
+from tests.support.etcd_stub import Peer, Stub, frame
 from tests.support.waiting import TIMEOUT_S
 from tests.unit.storage.etcd.client.test_link import client_of, good
 
@@ -178,3 +180,28 @@ def test_a_member_has_its_time_to_answer_a_ping(clock: Clock) -> None:
         going_on.set()
         client.txn([], [get(b"x")], timeout_s=TIMEOUT_S, urgent=True)
         assert (member.connections, other.connections) == (1, 0)
+
+
+@pytest.mark.parametrize("says", [b"", frame(PING, ACK, 0, bytes(8))])
+def test_a_silent_member_is_left_before_the_time_of_a_renewal_has_run_out(clock: Clock, says: bytes) -> None:
+    """But not one that says anything: it may take long to renew."""
+    said = threading.Event()
+
+    def slow(peer: Peer, stream: int, path: str) -> None:
+        if path == LEASE_KEEP_ALIVE:
+            peer.send(says)
+            said.set()
+        else:
+            good(peer, stream, path)
+
+    with Stub(slow, Peer.send_at_once) as member, Stub(good) as other, client_of(member, other) as client:
+        client.txn([], [get(b"x")], timeout_s=TIMEOUT_S, urgent=True)
+        client.submit_keep_alive(5, lambda _: None, 2 * TIME_S, TIME_S)
+        assert said.wait(TIMEOUT_S)
+        standing = StandStill(client, clock)
+        standing.begun()
+        standing.end(after_s=TIME_S)
+        with suppress(ConnectionLostError):  # it has left with it
+            client.txn([], [get(b"x")], timeout_s=TIMEOUT_S, urgent=True)
+        client.txn([], [get(b"x")], timeout_s=TIMEOUT_S, urgent=True)
+        assert (member.connections, other.connections) == ((1, 0) if says else (1, 1))

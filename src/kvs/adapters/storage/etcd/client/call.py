@@ -51,10 +51,12 @@ class Call:
         deadline_s: When it is given up, by ``time.monotonic``.
         needs_leader: A member that knows no raft leader is to refuse it.
         token: Says who calls.
+        silence_s: After so long the member is left if nothing has come from it since this was sent.
 
     Attributes:
         agreed: An answer to it shows that the member is one of a majority.
         answered: Something of an answer has come.
+        doubt_s: When the member is left if it is silent, though the deadline is later.
         stream: Number of its stream; 0 as long as it has not been sent.
         made_s: When it was made.
         sent_s: When it was sent.
@@ -72,6 +74,7 @@ class Call:
         "answered",
         "body",
         "deadline_s",
+        "doubt_s",
         "ended",
         "ends",
         "made_s",
@@ -84,7 +87,14 @@ class Call:
     )
 
     def __init__(
-        self, method: str, message: Sequence[bytes], deadline_s: float, *, needs_leader: bool = True, token: str = ""
+        self,
+        method: str,
+        message: Sequence[bytes],
+        deadline_s: float,
+        *,
+        needs_leader: bool = True,
+        token: str = "",
+        silence_s: float = math.inf,
     ) -> None:
         self.method: Final = method
         self.agreed: Final = method in AGREED
@@ -96,6 +106,7 @@ class Call:
         self.token: Final = token
         self.stream = 0
         self.made_s: Final = time.monotonic()
+        self.doubt_s: Final = self.made_s + silence_s
         self.sent_s = math.inf
         self.ended = False
         self.member_failed = False
@@ -209,8 +220,9 @@ class UnaryCall(Call):
         *,
         needs_leader: bool = True,
         token: str = "",
+        silence_s: float = math.inf,
     ) -> None:
-        super().__init__(method, message, deadline_s, needs_leader=needs_leader, token=token)
+        super().__init__(method, message, deadline_s, needs_leader=needs_leader, token=token, silence_s=silence_s)
         self._done = done
         self._answer: bytes | None = None
 

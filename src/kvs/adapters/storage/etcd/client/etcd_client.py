@@ -4,6 +4,7 @@ Every call has a deadline, and is sent at most once: only the caller knows wheth
 There is one exception: a call that was refused for its token, so that nothing was done, is sent again with another.
 """
 
+import math
 import ssl
 import threading
 import time
@@ -189,17 +190,18 @@ class EtcdClient:
         """Grant a lease; etcd may give it more time than asked, never less than its election takes."""
         return self._wait(requests.LEASE_GRANT, [requests.lease_grant_request(ttl_s, lease)], timeout_s, lease_result)
 
-    def keep_alive_once(self, lease: int, *, timeout_s: float = DEFAULT_TIMEOUT_S, urgent: bool = False) -> Lease:
+    def submit_keep_alive(self, lease: int, done: Completion[Lease], timeout_s: float, silence_s: float) -> None:
+        """Renew a lease as :meth:`submit_txn` does; leave a member that says nothing at all for ``silence_s``."""
+        call = requests.LEASE_KEEP_ALIVE, [requests.lease_request(lease)], timeout_s, _renewed, done
+        _Request(self, self._urgent, *call, silence_s=silence_s).start()
+
+    def keep_alive_once(self, lease: int, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Lease:
         """Renew a lease.
 
         Raises:
             LeaseNotFoundError: It has expired, or was revoked.
         """
-        message = requests.lease_request(lease)
-        result = self._wait(requests.LEASE_KEEP_ALIVE, [message], timeout_s, lease_result, urgent=urgent)
-        if result.ttl_s <= 0:
-            raise LeaseNotFoundError(f"lease {lease:x} has ended")
-        return result
+        return self._wait(requests.LEASE_KEEP_ALIVE, [requests.lease_request(lease)], timeout_s, _renewed)
 
     def revoke(self, lease: int, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Header:
         """End a lease: its keys are deleted."""
@@ -295,6 +297,13 @@ class EtcdClient:
             raise error
 
 
+def _renewed(data: bytes) -> Lease:
+    result = lease_result(data)
+    if result.ttl_s <= 0:
+        raise LeaseNotFoundError(f"lease {result.id:x} has ended")
+    return result
+
+
 def _awaited(future: Future[T], timeout_s: float) -> T:
     """Return what the client's thread tells, which may be held up, as while a token is awaited."""
     try:
@@ -316,6 +325,7 @@ class _Request(Generic[T]):
         "_message",
         "_method",
         "_needs_leader",
+        "_silence_s",
         "_token",
         "_tokens",
     )
@@ -331,6 +341,7 @@ class _Request(Generic[T]):
         done: Completion[T],
         *,
         needs_leader: bool = True,
+        silence_s: float = math.inf,
     ) -> None:
         self._client = client
         self._link = link
@@ -340,6 +351,7 @@ class _Request(Generic[T]):
         self._decode = decode
         self._done = done
         self._needs_leader = needs_leader
+        self._silence_s = silence_s
         self._token = ""
         self._tokens = 0
 
@@ -363,6 +375,7 @@ class _Request(Generic[T]):
                 self._finish,
                 needs_leader=self._needs_leader,
                 token=self._token,
+                silence_s=self._silence_s,
             )
         )
 
@@ -378,7 +391,7 @@ class _Request(Generic[T]):
             try:
                 self._client.check_cluster(header_of(outcome))
                 result = self._decode(outcome)
-            except ClusterChangedError as error:
+            except EtcdError as error:
                 result = error
             except Exception as error:  # noqa: BLE001 - a decoder's: the server's answer is malformed
                 result = ProtocolBrokenError(f"{type(error).__name__}: {error}")

@@ -195,16 +195,19 @@ class Link:
         if len(self._deadlines) > 2 * (len(self._calls) + len(self._waiting)) + MAX_WAITING_CALLS:
             self._deadlines = [entry for entry in self._deadlines if not entry[2].ended]
             heapq.heapify(self._deadlines)
-        if call.deadline_s < math.inf:
-            heapq.heappush(self._deadlines, (call.deadline_s, next(self._numbers), call))
+        for due_s in (call.deadline_s, call.doubt_s):
+            if due_s < math.inf:
+                heapq.heappush(self._deadlines, (due_s, next(self._numbers), call))
         self._waiting.append(call)
         self._open_streams()
 
     def _run_deadlines(self) -> None:
         now = time.monotonic()
         while self._deadlines and (self._deadlines[0][2].ended or self._deadlines[0][0] <= now):
-            call = heapq.heappop(self._deadlines)[2]
-            if not call.ended:
+            due_s, _, call = heapq.heappop(self._deadlines)
+            if not call.ended and due_s < call.deadline_s:
+                self._doubt(call, due_s)
+            elif not call.ended:
                 self._expire(call)
 
     def _expire(self, call: Call) -> None:
@@ -218,8 +221,12 @@ class Link:
         self._calls.pop(call.stream, None)
         self._http2.reset(call.stream)
         call.end(DeadlineExceededError("no answer from etcd in time"))
-        now_s, half_s = time.monotonic(), (call.deadline_s - call.made_s) / 2
-        if max(call.sent_s - call.made_s, now_s - call.deadline_s) > half_s:
+        self._doubt(call, call.deadline_s)
+
+    def _doubt(self, call: Call, due_s: float) -> None:
+        """Leave the member if it gives no sign of life, or none that takes a majority, and a call was due."""
+        now_s, half_s = time.monotonic(), (due_s - call.made_s) / 2
+        if max(call.sent_s - call.made_s, now_s - due_s) > half_s:
             return  # the member had little of that time, or this thread has stood still
         silent = self._heard_s < call.sent_s  # not one byte since: it hangs
         if silent or now_s - self._asked_s >= STUCK_S:
