@@ -31,7 +31,8 @@ PASSWORD = "pässword, 100 % of it"  # noqa: S105
 def secured() -> Iterator[Cluster]:
     """Return a member that wants certificates, and users who tell their names; tokens live for a second."""
     need_etcd()
-    with running_cluster(tls=True, flags=["--auth-token-ttl", "1", "--bcrypt-cost", "4"]) as cluster:
+    flags = ["--auth-token-ttl", "1", "--bcrypt-cost", "4", "--log-level", "debug"]  # 3.5 tells of tokens there only
+    with running_cluster(tls=True, flags=flags) as cluster:
         cluster.enable_auth({"kvs": PASSWORD})
         yield cluster
 
