@@ -9,10 +9,10 @@ from kvs.adapters.storage.etcd import follower
 from kvs.adapters.storage.etcd.client.answers import Header, TxnResult
 from kvs.adapters.storage.etcd.client.errors import EtcdError
 from kvs.adapters.storage.etcd.election import Election
-from kvs.adapters.storage.etcd.entry import EtcdBatch
 from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.lead import Keeper, Lead
 from kvs.adapters.storage.etcd.replica import Replica
+from kvs.adapters.storage.etcd.rows import EtcdBatch
 from kvs.adapters.storage.journal_writer import Batch
 from kvs.signals import Signals
 

@@ -7,9 +7,9 @@ import pytest
 
 from kvs.adapters.storage.etcd.changes import Changes
 from kvs.adapters.storage.etcd.chunks import Chunk
-from kvs.adapters.storage.etcd.entry import StoredRow
 from kvs.adapters.storage.etcd.layout import Place
 from kvs.adapters.storage.etcd.merge import LEAST_BYTES, ROW_COST_BYTES, TARGET_BYTES, in_order, merge
+from kvs.adapters.storage.etcd.stored import StoredRow
 
 pytestmark = pytest.mark.one_build
 

@@ -23,11 +23,13 @@ from kvs.adapters.storage.etcd.chunks import Chunk, decode_chunk, encode_chunk, 
 from kvs.adapters.storage.etcd.client.answers import KeyValue
 from kvs.adapters.storage.etcd.client.requests import absent, put, value_is
 from kvs.adapters.storage.etcd.disposal import Disposal
-from kvs.adapters.storage.etcd.entry import StoredRow, digest_of, stored_of
+from kvs.adapters.storage.etcd.entry import digest_of
 from kvs.adapters.storage.etcd.layout import MAX_VALUE_BYTES, Checkpoint, Former, LayoutError, Place, decoded, encoded
 from kvs.adapters.storage.etcd.merge import Gathered, merge
 from kvs.adapters.storage.etcd.repair import Repair
+from kvs.adapters.storage.etcd.rows import stored_of
 from kvs.adapters.storage.etcd.steps import LONGEST_PAUSE_S, Steps, StoppedError
+from kvs.adapters.storage.etcd.stored import StoredRow
 
 LOOK_S: Final = 0.1
 

@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
-from kvs.adapters.storage.etcd.entry import StoredRow, digest_of
+from kvs.adapters.storage.etcd.entry import digest_of
 from kvs.adapters.storage.etcd.layout import Keys, LayoutError, Place
+from kvs.adapters.storage.etcd.stored import StoredRow
 from kvs.domain.values import Key
 
 PIECES_PER_PAGE: Final = 16

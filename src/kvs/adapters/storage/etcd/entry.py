@@ -7,24 +7,19 @@ array of payload, kind and deadline.
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final, TypeAlias, final
+from typing import Final
 
 import msgspec
 
 from kvs.adapters.storage.etcd.formats import refusal_of
 from kvs.adapters.storage.etcd.layout import MAX_VALUE_BYTES, Head, LayoutError
-from kvs.adapters.storage.journal_writer import Batch, Row
-from kvs.domain.codec import DamagedValueError, fields_of, value_of
-from kvs.domain.values import Key, Value
-from kvs.override import override
+from kvs.adapters.storage.etcd.rows import EtcdBatch, rows_of, stored_of
+from kvs.adapters.storage.etcd.stored import StoredRow
+from kvs.adapters.storage.journal_writer import Row
+from kvs.domain.codec import DamagedValueError
+from kvs.domain.values import Key
 
 DIGEST_BYTES: Final = 16
-
-ROW_HELD_BYTES: Final = 150
-"""Memory of a row in a batch beyond its key and payload, roughly."""
-
-StoredValue: TypeAlias = bytes | tuple[bytes, int, int] | None
-StoredRow: TypeAlias = tuple[Key, StoredValue]
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True):
@@ -52,40 +47,10 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
+_encode_rows: Final = msgspec.msgpack.Encoder(enc_hook=stored_of).encode  # bytes need no look
 _decode_header: Final = msgspec.msgpack.Decoder(Header).decode
 _decode_rows: Final = msgspec.msgpack.Decoder(list[StoredRow]).decode
 _decode_plain_rows: Final = msgspec.msgpack.Decoder(list[tuple[Key, bytes | None]]).decode
-
-
-@final
-class EtcdBatch(Batch):
-    """A batch.
-
-    Attributes:
-        clears: Whether everything before it is deleted.
-        horizon_ms: The server's time.
-    """
-
-    __slots__ = ("clears", "horizon_ms", "written")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.clears = False
-        self.horizon_ms = 0
-        self.written: list[Row] = []
-
-    @override
-    def add(self, rows: list[Row], *, clears: bool, horizon_ms: int) -> None:
-        if clears:
-            self.written.clear()
-            self.rows = 0
-            self.clears = True
-        self.horizon_ms = horizon_ms
-        self.written += rows
-        self.rows += len(rows)
-        for key, value in rows:
-            payload_bytes = 0 if value is None else len(fields_of(value)[2])
-            self.held_bytes += ROW_HELD_BYTES + len(key) + payload_bytes
 
 
 def digest_of(entry: bytes) -> str:
@@ -95,7 +60,7 @@ def digest_of(entry: bytes) -> str:
 
 def encode_rows(rows: Sequence[Row]) -> bytes:
     """Return rows as an entry has them."""
-    return _encode([(key, stored_of(value)) for key, value in rows])
+    return _encode_rows(rows)
 
 
 def decode_rows(data: bytes, where: str) -> list[Row]:
@@ -113,7 +78,7 @@ def decode_rows(data: bytes, where: str) -> list[Row]:
     else:
         return rows
     try:
-        return [(key, _value(value)) for key, value in _decode_rows(data)]
+        return rows_of(_decode_rows(data))
     except (msgspec.MsgspecError, DamagedValueError) as error:
         raise LayoutError(f"{where}: is damaged: {error}") from None
 
@@ -144,18 +109,3 @@ def decode_entry(entry: bytes, head: Head, where: str) -> Header:
     if (header.number, header.before) != (head.number + 1, head.digest):
         raise LayoutError(f"{where}: does not follow entry {head.number}")
     return header
-
-
-def stored_of(value: Value | None) -> StoredValue:
-    """Return a value as rows have it."""
-    if value is None or isinstance(value, bytes):
-        return value
-    kind, deadline_ms, payload = fields_of(value)
-    return payload, kind, deadline_ms
-
-
-def _value(stored: StoredValue) -> Value | None:
-    if stored is None or isinstance(stored, bytes):
-        return stored
-    payload, kind, deadline_ms = stored
-    return value_of(kind, deadline_ms, payload)

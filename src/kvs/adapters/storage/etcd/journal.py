@@ -15,9 +15,10 @@ from kvs.adapters.storage.etcd.client.errors import (
 )
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import absent, get, put, value_is
-from kvs.adapters.storage.etcd.entry import EtcdBatch, digest_of, encode_entry
+from kvs.adapters.storage.etcd.entry import digest_of, encode_entry
 from kvs.adapters.storage.etcd.layout import EMPTY, Head, Keys, encoded
 from kvs.adapters.storage.etcd.lead import Keeper, Lead
+from kvs.adapters.storage.etcd.rows import EtcdBatch
 from kvs.adapters.storage.journal_writer import Batch, Journal
 from kvs.override import override
 

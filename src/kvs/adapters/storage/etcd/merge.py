@@ -10,7 +10,8 @@ from typing import Final, final
 
 from kvs.adapters.storage.etcd.changes import Changes
 from kvs.adapters.storage.etcd.chunks import Chunk
-from kvs.adapters.storage.etcd.entry import StoredRow, StoredValue, stored_of
+from kvs.adapters.storage.etcd.rows import stored_of
+from kvs.adapters.storage.etcd.stored import StoredRow, StoredValue
 from kvs.domain.values import Key
 
 TARGET_BYTES: Final = 128 << 10
