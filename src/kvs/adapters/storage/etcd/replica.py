@@ -18,7 +18,7 @@ from typing import Final, final
 from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.etcd.backlog import Backlog
-from kvs.adapters.storage.etcd.chunks import Chunk, decode_index, read_place
+from kvs.adapters.storage.etcd.chunks import Chunk, decode_index, read_place, read_places
 from kvs.adapters.storage.etcd.client.answers import KeyValue
 from kvs.adapters.storage.etcd.client.errors import CompactedError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
@@ -206,8 +206,9 @@ class Replica:
         self._index = checkpoint.index
         chunks = self._chunks(revision)
         last = b""
-        for chunk in chunks:
-            rows = decode_rows(read_place(self._client, self._keys, chunk.place, revision), where)
+        places = [chunk.place for chunk in chunks]
+        for chunk, data in zip(chunks, read_places(self._client, self._keys, places, revision), strict=True):
+            rows = decode_rows(data, where)
             if len(rows) != chunk.rows or not rows or rows[0][0] != chunk.first:
                 raise LayoutError(f"{where}: lists a chunk of {chunk.rows} keys that has {len(rows)}, or other ones")
             yield
