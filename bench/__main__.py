@@ -10,6 +10,7 @@ from typing import Final
 
 from bench import (
     clients,
+    cluster,
     compare,
     durable,
     expiry,
@@ -23,6 +24,7 @@ from bench import (
     report,
     servers,
     startup,
+    waits,
     watched,
 )
 from bench.errors import BenchError
@@ -111,6 +113,10 @@ def _sections(options: argparse.Namespace) -> Sections:
             sections = startup.measure(_servers(options, ("redis", "kvs")), python, rounds or 20)
         case "durable":
             sections = durable.measure(python, options.keys or 1_000_000, seconds or 2.0, rounds or 5)
+        case "cluster":
+            sections = cluster.measure(python, options.keys or 100_000, seconds or 2.0, rounds or 5)
+        case "waits":
+            sections = waits.measure(python, options.keys or 100_000, seconds or 4.0, rounds or 5)
         case "watched":
             sections = watched.measure(python, seconds or 3.0, rounds or 5)
         case "redis-benchmark":
@@ -153,6 +159,8 @@ def parser() -> argparse.ArgumentParser:
         "watched": "requests per second with the admin port scraped every second, and without one",
         "redis-benchmark": "Redis's own benchmark, on Redis and on kvs",
         "durable": "commits on the disk beside Redis that syncs always; reads; starts",
+        "cluster": "the etcd engine: commits beside what etcd allows; relayed clients beside those of the leader",
+        "waits": "what the loop waits for while batches are in flight",
         "clients": "1,000 busy clients against 50; 10,000 idle ones beside 200 busy ones",
     }.items():
         command = commands.add_parser(name, help=what, description=what)

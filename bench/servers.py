@@ -25,6 +25,8 @@ from bench.errors import BenchError
 
 START_TIMEOUT_S: Final = 15
 STOP_TIMEOUT_S: Final = 15
+EVENT_TIMEOUT_S: Final = 60
+READY: Final = frozenset({"listening", "standing_by"})
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None)
 
@@ -62,6 +64,9 @@ _MEMCACHED: Final = (
 PURE_PYTHON: Final = ".venv/bin/python"
 """The interpreter of the editable install, which is never compiled; from the root of the repository."""
 
+WAITS_DIRECTORY: Final = "BENCH_WAITS"
+"""The variable with the directory where ``clocked.py`` tells, in a file with the number of its process."""
+
 _KVS: Final = ("{python}", "-m", "kvs", "--port", "0", "--log-format", "json")
 
 VARIANTS: Final[dict[str, Variant]] = {
@@ -71,6 +76,7 @@ VARIANTS: Final[dict[str, Variant]] = {
     "memcached": Variant("memcached", _MEMCACHED),
     "kvs": Variant("line", _KVS),
     "kvs-resp": Variant("resp", _KVS),
+    "kvs-clocked": Variant("line", ("{python}", "-m", "bench.clocked", *_KVS[3:])),
     "kvs-pure": Variant("line", ("{pure}", *_KVS[1:])),
     "kvs-pure-asyncio": Variant("line", ("{pure}", *_KVS[1:], "--transport", "asyncio")),
 }
@@ -91,12 +97,12 @@ class Server:
 def running(name: str, python: str, *extra: str) -> Iterator[Server]:
     """Start a variant with extra arguments, wait until it serves, and end it on every way out."""
     variant = find(name)
-    port = _free_port() if "{port}" in variant.command else 0
+    port = free_port() if "{port}" in variant.command else 0
     words = {"python": python, "pure": PURE_PYTHON, "port": str(port), "user": getpass.getuser()}
     if name == "echo":
         words["echo"] = str(build.program("echo"))
     command = [*(word.format(**words) for word in variant.command), *extra]
-    _check_installed(command[0])
+    check_installed(command[0])
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"bench-{name}-")))
         log = directory / "log"
@@ -108,7 +114,7 @@ def running(name: str, python: str, *extra: str) -> Iterator[Server]:
                 stderr=stream,
                 cwd=None if port == 0 else directory,
                 env=_environment(variant),
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  unsafe with threads, and there are none
+                preexec_fn=die_with_parent,  # noqa: PLW1509  unsafe with threads, and there are none
             )
         stack.callback(end, process)
         server_port = _wait_until_ready(name, process, port, log)
@@ -123,7 +129,7 @@ def find(name: str) -> Variant:
         raise BenchError(f"no server is called {name!r}; there are {', '.join(VARIANTS)}") from None
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Let the kernel end this process with its parent, in case the benchmark itself is killed."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -139,16 +145,36 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def wait_for(server: Server, event: str) -> None:
+    """Wait until the log of a server has an event."""
+    deadline_s = time.monotonic() + EVENT_TIMEOUT_S
+    while not any(json.loads(line)["event"] == event for line in server.log.read_text().splitlines()):
+        if time.monotonic() > deadline_s:
+            raise BenchError(f"{server.name} does not tell of {event}")
+        time.sleep(0.05)
+
+
+def admin_port(server: Server) -> int:
+    """Return the port of ``--admin-port 0``."""
+    for line in server.log.read_text().splitlines():
+        event = json.loads(line)
+        if event["event"] == "admin_listening":
+            return int(event["port"])
+    raise BenchError(f"{server.name} has no admin port")
+
+
 def _environment(variant: Variant) -> dict[str, str]:
     return {**os.environ, **variant.environment}
 
 
-def _check_installed(program: str) -> None:
+def check_installed(program: str) -> None:
+    """Raise if there is no such program."""
     if shutil.which(program) is None:
         raise BenchError(f"{program} is missing: install it or leave it out with --servers")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -168,19 +194,28 @@ def _wait_until_ready(name: str, process: subprocess.Popen[bytes], port: int, lo
     raise BenchError(f"{name} did not start: {last or 'no log'}")
 
 
+def wait_until_accepting(name: str, port: int) -> None:
+    """Wait until something listens at a port."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _accepts(port):
+        if time.monotonic() > deadline:
+            raise BenchError(f"{name} did not start")
+        time.sleep(0.01)
+
+
 def _accepts(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def listening_port(log: str) -> int:
-    """Return the port of the first `listening` event in a log of JSON lines; 0 if there is none yet."""
+    """Return the port at which a log of JSON lines says that the server listens; 0 if there is none yet."""
     for line in log.splitlines():
         try:
             event = json.loads(line)
         except ValueError:
             continue
-        if not isinstance(event, dict) or event.get("event") != "listening":
+        if not isinstance(event, dict) or event.get("event") not in READY:
             continue
         if isinstance(event.get("port"), int):
             return int(event["port"])

@@ -3,7 +3,6 @@
 Both servers run at the same time and are loaded by turns. The one that is watched is scraped in the other's turns, too.
 """
 
-import json
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Final
 
 from bench.errors import BenchError
 from bench.generator import Sample, Work, load, run
-from bench.servers import Server, running
+from bench.servers import Server, admin_port, running
 from bench.spread import Row, Sections, spread
 
 DEPTHS: Final = (1, 16)
@@ -52,7 +51,7 @@ def _row(depth: int, plain: Server, watched: Server, seconds: float, rounds: int
 @contextmanager
 def _scraped(server: Server) -> Iterator[None]:
     """Scrape a server every second, for the time of a context."""
-    url = f"http://127.0.0.1:{_admin_port(server)}/metrics"
+    url = f"http://127.0.0.1:{admin_port(server)}/metrics"
     ended = threading.Event()
     failures: list[OSError] = []
 
@@ -73,11 +72,3 @@ def _scraped(server: Server) -> Iterator[None]:
         thread.join()
     if failures:
         raise BenchError(f"{server.name} could not be scraped: {failures[0]}")
-
-
-def _admin_port(server: Server) -> int:
-    for line in server.log.read_text().splitlines():
-        event = json.loads(line)
-        if event["event"] == "admin_listening":
-            return int(event["port"])
-    raise BenchError(f"{server.name} has no admin port")
