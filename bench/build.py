@@ -10,7 +10,7 @@ from bench.errors import BenchError
 HERE: Final = Path(__file__).parent
 OUTPUT: Final = HERE / "build"
 FLAGS: Final = ("-O2", "-Wall", "-Wextra")
-SOURCES: Final = {"loadgen": ("loadgen.c", "wire.c"), "echo": ("echo.c",)}
+SOURCES: Final = {"loadgen": ("loadgen.c", "wire.c", "etcd_wire.c"), "echo": ("echo.c",)}
 
 
 def program(name: str) -> Path:

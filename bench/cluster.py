@@ -1,16 +1,19 @@
-"""The etcd engine: commits beside what etcd allows, and clients that are relayed beside those of the leader.
+"""The etcd engine: commits beside etcd itself and what it allows, and relayed clients beside those of the leader.
 
 Three members of etcd and the servers run on this machine. The limit of commits from clients at depth 1 is their
 number, divided by the median time of an append of so many rows, by the same library, while nothing else happens: as if
-all of them shared each append, and nothing took time in between.
+all of them shared each append, and nothing took time in between. etcd itself gets one PUT of each client, at the member
+that leads, by the same compiled generator as the server.
 """
 
+import os
 import statistics
 import time
 import urllib.request
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Final
 
 from bench import machine
@@ -48,11 +51,13 @@ class Cluster:
         endpoints: Where the members of etcd are.
         members: Their processes.
         leader: The server that leads.
+        etcd: The member that leads.
     """
 
     endpoints: str
     members: list[int]
     leader: Server
+    etcd: Server
 
 
 def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
@@ -62,7 +67,7 @@ def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
         with running("kvs", python, *flags, "--admin-port", "0") as leader:
             wait_for(leader, "leading")
             load(leader, keys)
-            cluster = Cluster(endpoints, pids, leader)
+            cluster = Cluster(endpoints, pids, leader, _leading_member(endpoints, pids))
             commits = [
                 _commits(cluster, Work("put", clients, keys=keys, seconds=seconds), rounds) for clients in CLIENTS
             ]
@@ -82,8 +87,9 @@ def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
 
 
 def _commits(cluster: Cluster, work: Work, rounds: int) -> Row:
-    """Compare commits with the limit, by turns."""
+    """Compare commits with the limit, and with puts of etcd itself, by turns."""
     limits: list[float] = []
+    puts: list[Sample] = []
     samples: list[Sample] = []
     batches: list[float] = []
     appends_us: list[float] = []
@@ -91,6 +97,7 @@ def _commits(cluster: Cluster, work: Work, rounds: int) -> Row:
     processes = {"leader": [cluster.leader.pid], "etcd": cluster.members}
     for _ in range(rounds):
         limits.append(_bare_append_s(cluster, work.connections, work.value_bytes))
+        puts.append(run(work, cluster.etcd))
         before = {name: sum(map(machine.cpu_s, pids)) for name, pids in processes.items()}
         appends, append_s = _appends(cluster.leader)
         sample = run(work, cluster.leader)
@@ -108,6 +115,10 @@ def _commits(cluster: Cluster, work: Work, rounds: int) -> Row:
         "of the limit": spread(
             sample.requests_per_s * limit / work.connections for sample, limit in zip(samples, limits, strict=True)
         ),
+        "etcd itself, puts/s": spread(sample.requests_per_s for sample in puts),
+        "times etcd's": spread(
+            sample.requests_per_s / put.requests_per_s for sample, put in zip(samples, puts, strict=True)
+        ),
         "append alone us": spread(limit * 1e6 for limit in limits),
         "append us": spread(appends_us),
         "commits in an append": spread(batches),
@@ -115,6 +126,15 @@ def _commits(cluster: Cluster, work: Work, rounds: int) -> Row:
         "p99 us": spread(sample.p99_us for sample in samples),
         **{f"CPU us a commit, {name}": spread(each) for name, each in cpu_us.items()},
     }
+
+
+def _leading_member(endpoints: str, pids: list[int]) -> Server:
+    """Return the member of etcd that leads, as a server of the generator."""
+    for address, pid in zip(endpoints.split(","), pids, strict=True):
+        with urllib.request.urlopen(f"http://{address}/metrics") as response:
+            if b"\netcd_server_is_leader 1\n" in response.read():
+                return Server("etcd", "etcd", pid, int(address.rpartition(":")[2]), Path(os.devnull))
+    raise BenchError("no member of etcd leads")
 
 
 def _appends(server: Server) -> tuple[float, float]:

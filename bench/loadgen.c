@@ -234,7 +234,7 @@ static void take_replies(struct connection *c) {
     c->in_bytes -= taken;
     memmove(c->in, c->in + taken, c->in_bytes);
     if (c->answered < c->batch.due_count) return;
-    if (c->in_bytes) fail("a reply that nobody asked for: %.*s", (int)c->in_bytes, c->in);
+    if (c->in_bytes && !options.wire->has_frames) fail("a reply that nobody asked for: %.*s", (int)c->in_bytes, c->in);
     batch_answered(c);
 }
 
@@ -433,7 +433,8 @@ static void read_options(int argc, char **argv) {
         }
     }
     if (optind < argc) fail("unexpected argument: %s", argv[optind]);
-    if (!options.wire) fail("--protocol is line, resp, memcached or echo");
+    if (!options.wire) fail("--protocol is line, resp, memcached, echo or etcd");
+    if (options.wire->has_frames && options.depth > 1) fail("this protocol is spoken at depth 1");
     if (options.port < 1 || options.port > 65535) fail("--port is needed");
     if (options.connections < 1 || options.depth < 1 || options.keys < options.connections)
         fail("--connections and --depth are at least 1, --keys at least --connections");

@@ -24,6 +24,7 @@ struct batch {
     size_t out_bytes;
     struct due *due;
     size_t due_count;
+    uint32_t streams; /* of HTTP/2: how many requests have been written on this connection */
 };
 
 enum verdict { REPLY_RIGHT, REPLY_CONFLICT, REPLY_WRONG };
@@ -35,6 +36,7 @@ struct wire {
     const char *name;
     int has_transactions;
     int has_nesting;
+    int has_frames; /* the server may send what nobody asked for; and replies come in order at depth 1 only */
     void (*put)(struct batch *, uint64_t key);
     void (*get)(struct batch *, uint64_t key);
     void (*del)(struct batch *, uint64_t key);
@@ -48,7 +50,17 @@ struct wire {
 /* Values are `bytes` long and begin with their key, so that a GET can tell a wrong value from the right one. */
 void wire_set_value_bytes(size_t bytes);
 
-/* The wire called `name`: line, resp, memcached or echo; NULL if there is none. */
+/* The wire called `name`: line, resp, memcached, echo or etcd; NULL if there is none. */
 const struct wire *wire_find(const char *name);
+
+extern const struct wire etcd_wire; /* etcd_wire.c */
+
+/* What the wires share. */
+void wire_add(struct batch *b, const char *bytes, size_t count);
+void wire_add_key(struct batch *b, uint64_t key);
+void wire_add_value(struct batch *b, uint64_t key);
+size_t wire_value_bytes(void);
+void wire_expect(struct batch *b, enum due_kind kind, uint64_t key);
+int wire_is_value(const char *in, size_t bytes, const char *head, const char *tail, uint64_t key);
 
 #endif
