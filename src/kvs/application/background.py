@@ -93,4 +93,6 @@ def _give_way() -> None:
     """Lower the priority of this thread; elsewhere than on Linux it would be that of a process."""
     if sys.platform == "linux":
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, get_native_id(), NICENESS)
+            thread = get_native_id()
+            if os.getpriority(os.PRIO_PROCESS, thread) < NICENESS:  # root could raise it, too
+                os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
