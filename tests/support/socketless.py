@@ -79,6 +79,7 @@ class Socketless(Channel):
         """See :class:`Channel`, as for all of these."""
         data = b"".join(output)
         assert len(data) == size
+        assert not self.closed
         tls = None if self._guard is None else self._guard.tls
         self.sent += data if tls is None else tls.seal(data)
 

@@ -162,6 +162,20 @@ def test_a_connection_closes_behind_what_is_held() -> None:
     play(script)
 
 
+@pytest.mark.parametrize("last", [[["QUIT"]], [["SET", "k", "w"], ["QUIT"]]], ids=["quit", "set, quit"])
+def test_a_connection_closes_behind_what_is_not_held_yet(last: list[list[str]]) -> None:
+    """If an earlier batch turns out to be durable in the tick with the last requests."""
+
+    async def script(stage: Stage) -> None:
+        stage.a.arrive(request("SET", "k", "v"))
+        stage.disk.durable = stage.disk.mark
+        stage.a.arrive(b"".join(request(*words) for words in last))
+        await stage.disk.write()
+        assert (stage.sent(), stage.a.closed) == ([OK + OK * len(last), b""], True)
+
+    play(script)
+
+
 def test_a_drain_waits_for_what_is_held() -> None:
     """The last requests before a stop are answered, too."""
 

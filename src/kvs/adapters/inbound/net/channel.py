@@ -215,7 +215,8 @@ class Channel(GuardedChannel):
         if self._held_full and self._held.empty:
             self._held_full = False
             self._continue_with_room()
-        self._continue()
+        if not self.dirty:  # else the end of this tick does so, behind the output of the tick
+            self._continue()
 
     @override
     def discard(self, error: KvsError) -> None:
