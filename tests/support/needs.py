@@ -28,6 +28,8 @@ NEEDS: Final = (
     Need("nc", "netcat-openbsd", "11 tests that talk to the server through it"),
     Need("redis-server", "redis-server", "about 500 tests that compare each reply with that of a real Redis"),
     Need("redis-cli", "redis-tools", "33 tests with redis-cli and redis-benchmark"),
+    Need("prometheus-redis-exporter", "prometheus-redis-exporter", "1 test with Prometheus's exporter for Redis"),
+    Need("ss", "iproute2", "the same, which asks for its port"),
     Need("strace", "strace", "12 tests that have system calls fail, or processes die at them"),
     Need("etcd", "etcd-server", "68 tests with real clusters of etcd"),
     Need("etcdctl", "etcd-client", "2 of these, which restore a snapshot"),
