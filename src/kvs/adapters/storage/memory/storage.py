@@ -205,10 +205,7 @@ class MemoryStorage(Storage):
         if self.versions.newest_pinned >= 0:
             return self._remove_beside_snapshots(keys)
         for key in keys:
-            old = self._data[key]
-            if self._max_data_bytes:
-                self._data_bytes -= entry_bytes(key, old.current if isinstance(old, VersionChain) else old)
-            self._take_out(key, old)
+            self._drop(key)
             if self.versions.kept:
                 self.versions.collect()
         self._tree.discard_all(keys, self._commits, -1)
@@ -301,11 +298,15 @@ class MemoryStorage(Storage):
 
     def _remove(self, key: Key) -> None:
         """Delete a key that there is, and that is not in the index of deadlines."""
+        self._drop(key)
+        self._index(key, present=False)
+
+    def _drop(self, key: Key) -> None:
+        """Remove the value of a key that there is, which stays in the index of keys."""
         old = self._data[key]
         if self._max_data_bytes:
             self._data_bytes -= entry_bytes(key, old.current if isinstance(old, VersionChain) else old)
         self._take_out(key, old)
-        self._index(key, present=False)
 
     def _remove_beside_snapshots(self, keys: list[Key]) -> list[Key]:
         """Remove keys as long as the history that snapshots need has room; return those that have been removed."""

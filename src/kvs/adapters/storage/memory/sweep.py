@@ -2,7 +2,7 @@
 
 If few keys are due, those that the index of deadlines hands out, in no order: each then costs a search in the index of
 keys, whose leaves are cold in the processor's caches. If many are, the index of keys is walked instead, and what is due
-among neighbours goes together: twice as fast among a million.
+among neighbours goes together: five times as fast among a million.
 """
 
 from typing import Final, final
