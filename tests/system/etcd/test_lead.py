@@ -171,6 +171,17 @@ def test_who_hears_nothing_does_not_keep_the_lead(bench: Bench) -> None:
             break
 
 
+def assert_kept(bench: Bench, lead: Lead) -> None:
+    """Assert that a lead outlives several leases."""
+    bench.keeper(lead)
+    beaten = bench.version(bench.keys.alive)
+    for _ in polling("the time of several leases has passed"):
+        assert not lead.lost
+        if bench.version(bench.keys.alive) - beaten > 3 * BEATS_PER_LEASE:
+            break
+    assert bench.version(bench.keys.leader)
+
+
 def test_a_lead_is_kept_though_heartbeats_are_slow(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a disk of etcd that is slow: each is answered when two more have been sent, and counts all the same."""
     lead = bench.election().win()
@@ -183,13 +194,7 @@ def test_a_lead_is_kept_though_heartbeats_are_slow(bench: Bench, monkeypatch: py
             late.popleft()()
 
     monkeypatch.setattr(bench.client, "submit_txn", submit)
-    bench.keeper(lead)
-    beaten = bench.version(bench.keys.alive)
-    for _ in polling("the time of several leases has passed"):
-        assert not lead.lost
-        if bench.version(bench.keys.alive) - beaten > 3 * BEATS_PER_LEASE:
-            break
-    assert bench.version(bench.keys.leader)
+    assert_kept(bench, lead)
 
 
 def test_a_lead_is_kept_though_renewals_are_slow(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,13 +209,7 @@ def test_a_lead_is_kept_though_renewals_are_slow(bench: Bench, monkeypatch: pyte
             late.popleft()()
 
     monkeypatch.setattr(bench.client, "submit_keep_alive", submit)
-    bench.keeper(lead)
-    beaten = bench.version(bench.keys.alive)
-    for _ in polling("the time of several leases has passed"):
-        assert not lead.lost
-        if bench.version(bench.keys.alive) - beaten > 3 * BEATS_PER_LEASE:
-            break
-    assert bench.version(bench.keys.leader)
+    assert_kept(bench, lead)
 
 
 def test_renewals_that_nobody_answers_are_few(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
