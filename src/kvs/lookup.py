@@ -39,7 +39,7 @@ class Lookups:
     def begin(self, host: str, port: int) -> Future[Sequence[Found]]:
         """Return the addresses, as soon as they are known: of what is an address itself, at once.
 
-        Whoever gets them in time says so by :meth:`forget`. Who does not may ask again, for the same lookup.
+        A caller that has got them calls :meth:`forget`. One that has given up may call this again, for the same lookup.
         """
         lookup = self._unanswered.get((host, port))
         if lookup is None or _is_over(lookup):

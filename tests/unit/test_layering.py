@@ -29,7 +29,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
 }
 """What a layer may import, besides the standard library. Of structlog the session has the type of its logger alone; of
-mypy_extensions they have names of types for the compiler, and the mark of classes that plain Python may derive from."""
+mypy_extensions they have what tells the compiler something and does nothing in pure Python: names of types, and marks
+of classes that plain Python may derive from, or that are in no cycle."""
 
 IMPURE = {"asyncio", "logging", "os", "random", "secrets", "selectors", "socket", "sys", "threading", "time", "io"}
 

@@ -1,8 +1,8 @@
 """What a leader has to replace a damaged checkpoint: who found the damage, and all data, in memory.
 
 Memory is the loop's alone, so it is read there, page by page, while commits go on: each key as of when its page was
-read. Entries of the journal name values, not differences. So whoever applies the journal from any moment before the
-first page on has exactly the data, once it is past the last page; and it is, as all that was read is durable by then.
+read. An entry of the journal has values, not differences. So to apply the journal, from any entry before the first page
+to one behind the last, leads to exactly the data. All that was read is durable by then, so the journal has got so far.
 """
 
 from collections.abc import Iterator
