@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from bench import machine
 from bench.client import RespClient
 from bench.errors import BenchError
 from bench.generator import Sample, Work, load, started
@@ -19,7 +20,7 @@ KEYS: Final = 10_000  # of the busy clients
 CROWDS: Final = (CLIENTS, 50)  # a modest load, and one that leaves the server no time
 BATCH: Final = 500
 US_PER_KEY: Final = 50  # to store a key with a deadline, at most
-POLL_S: Final = 0.5
+POLL_S: Final = 1.0  # each poll keeps the probe waiting for the generator's core
 LONGEST_S: Final = 60.0
 
 
@@ -30,7 +31,7 @@ def measure(names: Sequence[str], python: str, keys: int, seconds: float, rounds
         samples: dict[str, list[Sample]] = {}
         gone_s: dict[int, list[float]] = {crowd: [] for crowd in CROWDS}
         for _ in range(rounds):
-            with running(name, python) as server:
+            with running(name, python) as server, machine.pinned(machine.GENERATOR_CORE):
                 load(server, PROBE_KEYS, first_key=PROBE_FIRST)
                 load(server, KEYS)
                 for crowd in CROWDS:

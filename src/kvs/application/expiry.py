@@ -38,11 +38,16 @@ STEPS_PER_TICK: Final = 500 if BUILD == "compiled" else 100
 """Records deleted at the beginning of a tick, or some times as many moved in the index: 0.5 ms if most of all keys are
 due, up to 3 ms if they are few among a million."""
 
-BUSY_SHIFT: Final = 4
-"""A sixteenth of them if the last tick had requests: as long as a few of these take, so that their latency stays."""
+STEPS_PER_UNIT: Final = 2
+"""Records deleted beside requests for each unit of their work: an eighth of the time that they take, system and all."""
+
+LEAST_STEPS: Final = 8
+"""Records deleted beside requests at least."""
 
 STEP_UP_MS: Final = 2000
 """Twice as many each time that expiry has lagged for so long: beside requests without end, a million go within 10 s."""
+
+MOST_STEPS_UP: Final = 16
 
 NEVER_S: Final = NEVER_MS / 1000
 
@@ -153,12 +158,14 @@ class Expiry:
         """Whether the next tick can delete more. What was refused is tried again later; workers tell by themselves."""
         return self.lagging and not self._waits and not self._storage.blocking
 
-    def begin_tick(self, *, busy: bool = False) -> None:
+    def begin_tick(self, units: int | None = None) -> None:
         """Let time pass, and delete some of what is due.
 
         Args:
-            busy: There are requests to be run.
+            units: Work that has been done for requests since the last tick. After none, only what has fallen due since
+                then is deleted, as requests may be on their way. None: there are no requests.
         """
+        waits = self.lagging and units == 0
         if not self.lagging:
             self._horizon_ms = self._now_ms
         self._stale = True
@@ -168,14 +175,16 @@ class Expiry:
         if not self.lagging:
             return
         if not self._storage.blocking:
-            self._delete(self._busy_steps() if busy else self._steps_per_tick)
+            if not waits:
+                self._delete(self._steps_per_tick if units is None else self._steps_beside(units))
         elif self._run is not None and not self.sweeping:
             self.sweeping = True
             self._run(self._sweep)
 
-    def _busy_steps(self) -> int:
-        """Return how many records to delete beside requests."""
-        return self._steps_per_tick >> max(0, BUSY_SHIFT - (self.now_ms - self._earliest_ms) // STEP_UP_MS)
+    def _steps_beside(self, units: int) -> int:
+        """Return how many records to delete beside requests that took so much work."""
+        steps_up = min(MOST_STEPS_UP, (self.now_ms - self._earliest_ms) // STEP_UP_MS)
+        return min(self._steps_per_tick, max(LEAST_STEPS, units * STEPS_PER_UNIT) << steps_up)
 
     def end_tick(self) -> bool:
         """Look at what requests have changed; return whether :meth:`delay_s` may be another."""

@@ -3,15 +3,16 @@
 import pytest
 
 from kvs.adapters.storage.memory.storage import MemoryStorage
-from kvs.application.expiry import RETRY_S, STEPS_PER_TICK, Expiry
+from kvs.application.expiry import LEAST_STEPS, RETRY_S, STEPS_PER_TICK, Expiry
 from kvs.application.operations import count_present, delete_all, get_many, rename, update_all_if
 from kvs.application.session import EngineSession
 from kvs.application.transact import MANY_RANGES
 from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import StorageUnavailableError, UsageError
 from kvs.domain.updates import Add, Replace, is_absent
-from kvs.domain.values import Key, Record
+from kvs.domain.values import NEVER_MS, Key, Record
 from kvs.ports.session import Session, Steps
+from tests.support.naive_storage import NaiveStorage
 from tests.support.scripted_storage import ScriptedStorage
 from tests.support.sessions import UNLIMITED, Bench, run, shares, suspend
 
@@ -67,11 +68,11 @@ def busy_ticks(late_s: float) -> int:
         bench.storage.put(b"due%06d" % number, Record(b"1", due_ms))
     bench.expiry.end_tick()
     bench.clock.now_s += 0.010 + late_s
-    bench.expiry.begin_tick(busy=True)
+    bench.expiry.begin_tick(1)
     ticks = 1
     while bench.expiry.lagging:
         bench.expiry.end_tick()
-        bench.expiry.begin_tick(busy=True)
+        bench.expiry.begin_tick(1)
         ticks += 1
     return ticks
 
@@ -80,6 +81,47 @@ def test_the_longer_it_lags_the_more_it_deletes_beside_requests() -> None:
     """So its delay is bounded, whatever clients do."""
     ticks = [busy_ticks(late_s) for late_s in (0, 2, 4, 6, 3600)]
     assert ticks[0] > ticks[1] > ticks[2] > ticks[3] >= ticks[4] > 1
+
+
+class Asked(NaiveStorage):
+    """Has records that are always due, and notes how many it is asked to delete."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.due_ms = NEVER_MS
+        self.steps: list[int] = []
+
+    def earliest_deadline_ms(self) -> int:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return self.due_ms
+
+    def expire(self, now_ms: int, max_steps: int) -> list[Key]:  # noqa: ARG002
+        """See :class:`kvs.ports.storage.Storage`."""
+        self.steps.append(max_steps)
+        return []
+
+
+def asked_after(*units: int | None) -> list[int]:
+    """Return how many are to be deleted by ticks after so much work for requests, the first when they fall due."""
+    bench = Bench(asked := Asked())
+    asked.due_ms = bench.expiry.now_ms
+    bench.expiry.end_tick()
+    for work in units:
+        bench.expiry.begin_tick(work)
+    assert bench.expiry.has_work
+    return asked.steps
+
+
+def test_the_more_work_requests_take_the_more_is_deleted_beside_them() -> None:
+    """So it takes a part of the time, be there few requests in a tick or many."""
+    one, some, twice, limit, idle = asked_after(1, 20, 40, 1_000_000_000, None)
+    assert 1 < one < some < twice < limit == idle == STEPS_PER_TICK
+    assert twice == 2 * some
+
+
+def test_while_requests_may_be_on_their_way_only_what_has_just_fallen_due_is_deleted() -> None:
+    """A request of the next moment does not wait for the rest."""
+    assert asked_after(0, 0, 0, 1) == [LEAST_STEPS, LEAST_STEPS]
 
 
 def with_full_history(max_history_bytes: int) -> tuple[Bench, EngineSession]:

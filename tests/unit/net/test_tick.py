@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from kvs.adapters.inbound.net.tick import PACKETS_PER_TICK, Tick
+from kvs.adapters.inbound.net.tick import ALARM_SLACK_S, BUSY_S, PACKETS_PER_TICK, Tick
 from kvs.adapters.inbound.net.tick_member import TickMember
 from kvs.adapters.inbound.protocol.latency import SYNC, LatencyMonitor
 from kvs.adapters.inbound.protocol.tracking import Tracking
@@ -21,6 +21,7 @@ from kvs.application.disposal import Disposal
 from kvs.application.expiry import Expiry
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError
+from kvs.domain.values import NEVER_MS, Key
 from kvs.logs import make_logger
 from tests.support.naive_storage import NaiveStorage
 
@@ -85,6 +86,7 @@ class Synced(NaiveStorage):
         self._events = events
         self._error = error
         self.has_background_work = False
+        self.due = 0  # records
         self.overlaps = False
         self.writes = False  # in the current batch
         self.mark = 0
@@ -94,6 +96,17 @@ class Synced(NaiveStorage):
         self.looks_before = 0
         self.failure: Exception | None = None
         self.wake: Callable[[], None] = lambda: None
+
+    def earliest_deadline_ms(self) -> int:
+        """See :class:`kvs.ports.storage.Storage`."""
+        return 1 if self.due else NEVER_MS
+
+    def expire(self, now_ms: int, max_steps: int) -> list[Key]:  # noqa: ARG002
+        """See :class:`kvs.ports.storage.Storage`."""
+        self._events.append("expire")
+        deleted = min(max_steps, self.due)
+        self.due -= deleted
+        return [b"%d" % number for number in range(deleted)]
 
     def seal(self) -> int:
         """See :class:`kvs.ports.storage.Storage`."""
@@ -575,6 +588,53 @@ class TestBudget:
             room.tick.end()
             assert room.units("heavy") == before
             assert room.events[-1] == "flush heavy"
+
+        play(script)
+
+
+class TestExpiry:
+    """What is due is deleted beside requests, and keeps none of them waiting long."""
+
+    @staticmethod
+    def room() -> Room:
+        """Return a room in which much has just fallen due."""
+        room = Room()
+        room.storage.due = 1_000_000
+        room.arrive()
+        room.events.clear()
+        return room
+
+    def test_deletions_come_behind_the_replies_and_pause_while_requests_may_be_on_their_way(self) -> None:
+        async def script() -> None:
+            loop = asyncio.get_running_loop()
+            now_s = loop.time()
+            loop.time = lambda: now_s  # type: ignore[method-assign]
+            room = self.room()
+            room.arrive(Member(room, "a", 1))
+            await turns(10)
+            assert room.events == ["poll", "expire", "run a 1", "sync", "flush a", "expire", "sync"]
+            room.events.clear()
+            room.arrive(Member(room, "b", 1))
+            await turns(10)
+            assert room.events == ["poll", "run b 1", "sync", "flush b", "expire", "sync"]
+            room.events.clear()
+            now_s += ALARM_SLACK_S
+            await turns(10)
+            assert room.events == ["expire", "sync"]
+            now_s += BUSY_S
+            await turns(1000)
+            assert room.events.count("expire") > 100
+
+        play(script)
+
+    def test_beside_requests_that_are_served_in_turn_deletions_go_on(self) -> None:
+        async def script() -> None:
+            room = self.room()
+            room.arrive(Member(room, "heavy", 1000 * UNITS))
+            await turns(20)
+            events = [event.split()[0] for event in room.events]
+            assert events.count("run") > 2
+            assert events.count("expire") >= events.count("run")
 
         play(script)
 

@@ -51,6 +51,9 @@ BUSY_S: Final = 0.02
 ALARM_SLACK_S: Final = 0.001
 """The server's time is in whole milliseconds, so a deadline may be passed by nearly one."""
 
+ALARM_UNITS: Final = 16
+"""When the alarm rings, as much is deleted as if so much work had been done since the last tick."""
+
 PACKETS_PER_TICK: Final = 128
 """Packets per tick that are guaranteed a quota. A backend should deliver no more before it ends the tick."""
 
@@ -123,22 +126,29 @@ class Tick:
         self._dirty: list[TickMember] = []
         self._woken: list[TickMember] = []
         self._deferred: deque[TickMember] = deque()
+        self._former_units = 0  # used before this tick
         self._busy_s = 0.0  # when there were requests
         self._open = False
         self._end_scheduled = False
         self._serving = False  # serving the deferred is scheduled, and ends this budget
         self._ended = False
 
-    def begin(self) -> None:
-        """Begin a tick. The caller calls :meth:`end` in the same iteration of the loop."""
+    def begin(self, spare_units: int = 0) -> None:
+        """Begin a tick. The caller calls :meth:`end` in the same iteration of the loop.
+
+        Args:
+            spare_units: Units of work that could have been done since the last tick.
+        """
         if not self._open:
             self._open = True
             self._ticks += 1
             self._packets = 0
             self.now_s = self._loop.time()
-            if self._left < self._units:
+            units = self.used_units - self._former_units
+            self._former_units = self.used_units
+            if units:
                 self._busy_s = self.now_s
-            self._expiry.begin_tick(busy=self.now_s - self._busy_s < BUSY_S)
+            self._expiry.begin_tick(max(units, spare_units) if self.now_s - self._busy_s < BUSY_S else None)
             if self._latency.is_on:
                 self._latency.add_s(EXPIRE_CYCLE, self._loop.time() - self.now_s)
             if not self._serving:
@@ -236,8 +246,12 @@ class Tick:
             has_work = has_work or self._disposal.has_work
         if self._latency.is_on:
             self._latency.add_s(TICK, self._loop.time() - self.now_s)
-        if (has_work or self._expiry.has_work) and not self._open:
+        if self._open:
+            return
+        if has_work:
             self._begin_and_schedule_end()
+        elif expiry.has_work:
+            self._go_on_deleting()
 
     @property
     def in_flight(self) -> bool:
@@ -323,15 +337,22 @@ class Tick:
     def _ring(self) -> None:
         self._alarm = None
         if not self._open:
+            self._begin_and_schedule_end(ALARM_UNITS)
+
+    def _go_on_deleting(self) -> None:
+        """Begin the next tick behind the replies of this one, else soon: who never waits is late for requests."""
+        if self.used_units > self._former_units or self.now_s - self._busy_s >= BUSY_S:
             self._begin_and_schedule_end()
+        else:
+            self._set_alarm()
 
     def _wake_after_sweep(self) -> None:
         """Begin a tick. By a worker."""
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._ring)
 
-    def _begin_and_schedule_end(self) -> None:
-        self.begin()
+    def _begin_and_schedule_end(self, spare_units: int = 0) -> None:
+        self.begin(spare_units)
         if not self._end_scheduled:  # else each packet would add one that comes again as long as there is work
             self._end_scheduled = True
             self._loop.call_soon(self._end_as_scheduled)
