@@ -21,6 +21,7 @@ from tests.support.engine_control import EngineControl
 from tests.support.harness import Server, slow_engine
 from tests.support.launcher import ENGINES, engines_path
 from tests.support.seeds import SEED
+from tests.support.waiting import polling
 
 pytestmark = pytest.mark.variant
 
@@ -58,6 +59,21 @@ def test_no_anomaly(flags: tuple[str, ...], env: Mapping[str, str], flushes: boo
     assert records.outcomes[Outcome.COMMITTED] > TRANSACTIONS // 2
     assert records.codes["conflict"]
     assert_nothing_is_found(records.transactions, SLACK)
+
+
+def test_clients_go_on_as_long_as_a_strike_is_under_way() -> None:
+    """It may wait for what they write, and the last one comes when all transactions that were asked for are done."""
+    with Server() as server:
+        observer = server.connect()
+
+        def nemesis(_: int) -> None:
+            commits = observer.info("server")["commits"]
+            for _ in polling("others commit more than what they have begun"):
+                if observer.info("server")["commits"] > commits + 5:
+                    break
+
+        records = run(Plan(SEED, clients=2, transactions=1, strikes=1), lambda: [(server.host, server.port)], nemesis)
+    assert records.outcomes[Outcome.COMMITTED] > 1
 
 
 class Restarts:

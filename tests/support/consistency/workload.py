@@ -65,12 +65,19 @@ class Plan:
 class _Progress:
     """How many transactions there have been, and when the nemesis is to strike next."""
 
+    transactions: int
     points: list[int]
     nemesis: Nemesis
     done: int = 0
+    striking: int = 0
     elements: "count[int]" = field(default_factory=count)
     lock: threading.Lock = field(default_factory=threading.Lock)
     stopped: bool = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there are transactions to come: also as long as a strike is under way, which may wait for some."""
+        return not self.stopped and (self.done < self.transactions or self.striking > 0)
 
     def stop(self) -> None:
         self.stopped = True
@@ -81,8 +88,11 @@ class _Progress:
             strikes = bool(self.points) and self.done >= self.points[0]
             if strikes:
                 self.points.pop(0)
+                self.striking += 1
         if strikes:
             self.nemesis(self.done)
+            with self.lock:
+                self.striking -= 1
 
 
 def run(plan: Plan, addresses: Callable[[], Sequence[Address]], nemesis: Nemesis = lambda _: None) -> Records:
@@ -95,7 +105,7 @@ def run(plan: Plan, addresses: Callable[[], Sequence[Address]], nemesis: Nemesis
     """
     chance = Random(plan.seed)
     points = sorted(chance.randint(1, max(1, plan.transactions - 1)) for _ in range(plan.strikes))
-    progress = _Progress(points, nemesis)
+    progress = _Progress(plan.transactions, points, nemesis)
     records = Records()
     numbers = count()
     clients = [
@@ -175,7 +185,7 @@ class _Client:
 
     def run(self) -> None:
         """Run transactions until there have been enough."""
-        while self._progress.done < self._plan.transactions and not self._progress.stopped:
+        while self._progress.goes_on:
             for _ in polling("a transaction is neither refused nor cut short"):
                 refusals = self._recorder.refusals
                 self._transaction()
