@@ -350,11 +350,16 @@ def _header(data: bytes, at: "i64") -> "tuple[i64, i64]":
     The number is ``INCOMPLETE`` if bytes are missing, ``NEGATIVE`` if it is below zero, and ``NONE`` if it is invalid.
     """
     size: i64 = len(data)
-    if at + 2 < size and data[at + 1] == CR and data[at + 2] == LF and ZERO <= data[at] <= NINE:
-        return data[at] - ZERO, at + 3  # the usual case
+    byte: i64 = 0
+    if at + 3 < size and ZERO <= data[at] <= NINE:  # the usual cases: one digit, or two
+        byte = data[at + 1]
+        if byte == CR and data[at + 2] == LF:
+            return data[at] - ZERO, at + 3
+        if ZERO <= byte <= NINE and data[at] > ZERO and data[at + 2] == CR and data[at + 3] == LF:
+            return (data[at] - ZERO) * 10 + byte - ZERO, at + 4
     first: i64 = at
     number: i64 = 0
-    byte: i64 = 0
+    byte = 0
     while at < size and at - first < MAX_DIGITS:
         byte = data[at]
         if byte > NINE or byte < ZERO:
