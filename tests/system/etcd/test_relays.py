@@ -85,9 +85,14 @@ def test_half_closed_clients_get_their_replies(client: Client) -> None:
     ],
     ids=["secret", "words", "endless", "other", "empty"],
 )
-def test_strangers_are_no_relays(servers: tuple[EtcdServer, EtcdServer], line: bytes) -> None:
-    """They are disconnected without a word."""
-    with socket.create_connection((HOST, servers[0].port), TIMEOUT_S) as sock:
+@pytest.mark.parametrize("at", [0, 1], ids=["leader", "standby"])
+def test_strangers_are_no_relays(servers: tuple[EtcdServer, EtcdServer], at: int, line: bytes) -> None:
+    """They are disconnected without a word.
+
+    At a standby, so is any relay: it has not heard yet that this server does not lead. An answer would be for its
+    client, which may speak another protocol.
+    """
+    with socket.create_connection((HOST, servers[at].port), TIMEOUT_S) as sock:
         sock.sendall(line + b"PING\n")
         with suppress(ConnectionError):
             assert sock.recv(100) == b""
