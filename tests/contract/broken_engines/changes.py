@@ -26,7 +26,7 @@ def observed_in(request: CommitRequest, place: int) -> CommitRequest:
     return CommitRequest(reads, request.writes, request.clears)
 
 
-@breaks("a_put_of_equal_bytes_changes_a_key", "an_update_is_a_change_to_others")
+@breaks("a_put_of_equal_bytes_changes_a_key", "an_update_is_a_change_to_others", "a_put_all_is_a_change_to_others")
 class TakesEqualBytesForNoChange(NaiveStorage):
     def _apply(self, writes: Mapping[Key, Write]) -> None:
         super()._apply({key: pending for key, pending in writes.items() if self._data.get(key) != pending})
@@ -91,6 +91,7 @@ class TakesItsOwnWritesForThoseOfOthers(NaiveStorage):
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
     "the_empty_prefix_is_every_key",
     "an_expiry_changes_the_key_and_its_ranges",
+    "a_put_all_is_a_change_to_others",
 )
 class OverlooksPhantoms(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
@@ -163,6 +164,7 @@ class TakesTheUpperBoundForOneOfTheRange(NaiveStorage):
     "an_update_is_a_change_to_others",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
     "an_expiry_changes_the_key_and_its_ranges",
+    "a_put_all_is_a_change_to_others",
 )
 class TakesEveryKeyForOneOfTheRange(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:
@@ -179,6 +181,7 @@ class TakesEveryKeyForOneOfTheRange(NaiveStorage):
     "an_old_snapshot_outlives_many_younger_ones",
     "an_update_is_a_change_to_others",
     "each_snapshot_of_a_request_validates_what_was_observed_in_it",
+    "a_put_all_is_a_change_to_others",
 )
 class TakesOverwritingForAChangeOfTheRange(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:

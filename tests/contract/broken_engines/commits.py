@@ -40,6 +40,7 @@ from tests.support.naive_storage import NaiveSnapshot, NaiveStorage
     "a_watched_key_that_expires_is_a_conflict",
     "an_expiry_changes_the_key_and_its_ranges",
     "the_last_write_sets_the_deadline",
+    "a_put_all_is_a_change_to_others",
 )
 class LosesUpdates(NaiveStorage):
     def commit(self, request: CommitRequest) -> Committed | Conflict:

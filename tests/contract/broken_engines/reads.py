@@ -29,6 +29,7 @@ class DeletesWhatIsNotThere(NaiveStorage):
     "a_request_without_writes_changes_nothing",
     "an_update_stores_what_it_returns",
     "deleting_an_absent_key_changes_nothing",
+    "a_put_all_stores_the_last_value_of_each_key",
 )
 class TakesTheEmptyValueForNone(NaiveStorage):
     def get(self, key: Key) -> Value | None:

@@ -31,6 +31,8 @@ from tests.support.naive_storage import NaiveSnapshot, NaiveStorage, under
     "two_snapshots_of_one_moment_are_closed_each_for_itself",
     "a_snapshot_keeps_what_has_expired_since",
     "an_expiry_changes_the_key_and_its_ranges",
+    "a_put_all_is_a_change_to_others",
+    "a_put_all_stores_the_last_value_of_each_key",
 )
 class SnapshotsSeeLaterCommits(NaiveStorage):
     def snapshot(self) -> NaiveSnapshot:
