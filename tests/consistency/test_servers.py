@@ -66,7 +66,7 @@ def test_clients_go_on_as_long_as_a_strike_is_under_way() -> None:
     with Server() as server:
         observer = server.connect()
 
-        def nemesis(_: int) -> None:
+        def nemesis(_done: int) -> None:
             commits = observer.info("server")["commits"]
             for _ in polling("others commit more than what they have begun"):
                 if observer.info("server")["commits"] > commits + 5:
