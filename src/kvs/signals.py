@@ -43,22 +43,23 @@ def _never_lost(kind: type[BaseException]) -> Iterator[None]:
     """Raise an exception of a signal handler again, a moment later, if it could not propagate.
 
     In a finalizer, or in a callback of a weak reference such as every import has, Python prints an exception with a
-    traceback and continues.
+    traceback and continues. The alarm repeats until it has been raised: one that comes just before a system call which
+    waits is noticed by Python only when another interrupts that.
     """
     report = sys.unraisablehook
 
     def unraisable(lost: "sys.UnraisableHookArgs") -> None:
         if isinstance(lost.exc_value, kind):
-            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
         else:
             report(lost)
 
     def again(_: int, frame: FrameType | None) -> None:
         while frame is not None:
             if frame.f_code is unraisable.__code__:  # there it would be lost, too
-                signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
                 return
             frame = frame.f_back
+        signal.setitimer(signal.ITIMER_REAL, 0)
         raise kind
 
     before = signal.signal(signal.SIGALRM, again)
