@@ -89,6 +89,7 @@ def _turn(container: Container, sockets: KeptSockets, candidate: Candidate) -> C
 def _standing_by(container: Container, sockets: KeptSockets, candidate: Candidate) -> Container:
     turn = _turn(container, sockets, candidate)
     turn.storage.override(AbsentStorage())
+    turn.relays.override(RelayGuard("", None))
     turn.standby.override(Standby(candidate, turn.clients(), turn.budget(), turn.log(), turn.relay_tls()))
     return turn
 

@@ -83,6 +83,16 @@ def test_what_is_refused(line: bytes) -> None:
     assert RelayGuard(SECRET, 7).client_of(given) is None
 
 
+@pytest.mark.parametrize("term", [b"7", b"", b"0", b"None"])
+@pytest.mark.parametrize("secret", [SECRET, ""])
+def test_a_server_that_does_not_lead_admits_none(secret: str, term: bytes) -> None:
+    """Whatever term they tell."""
+    given = Preamble()
+    given.take(b"\0KVS-RELAY-1 %b %b a\n" % (secret.encode(), term))
+    assert given.complete
+    assert RelayGuard(secret, None).client_of(given) is None
+
+
 @pytest.mark.parametrize("start", [b"\0", b"\0KVS-RELAY-", b"\0KVS-RELAY-1", b"\0KVS-RELAY-2 abc"])
 def test_what_may_become_one_is_waited_for(start: bytes) -> None:
     """And nothing else."""

@@ -30,7 +30,7 @@ class ChannelContext:
         tick: The server's tick, in which they run and flush.
         budget: Memory budget of all clients, which includes unsent output.
         limits: Timeouts.
-        relays: Admits relays of standbys; None: there are none.
+        relays: Admits relays of standbys; None: this server is the only one.
         handshakes: Those whose beginning is under way.
         certified: Called with a client whose certificate tells a name.
         closed: Called with a channel whose socket is closed and whose session has ended.

@@ -209,17 +209,12 @@ class GuardedChannel(Transport):
             self._send(held, sum([len(piece) for piece in held]))
 
     def _take_preamble(self, data: bytes) -> bytes:
-        """Take the preamble of a relay, if it is one; return what is behind: nothing if it is incomplete or refused.
-
-        A server that stands by refuses all: whoever takes it for the leader has not heard yet that it leads no more.
-        """
+        """Take the preamble of a relay, if it is one; return what is behind: nothing if it is incomplete or refused."""
         relays = self._context.relays
-        if relays is None and self._context.standby is None:
-            return data
-        if not (self._preamble or (self._phase == DETECTING and data[0] == PREAMBLE_MARK)):
+        if relays is None or not (self._preamble or (self._phase == DETECTING and data[0] == PREAMBLE_MARK)):
             return data
         preamble = self._preamble = self._preamble or Preamble()
-        rest, client = preamble.take(data), None if relays is None else relays.client_of(preamble)
+        rest, client = preamble.take(data), relays.client_of(preamble)
         if client is None:
             if preamble.complete or preamble.too_long:
                 self.end(RELAY_REFUSED)

@@ -74,12 +74,13 @@ class RelayGuard:
 
     Args:
         secret: Of the servers of the data set.
-        term: Of this server's lead.
+        term: Of this server's lead; None: it stands by and admits none. A server that has not heard yet of the end of
+            its lead may send some.
     """
 
-    def __init__(self, secret: str, term: int) -> None:
+    def __init__(self, secret: str, term: int | None) -> None:
         self._secret = secret.encode()
-        self._term = b"%d" % term
+        self._term = None if term is None else b"%d" % term
 
     def client_of(self, given: Preamble) -> RelayedClient | None:
         """Return the client for which a preamble asks; None if it is incomplete or refused."""

@@ -72,7 +72,7 @@ class Server:
         users: Who there is; the connections of those that are removed are closed.
         signals: Delivers signals.
         notifier: Tells the service manager.
-        relays: Admits relays of standbys; None: there are none.
+        relays: Admits relays of standbys; None: this server is the only one.
         about: Engine, version and so on, for the log.
         log: Bound logger.
         health: Where the server's state is noted.
