@@ -359,7 +359,6 @@ def _header(data: bytes, at: "i64") -> "tuple[i64, i64]":
             return (data[at] - ZERO) * 10 + byte - ZERO, at + 4
     first: i64 = at
     number: i64 = 0
-    byte = 0
     while at < size and at - first < MAX_DIGITS:
         byte = data[at]
         if byte > NINE or byte < ZERO:
