@@ -6,10 +6,11 @@ clock that was set forward. An engine of several servers may have a clock of its
 still during a tick: all requests of a tick have the same time. An engine stores it with what is written in a tick that
 looks at it.
 
-*The horizon* is the time up to which every due record has been deleted. Each tick begins with deletions, in one commit.
-If not all that is due can be deleted in that time, expiry is *lagging*: until it has caught up, commands delete the due
-records among their own keys, and those that read ranges in these ranges. A snapshot's clock is the horizon at the
-moment it was taken, so no snapshot holds a record that is due by its own clock.
+*The horizon* is the time up to which every due record has been deleted. A tick begins with deletions, in one commit;
+beside requests, their number follows the work that those took. If not all that is due has been deleted, expiry is
+*lagging*: until it has caught up, commands delete the due records among their own keys, and those that read ranges in
+these ranges. A snapshot's clock is the horizon at the moment it was taken, so no snapshot holds a record that is due by
+its own clock.
 
 *History.* What is deleted is kept for the snapshots that still see it. If there is no room, the engine refuses with a
 ``LimitError`` rather than end a young snapshot, and expiry lags until one is closed.
@@ -46,8 +47,6 @@ LEAST_STEPS: Final = 8
 
 STEP_UP_MS: Final = 2000
 """Twice as many each time that expiry has lagged for so long: beside requests without end, a million go within 10 s."""
-
-MOST_STEPS_UP: Final = 16
 
 NEVER_S: Final = NEVER_MS / 1000
 
@@ -165,8 +164,8 @@ class Expiry:
             units: Work that has been done for requests since the last tick. After none, only what has fallen due since
                 then is deleted, as requests may be on their way. None: there are no requests.
         """
-        waits = self.lagging and units == 0
-        if not self.lagging:
+        lagged = self.lagging
+        if not lagged:
             self._horizon_ms = self._now_ms
         self._stale = True
         if self._earliest_ms == NEVER_MS:
@@ -174,17 +173,20 @@ class Expiry:
         self.lagging = self._earliest_ms <= self.now_ms
         if not self.lagging:
             return
-        if not self._storage.blocking:
-            if not waits:
-                self._delete(self._steps_per_tick if units is None else self._steps_beside(units))
-        elif self._run is not None and not self.sweeping:
-            self.sweeping = True
-            self._run(self._sweep)
+        if self._storage.blocking:
+            if self._run is not None and not self.sweeping:
+                self.sweeping = True
+                self._run(self._sweep)
+        elif units is None:
+            self._delete(self._steps_per_tick)
+        elif units or not lagged:
+            self._delete(self._steps_beside(units))
 
     def _steps_beside(self, units: int) -> int:
         """Return how many records to delete beside requests that took so much work."""
-        steps_up = min(MOST_STEPS_UP, (self.now_ms - self._earliest_ms) // STEP_UP_MS)
-        return min(self._steps_per_tick, max(LEAST_STEPS, units * STEPS_PER_UNIT) << steps_up)
+        most = self._steps_per_tick
+        steps_up = min(most.bit_length(), (self.now_ms - self._earliest_ms) // STEP_UP_MS)
+        return min(most, max(LEAST_STEPS, units * STEPS_PER_UNIT) << steps_up)
 
     def end_tick(self) -> bool:
         """Look at what requests have changed; return whether :meth:`delay_s` may be another."""

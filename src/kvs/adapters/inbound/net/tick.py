@@ -340,7 +340,7 @@ class Tick:
             self._begin_and_schedule_end(ALARM_UNITS)
 
     def _go_on_deleting(self) -> None:
-        """Begin the next tick behind the replies of this one, else soon: who never waits is late for requests."""
+        """Begin the next tick behind the replies of this one; if there are none, wait for requests or the alarm."""
         if self.used_units > self._former_units or self.now_s - self._busy_s >= BUSY_S:
             self._begin_and_schedule_end()
         else:
