@@ -129,16 +129,13 @@ class AuditFile(BackgroundStream):
     def _make_ready(self) -> None:
         """Open the file if that is asked for, or it has not been, or has been removed."""
         with self._changed:
-            reopening = self._reopening
-        if self._descriptor != NOT_OPEN and not reopening and os.fstat(self._descriptor).st_nlink:
-            return
-        descriptor, torn = _opened(self.path)
-        former, self._descriptor = self._descriptor, descriptor
-        self._torn = torn
-        with self._changed:
-            self._reopening = False
-        if former != NOT_OPEN:
+            # Before the file is opened: a request that comes later is about the next one.
+            reopening, self._reopening = self._reopening, False
+        if self._descriptor != NOT_OPEN and (reopening or not os.fstat(self._descriptor).st_nlink):
+            former, self._descriptor = self._descriptor, NOT_OPEN
             os.close(former)
+        if self._descriptor == NOT_OPEN:
+            self._descriptor, self._torn = _opened(self.path)
 
     def _wait_to_retry(self) -> bool:
         """Wait a while; return False if this was the last attempt."""

@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from kvs import audit_file
 from kvs.audit_file import NOBODY_READS, AuditFile
 from tests.support.waiting import TIMEOUT_S, polling
 
@@ -115,6 +116,54 @@ def test_rotation(opened: Open, tmp_path: Path) -> None:
     file.finish()
     assert lines(tmp_path / "former") == ["first", "second"]
     assert lines(path) == ["third"]
+
+
+def test_a_file_renamed_again_at_once(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that comes while the new file is being opened is about the next one."""
+    path = tmp_path / "audit"
+    file = opened(path)
+    open_file = audit_file._opened
+
+    def rename_behind_it(name: str) -> tuple[int, bool]:
+        result = open_file(name)
+        if not (tmp_path / "second").exists():
+            path.rename(tmp_path / "second")
+            file.reopen()
+        return result
+
+    monkeypatch.setattr(audit_file, "_opened", rename_behind_it)
+    path.rename(tmp_path / "first")
+    file.reopen()
+    for _ in polling("there is a third file"):
+        if path.exists():
+            break
+    assert lines(tmp_path / "second") == []
+
+
+def test_a_file_that_cannot_be_reopened(
+    opened: Open, troubles: Troubles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again after a while, and not all the time."""
+    monkeypatch.setattr(audit_file, "RETRY_S", TIMEOUT_S)
+    path = tmp_path / "logs" / "audit"
+    path.parent.mkdir()
+    file = opened(path)
+    path.unlink()
+    path.parent.rmdir()
+    waits: queue.Queue[bool] = queue.Queue()
+    wait_for = file._changed.wait_for
+
+    def wait(predicate: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        waits.put(predicate())
+        return wait_for(predicate, timeout_s)
+
+    monkeypatch.setattr(file._changed, "wait_for", wait)
+    file.reopen()
+    assert troubles.next() == "No such file or directory"
+    assert not waits.get(timeout=TIMEOUT_S)
+    path.parent.mkdir()
+    file.reopen()
+    assert troubles.next() == ""
 
 
 def test_a_removed_directory(opened: Open, troubles: Troubles, tmp_path: Path) -> None:
