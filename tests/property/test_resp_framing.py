@@ -29,7 +29,7 @@ from tests.support.users import open_to_all
 
 MAX_KEY_BYTES: Final = 16
 MAX_VALUE_BYTES: Final = 32
-MAX_ARGUMENTS: Final = 8
+MAX_ARGUMENTS: Final = 12
 MAX_BULK_BYTES: Final = MAX_VALUE_BYTES + SLACK_BYTES
 
 REFUSAL: Final = b"-LIMIT The clients together hold max_clients_bytes"
@@ -447,6 +447,8 @@ ORDINARY: Final = (
     encoded([b"set", b"key:1", b""]),
     encoded([b"GET", b"k" * MAX_KEY_BYTES]),
     encoded([b"SET", b"k" * MAX_KEY_BYTES, b"v" * MAX_VALUE_BYTES]),
+    encoded([b"MSET", b"k", b"v", b"l", b""]),
+    encoded([b"mset", *[b"k", b"v"] * 5]),
     encoded([b"WATCH", b"k"]) + encoded([b"MULTI"]) + encoded([b"SET", b"k", b"v"]) + encoded([b"EXEC"]),
 )
 
@@ -457,7 +459,7 @@ def test_every_mutation_of_an_ordinary_request(ordinary: bytes) -> None:
     said = encoded([b"SET", b"k", b"first"]), encoded([b"GET", b"k"])
     for at in range(len(ordinary) + 1):
         mutations = {ordinary[:at], ordinary[:at] + ordinary[at + 1 :]}
-        for byte in b"\r\n*$0123459GESTgest+- \x00\xff":
+        for byte in b"\r\n*$0123459GEMSTgemst+- \x00\xff":
             mutations |= {ordinary[:at] + bytes([byte]) + ordinary[at + skipped :] for skipped in (0, 1)}
         for mutation in mutations:
             with scanning(on=True):

@@ -135,6 +135,91 @@ class TestQueueThatArrivesWhole:
         assert (last == [OK] * 3) == (held_bytes <= max_transaction_bytes)
 
 
+class TestSeveralSets:
+    """MSET."""
+
+    @pytest.mark.parametrize("pairs", [1, 2, 4, 5, 10, 49, 50])
+    def test_all_are_set(self, server: RespServer, pairs: int) -> None:
+        server.limits.max_arguments = 101
+        connection = server.connect()
+        arguments = [f"{letter}{number}" for number in range(pairs) for letter in "kv"]
+        mset = request("mSeT", *arguments)
+        assert replies_to(connection, mset + mset + request("GET", "k0")) == [OK, OK, b"v0"]
+        assert connection.requests == 3
+        entries = {f"k{number}".encode(): f"v{number}".encode() for number in range(pairs)}
+        assert {key: server.bench.storage.get(key) for key in entries} == entries
+
+    def test_last_value_of_a_key_stays(self, server: RespServer) -> None:
+        replies_to(server.connect(), request("MSET", *("a", "1", "b", "2", "a", "3"), *["c", "4"] * 5))
+        assert server.bench.storage.get(b"a") == b"3"
+
+    def test_level_that_is_rolled_back_takes_them_along(self, server: RespServer) -> None:
+        data = request("START") + request("MSET", *["a", "v"] * 6) + request("GET", "a") + request("ROLLBACK")
+        assert replies_to(server.connect(), data) == [OK, OK, b"v", OK]
+        assert server.bench.storage.get(b"a") is None
+
+    def test_queue_takes_it(self, server: RespServer) -> None:
+        data = request("MULTI") + request("MSET", *["a", "v"] * 6) + request("GET", "a") + request("EXEC")
+        assert replies_to(server.connect(), data) == [OK, QUEUED, QUEUED, [OK, b"v"]]
+
+    def test_changed_watched_key_is_a_conflict(self, server: RespServer) -> None:
+        mine, other = server.connect(), server.connect()
+        ask(mine, b"WATCH", b"b")
+        replies_to(other, request("MSET", *["a", "v"] * 5, "b", "v"))
+        assert replies_to(mine, puts(a="1"))[-1] == NULL_ARRAY
+
+    def test_full_engine_applies_nothing(self) -> None:
+        server = RespServer(storage=MemoryStorage(1000, UNLIMITED))
+        server.limits.max_value_bytes = 2000
+        mset = request("MSET", *["a", "v"] * 5, "b", "x" * 1000)
+        assert repr(replies_to(server.connect(), mset)[0]).startswith("-b'LIMIT ")
+        assert server.bench.storage.get(b"a") is None
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["a"], "ERR wrong number of arguments for 'mset' command"),
+            (["a", "v"] * 6 + ["b"], "ERR wrong number of arguments for 'mset' command"),
+            (["a", "v"] * 6 + ["", "v"], "ERR a key cannot be empty"),
+            (["a", "v"] * 6 + ["b", "v" * 101], "ERR The value has 101 bytes; max_value_bytes is 100."),
+        ],
+    )
+    def test_what_is_wrong_is_refused(self, server: RespServer, arguments: list[str], message: str) -> None:
+        connection = server.connect()
+        assert replies_to(connection, request("MSET", *arguments) + request("GET", "a")) == [error(message), NULL]
+
+    @pytest.mark.parametrize(("limit", "value"), [("max_arguments", 12), ("max_request_bytes", 13 * 65)])
+    def test_limits_of_requests_are_the_same(self, server: RespServer, limit: str, value: int) -> None:
+        setattr(server.limits, limit, value)
+        connection = server.connect()
+        (refused,) = replies_to(connection, request("MSET", *["a", "v"] * 6))
+        assert repr(refused).startswith("-b'ERR Protocol error")
+        assert server.bench.storage.get(b"a") is None
+
+    def test_share_of_a_tick_counts_its_keys(self, server: RespServer) -> None:
+        """Long pipelines give way to others as they would on the long way."""
+        connection = server.connect()
+        mset = request("MSET", *["a", "v"] * 40)
+        connection.receive(mset * 100)
+        assert connection.backlog
+        assert 1 <= connection.requests <= server.limits.max_tick_requests // 40 + 1
+
+    def test_it_is_run_when_all_of_it_has_come(self, server: RespServer) -> None:
+        data = request("MSET", *["a", "v"] * 6)
+        for cut in range(1, len(data)):
+            connection = server.connect()
+            assert replies_to(connection, data[:cut]) == []
+            assert replies_to(connection, data[cut:]) == [OK]
+
+
+@pytest.mark.parametrize("first", [-1001, -13, 0, 97, 997, 1021, 99998, 2**62 - 2, 2**63 - 5])
+def test_incr_counts(server: RespServer, first: int) -> None:
+    """Over the borders of what is looked up and of what fits into a register."""
+    data = request("SET", "a", first) + request("INCR", "a") * 4
+    assert replies_to(server.connect(), data) == [OK, *range(first + 1, first + 5)]
+    assert server.bench.storage.get(b"a") == b"%d" % (first + 4)
+
+
 class TestSetWithDeadline:
     """SET with EX or PX after the value."""
 
@@ -173,6 +258,11 @@ class TestSetWithDeadline:
     def test_other_options_have_their_effect(self, server: RespServer) -> None:
         sets = [request("SET", "a", "v", *options) for options in (("NX", "GET"), ("XX", "GET"), ("NX", "NX"))]
         assert replies_to(server.connect(), b"".join(sets)) == [NULL, b"v", NULL]
+
+    def test_limit_of_arguments_is_the_same(self, server: RespServer) -> None:
+        server.limits.max_arguments = 4
+        (refused,) = replies_to(server.connect(), request("SET", "a", "v", "EX", 5))
+        assert repr(refused).startswith("-b'ERR Protocol error")
 
     def test_level_that_is_rolled_back_takes_it_along(self, server: RespServer) -> None:
         data = request("START") + request("SET", "a", "v", "EX", 5) + request("TTL", "a") + request("ROLLBACK")

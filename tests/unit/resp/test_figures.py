@@ -58,12 +58,14 @@ def test_every_request_is_counted_once(server: RespServer, pipelined: bool) -> N
         *(request("GET", "a"), request("get", "nope"), request("INCR", "a"), request("INCR", "b"), request("INCR")),
         *(request("WATCH", "a"), request("UNWATCH"), request("STRLEN", "a"), request("LPUSH", "a", "1"), QUEUE),
         *(request("GET", "a"), request("EXEC"), request("PING")),
+        *(request("MSET", "a", "1", "b", "2"), request("mset", *["a", "1"] * 9), request("MSET", "a")),
     ]
     run(server.connect(), *([b"".join(packets)] if pipelined else packets))
     assert counted(server) == {
         "exec": (2, 1, 0),
         "get": (3, 0, 0),
         "incr": (2, 1, 1),
+        "mset": (2, 0, 1),
         "multi": (1, 0, 0),
         "ping": (1, 0, 0),
         "set": (5, 0, 0),
@@ -71,8 +73,8 @@ def test_every_request_is_counted_once(server: RespServer, pipelined: bool) -> N
         "unwatch": (1, 0, 0),
         "watch": (1, 0, 0),
     }
-    assert server.shared.observation.statistics.errors == {b"ERR": 4}
-    assert server.shared.observation.statistics.calls() == 17
+    assert server.shared.observation.statistics.errors == {b"ERR": 5}
+    assert server.shared.observation.statistics.calls() == 19
 
 
 def test_durations_are_the_calls_and_cover_the_time(server: RespServer) -> None:
@@ -89,10 +91,17 @@ def test_failure_of_the_engine_is_counted(server: RespServer) -> None:
     connection = server.connect()
     ask(connection, b"START", b"READONLY")
     run(connection, request("SET", "a", "1") + request("GET", "a") + request("INCR", "a"))
-    assert counted(server) == {"get": (1, 0, 0), "incr": (1, 1, 0), "set": (1, 1, 0), "start": (1, 0, 0)}
+    run(connection, request("MSET", "a", "1"))
+    assert counted(server) == {
+        "get": (1, 0, 0),
+        "incr": (1, 1, 0),
+        "mset": (1, 1, 0),
+        "set": (1, 1, 0),
+        "start": (1, 0, 0),
+    }
     ask(connection, b"ROLLBACK")
     ask(connection, b"COMMIT")
-    assert server.shared.observation.statistics.errors == {b"ERR": 2, b"NO_TRANSACTION": 1}
+    assert server.shared.observation.statistics.errors == {b"ERR": 3, b"NO_TRANSACTION": 1}
 
 
 def test_conflict_is_a_failure(server: RespServer) -> None:

@@ -28,6 +28,7 @@ HEADER_BYTES: Final = 8
 
 MULTI: Final = b"multi"
 SET: Final = b"set"
+MSET: Final = b"mset"
 EXEC: Final = b"exec"
 
 ONE: Final = 49
@@ -95,6 +96,51 @@ def cut_deadline(data: bytes, at: "i64", size: "i64", now_ms: "i64") -> "tuple[i
     return now_ms + amount * unit_ms, end
 
 
+def cut_pairs(
+    data: bytes, start: "i64", limits: RespLimits, keys: list[bytes], values: list[Value]
+) -> "tuple[i64, i64]":
+    """Cut out an MSET; return where its last value ends, and the number of pairs. (0, 0) if there is anything else.
+
+    Args:
+        data: Input in which a request of one digit or two of arguments may begin at ``start``.
+        start: Where to begin.
+        limits: Limits of keys, values and requests.
+        keys: Where the keys are appended.
+        values: Where the values are appended.
+    """
+    size: i64 = len(data)
+    arguments: i64 = data[start + 1] - ZERO
+    header: i64 = start
+    if data[start + 2] != CR:
+        digit: i64 = data[start + 2] - ZERO
+        if not 0 <= digit <= 9:
+            return 0, 0
+        arguments = arguments * 10 + digit
+        header += 1
+    if not 1 <= data[start + 1] - ZERO <= 9 or arguments == 1 or arguments % 2 == 0:
+        return 0, 0
+    if not (announces_name(data, header, FOUR) and spells(data, header + HEADER_BYTES, MSET)):
+        return 0, 0
+    pairs: i64 = arguments // 2
+    left: i64 = pairs
+    end: i64 = header + HEADER_BYTES + len(MSET)
+    max_key: i64 = limits.max_key_bytes
+    max_value: i64 = limits.max_value_bytes
+    while left > 0:
+        begin, end = cut_bulk(data, end + 2, size, max_key)
+        if end <= begin:
+            return 0, 0
+        keys.append(data[begin:end])
+        begin, end = cut_bulk(data, end + 2, size, max_value)
+        if end == 0:
+            return 0, 0
+        values.append(data[begin:end])
+        left -= 1
+    if arguments > limits.max_arguments or end - start + arguments * ARGUMENT_OVERHEAD_BYTES > limits.max_request_bytes:
+        return 0, 0  # whether it fits has to be looked at more closely
+    return end, pairs
+
+
 def cut_queue(data: bytes, start: "i64", limits: RespLimits, entries: dict[bytes, Value]) -> "tuple[i64, i64]":
     """Cut out MULTI, SETs and EXEC; return where that ends, and the number of SETs. (0, 0) if there is anything else.
 
@@ -135,7 +181,14 @@ def is_header(data: bytes, at: "i64", arguments: "i64", letters: "i64") -> bool:
         at + HEADER_BYTES <= len(data)
         and data[at] == ARRAY
         and data[at + 1] == arguments
-        and data[at + 2] == CR
+        and announces_name(data, at, letters)
+    )
+
+
+def announces_name(data: bytes, at: "i64", letters: "i64") -> bool:
+    """Return whether the rest of such a header follows the number of arguments; none of it may be missing."""
+    return (
+        data[at + 2] == CR
         and data[at + 3] == LF
         and data[at + 4] == BULK
         and data[at + 5] == letters

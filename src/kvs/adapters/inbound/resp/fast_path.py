@@ -1,4 +1,4 @@
-"""The fast path of the compiled build: GET, INCR, SET, WATCH of a key, and MULTI, SET, EXEC that arrive together.
+"""The fast path of the compiled build: GET, INCR, SET, MSET, WATCH of a key, and MULTI, SET, EXEC that arrive together.
 
 A SET may have EX or PX after its value.
 
@@ -12,7 +12,9 @@ from kvs.adapters.inbound.protocol.statistics import CommandFigures
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.cutting import (
     EXEC,
+    FOUR,
     LONGEST_QUEUE,
+    MSET,
     ONE,
     SET,
     SMALL,
@@ -21,16 +23,17 @@ from kvs.adapters.inbound.resp.cutting import (
     E,
     cut_bulk,
     cut_deadline,
+    cut_pairs,
     cut_queue,
     spells,
 )
 from kvs.adapters.inbound.resp.figures import RespFigures
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.parser import ARRAY, BULK, CR, LF, ZERO
-from kvs.adapters.inbound.resp.replies import ARRAY_HEADERS, BULK_HEADERS, CRLF, OK, QUEUED, SHORT, RespVersion
+from kvs.adapters.inbound.resp.replies import ARRAY_HEADERS, BULK_HEADERS, CRLF, NUMBERS, OK, QUEUED, SHORT, RespVersion
 from kvs.domain.commit import Committed
 from kvs.domain.errors import KvsError
-from kvs.domain.updates import Add
+from kvs.domain.updates import Update, add_one, integer
 from kvs.domain.values import Record, Value, string_of, string_or_none
 from kvs.ports.session import Session
 
@@ -41,9 +44,13 @@ SHORTEST_BYTES: Final = 20
 """Length of GET with a key of one byte."""
 
 FIVE: Final = 53
+SHORT_DIGITS: Final = 3
+"""Longest number whose reply is looked up, which takes half of the time to format it."""
+
 C: Final = 99
 G: Final = 103
 LETTER_I: Final = 105
+M: Final = 109
 N: Final = 110
 R: Final = 114
 S: Final = 115
@@ -53,7 +60,7 @@ GET: Final = b"get"
 INCR: Final = b"incr"
 WATCH: Final = b"watch"
 
-ADD_ONE: Final = Add(1)
+ADD_ONE: Final[Update] = add_one  # a constant: compiled, a function is looked up by its name each time
 
 QUEUED_REPLIES: Final = [OK + QUEUED * count for count in range(LONGEST_QUEUE + 1)]
 """The replies to MULTI and so many SETs."""
@@ -66,7 +73,9 @@ COMMITTED_REPLIES: Final = [
 
 def may_apply(data: bytes, at: "i64") -> bool:
     """Return whether it is worth trying: the name of the command has three to five letters."""
-    return len(data) - at >= SHORTEST_BYTES and THREE <= data[at + 5] <= FIVE
+    if len(data) - at < SHORTEST_BYTES:
+        return False
+    return THREE <= data[at + 5] <= FIVE or (data[at + 5] == BULK and data[at + 6] == FOUR)
 
 
 def run(
@@ -110,25 +119,33 @@ def run(
     name = last = b""
     gets: i64 = 0
     sets: i64 = 0
+    msets: i64 = 0
     incrs: i64 = 0
     queues: i64 = 0
+    key = b""
+    keys: list[bytes] = []
+    values: list[Value] = []
     began_s = figures.timer()
     while size - at >= SHORTEST_BYTES and done < share and out_bytes < room and not closing:
-        if not (
-            data[at] == ARRAY
-            and data[at + 2] == CR
-            and data[at + 3] == LF
-            and data[at + 4] == BULK
-            and data[at + 6] == CR
-            and data[at + 7] == LF
+        is_long: bool = data[at + 2] != CR  # of two digits of arguments, if it is a request
+        if data[at] != ARRAY or not (
+            is_long or (data[at + 3] == LF and data[at + 4] == BULK and data[at + 6] == CR and data[at + 7] == LF)
         ):
             break
         letters: i64 = data[at + 5] - ZERO
         arguments: i64 = data[at + 1]
-        if letters == 3 and data[at + 9] | SMALL == E and data[at + 10] | SMALL == T:
+        if is_long or (letters == 4 and arguments != TWO and data[at + 8] | SMALL == M):
+            keys, values = [], []
+            end, pairs = cut_pairs(data, at, limits, keys, values)
+            if end == 0:
+                break
+            name = MSET
+        elif letters == 3 and data[at + 9] | SMALL == E and data[at + 10] | SMALL == T:
             if arguments == TWO and data[at + 8] | SMALL == G:
                 name = GET
-            elif arguments in (THREE, FIVE) and data[at + 8] | SMALL == S:
+            elif data[at + 8] | SMALL == S and (
+                arguments == THREE or (arguments == FIVE and limits.max_arguments >= 5)
+            ):
                 name = SET
             else:
                 break
@@ -169,12 +186,13 @@ def run(
         else:
             break
         begin: i64 = at + 8 + letters
-        if data[begin] != CR or data[begin + 1] != LF:
-            break
-        begin, end = cut_bulk(data, begin + 2, size, max_key)
-        if end <= begin:
-            break
-        key = data[begin:end]
+        if name is not MSET:
+            if data[begin] != CR or data[begin + 1] != LF:
+                break
+            begin, end = cut_bulk(data, begin + 2, size, max_key)
+            if end <= begin:
+                break
+            key = data[begin:end]
         try:
             if name is GET:
                 gets += 1
@@ -212,12 +230,20 @@ def run(
                     session.put(key, record)
                 out.append(OK)
                 out_bytes += 5
+            elif name is MSET:
+                msets += 1
+                share -= pairs
+                session.put_all(keys, values)
+                out.append(OK)
+                out_bytes += 5
             elif name is INCR:
                 incrs += 1
                 number = string_or_none(session.update(key, ADD_ONE)[1])
                 if number is not None:
-                    out.append(b":%b\r\n" % number)
-                    out_bytes += len(number) + 3
+                    is_short = len(number) <= SHORT_DIGITS and number[0] >= ZERO
+                    reply = NUMBERS[integer(number)] if is_short else b":%b\r\n" % number
+                    out.append(reply)
+                    out_bytes += len(reply)
             else:
                 session.watch([key])
                 out.append(OK)
@@ -232,8 +258,8 @@ def run(
         done += 1
         last = name
     if done:
-        watches: i64 = done - gets - sets - incrs - 2 * queues
-        figures.add(began_s, done, gets, sets, incrs, watches, queues)
+        watches: i64 = done - gets - sets - msets - incrs - 2 * queues
+        figures.add(began_s, done, gets, sets, msets, incrs, watches, queues)
     return at, done, out_bytes, closing, last
 
 
@@ -242,4 +268,6 @@ def _figures_of(name: bytes, figures: RespFigures) -> CommandFigures:
         return figures.get
     if name is SET:
         return figures.set
+    if name is MSET:
+        return figures.mset
     return figures.incr if name is INCR else figures.watch

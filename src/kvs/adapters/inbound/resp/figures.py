@@ -18,13 +18,22 @@ class RespFigures(FastPathFigures):
         statistics = observation.statistics
         self.get = statistics.of(b"get")
         self.set = statistics.of(b"set")
+        self.mset = statistics.of(b"mset")
         self.incr = statistics.of(b"incr")
         self.watch = statistics.of(b"watch")
         self.multi = statistics.of(b"multi")
         self.exec = statistics.of(b"exec")
 
     def add(
-        self, began_s: float, requests: "i64", gets: "i64", sets: "i64", incrs: "i64", watches: "i64", queues: "i64"
+        self,
+        began_s: float,
+        requests: "i64",
+        gets: "i64",
+        sets: "i64",
+        msets: "i64",
+        incrs: "i64",
+        watches: "i64",
+        queues: "i64",
     ) -> None:
         """Count the requests of a run, with a MULTI and an EXEC for each queue."""
         each_ns = self.begin(began_s, requests)
@@ -32,6 +41,8 @@ class RespFigures(FastPathFigures):
             self.get.add(gets, each_ns)
         if sets:
             self.set.add(sets, each_ns)
+        if msets:
+            self.mset.add(msets, each_ns)
         if incrs:
             self.incr.add(incrs, each_ns)
         if watches:
