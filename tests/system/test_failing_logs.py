@@ -287,6 +287,9 @@ def auditing(stage: Stage) -> list[Any]:
     server = stage.server
     client = server.connect()
     seen: list[Any] = [client.ask("PUT a 1")]
+    for _ in polling("the audit log has failed"):
+        if client.info("server")["audit_log_failing"]:
+            break
     path = stage.directory / "logs" / "audit"
     path.parent.mkdir()
     server.send_signal(signal.SIGUSR1)
