@@ -14,6 +14,7 @@ from bench import (
     compare,
     durable,
     expiry,
+    failover,
     growth,
     hostile,
     machine,
@@ -115,6 +116,8 @@ def _sections(options: argparse.Namespace) -> Sections:
             sections = durable.measure(python, options.keys or 1_000_000, seconds or 2.0, rounds or 5)
         case "cluster":
             sections = cluster.measure(python, options.keys or 100_000, seconds or 2.0, rounds or 5)
+        case "failover":
+            sections = failover.measure(python, rounds or 10)
         case "waits":
             sections = waits.measure(python, options.keys or 100_000, seconds or 4.0, rounds or 5)
         case "watched":
@@ -160,6 +163,7 @@ def parser() -> argparse.ArgumentParser:
         "redis-benchmark": "Redis's own benchmark, on Redis and on kvs",
         "durable": "commits on the disk beside Redis that syncs always; reads; starts",
         "cluster": "the etcd engine: commits beside what etcd allows; relayed clients beside those of the leader",
+        "failover": "the etcd engine: from the end of a leader to the first commit at another server",
         "waits": "what the loop waits for while batches are in flight",
         "clients": "1,000 busy clients against 50; 10,000 idle ones beside 200 busy ones",
     }.items():

@@ -19,7 +19,7 @@ from typing import Final
 from bench import machine
 from bench.errors import BenchError
 from bench.generator import Sample, Work, load, run
-from bench.members import members
+from bench.members import Members, members
 from bench.servers import Server, admin_port, running, wait_for
 from bench.spread import Row, Sections, spread
 from kvs.adapters.storage.etcd.client.endpoints import parse_endpoints
@@ -62,12 +62,12 @@ class Cluster:
 
 def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
     """Measure commits and relays, with so many keys. The standby comes last: it should have its own machine."""
-    with members() as (endpoints, pids):
-        flags = ("--storage", "etcd", "--storage-option", f"endpoints={endpoints}")
+    with members() as etcd:
+        flags = ("--storage", "etcd", "--storage-option", f"endpoints={etcd.endpoints}")
         with running("kvs", python, *flags, "--admin-port", "0") as leader:
             wait_for(leader, "leading")
             load(leader, keys)
-            cluster = Cluster(endpoints, pids, leader, _leading_member(endpoints, pids))
+            cluster = Cluster(etcd.endpoints, etcd.pids, leader, _leading_member(etcd))
             commits = [
                 _commits(cluster, Work("put", clients, keys=keys, seconds=seconds), rounds) for clients in CLIENTS
             ]
@@ -128,13 +128,10 @@ def _commits(cluster: Cluster, work: Work, rounds: int) -> Row:
     }
 
 
-def _leading_member(endpoints: str, pids: list[int]) -> Server:
+def _leading_member(etcd: Members) -> Server:
     """Return the member of etcd that leads, as a server of the generator."""
-    for address, pid in zip(endpoints.split(","), pids, strict=True):
-        with urllib.request.urlopen(f"http://{address}/metrics") as response:
-            if b"\netcd_server_is_leader 1\n" in response.read():
-                return Server("etcd", "etcd", pid, int(address.rpartition(":")[2]), Path(os.devnull))
-    raise BenchError("no member of etcd leads")
+    at = etcd.leader()
+    return Server("etcd", "etcd", etcd.pids[at], etcd.ports[at], Path(os.devnull))
 
 
 def _appends(server: Server) -> tuple[float, float]:

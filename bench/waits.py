@@ -26,7 +26,7 @@ def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
     work = Work("put", CLIENTS, keys=keys, seconds=seconds)
     samples: dict[str, list[tuple[list[float], float]]] = {}
     with (
-        members() as (endpoints, _),
+        members() as etcd,
         tempfile.TemporaryDirectory(prefix="bench-waits-") as directory,
         ExitStack() as stack,
     ):
@@ -34,7 +34,7 @@ def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
         engines = {
             "memory": (),
             "sqlite": ("--storage", "sqlite", "--data-dir", str(Path(directory, "data"))),
-            "etcd": ("--storage", "etcd", "--storage-option", f"endpoints={endpoints}"),
+            "etcd": ("--storage", "etcd", "--storage-option", f"endpoints={etcd.endpoints}"),
         }
         servers = {
             engine: stack.enter_context(running("kvs-clocked", python, *flags)) for engine, flags in engines.items()
