@@ -7,12 +7,14 @@ directories are on one disk, where TMPDIR points.
 """
 
 import json
+import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 from bench.client import LineClient
@@ -23,6 +25,9 @@ from bench.spread import Row, Sections, spread
 
 CLIENTS: Final = 64
 SETTLE_S: Final = 3.0
+BARE_SYNCS: Final = 200
+BYTES_PER_COMMIT: Final = 64
+"""In the journal: a key of 16 bytes, a value of 32, and their lengths."""
 
 
 def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
@@ -33,11 +38,14 @@ def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
             for server in (redis, durable):
                 load(server, keys)
             work = Work("put", CLIENTS, keys=keys, seconds=seconds)
-            sections: Sections = {
-                f"Commits, {CLIENTS} clients at depth 1, any of {keys} keys": [
-                    _compared("kvs sqlite, full / redis, always", work, redis, durable, rounds)
-                ]
-            }
+            syncs_us: list[float] = []
+            row = _compared(
+                "kvs sqlite, full / redis, always",
+                *(work, redis, durable, rounds),
+                before=lambda: syncs_us.append(_bare_sync_us(directory)),
+            )
+            row = {**row, "a bare write and fdatasync of as much, us": spread(syncs_us)}
+            sections: Sections = {f"Commits, {CLIENTS} clients at depth 1, any of {keys} keys": [row]}
             with running("kvs", python) as memory:
                 load(memory, keys)
                 _wait_until_compacted(durable)
@@ -67,10 +75,25 @@ def _journal_bytes(client: LineClient) -> int:
     return int(info["server"]["journal_bytes"])
 
 
-def _compared(what: str, work: Work, base: Server, other: Server, rounds: int) -> Row:
-    """Run both in alternating order and compare them round by round."""
+def _bare_sync_us(directory: str) -> float:
+    """Return the median time to append what a batch of all clients has to a file, and to sync that."""
+    times_s: list[float] = []
+    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+        for _ in range(BARE_SYNCS):
+            begin_s = time.perf_counter()
+            file.write(bytes(CLIENTS * BYTES_PER_COMMIT))
+            os.fdatasync(file.fileno())
+            times_s.append(time.perf_counter() - begin_s)
+    return median(times_s) * 1e6
+
+
+def _compared(
+    what: str, work: Work, base: Server, other: Server, rounds: int, before: Callable[[], object] = lambda: None
+) -> Row:
+    """Run both in alternating order and compare them round by round; do something before each."""
     pairs = []
     for number in range(rounds):
+        before()
         first, second = (base, other) if number % 2 == 0 else (other, base)
         rates = {server.port: run(work, server) for server in (first, second)}
         pairs.append((rates[base.port], rates[other.port]))

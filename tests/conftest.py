@@ -75,7 +75,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     option = config.option
-    one_by_one = option.collectonly or option.capture == "no" or option.trace or option.lf or option.failedfirst
+    again = getattr(option, "lf", False) or getattr(option, "failedfirst", False)  # there is none without a cache
+    one_by_one = option.collectonly or option.capture == "no" or option.trace or again
     if one_by_one or option.keyword or any(".py" in argument for argument in config.args):
         return 0
     return min(3 * needs.processors(), MOST_WORKERS)
