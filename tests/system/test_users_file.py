@@ -3,9 +3,17 @@
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.support.harness import PONG
 from tests.support.resp_wire import OK, Wire
 from tests.system.conftest import StartServer
+
+
+@pytest.fixture(scope="session")
+def transport_flags() -> tuple[str, ...]:
+    """Return no flags: over etcd users are kept there, and no other transport has a say in this."""
+    return ()
 
 
 def test_users_are_read_again(start_server: StartServer, tmp_path: Path) -> None:
