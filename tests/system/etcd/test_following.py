@@ -16,7 +16,9 @@ from tests.support.proxy import Proxy
 from tests.support.seeds import SEED
 from tests.support.waiting import polling
 
-SMALL_JOURNAL: Final = ["max_journal_bytes=1048576"]
+SMALL_JOURNAL: Final = ["max_journal_bytes=1048576", "lease_s=4"]
+"""So that checkpoints are written soon; and a leader that writes them on a busy machine does not lose the lead."""
+
 LINE: Final = "x" * 2000
 
 VALUES: Final = 150
