@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 SHORTEST_BYTES: Final = 20
 """Length of GET with a key of one byte."""
 
-FIVE: Final = 53
 SHORT_DIGITS: Final = 3
-"""Longest number whose reply is looked up, which takes half of the time to format it."""
+"""Longest number whose reply is looked up: that takes half as long as to format it."""
 
+FIVE: Final = 53
 C: Final = 99
 G: Final = 103
 LETTER_I: Final = 105
@@ -72,7 +72,7 @@ COMMITTED_REPLIES: Final = [
 
 
 def may_apply(data: bytes, at: "i64") -> bool:
-    """Return whether it is worth trying: the name of the command has three to five letters."""
+    """Return whether it is worth trying: a name of three to five letters, or one of four and many arguments."""
     if len(data) - at < SHORTEST_BYTES:
         return False
     return THREE <= data[at + 5] <= FIVE or (data[at + 5] == BULK and data[at + 6] == FOUR)
@@ -122,12 +122,9 @@ def run(
     msets: i64 = 0
     incrs: i64 = 0
     queues: i64 = 0
-    key = b""
-    keys: list[bytes] = []
-    values: list[Value] = []
     began_s = figures.timer()
     while size - at >= SHORTEST_BYTES and done < share and out_bytes < room and not closing:
-        is_long: bool = data[at + 2] != CR  # of two digits of arguments, if it is a request
+        is_long = data[at + 2] != CR  # of two digits of arguments, if it is a request
         if data[at] != ARRAY or not (
             is_long or (data[at + 3] == LF and data[at + 4] == BULK and data[at + 6] == CR and data[at + 7] == LF)
         ):
@@ -135,7 +132,8 @@ def run(
         letters: i64 = data[at + 5] - ZERO
         arguments: i64 = data[at + 1]
         if is_long or (letters == 4 and arguments != TWO and data[at + 8] | SMALL == M):
-            keys, values = [], []
+            keys: list[bytes] = []
+            values: list[Value] = []
             end, pairs = cut_pairs(data, at, limits, keys, values)
             if end == 0:
                 break
@@ -185,8 +183,8 @@ def run(
             continue
         else:
             break
-        begin: i64 = at + 8 + letters
         if name is not MSET:
+            begin: i64 = at + 8 + letters
             if data[begin] != CR or data[begin + 1] != LF:
                 break
             begin, end = cut_bulk(data, begin + 2, size, max_key)
