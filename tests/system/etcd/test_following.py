@@ -16,7 +16,7 @@ from tests.support.proxy import Proxy
 from tests.support.seeds import SEED
 from tests.support.waiting import polling
 
-SMALL_JOURNAL: Final = ["max_journal_bytes=1048576", "lease_s=4"]
+OPTIONS: Final = ["max_journal_bytes=1048576", "lease_s=4"]
 """So that checkpoints are written soon; and a leader that writes them on a busy machine does not lose the lead."""
 
 LINE: Final = "x" * 2000
@@ -40,10 +40,10 @@ def test_leaders_are_killed_beside_checkpoints_and_nothing_is_lost(single: Clust
     acknowledged: dict[str, str] = {}
     random = Random(SEED)
     with ExitStack() as stack:
-        leading = stack.enter_context(EtcdServer(single, namespace, options=SMALL_JOURNAL))
+        leading = stack.enter_context(EtcdServer(single, namespace, options=OPTIONS))
         assert leading.leads()
         for _ in range(3):
-            standing = stack.enter_context(EtcdServer(single, namespace, options=SMALL_JOURNAL))
+            standing = stack.enter_context(EtcdServer(single, namespace, options=OPTIONS))
             assert standing.wait_for("following")["keys"] == len(acknowledged)
             with closing(leading.connect()) as client:
                 enough = len(leading.events("checkpoint_written")) + random.randrange(1, 4)
@@ -63,9 +63,7 @@ def test_leaders_are_killed_beside_checkpoints_and_nothing_is_lost(single: Clust
 def test_who_was_away_while_the_journal_was_cut_reads_the_checkpoint_again(single: Cluster, namespace: str) -> None:
     """And then leads with all of it."""
     with ExitStack() as stack:
-        leading, standing = (
-            stack.enter_context(EtcdServer(single, namespace, options=SMALL_JOURNAL)) for _ in range(2)
-        )
+        leading, standing = (stack.enter_context(EtcdServer(single, namespace, options=OPTIONS)) for _ in range(2))
         if not leading.wait_for_any(("leading", "standby")) or not leading.events("leading"):
             leading, standing = standing, leading
         assert leading.leads()
