@@ -41,7 +41,10 @@ def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
             syncs_us: list[float] = []
             row = _compared(
                 "kvs sqlite, full / redis, always",
-                *(work, redis, durable, rounds),
+                work,
+                redis,
+                durable,
+                rounds,
                 before=lambda: syncs_us.append(_bare_sync_us(directory)),
             )
             row = {**row, "a bare write and fdatasync of as much, us": spread(syncs_us)}

@@ -1,15 +1,14 @@
 """The etcd engine: from the end of a leader to the first commit that another server acknowledges.
 
-Three members of etcd and two servers run on this machine. A client of the server that stands by sends commits, one
-after the other, and again at once when it is told that there is no leader. What the former leader has acknowledged last
-must be there.
+Three members of etcd and two servers run on this machine. A client of the server that stands by tries to commit, again
+and again until it succeeds. The last commit that the former leader has acknowledged must be there.
 """
 
 import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Final, final
 
 from bench.client import LineClient
@@ -31,8 +30,7 @@ def measure(python: str, rounds: int) -> Sections:
         "kill -9": lambda _, leader: os.kill(leader.pid, signal.SIGKILL),
         "kill -9, and of the member of etcd that leads": _kill_both,
     }
-    with members() as etcd, ExitStack() as stack:
-        pair = _Pair(python, etcd.endpoints, stack)
+    with members() as etcd, closing(_Pair(python, etcd.endpoints)) as pair:
         rows = [_row(way, [_failover(end, etcd, pair) for _ in range(rounds)]) for way, end in ways.items()]
     return {f"From the end of a leader to the next commit, lease_s={LEASE_S}": rows}
 
@@ -45,23 +43,30 @@ def _row(way: str, times_s: list[float]) -> Row:
 class _Pair:
     """A server that leads and one that stands by."""
 
-    def __init__(self, python: str, endpoints: str, stack: ExitStack) -> None:
+    def __init__(self, python: str, endpoints: str) -> None:
         self._python = python
         self._flags: tuple[str, ...] = ("--storage", "etcd")
         for option in (f"endpoints={endpoints}", f"lease_s={LEASE_S}"):
             self._flags += ("--storage-option", option)
-        self._stack = stack
+        self._running: list[ExitStack] = []  # the leader, and the one that stands by
         self.leader = self._start("leading")
         self.standby = self._start("following")
 
     def _start(self, event: str) -> Server:
-        server = self._stack.enter_context(running("kvs", self._python, *self._flags))
+        self._running.append(ExitStack())
+        server = self._running[-1].enter_context(running("kvs", self._python, *self._flags))
         wait_for(server, event)
         return server
 
     def replace_leader(self) -> None:
         """Take the server that stood by for the leader, and start another one that stands by."""
+        self._running.pop(0).close()
         self.leader, self.standby = self.standby, self._start("following")
+
+    def close(self) -> None:
+        """End both."""
+        for each in self._running:
+            each.close()
 
 
 def _kill_both(etcd: Members, leader: Server) -> None:

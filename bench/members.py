@@ -5,7 +5,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,8 +31,6 @@ class Members:
         self._peers: Final = [free_port() for _ in range(SIZE)]
         self._directory = directory
         self._processes = [self._start(at) for at in range(SIZE)]
-        for port in self.ports:
-            wait_until_accepting("etcd", port)
 
     @property
     def endpoints(self) -> str:
@@ -87,7 +85,7 @@ class Members:
 def members() -> Iterator[Members]:
     """Start a cluster, and end it on every way out."""
     check_installed("etcd")
-    with tempfile.TemporaryDirectory(prefix="bench-etcd-") as directory, ExitStack() as stack:
-        cluster = Members(Path(directory))
-        stack.callback(cluster.close)
+    with tempfile.TemporaryDirectory(prefix="bench-etcd-") as directory, closing(Members(Path(directory))) as cluster:
+        for port in cluster.ports:
+            wait_until_accepting("etcd", port)
         yield cluster
