@@ -18,7 +18,7 @@ ESCAPED: Final = b"\xff\xff"
 
 def stored_key(key: Key) -> Key:
     """Return the form in which a client's key, or a prefix of one, is stored."""
-    return RESERVED + key if key.startswith(RESERVED) else key
+    return RESERVED + key if len(key) > 0 and key[0] == RESERVED_BYTE else key
 
 
 def stored_keys(keys: list[Key]) -> list[Key]:

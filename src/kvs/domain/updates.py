@@ -54,26 +54,35 @@ _SHORT_TEXTS: Final = [b"%d" % number for number in range(1024)]
 """Texts of the most common numbers, shared as in Redis: to look one up takes a quarter of the time to format it."""
 
 
+def natural(text: bytes) -> "i64":
+    """Return the number that up to 18 digits in canonical form are, or -1: the text is none, or another.
+
+    Compiled, this takes a tenth of the instructions of ``isdigit()`` and ``int()``, which are looked up and called.
+    """
+    size: i64 = len(text)
+    if not 0 < size < _INTEGER_BYTES - 1 or (text[0] == _ZERO and size > 1):
+        return -1
+    number: i64 = 0
+    at: i64 = 0
+    while at < size:
+        digit: i64 = text[at] - _ZERO
+        if not 0 <= digit <= 9:
+            return -1
+        number = number * 10 + digit
+        at += 1
+    return number
+
+
 def integer(text: bytes) -> int:
     """Return a 64-bit integer.
 
     Raises:
         NotANumberError: The text is not one in canonical form: ``+1``, ``01`` and blanks are refused.
     """
-    size: i64 = len(text)
-    if 0 < size < _INTEGER_BYTES - 1 and (text[0] != _ZERO or size == 1):  # the usual case
-        # Compiled, this takes a tenth of the instructions of isdigit() and int(), which are looked up and called.
-        short: i64 = 0
-        at: i64 = 0
-        while at < size:
-            digit: i64 = text[at] - _ZERO
-            if not 0 <= digit <= 9:
-                break
-            short = short * 10 + digit
-            at += 1
-        else:
-            return short
-    if size <= _INTEGER_BYTES:
+    usual = natural(text)
+    if usual >= 0:
+        return usual
+    if len(text) <= _INTEGER_BYTES:
         try:
             number = int(text)
         except ValueError:
@@ -246,7 +255,11 @@ class Add:
 
 
 def add_one(old: Value | None) -> Write | None:
-    """Do as ``Add(1)`` does: compiled, a function is called in half of the time."""
+    """Do as ``Add(1)`` does: compiled, a function is called in half of the time, and most counters are short."""
+    if isinstance(old, bytes):
+        number = natural(old)
+        if 0 <= number < len(_SHORT_TEXTS) - 1:
+            return _SHORT_TEXTS[number + 1]
     return _sum(old, 1)
 
 

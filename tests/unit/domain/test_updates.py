@@ -22,13 +22,15 @@ from kvs.domain.updates import (
     Remove,
     Replace,
     Update,
+    add_one,
     always,
     byte_range,
     integer,
     is_absent,
     is_present,
+    natural,
 )
-from kvs.domain.values import TOMBSTONE, Record, Write
+from kvs.domain.values import TOMBSTONE, Record, Value, Write
 
 numbers = st.one_of(st.integers(INTEGER_MIN, INTEGER_MAX), st.sampled_from([INTEGER_MIN, -1, 0, 1, INTEGER_MAX]))
 
@@ -185,7 +187,8 @@ NO_INTEGERS = [
 @pytest.mark.parametrize("text", NO_INTEGERS, ids=lambda text: repr(text[:20]))
 def test_what_is_no_number_is_refused(text: bytes) -> None:
     """It has to be written as it would be stored."""
-    for use in (integer, Add(1)):
+    assert natural(text) == -1
+    for use in (integer, Add(1), add_one):
         with pytest.raises(NotANumberError):
             use(text)
 
@@ -198,6 +201,24 @@ def test_what_is_a_number_is_read_as_it_is_written(text: bytes) -> None:
     try:
         number = integer(text)
     except NotANumberError:
+        assert natural(text) == -1
         return
     assert INTEGER_MIN <= number <= INTEGER_MAX
     assert b"%d" % number == text
+    assert natural(text) == (number if 0 <= number < 10**18 else -1)
+
+
+@given(st.one_of(st.none(), st.binary(max_size=3), st.one_of(numbers, st.integers(0, 1100)).map(lambda n: b"%d" % n)))
+@example(b"1022")
+@example(b"1023")
+@example(b"%d" % INTEGER_MAX)
+@example(Record(b"7", 1))
+def test_to_add_one_is_to_add_1(old: Value | None) -> None:
+    """Whatever way it takes."""
+    outcomes: list[object] = []
+    for update in (add_one, Add(1)):
+        try:
+            outcomes.append(update(old))
+        except (NotANumberError, OutOfRangeError) as error:
+            outcomes.append(type(error))
+    assert outcomes[0] == outcomes[1]

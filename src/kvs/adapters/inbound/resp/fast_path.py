@@ -33,7 +33,7 @@ from kvs.adapters.inbound.resp.parser import ARRAY, BULK, CR, LF, ZERO
 from kvs.adapters.inbound.resp.replies import ARRAY_HEADERS, BULK_HEADERS, CRLF, NUMBERS, OK, QUEUED, SHORT, RespVersion
 from kvs.domain.commit import Committed
 from kvs.domain.errors import KvsError
-from kvs.domain.updates import Update, add_one, integer
+from kvs.domain.updates import Update, add_one, natural
 from kvs.domain.values import Record, Value, string_of, string_or_none
 from kvs.ports.session import Session
 
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
 SHORTEST_BYTES: Final = 20
 """Length of GET with a key of one byte."""
-
-SHORT_DIGITS: Final = 3
-"""Longest number whose reply is looked up: that takes half as long as to format it."""
 
 FIVE: Final = 53
 C: Final = 99
@@ -238,8 +235,8 @@ def run(
                 incrs += 1
                 number = string_or_none(session.update(key, ADD_ONE)[1])
                 if number is not None:
-                    is_short = len(number) <= SHORT_DIGITS and number[0] >= ZERO
-                    reply = NUMBERS[integer(number)] if is_short else b":%b\r\n" % number
+                    count = natural(number)  # to look up a reply takes half as long as to format it
+                    reply = NUMBERS[count] if 0 <= count < SHORT else b":%b\r\n" % number
                     out.append(reply)
                     out_bytes += len(reply)
             else:
