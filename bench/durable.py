@@ -39,13 +39,18 @@ def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
                 load(server, keys)
             work = Work("put", CLIENTS, keys=keys, seconds=seconds)
             syncs_us: list[float] = []
+
+            def rest() -> None:
+                _wait_until_compacted(durable)  # else on Redis's time
+                syncs_us.append(_bare_sync_us(directory))
+
             row = _compared(
                 "kvs sqlite, full / redis, always",
                 work,
                 redis,
                 durable,
                 rounds,
-                before=lambda: syncs_us.append(_bare_sync_us(directory)),
+                before=rest,
             )
             row = {**row, "a bare write and fdatasync of as much, us": spread(syncs_us)}
             sections: Sections = {f"Commits, {CLIENTS} clients at depth 1, any of {keys} keys": [row]}
@@ -93,12 +98,13 @@ def _bare_sync_us(directory: str) -> float:
 def _compared(
     what: str, work: Work, base: Server, other: Server, rounds: int, before: Callable[[], object] = lambda: None
 ) -> Row:
-    """Run both in alternating order and compare them round by round; do something before each."""
+    """Run both in alternating order and compare them round by round; do something before each run."""
     pairs = []
     for number in range(rounds):
-        before()
-        first, second = (base, other) if number % 2 == 0 else (other, base)
-        rates = {server.port: run(work, server) for server in (first, second)}
+        rates = {}
+        for server in (base, other) if number % 2 == 0 else (other, base):
+            before()
+            rates[server.port] = run(work, server)
         pairs.append((rates[base.port], rates[other.port]))
     return {
         "what": what,

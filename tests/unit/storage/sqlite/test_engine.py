@@ -14,7 +14,7 @@ import pytest
 
 from kvs.adapters.storage.journal_writer import Row
 from kvs.adapters.storage.journaled import JournaledStorage
-from kvs.adapters.storage.sqlite.compaction import BATCHES, Compaction
+from kvs.adapters.storage.sqlite.compaction import BATCHES, WAKE_S, Compaction
 from kvs.adapters.storage.sqlite.file import NAME, connect, open_database
 from kvs.adapters.storage.sqlite.journal import HORIZON_STEP_MS, JournalError, SqliteJournal
 from kvs.adapters.storage.sqlite.schema import read_horizon
@@ -246,6 +246,50 @@ def test_a_clear_ends_a_compaction_under_way(tmp_path: Path, after: int) -> None
             expected = [(b"0001", b"new"), (b"n", b"new")]
             assert connection.execute("SELECT key, value FROM entries ORDER BY key").fetchall() == expected
     assert stored(tmp_path) == {b"0001": b"new", b"n": b"new"}
+
+
+@pytest.mark.parametrize(("batches", "pauses", "waits"), [(2, True, True), (6, True, False), (13, False, False)])
+def test_a_compaction_leaves_the_processor_to_commits(tmp_path: Path, batches: int, pauses: bool, waits: bool) -> None:
+    """While clients commit it waits; with a quarter of the journal full it only pauses, and near its end not even that.
+
+    A commit comes in each of the first five pauses, and none after them.
+    """
+    taken_s: list[float] = []
+    with compaction_by_hand(tmp_path, max_journal_bytes=1 << 22) as (journal, compaction):
+        append(journal, [(b"%05d" % number, b"v" * 500) for number in range(batches * (1 << 22) // BATCHES // 530)])
+
+        def wait(timeout: float | None = None) -> bool:
+            assert timeout is not None
+            taken_s.append(timeout)
+            if len(taken_s) <= 5:
+                append(journal, [(b"k", b"v")])
+            return False
+
+        compaction._stopping.wait = wait  # type: ignore[method-assign]
+        rows = journal.waiting_rows
+        compaction.compact()
+        assert journal.waiting_rows < rows
+    assert [at for at, pause_s in enumerate(taken_s) if pause_s == WAKE_S] == ([1, 2, 3, 4, 5] if waits else [])
+    assert (len(taken_s) > 5) == pauses
+
+
+def test_the_log_does_not_grow_while_a_compaction_waits(tmp_path: Path) -> None:
+    """Clients commit for as long as they like meanwhile, and each commit appends a page or more."""
+    log = tmp_path / (NAME + "-wal")
+    sizes: list[int] = []
+    with compaction_by_hand(tmp_path, max_journal_bytes=1 << 22) as (journal, compaction):
+        append(journal, rows_of(Random(1), 300, 300))
+
+        def wait(timeout: float | None = None) -> bool:
+            if len(sizes) < 200:
+                append(journal, [(b"k", b"v")])
+                sizes.append(log.stat().st_size)
+            return False
+
+        compaction._stopping.wait = wait  # type: ignore[method-assign]
+        compaction.compact()
+        assert len(sizes) == 200
+        assert max(sizes) < 2 * (1 << 22) // BATCHES
 
 
 def test_rows_are_numbered_on_when_all_have_been_compacted(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ BATCHES: Final = 16
 of one: larger batches make a start after a crash slower, smaller ones write the same pages more often."""
 
 IDLE_THRESHOLD: Final = 4
-"""Batches that may wait while clients commit: compaction uses half a core and delays ticks, so it prefers idle time."""
+"""Batches that may wait while clients commit: compaction uses half a core and delays ticks, so it prefers idle time.
+Until there are as many, one that has begun waits for the next idle time."""
 
 PRESSURE_THRESHOLD: Final = 12
 """Batches from which on compaction makes no pauses between slices, because writes would soon have to wait."""
@@ -136,8 +137,6 @@ class Compaction:
             try:
                 while journal.waiting_bytes >= threshold * self._batch_bytes and not self._stopping.is_set():
                     self.compact()
-                if journal.wal_bytes >= self._batch_bytes:
-                    self.checkpoint()
                 self._run_periodic_tasks()
             except Exception as error:  # noqa: BLE001  # after any error, no commit may be acknowledged
                 with journal.write_lock:
@@ -208,8 +207,19 @@ class Compaction:
             yield
             self._connection.execute("COMMIT")
             took_s = time.monotonic() - started_s
-        if self._journal.waiting_bytes < PRESSURE_THRESHOLD * self._batch_bytes:
-            self._stopping.wait(took_s)
+        self._pause(took_s)
+
+    def _pause(self, pause_s: float) -> None:
+        """Leave the processor and the disk to commits, and wait while they come, unless the journal has grown."""
+        journal = self._journal
+        while journal.waiting_bytes < PRESSURE_THRESHOLD * self._batch_bytes:
+            seen = journal.last_seq
+            self._stopping.wait(pause_s)
+            self._run_periodic_tasks()
+            idle = journal.last_seq == seen
+            if idle or journal.waiting_bytes >= IDLE_THRESHOLD * self._batch_bytes or self._stopping.is_set():
+                return
+            pause_s = WAKE_S
         self._run_periodic_tasks()
 
     def _compact_slice(self, first: int, last: int) -> None:
@@ -238,8 +248,10 @@ class Compaction:
         return int(rows)
 
     def _run_periodic_tasks(self) -> None:
-        """Check the files and sync the commits, each when it is due."""
+        """Check the files, checkpoint the WAL and sync the commits, each when it is due."""
         journal, now_s = self._journal, time.monotonic()
+        if journal.wal_bytes >= self._batch_bytes:
+            self.checkpoint()
         if self._watch is not None and now_s >= self._watch_due_s:
             with journal.write_lock:
                 self._watch.check()
