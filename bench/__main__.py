@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import (
+    checkpoints,
     clients,
     cluster,
     compare,
@@ -116,6 +117,8 @@ def _sections(options: argparse.Namespace) -> Sections:
             sections = durable.measure(python, options.keys or 1_000_000, seconds or 2.0, rounds or 5)
         case "cluster":
             sections = cluster.measure(python, options.keys or 100_000, seconds or 2.0, rounds or 5)
+        case "checkpoints":
+            sections = checkpoints.measure(python, options.keys or 1_000_000, seconds or 40.0, rounds or 3)
         case "failover":
             sections = failover.measure(python, rounds or 10)
         case "waits":
@@ -163,6 +166,7 @@ def parser() -> argparse.ArgumentParser:
         "redis-benchmark": "Redis's own benchmark, on Redis and on kvs",
         "durable": "commits on the disk beside Redis that syncs always; reads; starts",
         "cluster": "the etcd engine: commits beside what etcd allows; relayed clients beside those of the leader",
+        "checkpoints": "the etcd engine at a million keys: what checkpoints, repairs and standbys take",
         "failover": "the etcd engine: from the end of a leader to the first commit at another server",
         "waits": "what the loop waits for while batches are in flight",
         "clients": "1,000 busy clients against 50; 10,000 idle ones beside 200 busy ones",

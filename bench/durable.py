@@ -56,7 +56,11 @@ def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
             sections: Sections = {f"Commits, {CLIENTS} clients at depth 1, any of {keys} keys": [row]}
             with running("kvs", python) as memory:
                 load(memory, keys)
-                _wait_until_compacted(durable)
+                with running("redis", python) as undurable:
+                    load(undurable, keys)
+                    _wait_until_compacted(durable)
+                    without = _compared("kvs memory / redis without a log", work, undurable, memory, rounds)
+                sections["The same, and nothing is durable"] = [without]
                 reads = [replace(work, workload="get", depth=depth) for depth in (1, 16, 64)]
                 sections[f"Reads, {CLIENTS} clients, any of {keys} keys"] = [
                     _compared(f"kvs sqlite / kvs memory, depth {work.depth}", work, memory, durable, rounds)
