@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kvs.dump.resp_client import RespClient
+from kvs.unwanted import UNWANTED
 from tests.support.harness import PONG, Server, run_to_end
 
 from .conftest import StartServer
@@ -207,3 +208,10 @@ def test_the_port_that_was_free_is_told_in_resp(start_server: StartServer) -> No
     server = start_server("--port", "0")
     with RespClient(server.host, server.port, 1 << 20) as client:
         assert client.ask(b"CONFIG", b"GET", b"port") == [b"port", b"%d" % server.port]
+
+
+def test_it_imports_nothing_only_because_it_is_there(tmp_path: Path, start_server: StartServer) -> None:
+    """Packages that the libraries of kvs import where they find them would end this server."""
+    for name in UNWANTED:
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(__name__)\n", encoding="ascii")
+    assert start_server(env={"PYTHONPATH": str(tmp_path)}).connect().ask("PING") == PONG

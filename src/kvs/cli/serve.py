@@ -8,6 +8,7 @@ import click
 from kvs.cli.options import EVERY_SETTING, load, with_settings
 from kvs.config import SERVICE_VARIABLE
 from kvs.signals import Signals, Stopped
+from kvs.unwanted import unwanted_absent
 
 
 @click.command()
@@ -25,8 +26,9 @@ def serve(**given: Any) -> None:  # one argument per setting
             configuration = load(given)
     except Stopped:
         sys.exit(0)
-    from kvs.bootstrap import Container
-    from kvs.bootstrap import serve as run
+    with unwanted_absent():
+        from kvs.bootstrap import Container
+        from kvs.bootstrap import serve as run
 
     container = Container(settings=configuration.settings, options=configuration.options)
     container.signals.override(signals)
