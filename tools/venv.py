@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ from subprocess import PIPE
 from time import monotonic
 from typing import NoReturn
 
-PIP = "pip>=25.1"  # the first that knows --group
 LOCK = ".lock"
 NETWORK = re.compile(r"connection|timed? ?out|name resolution|proxy|ssl|from versions: none", re.IGNORECASE)
 SOURCE = re.compile(r"\.(py|toml|md|typed)$")
@@ -39,6 +39,7 @@ class Step:
     Attributes:
         stamp: The file in the environment that tells what was installed.
         pip: What pip is to install.
+        group: Likewise, by its name among the dependency groups of pyproject.toml, or nothing.
         sources: Files and directories; when they change, it is installed again.
         notice: What to say beforehand.
         pure_notice: The same where ``KVS_BUILD`` has a say in it, and says that nothing is compiled.
@@ -46,6 +47,7 @@ class Step:
 
     stamp: str
     pip: Sequence[str]
+    group: str
     sources: Sequence[str]
     notice: str
     pure_notice: str = ""
@@ -55,6 +57,7 @@ STEPS = {
     "kvs": Step(
         ".installed",
         [".[admin]"],
+        "",
         ["pyproject.toml", "setup.py", "README.md", "src"],
         "Installing kvs into {}, over the network. Where there is a C compiler, its performance-critical modules are "
         "compiled, which takes one to two minutes; KVS_BUILD=pure skips that, for a slower server.",
@@ -62,25 +65,29 @@ STEPS = {
     ),
     "tests": Step(
         ".tests",
-        ["--group", "tests"],
+        [],
+        "tests",
         ["pyproject.toml"],
         "Installing what the tests need into {}, over the network: about a minute.",
     ),
     "programs": Step(
         ".programs",
-        ["--group", "programs"],
+        [],
+        "programs",
         ["pyproject.toml"],
         "Installing the programs of others that some tests run into {}, over the network: about a minute.",
     ),
     "litellm": Step(
         ".litellm",
-        ["--group", "litellm"],
+        [],
+        "litellm",
         ["pyproject.toml"],
         "Installing litellm, which 4 tests run, into {}, over the network: about two minutes and 400 MB.",
     ),
     "dev": Step(
         ".installed",
-        ["--editable", ".", "--group", "dev"],
+        ["--editable", "."],
+        "dev",
         ["pyproject.toml", "setup.py"],
         "Installing kvs and its tools into {}, over the network: about a minute.",
     ),
@@ -117,7 +124,7 @@ class Environment:
         if any(each.startswith(".") for each in step.pip):
             for leftover in ("build", "src/kvs.egg-info"):  # of deleted modules, and of the distribution's former name
                 shutil.rmtree(leftover, ignore_errors=True)
-        self._change(step.pip)
+        self._change(step)
         stamp.write_text(wanted)
         if step.pure_notice:
             subprocess.run([self._python, "-m", "kvs", "--version"], check=True)
@@ -137,19 +144,19 @@ class Environment:
         made = self._run(self._base, "-m", "venv", str(self._directory))
         if made.returncode:
             fail(f"{self._base} cannot make a virtual environment", made.stdout + made.stderr)
-        self._change([PIP])
+        self._whole.write_text(self._identity)
 
-    def _change(self, what: Sequence[str]) -> None:
+    def _change(self, step: Step) -> None:
         """Have pip make a change, and note that the environment is whole if it is."""
         was_whole = self._is_whole()
         self._whole.unlink(missing_ok=True)
-        pip = self._pip("install", "--quiet", *what)
+        pip = self._pip("install", "--quiet", *step.pip, *(requirements(step.group) if step.group else ()))
         if pip.returncode and was_whole and pip.returncode > 0 and not self._pip("check").returncode:
             self._whole.write_text(self._identity)  # nothing was changed yet, and what there is can still be used
         if pip.returncode and NETWORK.search(pip.stderr):
             fail("no network, or no package index there: pip could not download what is needed. Run this again later.")
         if pip.returncode:
-            fail(f"pip could not install {' '.join(what)}", pip.stdout + pip.stderr)
+            fail(f"pip could not install {' '.join([*step.pip, step.group])}".rstrip(), pip.stdout + pip.stderr)
         self._whole.write_text(self._identity)
 
     def _pip(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -183,6 +190,15 @@ def locked(directory: Path) -> Iterator[int]:
         yield lock
     finally:
         os.close(lock)
+
+
+def requirements(group: str) -> Iterator[str]:
+    """Yield what is in a dependency group, which pip understands from version 25.1 on only."""
+    for each in tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"][group]:
+        if isinstance(each, str):
+            yield each
+        else:
+            yield from requirements(each["include-group"])
 
 
 def fingerprint(step: Step) -> str:

@@ -11,11 +11,9 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -25,7 +23,7 @@ import pytest
 pytestmark = [
     pytest.mark.timeout(1200),
     pytest.mark.one_build,
-    pytest.mark.skipif(not all(map(find_spec, ("pip", "ensurepip"))), reason="pip or ensurepip is not installed"),
+    pytest.mark.skipif(find_spec("ensurepip") is None, reason="ensurepip is not installed"),
     pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed"),
 ]
 
@@ -46,8 +44,8 @@ name = "kvs-server"
 version = "0.1.0"
 [dependency-groups]
 tests = []
-dev = []
-programs = []
+dev = [{ include-group = "tests" }]
+programs = ["pip"]
 """
 
 BACKEND: Final = """
@@ -78,7 +76,7 @@ class Tree:
         venv: The environment that is worked on.
     """
 
-    def __init__(self, path: Path, wheels: Path) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.venv = path / ".venv"
         (path / "tools").mkdir(parents=True)
@@ -99,7 +97,6 @@ class Tree:
             **inherited,
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_NO_INDEX": "1",
-            "PIP_FIND_LINKS": str(wheels),
             "PIP_NO_COMPILE": "1",
         }
 
@@ -166,31 +163,10 @@ class Tree:
         return subprocess.run(command, env=self._env, capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.fixture(scope="session")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with a wheel of the pip that is installed here: what comes with Python may be too old."""
-    directory = tmp_path_factory.mktemp("wheels")
-    pip = distribution("pip")
-    with zipfile.ZipFile(directory / f"pip-{pip.version}-py3-none-any.whl", "w") as wheel:
-        for file in pip.files or ():
-            if ".." not in file.parts and "__pycache__" not in file.parts and file.name != "RECORD":
-                wheel.write(str(file.locate()), str(file))
-        wheel.writestr(f"pip-{pip.version}.dist-info/RECORD", "")
-    return directory
-
-
 @pytest.fixture
-def tree(tmp_path: Path, wheels: Path) -> Tree:
+def tree(tmp_path: Path) -> Tree:
     """Return a tree without environments."""
-    return Tree(tmp_path / "tree", wheels)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Tree:
-    """Return a tree with an environment that is whole, for tests that leave it so."""
-    tree = Tree(tmp_path_factory.mktemp("whole") / "tree", wheels)
-    tree.assert_heals()
-    return tree
+    return Tree(tmp_path / "tree")
 
 
 # What is missing.
@@ -228,42 +204,38 @@ def test_debian_without_python3_venv(tree: Tree) -> None:
     assert [path.name for path in tree.path.glob(".venv*/*")] == [".lock"]
 
 
-def test_no_network(tree: Tree) -> None:
-    """None at all, then one that drops behind the first step; and one that is back."""
-    for env in ({"PIP_FIND_LINKS": ""}, {}):
-        tree.write("pyproject.toml", PYPROJECT.replace("requires = []", 'requires = ["not-there-at-all"]'))
-        code, lines = tree.make("test", env=NO_NETWORK | env)
-        assert code == 2, lines
-        assert lines[-1].startswith("kvs: no network")
-        assert not [line for line in lines if "Traceback" in line]
+def test_what_cannot_be_installed(tree: Tree) -> None:
+    """There is no network, and then there is; the project cannot be built: what was there before can still be used."""
+    tree.write("pyproject.toml", PYPROJECT.replace("requires = []", 'requires = ["not-there-at-all"]'))
+    code, lines = tree.make("test", env=NO_NETWORK)
+    assert code == 2, lines
+    assert lines[-1].startswith("kvs: no network")
+    assert not [line for line in lines if "Traceback" in line]
     tree.write("pyproject.toml", PYPROJECT)
     assert tree.make(INSTALLED)[0] == 0
     tree.assert_works()
-
-
-def test_what_pip_says_is_shown(whole: Tree) -> None:
-    """Where it is not the network; and what there was before can still be used."""
-    whole.write("backend.py", "raise SystemExit('no such compiler')")
-    whole.write("pyproject.toml", PYPROJECT + "\n")
-    code, lines = whole.make(INSTALLED)
+    tree.write("backend.py", "raise SystemExit('no such compiler')")
+    tree.write("pyproject.toml", PYPROJECT + "\n")
+    code, lines = tree.make(INSTALLED)
     assert code == 2
     assert "no such compiler" in "".join(lines[:-1])
-    assert lines[-1] == "kvs: pip could not install --editable . --group dev"
-    assert whole.output("-m", "kvs") == READY
-    whole.write("backend.py", BACKEND)
-    whole.write("pyproject.toml", PYPROJECT)
-    assert whole.make(INSTALLED) == (0, [])
+    assert lines[-1] == "kvs: pip could not install --editable . dev"
+    assert tree.output("-m", "kvs") == READY
+    tree.write("backend.py", BACKEND)
+    tree.write("pyproject.toml", PYPROJECT)
+    assert tree.make(INSTALLED) == (0, [])
+    programs_are_a_step_of_their_own(tree)
 
 
-def test_programs_of_others_are_a_step_of_their_own(whole: Tree) -> None:
-    """Taken once, into the environment that is worked on."""
-    builds = whole.builds()
-    code, (line,) = whole.make("programs")
+def programs_are_a_step_of_their_own(tree: Tree) -> None:
+    """Assert that they are taken once, into the environment that is worked on."""
+    builds = tree.builds()
+    code, (line,) = tree.make("programs")
     assert code == 0
     assert line.startswith("Installing the programs of others")
-    assert whole.make("programs") == (0, [])
-    assert whole.builds() == builds
-    whole.assert_works()
+    assert tree.make("programs") == (0, [])
+    assert tree.builds() == builds
+    tree.assert_works()
 
 
 # What was left half done.
@@ -277,8 +249,6 @@ def test_killed_again_and_again(tree: Tree) -> None:
         ".lock",
         "bin/python",
         f"{site}/pip/__init__.py",
-        f"{site}/~ip",  # the pip there was, while another is being put in its place
-        f"{site}/pip-{distribution('pip').version}.dist-info",
         "../builds",  # which is in the middle of an installation
     ):
         tree.kill_at(tree.venv / point)
@@ -286,30 +256,22 @@ def test_killed_again_and_again(tree: Tree) -> None:
     tree.assert_heals()
 
 
-def test_two_at_once_upon_half_an_environment(tree: Tree) -> None:
-    """One mends what a run has left that found no ensurepip: there is an interpreter, and no pip; the other waits."""
+def test_what_is_not_whole_is_made_anew(tree: Tree, tmp_path: Path) -> None:
+    """What a run has left that found no ensurepip, without its interpreter, copied: each time, and by one run only."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tree.venv], check=True)
     (tree.venv / ".installed").touch()
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads:  # the other one waits
         both = list(threads.map(lambda _: tree.make(INSTALLED)[0], range(2)))
     assert both == [0, 0]
     assert tree.builds() == 1
     tree.assert_works()
-
-
-def test_the_interpreter_has_gone(whole: Tree) -> None:
-    """The system has a newer one now."""
-    for name in ("python", "python3"):
-        (whole.venv / "bin" / name).unlink()
-        (whole.venv / "bin" / name).symlink_to("/no/such/python")
-    whole.assert_heals()
-
-
-def test_copied_with_the_tree(whole: Tree, tmp_path: Path) -> None:
-    """It would still run what is in the place where it was made."""
-    whole.path = Path(shutil.copytree(whole.path, tmp_path / "copy", symlinks=True))
-    whole.venv = whole.path / ".venv"
-    whole.assert_heals()
+    for name in ("python", "python3"):  # the system has a newer one now
+        (tree.venv / "bin" / name).unlink()
+        (tree.venv / "bin" / name).symlink_to("/no/such/python")
+    tree.assert_heals()
+    tree.path = Path(shutil.copytree(tree.path, tmp_path / "copy", symlinks=True))
+    tree.venv = tree.path / ".venv"  # which would still run what is in the place where it was made
+    tree.assert_heals()
 
 
 # What has changed.
