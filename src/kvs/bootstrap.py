@@ -15,7 +15,6 @@ from typing import NoReturn
 
 import msgspec
 from dependency_injector import containers, providers
-from structlog.typing import FilteringBoundLogger
 
 import kvs
 from kvs import engines, security
@@ -60,6 +59,7 @@ from kvs.listening import (
     tls_reloader,
     trusted_networks,
 )
+from kvs.log_type import FilteringBoundLogger
 from kvs.logs import LogLevel, make_logger
 from kvs.notify import open_notifier
 from kvs.observing import audit_figures, dropped_events, make_observation, opened_audit

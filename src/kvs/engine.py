@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 import msgspec
-from structlog.typing import FilteringBoundLogger
 
 from kvs.config import Settings
 from kvs.errors import CommandError
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.candidate import Candidate
 from kvs.ports.storage import Storage
 

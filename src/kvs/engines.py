@@ -5,13 +5,12 @@ from contextlib import closing, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.storage.checked import CheckedStorage
 from kvs.adapters.storage.indexed import IndexedStorage, keeps_deadlines
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.config import ConfigError, Given, Settings, read_options
 from kvs.engine import EngineSpec, NoOptions
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.storage import Storage
 
 if TYPE_CHECKING:

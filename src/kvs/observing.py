@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.protocol.audit import Audit
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.application.users import Users
 from kvs.audit_file import AuditFile
 from kvs.config import ConfigError, Settings
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.storage import Storage
 from kvs.standard_streams import BackgroundStream, reason_of
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from structlog.typing import FilteringBoundLogger
+from kvs.log_type import FilteringBoundLogger
 
 FD_RESERVE: Final = 32
 """Descriptors that are not for clients: standard streams, listeners, the loop's own, the engine's, refused clients."""

@@ -7,8 +7,6 @@ from contextlib import closing
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.line.commands import COMMANDS
 from kvs.adapters.inbound.net.reloading import Reloader
 from kvs.adapters.inbound.resp.commands.catalogue import ABOUT
@@ -20,6 +18,7 @@ from kvs.config import ConfigError, Settings
 from kvs.domain.accounts import OPEN, Account, Accounts, check_account
 from kvs.domain.errors import UsageError
 from kvs.domain.grants import EVERYTHING
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.users import SharedUsers
 from kvs.secret_files import read_secret
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.net.reloading import Reloader
 from kvs.application.changes import ChangeFeed
 from kvs.application.expiry import Expiry
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.storage import Storage
 
 Clock = Callable[[], float]

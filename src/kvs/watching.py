@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.net.handshakes import Handshakes
 from kvs.adapters.inbound.net.health import Health
 from kvs.adapters.inbound.net.listener import KeptSockets, TcpBinding
@@ -26,6 +24,7 @@ from kvs.application.memory_budget import MemoryBudget
 from kvs.application.users import Users
 from kvs.config import ConfigError, Settings
 from kvs.listening import tls_figures
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.storage import Storage
 from kvs.secret_files import read_secret
 from kvs.security import beyond_loopback

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kvs.dump.resp_client import RespClient
-from kvs.unwanted import UNWANTED
+from kvs.importing import UNWANTED
 from tests.support.harness import PONG, Server, run_to_end
 
 from .conftest import StartServer

@@ -18,8 +18,6 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Final, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.application import secret_hashes
 from kvs.application.attempts import Attempt, Check, Done, Place
 from kvs.application.background import Background, Loop
@@ -28,6 +26,7 @@ from kvs.application.failures import Failures, network_of
 from kvs.application.secret_hashes import MAX_SECRET_BYTES, Parameters, ProcessKey
 from kvs.application.users import User, Users
 from kvs.domain.accounts import Account
+from kvs.log_type import FilteringBoundLogger
 
 THREADS: Final = max(1, min(4, (os.cpu_count() or 1) // 2))
 """Threads that check passwords: half of the processors, since the loop needs one."""

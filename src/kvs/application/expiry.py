@@ -24,14 +24,13 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Final, TypeAlias, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.application.changes import SERVER, ChangeFeed
 from kvs.build import BUILD
 from kvs.domain.commit import KeyRange
 from kvs.domain.errors import LimitError, StorageUnavailableError
 from kvs.domain.updates import Expire
 from kvs.domain.values import NEVER_MS, NO_DEADLINE, Key, Record, Value
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.session import Steps, Work
 from kvs.ports.storage import Storage
 

@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.application.changes import ChangeFeed
 from kvs.application.conflict_keys import ConflictKeys
 from kvs.application.disposal import Disposal
@@ -14,6 +12,7 @@ from kvs.application.figures import ABORTS, ENGINE_FAILED, Reading, Sources, for
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.session import EngineSession
 from kvs.application.slot import SessionContext, SessionLimits
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.session import LookupCounters, Session, TransactionCounters
 from kvs.ports.storage import Storage
 from kvs.ports.topology import Topology

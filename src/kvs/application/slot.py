@@ -9,8 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.application.changes import SERVER, ChangeFeed
 from kvs.application.conflict_keys import ConflictKeys
 from kvs.application.disposal import Disposal
@@ -30,6 +28,7 @@ from kvs.domain.errors import (
 from kvs.domain.keyspace import clients_conflict, clients_key, stored_key, with_whole_ranges
 from kvs.domain.transaction import IDLE, TransactionStack
 from kvs.domain.values import NEVER_MS, NO_DEADLINE, TOMBSTONE, Key, Record, Value, Write, deadline_of
+from kvs.log_type import FilteringBoundLogger
 from kvs.override import override
 from kvs.ports.session import Session
 from kvs.ports.storage import Snapshot, Storage

@@ -7,8 +7,8 @@ import click
 
 from kvs.cli.options import EVERY_SETTING, load, with_settings
 from kvs.config import SERVICE_VARIABLE
+from kvs.importing import only_what_is_wanted
 from kvs.signals import Signals, Stopped
-from kvs.unwanted import unwanted_absent
 
 
 @click.command()
@@ -26,7 +26,7 @@ def serve(**given: Any) -> None:  # one argument per setting
             configuration = load(given)
     except Stopped:
         sys.exit(0)
-    with unwanted_absent():
+    with only_what_is_wanted():
         from kvs.bootstrap import Container
         from kvs.bootstrap import serve as run
 

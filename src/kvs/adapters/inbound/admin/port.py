@@ -13,10 +13,9 @@ from collections.abc import Callable, Sequence
 from threading import Lock, Thread
 from typing import Final, TypeAlias, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.admin.exchange import Exchange, Respond
 from kvs.adapters.inbound.admin.pace import Pace
+from kvs.log_type import FilteringBoundLogger
 
 MAX_CONNECTIONS: Final = 16
 """At a time; one more takes the place of another."""

@@ -8,8 +8,6 @@ from dataclasses import replace
 from importlib.resources import files
 from typing import Final, TypeAlias, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.admin.access import UNAUTHENTICATED, Access
 from kvs.adapters.inbound.admin.exposition import OPENMETRICS, PROMETHEUS, render, wants_openmetrics
 from kvs.adapters.inbound.admin.messages import JSON, RefusedError, Request, Response, WrongTokenError
@@ -18,6 +16,7 @@ from kvs.adapters.inbound.net.collector import Collected
 from kvs.adapters.inbound.net.health import Health
 from kvs.adapters.inbound.protocol.audit import Audit
 from kvs.application.figures import Reading
+from kvs.log_type import FilteringBoundLogger
 
 PATIENCE_S: Final = 2.0
 """Longest wait for the loop to collect figures; then those collected last are shown."""

@@ -7,8 +7,6 @@ the only checks of text are whether it is UTF-8 and whether it needs JSON escape
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.line import fast_path, replies
 from kvs.adapters.inbound.line.commands import COMMANDS, PING_OF_REDIS, unknown_command
 from kvs.adapters.inbound.line.context import LineContext
@@ -31,6 +29,7 @@ from kvs.adapters.inbound.protocol.security import STRANGER_REQUEST_BYTES, Secur
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import ForbiddenError, KvsError, UsageError
+from kvs.log_type import FilteringBoundLogger
 from kvs.override import override
 from kvs.ports.session import RECEIVED_BYTES_PER_UNIT, Session
 

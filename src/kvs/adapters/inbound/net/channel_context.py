@@ -4,13 +4,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.net.handshakes import Handshakes
 from kvs.adapters.inbound.net.relay import RelayGuard
 from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.application.memory_budget import MemoryBudget
+from kvs.log_type import FilteringBoundLogger
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,11 +2,10 @@
 
 from typing import Final, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.protocol.audit import Audit
 from kvs.domain.errors import LimitError
+from kvs.log_type import FilteringBoundLogger
 
 
 @final

@@ -14,8 +14,6 @@ from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.net.reasons import KILLED
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.protocol.observation import Observation
@@ -24,6 +22,7 @@ from kvs.application.conflict_keys import ConflictKey
 from kvs.application.figures import Reading
 from kvs.application.registry import SessionRegistry
 from kvs.domain.errors import TimedOutError
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.histogram import Counts
 from kvs.ports.storage import Storage
 from kvs.ports.topology import Topology

@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.protocol.connection import ConnectionFactory
 from kvs.addresses import Address, format_address, format_host
 from kvs.errors import CommandError
+from kvs.log_type import FilteringBoundLogger
 
 if TYPE_CHECKING:
     from kvs.adapters.inbound.net.guard import Guard

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.domain.errors import KvsError
 from kvs.errors import CommandError
+from kvs.log_type import FilteringBoundLogger
 from kvs.notify import Notifier
 
 Reloader: TypeAlias = Callable[[], Awaitable[list[str]]]

@@ -9,8 +9,6 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.net.backend import NetworkBackend
 from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.channel_context import ChannelContext
@@ -38,6 +36,7 @@ from kvs.application.expiry import Expiry
 from kvs.application.figures import Sources
 from kvs.application.memory_budget import MemoryBudget
 from kvs.application.users import Users
+from kvs.log_type import FilteringBoundLogger
 from kvs.notify import Notifier
 from kvs.ports.candidate import LeadLostError
 from kvs.ports.storage import Storage

@@ -11,8 +11,6 @@ from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Final, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.net.certificates import ClientTls
 from kvs.adapters.inbound.net.reasons import LEADER_CHANGED
 from kvs.adapters.inbound.net.registry import ChannelRegistry
@@ -24,6 +22,7 @@ from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import StorageUnavailableError
 from kvs.errors import CommandError
+from kvs.log_type import FilteringBoundLogger
 from kvs.lookup import Lookups
 from kvs.ports.candidate import Candidate, Leader
 

@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.reasons import HANDSHAKE_TIMEOUT, TIMEOUT
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.connection import TOO_SLOW
 from kvs.domain.errors import TimedOutError
+from kvs.log_type import FilteringBoundLogger
 
 CHANNELS_PER_TURN: Final = 500
 """Channels checked per iteration of the loop: about 0.5 ms."""

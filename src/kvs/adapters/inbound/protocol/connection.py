@@ -9,8 +9,6 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.protocol.base_connection import UNBOUNDED
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
 from kvs.adapters.inbound.protocol.messages import printable
@@ -19,6 +17,7 @@ from kvs.adapters.inbound.protocol.run_loop import RunLoop
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError, UsageError
+from kvs.log_type import FilteringBoundLogger
 from kvs.override import override
 from kvs.ports.session import Session
 

@@ -3,8 +3,6 @@
 from functools import partial
 from typing import TYPE_CHECKING, cast, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.inbound.protocol.base_connection import UNBOUNDED
 from kvs.adapters.inbound.protocol.client_info import ClientInfo
 from kvs.adapters.inbound.protocol.client_state import ClientState
@@ -27,6 +25,7 @@ from kvs.adapters.inbound.resp.parser import OVER_BUDGET, RequestParser
 from kvs.application.executor import WorkerExecutor
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import KvsError, LimitError, UnauthenticatedError, UsageError
+from kvs.log_type import FilteringBoundLogger
 from kvs.override import override
 from kvs.ports.session import RECEIVED_BYTES_PER_UNIT, Session
 

@@ -7,8 +7,6 @@ from contextlib import ExitStack, closing
 from threading import Event
 from typing import final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs import __version__
 from kvs.adapters.storage.etcd.checkpoints import Checkpoints
 from kvs.adapters.storage.etcd.client.errors import AccessDeniedError, ClusterChangedError, EtcdError
@@ -32,6 +30,7 @@ from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.config import Settings
 from kvs.engine import StorageOpenError
+from kvs.log_type import FilteringBoundLogger
 from kvs.override import override
 from kvs.ports.candidate import Candidate, Leader, LeadLostError
 from kvs.ports.storage import Storage

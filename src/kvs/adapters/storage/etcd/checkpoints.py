@@ -16,8 +16,6 @@ from random import Random
 from threading import Event, Thread
 from typing import Final, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.storage.etcd.backlog import Backlog, Span
 from kvs.adapters.storage.etcd.chunks import Chunk, decode_chunk, encode_chunk, encode_index, names_of, read_place
 from kvs.adapters.storage.etcd.client.answers import KeyValue
@@ -30,6 +28,7 @@ from kvs.adapters.storage.etcd.repair import Repair
 from kvs.adapters.storage.etcd.rows import stored_of
 from kvs.adapters.storage.etcd.steps import LONGEST_PAUSE_S, Steps, StoppedError
 from kvs.adapters.storage.etcd.stored import StoredRow
+from kvs.log_type import FilteringBoundLogger
 
 LOOK_S: Final = 0.1
 

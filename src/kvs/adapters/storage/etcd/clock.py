@@ -5,8 +5,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Final, final
 
-from structlog.typing import FilteringBoundLogger
-
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.topology import Topology
 
 CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

@@ -4,8 +4,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.storage.etcd.client.answers import KeyValue, RangeResult
 from kvs.adapters.storage.etcd.client.errors import ClusterChangedError, EtcdError, LeaseNotFoundError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
@@ -13,6 +11,7 @@ from kvs.adapters.storage.etcd.client.requests import absent, get, put
 from kvs.adapters.storage.etcd.clock import Skew, clock_s
 from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, LeaderRecord, decoded, encoded
 from kvs.adapters.storage.etcd.lead import MARGIN_SHARE, Lead
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.candidate import Leader
 from kvs.ports.topology import Topology
 

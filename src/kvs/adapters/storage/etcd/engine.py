@@ -6,8 +6,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.storage.etcd.candidate import EtcdCandidate
 from kvs.adapters.storage.etcd.client.endpoints import namespace_prefix, parse_endpoints, tls_context
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
@@ -15,6 +13,7 @@ from kvs.adapters.storage.etcd.layout import Keys
 from kvs.adapters.storage.etcd.options import EtcdOptions
 from kvs.config import ConfigError, Settings
 from kvs.engine import EngineSpec, StorageOpenError
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.storage import Storage
 from kvs.secret_files import read_secret
 

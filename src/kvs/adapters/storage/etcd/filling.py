@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Final, Never, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs import __version__
 from kvs.adapters.storage.etcd.backlog import Backlog
 from kvs.adapters.storage.etcd.checkpoints import Checkpoints
@@ -31,6 +29,7 @@ from kvs.adapters.storage.etcd.steps import Steps, StoppedError
 from kvs.domain.codec import fields_of
 from kvs.domain.values import Key, Value
 from kvs.engine import StorageOpenError
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.candidate import Leader, LeadLostError
 from kvs.ports.topology import ServerInfo, Topology
 from kvs.quantities import format_size

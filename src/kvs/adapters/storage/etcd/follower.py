@@ -12,11 +12,10 @@ from contextlib import contextmanager, nullcontext
 from threading import Event, Thread
 from typing import Final, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.storage.etcd.client.errors import CompactedError, EtcdError
 from kvs.adapters.storage.etcd.layout import LayoutError
 from kvs.adapters.storage.etcd.replica import Replica
+from kvs.log_type import FilteringBoundLogger
 
 LOOK_S: Final = 0.2
 """How long it waits between two passes."""

@@ -8,8 +8,6 @@ from contextlib import suppress
 from threading import Event, Thread
 from typing import Final, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.storage.etcd.client.answers import KeyValue
 from kvs.adapters.storage.etcd.client.errors import EtcdError, LeaseNotFoundError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
@@ -18,6 +16,7 @@ from kvs.adapters.storage.etcd.cluster import Agreement
 from kvs.adapters.storage.etcd.formats import READS, WRITES, Formats, refusal_to_use
 from kvs.adapters.storage.etcd.layout import ClusterRecord, Keys, LayoutError, ServerRecord, decoded, encoded
 from kvs.adapters.storage.etcd.users import EtcdUsers
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.topology import ServerInfo, Topology
 
 MAX_SERVERS: Final = 64

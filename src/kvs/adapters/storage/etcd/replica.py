@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import lt
 from typing import Final, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.storage.etcd.backlog import Backlog
 from kvs.adapters.storage.etcd.chunks import Chunk, decode_index, read_place, read_places
 from kvs.adapters.storage.etcd.client.answers import KeyValue
@@ -29,6 +27,7 @@ from kvs.adapters.storage.etcd.layout import EMPTY, Checkpoint, Former, Head, Ke
 from kvs.adapters.storage.etcd.unwritten import Unwritten
 from kvs.adapters.storage.journal_writer import Row
 from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.log_type import FilteringBoundLogger
 
 KEYS_PER_PAGE: Final = 16
 """Keys read in one answer: each has up to a megabyte."""

@@ -12,8 +12,6 @@ from contextlib import suppress
 from threading import Thread
 from typing import Final, NamedTuple, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.storage.etcd.checkpoints import Checkpoints
 from kvs.adapters.storage.etcd.client.answers import Status
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint
@@ -21,6 +19,7 @@ from kvs.adapters.storage.etcd.client.errors import CompactedError, EtcdError
 from kvs.adapters.storage.etcd.client.requests import NOSPACE
 from kvs.adapters.storage.etcd.lead import TAKEN
 from kvs.adapters.storage.etcd.steps import Steps
+from kvs.log_type import FilteringBoundLogger
 
 LOOK_S: Final = 1.0
 STATUS_TIMEOUT_S: Final = 1.0

@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 from threading import Event
 from typing import Final, TypeVar, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.storage.etcd.backlog import Backlog
 from kvs.adapters.storage.etcd.client.answers import TxnResult
 from kvs.adapters.storage.etcd.client.errors import EtcdError
@@ -14,6 +12,7 @@ from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import Operation, get
 from kvs.adapters.storage.etcd.layout import Keys
 from kvs.adapters.storage.etcd.lead import Lead
+from kvs.log_type import FilteringBoundLogger
 
 T = TypeVar("T")
 

@@ -17,13 +17,12 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Final, final
 
-from structlog.typing import FilteringBoundLogger
-
 from kvs.adapters.storage.sqlite.data_dir import sync_path
 from kvs.adapters.storage.sqlite.file import BUSY_TIMEOUT_S, describe
 from kvs.adapters.storage.sqlite.journal import ROW_OVERHEAD_BYTES, JournalError, SqliteJournal
 from kvs.adapters.storage.sqlite.wal import wal_path
 from kvs.adapters.storage.sqlite.watch import FileWatch
+from kvs.log_type import FilteringBoundLogger
 
 SLICE_BYTES: Final = 256 << 10
 """Bytes moved in one transaction, which takes about 2 ms."""

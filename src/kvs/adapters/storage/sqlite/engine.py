@@ -10,7 +10,6 @@ from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
-from structlog.typing import FilteringBoundLogger
 
 from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.memory.storage import MemoryStorage
@@ -33,6 +32,7 @@ from kvs.adapters.storage.sqlite.unkept import Unkept
 from kvs.adapters.storage.sqlite.wal import truncate_torn_tail
 from kvs.config import MAX_BYTES, ConfigError, Settings
 from kvs.engine import EngineSpec, StorageOpenError
+from kvs.log_type import FilteringBoundLogger
 from kvs.ports.storage import Storage
 
 PROGRESS_S: Final = 1.0

@@ -1,5 +1,6 @@
-"""Packages that are there, and are none of kvs's business: libraries import them if they find them."""
+"""How a server imports what it is made of: it starts sooner."""
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ UNWANTED: Final = frozenset(
         *("rich", "better_exceptions"),
     )
 )
-"""What ``dependency_injector`` imports, and ``structlog``. All of it takes longer to import than kvs."""
+"""Packages that ``dependency_injector`` and ``structlog`` import if they are there, and kvs has no use for. They take
+longer than all of kvs."""
 
 
 class _Absent:
@@ -24,10 +26,15 @@ class _Absent:
 
 
 @contextmanager
-def unwanted_absent() -> Iterator[None]:
-    """While this lasts, it is as if they were not installed."""
+def only_what_is_wanted() -> Iterator[None]:
+    """While this lasts, it is as if those packages were not installed, and nobody looks for garbage.
+
+    What is imported is none, and to look at all of it again and again takes a fifteenth of a start.
+    """
+    gc.disable()
     sys.meta_path.insert(0, _Absent)
     try:
         yield
     finally:
         sys.meta_path.remove(_Absent)
+        gc.enable()

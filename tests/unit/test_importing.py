@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kvs.unwanted import UNWANTED, unwanted_absent
+from kvs.importing import UNWANTED, only_what_is_wanted
 
 
 def test_they_can_be_imported_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,7 +15,7 @@ def test_they_can_be_imported_afterwards(tmp_path: Path, monkeypatch: pytest.Mon
     for each in (name, "kvs_wanted"):
         (tmp_path / f"{each}.py").write_text("there = True\n", encoding="ascii")
     monkeypatch.syspath_prepend(tmp_path)
-    with unwanted_absent():
+    with only_what_is_wanted():
         assert import_module("kvs_wanted").there
         with pytest.raises(ModuleNotFoundError, match=name):
             import_module(name)
