@@ -184,15 +184,24 @@ class Server(LoggedProcess):
         """Return the port of the socket that the process listens on."""
         for _ in polling("the server listens"):
             assert self.exit_code is None, "the server ended"
+            inodes = self._socket_inodes()
+            if not inodes:  # it has not come that far
+                continue
             # Its columns: number, local address, remote address, state (0A listens), ..., inode.
-            rows = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
-            ports = {row[9]: row[1].partition(":")[2] for row in rows if row[3] == "0A"}
-            for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
-                with contextlib.suppress(OSError):
-                    inode = descriptor.readlink().name.removeprefix("socket:[").removesuffix("]")
-                    if inode in ports:
-                        return int(ports[inode], 16)
+            for row in map(str.split, Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]):
+                if row[3] == "0A" and row[9] in inodes:
+                    return int(row[1].partition(":")[2], 16)
         raise AssertionError
+
+    def _socket_inodes(self) -> set[str]:
+        """Return the inodes of its sockets, as the kernel calls them."""
+        found = set()
+        for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                kind, _, inode = str(descriptor.readlink()).partition(":")
+                if kind == "socket":
+                    found.add(inode.strip("[]"))
+        return found
 
     # Its clients.
 

@@ -1,6 +1,7 @@
 """Commands whose standard output or standard error cannot be written: one line, exit code 1, no traceback.
 
-Every command of the command line is run, with arguments that make it print.
+Every command of the command line is run, with arguments that make it print. All print their help in the same way, so
+that of each is tried with one stream, and that of one with all.
 """
 
 import os
@@ -34,11 +35,14 @@ OF_SERVERS: Final = {"cluster", "ping"}
 
 RUNS: Final = {
     **{name: (name, *arguments) for name, arguments in PRINTING.items()},
-    **{f"{name} --help": (name, "--help") for name in COMMANDS},
+    "dump --help": ("dump", "--help"),
     "--help": ("--help",),
     "--version": ("--version",),
     "engines memory": ("engines", "memory"),
 }
+
+HELPS: Final[dict[str, tuple[str, ...]]] = {f"{name} --help": (name, "--help") for name in COMMANDS}
+"""The help of each command."""
 
 every_run = pytest.mark.parametrize("run_name", RUNS)
 
@@ -59,7 +63,7 @@ def run(
 ) -> "subprocess.CompletedProcess[bytes]":
     """Run a command in a shell that redirects its streams."""
     places = {"data": str(data_dir), "copy": str(tmp_path / "copy")}
-    arguments = [places.get(argument, argument) for argument in RUNS[name]]
+    arguments = [places.get(argument, argument) for argument in (RUNS | HELPS)[name]]
     env = {name: value for name, value in os.environ.items() if not name.startswith("KVS_")}
     return subprocess.run(
         ["/bin/sh", "-c", f'"$@" {redirected}', "sh", sys.executable, "-m", "kvs", *arguments],
@@ -77,7 +81,7 @@ def test_every_command_is_run() -> None:
     assert COMMANDS.keys() == PRINTING.keys() | SILENT | OF_SERVERS
 
 
-@every_run
+@pytest.mark.parametrize("run_name", RUNS | HELPS)
 @pytest.mark.parametrize(("redirected", "reason"), [(">/dev/full", "No space left on device"), (">&-", "it is closed")])
 def test_output_that_cannot_be_written(
     run_name: str, redirected: str, reason: str, data_dir: Path, tmp_path: Path

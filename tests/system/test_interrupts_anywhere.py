@@ -5,6 +5,7 @@ the import of a module has, Python prints an exception and goes on as if nothing
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,13 +62,20 @@ COMMANDS: Final = {
 }
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a directory with what the commands need."""
-    (tmp_path / "kvs.toml").write_text("port = 4100\n", encoding="utf-8")
-    (tmp_path / "dump").write_bytes(dump_of({b"%d" % number: b"v" for number in range(10)}))
-    assert run_kvs("load", "--data-dir", str(tmp_path / "data"), str(tmp_path / "dump")).returncode == 0
-    return tmp_path
+    directory = tmp_path_factory.mktemp("filled")
+    (directory / "kvs.toml").write_text("port = 4100\n", encoding="utf-8")
+    (directory / "dump").write_bytes(dump_of({b"%d" % number: b"v" for number in range(10)}))
+    assert run_kvs("load", "--data-dir", str(directory / "data"), str(directory / "dump")).returncode == 0
+    return directory
+
+
+@pytest.fixture
+def directory(filled: Path, tmp_path: Path) -> Path:
+    """Return a copy of that directory."""
+    return Path(shutil.copytree(filled, tmp_path / "copy"))
 
 
 def interrupted(
