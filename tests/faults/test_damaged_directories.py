@@ -160,6 +160,13 @@ def test_damaged_anywhere(left: Left, scratch: Path) -> None:
 # The tests of the test.
 
 
+@pytest.fixture(scope="module")
+def two_lefts() -> Iterator[list[Left]]:
+    """Return what a server has left that was closed, and one that was killed."""
+    with scratch_directory() as directory:
+        yield [make(directory / make.__name__) for make in (closed, killed_later)]
+
+
 @pytest.mark.parametrize(
     ("name", "planted"),
     [
@@ -171,12 +178,11 @@ def test_damaged_anywhere(left: Left, scratch: Path) -> None:
     ],
 )
 def test_what_is_left_out_would_be_found(
-    monkeypatch: pytest.MonkeyPatch, scratch: Path, name: str, planted: Callable[..., object]
+    monkeypatch: pytest.MonkeyPatch, two_lefts: list[Left], scratch: Path, name: str, planted: Callable[..., object]
 ) -> None:
     """Without any one of the things that notice, or that keep a refused start from leaving traces."""
-    lefts = [make(scratch / make.__name__) for make in (closed, killed_later)]
     monkeypatch.setattr(f"kvs.adapters.storage.sqlite.{name}", planted)
-    for left in lefts:
+    for left in two_lefts:
         damages = [*plain_damages(left), *losses(left), *islice(chance_damages(left, random.Random(1)), SAMPLE)]
         if any(wrong(left, iter([damage]), scratch) for damage in damages):
             return

@@ -68,16 +68,23 @@ CASES: Final = [
 ]
 
 
-@pytest.mark.parametrize(("name", "lose"), CASES, ids=[f"{loss.__name__}-{name}" for name, loss in CASES])
-def test_a_file_is_lost(tmp_path: Path, name: str, lose: Callable[[Path, Path], None]) -> None:
-    """Nobody writes, and the server stops nevertheless; it leaves alone what is in the directory now."""
-    data, older = tmp_path / "data", tmp_path / "older"
-    with ServerProcess(data) as server:
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return what a killed server has left."""
+    directory = tmp_path_factory.mktemp("older")
+    with ServerProcess(directory) as server:
         assert server.listens()
         store(server, dict.fromkeys(DATA, b"older"))
         server.kill()
         server.wait_exit()
-    shutil.copytree(data, older)
+    return directory
+
+
+@pytest.mark.parametrize(("name", "lose"), CASES, ids=[f"{loss.__name__}-{name}" for name, loss in CASES])
+def test_a_file_is_lost(tmp_path: Path, older: Path, name: str, lose: Callable[[Path, Path], None]) -> None:
+    """Nobody writes, and the server stops nevertheless; it leaves alone what is in the directory now."""
+    data = tmp_path / "data"
+    shutil.copytree(older, data)
     with ServerProcess(data) as server:
         assert server.listens()
         store(server, DATA)
