@@ -23,7 +23,6 @@ from kvs.adapters.inbound.resp.limits import ARGUMENT_OVERHEAD_BYTES, SLACK_BYTE
 from kvs.adapters.inbound.resp.parser import HEADER_BYTES, LARGE_BULK_BYTES, MAX_LINE_BYTES, RequestParser
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from kvs.application.disposal import Disposal
-from kvs.logs import make_logger
 from tests.support.sessions import UNLIMITED, Bench, output_of, stored
 from tests.support.users import open_to_all
 
@@ -54,6 +53,9 @@ LIMITS: Final = small_limits()
 OBSERVATION: Final = Observation()
 """Records the requests of all connections: it has thousands of counters, and they are tens of thousands."""
 
+SECURITY: Final = open_to_all()
+"""Lets everybody do everything, and is shared likewise."""
+
 
 class Wire:
     """A connection, and all it has answered; it is checked for what it holds whenever it was given something."""
@@ -69,11 +71,12 @@ class Wire:
             Disposal(),
             OBSERVATION,
             self.bench.tracking,
-            open_to_all(),
+            SECURITY,
         )
-        log = make_logger("info", "json", self.bench.log)
         gate = Gate(limits.max_key_bytes, limits.max_value_bytes, self.bench.budget, shared.security)
-        self.connection = RespConnection(self.bench.open(), None, limits, shared, gate, self.bench.budget, log)
+        self.connection = RespConnection(
+            self.bench.open(), None, limits, shared, gate, self.bench.budget, self.bench.logger
+        )
         self.output = b""
 
     def feed(self, chunks: Sequence[bytes]) -> "Wire":

@@ -85,6 +85,7 @@ class Bench:
         tracking: Who tracks keys.
         clock: The time.
         log: What was logged, as JSON lines.
+        logger: Who writes there.
     """
 
     def __init__(
@@ -102,17 +103,17 @@ class Bench:
         self.disposal = Disposal()
         self.limits = SessionLimits(max_transaction_bytes, max_transaction_depth)
         checked = CheckedStorage(self.storage)  # as bootstrap does with engines that are not built in
-        log = make_logger("info", "json", self.log)
+        self.logger = make_logger("info", "json", self.log)
         self.changes = ChangeFeed()
         self.tracking = Tracking(self.changes, self.budget, 0, invalidation, 1 << 20)
-        self.expiry = Expiry(checked, self.clock, self.clock, log, changes=self.changes)
+        self.expiry = Expiry(checked, self.clock, self.clock, self.logger, changes=self.changes)
         self.sessions = SessionRegistry(
             checked,
             self.limits,
             self.budget,
             self.clock,
             {"version": "1.2.3", "build": "test", "engine": "naive"},
-            log,
+            self.logger,
             self.disposal,
             self.expiry,
             self.changes,
