@@ -1,11 +1,12 @@
-// What the scripts of conversations share: node SCRIPT DIRECTORY PORT VERSION CONVERSATION.
-// DIRECTORY is where the packages were installed. Ends with exit code 0 if everything was as it is asserted.
+// What the scripts of conversations share: node SCRIPT DIRECTORY PORT VERSION CONVERSATION...
+// DIRECTORY is where the packages were installed. Each conversation begins without a key. Names those in which everything
+// was as it is asserted; ends with exit code 0 if that is all of them.
 "use strict";
 
 const path = require("node:path");
 const { createRequire } = require("node:module");
 
-const [directory, port, version, conversation] = process.argv.slice(2);
+const [directory, port, version, ...names] = process.argv.slice(2);
 const installed = createRequire(path.join(directory, "node_modules", "x"));
 const { createClient } = installed("redis");
 
@@ -20,18 +21,20 @@ async function connect(client = createClient(options)) {
 }
 
 async function talk(conversations) {
-  await conversations[conversation](await connect());
-  for (const client of open) if (client.isOpen) await client.close();
+  for (const name of names) {
+    const client = await connect();
+    await client.flushAll();
+    await conversations[name](client);
+    for (const each of open.splice(0)) if (each.isOpen) await each.close();
+    console.log(name);
+  }
 }
 
 function main(conversations) {
-  talk(conversations).then(
-    () => console.log("done"),
-    (error) => {
-      console.error(error);
-      process.exit(1);
-    },
-  );
+  talk(conversations).catch((error) => {
+    console.error(error);
+    process.exit(1);
+  });
 }
 
 module.exports = { connect, installed, main, options };

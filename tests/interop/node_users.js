@@ -39,7 +39,7 @@ const conversations = {
 };
 
 conversations[conversation]().then(
-  () => console.log("done"),
+  () => console.log(conversation),
   (error) => {
     console.error(error);
     process.exit(1);

@@ -44,7 +44,7 @@ NEEDS: Final = (
 REDIS: Final = "7.0"
 """The version of Redis that kvs is compared with: others differ from it in some replies."""
 
-NODE: Final = Need("npm", "nodejs npm", "27 tests with clients of Node.js, and with programs that use it")
+NODE: Final = Need("npm", "nodejs npm", "10 tests with clients of Node.js, and with programs that use it")
 
 PROGRAMS: Final = ("cachelib", "django", "fastapi_cache", "flask_caching", "flask_session", "httpx", "starsessions")
 """Packages of the group ``programs``."""
