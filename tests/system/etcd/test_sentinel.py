@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import count
 from typing import Any, Final
 
@@ -39,6 +39,18 @@ def sentinel_of(*servers: EtcdServer) -> Any:
     addresses = [(HOST, server.port) for server in servers]
     make: Any = Sentinel
     return make(addresses, socket_timeout=TIMEOUT_S, sentinel_kwargs={"socket_timeout": TIMEOUT_S})
+
+
+def test_redis_py_learns_about_the_server_it_has_asked(servers: tuple[EtcdServer, EtcdServer]) -> None:
+    """What it begins a connection with, as it comes, opens no relay; the first other command does."""
+    for server, role in zip(servers, ("master", "slave"), strict=True):
+        make: Any = Redis
+        with closing(make(host=HOST, port=server.port, socket_timeout=TIMEOUT_S)) as client:
+            assert client.ping()
+            assert client.role()[0] == role.encode()
+            assert client.info("replication")["role"] == role
+            assert client.set("key", role)
+            assert client.info("replication")["role"] == "master"
 
 
 def test_a_standby_names_the_leader(servers: tuple[EtcdServer, EtcdServer]) -> None:

@@ -42,6 +42,10 @@ from kvs.ports.session import Session, Steps
 HTTP_WORDS: Final = (b"post", b"host:")
 """Words that Redis takes for an attack, on which it closes the connection silently."""
 
+ANSWERED_IF_UNKNOWN: Final = (*HTTP_WORDS, b"client")
+"""What a standby answers by an error. Libraries begin a connection with CLIENT and what later servers know about it, as
+redis-py does with MAINT_NOTIFICATIONS, and go on without."""
+
 
 def command_of(arguments: list[bytes], context: ClientContext) -> RespCommand:
     """Return the command of a request.
@@ -79,7 +83,7 @@ def answered_by_standbys(arguments: list[bytes], context: ClientContext, *, full
     """
     command = _command_named(context, arguments)
     if command is None:  # the leader may be of another version
-        return ANSWERED if c_string(arguments[0].lower()) in HTTP_WORDS else RELAYED
+        return ANSWERED if c_string(arguments[0].lower()) in ANSWERED_IF_UNKNOWN else RELAYED
     return ANSWERED if full and not command.runs_when_full else command.on_standby
 
 
