@@ -8,6 +8,7 @@ a supervisor would do. The data are in a temporary directory, which is deleted a
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,8 +21,11 @@ from typing import Final, NoReturn
 FIRST_PORT: Final = 4001
 SIZE: Final = 3
 HOST: Final = "127.0.0.1"
-PAUSE_S: Final = 0.5
-"""Before a server is started again."""
+SPAN: Final = 20 + SIZE
+"""From the first port to the one behind the last."""
+
+PAUSE_S: Final = 5.0
+"""Before a server is started again: longer than a lease, so that another one takes over."""
 
 SHOWN: Final = ("port", "leader", "term", "keys", "seconds", "reason", "exit_code")
 
@@ -89,7 +93,7 @@ class Program:
 def main(arguments: Sequence[str]) -> None:
     """Run the cluster until a signal comes."""
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a text stream
-    port = int(arguments[0]) if arguments else FIRST_PORT
+    port = _first_port(arguments)
     if shutil.which("etcd") is None:
         _fail("there is no etcd; on Debian and Ubuntu: apt install etcd-server")
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -120,6 +124,23 @@ def main(arguments: Sequence[str]) -> None:
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: None)  # all are being ended already
+
+
+def _first_port(arguments: Sequence[str]) -> int:
+    """Return the first port, behind which all that are needed are free."""
+    text = arguments[0] if arguments else str(FIRST_PORT)
+    last = 65_536 - SPAN
+    if len(arguments) > 1 or not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= last:
+        _fail(f"give no argument, or the first port, from 1 to {last}; not {' '.join(arguments)}")
+    port = int(text)
+    for each in (port + behind + at for behind in (0, 10, 20) for at in range(SIZE)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, each))
+            except OSError as error:
+                _fail(f"port {each}: {error.strerror}; give another first port")
+    return port
 
 
 def _fail(reason: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,14 +15,14 @@ from tests.support.etcd import HOST, free_block, need_etcd
 from tests.support.harness import OK
 from tests.support.line_client import Client
 
-ROOT = Path(__file__).parents[3]
+PROGRAM = (sys.executable, str(Path(__file__).parents[3] / "tools" / "cluster.py"))
 
 
 @pytest.fixture
 def cluster() -> Iterator["subprocess.Popen[str]"]:
     """Yield the running program."""
     need_etcd()
-    command = [sys.executable, str(ROOT / "tools" / "cluster.py"), str(free_block(23))]
+    command = [*PROGRAM, str(free_block(23))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         yield process
         process.send_signal(signal.SIGINT)
@@ -44,7 +45,26 @@ def test_one_takes_over_from_another(cluster: "subprocess.Popen[str]") -> None:
     with closing(Client(HOST, port)) as client:
         assert client.ask("PUT key value") == OK
     subprocess.run(["kill", "-9", str(process)], check=True)
-    other_process, other = leader(cluster)  # or the same port: it is started again, and stands as the others do
-    assert other_process != process
+    other_process, other = leader(cluster)
+    assert (other_process != process, other != port) == (True, True)
     with closing(Client(HOST, other)) as client:
         assert client.get("key") == "value"
+
+
+@pytest.mark.parametrize("argument", ["abc", "0", "65514", "-1", "4001 4002"])
+def test_a_first_port_that_is_none(argument: str) -> None:
+    """One line, and nothing is started."""
+    ran = subprocess.run([*PROGRAM, *argument.split()], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    reason = f"give no argument, or the first port, from 1 to 65513; not {argument}"
+    assert ran.stderr == f"tools/cluster.py: {reason}\n"
+
+
+def test_ports_that_others_use() -> None:
+    """Of servers or of members: without this, all would be started again and again."""
+    port = free_block(23)
+    for used in (port + 2, port + 10, port + 22):
+        with socket.create_server((HOST, used)):
+            ran = subprocess.run([*PROGRAM, str(port)], capture_output=True, text=True, check=False)
+        assert (ran.returncode, ran.stdout) == (1, "")
+        assert ran.stderr == f"tools/cluster.py: port {used}: Address already in use; give another first port\n"
