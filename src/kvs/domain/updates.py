@@ -220,9 +220,9 @@ class Append:
         self.max_bytes = max_bytes
 
     def __call__(self, old: Value | None) -> Write | None:
-        string = self.suffix if old is None else string_of(old) + self.suffix
-        _check_length(len(string), self.max_bytes)
-        return with_string(old, string)
+        before = b"" if old is None else string_of(old)
+        _check_length(len(before) + len(self.suffix), self.max_bytes)
+        return with_string(old, before + self.suffix)
 
 
 class Overwrite:

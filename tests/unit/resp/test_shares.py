@@ -1,8 +1,11 @@
 """What takes long in RESP is done in shares, with others served in between, and comes to the same."""
 
+import tracemalloc
+
 import pytest
 
 from kvs.adapters.inbound.protocol.command import SLOW_COST
+from kvs.adapters.inbound.resp.commands.charged import STORED_BYTES_PER_UNIT
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.storage.memory.storage import MemoryStorage
 from tests.support.resp_connection import RespServer, answer, ask
@@ -10,6 +13,7 @@ from tests.support.resp_wire import NULL, NULL_ARRAY, OK, PONG, QUEUED, Typed, r
 from tests.support.sessions import output_of
 
 SHARE = 10
+BIG = b"v" * (1 << 20)
 
 
 def queued(server: RespServer, *commands: tuple[bytes, ...]) -> RespConnection:
@@ -230,3 +234,54 @@ def test_a_queue_that_is_run_again_begins_in_the_version_it_began_in() -> None:
     assert reply[3:] == list(range(101, 101 + SHARE))
     assert ask(connection, b"GET", b"no") == Typed("_", None)
     server.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (b"APPEND", b"big", b"x"),
+        (b"SETRANGE", b"new", b"%d" % (len(BIG) - 1), b"x"),
+        (b"SETBIT", b"big", b"0", b"1"),
+        (b"BITFIELD", b"big", b"SET", b"u8", b"0", b"1"),
+        (b"BITFIELD", b"big", *(b"SET", b"u8", b"0", b"1") * 20),
+    ],
+    ids=lambda words: b" ".join(words[:3]).decode(),
+)
+def test_a_value_that_is_refused_is_charged(words: tuple[bytes, ...]) -> None:
+    """It has been made, and there was no room for it in the transaction."""
+    server = RespServer()
+    server.limits.max_value_bytes = 2 * len(BIG)
+    connection = server.connect()
+    server.bench.storage.put(b"big", BIG)
+    server.bench.limits.max_transaction_bytes = len(BIG) // 2
+    assert ask(connection, b"START") == OK
+    units = connection.receive(request(*words))
+    while connection.backlog:
+        units += connection.resume()
+    assert output_of(connection).startswith(b"-LIMIT")
+    assert units >= len(BIG) // STORED_BYTES_PER_UNIT
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (b"APPEND", b"big", b"x"),
+        (b"BITFIELD", b"big", b"GET", b"u8", b"0", b"SET", b"u8", b"0", b"%d" % BIG[0]),
+        (b"BITFIELD", b"big", b"OVERFLOW", b"FAIL", b"INCRBY", b"u2", b"0", b"9"),
+        (b"SETBIT", b"big", b"0", b"0"),
+    ],
+    ids=lambda words: b" ".join(words[:3]).decode(),
+)
+def test_a_value_that_stays_as_it_was_is_not_copied(words: tuple[bytes, ...]) -> None:
+    """So such a request costs nothing, however long the value is."""
+    server = RespServer()
+    server.limits.max_value_bytes = len(BIG)
+    connection = server.connect()
+    server.bench.storage.put(b"big", BIG)
+    tracemalloc.start()
+    try:
+        ask(connection, *words)
+        assert tracemalloc.get_traced_memory()[1] < len(BIG)
+    finally:
+        tracemalloc.stop()
+    assert server.bench.storage.get(b"big") == BIG

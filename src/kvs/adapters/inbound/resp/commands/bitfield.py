@@ -6,7 +6,8 @@ from typing import Final, TypeAlias, final
 from kvs.adapters.inbound.protocol.command import KEY, OTHER, Reply, of_pending_key
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
-from kvs.adapters.inbound.resp.commands.bits import STORED_BYTES_PER_UNIT, bit_offset, bits_between, check_extent
+from kvs.adapters.inbound.resp.commands.bits import bit_offset, bits_between, check_extent
+from kvs.adapters.inbound.resp.commands.charged import STORED_BYTES_PER_UNIT, Charged
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.wording import c_string
 from kvs.domain.errors import NotANumberError, UsageError
@@ -172,8 +173,8 @@ class Run:
         self.fields: list[Field] = []
         self._program = program
         self._old: Value | None = None
-        self._buffer = bytearray()
-        self._changed = False
+        self._value = b""
+        self._buffer: bytearray | None = None  # a copy, if it has been changed
 
     def __call__(self, old: Value | None) -> Write | None:
         self.begin(old)
@@ -185,15 +186,13 @@ class Run:
         """Begin with a value."""
         self.fields = []
         self._old = old
-        self._buffer = bytearray(string_or_empty(old))
-        missing = (self._program.extent >> 3) + 1 - len(self._buffer)
-        self._changed = missing > 0
-        if missing > 0:
-            self._buffer += bytes(missing)
+        self._value = string_or_empty(old)
+        missing = (self._program.extent >> 3) + 1 - len(self._value)
+        self._buffer = bytearray(self._value) + bytes(missing) if missing > 0 else None
 
     def step(self, operation: Operation) -> None:
         """Run an operation."""
-        old = operation.read(self._buffer)
+        old = operation.read(self._value if self._buffer is None else self._buffer)
         if operation.action == GET:
             self.fields.append(old)
             return
@@ -203,13 +202,14 @@ class Run:
             return
         self.fields.append(new if operation.action == INCREMENT else old)
         if new != old:
+            if self._buffer is None:
+                self._buffer = bytearray(self._value)
             operation.write(self._buffer, new)
-            self._changed = True
 
     def end(self) -> Value | None:
         """Return the new value; None if it is the old one."""
-        buffer, self._buffer = self._buffer, bytearray()
-        return with_string(self._old, bytes(buffer)) if self._changed else None
+        buffer, self._buffer = self._buffer, None
+        return None if buffer is None else with_string(self._old, bytes(buffer))
 
 
 def change(key: Key, program: Program, session: Session) -> Steps[list[Field]]:
@@ -229,8 +229,8 @@ def change(key: Key, program: Program, session: Session) -> Steps[list[Field]]:
     finally:
         work.held_bytes = 0
     if new is not None:
-        session.put(key, new)
         work.left -= len(string_of(new)) // STORED_BYTES_PER_UNIT
+        session.put(key, new)
     return run.fields
 
 
@@ -257,9 +257,7 @@ def _answer(session: Session, context: ClientContext, arguments: list[bytes], *,
         value = string_or_empty(session.get(arguments[1]))
         return _array(context, [operation.read(value) for operation in program.operations])
     run = Run(program)
-    old, new = session.update(arguments[1], run)
-    if new is not old:
-        session.work.left -= len(string_or_empty(new)) // STORED_BYTES_PER_UNIT
+    session.update(arguments[1], Charged(run, session.work))
     return _array(context, run.fields)
 
 

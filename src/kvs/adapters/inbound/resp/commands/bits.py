@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from kvs.adapters.inbound.protocol.command import CONTENT, KEY, OTHER, Reply, of_pending_key
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
+from kvs.adapters.inbound.resp.commands.charged import STORED_BYTES_PER_UNIT, Charged
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.wording import c_string
 from kvs.domain.errors import NotANumberError, TooLongError, UsageError
@@ -24,9 +25,6 @@ STEP_BYTES: Final = 1 << 15
 STEP_BITS: Final = 8 * STEP_BYTES
 STEP_UNITS: Final = 32
 BITS_PER_UNIT: Final = STEP_BITS // STEP_UNITS
-
-STORED_BYTES_PER_UNIT: Final = 1 << 11
-"""Bytes of a new value per unit of work: they are copied, and the memory for them is new."""
 
 BLANKS: Final = (bytes(STEP_BYTES), b"\xff" * STEP_BYTES)
 """Bytes without a 1, and without a 0."""
@@ -251,9 +249,8 @@ def _setbit(session: Session, context: ClientContext, arguments: list[bytes]) ->
     if arguments[3] not in (b"0", b"1"):
         raise UsageError("bit is not an integer or out of range")
     check_extent(offset, context)
-    old, new = session.update(arguments[1], SetBit(offset, 1 if arguments[3] == b"1" else 0))
-    if new is not old:
-        session.work.left -= len(string_or_empty(new)) // STORED_BYTES_PER_UNIT
+    change = SetBit(offset, 1 if arguments[3] == b"1" else 0)
+    old, _ = session.update(arguments[1], Charged(change, session.work))
     return replies.number(bits_between(string_or_empty(old), offset, offset))
 
 

@@ -6,6 +6,7 @@ from typing import Final, cast
 from kvs.adapters.inbound.protocol.command import CONTENT, KEY, OTHER, VALUE, Reply, in_transaction, of_pending_key
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
+from kvs.adapters.inbound.resp.commands.charged import Charged
 from kvs.adapters.inbound.resp.commands.options import (
     COMPARISONS,
     DIGEST_COMPARISONS,
@@ -285,9 +286,7 @@ def _one_if(steps: Steps[bool]) -> Steps[bytes]:
 
 def _copied(session: Session, key: Key, change: Update) -> bytes:
     """Apply an update that copies the value; return the length of the new one."""
-    new = string_or_empty(session.update(key, change)[1])
-    session.work.left -= len(new) // COPIED_BYTES_PER_UNIT
-    return replies.number(len(new))
+    return replies.number(len(string_or_empty(session.update(key, Charged(change, session.work))[1])))
 
 
 def _added(session: Session, key: bytes, amount: int) -> bytes:
