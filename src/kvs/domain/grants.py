@@ -4,6 +4,7 @@ A user has one or more grants. All of one request, its command and every key and
 grant. A prefix is bytes and nothing more: ``user:1`` also covers ``user:10``, so a prefix should end in a delimiter.
 """
 
+from bisect import bisect_right
 from typing import Final, final
 
 from kvs.domain.values import Key
@@ -47,6 +48,9 @@ MAX_GRANTS: Final = 64
 MAX_PREFIXES: Final = 1024
 """Maximum number of prefixes of all grants of a user, for reading and for writing."""
 
+FEW_PREFIXES: Final = 8
+"""So many are compared one after the other."""
+
 
 @final
 class Grant:
@@ -67,7 +71,16 @@ class Grant:
         unrestricted: It allows everything.
     """
 
-    __slots__ = ("added", "categories", "reads", "removed", "unrestricted", "writes")
+    __slots__ = (
+        "_read_starts",
+        "_write_starts",
+        "added",
+        "categories",
+        "reads",
+        "removed",
+        "unrestricted",
+        "writes",
+    )
 
     def __init__(
         self,
@@ -80,6 +93,8 @@ class Grant:
         self.categories: Final = categories
         self.reads: Final = EVERY_KEY if b"" in reads else tuple(dict.fromkeys(reads))
         self.writes: Final = EVERY_KEY if b"" in writes else tuple(dict.fromkeys(writes))
+        self._read_starts: Final = _starts(self.reads)
+        self._write_starts: Final = _starts(self.writes)
         self.added: Final = added
         self.removed: Final = removed - added
         self.unrestricted: Final = (
@@ -115,8 +130,8 @@ class Grant:
             access: READ, WRITE or both.
             prefix: The key or the prefix.
         """
-        return (not access & READ or prefix.startswith(self.reads)) and (
-            not access & WRITE or prefix.startswith(self.writes)
+        return (not access & READ or _begins_with_one(prefix, self.reads, self._read_starts)) and (
+            not access & WRITE or _begins_with_one(prefix, self.writes, self._write_starts)
         )
 
     def allows(self, name: bytes, categories: int, keys: list[tuple[int, Key]], ranges: list[tuple[int, Key]]) -> bool:
@@ -150,6 +165,24 @@ class Grant:
         return f"Grant{self._parts()!r}"
 
 
+def _starts(prefixes: tuple[Key, ...]) -> list[Key]:
+    """Return many prefixes in order, without those that begin with another one; of few nothing."""
+    starts: list[Key] = []
+    if len(prefixes) > FEW_PREFIXES:
+        for prefix in sorted(prefixes):
+            if not starts or not prefix.startswith(starts[-1]):
+                starts.append(prefix)
+    return starts
+
+
+def _begins_with_one(key: Key, prefixes: tuple[Key, ...], starts: list[Key]) -> bool:
+    """Return whether a key begins with one of these prefixes; the only one that it can is the last not above it."""
+    if not starts:
+        return key.startswith(prefixes)
+    at = bisect_right(starts, key)
+    return at > 0 and key.startswith(starts[at - 1])
+
+
 @final
 class Grants:
     """All that a user may run. Immutable.
@@ -179,7 +212,7 @@ class Grants:
             keys: How it uses each of its keys, and the key.
             ranges: The same of each range of keys, given by its prefix; the empty one is that of all keys.
 
-        Complexity: O(grants * (keys + ranges) * prefixes), each of which is a comparison of bytes.
+        Complexity: O(grants * (keys + ranges) * log(prefixes)), each of which is a comparison of bytes.
         """
         for grant in self.grants:
             if grant.allows(name, categories, keys, ranges):

@@ -180,3 +180,15 @@ def test_more_is_never_allowed_where_less_is_not(
             assert user.allows_key(b"x", categories, access, prefix + behind)
     if user.unrestricted:
         assert user.allows(b"x", categories, keys, ranges)
+
+
+names = st.text("ab", max_size=5).map(str.encode)
+
+
+@given(st.lists(names.filter(bool), max_size=30), st.lists(names.filter(bool), min_size=12), names)
+def test_many_prefixes_are_looked_up_as_few_are(reads: list[bytes], writes: list[bytes], key: bytes) -> None:
+    """In order; and a prefix of another one stands for it."""
+    grant = Grant(READ | WRITE, tuple(reads), tuple(writes))
+    assert grant.covers(READ, key) == key.startswith(tuple(reads))
+    assert grant.covers(WRITE, key) == key.startswith(tuple(writes))
+    assert grant.covers(READ | WRITE, key) == (key.startswith(tuple(reads)) and key.startswith(tuple(writes)))

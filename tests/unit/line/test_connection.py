@@ -629,6 +629,12 @@ def test_help_says_how_each_command_is_used(verb: bytes) -> None:
     assert third == result(0)
 
 
+@pytest.mark.parametrize("line", [b"GETX\n", b"HELP GETX\n"])
+def test_the_search_for_a_suggestion_is_charged(line: bytes) -> None:
+    """Wherever it is made."""
+    assert Wire().connection.receive(line) >= SLOW_COST
+
+
 def test_pattern_is_explained_where_nothing_was_found() -> None:
     """KEYS and COUNT take prefixes; a key may begin with a star."""
     wire = Wire().feed([b"PUT ab 1\nKEYS *\nKEYS a*\nCOUNT a*\nKEYS a\nKEYS x\nPUT ** 1\nKEYS *\nCOUNT *\n"])

@@ -5,9 +5,15 @@ import tracemalloc
 import pytest
 
 from kvs.adapters.inbound.protocol.command import SLOW_COST
+from kvs.adapters.inbound.protocol.errors import UnknownCommandError
+from kvs.adapters.inbound.resp.commands import keys
 from kvs.adapters.inbound.resp.commands.charged import STORED_BYTES_PER_UNIT
+from kvs.adapters.inbound.resp.commands.registry import BY_NAME, command_of
 from kvs.adapters.inbound.resp.connection import RespConnection
+from kvs.adapters.inbound.resp.glob import literal_prefix
 from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.domain.errors import UsageError
+from kvs.domain.grants import READ
 from tests.support.resp_connection import RespServer, answer, ask
 from tests.support.resp_wire import NULL, NULL_ARRAY, OK, PONG, QUEUED, Typed, request
 from tests.support.sessions import output_of
@@ -285,3 +291,48 @@ def test_a_value_that_stays_as_it_was_is_not_copied(words: tuple[bytes, ...]) ->
     finally:
         tracemalloc.stop()
     assert server.bench.storage.get(b"big") == BIG
+
+
+@pytest.mark.parametrize("pattern", [b"?" * 1000, b"[a-c]" * 50], ids=["long", "compiled"])
+@pytest.mark.parametrize("command", [(b"KEYS",), (b"SCAN", b"0", b"MATCH")], ids=["KEYS", "SCAN"])
+def test_a_pattern_is_charged_though_there_is_no_key(command: tuple[bytes, ...], pattern: bytes) -> None:
+    """To get ready for it takes up to a millisecond."""
+    assert RespServer().connect().receive(request(*command, pattern)) >= 500
+
+
+def test_of_many_patterns_only_the_last_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the grants, too."""
+    seen: list[bytes] = []
+
+    def noted(pattern: bytes) -> bytes:
+        seen.append(pattern)
+        return literal_prefix(pattern)
+
+    monkeypatch.setattr(keys, "literal_prefix", noted)
+    words = [b"SCAN", b"0", *[word for at in range(1000) for word in (b"match", b"p%d*" % at)]]
+    assert BY_NAME[b"scan"].ranges(words) == [(READ, b"p999")]
+    assert seen == [b"p999*"]
+
+
+@pytest.mark.parametrize("words", [[BIG], [b"CLIENT", BIG], [b"\0" * len(BIG), b"x"]], ids=["name", "part", "zeros"])
+def test_a_name_that_is_too_long_is_not_copied(words: list[bytes]) -> None:
+    """It is none, which its beginning shows."""
+    connection = RespServer().connect()
+    tracemalloc.start()
+    try:
+        with pytest.raises((UnknownCommandError, UsageError)):
+            command_of(words, connection._context)
+        assert tracemalloc.get_traced_memory()[1] < len(BIG) // 2
+    finally:
+        tracemalloc.stop()
+
+
+def test_histograms_of_commands_that_are_named() -> None:
+    """In their order, each once, and of a command with subcommands all of them."""
+    server = RespServer()
+    connection = server.connect()
+    for words in ((b"PING",), (b"CLIENT", b"ID"), (b"CLIENT", b"GETNAME")):
+        ask(connection, *words)
+    reply = ask(connection, b"LATENCY", b"HISTOGRAM", b"Client|Getname", b"no", b"PING", b"client", b"ping")
+    assert isinstance(reply, list)
+    assert reply[::2] == [b"client|getname", b"ping", b"client|id"]

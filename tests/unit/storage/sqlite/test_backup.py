@@ -44,6 +44,9 @@ def test_a_destination_that_is_refused_costs_no_copy(tmp_path: Path) -> None:
         back_up(tmp_path / "data", tmp_path / "full", lambda *step: steps.append(step))
     with pytest.raises(StorageOpenError, match="is not empty"):  # whatever the source is
         back_up(tmp_path / "nothing", tmp_path / "full")
+    with pytest.raises(StorageOpenError, match=f"^{tmp_path}/nowhere: there is no such directory"):
+        back_up(tmp_path / "nowhere", tmp_path / "copy", lambda *step: steps.append(step))
+    assert not (tmp_path / "copy").exists()
     assert steps == []
 
 

@@ -210,13 +210,14 @@ def _ping_of_redis(_: Session, context: LineContext, __: list[bytes]) -> bytes:
     return b"+PONG\r\n" if context.peer.user is not None else b"-NOAUTH Authentication required.\r\n"
 
 
-def _help(_: Session, __: LineContext, words: list[bytes]) -> bytes:
+def _help(session: Session, _: LineContext, words: list[bytes]) -> bytes:
     if len(words) > 2:
         raise UsageError(COMMANDS[b"HELP"].usage)
     if len(words) == 1:
         return replies.result(HELP)
     command = COMMANDS.get(words[1].upper())
     if command is None:
+        session.work.left -= SLOW_COST  # for the search for a suggestion
         raise unknown_command(words[1])
     return replies.result(command.help.encode())
 

@@ -228,6 +228,8 @@ def _require_empty(destination: Path, part: Path) -> None:
 
 def _require_apart(directory: Path, destination: Path) -> None:
     """Check that the destination is not the source or in it, also by way of links."""
+    if not directory.is_dir():
+        raise StorageOpenError(f"{directory}: there is no such directory")
     try:
         resolved = destination.resolve()
         inside = any(each.exists() and each.samefile(directory) for each in (resolved, *resolved.parents))

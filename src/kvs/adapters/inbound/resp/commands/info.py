@@ -327,7 +327,7 @@ COMMANDS: Final[list[RespCommand]] = [
         _info,
         (OTHER,),
         1,
-        cost=SLOW_COST,
+        cost=8 * SLOW_COST,
         multi_policy=AFTER_EXEC,
         runs_when_full=True,
         on_standby=ANSWERED,

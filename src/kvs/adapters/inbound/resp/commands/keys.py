@@ -16,14 +16,14 @@ from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.cursors import Place
-from kvs.adapters.inbound.resp.glob import Glob
+from kvs.adapters.inbound.resp.glob import Glob, literal_prefix
 from kvs.adapters.inbound.resp.wording import c_string
 from kvs.application.operations import MATCHED_UNITS, copy, count_present, delete_all, find_keys, random_key, rename
 from kvs.domain.errors import TooLargeError, UsageError
 from kvs.domain.grants import READ, WRITE
 from kvs.domain.updates import integer
 from kvs.domain.values import Key
-from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
+from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps, Work
 
 SCAN_COUNT: Final = 10
 MAX_SCAN_COUNT: Final = 10_000
@@ -65,7 +65,7 @@ def _type(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
 
 
 def _keys(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
-    glob = _glob(arguments[1])
+    glob = _glob(arguments[1], session.work)
     max_bytes = context.limits.max_reply_bytes
     matches = None if glob.matches_all else glob
     found = yield from session.view(partial(find_keys, glob.prefix, matches, max_bytes))
@@ -106,7 +106,7 @@ def _scan(session: Session, context: ClientContext, arguments: list[bytes]) -> S
         else:
             raise UsageError("syntax error")
         at += 2
-    glob = None if pattern is None else _glob(pattern)  # only the last one counts
+    glob = None if pattern is None else _glob(pattern, session.work)  # only the last one counts
     last, user = context.last_cursor, context.peer.user
     prefix = b"" if glob is None else glob.prefix
     if last is not None and last[0] == cursor and last[1].is_for(user, prefix):
@@ -203,15 +203,20 @@ def _flush(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
 
 
 def _range_of_keys(arguments: list[bytes]) -> list[tuple[int, Key]]:
-    return [(READ, _glob(arguments[1]).prefix)]
+    return _range_of(arguments[1])
 
 
 def _range_of_scan(arguments: list[bytes]) -> list[tuple[int, Key]]:
-    prefix = b""
+    pattern = b""
     for at in range(2, len(arguments) - 1, 2):
-        if arguments[at].upper() == b"MATCH":
-            prefix = _glob(arguments[at + 1]).prefix
-    return [(READ, prefix)]
+        if len(arguments[at]) == len(b"MATCH") and arguments[at].upper() == b"MATCH":
+            pattern = arguments[at + 1]
+    return _range_of(pattern)
+
+
+def _range_of(pattern: bytes) -> list[tuple[int, Key]]:
+    check_patterns([pattern])
+    return [(READ, literal_prefix(pattern))]
 
 
 def _writes_all_keys(_: list[bytes]) -> list[tuple[int, Key]]:
@@ -222,9 +227,11 @@ def _dbsize(session: Session, _: ClientContext, __: list[bytes]) -> Steps[bytes]
     return _number(session.count(b""))
 
 
-def _glob(pattern: bytes) -> Glob:
+def _glob(pattern: bytes, work: Work) -> Glob:
     check_patterns([pattern])
-    return Glob(pattern)
+    glob = Glob(pattern)
+    work.left -= glob.units
+    return glob
 
 
 def check_patterns(patterns: list[bytes]) -> None:

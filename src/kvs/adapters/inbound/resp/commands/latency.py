@@ -1,5 +1,6 @@
 """LATENCY: what has held the server up, and how long commands take."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from kvs.adapters.inbound.protocol.command import OTHER, SLOW_COST, everywhere
@@ -12,6 +13,8 @@ from kvs.ports.session import Session, Steps
 
 HISTOGRAM_COST: Final = 60
 """Units of work to describe the durations of a command."""
+
+WORDS_PER_UNIT: Final = 8
 
 FIRST_POWER: Final = 10
 LAST_POWER: Final = 40
@@ -43,10 +46,10 @@ def _reset(_: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
 
 def _histogram(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
     by_name = context.shared.observation.statistics.by_name()
-    wanted = [name.lower() for name in arguments[2:]]
-    names = [each for name in wanted for each in by_name if each == name or each.startswith(name + b"|")]
+    wanted = dict.fromkeys([name.lower() for name in arguments[2:]])
+    session.work.left -= len(wanted) // WORDS_PER_UNIT
     parts = []
-    for name in dict.fromkeys(names if wanted else by_name):
+    for name in _named(by_name, wanted) if wanted else by_name:
         if by_name[name].calls:
             parts.append((replies.bulk(name), _durations(context, by_name[name])))
             session.work.left -= HISTOGRAM_COST
@@ -54,6 +57,15 @@ def _histogram(session: Session, context: ClientContext, arguments: list[bytes])
                 yield
     check_reply(context, [part for _, part in parts])
     return context.protocol.mapping(parts)
+
+
+def _named(known: Iterable[bytes], wanted: Iterable[bytes]) -> list[bytes]:
+    """Return the wanted commands, each once; a command with all its subcommands."""
+    groups: dict[bytes, list[bytes]] = {}
+    for each in known:
+        for name in dict.fromkeys([each, each.partition(b"|")[0]]):
+            groups.setdefault(name, []).append(each)
+    return list(dict.fromkeys([each for name in wanted for each in groups.get(name, ())]))
 
 
 def _durations(context: ClientContext, figures: CommandFigures) -> bytes:

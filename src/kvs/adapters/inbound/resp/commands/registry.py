@@ -56,6 +56,8 @@ def command_of(arguments: list[bytes], context: ClientContext) -> RespCommand:
         HttpError: The name is a word of HTTP, possibly from a browser under attack.
     """
     name = arguments[0]
+    if len(name) > LONGEST_NAME_BYTES:
+        name = name[: LONGEST_NAME_BYTES + 1]  # which is no name either, and found out soon
     command = BY_NAME.get(name)
     if command is None:
         command = _known(context, name.lower())
@@ -64,7 +66,7 @@ def command_of(arguments: list[bytes], context: ClientContext) -> RespCommand:
                 raise HttpError("This looks like HTTP, and this port does not speak HTTP.")
             raise unknown_command(arguments)
     if command.subcommands is not None and len(arguments) > 1:
-        subcommand = command.subcommands.get(arguments[1].lower())
+        subcommand = command.subcommands.get(arguments[1][: LONGEST_NAME_BYTES + 1].lower())
         if subcommand is None:
             raise UsageError(
                 f"unknown subcommand '{excerpt(arguments[1], NAME_BYTES)}'. Try {command.name.decode().upper()} HELP."
@@ -83,7 +85,8 @@ def answered_by_standbys(arguments: list[bytes], context: ClientContext, *, full
     """
     command = _command_named(context, arguments)
     if command is None:  # the leader may be of another version
-        return ANSWERED if c_string(arguments[0].lower()) in ANSWERED_IF_UNKNOWN else RELAYED
+        name = c_string(arguments[0][: LONGEST_NAME_BYTES + 1]).lower()
+        return ANSWERED if name in ANSWERED_IF_UNKNOWN else RELAYED
     return ANSWERED if full and not command.runs_when_full else command.on_standby
 
 
@@ -177,9 +180,9 @@ def _getkeysandflags(_: Session, context: ClientContext, arguments: list[bytes])
 
 def _command_named(context: ClientContext, words: list[bytes]) -> RespCommand | None:
     """Return the command of a request, if there is one."""
-    command = _known(context, words[0].lower())
+    command = _known(context, words[0][: LONGEST_NAME_BYTES + 1].lower())
     if command is not None and command.subcommands is not None and len(words) > 1:
-        command = command.subcommands.get(words[1].lower())
+        command = command.subcommands.get(words[1][: LONGEST_NAME_BYTES + 1].lower())
     return command
 
 
@@ -334,6 +337,9 @@ BY_NAME: Final[dict[bytes, RespCommand]] = {
     name: command for command in COMMANDS for name in (command.name, command.name.upper())
 }
 """In lower and upper case, as most clients write them."""
+
+LONGEST_NAME_BYTES: Final = 64
+"""Longer than the name of any command or subcommand."""
 
 OF_SENTINELS: Final[dict[bytes, RespCommand]] = {
     command.name: command for command in [*sentinel.COMMANDS, *subscriptions.COMMANDS]
