@@ -134,9 +134,24 @@ class Expiry:
         """The server's time, in milliseconds since 1970."""
         if self._stale:
             self._stale = False
-            self._now_ms = int(self._clock() * 1000) + self._ahead_ms
+            self._now_ms = self._present_ms()
             self._storage.note_horizon(self._now_ms)
         return self._now_ms
+
+    def ahead_ms(self, wall_s: float) -> int:
+        """Return by how much the server's time is ahead of a wall clock that says ``wall_s``.
+
+        That is as of this moment: figures are also asked for while no tick comes. By any thread.
+        """
+        return self._present_ms() - int(wall_s * 1000)
+
+    @property
+    def lag_ms(self) -> int:
+        """For how long by now something has been due that is not deleted; 0 if nothing is. By any thread.
+
+        The horizon does not tell: if the engine has deleted nothing, it is the time of the last tick, long before.
+        """
+        return max(0, self._present_ms() - self._earliest_ms) if self.lagging else 0
 
     @property
     def in_use(self) -> bool:
@@ -219,7 +234,7 @@ class Expiry:
 
     def follow_wall_clock(self) -> bool:
         """Have the next tick go on from the wall clock if that is ahead; return whether it is. On the loop."""
-        forward_ms = int(self._wall_clock() * 1000) - int(self._clock() * 1000) - self._ahead_ms
+        forward_ms = -self.ahead_ms(self._wall_clock())
         if forward_ms <= FOLLOWED_MS:
             return False
         self._ahead_ms += forward_ms
@@ -282,6 +297,10 @@ class Expiry:
             if work.left <= 0:
                 yield
         self._look()
+
+    def _present_ms(self) -> int:
+        """Return what :attr:`now_ms` would be if a tick began now."""
+        return int(self._clock() * 1000) + self._ahead_ms
 
     def _look(self) -> None:
         """Look how far the deletions have come."""

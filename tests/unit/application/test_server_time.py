@@ -15,8 +15,8 @@ from kvs.logs import make_logger
 from kvs.override import override
 from kvs.ports.storage import Storage
 from kvs.testing.drivers import Clock
-from tests.support.scripted_storage import ScriptedStorage, returning
-from tests.support.sessions import UNLIMITED
+from tests.support.scripted_storage import ScriptedStorage, raising, returning
+from tests.support.sessions import UNLIMITED, Bench
 
 WALL_MS = 1_764_350_000_000
 
@@ -47,6 +47,39 @@ def test_a_time_that_no_calendar_has_is_told_of_all_the_same() -> None:
     log = io.StringIO()
     assert started(ScriptedStorage({"horizon_ms": returning(MAX_DEADLINE_MS)}), log).now_ms == MAX_DEADLINE_MS
     assert "9999-12-31T23:59:59+00:00" in log.getvalue()
+
+
+def figure(bench: Bench, name: str) -> object:
+    """Return a figure, as the admin port asks for it: no tick comes first."""
+    return bench.sessions.info()[name]
+
+
+def test_an_idle_server_is_no_further_behind_its_machine() -> None:
+    """However long no tick comes."""
+    bench = Bench(MemoryStorage(0, UNLIMITED))
+    for _ in range(2):
+        bench.clock.now_s += 3600
+        assert figure(bench, "server_time_ahead_ms") == 0
+
+
+def test_expiry_lags_more_and_more_while_no_tick_comes() -> None:
+    """As while the engine has refused, or a worker hangs in it; and by nothing where nothing is due."""
+    storage = ScriptedStorage({"expire": raising(OSError("full"))})
+    bench = Bench(storage)
+    bench.clock.now_s += 60
+    assert figure(bench, "expiry_lag_s") == 0
+    bench.expiry.begin_tick()
+    storage.on["earliest_deadline_ms"] = returning(bench.expiry.now_ms + 1000)
+    bench.expiry.end_tick()
+    bench.clock.now_s += 2
+    bench.expiry.begin_tick()
+    lag_s = figure(bench, "expiry_lag_s")
+    bench.clock.now_s += 60
+    later_s = figure(bench, "expiry_lag_s")
+    assert isinstance(lag_s, float)
+    assert isinstance(later_s, float)
+    assert 0.99 < lag_s < 1.01
+    assert later_s == pytest.approx(lag_s + 60)
 
 
 class SetForward:
