@@ -187,4 +187,5 @@ def _roles(topology: Topology) -> dict[str, object]:
     return {
         "role": "leader" if topology.leads else "standby",
         "leader": None if leader is None else f"{leader.host}:{leader.port}",
+        "clock_ahead_ms": topology.clock_ahead_ms,
     }

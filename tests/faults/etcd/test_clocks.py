@@ -11,6 +11,7 @@ import pytest
 
 from kvs.adapters.storage.etcd.client.endpoints import namespace_prefix
 from kvs.adapters.storage.etcd.layout import Keys, ServerRecord, decoded
+from tests.support.admin import Admin
 from tests.support.etcd import Cluster, need_etcd, running_cluster
 from tests.support.etcd import closing as closing_client
 from tests.support.etcd_server import EtcdServer
@@ -19,6 +20,7 @@ from tests.support.waiting import polling
 SCRIPT: Final = (sys.executable, str(Path(__file__).with_name("script.py")))
 LASTS_S: Final = 1000
 HOUR_MS: Final = 3_600_000
+DAY_S: Final = 86_400
 
 FORWARD: Final = signal.SIGRTMIN
 BACK: Final = signal.SIGRTMAX
@@ -40,9 +42,10 @@ def test_a_clock_that_is_a_day_off(single: Cluster, namespace: str, clock: str) 
         assert first.leads()
         with closing(first.connect()) as client:
             client.ok("PUT session 1", f"EXPIRE session {LASTS_S}")
-        second = stack.enter_context(EtcdServer(single, namespace, command=[*SCRIPT, clock]))
+        second = stack.enter_context(EtcdServer(single, namespace, "--admin-port", "0", command=[*SCRIPT, clock]))
         second.wait_for("clock_differs")
         assert clock_ahead_ms(first) == 0
+        assert_is_a_day_off(second, 1 if clock == "ahead" else -1)
         first.kill()
         assert second.leads()
         assert lasts_s(second) <= LASTS_S
@@ -118,6 +121,14 @@ def clock_ahead_ms(server: EtcdServer) -> int:
     """Return what the server says of its clock."""
     with closing(server.connect()) as client:
         return int(str(client.info("server")["clock_ahead_ms"]))
+
+
+def assert_is_a_day_off(standby: EtcdServer, sign: int) -> None:
+    """Assert that a server which stands by tells clients and Prometheus how far its clock is ahead."""
+    metrics = Admin(standby).metrics()
+    assert metrics["kvs_leads"] == 0
+    for ahead_s in (clock_ahead_ms(standby) / 1000, metrics["kvs_clock_ahead_seconds"]):
+        assert 0.9 < ahead_s / (sign * DAY_S) < 1.1
 
 
 def lasts_s(server: EtcdServer) -> float:

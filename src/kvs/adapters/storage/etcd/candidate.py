@@ -193,13 +193,10 @@ class EtcdCandidate(Candidate):
         options = self._options
         compacts = options.compact == "own"
         space = Space(steps, checkpoints, options.quota_bytes, storage.refuse_puts, self._log, compacts=compacts)
-        journal.figures = [checkpoints.stats, space.stats, self._clock_stats]
+        journal.figures = [checkpoints.stats, space.stats]
         for thread in (checkpoints, space):
             thread.start()
             stack.callback(thread.stop)
-
-    def _clock_stats(self) -> dict[str, int]:
-        return {"clock_ahead_ms": self.topology.clock_ahead_ms}
 
     def _memory(self) -> MemoryStorage:
         return MemoryStorage(
