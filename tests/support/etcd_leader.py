@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from kvs.adapters.storage.etcd.checkpoints import Checkpoints
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.clock import ServerTime, Skew
+from kvs.adapters.storage.etcd.complaints import Complaints
 from kvs.adapters.storage.etcd.election import Election
 from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.layout import Checkpoint, Keys, LeaderRecord, decoded
@@ -144,6 +145,7 @@ class Leader:
             topology(),
             lambda _: None,
             lambda _: None,
+            Complaints(),
             log,
         ).win()
         replica = replica or new_replica(client, place)

@@ -1,6 +1,8 @@
 """Servers that stand by follow the leader, and lead with what was acknowledged, whatever happened to them before."""
 
+import re
 import signal
+import socket
 from contextlib import ExitStack, closing
 from itertools import count
 from pathlib import Path
@@ -14,7 +16,7 @@ from tests.support.etcd_server import HOST, EtcdServer
 from tests.support.harness import OK
 from tests.support.proxy import Proxy
 from tests.support.seeds import SEED
-from tests.support.waiting import polling
+from tests.support.waiting import TIMEOUT_S, polling
 
 OPTIONS: Final = ["max_journal_bytes=1048576", "lease_s=4"]
 """So that checkpoints are written soon; and a leader that writes them on a busy machine does not lose the lead."""
@@ -125,6 +127,24 @@ def test_who_stands_by_stops_at_once_and_while_etcd_is_away(single: Cluster, nam
             assert waiting.stop() == 0
         finally:
             single.members[0].resume()
+
+
+def test_a_server_that_starts_while_etcd_is_away_says_so_once(single: Cluster, namespace: str) -> None:
+    """For each kind of reason, though it tries again and again, and each time another member turns it away."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(2)]
+        ports = [listener.getsockname()[1] for listener in listeners]
+        members = ",".join(f"{HOST}:{port}" for port in ports)
+        server = stack.enter_context(EtcdServer(single, namespace, endpoints=members))
+        for _ in range(3):
+            for listener in listeners:
+                listener.settimeout(TIMEOUT_S)
+                listener.accept()[0].close()
+        assert server.stop() == 0
+        reasons = [event["reason"] for event in server.events("etcd_unavailable")]
+    kinds = [re.sub(rf"{HOST}:\d+", "", reason) for reason in reasons]
+    assert kinds
+    assert sorted(kinds) == sorted({*kinds})
 
 
 def test_relays_go_on_beside_a_standby_that_follows(single: Cluster, namespace: str) -> None:

@@ -19,6 +19,7 @@ from kvs.adapters.storage.etcd.client.errors import ConnectionLostError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import put
 from kvs.adapters.storage.etcd.clock import ServerTime, clock_s
+from kvs.adapters.storage.etcd.complaints import Complaints
 from kvs.adapters.storage.etcd.election import BACKS_OFF_LEASES, Election
 from kvs.adapters.storage.etcd.journal import EtcdJournal
 from kvs.adapters.storage.etcd.layout import EMPTY, Heartbeat, Keys, LeaderRecord, decoded, encoded
@@ -72,6 +73,7 @@ class Bench:
             self.skew._topology,
             sleep,
             seen,
+            Complaints(),
             self._log,
         )
 

@@ -14,6 +14,7 @@ from kvs.adapters.storage.etcd import replica as replica_module
 from kvs.adapters.storage.etcd.client.errors import UnavailableError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import delete, put
+from kvs.adapters.storage.etcd.complaints import Complaints
 from kvs.adapters.storage.etcd.entry import Header, _decode_header, digest_of
 from kvs.adapters.storage.etcd.follower import Follower
 from kvs.adapters.storage.etcd.layout import MAX_VALUE_BYTES, Head, LayoutError, encoded
@@ -296,6 +297,11 @@ def test_a_revision_that_is_forgotten_meanwhile_costs_a_pass(client: EtcdClient,
     leader.end()
 
 
+def following(replica: Replica, passed: Callable[[], None]) -> Follower:
+    """Return what keeps a replica up to date."""
+    return Follower(replica, passed, Complaints(), structlog.get_logger())
+
+
 def test_a_follower_keeps_up_and_ends_in_the_middle_of_a_pass(client: EtcdClient, place: bytes) -> None:
     """It goes on when something is damaged and mended; its thread ends with it, and the pass is finished by others."""
     leader = Leader(client, place)
@@ -304,7 +310,7 @@ def test_a_follower_keeps_up_and_ends_in_the_middle_of_a_pass(client: EtcdClient
     replica = new_replica(client, place)
     with (
         capture_logs() as logs,
-        closing(Follower(replica, lambda: heads.append(replica.head.number), structlog.get_logger())) as follower,
+        closing(following(replica, lambda: heads.append(replica.head.number))) as follower,
     ):
         for _ in polling("it follows"):
             if heads and heads[-1] == leader.journal.head.number:
@@ -330,7 +336,7 @@ def test_a_follower_keeps_up_and_ends_in_the_middle_of_a_pass(client: EtcdClient
 
     for _ in range(5):
         replica = new_replica(client, place)
-        Follower(replica, lambda: None, structlog.get_logger()).close()
+        following(replica, lambda: None).close()
         replica.catch_up(client.range(leader.keys.head).header.revision, lambda: None)
         assert contents(replica.memory) == model
     leader.end()

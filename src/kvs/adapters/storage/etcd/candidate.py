@@ -13,6 +13,7 @@ from kvs.adapters.storage.etcd.client.errors import AccessDeniedError, ClusterCh
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.clock import ServerTime, Skew
 from kvs.adapters.storage.etcd.cluster import join
+from kvs.adapters.storage.etcd.complaints import Complaints
 from kvs.adapters.storage.etcd.election import Election
 from kvs.adapters.storage.etcd.follower import Follower
 from kvs.adapters.storage.etcd.formats import Formats
@@ -76,6 +77,8 @@ class EtcdCandidate(Candidate):
         self._keys = keys
         self._ours = LeaderRecord(ours.id, *address, tls=settings.requires_tls)
         self._log = log
+        self._unavailable = Complaints(client.endpoints)
+        self._not_following = Complaints(client.endpoints)
         self._leader: Leader | None = None
         self._changed: Callable[[], None] | None = None
         self._stopping = Event()
@@ -149,9 +152,19 @@ class EtcdCandidate(Candidate):
         )
         skew = Skew(self.topology, round(options.max_clock_skew_s * 1000), self._log, self.wall_clock)
         election = Election(
-            client, keys, self._ours, options.lease_s, skew, self.topology, self._sleep, self._see, self._log
+            client,
+            keys,
+            self._ours,
+            options.lease_s,
+            skew,
+            self.topology,
+            self._sleep,
+            self._see,
+            self._unavailable,
+            self._log,
         )
-        with closing(Follower(replica, self._note_applied, self._log)) as self._follower:
+        follower = Follower(replica, self._note_applied, self._not_following, self._log)
+        with closing(follower) as self._follower:
             lead = election.win()
         self._follower = None  # it would keep what the first checkpoint is to forget
         lead.formats = self._formats
@@ -228,7 +241,9 @@ class EtcdCandidate(Candidate):
             raise _StoppedError
 
     def _complain(self, error: Exception) -> None:
-        self._log.warning("etcd_unavailable", reason=f"{type(error).__name__}: {error}")
+        reason = self._unavailable.reason(error)
+        if reason:
+            self._log.warning("etcd_unavailable", reason=reason)
 
     def _announce(self, replica: Replica, took_s: float) -> None:
         keys, entries = replica.memory.count(b""), replica.head.number

@@ -9,6 +9,7 @@ from kvs.adapters.storage.etcd.client.errors import ClusterChangedError, EtcdErr
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import absent, get, put
 from kvs.adapters.storage.etcd.clock import Skew, clock_s
+from kvs.adapters.storage.etcd.complaints import Complaints
 from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, LeaderRecord, decoded, encoded
 from kvs.adapters.storage.etcd.lead import MARGIN_SHARE, Lead
 from kvs.log_type import FilteringBoundLogger
@@ -39,7 +40,8 @@ class Election:
         topology: Where it is noted whether the leader is silent.
         sleep: Waits so many seconds, or raises what ends the election.
         seen: Called with who leads and the term, whenever that has changed; None: nobody does, or does not serve yet.
-        log: For who leads meanwhile.
+        complaints: What has been logged of why etcd cannot be reached.
+        log: For that, and for who leads meanwhile.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Election:
         topology: Topology,
         sleep: Callable[[float], None],
         seen: Callable[[Leader | None], None],
+        complaints: Complaints,
         log: FilteringBoundLogger,
     ) -> None:
         self._client = client
@@ -62,6 +65,7 @@ class Election:
         self._topology = topology
         self._sleep = sleep
         self._tell = seen
+        self._complaints = complaints
         self._log = log
         self._lease = 0
         self._serving = 0  # the term whose leader is known to serve
@@ -73,7 +77,6 @@ class Election:
         self._looked_s = 0.0
         self._vacant_s: float | None = None  # since when nobody leads
         self._barred = False  # others could not reach this server while it led
-        self._trouble = ""
 
     def win(self) -> Lead:
         """Wait until nobody leads, and take the lead.
@@ -96,11 +99,11 @@ class Election:
                 lead = self._stand() if owner is None and self._may_stand() else None
                 if lead is not None:
                     return lead
-                self._trouble = ""
+                self._complaints.over()
             except ClusterChangedError:
                 raise  # what is known is of another cluster
             except EtcdError as error:
-                self._note_trouble(f"{type(error).__name__}: {error}")
+                self._note_trouble(error)
             self._topology.leader_is_silent = clock_s() > self._known_s + self._longest_right_s
             self._sleep(min(self._lease_s / LOOKS_PER_LEASE, LONGEST_LOOK_S))
 
@@ -191,11 +194,11 @@ class Election:
             if len(self._ahead_ms) == BEATS_COMPARED:
                 self._skew.note(min(self._ahead_ms))
 
-    def _note_trouble(self, reason: str) -> None:
+    def _note_trouble(self, error: EtcdError) -> None:
         self._seen = None  # what is written meanwhile is not known
         self._vacant_s = None
-        if reason != self._trouble:
-            self._trouble = reason
+        reason = self._complaints.reason(error)
+        if reason:
             self._log.warning("etcd_unavailable", reason=reason)
 
     def _may_stand(self) -> bool:

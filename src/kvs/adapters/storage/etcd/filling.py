@@ -19,6 +19,7 @@ from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import get
 from kvs.adapters.storage.etcd.clock import ServerTime, Skew
 from kvs.adapters.storage.etcd.cluster import join
+from kvs.adapters.storage.etcd.complaints import Complaints
 from kvs.adapters.storage.etcd.election import Election
 from kvs.adapters.storage.etcd.engine import connect, keys_of
 from kvs.adapters.storage.etcd.layout import EMPTY, Keys, LayoutError, LeaderRecord
@@ -134,7 +135,10 @@ def empty_namespace(options: EtcdOptions, log: FilteringBoundLogger) -> Iterator
                 )
 
             record = LeaderRecord(ours.id, ours.host, ours.port)
-            election = Election(client, keys, record, options.lease_s, skew, topology, give_up, leaders.append, log)
+            said = Complaints(client.endpoints)
+            election = Election(
+                client, keys, record, options.lease_s, skew, topology, give_up, leaders.append, said, log
+            )
             lead = election.win()
             lead.formats.in_use = in_use
             server_time = ServerTime(election.time_ms(), skew, time.monotonic)

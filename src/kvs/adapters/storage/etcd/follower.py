@@ -13,6 +13,7 @@ from threading import Event, Thread
 from typing import Final, final
 
 from kvs.adapters.storage.etcd.client.errors import CompactedError, EtcdError
+from kvs.adapters.storage.etcd.complaints import Complaints
 from kvs.adapters.storage.etcd.layout import LayoutError
 from kvs.adapters.storage.etcd.replica import Replica
 from kvs.log_type import FilteringBoundLogger
@@ -37,17 +38,20 @@ class Follower:
     Args:
         replica: What is kept up to date.
         passed: Called after each pass.
-        log: For when everything has been read.
+        complaints: What has been logged of what keeps it from reading.
+        log: For that, and for when everything has been read.
     """
 
-    def __init__(self, replica: Replica, passed: Callable[[], None], log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, replica: Replica, passed: Callable[[], None], complaints: Complaints, log: FilteringBoundLogger
+    ) -> None:
         self._replica = replica
         self._passed = passed
         self._log = log
         self._stopping = Event()
         self._used_s = 0.0  # by the thread, until the last pause
         self._hurries = False
-        self._complained = ""
+        self._complaints = complaints
         self._runner = Thread(target=self._run, name="kvs-follower", daemon=True)
         self._runner.start()
 
@@ -69,7 +73,7 @@ class Follower:
                 with nullcontext() if follows else _collector_off():
                     if not self._make_pass():
                         return
-                self._complained = ""
+                self._complaints.over()
                 self._passed()
                 if not follows:
                     follows = True
@@ -105,9 +109,8 @@ class Follower:
         self._log.info("following", keys=keys, journal_entries=entries, seconds=round(took_s, 3))
 
     def _complain(self, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        if reason != self._complained:
-            self._complained = reason
+        reason = self._complaints.reason(error)
+        if reason:
             self._log.warning("not_following", reason=reason)
 
 
