@@ -76,9 +76,12 @@ from kvs.workers import open_sessions
 
 def _opened_storage(settings: Settings, options: Mapping[str, Given], log: FilteringBoundLogger) -> Iterator[Storage]:
     with engines.open_storage(settings, options, log) as storage:
-        if settings.data_dir and not engines.get(settings.storage).durable:
-            log.warning("data_dir_unused", data_dir=settings.data_dir, engine=settings.storage)
         yield storage
+
+
+def _warn_of_unused_directory(settings: Settings, log: FilteringBoundLogger) -> None:
+    if settings.data_dir and not engines.get(settings.storage).keeps_directory:
+        log.warning("data_dir_unused", data_dir=settings.data_dir, engine=settings.storage)
 
 
 def _stores_records(settings: Settings) -> bool:
@@ -92,13 +95,16 @@ def _about(settings: Settings) -> dict[str, str]:
 def _parameters(settings: Settings, options: Mapping[str, Given], limits: ServerLimits) -> dict[bytes, bytes]:
     given = options.get("durability")
     durability = "full" if given is None else str(given.value)
-    settings = msgspec.structs.replace(settings, max_clients=limits.max_clients)  # which the system may have lowered
-    return parameters(settings, durable=engines.get(settings.storage).durable, durability=durability)
+    engine = engines.get(settings.storage)
+    data_dir = settings.data_dir if engine.keeps_directory else ""
+    # The system may have lowered the number of clients.
+    settings = msgspec.structs.replace(settings, max_clients=limits.max_clients, data_dir=data_dir)
+    return parameters(settings, durable=engine.durable, durability=durability)
 
 
 def _about_listening(about: dict[str, str], settings: Settings) -> dict[str, str]:
-    durable = engines.get(settings.storage).durable
-    return about | ({"data_dir": str(Path(settings.data_dir).absolute())} if durable and settings.data_dir else {})
+    kept = settings.data_dir if engines.get(settings.storage).keeps_directory else ""
+    return about | ({"data_dir": str(Path(kept).absolute())} if kept else {})
 
 
 def _server_limits(settings: Settings, log: FilteringBoundLogger) -> ServerLimits:
@@ -296,6 +302,7 @@ def serve(container: Container) -> int:
             trusted_networks(settings)
             if not _open_unless_stopped(container, lambda: (container.tls(), container.audit(), container.admin())):
                 return _leave_unopened(container)
+            _warn_of_unused_directory(settings, container.log())
             stand_by = engines.get(settings.storage).stand_by
             if stand_by is not None:
                 return _serve_by_turns(container, stand_by)

@@ -59,3 +59,8 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
     records: bool = False
     blocking: bool = False
     stand_by: StandBy | None = None
+
+    @property
+    def keeps_directory(self) -> bool:
+        """Whether its data are in ``data_dir``: those of an engine with a leader are in a service beside the server."""
+        return self.durable and self.stand_by is None

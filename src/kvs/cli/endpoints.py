@@ -123,6 +123,6 @@ def _storage(configuration: Configuration, *, to_read: bool) -> AbstractContextM
 
     settings = configuration.settings
     engine = engine_of(settings.storage)
-    if not engine.durable or engine.stand_by is not None:
+    if not engine.keeps_directory:
         raise ConfigError(f"storage: engine {settings.storage!r} keeps nothing in a data directory")
     return open_storage(settings, configuration.options, make_logger(LOG_LEVEL, settings.log_format), to_read=to_read)

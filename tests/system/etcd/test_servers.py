@@ -16,6 +16,7 @@ from tests.support.etcd_server import HOST, EtcdServer
 from tests.support.harness import OK
 from tests.support.line_client import Client
 from tests.support.proxy import Proxy
+from tests.support.resp_wire import Wire
 from tests.support.waiting import polling
 
 _numbers: Final = count()
@@ -155,6 +156,16 @@ def test_another_leads_before_the_last_client_has_left(single: Cluster, namespac
             assert client.reply() == value(large)
             assert client.rest() == []
         assert first.wait_exit() == 0
+
+
+def test_a_data_directory_is_of_no_use(single: Cluster, namespace: str, tmp_path: Path) -> None:
+    """It is warned of, and nothing says that data are there."""
+    with EtcdServer(single, namespace, "--data-dir", str(tmp_path / "data")) as server:
+        assert server.wait_for("data_dir_unused")["engine"] == "etcd"
+        assert "data_dir" not in server.wait_for("listening")
+        with Wire((HOST, server.port)) as wire:
+            assert wire.ask("CONFIG", "GET", "dir") == [b"dir", b""]
+    assert not (tmp_path / "data").exists()
 
 
 def test_without_etcd_nothing_is_made_up(single: Cluster, namespace: str) -> None:
