@@ -242,6 +242,7 @@ class Container(containers.DeclarativeContainer):
     kept_sockets: providers.Provider[KeptSockets | None] = providers.Object(None)
     relays: providers.Provider[RelayGuard | None] = providers.Object(None)
     standby: providers.Provider[Standby | None] = providers.Object(None)
+    cut_off: providers.Provider[Callable[[], None]] = providers.Object(lambda: None)
     admin_tokens = providers.Singleton(AdminTokens, settings)
     admin = providers.Resource(served_admin, settings, admin_tokens, users, health, about, log, audit, admin_tls)
     reloaders = providers.Dict(
@@ -275,6 +276,7 @@ class Container(containers.DeclarativeContainer):
         sources=sources,
         topology=topology,
         standby=standby,
+        cut_off=cut_off,
         reloaders=reloaders,
         needs_no_secret=providers.Factory(security.needs_no_secret, users),
         keep_house=providers.Factory(security.adopter, user_source, users, log),

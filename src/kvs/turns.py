@@ -97,5 +97,6 @@ def _standing_by(container: Container, sockets: KeptSockets, candidate: Candidat
 def _leading(container: Container, sockets: KeptSockets, candidate: Candidate) -> Container:
     turn = _turn(container, sockets, candidate)
     turn.storage.override(candidate.storage)
+    turn.cut_off.override(candidate.cut_off)
     turn.relays.override(RelayGuard(candidate.secret, candidate.term))
     return turn

@@ -88,6 +88,9 @@ class Candidate(ABC):
     def storage(self) -> Storage | None:
         """The storage of this server's lead; None before it leads."""
 
+    def cut_off(self) -> None:  # noqa: B027  # nothing to do, by default
+        """Give up commits that are not confirmed yet: clients are told that their outcome is unknown. On the loop."""
+
     @abstractmethod
     def close(self) -> None:
         """Give the lead up, if it is held, and release everything."""

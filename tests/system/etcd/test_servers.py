@@ -214,6 +214,28 @@ def test_a_server_that_is_stopping_does_not_stand_by_again(single: Cluster, name
         assert len(server.events("standing_by")) == 1
 
 
+def test_a_stop_that_is_interrupted_waits_for_no_commit(single: Cluster, namespace: str) -> None:
+    """Its clients have been told that the outcome is unknown. And nothing is logged behind the end."""
+    flags, options = ("--drain-timeout-s", "1"), ["commit_timeout_s=600"]
+    with EtcdServer(single, namespace, *flags, options=options) as server:
+        assert server.leads()
+        (member,) = single.members
+        with closing(server.connect()) as client:
+            client.ok("PUT key old")
+            member.pause()
+            try:
+                client.send("PUT key new")
+                server.send_signal(signal.SIGTERM)
+                assert [reply["code"] for reply in client.rest()] == ["outcome_unknown"]
+                assert server.wait_exit() == 1
+            finally:
+                member.resume()
+        names = [event["event"] for event in server.events()]
+        assert "engine_hung" not in names
+        assert names[names.index("drain_interrupted") :].count("lead_lost") == 1
+        assert names[-1] == "stopped"
+
+
 @pytest.mark.parametrize("token", ["", "another"])
 def test_a_snapshot_is_restored_beside_servers(tmp_path: Path, namespace: str, token: str) -> None:
     """Which should have been stopped: they forget what the snapshot has not, and go on with what it has."""

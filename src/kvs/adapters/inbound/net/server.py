@@ -79,6 +79,7 @@ class Server:
         sources: Of further figures; those of the ticks are added.
         topology: The servers of the data set; None: there is only this one.
         standby: Relays clients to the leader; None: this server answers everything.
+        cut_off: Gives up commits that are under way when the time for the stop is over.
         reloaders: What SIGHUP makes it read again.
         needs_no_secret: Tells whether anyone can be some user without a secret.
         keep_house: Called when it starts, and about once a second.
@@ -113,6 +114,7 @@ class Server:
         sources: Sources,
         topology: Topology | None = None,
         standby: Standby | None = None,
+        cut_off: Callable[[], None] = lambda: None,
         reloaders: Mapping[str, Reloader] = MappingProxyType({}),
         needs_no_secret: Callable[[], bool] = lambda: True,
         keep_house: Callable[[], None] = lambda: None,
@@ -143,6 +145,7 @@ class Server:
         self._sources = sources
         self._topology = topology
         self._standby = standby
+        self._cut_off = cut_off
         self._reloading = Reloading(reloaders, log, notifier)
         self._needs_no_secret = needs_no_secret
         self.keep_house: Final = keep_house
@@ -353,6 +356,8 @@ class Server:
                 await self._hand_over()
                 await self._empty.wait()
         except TimeoutError:
+            if self.tick.in_flight:
+                self._cut_off()
             self._log.warning("drain_interrupted", clients=len(self._registry))
 
     async def _hand_over(self) -> None:

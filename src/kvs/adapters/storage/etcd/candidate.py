@@ -4,7 +4,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from threading import Event
+from threading import Event, Timer
 from typing import final
 
 from kvs import __version__
@@ -40,6 +40,9 @@ from kvs.ports.topology import ServerInfo, Topology
 ID_BYTES = 20
 RETRY_S = 1.0
 """Time after which etcd is tried again, if it could not be reached."""
+
+GOODBYE_S = 1.0
+"""Time in which a server that ends may tell etcd so. Then all calls are cut off, and its leases end by themselves."""
 
 
 class _StoppedError(Exception):
@@ -82,6 +85,8 @@ class EtcdCandidate(Candidate):
         self._leader: Leader | None = None
         self._changed: Callable[[], None] | None = None
         self._stopping = Event()
+        self._held: Lead | None = None
+        self._cutting: Timer | None = None
         self._storage: Storage | None = None
         self._replica: Replica | None = None  # what is known of the data
         self._follower: Follower | None = None
@@ -128,13 +133,35 @@ class EtcdCandidate(Candidate):
     @override
     def stop(self) -> None:
         self._stopping.set()
+        is_away = self._unavailable.lasts
+        for complaints in (self._unavailable, self._not_following):
+            complaints.end()
         if self._follower is not None:
             self._follower.stop_soon()
+        if self._storage is None:
+            self._cut_off(0 if is_away else GOODBYE_S)
+
+    @override
+    def cut_off(self) -> None:
+        if self._held is not None:
+            self._held.lose("the server ends, and a commit has not been confirmed in time")
+        self._cut_off(0)
 
     @override
     def close(self) -> None:
         self.stop()
-        self._stack.close()
+        try:
+            self._stack.close()
+        finally:
+            if self._cutting is not None:
+                self._cutting.cancel()
+
+    def _cut_off(self, after_s: float = GOODBYE_S) -> None:
+        """Have all calls fail after that time, those under way, too: threads that wait for etcd end."""
+        if self._cutting is None:
+            self._cutting = Timer(after_s, self._client.close)
+            self._cutting.daemon = True
+            self._cutting.start()
 
     def _lead(self) -> Storage:
         """Wait for the lead, and return the storage."""
@@ -195,6 +222,7 @@ class EtcdCandidate(Candidate):
             stack.callback(journal.end_soon)  # first
             keeper.watch_loop(storage.wake)
             self._stack.push(stack.pop_all())
+        self._held = lead
         self.term = self.topology.term = lead.term
         self._announce(replica, took_s)
         return storage
@@ -210,6 +238,9 @@ class EtcdCandidate(Candidate):
         for thread in (checkpoints, space):
             thread.start()
             stack.callback(thread.stop)
+        # As soon as the last batch is durable.
+        stack.callback(self._cut_off)
+        stack.callback(steps.stopping.set)
 
     def _memory(self) -> MemoryStorage:
         return MemoryStorage(

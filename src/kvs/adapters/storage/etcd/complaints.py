@@ -23,16 +23,26 @@ class Complaints:
         longest_first = sorted(names, key=len, reverse=True)
         self._members: Final = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         self._told: set[str] = set()
+        self._ended = False
+
+    @property
+    def lasts(self) -> bool:
+        """Whether there is a trouble that is not over."""
+        return bool(self._told)
+
+    def end(self) -> None:
+        """Log nothing any more: the server ends, and so do its calls."""
+        self._ended = True
 
     def over(self) -> None:
         """Note that it works: what fails from now on is another trouble."""
         self._told.clear()
 
     def reason(self, error: Exception) -> str:
-        """Return the reason to log for an error; empty: one of its kind has been logged."""
+        """Return the reason to log for an error; empty: none is to be logged."""
         reason = f"{type(error).__name__}: {error}"
         kind = self._members.sub("", reason)
-        if kind in self._told:
+        if kind in self._told or self._ended:
             return ""
         self._told.add(kind)
         return reason

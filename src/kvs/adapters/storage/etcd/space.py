@@ -101,7 +101,7 @@ class Space:
         self._recover_due_s = 0.0
         self._recovery_s = FIRST_RECOVERY_S
         self._failing = False
-        self._stopping = False
+        self._stopping = steps.stopping
         self._runner = Thread(target=self._run, name="kvs-space", daemon=True)
 
     def start(self) -> None:
@@ -109,7 +109,7 @@ class Space:
 
     def stop(self) -> None:
         """Have the thread end: soon, or when its client is closed, if it waits for a member."""
-        self._stopping = True
+        self._stopping.set()
         self._checkpoints.written.set()
         self._runner.join(STOP_S)
 
@@ -142,16 +142,20 @@ class Space:
 
     def _run(self) -> None:
         written = self._checkpoints.written
-        while not (self._stopping or self._lead.lost):
+        while not self._ends:
             written.wait(LOOK_S)
             written.clear()
             try:
                 self.look()
                 self._failing = False
             except EtcdError as error:
-                if not self._failing:
+                if not (self._failing or self._ends):
                     self._failing = True
                     self._log.warning("etcd_unavailable", reason=f"{type(error).__name__}: {error}")
+
+    @property
+    def _ends(self) -> bool:
+        return self._stopping.is_set() or bool(self._lead.lost)
 
     def _measure(self) -> Usage:
         statuses = self._statuses()
@@ -235,7 +239,8 @@ class Space:
         try:
             self._client.defragment(endpoint, timeout_s=RECOVERY_TIMEOUT_S)
         except EtcdError as error:
-            self._log.warning("etcd_not_defragmented", member=member, reason=f"{type(error).__name__}: {error}")
+            if not self._ends:
+                self._log.warning("etcd_not_defragmented", member=member, reason=f"{type(error).__name__}: {error}")
             return False
         self._log.info("etcd_defragmented", member=member, former_bytes=status.db_size_bytes)
         return True

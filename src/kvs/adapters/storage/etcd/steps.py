@@ -116,8 +116,8 @@ class Steps:
         self._warned = False
 
     def warn(self, error: Exception) -> None:
-        """Log a failure, if it is the first since the work was done."""
-        if not self._warned:
+        """Log a failure, if it is the first since the work was done, and the work is not to end."""
+        if not (self._warned or self.stopping.is_set() or self.lead.lost):
             self._warned = True
             self._log.warning("checkpoint_failed", reason=f"{type(error).__name__}: {error}")
 
