@@ -23,25 +23,27 @@ def serve_by_turns(container: Container, stand_by: StandBy) -> int:
 
     Args:
         container: The parts of each turn are like these; what they share is taken from here.
-        stand_by: Returns a candidate, given the address at which this server is reached.
+        stand_by: Returns the first candidate, given the address at which this server is reached.
 
     Raises:
         CommandError: It can never lead, or an address cannot be listened on.
     """
     settings = container.settings()
     with closing(KeptSockets(bindings(settings))) as sockets:
+        candidate = stand_by(sockets.address)
         while True:
-            code = _take_turn(container, sockets, stand_by)
+            code = _take_turn(container, sockets, candidate)
             if code is not None:
                 return code
+            candidate = candidate.again()
             # The memory of that turn is in cycles of the container, and may have been exempted from the collection.
             gc.unfreeze()
             gc.collect()
 
 
-def _take_turn(container: Container, sockets: KeptSockets, stand_by: StandBy) -> int | None:
+def _take_turn(container: Container, sockets: KeptSockets, candidate: Candidate) -> int | None:
     """Stand by, and then lead; return the exit code, None if the lead was lost."""
-    with closing(stand_by(sockets.address)) as candidate:
+    with closing(candidate):
         share_users(container.user_source(), container.users(), candidate.users)
         candidate.wall_clock, candidate.clock = container.wall_clock(), container.clock()
         host, port = sockets.address

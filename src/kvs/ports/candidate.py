@@ -94,3 +94,10 @@ class Candidate(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give the lead up, if it is held, and release everything."""
+
+    @abstractmethod
+    def again(self) -> "Candidate":
+        """Return a candidate for the next turn of this server, when this one is closed.
+
+        It knows nothing of the data, but it goes on where a server that starts would give up, such as without access.
+        """

@@ -60,6 +60,7 @@ class EtcdCandidate(Candidate):
         keys: The names of keys.
         address: Where other servers reach this one.
         log: Bound logger.
+        joined: This server has taken part before: access that is refused now may be granted again.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class EtcdCandidate(Candidate):
         keys: Keys,
         address: tuple[str, int],
         log: FilteringBoundLogger,
+        *,
+        joined: bool = False,
     ) -> None:
         ours = ServerInfo(secrets.token_hex(ID_BYTES), *address, __version__)
         super().__init__(Topology(options.sentinel_name, ours, options.lease_s * 1000))
@@ -82,6 +85,7 @@ class EtcdCandidate(Candidate):
         self._log = log
         self._unavailable = Complaints(client.endpoints)
         self._not_following = Complaints(client.endpoints)
+        self._joined = joined
         self._leader: Leader | None = None
         self._changed: Callable[[], None] | None = None
         self._stopping = Event()
@@ -121,7 +125,10 @@ class EtcdCandidate(Candidate):
                     self._client.accept_any_cluster()  # as after a backup was restored: read everything anew
                     self._sleep(RETRY_S)
                 except AccessDeniedError as error:
-                    raise StorageOpenError(f"etcd: {self._options.endpoints}: {error}") from None
+                    if not self._joined:
+                        raise StorageOpenError(f"etcd: {self._options.endpoints}: {error}") from None
+                    self._complain(error)
+                    self._sleep(RETRY_S)
                 except LayoutError as error:
                     raise StorageOpenError(f"etcd: {error}; nothing was changed") from None
                 except (EtcdError, LeadLostError) as error:
@@ -163,10 +170,17 @@ class EtcdCandidate(Candidate):
             self._cutting.daemon = True
             self._cutting.start()
 
+    @override
+    def again(self) -> "EtcdCandidate":
+        ours, client = self.topology.ours, self._client.again()
+        address = ours.host, ours.port
+        return EtcdCandidate(self._settings, self._options, client, self._keys, address, self._log, joined=self._joined)
+
     def _lead(self) -> Storage:
         """Wait for the lead, and return the storage."""
         client, keys, options = self._client, self._keys, self._options
         agreement = join(client, keys, options.lease_s)
+        self._joined = True
         self.secret, self._formats.in_use = agreement.record.id, agreement.record.format
         self._users.look()  # before any leader is known here, or this server leads
         if self._registration is None:

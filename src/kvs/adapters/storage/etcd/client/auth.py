@@ -34,15 +34,15 @@ class Authenticator:
 
     def __init__(self, user: str, password: str) -> None:
         self.token = ""
-        self._user = user
-        self._password = password
+        self.user: Final = user
+        self.password: Final = password
         self._lock = threading.Lock()
         self._then: list[Then] = []
 
     @property
     def used(self) -> bool:
         """Whether calls need a token."""
-        return bool(self._user)
+        return bool(self.user)
 
     def renew(self, refused: str, link: Link, then: Then) -> None:
         """Call ``then`` once there is another token than the refused one, or with the error that keeps it from us."""
@@ -57,7 +57,7 @@ class Authenticator:
             link.submit(
                 UnaryCall(
                     AUTHENTICATE,
-                    [authenticate_request(self._user, self._password)],
+                    [authenticate_request(self.user, self.password)],
                     time.monotonic() + AUTHENTICATE_TIMEOUT_S,
                     self._take,
                 )

@@ -105,6 +105,10 @@ class EtcdClient:
         for link in links:
             link.close()
 
+    def again(self) -> "EtcdClient":
+        """Return another client with the same settings, which takes whatever cluster answers."""
+        return EtcdClient(self.endpoints, tls=self._tls, user=self._auth.user, password=self._auth.password)
+
     # Keys.
 
     def submit_txn(
@@ -152,13 +156,7 @@ class EtcdClient:
 
         A page after another begins with the last key and a zero byte, at the revision of the first page.
         """
-        message = requests.range_request(
-            key,
-            end,
-            limit=limit,
-            revision=revision,
-            keys_only=keys_only,
-        )
+        message = requests.range_request(key, end, limit=limit, revision=revision, keys_only=keys_only)
         return self._wait(requests.RANGE, [message], timeout_s, range_result, link=self._ranges)
 
     def compact(self, revision: int, *, physical: bool = False, timeout_s: float = DEFAULT_TIMEOUT_S) -> Header:
