@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -188,14 +188,14 @@ class Cluster:
         cluster_id: int = 0,
     ) -> EtcdClient:
         """Return a client of these members, or of all; the caller closes it."""
-        tls = None
+        secure = None
         certificates = self.certificates
         if certificates is not None:
             own = certificates.client_cert
             pair = (own, certificates.key_of(own)) if with_certificate else (None, None)
-            tls = tls_context(certificates.ca_file, *pair)
+            secure = partial(tls_context, certificates.ca_file, *pair)
         endpoints = tuple(member.endpoint for member in members or self.members)
-        return EtcdClient(endpoints, tls=tls, user=user, password=password, cluster_id=cluster_id)
+        return EtcdClient(endpoints, tls=secure, user=user, password=lambda: password, cluster_id=cluster_id)
 
     def leader(self) -> Member:
         """Return the member that leads, as soon as those that run agree on one that runs."""

@@ -1,6 +1,7 @@
 """Servers whose access to etcd is refused for a while, or whose secrets are replaced."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from itertools import count
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.wire import bytes_field
-from tests.support.etcd import ROOT_PASSWORD, Cluster, call_admin, need_etcd, running_cluster
+from tests.support.etcd import ROOT_PASSWORD, Certificates, Cluster, call_admin, need_etcd, running_cluster
 from tests.support.etcd import closing as closing_client
 from tests.support.etcd_server import EtcdServer
 from tests.support.waiting import polling
@@ -19,6 +20,9 @@ _numbers: Final = count()
 
 PASSWORD: Final = "first"  # noqa: S105
 OTHER_PASSWORD: Final = "second"  # noqa: S105
+
+
+OWN_FILES: Final = {"ca": "ca.pem", "cert": "client.pem", "key": "client.key"}
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +99,72 @@ def test_a_leader_that_is_refused_for_a_while_leads_again(
             role(root, "UserGrantRole")
         for server in (leader, standby):
             wait_until_served(server)
+
+
+def change_password(root: EtcdClient, path: Path, password: str, order: str) -> None:
+    """Give the servers' user another password, in etcd and in the file."""
+    if order == "file first":
+        path.write_text(password)
+    call_admin(root, "UserChangePassword", bytes_field(1, b"app") + bytes_field(2, password.encode()))
+    path.write_text(password)
+
+
+def wait_until_both_have_led(servers: tuple[EtcdServer, EtcdServer]) -> None:
+    """Wait until one of them leads; end it, and see the other one lead: so each of them reaches etcd."""
+    leader = leader_of(servers)
+    assert leader.stop() == 0
+    leader_of([server for server in servers if server is not leader])
+
+
+def leader_of(servers: Iterable[EtcdServer]) -> EtcdServer:
+    """Wait until one of them leads, and return it."""
+    for _ in polling("a server leads"):
+        for server in servers:
+            if server.term:
+                return server
+    raise AssertionError
+
+
+@pytest.mark.parametrize("order", ["etcd first", "file first"])
+def test_a_password_is_replaced_while_servers_run(
+    guarded: Cluster, root: EtcdClient, namespace: str, password_file: Path, order: str
+) -> None:
+    """At the leader and at the standby, without a signal; etcd has ended all tokens of the user."""
+    options = ["user=app", f"password_file={password_file}", "commit_timeout_s=1"]
+    with ExitStack() as stack:
+        servers = leader_and_standby(stack, guarded, namespace, options)
+        try:
+            change_password(root, password_file, OTHER_PASSWORD, order)
+            for server in servers:
+                wait_until_served(server)
+            wait_until_both_have_led(servers)
+        finally:
+            change_password(root, password_file, PASSWORD, order)
+
+
+@pytest.mark.parametrize("order", ["etcd first", "files first"])
+def test_certificates_of_another_authority_are_taken_while_servers_run(
+    namespace: str, tmp_path: Path, order: str
+) -> None:
+    """At the leader and at the standby: the authority that they trust, and what they show to etcd."""
+    need_etcd()
+    own = tmp_path / "own"
+    names = [f"{name}_file={own / file}" for name, file in OWN_FILES.items()]
+    with running_cluster(tls=True) as cluster, ExitStack() as stack:
+        old = cluster.certificates
+        assert old is not None
+        shutil.copytree(old.directory, own)
+        new = Certificates(tmp_path / "new")
+        servers = leader_and_standby(stack, cluster, namespace, [*names, "commit_timeout_s=1"])
+        if order == "files first":
+            shutil.copytree(new.directory, own, dirs_exist_ok=True)
+        member = cluster.members[0]
+        member.kill()
+        shutil.copytree(new.directory, old.directory, dirs_exist_ok=True)
+        member.restart()
+        if order == "etcd first":
+            servers[1].wait_for("etcd_unavailable")
+            shutil.copytree(new.directory, own, dirs_exist_ok=True)
+        for server in servers:
+            wait_until_served(server)
+        wait_until_both_have_led(servers)

@@ -112,17 +112,17 @@ def refused_certificate(client: EtcdClient) -> None:
 def test_a_member_with_a_certificate_of_somebody_else_is_sent_nothing(secured: Cluster, tmp_path: Path) -> None:
     """Neither one of another authority, nor one of another name."""
     others = tls_context(Certificates(tmp_path).ca_file)
-    refused_certificate(EtcdClient(secured.endpoints, tls=others))
+    refused_certificate(EtcdClient(secured.endpoints, tls=lambda: others))
     assert secured.certificates is not None
     ours = tls_context(secured.certificates.ca_file)
     elsewhere = Endpoint("localhost", secured.endpoints[0].port)  # the certificate is one of an address
-    refused_certificate(EtcdClient((elsewhere,), tls=ours))
+    refused_certificate(EtcdClient((elsewhere,), tls=lambda: ours))
 
 
 def test_a_member_without_tls_is_sent_nothing_by_who_wants_tls(single: Cluster, tmp_path: Path) -> None:
     """And the other way round there is no answer."""
     tls = tls_context(Certificates(tmp_path).ca_file)
-    with closing(lambda: EtcdClient(single.endpoints, tls=tls)) as client, pytest.raises(NotSentError):
+    with closing(lambda: EtcdClient(single.endpoints, tls=lambda: tls)) as client, pytest.raises(NotSentError):
         client.range(b"a", timeout_s=1)
 
 
@@ -153,7 +153,7 @@ def test_who_sends_without_an_end_holds_nothing_up_over_tls(tmp_path: Path) -> N
     trusted = tls_context(certificates.ca_file)
     with (
         Stub(flood, tls=context) as stub,
-        closing(lambda: EtcdClient([stub.endpoint], tls=trusted)) as client,
+        closing(lambda: EtcdClient([stub.endpoint], tls=lambda: trusted)) as client,
         pytest.raises(EtcdError),
     ):
         client.range(b"x", timeout_s=2.0)

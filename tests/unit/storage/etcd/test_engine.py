@@ -1,9 +1,14 @@
 """Options that the engine refuses before it calls anybody."""
 
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from kvs.adapters.storage.etcd.engine import connect
 from kvs.adapters.storage.etcd.options import EtcdOptions
@@ -39,3 +44,30 @@ def test_a_password_that_cannot_be_used_is_refused(tmp_path: Path, contents: byt
     path.chmod(mode)
     with pytest.raises(ConfigError, match=rf"storage\.etcd\.password_file: .*{message}"):
         connect(EtcdOptions(user="kvs", password_file=str(path)))
+
+
+def test_a_password_that_cannot_be_used_later_leaves_the_one_before(tmp_path: Path) -> None:
+    """As while somebody writes it; that is logged once, until it can be used again."""
+    path = tmp_path / "password"
+    path.write_text("first")
+    with capture_logs() as events:
+        options = EtcdOptions(user="kvs", password_file=str(path))
+        with closing(connect(options, structlog.get_logger())) as client:
+            password = client._auth.password
+            for contents, expected in (("", "first"), ("", "first"), ("second", "second"), ("", "second")):
+                path.write_text(contents)
+                assert password() == expected
+            path.unlink()
+            assert password() == "second"
+    told = [event["reason"].rpartition(str(path))[2] for event in events if event["event"] == "etcd_files_unusable"]
+    assert told == [" is empty", " is empty", ": No such file or directory"]
+
+
+def test_a_password_from_a_pipe_is_read_once(tmp_path: Path) -> None:
+    """A second reader would wait for ever."""
+    path = tmp_path / "password"
+    os.mkfifo(path)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(path.write_text, "secret")
+        with closing(connect(EtcdOptions(user="kvs", password_file=str(path)))) as client:
+            assert client._auth.password() == "secret"

@@ -4,11 +4,13 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from ssl import SSLContext
 from typing import Final, TypeVar
 
 from kvs.adapters.storage.etcd.candidate import EtcdCandidate
 from kvs.adapters.storage.etcd.client.endpoints import namespace_prefix, parse_endpoints, tls_context
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
+from kvs.adapters.storage.etcd.kept import Kept
 from kvs.adapters.storage.etcd.layout import Keys
 from kvs.adapters.storage.etcd.options import EtcdOptions
 from kvs.config import ConfigError, Settings
@@ -34,7 +36,7 @@ def _stand_by(
         raise ConfigError("storage.etcd.advertise_address: is needed, since the server listens on all addresses")
     if not WORD.fullmatch(address[0]):
         raise ConfigError(f"storage.etcd.advertise_address: {address[0]!r} is not a name or an address in ASCII")
-    return EtcdCandidate(settings, options, connect(options), keys_of(options), address, log)
+    return EtcdCandidate(settings, options, connect(options, log), keys_of(options), address, log)
 
 
 @contextmanager
@@ -66,8 +68,12 @@ def keys_of(options: EtcdOptions) -> Keys:
     return Keys(_checked("namespace", lambda: namespace_prefix(options.namespace)))
 
 
-def connect(options: EtcdOptions) -> EtcdClient:
+def connect(options: EtcdOptions, log: FilteringBoundLogger | None = None) -> EtcdClient:
     """Return a client of etcd, which the caller closes.
+
+    Args:
+        options: Of the engine.
+        log: For files that cannot be used later, when they have been replaced.
 
     Raises:
         ConfigError: Options are wrong.
@@ -75,18 +81,24 @@ def connect(options: EtcdOptions) -> EtcdClient:
     endpoints = _checked("endpoints", lambda: parse_endpoints(options.endpoints))
     tls = None
     if options.ca_file:
-        cert, key = (Path(path) if path else None for path in (options.cert_file, options.key_file))
-        tls = _checked("ca_file", lambda: tls_context(Path(options.ca_file), cert, key))
+        tls = Kept(lambda: _tls(options), (options.ca_file, options.cert_file, options.key_file), log).now
     elif options.cert_file or options.key_file:
         raise ConfigError("storage.etcd.cert_file: needs ca_file, too")
     if bool(options.user) != bool(options.password_file):
         raise ConfigError("storage.etcd.user: user and password_file belong together")
-    password = _checked("password_file", lambda: _secret(options.password_file)) if options.password_file else ""
+    if not options.user:
+        return EtcdClient(endpoints, tls=tls)
+    password = Kept(lambda: _password(options.password_file), (options.password_file,), log).now
     return EtcdClient(endpoints, tls=tls, user=options.user, password=password)
 
 
-def _secret(path: str) -> str:
-    return read_secret(path, "storage.etcd.password_file").decode()
+def _tls(options: EtcdOptions) -> SSLContext:
+    cert, key = (Path(path) if path else None for path in (options.cert_file, options.key_file))
+    return _checked("ca_file", lambda: tls_context(Path(options.ca_file), cert, key))
+
+
+def _password(path: str) -> str:
+    return _checked("password_file", lambda: read_secret(path, "storage.etcd.password_file").decode())
 
 
 def _checked(name: str, parse: Callable[[], T]) -> T:

@@ -18,13 +18,17 @@ AUTHENTICATE_TIMEOUT_S: Final = 5.0
 """etcd hashes the password, which takes a tenth of a second, and tells all members of the token."""
 
 
+def no_password() -> str:
+    return ""
+
+
 @final
 class Authenticator:
     """Keeps a token, and asks for another one, once, when it is refused.
 
     Args:
         user: The name; empty if nobody needs to tell.
-        password: The password.
+        password: Returns the password, which may have changed.
 
     Attributes:
         token: The current one; empty before the first.
@@ -32,7 +36,7 @@ class Authenticator:
     Concurrency: any thread; the lock is never held while something is awaited.
     """
 
-    def __init__(self, user: str, password: str) -> None:
+    def __init__(self, user: str, password: Callable[[], str]) -> None:
         self.token = ""
         self.user: Final = user
         self.password: Final = password
@@ -57,7 +61,7 @@ class Authenticator:
             link.submit(
                 UnaryCall(
                     AUTHENTICATE,
-                    [authenticate_request(self.user, self.password)],
+                    [authenticate_request(self.user, self.password())],
                     time.monotonic() + AUTHENTICATE_TIMEOUT_S,
                     self._take,
                 )

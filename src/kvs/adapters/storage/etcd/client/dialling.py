@@ -19,18 +19,21 @@ CONNECT_TIMEOUT_S: Final = 2.0
 Sleep: TypeAlias = Callable[[socket.socket | None, int, float], bool]
 """Waits until a socket is ready for these events of ``poll``, a time, or a wake-up; returns whether it is ready."""
 
+Secure: TypeAlias = Callable[[], ssl.SSLContext]
+"""Returns how a connection is secured that is about to be made: with certificates as they are by then."""
+
 
 @final
 class Dialler:
     """Makes the connections of a link.
 
     Args:
-        tls: How they are secured, if they are.
+        tls: Returns how a new one is secured; None: none is.
         sleep: Waits, and raises what ends the attempt.
         wake: Ends such a wait. By any thread.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None, sleep: Sleep, wake: Callable[[], None]) -> None:
+    def __init__(self, tls: Secure | None, sleep: Sleep, wake: Callable[[], None]) -> None:
         self._tls = tls
         self._sleep = sleep
         self._wake = wake
@@ -48,7 +51,7 @@ class Dialler:
             self._until_s = time.monotonic() + CONNECT_TIMEOUT_S
             try:
                 sock = self._connect(socket.socket(family, kind, protocol), address)
-                return sock if self._tls is None else self._secure(sock, endpoint, self._tls)
+                return sock if self._tls is None else self._secure(sock, endpoint, self._tls())
             except OSError as error:
                 failure = error
         raise failure

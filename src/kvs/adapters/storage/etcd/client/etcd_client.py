@@ -5,7 +5,6 @@ There is one exception: a call that was refused for its token, so that nothing w
 """
 
 import math
-import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,8 +28,9 @@ from kvs.adapters.storage.etcd.client.answers import (
     status_result,
     txn_result,
 )
-from kvs.adapters.storage.etcd.client.auth import AUTHENTICATE_TIMEOUT_S, Authenticator
+from kvs.adapters.storage.etcd.client.auth import AUTHENTICATE_TIMEOUT_S, Authenticator, no_password
 from kvs.adapters.storage.etcd.client.call import Outcome, UnaryCall
+from kvs.adapters.storage.etcd.client.dialling import Secure
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint
 from kvs.adapters.storage.etcd.client.errors import (
     ClusterChangedError,
@@ -63,9 +63,9 @@ class EtcdClient:
 
     Args:
         endpoints: Where the members are; at least one.
-        tls: How connections are secured, if they are.
+        tls: Returns how a new connection is secured; None: none is.
         user: Who calls; empty if nobody needs to tell.
-        password: That user's.
+        password: Returns that user's, for a new token.
         cluster_id: The cluster that must answer; 0 for the one that answers first.
 
     Concurrency: any thread. Those that submit never wait; all others do, and may not be called by a completion.
@@ -75,9 +75,9 @@ class EtcdClient:
         self,
         endpoints: Sequence[Endpoint],
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: Secure | None = None,
         user: str = "",
-        password: str = "",
+        password: Callable[[], str] = no_password,
         cluster_id: int = 0,
     ) -> None:
         self.endpoints: Final = tuple(endpoints)

@@ -22,7 +22,7 @@ from typing import Final, final
 
 from kvs.adapters.storage.etcd.client import hpack
 from kvs.adapters.storage.etcd.client.call import Call
-from kvs.adapters.storage.etcd.client.dialling import Dialler
+from kvs.adapters.storage.etcd.client.dialling import Dialler, Secure
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint, Rotation
 from kvs.adapters.storage.etcd.client.errors import (
     ConnectionLostError,
@@ -64,11 +64,11 @@ class Link:
 
     Args:
         endpoints: Where the members are.
-        tls: How the connection is secured, if it is.
+        tls: Returns how a new connection is secured; None: none is.
         name: Of the thread.
     """
 
-    def __init__(self, endpoints: tuple[Endpoint, ...], tls: ssl.SSLContext | None = None, name: str = "etcd") -> None:
+    def __init__(self, endpoints: tuple[Endpoint, ...], tls: Secure | None = None, name: str = "etcd") -> None:
         self._rotation = Rotation(endpoints)
         self._tls = tls
         self._dialler = Dialler(tls, self._sleep_to_connect, lambda: self._command(lambda: None))

@@ -1,7 +1,6 @@
 """Watches a range: its changes, in the order of revisions, from a given one on."""
 
 import math
-import ssl
 import threading
 import time
 from collections import deque
@@ -9,6 +8,7 @@ from typing import Final, NamedTuple, final
 
 from kvs.adapters.storage.etcd.client.answers import Event, Header, WatchAnswer, watch_answer
 from kvs.adapters.storage.etcd.client.call import Call, framed
+from kvs.adapters.storage.etcd.client.dialling import Secure
 from kvs.adapters.storage.etcd.client.endpoints import Endpoint
 from kvs.adapters.storage.etcd.client.errors import (
     AccessDeniedError,
@@ -119,7 +119,7 @@ class Watch:
 
     Args:
         endpoints: Where the members are.
-        tls: How the connection is secured, if it is.
+        tls: Returns how a new connection is secured; None: none is.
         token: Says who watches.
         key: The first key.
         end: Behind the last key; empty for one key alone.
@@ -131,7 +131,7 @@ class Watch:
     def __init__(
         self,
         endpoints: tuple[Endpoint, ...],
-        tls: ssl.SSLContext | None,
+        tls: Secure | None,
         token: str,
         key: bytes,
         end: bytes,
