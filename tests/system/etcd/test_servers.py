@@ -118,13 +118,30 @@ def test_a_server_leads_again_and_again(single: Cluster, namespace: str) -> None
                 leading.wait_for("standby", turn + (leading is second))
 
 
-def test_servers_of_a_namespace_agree_on_the_lease(single: Cluster, namespace: str) -> None:
-    """One that has another is refused, with the difference."""
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("lease_s=3", "lease_s is 3 here and 2 in {}/cluster;"),
+        ("sentinel_name=other", "sentinel_name is other here and mymaster in {}/cluster;"),
+    ],
+)
+def test_servers_of_a_namespace_agree(single: Cluster, namespace: str, option: str, told: str) -> None:
+    """One that has another option is refused, with the difference, until all others have been stopped."""
     with EtcdServer(single, namespace) as first:
         assert first.leads()
-        with EtcdServer(single, namespace, options=["lease_s=3"]) as second:
+        with EtcdServer(single, namespace, options=[option]) as second:
             assert second.wait_exit() == 1
-            assert "lease_s is 3 here and 2 in" in second.other_lines[0]
+            assert told.format(namespace) in second.other_lines[0]
+            assert "stop all servers" in second.other_lines[0]
+        with closing(first.connect()) as client:
+            client.ok("PUT key value")
+        assert first.stop() == 0
+    with EtcdServer(single, namespace, options=[option]) as second:
+        assert second.leads()
+        with closing(second.connect()) as client:
+            assert client.get("key") == "value"
+        with EtcdServer(single, namespace) as first:
+            assert first.wait_exit() == 1
 
 
 @pytest.mark.parametrize("reads", ["lease", "quorum"])

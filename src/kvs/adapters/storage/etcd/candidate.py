@@ -179,7 +179,7 @@ class EtcdCandidate(Candidate):
     def _lead(self) -> Storage:
         """Wait for the lead, and return the storage."""
         client, keys, options = self._client, self._keys, self._options
-        agreement = join(client, keys, options.lease_s)
+        agreement = join(client, keys, options.lease_s, options.sentinel_name, self._sleep)
         self._joined = True
         self.secret, self._formats.in_use = agreement.record.id, agreement.record.format
         self._users.look()  # before any leader is known here, or this server leads
@@ -192,6 +192,7 @@ class EtcdCandidate(Candidate):
             client, keys, self._memory(), self._log, self._note_unreadable
         )
         skew = Skew(self.topology, round(options.max_clock_skew_s * 1000), self._log, self.wall_clock)
+        registration = self._registration
         election = Election(
             client,
             keys,
@@ -203,6 +204,7 @@ class EtcdCandidate(Candidate):
             self._see,
             self._unavailable,
             self._log,
+            agreed=lambda: registration.agreed,
         )
         follower = Follower(replica, self._note_applied, self._not_following, self._log)
         with closing(follower) as self._follower:

@@ -7,7 +7,7 @@ from typing import Final, final
 from kvs.adapters.storage.etcd.client.answers import KeyValue, RangeResult
 from kvs.adapters.storage.etcd.client.errors import ClusterChangedError, EtcdError, LeaseNotFoundError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
-from kvs.adapters.storage.etcd.client.requests import absent, get, put
+from kvs.adapters.storage.etcd.client.requests import absent, get, mod_revision_is, put
 from kvs.adapters.storage.etcd.clock import Skew, clock_s
 from kvs.adapters.storage.etcd.complaints import Complaints
 from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, LeaderRecord, decoded, encoded
@@ -42,6 +42,8 @@ class Election:
         seen: Called with who leads and the term, whenever that has changed; None: nobody does, or does not serve yet.
         complaints: What has been logged of why etcd cannot be reached.
         log: For that, and for who leads meanwhile.
+        agreed: Returns the revision of what this server has agreed to with the others: it does not stand if they agree
+            on something else now, such as another lease; None: they agree on nothing.
     """
 
     def __init__(
@@ -56,7 +58,10 @@ class Election:
         seen: Callable[[Leader | None], None],
         complaints: Complaints,
         log: FilteringBoundLogger,
+        *,
+        agreed: Callable[[], int] | None = None,
     ) -> None:
+        self._agreed = agreed
         self._client = client
         self._keys = keys
         self._ours = ours
@@ -222,8 +227,11 @@ class Election:
             self._lease = client.grant(self._lease_s).id
         first_beat = put(keys.alive, encoded(Heartbeat(0, self.former_ms())))
         ours = put(keys.leader, encoded(self._ours), self._lease)
+        vacant = [absent(keys.leader)]
+        if self._agreed is not None:
+            vacant.append(mod_revision_is(keys.cluster, self._agreed()))
         try:
-            result = client.txn([absent(keys.leader)], [get(keys.alive), get(keys.head), ours, first_beat])
+            result = client.txn(vacant, [get(keys.alive), get(keys.head), ours, first_beat])
         except LeaseNotFoundError:
             self._lease = 0
             return None

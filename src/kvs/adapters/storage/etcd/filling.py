@@ -120,7 +120,7 @@ def empty_namespace(options: EtcdOptions, log: FilteringBoundLogger) -> Iterator
     with ExitStack() as stack:
         client = stack.enter_context(closing(connect(options)))
         with _named(options, keys):
-            in_use = join(client, keys, options.lease_s).record.format
+            agreement = join(client, keys, options.lease_s, options.sentinel_name, time.sleep)
             ours = ServerInfo(secrets.token_hex(20), HOST, 0, __version__)
             topology = Topology(options.sentinel_name, ours, options.lease_s * 1000)
             skew = Skew(topology, round(options.max_clock_skew_s * 1000), log, time.time)
@@ -137,10 +137,20 @@ def empty_namespace(options: EtcdOptions, log: FilteringBoundLogger) -> Iterator
             record = LeaderRecord(ours.id, ours.host, ours.port)
             said = Complaints(client.endpoints)
             election = Election(
-                client, keys, record, options.lease_s, skew, topology, give_up, leaders.append, said, log
+                client,
+                keys,
+                record,
+                options.lease_s,
+                skew,
+                topology,
+                give_up,
+                leaders.append,
+                said,
+                log,
+                agreed=lambda: agreement.revision,
             )
             lead = election.win()
-            lead.formats.in_use = in_use
+            lead.formats.in_use = agreement.record.format
             server_time = ServerTime(election.time_ms(), skew, time.monotonic)
             keeper = Keeper(client, keys, lead, server_time, topology)
             stack.callback(keeper.release)

@@ -39,11 +39,13 @@ class ClusterRecord(msgspec.Struct, frozen=True):
         id: Chosen at random by the first server.
         format: The highest that anything stored may have; see :mod:`kvs.adapters.storage.etcd.formats`.
         lease_s: The term of a lease: for so long a leader may answer reads after a write that was confirmed.
+        sentinel_name: What clients of Redis Sentinel call the data set; empty: older versions have not said.
     """
 
     id: str
     format: int
     lease_s: int
+    sentinel_name: str = ""
 
 
 Word = Annotated[str, Meta(pattern=r"^[!-~]{1,255}\Z")]

@@ -12,7 +12,7 @@ from kvs.adapters.storage.etcd.client.answers import KeyValue
 from kvs.adapters.storage.etcd.client.errors import EtcdError, LeaseNotFoundError
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.client.requests import get, mod_revision_is, put
-from kvs.adapters.storage.etcd.cluster import Agreement
+from kvs.adapters.storage.etcd.cluster import Agreement, difference
 from kvs.adapters.storage.etcd.formats import READS, WRITES, Formats, refusal_to_use
 from kvs.adapters.storage.etcd.layout import ClusterRecord, Keys, LayoutError, ServerRecord, decoded, encoded
 from kvs.adapters.storage.etcd.users import EtcdUsers
@@ -45,6 +45,7 @@ class Registration:
         log: Bound logger.
 
     Attributes:
+        agreed: The revision of what this server has agreed to.
         refusal: Why this server must not take part any more; empty: it may.
     """
 
@@ -60,11 +61,11 @@ class Registration:
         log: FilteringBoundLogger,
     ) -> None:
         self.refusal = ""
+        self.agreed = agreement.revision
         self._client = client
         self._keys = keys
         self._topology = topology
         self._lease_s = lease_s
-        self._agreed = agreement.revision
         self._formats = formats
         self._users = users
         self._log = log
@@ -120,8 +121,8 @@ class Registration:
             ServerRecord(ours.host, ours.port, ours.version, ahead_ms, READS, WRITES, cut_off_in, unreadable)
         )
         if record != self._written:
-            # A format that this server does not read is put in use only while it is not there.
-            agreed = [mod_revision_is(self._keys.cluster, self._agreed)]
+            # What this server does not agree to, as a format that it does not read, comes only while it is not there.
+            agreed = [mod_revision_is(self._keys.cluster, self.agreed)]
             then = [put(self._keys.server(ours.id), record, self._lease)]
             if client.txn(agreed, then, timeout_s=TIMEOUT_S).succeeded:
                 self._written = record
@@ -137,7 +138,7 @@ class Registration:
         client, prefix, ours = self._client, self._keys.servers, self._topology.ours
         looks = [get(self._keys.cluster), get(prefix, self._keys.end(prefix), limit=MAX_SERVERS)]
         cluster, found = client.txn([], looks, timeout_s=TIMEOUT_S).ranges
-        if cluster is not None and cluster.kvs and cluster.kvs[0].mod_revision != self._agreed:
+        if cluster is not None and cluster.kvs and cluster.kvs[0].mod_revision != self.agreed:
             self._agree(cluster.kvs[0])
         others: dict[tuple[str, int], ServerInfo] = {}  # one that started anew may be there twice, for a while
         for entry in sorted([] if found is None else found.kvs, key=lambda entry: entry.create_revision):
@@ -155,8 +156,10 @@ class Registration:
     def _agree(self, found: KeyValue) -> None:
         """Note that something else is agreed on now."""
         record = decoded(found.key, found.value, ClusterRecord)
-        refusal = refusal_to_use(record.format)
+        refusal = refusal_to_use(record.format) or difference(
+            self._keys, record, self._lease_s, self._topology.name.decode()
+        )
         if not refusal:
             self._formats.in_use = record.format
-            self._agreed = found.mod_revision
+            self.agreed = found.mod_revision
         self.refusal = refusal
