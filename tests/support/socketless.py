@@ -7,6 +7,7 @@ from kvs.adapters.inbound.net.channel import Channel
 from kvs.adapters.inbound.net.channel_context import ChannelContext
 from kvs.adapters.inbound.net.guard import Guard
 from kvs.adapters.inbound.net.handshakes import Handshakes
+from kvs.adapters.inbound.net.relay import RelayGuard
 from kvs.adapters.inbound.net.tick import Tick
 from kvs.adapters.inbound.net.timeouts import ServerLimits
 from kvs.adapters.inbound.protocol.latency import LatencyMonitor
@@ -23,6 +24,7 @@ class Socketless(Channel):
         other: A channel with which it shares the tick.
         max_output_bytes: Held output above which it is not served.
         guard: Its guard.
+        relays: Admits relays; None: there are none.
 
     Attributes:
         sent: What was sent.
@@ -39,6 +41,7 @@ class Socketless(Channel):
         other: "Socketless | None" = None,
         max_output_bytes: int = 1 << 20,
         guard: Guard | None = None,
+        relays: RelayGuard | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.failures: list[Exception] = []
@@ -55,7 +58,7 @@ class Socketless(Channel):
             self.tick_of_all,
             bench.budget,
             limits,
-            None,
+            relays,
             Handshakes(10),
             lambda _: None,
             lambda _: None,

@@ -30,12 +30,14 @@ class Leader(NamedTuple):
         port: The port there.
         term: Its term, an increasing number.
         tls: Whether it requires TLS there.
+        admits: Whether it tells a standby that a relay is admitted; older versions do not.
     """
 
     host: str
     port: int
     term: int
     tls: bool = False
+    admits: bool = False
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -6,6 +6,9 @@ from typing import Final
 
 import pytest
 
+from kvs.adapters.inbound.net.reasons import RELAY_REFUSED
+from kvs.adapters.inbound.net.relay import ADMITTED, RelayGuard, preamble
+from kvs.adapters.inbound.protocol.client_state import ClientState
 from kvs.adapters.inbound.resp.connection import RespConnection
 from tests.support.sessions import Bench
 from tests.support.socketless import Socketless
@@ -14,13 +17,14 @@ from tests.support.socketless import Socketless
 pytestmark = pytest.mark.one_build
 
 PONG: Final = b"+PONG\r\n"
+SECRET: Final = "0123456789abcdef" * 2
 
 
-def play(script: Callable[[Socketless], None]) -> None:
+def play(script: Callable[[Socketless], None], relays: RelayGuard | None = None) -> None:
     """Run a script with a channel."""
 
     async def run() -> None:
-        channel = Socketless(Bench())
+        channel = Socketless(Bench(), relays=relays)
         script(channel)
         channel.abort()
 
@@ -55,3 +59,52 @@ def test_what_comes_behind_the_first_line_is_charged() -> None:
         assert channel.tick_of_all.used_units == 31
 
     play(script)
+
+
+def test_a_relay_is_admitted_before_anything_else_is_said() -> None:
+    """Its standby sends nothing of the client before."""
+
+    def script(channel: Socketless) -> None:
+        channel.arrive(preamble(SECRET, 7, "1.2.3.4:5", ClientState(2)))
+        assert channel.sent == ADMITTED + b"\n"
+        channel.resume(1)  # it looks whether something has come with the preamble
+        channel.arrive(b"*1\r\n$4\r\nPING\r\n")
+        assert channel.sent == ADMITTED + b"\n" + PONG
+        assert channel.remote_address == "1.2.3.4:5"
+
+    play(script, RelayGuard(SECRET, 7))
+
+
+def test_a_relay_of_an_older_version_is_told_nothing() -> None:
+    """It would take that for a reply to its client."""
+
+    def script(channel: Socketless) -> None:
+        channel.arrive(b"\0KVS-RELAY-1 %b 7 1.2.3.4:5\nPING\r\nSET k v\r\n" % SECRET.encode())
+        assert channel.sent == PONG + b"+OK\r\n"
+
+    play(script, RelayGuard(SECRET, 7))
+
+
+def test_a_server_that_stops_admits_no_relay() -> None:
+    """What its client sends would not be read, and nobody would know whether it was run."""
+
+    def script(channel: Socketless) -> None:
+        line = preamble(SECRET, 7, "1.2.3.4:5", ClientState())
+        channel.to_come = len(line)
+        channel.drain()
+        channel.arrive(line)
+        assert channel.sent == b""
+        assert channel.connection.closing
+
+    play(script, RelayGuard(SECRET, 7))
+
+
+def test_a_relay_of_another_term_is_refused() -> None:
+    """Without a word."""
+
+    def script(channel: Socketless) -> None:
+        channel.arrive(preamble(SECRET, 6, "1.2.3.4:5", ClientState()))
+        assert channel.sent == b""
+        assert channel.reason == RELAY_REFUSED
+
+    play(script, RelayGuard(SECRET, 7))

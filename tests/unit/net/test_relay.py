@@ -40,7 +40,7 @@ def test_a_client_is_what_it_was(state: ClientState, pieces: int) -> None:
     line = preamble(SECRET, 7, ADDRESS, state)
     received, rest = taken(line + b"GET a\n", pieces)
     assert rest == b"GET a\n"
-    assert RelayGuard(SECRET, 7).client_of(received) == RelayedClient(ADDRESS, state)
+    assert RelayGuard(SECRET, 7).client_of(received) == RelayedClient(ADDRESS, state, waits=True)
 
 
 def test_the_largest_fits() -> None:
@@ -58,6 +58,12 @@ def test_one_of_a_former_version() -> None:
     assert RelayGuard(SECRET, 7).client_of(received) == RelayedClient("1.2.3.4:5", None)
 
 
+def test_one_that_waits_for_nothing() -> None:
+    """Is that of an older standby, which takes whatever comes for a reply to its client."""
+    line = b'\0KVS-RELAY-2 %b 7 1.2.3.4:5 {"version":0,"user":""}\n' % SECRET.encode()
+    assert RelayGuard(SECRET, 7).client_of(taken(line)[0]) == RelayedClient("1.2.3.4:5", ClientState(), waits=False)
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -72,7 +78,7 @@ def test_one_of_a_former_version() -> None:
         b"\0KVS-RELAY-3 %b 7 a {}\n" % SECRET.encode(),
         *(
             b"\0KVS-RELAY-2 %b 7 a %b\n" % (SECRET.encode(), state)
-            for state in (b"", b"[]", b"{}", b"{", b'{"version":3}')
+            for state in (b"", b"null", b"[]", b"{}", b"{", b'{"version":3}')
         ),
     ],
 )

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from kvs.application.memory_budget import MemoryBudget
 
 MUCH: Final = b"x" * (1 << 20)
-PREAMBLE: Final = b"preamble "
 NO: Final = b'{"status": "Error", "code": "unavailable", "mesg": "No."}\n'
 
 
@@ -60,7 +59,7 @@ class Relay:
         """Connect it to the leader."""
         self.taken.connect_by(None)
         upstream = Upstream(self.loop, self.ours, self.taken.take, self.taken.drained)
-        self.taken.connected(upstream, PREAMBLE)
+        self.taken.connected(upstream)
 
     async def received(self) -> bytes:
         """Return what the leader has received up to the end."""
@@ -121,7 +120,7 @@ def play(sent: bytes, script: Callable[[Relay], Awaitable[None]]) -> None:
 
 
 def test_all_from_the_first_request_on() -> None:
-    """Goes to the leader behind the preamble; what was answered before is in front of the leader's replies."""
+    """Goes to the leader; what was answered before is in front of the leader's replies."""
 
     async def script(relay: Relay) -> None:
         assert relay.taken.busy
@@ -131,7 +130,7 @@ def test_all_from_the_first_request_on() -> None:
         assert relay.woken
         relay.taken.receive(b"PUT a b\n")
         relay.taken.end_of_input()
-        assert await relay.received() == PREAMBLE + b"GET a\nPING\nPU" + b"PUT a b\n"
+        assert await relay.received() == b"GET a\nPING\nPU" + b"PUT a b\n"
         relay.taken.take(b"theirs")
         assert relay.output() == b'{"status": "Ok", "result": "PONG"}\n' + b"theirs"
 
@@ -148,7 +147,7 @@ def test_input_that_ends_before_the_leader_is_reached(ends: bool) -> None:
         relay.connect()
         if not ends:
             relay.taken.end_of_input()
-        assert await relay.received() == PREAMBLE + b"GET a\n"
+        assert await relay.received() == b"GET a\n"
 
     play(b"GET a\n", script)
 

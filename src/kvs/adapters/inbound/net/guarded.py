@@ -9,7 +9,7 @@ from typing import Final
 from kvs.adapters.inbound.net.channel_context import ChannelContext
 from kvs.adapters.inbound.net.guard import Guard
 from kvs.adapters.inbound.net.reasons import CLOSED_BY_CLIENT, HANDSHAKE_FAILED, RELAY_REFUSED
-from kvs.adapters.inbound.net.relay import PREAMBLE_MARK, Preamble
+from kvs.adapters.inbound.net.relay import ADMITTED, PREAMBLE_MARK, Preamble
 from kvs.adapters.inbound.net.tick import UNITS_PER_TICK
 from kvs.adapters.inbound.net.transport import Transport
 from kvs.adapters.inbound.protocol.base_connection import BaseConnection
@@ -220,6 +220,9 @@ class GuardedChannel(Transport):
                 self.end(RELAY_REFUSED)
             return b""
         self._preamble = None
+        if client.waits and self._owed_bytes >= 0:  # this server stops: what comes later would not be read
+            self.end(RELAY_REFUSED)
+            return b""
         connection = self.connection
         self.remote_address = connection.peer.address = client.address
         if connection.peer.certificate_user:  # it is that of the standby, which tells of another user
@@ -228,6 +231,8 @@ class GuardedChannel(Transport):
         if client.state is not None and isinstance(connection, Connection):
             restore(connection, client.state)
             self._follow_detection(0)
+        if client.waits:
+            self._send([ADMITTED, b"\n"], len(ADMITTED) + 1)  # nothing that could be held back is before it
         return rest
 
     # The connection.

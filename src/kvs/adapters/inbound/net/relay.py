@@ -6,17 +6,23 @@ another one.
 
 ``KVS-RELAY-2 SECRET TERM ADDRESS STATE``. In the state, which is JSON, a new version may add fields: who does not know
 them ignores them. ``KVS-RELAY-1`` has no state; the protocol is that of the bytes behind it.
+
+A standby that has ``waits`` in the state sends nothing of its client before the leader has answered with a line of its
+own. It asks every leader for that, and waits only for one that has said in etcd that it answers: older ones do not.
 """
 
 import binascii
 import hmac
 import json
-from typing import Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 
 from kvs.adapters.inbound.protocol.client_state import LINE, ClientState
 
 PREAMBLE_MARK: Final = 0
 """First byte of a preamble: no request of any protocol begins with it."""
+
+ADMITTED: Final = b"\0KVS-RELAY-ADMITTED"
+"""The line with which a leader answers: no reply to a client begins like this."""
 
 MAX_BYTES: Final = 48 << 10
 """Longest preamble, with all subscriptions that a client can have."""
@@ -62,10 +68,12 @@ class RelayedClient(NamedTuple):
     Attributes:
         address: Of the client.
         state: What it has set; None: nothing, and its protocol is not known.
+        waits: Whether its standby waits to be admitted before it sends anything of it.
     """
 
     address: str
     state: ClientState | None
+    waits: bool = False
 
 
 @final
@@ -91,15 +99,16 @@ class RelayGuard:
         if not (hmac.compare_digest(secret, self._secret) and term == self._term):
             return None
         try:
-            state = _decoded(words[4]) if len(words) > 4 else None
+            fields = json.loads(words[4]) if len(words) > 4 else {}
+            state = _decoded(fields) if len(words) > 4 else None
         except (ValueError, KeyError, TypeError):
             return None
-        return RelayedClient(address.decode(errors="replace"), state)
+        return RelayedClient(address.decode(errors="replace"), state, fields.get("waits") is True)
 
 
 def _encoded(state: ClientState) -> bytes:
     """Return a state as one word."""
-    fields: dict[str, object] = {"version": state.version, "user": state.user}
+    fields: dict[str, object] = {"version": state.version, "user": state.user, "waits": True}
     if state.version != LINE:
         fields |= {
             "name": _text(state.name),
@@ -112,9 +121,8 @@ def _encoded(state: ClientState) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
-def _decoded(word: bytes) -> ClientState:
+def _decoded(fields: dict[str, Any]) -> ClientState:
     """Return the state that another server has sent, which knows the secret."""
-    fields = json.loads(word)
     version, user = fields["version"], str(fields.get("user", ""))
     if version == LINE:
         return ClientState(user=user)

@@ -73,19 +73,14 @@ class RelayedConnection(BaseConnection):
 
     @property
     def connecting(self) -> bool:
-        """Whether nothing has been sent to the leader yet."""
+        """Whether nothing of the client has been sent to the leader yet."""
         return self._connecting is not None
 
-    def connected(self, upstream: Upstream, preamble: bytes) -> None:
-        """Send the request to the leader, and all that has come behind it.
-
-        Args:
-            upstream: The connection to the leader.
-            preamble: What comes first there.
-        """
+    def connected(self, upstream: Upstream) -> None:
+        """Send the request to the leader, and all that has come behind it."""
         self._connecting = None
         self._upstream = upstream
-        upstream.write(b"".join([preamble, *self._former.release_input()]))
+        upstream.write(b"".join(self._former.release_input()))
         if self._input_ended:
             upstream.write_eof()
         self._go_on()

@@ -5,22 +5,22 @@ hands its client over: :mod:`kvs.adapters.inbound.net.relayed`.
 """
 
 import asyncio
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Final, final
 
 from kvs.adapters.inbound.net.certificates import ClientTls
+from kvs.adapters.inbound.net.opening import open_relay
 from kvs.adapters.inbound.net.reasons import LEADER_CHANGED
 from kvs.adapters.inbound.net.registry import ChannelRegistry
 from kvs.adapters.inbound.net.relay import preamble
 from kvs.adapters.inbound.net.relayed import RelayedConnection
-from kvs.adapters.inbound.net.tls import TlsStream
-from kvs.adapters.inbound.net.upstream import Upstream, dial, secure
+from kvs.adapters.inbound.net.upstream import Upstream
+from kvs.adapters.inbound.protocol.client_state import ClientState
 from kvs.adapters.inbound.protocol.connection import Connection
 from kvs.application.memory_budget import MemoryBudget
-from kvs.domain.errors import StorageUnavailableError
+from kvs.domain.errors import LimitError, StorageUnavailableError
 from kvs.errors import CommandError
 from kvs.log_type import FilteringBoundLogger
 from kvs.lookup import Lookups
@@ -28,8 +28,6 @@ from kvs.ports.candidate import Candidate, Leader
 
 if TYPE_CHECKING:
     from kvs.adapters.inbound.net.server import Server
-
-CONNECT_TIMEOUT_S: Final = 2.0
 
 TRY_AGAIN_S: Final = 0.5
 """Time between two attempts to reach a leader that could not be reached: clients may have gone elsewhere."""
@@ -117,7 +115,12 @@ class Standby:
         first = preamble(self._candidate.secret, leader.term, address, relayed.state())
         place = f"{leader.host}:{leader.port}"
         try:
-            sock, tls = await _dial(leader, self._lookups, self._tls)
+            opened = await open_relay(leader, first, self._lookups, self._tls)
+        except LimitError as error:
+            relayed.connect_by(None)
+            relayed.give_back(error)
+            self._note_reach(leader, reached=True)
+            return
         except (OSError, CommandError) as error:
             relayed.connect_by(None)
             relayed.give_back(StorageUnavailableError(UNREACHABLE))
@@ -125,7 +128,9 @@ class Standby:
                 self._search = self._loop.create_task(self._search_for(leader))
                 self._log.warning("leader_unreachable", leader=place, reason=str(error) or "nobody answers")
             return
-        relayed.connected(Upstream(self._loop, sock, relayed.take, relayed.drained, tls), first)
+        relayed.connected(Upstream(self._loop, opened.sock, relayed.take, relayed.drained, opened.tls))
+        if opened.received:
+            relayed.take(opened.received)
         self._note_reach(leader, reached=True)
         self._log.info("client_relayed", peer=address, session=relayed.session.id, leader=place)
 
@@ -140,11 +145,14 @@ class Standby:
     async def _search_for(self, leader: Leader) -> None:
         """Try to reach the leader again. If that fails for as long as a lease, complain, so that another one leads."""
         complains_s = self._loop.time() + self._topology.failover_ms / 1000
+        ours = self._topology.ours
+        first = preamble(self._candidate.secret, leader.term, f"{ours.host}:{ours.port}", ClientState())
         while True:
             await asyncio.sleep(TRY_AGAIN_S)
             try:
-                sock, _ = await _dial(leader, self._lookups, self._tls)
-                sock.close()
+                (await open_relay(leader, first, self._lookups, self._tls)).sock.close()
+            except LimitError:
+                self._note_reach(leader, reached=True)
             except (OSError, CommandError):
                 if self._loop.time() >= complains_s:
                     self._topology.cut_off_in = leader.term
@@ -205,21 +213,3 @@ class Standby:
         if former is not None and former != self._told:
             for channel in list(self._clients.channels.values()):
                 channel.connection.tell_of_leader(former, self._told)
-
-
-async def _dial(leader: Leader, lookups: Lookups, tls: ClientTls) -> tuple[socket.socket, TlsStream | None]:
-    """Return a socket that is connected to the leader, and what secures it if the leader requires that.
-
-    Raises:
-        OSError: It cannot be reached, or not in time; or it is not who it should be.
-        CommandError: A file with certificates cannot be used.
-    """
-    async with asyncio.timeout(CONNECT_TIMEOUT_S):  # TimeoutError is an OSError
-        sock = await dial(leader.host, leader.port, lookups)
-        if not leader.tls:
-            return sock, None
-        try:
-            return sock, await secure(sock, tls.now(), leader.host)
-        except BaseException:
-            sock.close()
-            raise

@@ -81,7 +81,7 @@ class EtcdCandidate(Candidate):
         self._options = options
         self._client = client
         self._keys = keys
-        self._ours = LeaderRecord(ours.id, *address, tls=settings.requires_tls)
+        self._ours = LeaderRecord(ours.id, *address, tls=settings.requires_tls, admits=True)
         self._log = log
         self._unavailable = Complaints(client.endpoints)
         self._not_following = Complaints(client.endpoints)

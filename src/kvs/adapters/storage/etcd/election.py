@@ -118,7 +118,7 @@ class Election:
         record = decoded(self._keys.leader, owner.value, LeaderRecord)
         if not record.port or owner.create_revision != self._serving:
             return None
-        return Leader(record.host, record.port, owner.create_revision, record.tls)
+        return Leader(record.host, record.port, owner.create_revision, record.tls, record.admits)
 
     def _tell_of_leader(self, leader: Leader | None) -> None:
         if leader is not None:

@@ -62,12 +62,14 @@ class LeaderRecord(msgspec.Struct, frozen=True):
         host: Where others reach it.
         port: The port there; 0: it is no server, and serves nobody: the namespace is being filled.
         tls: Whether it requires TLS there.
+        admits: Whether it tells a standby that a relay is admitted; older versions do not, and have no such field.
     """
 
     id: str
     host: Word
     port: Port
     tls: bool = False
+    admits: bool = False
 
 
 class ServerRecord(msgspec.Struct, frozen=True):
