@@ -22,6 +22,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "kvs.application",
         "kvs.ports",
         "kvs.domain",
+        "kvs.addresses",
         "kvs.build",
         "kvs.log_type",
         "kvs.override",

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, final
 
+from kvs.addresses import format_address
 from kvs.application.changes import ChangeFeed
 from kvs.application.conflict_keys import ConflictKeys
 from kvs.application.disposal import Disposal
@@ -186,6 +187,6 @@ def _roles(topology: Topology) -> dict[str, object]:
     leader = topology.leader
     return {
         "role": "leader" if topology.leads else "standby",
-        "leader": None if leader is None else f"{leader.host}:{leader.port}",
+        "leader": None if leader is None else format_address((leader.host, leader.port)),
         "clock_ahead_ms": topology.clock_ahead_ms,
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from kvs.addresses import format_address
 from kvs.cli.options import help_of, with_settings
 from kvs.cli.options import load as load_configuration
 from kvs.cli.table import echo_table
@@ -96,7 +97,7 @@ def _echo_state(state: "ClusterState", keys: "Keys") -> None:
     elif not leader.port:
         click.echo(f"leader:     none; the namespace is being filled, term {state.term}")
     else:
-        click.echo(f"leader:     {leader.host}:{leader.port}, term {state.term}")
+        click.echo(f"leader:     {format_address((leader.host, leader.port))}, term {state.term}")
     if beat is not None:
         time = datetime.fromtimestamp(beat.time_ms / 1000, UTC).isoformat(timespec="seconds")
         click.echo(f"time:       {time}, as of the last heartbeat")
@@ -122,4 +123,4 @@ def _row(state: "ClusterState", server: "Server") -> tuple[str, ...]:
         return (server.id, role, "?", "?", "?", "?")
     clock = f"{record.clock_ahead_ms / 1000:+.1f} s" if record.clock_ahead_ms else "agrees"
     formats = (",".join(map(str, record.reads)), ",".join(map(str, record.writes)))
-    return (f"{record.host}:{record.port}", role, record.version, *formats, clock)
+    return (format_address((record.host, record.port)), role, record.version, *formats, clock)

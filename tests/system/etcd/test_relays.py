@@ -11,7 +11,7 @@ import pytest
 
 from kvs.adapters.inbound.net.relay import preamble
 from kvs.adapters.inbound.protocol.client_state import ClientState
-from tests.support.etcd import HOST, Cluster
+from tests.support.etcd import HOST, Cluster, free_ports
 from tests.support.etcd_server import EtcdServer
 from tests.support.harness import OK
 from tests.support.line_client import Client
@@ -96,6 +96,20 @@ def test_strangers_are_no_relays(servers: tuple[EtcdServer, EtcdServer], at: int
         sock.sendall(line + b"PING\n")
         with suppress(ConnectionError):
             assert sock.recv(100) == b""
+
+
+def test_an_address_of_ipv6(single: Cluster, ipv6_loopback: str) -> None:
+    """Is given and shown in brackets."""
+    namespace, (port,) = f"relays-{next(_numbers)}", free_ports(1)
+    place = f"[{ipv6_loopback}]:{port}"
+    flags = ("--host", ipv6_loopback, "--port", str(port))
+    with EtcdServer(single, namespace, *flags, options=[f"advertise_address={place}"]) as leader:
+        assert leader.leads()
+        with EtcdServer(single, namespace) as standby, closing(standby.connect()) as client:
+            assert standby.wait_for("standby")["leader"] == place
+            assert client.ask("INFO")["result"]["server"]["leader"] == place
+            assert client.ask("PUT a b") == OK
+            standby.wait_for("client_relayed", leader=place)
 
 
 def test_who_has_authenticated_stays_who_it_is(single: Cluster, tmp_path: Path) -> None:

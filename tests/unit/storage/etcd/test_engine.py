@@ -10,23 +10,30 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from kvs.adapters.storage.etcd.engine import connect
+from kvs.adapters.storage.etcd.engine import ETCD, connect
 from kvs.adapters.storage.etcd.options import EtcdOptions
-from kvs.config import ConfigError, Given, Settings
-from kvs.engines import open_storage
+from kvs.config import ConfigError, Settings
 from kvs.logs import make_logger
 
 pytestmark = pytest.mark.one_build
 
 
-@pytest.mark.parametrize("address", ["b\u00fccher.example:4000", "a\nb:4000", "a b:4000", f"{'a' * 256}:4000"])
-def test_an_address_that_others_could_not_read_is_refused(address: str) -> None:
-    """Else no server could go on."""
-    given = {"advertise_address": Given(address, "test")}
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("b\u00fccher.example:4000", "a\nb:4000", "a b:4000", f"{'a.' * 128}:4000"),
+        *("a", "[::1]", "a:1,b:1", "a:1,b c", "http://a:1", "a:1/b", "::1:4000", " a:1", "0.0.0.0:1", "[::]:1"),
+    ],
+)
+def test_an_address_at_which_others_could_not_reach_this_server_is_refused(address: str) -> None:
+    """By name, in a line that says nothing of addresses of etcd: else no server could go on, or be relayed to."""
     log = make_logger("error", "json", sys.stderr)
-    settings = Settings(storage="etcd")
-    with pytest.raises(ConfigError, match="advertise_address"), open_storage(settings, given, log):
-        pass
+    options = EtcdOptions(advertise_address=address)
+    assert ETCD.stand_by is not None
+    with pytest.raises(ConfigError, match=r"^storage\.etcd\.advertise_address: .") as raised:
+        ETCD.stand_by(Settings(storage="etcd"), options, ("127.0.0.1", 1), log).close()
+    said = str(raised.value)
+    assert not [other for other in ("\n", "endpoint", "ca_file", "2379") if other in said]
 
 
 @pytest.mark.parametrize(

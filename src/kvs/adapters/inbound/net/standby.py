@@ -19,6 +19,7 @@ from kvs.adapters.inbound.net.relayed import RelayedConnection
 from kvs.adapters.inbound.net.upstream import Upstream
 from kvs.adapters.inbound.protocol.client_state import ClientState
 from kvs.adapters.inbound.protocol.connection import Connection
+from kvs.addresses import format_address
 from kvs.application.memory_budget import MemoryBudget
 from kvs.domain.errors import LimitError, StorageUnavailableError
 from kvs.errors import CommandError
@@ -113,7 +114,7 @@ class Standby:
     async def _connect(self, relayed: RelayedConnection, leader: Leader, address: str) -> None:
         """Connect to the leader; if that fails, the request is refused."""
         first = preamble(self._candidate.secret, leader.term, address, relayed.state())
-        place = f"{leader.host}:{leader.port}"
+        place = format_address((leader.host, leader.port))
         try:
             opened = await open_relay(leader, first, self._lookups, self._tls)
         except LimitError as error:
@@ -146,7 +147,7 @@ class Standby:
         """Try to reach the leader again. If that fails for as long as a lease, complain, so that another one leads."""
         complains_s = self._loop.time() + self._topology.failover_ms / 1000
         ours = self._topology.ours
-        first = preamble(self._candidate.secret, leader.term, f"{ours.host}:{ours.port}", ClientState())
+        first = preamble(self._candidate.secret, leader.term, format_address((ours.host, ours.port)), ClientState())
         while True:
             await asyncio.sleep(TRY_AGAIN_S)
             try:

@@ -12,6 +12,7 @@ from kvs.adapters.storage.etcd.clock import Skew, clock_s
 from kvs.adapters.storage.etcd.complaints import Complaints
 from kvs.adapters.storage.etcd.layout import Heartbeat, Keys, LeaderRecord, decoded, encoded
 from kvs.adapters.storage.etcd.lead import MARGIN_SHARE, Lead
+from kvs.addresses import format_address
 from kvs.log_type import FilteringBoundLogger
 from kvs.ports.candidate import Leader
 from kvs.ports.topology import Topology
@@ -122,7 +123,7 @@ class Election:
 
     def _tell_of_leader(self, leader: Leader | None) -> None:
         if leader is not None:
-            self._log.info("standby", leader=f"{leader.host}:{leader.port}", term=leader.term)
+            self._log.info("standby", leader=format_address((leader.host, leader.port)), term=leader.term)
 
     @property
     def _longest_right_s(self) -> float:

@@ -8,7 +8,7 @@ from ssl import SSLContext
 from typing import Final, TypeVar
 
 from kvs.adapters.storage.etcd.candidate import EtcdCandidate
-from kvs.adapters.storage.etcd.client.endpoints import namespace_prefix, parse_endpoints, tls_context
+from kvs.adapters.storage.etcd.client.endpoints import namespace_prefix, parse_address, parse_endpoints, tls_context
 from kvs.adapters.storage.etcd.client.etcd_client import EtcdClient
 from kvs.adapters.storage.etcd.kept import Kept
 from kvs.adapters.storage.etcd.layout import Keys
@@ -28,10 +28,11 @@ WILDCARDS: Final = ("0.0.0.0", "::", "")  # what cannot be told to others
 def _stand_by(
     settings: Settings, options: EtcdOptions, bound: tuple[str, int], log: FilteringBoundLogger
 ) -> EtcdCandidate:
-    address = bound
+    address: tuple[str, int] = bound
     if options.advertise_address:
-        (endpoint,) = _checked("advertise_address", lambda: parse_endpoints(options.advertise_address))[:1]
-        address = (endpoint.host, endpoint.port)
+        address = _checked("advertise_address", lambda: parse_address(options.advertise_address))
+        if address[0] in WILDCARDS:
+            raise ConfigError(f"storage.etcd.advertise_address: nobody can be reached at {address[0]}")
     elif bound[0] in WILDCARDS:
         raise ConfigError("storage.etcd.advertise_address: is needed, since the server listens on all addresses")
     if not WORD.fullmatch(address[0]):

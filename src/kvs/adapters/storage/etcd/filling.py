@@ -27,6 +27,7 @@ from kvs.adapters.storage.etcd.lead import Keeper, Lead
 from kvs.adapters.storage.etcd.options import EtcdOptions
 from kvs.adapters.storage.etcd.space import COPIES, FULL_SHARE
 from kvs.adapters.storage.etcd.steps import Steps, StoppedError
+from kvs.addresses import format_address
 from kvs.domain.codec import fields_of
 from kvs.domain.values import Key, Value
 from kvs.engine import StorageOpenError
@@ -128,7 +129,7 @@ def empty_namespace(options: EtcdOptions, log: FilteringBoundLogger) -> Iterator
 
             def give_up(_: float) -> Never:
                 leader = leaders[-1] if leaders else None
-                who = "another load" if leader is None else f"the server {leader.host}:{leader.port}"
+                who = "another load" if leader is None else f"the server {format_address((leader.host, leader.port))}"
                 raise StorageOpenError(
                     f"etcd: {keys.prefix.decode()}: {who} leads there, or did just now, or etcd does not answer; "
                     "nothing was changed"

@@ -24,6 +24,7 @@ from kvs.adapters.storage.etcd.layout import (
     decoded,
     encoded,
 )
+from kvs.addresses import format_address
 from kvs.errors import CommandError
 
 MAX_ATTEMPTS: Final = 10
@@ -45,7 +46,7 @@ class Server(NamedTuple):
         """Its address, and its version."""
         if self.record is None:
             return f"server {self.id}"
-        return f"{self.record.host}:{self.record.port} (kvs {self.record.version})"
+        return f"{format_address((self.record.host, self.record.port))} (kvs {self.record.version})"
 
 
 class ClusterState(NamedTuple):
@@ -156,8 +157,8 @@ def _check(state: ClusterState, wanted: int, keys: Keys) -> None:
     leader = state.leader
     if leader is not None and leader.port and all(each.id != leader.id for each in state.servers):
         raise OperationError(
-            f"{where}: the leader, {leader.host}:{leader.port}, is not registered at the moment; nothing was changed, "
-            "try again"
+            f"{where}: the leader, {format_address((leader.host, leader.port))}, is not registered at the moment; "
+            "nothing was changed, try again"
         )
     if others := state.cannot_read(wanted):
         raise OperationError(

@@ -14,6 +14,7 @@ from kvs.adapters.storage.etcd.steps import Steps
 from kvs.adapters.storage.journal_writer import Row
 from kvs.adapters.storage.journaled import JournaledStorage
 from kvs.adapters.storage.memory.storage import MemoryStorage
+from kvs.addresses import format_address
 from kvs.domain.values import Key
 from kvs.ports.topology import Topology
 
@@ -43,7 +44,7 @@ class Repair:
         name = index.name
         for server in self._topology.others:
             if server.unreadable == name:
-                return f"{server.host}:{server.port} cannot read it"
+                return f"{format_address((server.host, server.port))} cannot read it"
         return "this server could not read it" if self._topology.unreadable == name else ""
 
     def pages(self) -> Iterator[list[Row]]:

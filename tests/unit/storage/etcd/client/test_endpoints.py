@@ -9,6 +9,7 @@ from kvs.adapters.storage.etcd.client.endpoints import (
     Endpoint,
     Rotation,
     namespace_prefix,
+    parse_address,
     parse_endpoints,
     tls_context,
 )
@@ -31,12 +32,37 @@ def test_addresses_are_hosts_with_or_without_ports() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a,,b", ":1", "a:", "a:0", "a:65536", "a:x", "a:1:2", "::1", "[::1", "[::1]2", "[]:1", "http://a:1", "[::1]:"],
+    [
+        *("", "a,,b", ":1", "a:", "a:0", "a:65536", "a:x", "a:1:2", "::1", "[::1", "[::1]2", "[]:1", "http://a:1"),
+        *(
+            "[::1]:",
+            "a b:1",
+            "a\nb:1",
+            "user@a:1",
+            "a..b:1",
+            ".a:1",
+            f"{'a' * 64}:1",
+            "a/b:1",
+            "a:1/b",
+            "[a]:1",
+            "a: 1",
+        ),
+    ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
     """In a sentence."""
-    with pytest.raises(ValueError, match=r"endpoint|port"):
+    with pytest.raises(ValueError, match=r"endpoint|port") as raised:
         parse_endpoints(text)
+    assert "\n" not in str(raised.value)
+
+
+def test_one_address_has_a_port() -> None:
+    """For which there is no default."""
+    assert parse_address("a.example.:1") == Endpoint("a.example.", 1)
+    assert parse_address("[fe80::1%eth0]:2") == Endpoint("fe80::1%eth0", 2)
+    for text in ("a", "[::1]"):
+        with pytest.raises(ValueError, match="has no port"):
+            parse_address(text)
 
 
 def test_endpoints_are_tried_in_turn_and_rounds_come_slower_and_slower() -> None:

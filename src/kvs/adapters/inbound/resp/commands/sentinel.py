@@ -14,6 +14,7 @@ from kvs.adapters.inbound.resp.command import Handler, RespCommand
 from kvs.adapters.inbound.resp.commands.roles import offset
 from kvs.adapters.inbound.resp.commands.subcommands import container
 from kvs.adapters.inbound.resp.context import ClientContext
+from kvs.addresses import format_address
 from kvs.domain.errors import UsageError
 from kvs.ports.session import Session
 from kvs.ports.topology import ServerInfo, Topology
@@ -140,7 +141,7 @@ def _of_master(context: ClientContext, topology: Topology, leader: ServerInfo) -
 def _of_replica(context: ClientContext, topology: Topology, server: ServerInfo, entries: int) -> Fields:
     leader = topology.leader
     return (
-        *_of_server(server, f"{server.host}:{server.port}", "slave", topology),
+        *_of_server(server, format_address((server.host, server.port)), "slave", topology),
         ("info-refresh", 0),
         ("role-reported", "slave"),
         ("role-reported-time", _led_ms(context)),

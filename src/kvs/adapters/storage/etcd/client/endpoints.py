@@ -3,13 +3,19 @@
 import random
 import re
 import ssl
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Final, NamedTuple, final
+
+from kvs.addresses import format_address
 
 FIRST_DELAY_S: Final = 0.05
 LONGEST_DELAY_S: Final = 1.0
 DEFAULT_PORT: Final = 2379
 MAX_NAMESPACE_BYTES: Final = 64
+
+HOST_NAME: Final = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?")
+"""A name or an IPv4 address. What is no letter of ASCII is encoded when the name is looked up."""
 
 
 class Endpoint(NamedTuple):
@@ -19,7 +25,7 @@ class Endpoint(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return format_address(self)
 
 
 def parse_endpoints(text: str) -> tuple[Endpoint, ...]:
@@ -32,24 +38,52 @@ def parse_endpoints(text: str) -> tuple[Endpoint, ...]:
     for part in text.split(","):
         address = part.strip()
         if "://" in address:
-            raise ValueError(f"{address}: an endpoint is host:port, without a scheme; ca_file turns TLS on")
-        if address.startswith("["):
-            host, bracket, rest = address[1:].partition("]")
-            port = rest[1:] if rest.startswith(":") else ""
-            if not bracket or (rest and not port):
-                raise ValueError(f"{address}: an IPv6 endpoint is [address]:port")
-        else:
-            host, colon, port = address.partition(":")
-            if colon and not port:
-                raise ValueError(f"{address}: an endpoint is host:port")
-        if not host:
-            raise ValueError(f"{text!r}: an endpoint has no host")
-        if port and not (port.isdecimal() and 0 < int(port) < 65536):
-            raise ValueError(f"{address}: {port} is not a port")
-        endpoint = Endpoint(host, int(port) if port else DEFAULT_PORT)
+            raise ValueError(f"{address!r}: an endpoint is host:port, without a scheme; ca_file turns TLS on")
+        host, port = _split(address)
+        endpoint = Endpoint(host, DEFAULT_PORT if port is None else port)
         if endpoint not in endpoints:
             endpoints.append(endpoint)
     return tuple(endpoints)
+
+
+def parse_address(text: str) -> Endpoint:
+    """Return one address, with a port: ``host:port``, ``[IPv6]:port``.
+
+    Raises:
+        ValueError: The message names the address, and says what is wrong with it.
+    """
+    host, port = _split(text)
+    if port is None:
+        raise ValueError(f"{text!r} has no port: an address is host:port")
+    return Endpoint(host, port)
+
+
+def _split(address: str) -> tuple[str, int | None]:
+    """Return host and port; None: there is no port."""
+    if address.startswith("["):
+        host, bracket, rest = address[1:].partition("]")
+        if not (bracket and _is_ipv6(host)) or (rest and not rest.startswith(":")):
+            raise ValueError(f"{address!r}: an IPv6 address is [address]:port")
+        colon, port = rest[:1], rest[1:]
+    else:
+        host, colon, port = address.partition(":")
+        if _is_ipv6(address):
+            raise ValueError(f"{address!r}: an IPv6 address is [address]:port")
+        if not HOST_NAME.fullmatch(host):
+            raise ValueError(f"{address!r}: {host!r} is not the name or the address of a host; an address is host:port")
+    if not colon:
+        return host, None
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(f"{address!r}: {port!r} is not a port; an address is host:port")
+    return host, int(port)
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        IPv6Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def namespace_prefix(name: str) -> bytes:
