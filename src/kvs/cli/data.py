@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kvs.cli.access import PLACE, with_access
-from kvs.cli.options import help_of, path_argument, with_settings
+from kvs.cli.options import STANDARD_STREAM, help_of, path_argument, with_settings
 from kvs.cli.options import load as load_configuration
 from kvs.signals import interruptible
 from kvs.standard_streams import report
 
 if TYPE_CHECKING:
     from kvs.adapters.storage.sqlite.backup import VerifyReport
-
-STANDARD_STREAM: Final = "-"
 
 _ENDPOINT: Final = {
     **PLACE,

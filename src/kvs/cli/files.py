@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from kvs.cli.data import STANDARD_STREAM
+from kvs.cli.options import STANDARD_STREAM
 from kvs.dump.errors import DumpError, quoted
 from kvs.replacing import replacing
 from kvs.standard_streams import Stdin, Stdout, reason_of

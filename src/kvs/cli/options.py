@@ -11,6 +11,9 @@ from kvs.environment import expand_home
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+STANDARD_STREAM: Final = "-"
+"""As the name of a file."""
+
 
 def with_settings(helps: Mapping[str, str]) -> Callable[[F], F]:
     """Return a decorator that gives a command ``--config``, ``--storage-option``, and an option for each setting.
