@@ -8,9 +8,11 @@ from kvs.domain.grants import READ
 from kvs.domain.values import Key
 from kvs.ports.session import Session, Steps
 
-Reply: TypeAlias = "bytes | list[bytes] | Steps[bytes]"
-"""The reply of a handler: whole, in pieces that are sent without being copied, or as what a generator returns, which
-yields between shares of work."""
+WholeReply: TypeAlias = bytes | list[bytes]
+"""A reply in one, or in pieces that are sent without being copied."""
+
+Reply: TypeAlias = "bytes | list[bytes] | Steps[bytes] | Steps[WholeReply]"
+"""The reply of a handler, or a generator that returns it, and yields between shares of work."""
 
 Locality: TypeAlias = Callable[[Session, list[bytes]], bool]
 """Returns whether a request needs no call of the engine, given the session and the arguments."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from kvs.adapters.inbound.protocol.base_connection import BaseConnection
 from kvs.adapters.inbound.protocol.buffer import ReceiveBuffer
 from kvs.adapters.inbound.protocol.client_state import ClientState
-from kvs.adapters.inbound.protocol.command import ANSWERED, BEGINS, Command, Reply
+from kvs.adapters.inbound.protocol.command import ANSWERED, BEGINS, Command, Reply, WholeReply
 from kvs.adapters.inbound.protocol.errors import ProtocolViolationError
 from kvs.adapters.inbound.protocol.messages import is_fatal
 from kvs.adapters.inbound.protocol.observation import Observation
@@ -94,7 +94,7 @@ class RunLoop(BaseConnection):
         self._buffer = ReceiveBuffer()
         self._out: list[bytes] = []
         self._out_bytes = 0
-        self._steps: Generator[bytes | None, None, None] | None = None  # a command that has used up its share
+        self._steps: Generator[WholeReply | None, None, None] | None = None  # a command that has used up its share
         self._moved: tuple[Command, Request] | None = None  # admitted, to be started by the other thread
         self._on_worker = False
         self._pushed: list[bytes] = []  # messages that wait for the reply to a command that is under way
@@ -272,7 +272,7 @@ class RunLoop(BaseConnection):
         self._steps = steps = _yield_reply(reply)
         return self._advance(steps)
 
-    def _advance(self, steps: "Generator[bytes | None, None, None]") -> bytes | None:
+    def _advance(self, steps: "Generator[WholeReply | None, None, None]") -> WholeReply | None:
         """Run a command by a share; return its reply, or None if it is not finished."""
         reply = next(steps)
         if reply is not None:
@@ -371,7 +371,7 @@ class RunLoop(BaseConnection):
 HandOver: TypeAlias = Callable[[], None]
 
 
-def _yield_reply(steps: Steps[bytes]) -> "Generator[bytes | None, None, None]":
+def _yield_reply(steps: Steps[bytes] | Steps[WholeReply]) -> "Generator[WholeReply | None, None, None]":
     """Yield None after each share of a command, and its reply at the end.
 
     To take what a generator returns takes an exception: 4,000 instructions in the compiled build.

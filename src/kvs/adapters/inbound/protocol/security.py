@@ -19,7 +19,7 @@ from kvs.domain.errors import ForbiddenError, LimitError, UnauthenticatedError, 
 from kvs.ports.session import Session, Steps
 
 if TYPE_CHECKING:
-    from kvs.adapters.inbound.protocol.command import Command, Reply
+    from kvs.adapters.inbound.protocol.command import Command, Reply, WholeReply
     from kvs.adapters.inbound.protocol.peer import Peer
     from kvs.domain.values import Key
 
@@ -139,7 +139,7 @@ class Security:
             return False
         return peer.generation != user.generation
 
-    def run_after_check(self, run: "Callable[[], Reply]", peer: "Peer", session: Session) -> Steps[bytes]:
+    def run_after_check(self, run: "Callable[[], Reply]", peer: "Peer", session: Session) -> "Steps[WholeReply]":
         """Run a COMMIT if the grants allow all that is pending; else the transaction stays open.
 
         Args:
@@ -165,10 +165,8 @@ class Security:
                         yield
             peer.generation = generation
         reply = run()
-        if isinstance(reply, bytes):
+        if isinstance(reply, (bytes, list)):
             return reply
-        if isinstance(reply, list):
-            return b"".join(reply)
         return (yield from reply)
 
     def log_in(self, session: Session, peer: "Peer", name: bytes, secret: bytes, command: str) -> Steps[None]:

@@ -11,7 +11,7 @@ from kvs.domain.values import Key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kvs.adapters.inbound.protocol.command import Reply
+    from kvs.adapters.inbound.protocol.command import Reply, WholeReply
     from kvs.adapters.inbound.resp.command import RespCommand
     from kvs.adapters.inbound.resp.context import ClientContext
     from kvs.ports.session import Session, Steps
@@ -76,7 +76,7 @@ def _is_long(context: "ClientContext", request: list[bytes]) -> bool:
 
 def _run_in_steps(
     tracker: Tracker, command: "RespCommand", session: "Session", context: "ClientContext", request: list[bytes]
-) -> "Steps[bytes]":
+) -> "Steps[WholeReply]":
     """Do the same for many keys."""
     work = session.work
     shared = context.shared.tracking
@@ -94,23 +94,22 @@ def _run_in_steps(
     work.left -= shared.register(tracker, some)
     keys += some
     reply = command.run(session, context, request)
-    if isinstance(reply, bytes):
-        steps = _whole(reply)
-    elif isinstance(reply, list):
-        steps = _whole(b"".join(reply))
-    else:
-        steps = reply
+    steps = _whole(reply) if isinstance(reply, (bytes, list)) else reply
     return (yield from _finish(tracker, steps, keys, session, context))
 
 
-def _whole(reply: bytes) -> "Steps[bytes]":
+def _whole(reply: "WholeReply") -> "Steps[WholeReply]":
     return reply
     yield
 
 
 def _finish(
-    tracker: Tracker, steps: "Steps[bytes]", keys: list[Key], session: "Session", context: "ClientContext"
-) -> "Steps[bytes]":
+    tracker: Tracker,
+    steps: "Steps[bytes] | Steps[WholeReply]",
+    keys: list[Key],
+    session: "Session",
+    context: "ClientContext",
+) -> "Steps[WholeReply]":
     """Run a command to its end, and invalidate at once what it has read from a transaction that is not the newest."""
     reply = yield from steps
     if not session.depth:

@@ -13,6 +13,7 @@ from kvs.adapters.inbound.protocol.command import (
     KEY,
     OTHER,
     Reply,
+    WholeReply,
     everywhere,
     in_frame,
     in_transaction,
@@ -23,10 +24,11 @@ from kvs.adapters.inbound.protocol.run_loop import ANY_THREAD, LOOP, WORKER
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import AFTER_EXEC, IMMEDIATE, REFUSED, RespCommand
 from kvs.adapters.inbound.resp.context import ClientContext
+from kvs.adapters.inbound.resp.pieces import PIECE_BYTES, Pieces
 from kvs.adapters.inbound.resp.wording import as_bytes
 from kvs.domain.commit import Committed, Conflict
 from kvs.domain.errors import ForbiddenError, KvsError, ResultTooLargeError, UsageError
-from kvs.ports.session import Session, Steps
+from kvs.ports.session import Session, Steps, Work
 
 LATER: Final = b"later"
 """Stands for the reply of a command that is run after the transaction."""
@@ -66,11 +68,15 @@ def _exec(session: Session, context: ClientContext, _: list[bytes]) -> Reply:
             context.discard()
             raise
         if outcome is not None:
-            if isinstance(outcome, list):
-                for at, reply in enumerate(outcome):
-                    session.work.left -= _observe(context, at, context.queue[at], spent_s[at], reply)
+            if isinstance(outcome, Conflict):
+                context.discard()
+                return context.protocol.null_array
+            size = 0
+            for at, reply in enumerate(outcome):
+                size += len(reply)
+                session.work.left -= _observe(context, at, context.queue[at], spent_s[at], reply)
             context.discard()
-            return context.protocol.null_array if isinstance(outcome, Conflict) else replies.array(outcome)
+            return replies.array(outcome) if size <= PIECE_BYTES else _in_pieces(session.work, outcome, {})
     return _execute(session, context, context.queue)
 
 
@@ -108,29 +114,36 @@ def _run_short_queue(
     return results if room_bytes >= 0 else None
 
 
-def _execute(session: Session, context: ClientContext, queue: list[list[bytes]]) -> Steps[bytes]:
+def _execute(session: Session, context: ClientContext, queue: list[list[bytes]]) -> Steps[WholeReply]:
     """Run the queue as one transaction."""
     spent_s: list[float] = []
+    large: dict[int, list[bytes]] = {}
     try:
-        outcome = yield from session.execute(partial(_run_queue, context, queue, spent_s))
+        outcome = yield from session.execute(partial(_run_queue, context, queue, spent_s, large))
         if isinstance(outcome, Conflict):
             return context.protocol.null_array
         if LATER in outcome:
-            yield from _run_after(session, context, queue, spent_s, outcome)
+            yield from _run_after(session, context, queue, spent_s, outcome, large)
         for at, reply in enumerate(outcome):
             session.work.left -= 1 + _observe(context, at, queue[at], spent_s[at], reply)
             if session.work.left <= 0:
                 yield
-        return replies.array(outcome)
+        return (yield from _in_pieces(session.work, outcome, large))
     finally:
         context.wanted_thread = ANY_THREAD
         context.discard()
 
 
 def _run_queue(
-    context: ClientContext, queue: list[list[bytes]], spent_s: list[float], session: Session
+    context: ClientContext,
+    queue: list[list[bytes]],
+    spent_s: list[float],
+    large: dict[int, list[bytes]],
+    session: Session,
 ) -> Steps[list[bytes]]:
     """Return the replies to the queued commands, and how long each took; the error of one does not stop the others.
+
+    A reply in pieces is left in ``large``, under the number of its command, and empty in the list.
 
     Raises:
         KvsError: From the engine, which ended the transaction.
@@ -141,6 +154,7 @@ def _run_queue(
     results: list[bytes] = []
     timer = context.shared.observation.timer
     spent_s.clear()  # it may be run again
+    large.clear()
     try:
         for at, arguments in enumerate(queue):
             command = context.queued_commands[at]
@@ -158,21 +172,49 @@ def _run_queue(
                     if isinstance(result, bytes):
                         reply = result
                     elif isinstance(result, list):
-                        reply = b"".join(result)
+                        reply = _kept(result, at, large)
                     else:
-                        reply = yield from _timed(result, spent_s, at, timer)
+                        reply = _kept((yield from _timed(result, spent_s, at, timer)), at, large)
             except KvsError as error:
                 if not session.depth:
                     raise
                 reply = replies.error(error)
             spent_s[at] = 0.0 if postponed else spent_s[at] + timer()
             results.append(reply)
-            room_bytes -= len(reply)
+            room_bytes -= len(reply) if reply else _length(at, large)
             if room_bytes < 0:
                 raise ResultTooLargeError(context.limits.max_reply_bytes)
         return results
     finally:
         context.protocol = context.queue_protocol  # this may be run again; and a HELLO is run after EXEC
+
+
+def _kept(reply: WholeReply, at: int, large: dict[int, list[bytes]]) -> bytes:
+    """Return a reply; one in pieces is put aside, and empty."""
+    if isinstance(reply, bytes):
+        return reply
+    large[at] = reply
+    return b""
+
+
+def _length(at: int, large: dict[int, list[bytes]]) -> int:
+    """Return the length of a reply that is in pieces."""
+    return sum([len(piece) for piece in large.get(at, [])])
+
+
+def _in_pieces(work: Work, results: list[bytes], large: dict[int, list[bytes]]) -> Steps[WholeReply]:
+    """Return the reply to EXEC; large parts of it are not copied."""
+    pieces = Pieces(work)
+    pieces.add(b"*%d\r\n" % len(results))
+    for at, reply in enumerate(results):
+        if reply:
+            pieces.add(reply)
+        else:
+            for piece in large.get(at, []):
+                pieces.add(piece)
+        if work.left <= 0:
+            yield
+    return pieces.end()
 
 
 def _check_again(context: ClientContext, command: RespCommand, arguments: list[bytes]) -> None:
@@ -201,8 +243,8 @@ LACKS: Final = {
 
 
 def _timed(
-    steps: Steps[bytes], spent_s: list[float], at: int, timer: Callable[[], float]
-) -> Generator[None, None, bytes]:
+    steps: Steps[bytes] | Steps[WholeReply], spent_s: list[float], at: int, timer: Callable[[], float]
+) -> Generator[None, None, WholeReply]:
     """Run a command, and take from its duration the time in which others are served."""
     try:
         while True:
@@ -211,7 +253,7 @@ def _timed(
             yield
             spent_s[at] -= timer()
     except StopIteration as end:
-        reply: bytes = end.value
+        reply: WholeReply = end.value
         return reply
     finally:
         steps.close()
@@ -233,12 +275,18 @@ def _postpone(session: Session, context: ClientContext, command: RespCommand, ar
 
 
 def _run_after(
-    session: Session, context: ClientContext, queue: list[list[bytes]], spent_s: list[float], results: list[bytes]
+    session: Session,
+    context: ClientContext,
+    queue: list[list[bytes]],
+    spent_s: list[float],
+    results: list[bytes],
+    large: dict[int, list[bytes]],
 ) -> Steps[None]:
     """Run the queued commands that are not part of the transaction, after it has been applied."""
     work = session.work
     timer = context.shared.observation.timer
     room_bytes = context.limits.max_reply_bytes - sum([len(reply) for reply in results])
+    room_bytes -= sum([_length(at, large) for at in large])
     for at, arguments in enumerate(queue):
         if results[at] != LATER:
             continue
@@ -255,13 +303,13 @@ def _run_after(
                 if isinstance(result, bytes):
                     reply = result
                 elif isinstance(result, list):
-                    reply = b"".join(result)
+                    reply = _kept(result, at, large)
                 else:
-                    reply = yield from _timed(result, spent_s, at, timer)
+                    reply = _kept((yield from _timed(result, spent_s, at, timer)), at, large)
         except KvsError as error:
             reply = replies.error(error)
         spent_s[at] += timer()
-        room_bytes -= len(reply)
+        room_bytes -= len(reply) if reply else _length(at, large)
         results[at] = reply if room_bytes > 0 else replies.error(ResultTooLargeError(context.limits.max_reply_bytes))
 
 
