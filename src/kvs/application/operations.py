@@ -18,6 +18,9 @@ from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 PAGE_KEYS: Final = 1000
 """Keys listed at a time."""
 
+FOUND_OVERHEAD_BYTES: Final = 16
+"""Memory of a key or a value that was found, on top of its bytes: its place in a list, and its frame in the reply."""
+
 MATCHED_UNITS: Final = 1000
 """Work above which a key is matched in shares."""
 
@@ -46,10 +49,12 @@ def get_many(keys: list[Key], max_bytes: int, session: Session) -> Steps[list[by
 
     Raises:
         ResultTooLargeError: They have more than ``max_bytes``.
+        ClientsFullError: The clients together hold all that they may.
     """
     work = session.work
     values: list[bytes | None] = []
     total = 0
+    held_bytes = 0
     for key in keys:
         found = session.get(key)
         value = found.payload if isinstance(found, Record) and found.kind == STRING else found
@@ -61,6 +66,9 @@ def get_many(keys: list[Key], max_bytes: int, session: Session) -> Steps[list[by
                 raise ResultTooLargeError(max_bytes)
         values.append(value if isinstance(value, bytes) else None)
         if work.left <= 0:
+            found_bytes = total + len(values) * FOUND_OVERHEAD_BYTES
+            work.hold(found_bytes - held_bytes)
+            held_bytes = found_bytes
             yield
     return values
 
@@ -185,10 +193,12 @@ def find_keys(prefix: Key, matcher: Matcher | None, max_bytes: int, session: Ses
 
     Raises:
         ResultTooLargeError: The keys are more than ``max_bytes``.
+        ClientsFullError: The clients together hold all that they may.
     """
     work = session.work
     found: list[Key] = []
     found_bytes = 0
+    held_bytes = 0
     after = b""
     while True:
         page = yield from session.keys(prefix, after, PAGE_KEYS + 1)
@@ -206,6 +216,9 @@ def find_keys(prefix: Key, matcher: Matcher | None, max_bytes: int, session: Ses
             found.append(key)
         if len(page) <= PAGE_KEYS:
             return found
+        total = found_bytes + len(found) * FOUND_OVERHEAD_BYTES
+        work.hold(total - held_bytes)
+        held_bytes = total
         after = page[-1]
         if work.left <= 0:
             yield

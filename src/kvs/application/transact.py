@@ -169,7 +169,9 @@ class TransactingSession(Slot):
     def _view(self, operation: "Operation[T]") -> "Steps[T]":
         """Run an operation on a new snapshot."""
         self._judge_anew()
+        held_bytes = self.work.held_bytes
         while True:
+            self.work.held_bytes = held_bytes  # nothing is left of the attempt before
             self.begin(read_only=True)
             self._internal = True
             try:
@@ -211,11 +213,13 @@ class TransactingSession(Slot):
             Its result, or a conflict if a watched key has changed.
         """
         reads: tuple[ReadSet, ...] = () if watched is None else tuple(watched.read_sets)
+        held_bytes = self.work.held_bytes
         self._judge_anew()
         try:
             if reads and self._has_lost(reads):
                 return self._conflict(reads)
             for _ in range(MAX_RETRIES):
+                self.work.held_bytes = held_bytes  # nothing is left of the attempt before
                 self.begin()
                 self._internal = True
                 behind: KeyRange | None = None

@@ -100,6 +100,20 @@ class LimitError(KvsError):
     code: ClassVar[str] = "limit"
 
 
+class ClientsFullError(LimitError):
+    """Raised when a request would take memory while the clients together hold all that they may.
+
+    Args:
+        limit_bytes: What they may hold.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"The clients together hold max_clients_bytes = {limit_bytes} or more; until that has gone down only what "
+            "gives some back or tells of it runs: COMMIT, ROLLBACK, INFO, PING and the like."
+        )
+
+
 class ResultTooLargeError(LimitError):
     """Raised when a result does not fit into one reply.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, final
 
 from kvs.domain.commit import Committed, Conflict
+from kvs.domain.errors import ClientsFullError
 from kvs.domain.updates import Update, Updated
 from kvs.domain.values import Key, Value
 
@@ -31,6 +32,9 @@ COPIED_BYTES_PER_UNIT: Final = 1 << 12
 RECEIVED_BYTES_PER_UNIT: Final = 1 << 11
 """Bytes of a request per unit of work: they are copied, and the memory for a large one is new."""
 
+LITTLE_BYTES: Final = 1 << 16
+"""What a command may hold that has begun, however much all clients hold: it ends soon, and gives back its snapshot."""
+
 
 @final
 class Work:
@@ -39,14 +43,28 @@ class Work:
     Attributes:
         left: In units; one is about a microsecond of the compiled build, the cost of a plain GET. It is checked after
             each step, so steps must be small.
-        held_bytes: Memory that a suspended command holds beside its transaction. Its client is charged for it.
+        held_bytes: Memory that a suspended command holds beside its transaction: its own, and what of its reply it has
+            found so far. Its client is charged for it; when the command has ended, the connection sets it to 0.
+        full_bytes: What all clients together may hold, if they hold that much; -1: they hold less. The connection sets
+            it before each share of a command.
     """
 
-    __slots__ = ("held_bytes", "left")
+    __slots__ = ("full_bytes", "held_bytes", "left")
 
     def __init__(self) -> None:
         self.left = 0
         self.held_bytes = 0
+        self.full_bytes = -1
+
+    def hold(self, added_bytes: int) -> None:
+        """Count what a command has found for its reply.
+
+        Raises:
+            ClientsFullError: The clients together hold all that they may, and this command more than a little of it.
+        """
+        self.held_bytes += added_bytes
+        if self.full_bytes >= 0 and self.held_bytes > LITTLE_BYTES:
+            raise ClientsFullError(self.full_bytes)
 
 
 @final

@@ -8,7 +8,7 @@ import pytest
 from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.net.registry import ChannelRegistry
-from kvs.adapters.inbound.protocol.connection import Connection
+from kvs.adapters.inbound.protocol.connection import TOLD_STEP_BYTES, Connection
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
@@ -184,3 +184,45 @@ def test_who_a_client_is_is_told_by_the_loop(works: Works) -> None:
     assert connection.busy
     works.wait(connection)
     assert told == [get_ident()]
+
+
+def test_what_a_worker_finds_counts_before_it_hands_the_connection_back(works: Works) -> None:
+    """A command may take it long, and there are many workers."""
+    works.bench.storage.put(b"k", bytes(100_000))
+    connection = works.connect(resp=True)
+    connection.receive(request("MGET", *[b"k"] * 40))
+    counted: list[int] = []
+    while connection.busy:
+        counted.append(works.bench.budget.used_bytes)
+        works.loop.run_until(lambda: works.bench.budget.used_bytes != counted[-1] or not connection.busy)
+    assert len(counted) > 1
+    assert max(counted) >= TOLD_STEP_BYTES
+    assert len(output_of(connection)) > 4_000_000
+    assert works.bench.budget.used_bytes == 0
+
+
+def test_worker_refuses_who_finds_more_than_clients_may_hold(works: Works) -> None:
+    """As the loop does."""
+    works.bench.storage.put(b"k", bytes(100_000))
+    connection = works.connect(resp=True)
+    works.gate.shut()
+    connection.receive(request("MGET", *[b"k"] * 40))
+    works.gate.wait_for_calls(1)
+    works.bench.budget.limit_bytes = 0
+    works.gate.open()
+    works.wait(connection)
+    assert output_of(connection).startswith(b"-LIMIT The clients together hold max_clients_bytes")
+    assert works.bench.budget.used_bytes == 0
+
+
+def test_long_replies_of_lines_count_while_they_are_made(works: Works) -> None:
+    """And no more of one is made than clients may hold."""
+    works.bench.storage.put(b"k", b"v" * 1_000_000)
+    connection = works.connect()
+    works.gate.shut()
+    connection.receive(b"GET k\n")
+    works.gate.wait_for_calls(1)
+    works.bench.budget.limit_bytes = 0
+    works.gate.open()
+    works.wait(connection)
+    assert b"The clients together hold max_clients_bytes" in output_of(connection)

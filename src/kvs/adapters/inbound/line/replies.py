@@ -87,13 +87,14 @@ def result_steps(value: bytes, work: Work) -> Steps[bytes]:
 
     Raises:
         EncodingError: The value is not UTF-8.
+        ClientsFullError: The clients together hold all that they may.
     """
     reply = BytesIO()  # its content is returned without a copy, which takes 60 ms for 96 MiB
     reply.write(b'{"status": "Ok", "result": "')
     at = 0
     while at < len(value):
         end = _slice_end(value, at)
-        reply.write(memoryview(_charged(value[at:end], work, at))[1:-1])
+        work.hold(reply.write(memoryview(_charged(value[at:end], work, at))[1:-1]))
         if work.left <= 0:
             yield
         at = end

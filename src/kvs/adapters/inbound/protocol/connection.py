@@ -26,6 +26,9 @@ TOO_SLOW: Final = "too slow"  # why a client is closed that does not read its ou
 CHARGE_STEP_BYTES: Final = 4096
 """Change of a connection's memory below which the budget is not updated: an update per reply costs 5 % of a GET."""
 
+TOLD_STEP_BYTES: Final = 1 << 20
+"""Bytes that a command finds on a worker before the loop is told, which keeps the budget."""
+
 HOP_S: Final = 0.01
 """How long a worker runs the requests of one connection before it serves others."""
 
@@ -271,9 +274,14 @@ class Connection(RunLoop):
             return
         try:
             end_s = executor.clock() + HOP_S
+            told_bytes = 0
             while True:
                 self._work.left = 1
                 self._run()
+                held_bytes = self._work.held_bytes
+                if abs(held_bytes - told_bytes) >= TOLD_STEP_BYTES:
+                    told_bytes = held_bytes
+                    executor.post(self._charge)
                 if self._moved is not None or self._is_on_wrong_thread() or self.closing or not self.backlog:
                     return
                 if self._steps is None and (self._out_bytes >= self._room_bytes or executor.clock() >= end_s):
@@ -350,6 +358,7 @@ class Connection(RunLoop):
     def _session_aborted(self) -> None:
         self._closing_session = False
         self.session.close()
+        self._charge()
         self._report_closed()
         if self._failure is not None:
             self._raise_failure()
@@ -364,6 +373,11 @@ class Connection(RunLoop):
     @override
     def input_bytes(self) -> int:
         return self._buffer.held_bytes + self._parsed_bytes()
+
+    @override
+    def _full_bytes(self) -> int:
+        budget = self._budget
+        return budget.limit_bytes if budget.exhausted() else -1
 
     @override
     def _charge(self) -> None:

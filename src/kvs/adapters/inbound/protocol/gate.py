@@ -13,7 +13,7 @@ from kvs.adapters.inbound.protocol.errors import UnauditedError
 from kvs.adapters.inbound.protocol.peer import Peer
 from kvs.adapters.inbound.protocol.security import Security
 from kvs.application.memory_budget import MemoryBudget
-from kvs.domain.errors import KvsError, LimitError, TooLargeError, UsageError
+from kvs.domain.errors import ClientsFullError, KvsError, TooLargeError, UsageError
 from kvs.ports.session import Session
 
 
@@ -61,7 +61,7 @@ class Gate:
             UnauthenticatedError: The client has to authenticate first.
             ForbiddenError: The user has no grant for it.
             UsageError: It has the wrong number of arguments, or an empty key.
-            LimitError: The clients together hold too much memory.
+            ClientsFullError: The clients together hold too much memory.
             TooLargeError: A key or a value is too long.
             UnauditedError: It must be in the audit log, which cannot be written.
         """
@@ -81,12 +81,9 @@ class Gate:
                 if at and not 0 < len(argument) <= short:
                     self._check_argument(command, at, argument)
 
-    def refusal(self) -> LimitError:
+    def refusal(self) -> ClientsFullError:
         """Return the error for a request that is refused over the memory budget."""
-        return LimitError(
-            f"The clients together hold max_clients_bytes = {self._budget.limit_bytes} or more; until that has gone "
-            "down only what gives some back or tells of it runs: COMMIT, ROLLBACK, INFO, PING and the like."
-        )
+        return ClientsFullError(self._budget.limit_bytes)
 
     def key_error(self, key: bytes, empty: str) -> KvsError:
         """Return the error for a key that is empty or too long."""

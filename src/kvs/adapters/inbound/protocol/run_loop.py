@@ -161,6 +161,10 @@ class RunLoop(BaseConnection):
     def _charge(self) -> None:
         """Update the budget if the connection's memory has changed by enough to matter."""
 
+    @abstractmethod
+    def _full_bytes(self) -> int:
+        """Return what all clients together may hold, if they hold that much; else -1."""
+
     # The loop.
 
     def _run(self) -> bool:
@@ -209,6 +213,7 @@ class RunLoop(BaseConnection):
                     reply = self._run_command(command, parsed)
             except KvsError as error:
                 self._steps = None
+                work.held_bytes = 0
                 reply = self._error_reply(error)
                 if is_fatal(error):
                     self.closing = True
@@ -274,9 +279,12 @@ class RunLoop(BaseConnection):
 
     def _advance(self, steps: "Generator[WholeReply | None, None, None]") -> WholeReply | None:
         """Run a command by a share; return its reply, or None if it is not finished."""
+        work = self._work
+        work.full_bytes = self._full_bytes()
         reply = next(steps)
         if reply is not None:
             self._steps = None
+            work.held_bytes = 0
         else:
             self._spent_s += self._observation.timer() - self._began_s
         return reply
@@ -336,6 +344,7 @@ class RunLoop(BaseConnection):
         steps, self._steps = self._steps, None
         if steps is not None:
             steps.close()
+            self._work.held_bytes = 0
 
     # A server that stands by.
 

@@ -218,7 +218,8 @@ def change(key: Key, program: Program, session: Session) -> Steps[list[Field]]:
     run = Run(program)
     old = session.get(key)
     run.begin(old)
-    work.held_bytes = len(string_or_empty(old)) + (program.extent >> 3)
+    before_bytes = work.held_bytes
+    work.held_bytes = before_bytes + len(string_or_empty(old)) + (program.extent >> 3)
     try:
         for operation in program.operations:
             run.step(operation)
@@ -227,7 +228,7 @@ def change(key: Key, program: Program, session: Session) -> Steps[list[Field]]:
                 yield
         new = run.end()
     finally:
-        work.held_bytes = 0
+        work.held_bytes = before_bytes
     if new is not None:
         work.left -= len(string_of(new)) // STORED_BYTES_PER_UNIT
         session.put(key, new)

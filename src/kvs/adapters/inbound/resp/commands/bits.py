@@ -138,13 +138,14 @@ def combine(combination: Combination, target: Key, sources: list[Key], session: 
     The values are combined one after the other, so that only the result is held.
     """
     work = session.work
+    before_bytes = work.held_bytes
     size = 0
     numbers: list[int] = []  # the result, a number for every step
     try:
         for position, source in enumerate(sources):
             value = string_or_empty(session.get(source))
             size = max(size, len(value))
-            work.held_bytes = size
+            work.held_bytes = before_bytes + size
             work.left -= 1
             for number in range(-(-size // STEP_BYTES)):
                 if work.left <= 0:
@@ -167,14 +168,15 @@ def combine(combination: Combination, target: Key, sources: list[Key], session: 
         _store(session, target, pieces)
         return size
     finally:
-        work.held_bytes = 0
+        work.held_bytes = before_bytes
 
 
 def invert(target: Key, source: Key, session: Session) -> Steps[int]:
     """Store a value with all bits inverted; return its length."""
     work = session.work
     value = string_or_empty(session.get(source))
-    work.held_bytes = len(value)
+    before_bytes = work.held_bytes
+    work.held_bytes = before_bytes + len(value)
     try:
         pieces: list[bytes] = []
         for at in range(0, len(value), STEP_BYTES):
@@ -185,7 +187,7 @@ def invert(target: Key, source: Key, session: Session) -> Steps[int]:
         _store(session, target, pieces)
         return len(value)
     finally:
-        work.held_bytes = 0
+        work.held_bytes = before_bytes
 
 
 def _store(session: Session, target: Key, pieces: list[bytes]) -> None:

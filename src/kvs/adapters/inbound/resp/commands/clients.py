@@ -141,6 +141,7 @@ def _list(session: Session, context: ClientContext, arguments: list[bytes]) -> S
             line = known[number] = b"" if client is None else client_line(client, now_s)
             session.work.left -= DESCRIPTION_COST
         lines.append(line)
+        session.work.hold(len(line))
         session.work.left -= 1
         if session.work.left <= 0:
             yield

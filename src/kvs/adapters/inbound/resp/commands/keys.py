@@ -8,6 +8,7 @@ from kvs.adapters.inbound.protocol.command import (
     OTHER,
     SLOW_COST,
     Reply,
+    WholeReply,
     everywhere,
     of_pending_key,
     reads_all_keys,
@@ -17,6 +18,8 @@ from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.cursors import Place
 from kvs.adapters.inbound.resp.glob import Glob, literal_prefix
+from kvs.adapters.inbound.resp.glob import Glob
+from kvs.adapters.inbound.resp.pieces import Pieces
 from kvs.adapters.inbound.resp.wording import c_string
 from kvs.application.operations import MATCHED_UNITS, copy, count_present, delete_all, find_keys, random_key, rename
 from kvs.domain.errors import TooLargeError, UsageError
@@ -66,22 +69,25 @@ def _type(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
 
 def _keys(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
     glob = _glob(arguments[1], session.work)
+def _keys(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[WholeReply]:
+    glob = _glob(arguments[1])
     max_bytes = context.limits.max_reply_bytes
     matches = None if glob.matches_all else glob
     found = yield from session.view(partial(find_keys, glob.prefix, matches, max_bytes))
     return (yield from _bulks(session, found))
 
 
-def _bulks(session: Session, keys: list[Key]) -> Steps[bytes]:
-    """Return an array of any number of keys."""
-    parts = [b"*%d\r\n" % len(keys)]
+def _bulks(session: Session, keys: list[Key]) -> Steps[list[bytes]]:
+    """Return an array of any number of keys, in pieces."""
+    pieces = Pieces(session.work)
+    pieces.add(b"*%d\r\n" % len(keys))
     for at in range(0, len(keys), PART_KEYS):
         part = b"".join([replies.bulk(key) for key in keys[at : at + PART_KEYS]])
-        parts.append(part)
+        pieces.add(part)
         session.work.left -= PART_KEYS // BULKS_PER_UNIT + len(part) // COPIED_BYTES_PER_UNIT
         if session.work.left <= 0:
             yield
-    return b"".join(parts)
+    return pieces.end()
 
 
 def _scan(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:

@@ -199,7 +199,8 @@ def _lcs(session: Session, context: ClientContext, arguments: list[bytes]) -> St
     if (len(first) + 1) * (len(second) + 1) > context.limits.max_value_bytes * CELLS_PER_BYTE:
         raise UsageError("Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len")
     table = Table(first, second, work, keeps_rows=not options.length_only)
-    work.held_bytes = table.held_bytes()
+    before_bytes = work.held_bytes
+    work.held_bytes = before_bytes + table.held_bytes()
     try:
         length = yield from table.length()
         if options.length_only:
@@ -212,7 +213,7 @@ def _lcs(session: Session, context: ClientContext, arguments: list[bytes]) -> St
         ranges.reverse()
         return replies.bulk(b"".join([first[start : start + size] for start, _, size in ranges]))
     finally:
-        work.held_bytes = 0
+        work.held_bytes = before_bytes
 
 
 def _matches(context: ClientContext, options: Options, ranges: list[Range], work: Work) -> Steps[bytes]:
@@ -227,6 +228,7 @@ def _matches(context: ClientContext, options: Options, ranges: list[Range], work
             parts.append(replies.number(length))
         item = replies.array(parts)
         items.append(item)
+        work.hold(len(item))
         room_bytes -= len(item)
         if room_bytes < 0:
             raise ResultTooLargeError(context.limits.max_reply_bytes)

@@ -152,6 +152,7 @@ def _info(session: Session, context: ClientContext, arguments: list[bytes]) -> S
         if command is not None and command not in known:
             known[command] = _description(context, command)
         descriptions.append(known[command])
+        session.work.hold(len(known[command]))
     check_reply(context, descriptions)
     return replies.array(descriptions)
 

@@ -147,10 +147,11 @@ def _run_queue(
 
     Raises:
         KvsError: From the engine, which ended the transaction.
-        LimitError: The replies together are longer than allowed.
+        LimitError: The replies together are longer than allowed, or the clients together hold all that they may.
     """
     work = session.work
     room_bytes = context.limits.max_reply_bytes
+    held_bytes = 0
     results: list[bytes] = []
     timer = context.shared.observation.timer
     spent_s.clear()  # it may be run again
@@ -181,9 +182,13 @@ def _run_queue(
                 reply = replies.error(error)
             spent_s[at] = 0.0 if postponed else spent_s[at] + timer()
             results.append(reply)
-            room_bytes -= len(reply) if reply else _length(at, large)
+            size = len(reply) if reply else _length(at, large)
+            room_bytes -= size
             if room_bytes < 0:
                 raise ResultTooLargeError(context.limits.max_reply_bytes)
+            work.held_bytes = held_bytes  # what the command has held is its reply now
+            held_bytes += size
+            work.hold(size)
         return results
     finally:
         context.protocol = context.queue_protocol  # this may be run again; and a HELLO is run after EXEC
