@@ -1,12 +1,14 @@
 """Replies made of many parts: large values are sent without a copy, and small ones are joined in shares."""
 
+import io
+
 import pytest
 
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.inbound.resp.pieces import LARGE_PART_BYTES, PIECE_BYTES, Pieces
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Work
 from tests.support.resp_connection import RespServer, ask
-from tests.support.resp_wire import NULL, OK, QUEUED, Typed, request
+from tests.support.resp_wire import NULL, OK, QUEUED, Typed, read_reply, request
 
 BIG = bytes(range(256)) * (1 << 10)
 SMALL = b"s" * 4000
@@ -74,6 +76,20 @@ def test_small_values_are_joined_in_shares(requests: list[tuple[bytes, ...]]) ->
     assert max(map(len, pieces)) < PIECE_BYTES + LARGE_PART_BYTES
     joins = MANY * len(SMALL) // PIECE_BYTES
     assert shares >= MANY // SHARE + joins - 1
+
+
+@pytest.mark.parametrize("words", [(b"KEYS", b"*"), (b"SCAN", b"0", b"COUNT", b"1000")])
+def test_keys_are_joined_in_shares(words: tuple[bytes, ...]) -> None:
+    """There may be many, and long ones."""
+    server = RespServer(max_tick_requests=SHARE)
+    keys = [b"%04000d" % number for number in range(MANY)]
+    for key in keys:
+        server.bench.storage.put(key, b"")
+    pieces, shares = pieces_of(server.connect(), words)
+    assert max(map(len, pieces)) < PIECE_BYTES + LARGE_PART_BYTES
+    assert shares >= MANY * len(keys[0]) // PIECE_BYTES
+    reply = read_reply(io.BytesIO(b"".join(pieces)))
+    assert reply == (keys if words[0] == b"KEYS" else [b"0", keys])
 
 
 def test_a_few_small_values_are_one_piece() -> None:

@@ -19,7 +19,7 @@ from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.cursors import Place
 from kvs.adapters.inbound.resp.glob import Glob, literal_prefix
 from kvs.adapters.inbound.resp.glob import Glob
-from kvs.adapters.inbound.resp.pieces import Pieces
+from kvs.adapters.inbound.resp.pieces import PIECE_BYTES, Pieces
 from kvs.adapters.inbound.resp.wording import c_string
 from kvs.application.operations import MATCHED_UNITS, copy, count_present, delete_all, find_keys, random_key, rename
 from kvs.domain.errors import TooLargeError, UsageError
@@ -27,6 +27,7 @@ from kvs.domain.grants import READ, WRITE
 from kvs.domain.updates import integer
 from kvs.domain.values import Key
 from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps, Work
+from kvs.ports.session import Session, Steps
 
 SCAN_COUNT: Final = 10
 MAX_SCAN_COUNT: Final = 10_000
@@ -38,10 +39,6 @@ CURSOR_DIGITS: Final = 20
 DATABASE_MIN: Final = -(2**31)
 DATABASE_MAX: Final = 2**31 - 1
 """Numbers that Redis accepts as the number of a database, whether or not it exists."""
-
-PART_KEYS: Final = 1000
-BULKS_PER_UNIT: Final = 8
-"""Keys of a reply that are joined at a time, and how many of them are a unit of work."""
 
 MAX_PATTERNS_BYTES: Final = 1024
 """Maximum length of all patterns of one request, which bounds the cost per byte of every key."""
@@ -81,16 +78,14 @@ def _bulks(session: Session, keys: list[Key]) -> Steps[list[bytes]]:
     """Return an array of any number of keys, in pieces."""
     pieces = Pieces(session.work)
     pieces.add(b"*%d\r\n" % len(keys))
-    for at in range(0, len(keys), PART_KEYS):
-        part = b"".join([replies.bulk(key) for key in keys[at : at + PART_KEYS]])
-        pieces.add(part)
-        session.work.left -= PART_KEYS // BULKS_PER_UNIT + len(part) // COPIED_BYTES_PER_UNIT
+    for key in keys:
+        pieces.add(replies.bulk(key))
         if session.work.left <= 0:
             yield
     return pieces.end()
 
 
-def _scan(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
+def _scan(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[WholeReply]:
     cursor = _cursor(c_string(arguments[1]))
     pattern: bytes | None = None
     count = SCAN_COUNT
@@ -146,7 +141,10 @@ def _scan(session: Session, context: ClientContext, arguments: list[bytes]) -> S
         stop = Place(page[-1], prefix, user)
         following = context.shared.cursors.issue(stop)
         context.last_cursor = (following, stop)
-    return replies.array([replies.bulk(b"%d" % following), replies.bulks(keys)])
+    cursor_reply = replies.bulk(b"%d" % following)
+    if context.limits.max_reply_bytes - room_bytes <= PIECE_BYTES:
+        return replies.array([cursor_reply, replies.bulks(keys)])
+    return [b"*2\r\n" + cursor_reply, *(yield from _bulks(session, keys))]
 
 
 def _randomkey(session: Session, context: ClientContext, _: list[bytes]) -> Steps[bytes]:
