@@ -2,10 +2,12 @@
 
 import pytest
 
+from kvs.adapters.inbound.protocol.clients import ClientDescription, ClientRegistry
 from kvs.adapters.inbound.protocol.connection import CHARGE_STEP_BYTES
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.application.transact import BehindError
 from kvs.domain.commit import KeyRange
+from kvs.override import override
 from kvs.ports.session import LITTLE_BYTES, Session, Steps
 from tests.support.resp_connection import RespServer, answer, ask
 from tests.support.resp_wire import OK, PONG, Typed, request
@@ -30,6 +32,30 @@ COLLECTING: list[list[tuple[bytes, ...]]] = [
 """Requests of which the last one finds much, in many shares."""
 
 collecting = pytest.mark.parametrize("requests", COLLECTING, ids=lambda one: one[-1][0].decode())
+
+
+class OneClient(ClientRegistry):
+    """Whoever is asked for, it is always the same."""
+
+    def __init__(self, connection: RespConnection) -> None:
+        super().__init__()
+        self._client = ClientDescription(connection, "1.2.3.4:5", "1.2.3.4:6", 7, 0.0, 0.0, 0, "r")
+
+    @override
+    def ids(self) -> list[int]:
+        return [1]
+
+    @override
+    def describe(self, session_id: int) -> ClientDescription | None:
+        return self._client
+
+    @override
+    def kill(self, session_id: int) -> bool:
+        return False
+
+    @override
+    def requests(self) -> int:
+        return 0
 
 
 def filled() -> RespServer:
@@ -123,6 +149,21 @@ def test_clients_together_find_no_more_than_they_may_hold() -> None:
     whole = sum(len(output_of(connection)) > FOUND_BYTES for connection in connections)
     assert 0 < whole < len(connections)
     server.assert_nothing_is_left()
+
+
+@pytest.mark.one_build
+@pytest.mark.parametrize(
+    "words", [(b"COMMAND", b"INFO", *[b"get"] * 4000), (b"CLIENT", b"LIST", b"ID", *[b"1"] * 4000)]
+)
+def test_descriptions_that_are_asked_for_again_and_again_count(words: tuple[bytes, ...]) -> None:
+    """A short request may name the same thing many times."""
+    server = filled()
+    words = (*words, *words[-1:] * 4000)
+    server.limits.max_arguments = len(words)
+    server.shared.clients = OneClient(server.connect())
+    connection = begun(server, [words])
+    server.bench.budget.limit_bytes = server.bench.budget.used_bytes + LIMIT_BYTES
+    assert is_refused(answer(connection))
 
 
 def test_a_queue_writes_nothing_if_its_replies_are_too_much() -> None:

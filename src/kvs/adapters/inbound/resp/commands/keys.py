@@ -18,7 +18,6 @@ from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.cursors import Place
 from kvs.adapters.inbound.resp.glob import Glob, literal_prefix
-from kvs.adapters.inbound.resp.glob import Glob
 from kvs.adapters.inbound.resp.pieces import PIECE_BYTES, Pieces
 from kvs.adapters.inbound.resp.wording import c_string
 from kvs.application.operations import MATCHED_UNITS, copy, count_present, delete_all, find_keys, random_key, rename
@@ -26,8 +25,7 @@ from kvs.domain.errors import TooLargeError, UsageError
 from kvs.domain.grants import READ, WRITE
 from kvs.domain.updates import integer
 from kvs.domain.values import Key
-from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps, Work
-from kvs.ports.session import Session, Steps
+from kvs.ports.session import Session, Steps, Work
 
 SCAN_COUNT: Final = 10
 MAX_SCAN_COUNT: Final = 10_000
@@ -64,10 +62,8 @@ def _type(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
     return replies.simple(b"none" if session.get(arguments[1]) is None else b"string")
 
 
-def _keys(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
-    glob = _glob(arguments[1], session.work)
 def _keys(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[WholeReply]:
-    glob = _glob(arguments[1])
+    glob = _glob(arguments[1], session.work)
     max_bytes = context.limits.max_reply_bytes
     matches = None if glob.matches_all else glob
     found = yield from session.view(partial(find_keys, glob.prefix, matches, max_bytes))

@@ -228,7 +228,6 @@ def _matches(context: ClientContext, options: Options, ranges: list[Range], work
             parts.append(replies.number(length))
         item = replies.array(parts)
         items.append(item)
-        work.hold(len(item))
         room_bytes -= len(item)
         if room_bytes < 0:
             raise ResultTooLargeError(context.limits.max_reply_bytes)
