@@ -89,6 +89,19 @@ def test_keys_make_way_while_they_pass_over_others() -> None:
     wire.bench.assert_nothing_is_held()
 
 
+@pytest.mark.parametrize("passed_over", [[], [b"\xff"]], ids=["all shown", "one passed over"])
+@pytest.mark.parametrize(("unit", "bytes_per_unit"), [(b"\x01", 128), (b'"', 128), ("é".encode(), 1024)])
+def test_keys_make_way_while_they_escape_others(unit: bytes, bytes_per_unit: int, passed_over: list[bytes]) -> None:
+    """A page of keys that consist of escapes takes as many ticks as a value of their length."""
+    size = 8000
+    keys = numbered(unit * (size // len(unit)) + b"%05d", 400)
+    wire = holding(*keys, *passed_over, max_tick_requests=PAGE_KEYS)
+    ticks = ticks_of(wire, b"KEYS\nPING\n")
+    assert len(ticks) > size * len(keys) // bytes_per_unit // PAGE_KEYS
+    message = "1 key is not UTF-8 and cannot be shown." if passed_over else None
+    check(wire, [result([key.decode() for key in keys], message), result("PONG")])
+
+
 UNTYPED = [b"x\ny", b"x\r", b"\n", b"\r\r", b"x" * MAX_LINE_BYTES]
 """What makes a key one that cannot be typed at the end of a line."""
 

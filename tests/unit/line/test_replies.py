@@ -141,3 +141,36 @@ def test_reply_at_once_costs_as_much_as_in_steps(unit: bytes, bytes_per_unit: in
     charged, work.left = work.left, 0
     list(replies.result_steps(unit * (LONG_BYTES // len(unit)), work))
     assert work.left == charged
+
+
+@given(st.lists(texts, max_size=4), st.one_of(st.none(), texts))
+@example([b"a" * SHORT_BYTES, b"a" * (SHORT_BYTES + 1), b'"' * LONG_BYTES, b""], b"\n")
+def test_list_is_json(listed: list[bytes], message: bytes | None) -> None:
+    """Written as a reply with a result of one text is."""
+    reply = shares(replies.list_steps(listed, message, work := Work()), work, SHARE)[1]
+    json_texts = b"[%b]" % b", ".join(map(replies.quoted, listed))
+    assert reply == replies.result_json(json_texts, message)
+
+
+def test_list_of_what_is_no_text_is_refused() -> None:
+    """Wherever it is."""
+    with pytest.raises(EncodingError):
+        list(replies.list_steps([b"a", b"\xff"], None, Work()))
+
+
+@pytest.mark.parametrize("size", [SHORT_BYTES // 8, 2000])
+def test_list_costs_as_much_as_its_escapes(size: int) -> None:
+    """Short texts as well, of which there may be many."""
+    work = Work()
+    work.left = 1 << 30
+    list(replies.list_steps([b'"' * size] * 1000, None, work))
+    assert (1 << 30) - work.left >= size * 1000 // replies.ESCAPES_PER_UNIT
+
+
+def test_key_that_is_absent_costs_as_much_as_its_escapes() -> None:
+    """The reply to GET names it."""
+    work = Work()
+    reply = json.loads(replies.absent(b"\x01" * 8000, work))
+    assert reply == {"status": "Ok", "result": None, "mesg": "\x01" * 8000 + " was not found."}
+    assert -work.left >= 8000 // replies.ESCAPES_PER_UNIT
+    assert json.loads(replies.absent(b"\x01" * 80, work))["mesg"] == "\x01" * 80 + " was not found."

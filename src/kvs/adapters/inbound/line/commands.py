@@ -101,7 +101,7 @@ def get(session: Session, key: bytes) -> Reply:
     """Run GET. The reply to a long value is made in steps."""
     value = string_or_none(session.get(key))
     if value is None:
-        return replies.result_json(b"null", key + b" was not found.")
+        return replies.absent(key, session.work)
     if len(value) <= replies.SHORT_BYTES:
         return replies.result(value)
     if len(value) <= replies.LONG_BYTES:

@@ -36,7 +36,7 @@ def _persist(session: Session, _: LineContext, words: list[bytes]) -> bytes:
 def _ttl(session: Session, _: LineContext, words: list[bytes]) -> bytes:
     value = session.get(words[1])
     if value is None:
-        return replies.result_json(b"null", words[1] + b" was not found.")
+        return replies.absent(words[1], session.work)
     deadline_ms = deadline_of(value)
     if not deadline_ms:
         return replies.result_json(b"null")

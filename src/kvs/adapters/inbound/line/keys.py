@@ -56,7 +56,7 @@ def list_keys(session: Session, prefix: Key, after: Key, max_line_bytes: int) ->
         message = NO_PATTERN
     if not more or can_end(room_bytes, page[-1]):
         try:
-            return _reply(page, message)
+            return (yield from replies.list_steps(page, message, session.work))
         except EncodingError:
             pass  # some keys cannot be shown
     return (yield from session.view(partial(_list_shown, prefix, after, room_bytes)))
@@ -84,11 +84,13 @@ def _list_shown(prefix: Key, after: Key, room_bytes: int, session: Session) -> S
                     hidden_before_end = hidden
             elif end:
                 del page[end:]
-                return _reply(page, _message(hidden_before_end, _next_page(prefix, page[-1])))
+                message = _message(hidden_before_end, _next_page(prefix, page[-1]))
+                return (yield from replies.list_steps(page, message, work))
             else:
-                return _reply(page, _message(hidden_in_page, NO_NEXT_PAGE))
+                message = _message(hidden_in_page, NO_NEXT_PAGE)
+                return (yield from replies.list_steps(page, message, work))
         if len(keys) <= PAGE_KEYS:
-            return _reply(page, _message(hidden))
+            return (yield from replies.list_steps(page, _message(hidden), work))
         after = keys[-1]
 
 
@@ -102,7 +104,3 @@ def _message(hidden: int, more: bytes = b"") -> bytes | None:
 
 def _next_page(prefix: Key, last: Key) -> bytes:
     return NEXT_PAGE + REQUEST % (prefix, last)
-
-
-def _reply(page: list[Key], message: bytes | None) -> bytes:
-    return replies.result_json(b"[%b]" % b", ".join([replies.quoted(key) for key in page]), message)

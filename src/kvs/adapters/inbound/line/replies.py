@@ -90,16 +90,43 @@ def result_steps(value: bytes, work: Work) -> Steps[bytes]:
         ClientsFullError: The clients together hold all that they may.
     """
     reply = BytesIO()  # its content is returned without a copy, which takes 60 ms for 96 MiB
-    reply.write(b'{"status": "Ok", "result": "')
-    at = 0
-    while at < len(value):
-        end = _slice_end(value, at)
-        work.hold(reply.write(memoryview(_charged(value[at:end], work, at))[1:-1]))
-        if work.left <= 0:
-            yield
-        at = end
-    reply.write(b'"}\n')
+    reply.write(b'{"status": "Ok", "result": ')
+    yield from _write(value, reply, work)
+    reply.write(b"}\n")
     return reply.getvalue()
+
+
+def list_steps(texts: list[bytes], message: bytes | None, work: Work) -> Steps[bytes]:
+    """Return the reply whose result is a list of texts, with an optional message, in shares.
+
+    Raises:
+        EncodingError: One of them is not UTF-8.
+    """
+    reply = BytesIO()
+    reply.write(b'{"status": "Ok", "result": [')
+    separator = b""
+    for text in texts:
+        reply.write(separator)
+        separator = b", "
+        if len(text) <= SHORT_BYTES and text.translate(_AS_IT_IS) is text:
+            reply.write(b'"%b"' % text)
+        else:
+            work.left -= 1  # short texts may cost less than a unit each, and be many
+            yield from _write(text, reply, work)
+    reply.write(b"]")
+    if message is not None:
+        reply.write(b', "mesg": ')
+        yield from _write(message, reply, work)
+    reply.write(b"}\n")
+    return reply.getvalue()
+
+
+def absent(key: bytes, work: Work) -> bytes:
+    """Return the reply to GET of a key that is absent."""
+    message = key + b" was not found."
+    return b'{"status": "Ok", "result": null, "mesg": %b}\n' % (
+        quoted(message) if len(key) <= SHORT_BYTES else _charged(message, work)
+    )
 
 
 def result_json(json: bytes, message: bytes | None = None) -> bytes:
@@ -117,6 +144,19 @@ def error(code: str, message: str) -> bytes:
 def error_code(reply: bytes) -> bytes:
     """Return the code of the error that a reply reports, in capitals; empty if it reports none."""
     return reply[len(_ERROR) :].partition(b'"')[0].upper() if reply.startswith(_ERROR) else b""
+
+
+def _write(text: bytes, reply: BytesIO, work: Work) -> Steps[None]:
+    """Write the JSON string of a text, in shares."""
+    reply.write(b'"')
+    at = 0
+    while at < len(text):
+        end = _slice_end(text, at)
+        work.hold(reply.write(memoryview(_charged(text[at:end], work, at))[1:-1]))
+        if work.left <= 0:
+            yield
+        at = end
+    reply.write(b'"')
 
 
 def _slice_end(text: bytes, at: int) -> int:
