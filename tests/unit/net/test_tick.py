@@ -409,16 +409,36 @@ class TestBudget:
         play(script)
 
     def test_large_requests_that_come_at_once_are_run_in_several_ticks(self) -> None:
-        """And a packet among them is run in its tick, wherever it comes."""
+        """And a packet among them is run in its tick, wherever it comes: they leave it half of the budget."""
 
         async def script() -> None:
             room = Room()
             large = [Member(room, f"large{number}", UNITS, step=UNITS, large=True) for number in range(10)]
             room.arrive(*large, Member(room, "light", 3))
-            assert room.events[-1] == "flush light"
-            assert sum(room.units(member.name) for member in large) == 2 * UNITS
+            assert "run light 3" in room.events
+            assert sum(room.units(member.name) for member in large) == UNITS
             await turns(40)
             assert sum(room.units(member.name) for member in large) == 10 * UNITS
+
+        play(script)
+
+    @pytest.mark.parametrize("step", [UNITS // 10, UNITS // 2, 2 * UNITS])
+    def test_dear_requests_that_come_at_once_are_run_in_several_ticks(self, step: int) -> None:
+        """However little input they hold: a tick ends about half a budget, and one of them, behind its budget."""
+
+        async def script() -> None:
+            room = Room()
+            dear = [Member(room, f"dear{number}", step, step=step) for number in range(PACKETS_PER_TICK)]
+            room.arrive(*dear)
+            begun = sum(room.units(member.name) for member in dear)
+            assert UNITS <= begun <= UNITS + UNITS // 2 + step
+            while any(member.work for member in dear):
+                light = Member(room, "light", 3)
+                room.arrive(light)
+                assert light.work == 0  # in its own tick, whatever the one before has overspent
+                before = sum(room.units(member.name) for member in dear)
+                await turns(1)
+                assert sum(room.units(member.name) for member in dear) - before <= UNITS + step
 
         play(script)
 

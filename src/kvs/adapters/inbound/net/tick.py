@@ -14,8 +14,10 @@ The budget
     left over is deferred. Deferred channels share the rest of the budget, round robin, after the sockets have been
     polled again and the ready replies have been sent; at least a quarter of the budget is reserved for them, so that
     they make progress however many packets arrive. A request cannot always be interrupted; a channel that has exceeded
-    its quotas is in debt, and its packets are deferred until it has used as much less. When the budget is exceeded by
-    half, packets that may complete a large request are deferred, too: many may come at once.
+    its quotas is in debt, and its packets are deferred until it has used as much less. Once half of the budget is used,
+    packets that may complete a large request are deferred, too: many may come at once. And once the budget is exceeded
+    by half, which packets with quotas do not do, all are: some cost far more than they look. So a tick ends with at
+    most one and a half budgets, and one request. What it has overspent is not taken from the packets of the next one.
 
 The bound of what waits
     When too many batches are on their way, or they and the output held for them take too much memory, no request is run
@@ -153,17 +155,21 @@ class Tick:
                 self._latency.add_s(EXPIRE_CYCLE, self._loop.time() - self.now_s)
             if not self._serving:
                 self._left = self._units
+            elif self._left < 0:  # what the tick before has overspent keeps no packet of this one waiting
+                self._left = 0
 
     def packet_quota(self, member: TickMember) -> int:
         """Return the quota of a packet that has just arrived, which grows with the budget left."""
         if not self._open:
             self._begin_and_schedule_end()
-        if self._full or member.debt > self._base_quota or (self._left < -self._half and member.holds_large_input):
+        if self._full or member.debt > self._base_quota:
             return 0
         self._packets += 1
         spare = self._left - self._half
         if spare > 0:
             return self._base_quota + (spare >> 3)
+        if self._left < -self._half or member.holds_large_input:
+            return 0
         return self._base_quota if self._left > 0 or self._packets <= PACKETS_PER_TICK else 0
 
     def charge(self, member: TickMember, quota: int, units: int) -> None:
