@@ -93,18 +93,15 @@ def integer(text: bytes) -> int:
     raise NotANumberError("This is not a whole number of 64 bits.")
 
 
-def byte_range(value: bytes, first: int, last: int) -> bytes:
-    """Return the bytes between two positions, both included; negative ones count from the end."""
-    size = len(value)
+def byte_range(size: int, first: int, last: int) -> tuple[int, int]:
+    """Return where the bytes between two positions, both included, begin and end; negative ones count from the end."""
     if first < 0 and last < 0 and first > last:
-        return b""  # below, both could become 0, and select the first byte
+        return 0, 0  # below, both could become 0, and select the first byte
     if first < 0:
         first = max(0, first + size)
     if last < 0:
         last = max(0, last + size)
-    if first > last or first >= size:
-        return b""  # compiled, a slice like this raises SystemError
-    return value[first : last + 1]
+    return (0, 0) if first > last or first >= size else (first, min(last + 1, size))
 
 
 class Replace:
@@ -238,10 +235,10 @@ class Overwrite:
             return None
         end = self.offset + len(self.part)
         _check_length(end, self.max_bytes)
-        string = bytearray(b"" if old is None else string_of(old))
-        string.extend(bytes(max(0, self.offset - len(string))))
-        string[self.offset : end] = self.part
-        return with_string(old, bytes(string))
+        before = b"" if old is None else string_of(old)
+        gap = bytes(max(0, self.offset - len(before)))
+        view = memoryview(before)  # to copy the value only once
+        return with_string(old, b"".join((view[: self.offset], gap, self.part, view[end:])))
 
 
 class Add:

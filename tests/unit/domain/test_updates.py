@@ -138,10 +138,11 @@ def test_overwrite_agrees_with_a_bytearray(old: bytes | None, offset: int, part:
 def test_a_section_is_those_bytes_whose_place_is_within_it(value: bytes, first: int, last: int) -> None:
     """A negative place is counted from the end, and is the first at the least; an end before its beginning is none."""
     if first < 0 and last < 0 and first > last:
-        assert byte_range(value, first, last) == b""
+        assert value[slice(*byte_range(len(value), first, last))] == b""
         return
     begin, end = (place if place >= 0 else max(0, place + len(value)) for place in (first, last))
-    assert byte_range(value, first, last) == bytes(byte for place, byte in enumerate(value) if begin <= place <= end)
+    part = value[slice(*byte_range(len(value), first, last))]
+    assert part == bytes(byte for place, byte in enumerate(value) if begin <= place <= end)
 
 
 # Whole numbers.

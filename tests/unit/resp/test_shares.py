@@ -7,7 +7,7 @@ import pytest
 from kvs.adapters.inbound.protocol.command import SLOW_COST
 from kvs.adapters.inbound.protocol.errors import UnknownCommandError
 from kvs.adapters.inbound.resp.commands import keys
-from kvs.adapters.inbound.resp.commands.charged import STORED_BYTES_PER_UNIT
+from kvs.adapters.inbound.resp.commands.charged import LARGE_COPY_BYTES, STORED_BYTES_PER_UNIT
 from kvs.adapters.inbound.resp.commands.registry import BY_NAME, command_of
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.adapters.inbound.resp.glob import literal_prefix
@@ -19,7 +19,7 @@ from tests.support.resp_wire import NULL, NULL_ARRAY, OK, PONG, QUEUED, Typed, r
 from tests.support.sessions import output_of
 
 SHARE = 10
-BIG = b"v" * (1 << 20)
+BIG = b"v" * (LARGE_COPY_BYTES + 1)
 
 
 def queued(server: RespServer, *commands: tuple[bytes, ...]) -> RespConnection:
@@ -336,3 +336,70 @@ def test_histograms_of_commands_that_are_named() -> None:
     reply = ask(connection, b"LATENCY", b"HISTOGRAM", b"Client|Getname", b"no", b"PING", b"client", b"ping")
     assert isinstance(reply, list)
     assert reply[::2] == [b"client|getname", b"ping", b"client|id"]
+
+
+LARGE_COPIES = [
+    ((b"APPEND", b"big", b"x"), len(BIG) + 1),
+    ((b"SETRANGE", b"big", b"0", b"x"), len(BIG)),
+    ((b"SETRANGE", b"new", b"%d" % (len(BIG) - 1), b"x"), len(BIG)),
+    ((b"GETRANGE", b"big", b"0", b"-2"), BIG[:-1]),
+    ((b"SETBIT", b"big", b"0", b"1"), BIG[0] >> 7),
+    ((b"BITFIELD", b"big", b"SET", b"u8", b"0", b"1"), [BIG[0]]),
+    ((b"BITFIELD", b"big", *(b"SET", b"u8", b"0", b"1") * 20), [BIG[0], *[1] * 19]),
+]
+"""Requests of few bytes that copy a large value, and their replies."""
+
+large_copies = pytest.mark.parametrize(
+    ("words", "reply"), LARGE_COPIES, ids=[b" ".join(words[:3]).decode() for words, _ in LARGE_COPIES]
+)
+
+
+def server_with_a_large_value() -> RespServer:
+    """Return one that takes longer ones as well."""
+    server = RespServer()
+    server.limits.max_value_bytes = 2 * len(BIG)
+    server.bench.storage.put(b"big", BIG)
+    return server
+
+
+@large_copies
+def test_a_large_copy_waits_for_its_turn(words: tuple[bytes, ...], reply: object) -> None:
+    """It is not made with the quota of a packet, for there may be many."""
+    server = server_with_a_large_value()
+    connections = [server.connect() for _ in range(3)]
+    for connection in connections:
+        assert connection.receive(request(*words), 30) <= 30 + len(words) // 4
+        assert output_of(connection) == b""
+    assert server.bench.storage.get(b"big") == BIG
+    connection = connections[0]
+    units = 0
+    while connection.backlog:
+        units += connection.resume(30)
+    assert units >= len(BIG) // STORED_BYTES_PER_UNIT
+    assert answer(connection) == reply
+
+
+@large_copies
+def test_a_large_copy_comes_to_the_same_in_a_queue(words: tuple[bytes, ...], reply: object) -> None:
+    """Where others are served in between as well."""
+    server = server_with_a_large_value()
+    connection = queued(server, words, (b"PING",))
+    begun(connection, b"EXEC")
+    assert answer(connection) == [reply, PONG]
+    server.assert_nothing_is_left()
+
+
+def test_a_small_copy_is_made_at_once() -> None:
+    """With the quota of the packet."""
+    server = RespServer()
+    server.limits.max_value_bytes = 100
+    connection = server.connect()
+    for words, reply in (
+        ((b"APPEND", b"k", b"abc"), b":3\r\n"),
+        ((b"SETRANGE", b"k", b"5", b"f"), b":6\r\n"),
+        ((b"GETRANGE", b"k", b"1", b"-3"), b"$3\r\nbc\0\r\n"),
+        ((b"SETBIT", b"k", b"0", b"1"), b":0\r\n"),
+        ((b"BITFIELD", b"k", b"SET", b"u8", b"8", b"1"), b"*1\r\n:98\r\n"),
+    ):
+        connection.receive(request(*words), 1)
+        assert output_of(connection) == reply

@@ -7,7 +7,7 @@ from kvs.adapters.inbound.protocol.command import KEY, OTHER, Reply, of_pending_
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
 from kvs.adapters.inbound.resp.commands.bits import bit_offset, bits_between, check_extent
-from kvs.adapters.inbound.resp.commands.charged import STORED_BYTES_PER_UNIT, Charged
+from kvs.adapters.inbound.resp.commands.charged import LARGE_COPY_BYTES, STORED_BYTES_PER_UNIT, Charged, next_share
 from kvs.adapters.inbound.resp.context import ClientContext
 from kvs.adapters.inbound.resp.wording import c_string
 from kvs.domain.errors import NotANumberError, UsageError
@@ -95,11 +95,13 @@ class Program:
     Attributes:
         operations: The operations.
         extent: The last bit that is written; -1: none is.
+        has_waited: It has been put off once, because the value is large.
     """
 
     def __init__(self, words: list[bytes], context: ClientContext) -> None:
         self.operations: list[Operation] = []
         self.extent = -1
+        self.has_waited = False
         self._words = words
         self._context = context
         self._at = 2
@@ -217,10 +219,14 @@ def change(key: Key, program: Program, session: Session) -> Steps[list[Field]]:
     work = session.work
     run = Run(program)
     old = session.get(key)
-    run.begin(old)
     before_bytes = work.held_bytes
-    work.held_bytes = before_bytes + len(string_or_empty(old)) + (program.extent >> 3)
+    size_bytes = len(string_or_empty(old)) + (program.extent >> 3)
+    work.held_bytes = before_bytes + size_bytes
     try:
+        if not program.has_waited and size_bytes >= LARGE_COPY_BYTES:
+            program.has_waited = True
+            yield from next_share(work)
+        run.begin(old)
         for operation in program.operations:
             run.step(operation)
             work.left -= OPERATION_UNITS
@@ -258,7 +264,16 @@ def _answer(session: Session, context: ClientContext, arguments: list[bytes], *,
         value = string_or_empty(session.get(arguments[1]))
         return _array(context, [operation.read(value) for operation in program.operations])
     run = Run(program)
-    session.update(arguments[1], Charged(run, session.work))
+    change = Charged(run, session.work, (program.extent >> 3) + 1)
+    session.update(arguments[1], change)
+    if change.postponed:
+        return _answer_later(session, context, arguments[1], run, change)
+    return _array(context, run.fields)
+
+
+def _answer_later(session: Session, context: ClientContext, key: Key, run: Run, change: Charged) -> Steps[bytes]:
+    yield from change.next_share()
+    session.update(key, change)
     return _array(context, run.fields)
 
 

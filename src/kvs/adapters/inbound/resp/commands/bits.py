@@ -246,13 +246,22 @@ def _is_in_bits(unit: bytes) -> bool:
 # Handlers.
 
 
-def _setbit(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
+def _setbit(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
     offset = bit_offset(arguments[2], context)
     if arguments[3] not in (b"0", b"1"):
         raise UsageError("bit is not an integer or out of range")
     check_extent(offset, context)
-    change = SetBit(offset, 1 if arguments[3] == b"1" else 0)
-    old, _ = session.update(arguments[1], Charged(change, session.work))
+    bit = SetBit(offset, 1 if arguments[3] == b"1" else 0)
+    change = Charged(bit, session.work, (offset >> 3) + 1)
+    old, _ = session.update(arguments[1], change)
+    if change.postponed:
+        return _setbit_later(session, arguments[1], change, offset)
+    return replies.number(bits_between(string_or_empty(old), offset, offset))
+
+
+def _setbit_later(session: Session, key: Key, change: Charged, offset: int) -> Steps[bytes]:
+    yield from change.next_share()
+    old, _ = session.update(key, change)
     return replies.number(bits_between(string_or_empty(old), offset, offset))
 
 

@@ -15,7 +15,7 @@ from kvs.adapters.inbound.protocol.command import (
 )
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
-from kvs.adapters.inbound.resp.commands.charged import Charged
+from kvs.adapters.inbound.resp.commands.charged import LARGE_COPY_BYTES, Charged, next_share
 from kvs.adapters.inbound.resp.commands.options import (
     COMPARISONS,
     DIGEST_COMPARISONS,
@@ -187,8 +187,9 @@ def _deleted_if(session: Session, key: Key, condition: Condition) -> bytes:
     return replies.ONE if old is not None and condition(old) else replies.ZERO
 
 
-def _append(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
-    return _copied(session, arguments[1], Append(arguments[2], context.limits.max_value_bytes))
+def _append(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
+    change = Append(arguments[2], context.limits.max_value_bytes)
+    return _copied(session, arguments[1], Charged(change, session.work))
 
 
 def _strlen(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
@@ -197,16 +198,33 @@ def _strlen(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes
 
 def _getrange(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
     first, last = integer(arguments[2]), integer(arguments[3])
-    part = byte_range(string_or_empty(session.get(arguments[1])), first, last)
-    session.work.left -= len(part) // COPIED_BYTES_PER_UNIT
-    return _value(context, part)
+    value = string_or_empty(session.get(arguments[1]))
+    begin, end = byte_range(len(value), first, last)
+    if end - begin >= LARGE_COPY_BYTES:
+        return _large_part(session, value, begin, end)
+    session.work.left -= (end - begin) // COPIED_BYTES_PER_UNIT
+    return _value(context, value[begin:end])
 
 
-def _setrange(session: Session, context: ClientContext, arguments: list[bytes]) -> bytes:
-    offset = integer(arguments[2])
+def _large_part(session: Session, value: bytes, begin: int, end: int) -> Steps[bytes]:
+    """Return the reply that has a part of a value, which is copied into it at once."""
+    work, size = session.work, end - begin
+    before_bytes = work.held_bytes
+    work.held_bytes = before_bytes + len(value)  # others may delete it meanwhile
+    try:
+        yield from next_share(work)
+    finally:
+        work.held_bytes = before_bytes
+    work.left -= size // COPIED_BYTES_PER_UNIT  # as much again is charged for every reply
+    return b"".join((b"$%d\r\n" % size, memoryview(value)[begin:end], replies.CRLF))
+
+
+def _setrange(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
+    offset, part = integer(arguments[2]), arguments[3]
     if offset < 0:
         raise UsageError("offset is out of range")
-    return _copied(session, arguments[1], Overwrite(offset, arguments[3], context.limits.max_value_bytes))
+    change = Overwrite(offset, part, context.limits.max_value_bytes)
+    return _copied(session, arguments[1], Charged(change, session.work, offset + len(part) if part else 0))
 
 
 def _incr(session: Session, _: ClientContext, arguments: list[bytes]) -> bytes:
@@ -316,9 +334,17 @@ def _one_if(steps: Steps[bool]) -> Steps[bytes]:
     return replies.ONE if (yield from steps) else replies.ZERO
 
 
-def _copied(session: Session, key: Key, change: Update) -> bytes:
+def _copied(session: Session, key: Key, change: Charged) -> Reply:
     """Apply an update that copies the value; return the length of the new one."""
-    return replies.number(len(string_or_empty(session.update(key, Charged(change, session.work))[1])))
+    new = session.update(key, change)[1]
+    if change.postponed:
+        return _copied_later(session, key, change)
+    return replies.number(len(string_or_empty(new)))
+
+
+def _copied_later(session: Session, key: Key, change: Charged) -> Steps[bytes]:
+    yield from change.next_share()
+    return replies.number(len(string_or_empty(session.update(key, change)[1])))
 
 
 def _added(session: Session, key: bytes, amount: int) -> bytes:
