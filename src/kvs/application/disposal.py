@@ -7,6 +7,9 @@ from typing import Any, Final, final
 FREED_PER_STEP: Final = 20_000
 """Objects freed per step: 2 to 4 ms. A tick makes no more in its budget, so garbage does not pile up."""
 
+BYTES_PER_OBJECT: Final = 1 << 11
+"""Bytes of one block that are freed in the time of an object: its pages go back to the kernel."""
+
 CALL_COST: Final = 20
 """What a call counts for, in objects."""
 
@@ -27,7 +30,7 @@ class Disposal:
         return len(self._lists) > 0
 
     def add(self, parts: list[Any]) -> None:
-        """Take a list of containers. A list among them is freed in slices, any other one at once.
+        """Take a list of containers, or of long bytes. A list among them is freed in slices, any other one at once.
 
         The caller must not use any of them again.
         """
@@ -59,4 +62,4 @@ def _free_last(parts: list[Any], objects: int) -> int:
         del last[-objects:]
         return objects
     parts.pop()
-    return len(last) + 1
+    return 1 + (len(last) // BYTES_PER_OBJECT if isinstance(last, bytes) else len(last))

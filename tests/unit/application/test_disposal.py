@@ -136,3 +136,17 @@ class TestDisposal:
         disposal = Disposal()
         disposal.add([])
         assert not disposal.has_work
+
+
+def test_long_values_are_freed_a_few_at_a_time() -> None:
+    """By what their pages cost, and one at least, however long it is."""
+    disposal = Disposal()
+    values = [Counted(bytes(4 << 20)) for _ in range(100)]
+    while values:
+        disposal.add([values.pop()])
+    disposal.step()
+    assert 80 <= Counted.alive < 100
+    while disposal.has_work:
+        before = Counted.alive
+        disposal.step()
+        assert 0 < before - Counted.alive <= 20

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from kvs.adapters.inbound.net.unsent import LARGE_PIECE_BYTES, MAX_WRITE_BYTES, UnsentOutput
+from kvs.adapters.inbound.net.unsent import LARGE_PIECE_BYTES, MAX_WRITE_BYTES, SLOWLY_FREED_BYTES, UnsentOutput
+from kvs.application.disposal import Disposal
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def pieces_of(sizes: list[int]) -> list[bytes]:
 def test_unsent_output_arrives_whole_and_in_order(ends: tuple[socket.socket, socket.socket], sizes: list[int]) -> None:
     """Whatever sizes the pieces have, and however little the kernel takes."""
     pieces = pieces_of(sizes)
-    unsent = UnsentOutput()
+    unsent = UnsentOutput(None)
     unsent.add(pieces[: len(pieces) // 2])
     unsent.add(pieces[len(pieces) // 2 :])
     assert unsent.size == sum(sizes)
@@ -72,7 +73,7 @@ def test_unsent_output_that_is_added_between_calls_follows(ends: tuple[socket.so
     """Also where a piece was sent in part."""
     sender, receiver = ends
     first, second = pieces_of([10 * MAX_WRITE_BYTES, 100])
-    unsent = UnsentOutput()
+    unsent = UnsentOutput(None)
     unsent.add([first])
     unsent.send(sender.fileno())
     unsent.add([second])
@@ -83,8 +84,27 @@ def test_unsent_output_is_kept_when_the_connection_is_lost(ends: tuple[socket.so
     """The error is the caller's to handle."""
     sender, receiver = ends
     receiver.close()
-    unsent = UnsentOutput()
+    unsent = UnsentOutput(None)
     unsent.add([b"x" * 10])
     with pytest.raises(OSError, match=os.strerror(32)):
         unsent.send(sender.fileno())
     assert unsent.size == 10
+
+
+@pytest.mark.parametrize("way", ["send", "take", "drop"])
+def test_long_pieces_are_left_to_the_disposal(ends: tuple[socket.socket, socket.socket], way: str) -> None:
+    """Those of many clients may end at the same moment, or be dropped at once."""
+    disposal = Disposal()
+    unsent = UnsentOutput(disposal)
+    unsent.add([b"a" * (SLOWLY_FREED_BYTES - 1)])
+    if way == "send":
+        transfer(unsent, *ends)
+    assert not disposal.has_work
+    unsent.add([b"a" * SLOWLY_FREED_BYTES])
+    if way == "send":
+        transfer(unsent, *ends)
+    while way == "take" and unsent.size:
+        unsent.take()
+    if way == "drop":
+        unsent.drop()
+    assert disposal.has_work

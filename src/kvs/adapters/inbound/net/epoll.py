@@ -150,7 +150,8 @@ class EpollChannel(Channel):
                 if sent == size:
                     return
                 output = [data[sent:]]
-            self._unsent = UnsentOutput() if self._guard is None else UnsealedOutput(self._guard)
+            disposal, guard = self._tick.disposal, self._guard
+            self._unsent = UnsentOutput(disposal) if guard is None else UnsealedOutput(guard, disposal)
             self._poll_for(self._interest | WRITABLE)
         self._unsent.add(output)
         self._look_whether_full(self._unsent)
@@ -181,7 +182,7 @@ class EpollChannel(Channel):
             self.abort()
             return
         if sent < len(data) and guard is not None:
-            unsent = self._unsent = UnsealedOutput(guard)
+            unsent = self._unsent = UnsealedOutput(guard, self._tick.disposal)
             self._poll_for(self._interest | WRITABLE)
             unsent.add_sealed(data[sent:])
             self._look_whether_full(unsent)
@@ -242,6 +243,8 @@ class EpollChannel(Channel):
     def abort(self) -> None:
         if self._open:
             self._open = False
+            if self._unsent is not None:
+                self._unsent.drop()
             self._unsent = None
             self._backend.forget(self._fd)
             self._socket.close()

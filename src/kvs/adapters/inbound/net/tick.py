@@ -104,7 +104,7 @@ class Tick:
         self._ticks: i64 = 0
         self._loop = loop
         self._storage = storage
-        self._disposal = disposal
+        self.disposal: Final = disposal
         self._expiry = expiry
         self._tracking = tracking
         self._changes = tracking.changes
@@ -155,8 +155,8 @@ class Tick:
                 self._latency.add_s(EXPIRE_CYCLE, self._loop.time() - self.now_s)
             if not self._serving:
                 self._left = self._units
-            elif self._left < 0:  # what the tick before has overspent keeps no packet of this one waiting
-                self._left = 0
+            else:  # what the tick before has overspent keeps no packet of this one waiting
+                self._left = max(0, self._left)
 
     def packet_quota(self, member: TickMember) -> int:
         """Return the quota of a packet that has just arrived, which grows with the budget left."""
@@ -247,9 +247,9 @@ class Tick:
                     member.flush()
                 except Exception as error:  # one client's trouble is not another's
                     member.crash(error)
-        if self._disposal.has_work:
-            self._disposal.step()
-            has_work = has_work or self._disposal.has_work
+        if self.disposal.has_work:
+            self.disposal.step()
+            has_work = has_work or self.disposal.has_work
         if self._latency.is_on:
             self._latency.add_s(TICK, self._loop.time() - self.now_s)
         if self._open:
@@ -277,7 +277,7 @@ class Tick:
     def check_engine(self) -> None:
         """Check the engine, and do its background work while no requests arrive."""
         if self._check():
-            if not self._open and (self._disposal.has_work or (self._seals and self._storage.has_work)):
+            if not self._open and (self.disposal.has_work or (self._seals and self._storage.has_work)):
                 self._begin_and_schedule_end()
             if self._expiry.end_tick() or self._alarm is None:
                 self._set_alarm()

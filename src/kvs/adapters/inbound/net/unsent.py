@@ -4,6 +4,7 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
+from kvs.application.disposal import Disposal
 from kvs.override import override
 
 if TYPE_CHECKING:
@@ -18,17 +19,24 @@ LARGE_PIECE_BYTES: Final = 16 << 10
 MAX_PIECES: Final = 1000
 """Most pieces of one call; Linux takes 1,024."""
 
+SLOWLY_FREED_BYTES: Final = 1 << 20
+"""Length from which a piece is left to the disposal: 16 MiB are freed in 1.4 ms, and clients in turn end together."""
+
 
 class UnsentOutput:
     """A queue of pieces; large ones are not copied.
+
+    Args:
+        disposal: Frees large ones; None: they are freed at once.
 
     Attributes:
         size: Number of bytes.
     """
 
-    __slots__ = ("_pieces", "_sent", "size")
+    __slots__ = ("_disposal", "_pieces", "_sent", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, disposal: Disposal | None) -> None:
+        self._disposal: Final = disposal
         self._pieces: deque[bytes] = deque()
         self._sent = 0  # bytes of the first piece
         self.size = 0
@@ -67,7 +75,7 @@ class UnsentOutput:
         self.size -= sent
         self._sent += sent
         while self._pieces and self._sent >= len(self._pieces[0]):
-            self._sent -= len(self._pieces.popleft())
+            self._sent -= self._drop_first()
 
     def take(self) -> bytes:
         """Remove and return up to :data:`MAX_WRITE_BYTES`."""
@@ -81,9 +89,21 @@ class UnsentOutput:
             self._sent += len(part)
             if self._sent >= len(first):
                 self._sent = 0
-                self._pieces.popleft()
+                self._drop_first()
         self.size -= MAX_WRITE_BYTES - room
         return b"".join(taken)
+
+    def drop(self) -> None:
+        """Drop everything."""
+        while self._pieces:
+            self._drop_first()
+
+    def _drop_first(self) -> int:
+        """Drop the first piece; return its length."""
+        piece = self._pieces.popleft()
+        if self._disposal is not None and len(piece) >= SLOWLY_FREED_BYTES:
+            self._disposal.add([piece])
+        return len(piece)
 
 
 @final
@@ -92,14 +112,15 @@ class UnsealedOutput(UnsentOutput):
 
     Args:
         guard: Its guard.
+        disposal: See :class:`UnsentOutput`.
     """
 
     __slots__ = ("_guard", "_sealed")
 
-    def __init__(self, guard: "Guard") -> None:
-        super().__init__()
+    def __init__(self, guard: "Guard", disposal: Disposal) -> None:
+        super().__init__(disposal)
         self._guard: Final = guard
-        self._sealed: Final = UnsentOutput()
+        self._sealed: Final = UnsentOutput(disposal)
 
     def add_sealed(self, data: bytes) -> None:
         """Append ciphertext behind all other."""

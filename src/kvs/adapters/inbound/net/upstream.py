@@ -135,7 +135,7 @@ class Upstream:
                 return
             if sent == len(data):
                 return
-            self._unsent = UnsentOutput()
+            self._unsent = UnsentOutput(None)  # of what clients have sent, in short pieces
             self._loop.add_writer(self._fd, self._writable)
             data = data[sent:]
         self._unsent.add([data])
