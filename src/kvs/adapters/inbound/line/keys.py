@@ -36,7 +36,7 @@ def can_end(room_bytes: int, key: Key) -> bool:
     return len(key) <= room_bytes and b"\n" not in key and not key.endswith(b"\r") and key.strip(BLANKS) != b""
 
 
-def list_keys(session: Session, prefix: Key, after: Key, max_line_bytes: int) -> Steps[bytes]:
+def list_keys(session: Session, prefix: Key, after: Key, max_line_bytes: int) -> Steps[list[bytes]]:
     """Return the reply to KEYS.
 
     Args:
@@ -62,7 +62,7 @@ def list_keys(session: Session, prefix: Key, after: Key, max_line_bytes: int) ->
     return (yield from session.view(partial(_list_shown, prefix, after, room_bytes)))
 
 
-def _list_shown(prefix: Key, after: Key, room_bytes: int, session: Session) -> Steps[bytes]:
+def _list_shown(prefix: Key, after: Key, room_bytes: int, session: Session) -> Steps[list[bytes]]:
     """Return the reply if some keys cannot be shown, or the page cannot end where it is full."""
     work = session.work
     page: list[Key] = []

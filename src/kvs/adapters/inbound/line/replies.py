@@ -6,7 +6,6 @@ each byte that it escapes, so long values are escaped in slices. What it returns
 it makes room for text that is all escapes, and does not give it back. So that is copied at once, never kept.
 """
 
-from io import BytesIO
 from typing import Final
 
 from orjson import dumps
@@ -82,43 +81,43 @@ def longer_result(value: bytes, work: Work) -> bytes:
     return b'{"status": "Ok", "result": %b}\n' % _charged(value, work)
 
 
-def result_steps(value: bytes, work: Work) -> Steps[bytes]:
-    """Return the same as :func:`result`, in shares.
+def result_steps(value: bytes, work: Work) -> Steps[list[bytes]]:
+    """Return the same as :func:`result`, in shares and pieces.
 
     Raises:
         EncodingError: The value is not UTF-8.
         ClientsFullError: The clients together hold all that they may.
     """
-    reply = BytesIO()  # its content is returned without a copy, which takes 60 ms for 96 MiB
-    reply.write(b'{"status": "Ok", "result": ')
-    yield from _write(value, reply, work)
-    reply.write(b"}\n")
-    return reply.getvalue()
+    pieces = [b'{"status": "Ok", "result": "']
+    yield from _append(value, pieces, work)
+    pieces.append(b'"}\n')
+    return pieces
 
 
-def list_steps(texts: list[bytes], message: bytes | None, work: Work) -> Steps[bytes]:
-    """Return the reply whose result is a list of texts, with an optional message, in shares.
+def list_steps(texts: list[bytes], message: bytes | None, work: Work) -> Steps[list[bytes]]:
+    """Return the reply whose result is a list of texts, with an optional message, in shares and pieces.
 
     Raises:
         EncodingError: One of them is not UTF-8.
     """
-    reply = BytesIO()
-    reply.write(b'{"status": "Ok", "result": [')
-    separator = b""
-    for text in texts:
-        reply.write(separator)
-        separator = b", "
+    pieces = [b'{"status": "Ok", "result": ["']
+    for at, text in enumerate(texts):
+        if at:
+            pieces.append(b'", "')
         if len(text) <= SHORT_BYTES and text.translate(_AS_IT_IS) is text:
-            reply.write(b'"%b"' % text)
+            pieces.append(text)
         else:
             work.left -= 1  # short texts may cost less than a unit each, and be many
-            yield from _write(text, reply, work)
-    reply.write(b"]")
+            yield from _append(text, pieces, work)
+    pieces.append(b'"]' if texts else b"]")
     if message is not None:
-        reply.write(b', "mesg": ')
-        yield from _write(message, reply, work)
-    reply.write(b"}\n")
-    return reply.getvalue()
+        pieces.append(b', "mesg": "')
+        yield from _append(message, pieces, work)
+        pieces.append(b'"')
+    pieces.append(b"}\n")
+    if not texts:
+        pieces[0] = b'{"status": "Ok", "result": ['
+    return pieces
 
 
 def absent(key: bytes, work: Work) -> bytes:
@@ -146,17 +145,21 @@ def error_code(reply: bytes) -> bytes:
     return reply[len(_ERROR) :].partition(b'"')[0].upper() if reply.startswith(_ERROR) else b""
 
 
-def _write(text: bytes, reply: BytesIO, work: Work) -> Steps[None]:
-    """Write the JSON string of a text, in shares."""
-    reply.write(b'"')
+def _append(text: bytes, pieces: list[bytes], work: Work) -> Steps[None]:
+    """Append what is between the quotes of the JSON string of a text, in shares.
+
+    In pieces, because a buffer that grows is copied, 32 MiB in 25 ms, and the pages of a long reply are freed at once.
+    """
     at = 0
     while at < len(text):
         end = _slice_end(text, at)
-        work.hold(reply.write(memoryview(_charged(text[at:end], work, at))[1:-1]))
+        piece = _charged(text[at:end], work, at)[1:-1]
+        pieces.append(piece)
+        work.hold(len(piece))
+        work.left -= len(piece) // COPIED_BYTES_PER_UNIT
         if work.left <= 0:
             yield
         at = end
-    reply.write(b'"')
 
 
 def _slice_end(text: bytes, at: int) -> int:
