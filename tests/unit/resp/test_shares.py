@@ -379,6 +379,17 @@ def test_a_large_copy_waits_for_its_turn(words: tuple[bytes, ...], reply: object
     assert answer(connection) == reply
 
 
+def test_a_large_part_is_copied_in_shares() -> None:
+    """Of which none costs much more than its quota."""
+    connection = server_with_a_large_value().connect()
+    units = [connection.receive(request(b"GETRANGE", b"big", b"1", b"-1"), 30)]
+    while connection.backlog:
+        units.append(connection.resume(30))
+    assert sum(units) >= len(BIG) // STORED_BYTES_PER_UNIT
+    assert max(units) <= len(BIG) // STORED_BYTES_PER_UNIT // 3
+    assert answer(connection) == BIG[1:]
+
+
 @large_copies
 def test_a_large_copy_comes_to_the_same_in_a_queue(words: tuple[bytes, ...], reply: object) -> None:
     """Where others are served in between as well."""

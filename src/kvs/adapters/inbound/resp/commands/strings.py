@@ -15,7 +15,7 @@ from kvs.adapters.inbound.protocol.command import (
 )
 from kvs.adapters.inbound.resp import replies
 from kvs.adapters.inbound.resp.command import RespCommand
-from kvs.adapters.inbound.resp.commands.charged import LARGE_COPY_BYTES, Charged, next_share
+from kvs.adapters.inbound.resp.commands.charged import LARGE_COPY_BYTES, STORED_BYTES_PER_UNIT, Charged, next_share
 from kvs.adapters.inbound.resp.commands.options import (
     COMPARISONS,
     DIGEST_COMPARISONS,
@@ -66,6 +66,9 @@ from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session, Steps
 
 FEW_VALUES: Final = 32
 """Most values that MGET joins in one go, if none is large."""
+
+COPIED_STEP_BYTES: Final = 1 << 18
+"""Bytes of a large part of a value that are copied in one step."""
 
 MAX_NUMKEYS: Final = 2**31 - 1
 
@@ -206,17 +209,23 @@ def _getrange(session: Session, context: ClientContext, arguments: list[bytes]) 
     return _value(context, value[begin:end])
 
 
-def _large_part(session: Session, value: bytes, begin: int, end: int) -> Steps[bytes]:
-    """Return the reply that has a part of a value, which is copied into it at once."""
-    work, size = session.work, end - begin
+def _large_part(session: Session, value: bytes, begin: int, end: int) -> Steps[WholeReply]:
+    """Return the reply that has a part of a value, in pieces, which are copied and freed one by one."""
+    work = session.work
     before_bytes = work.held_bytes
     work.held_bytes = before_bytes + len(value)  # others may delete it meanwhile
     try:
         yield from next_share(work)
+        pieces = [b"$%d\r\n" % (end - begin)]
+        for at in range(begin, end, COPIED_STEP_BYTES):
+            if work.left <= 0:
+                yield
+            pieces.append(value[at : min(at + COPIED_STEP_BYTES, end)])
+            work.left -= COPIED_STEP_BYTES // STORED_BYTES_PER_UNIT
+        pieces.append(replies.CRLF)
+        return pieces
     finally:
         work.held_bytes = before_bytes
-    work.left -= size // COPIED_BYTES_PER_UNIT  # as much again is charged for every reply
-    return b"".join((b"$%d\r\n" % size, memoryview(value)[begin:end], replies.CRLF))
 
 
 def _setrange(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
