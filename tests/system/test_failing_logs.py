@@ -39,6 +39,7 @@ NOT_PROVOKED: Final = {
                 "checkpoint_damaged",
                 "checkpoint_failed",
                 "etcd_unavailable",
+                "etcd_files_unusable",
                 "etcd_full",
                 "etcd_has_room",
                 "etcd_defragmented",

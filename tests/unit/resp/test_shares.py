@@ -300,6 +300,7 @@ def test_a_pattern_is_charged_though_there_is_no_key(command: tuple[bytes, ...],
     assert RespServer().connect().receive(request(*command, pattern)) >= 500
 
 
+@pytest.mark.one_build  # a compiled function is not replaced
 def test_of_many_patterns_only_the_last_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the grants, too."""
     seen: list[bytes] = []
