@@ -4,7 +4,7 @@ EXEC runs the commands queued since MULTI as one transaction, which depends on t
 mix: neither can begin inside the other.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Final
 
@@ -76,13 +76,14 @@ def _exec(session: Session, context: ClientContext, _: list[bytes]) -> Reply:
                 size += len(reply)
                 session.work.left -= _observe(context, at, context.queue[at], spent_s[at], reply)
             context.discard()
-            return replies.array(outcome) if size <= PIECE_BYTES else _in_pieces(session.work, outcome, {})
+            return replies.array(outcome) if size <= PIECE_BYTES else _in_pieces(session.work, outcome)
     return _execute(session, context, context.queue)
 
 
-def _observe(context: ClientContext, at: int, request: list[bytes], spent_s: float, reply: bytes) -> int:
+def _observe(context: ClientContext, at: int, request: list[bytes], spent_s: float, reply: WholeReply) -> int:
     """Tell of a queued command that has been run; return the units of work that took."""
-    command, error = context.queued_commands[at], replies.error_code(reply)
+    command = context.queued_commands[at]
+    error = replies.error_code(reply if isinstance(reply, bytes) else reply[0])
     return context.shared.observation.ran(context.peer, command, request, spent_s, error)
 
 
@@ -117,33 +118,26 @@ def _run_short_queue(
 def _execute(session: Session, context: ClientContext, queue: list[list[bytes]]) -> Steps[WholeReply]:
     """Run the queue as one transaction."""
     spent_s: list[float] = []
-    large: dict[int, list[bytes]] = {}
     try:
-        outcome = yield from session.execute(partial(_run_queue, context, queue, spent_s, large))
+        outcome = yield from session.execute(partial(_run_queue, context, queue, spent_s))
         if isinstance(outcome, Conflict):
             return context.protocol.null_array
         if LATER in outcome:
-            yield from _run_after(session, context, queue, spent_s, outcome, large)
+            yield from _run_after(session, context, queue, spent_s, outcome)
         for at, reply in enumerate(outcome):
             session.work.left -= 1 + _observe(context, at, queue[at], spent_s[at], reply)
             if session.work.left <= 0:
                 yield
-        return (yield from _in_pieces(session.work, outcome, large))
+        return (yield from _in_pieces(session.work, outcome))
     finally:
         context.wanted_thread = ANY_THREAD
         context.discard()
 
 
 def _run_queue(
-    context: ClientContext,
-    queue: list[list[bytes]],
-    spent_s: list[float],
-    large: dict[int, list[bytes]],
-    session: Session,
-) -> Steps[list[bytes]]:
+    context: ClientContext, queue: list[list[bytes]], spent_s: list[float], session: Session
+) -> Steps[list[WholeReply]]:
     """Return the replies to the queued commands, and how long each took; the error of one does not stop the others.
-
-    A reply in pieces is left in ``large``, under the number of its command, and empty in the list.
 
     Raises:
         KvsError: From the engine, which ended the transaction.
@@ -152,10 +146,9 @@ def _run_queue(
     work = session.work
     room_bytes = context.limits.max_reply_bytes
     held_bytes = 0
-    results: list[bytes] = []
+    results: list[WholeReply] = []
     timer = context.shared.observation.timer
     spent_s.clear()  # it may be run again
-    large.clear()
     try:
         for at, arguments in enumerate(queue):
             command = context.queued_commands[at]
@@ -164,25 +157,24 @@ def _run_queue(
             if work.left <= 0:
                 yield
             spent_s.append(-timer())
+            reply: WholeReply
             try:
                 if postponed:
                     reply = _postpone(session, context, command, arguments)
                 else:
                     _check_again(context, command, arguments)
                     result = command.run(session, context, arguments)
-                    if isinstance(result, bytes):
+                    if isinstance(result, (bytes, list)):
                         reply = result
-                    elif isinstance(result, list):
-                        reply = _kept(result, at, large)
                     else:
-                        reply = _kept((yield from _timed(result, spent_s, at, timer)), at, large)
+                        reply = yield from _timed(result, spent_s, at, timer)
             except KvsError as error:
                 if not session.depth:
                     raise
                 reply = replies.error(error)
             spent_s[at] = 0.0 if postponed else spent_s[at] + timer()
             results.append(reply)
-            size = len(reply) if reply else _length(at, large)
+            size = _length(reply)
             room_bytes -= size
             if room_bytes < 0:
                 raise ResultTooLargeError(context.limits.max_reply_bytes)
@@ -194,28 +186,19 @@ def _run_queue(
         context.protocol = context.queue_protocol  # this may be run again; and a HELLO is run after EXEC
 
 
-def _kept(reply: WholeReply, at: int, large: dict[int, list[bytes]]) -> bytes:
-    """Return a reply; one in pieces is put aside, and empty."""
-    if isinstance(reply, bytes):
-        return reply
-    large[at] = reply
-    return b""
+def _length(reply: WholeReply) -> int:
+    return len(reply) if isinstance(reply, bytes) else sum([len(piece) for piece in reply])
 
 
-def _length(at: int, large: dict[int, list[bytes]]) -> int:
-    """Return the length of a reply that is in pieces."""
-    return sum([len(piece) for piece in large.get(at, [])])
-
-
-def _in_pieces(work: Work, results: list[bytes], large: dict[int, list[bytes]]) -> Steps[WholeReply]:
+def _in_pieces(work: Work, results: Sequence[WholeReply]) -> Steps[WholeReply]:
     """Return the reply to EXEC; large parts of it are not copied."""
     pieces = Pieces(work)
     pieces.add(b"*%d\r\n" % len(results))
-    for at, reply in enumerate(results):
-        if reply:
+    for reply in results:
+        if isinstance(reply, bytes):
             pieces.add(reply)
         else:
-            for piece in large.get(at, []):
+            for piece in reply:
                 pieces.add(piece)
         if work.left <= 0:
             yield
@@ -284,14 +267,12 @@ def _run_after(
     context: ClientContext,
     queue: list[list[bytes]],
     spent_s: list[float],
-    results: list[bytes],
-    large: dict[int, list[bytes]],
+    results: list[WholeReply],
 ) -> Steps[None]:
     """Run the queued commands that are not part of the transaction, after it has been applied."""
     work = session.work
     timer = context.shared.observation.timer
-    room_bytes = context.limits.max_reply_bytes - sum([len(reply) for reply in results])
-    room_bytes -= sum([_length(at, large) for at in large])
+    room_bytes = context.limits.max_reply_bytes - sum([_length(reply) for reply in results])
     for at, arguments in enumerate(queue):
         if results[at] != LATER:
             continue
@@ -299,22 +280,20 @@ def _run_after(
         work.left -= command.cost_of(arguments)
         context.wanted_thread = LOOP if command.on_loop else WORKER
         yield
-        reply = b""
+        reply: WholeReply = b""
         spent_s[at] = -timer()
         try:
             if room_bytes > 0:
                 _check_again(context, command, arguments)
                 result = command.run(session, context, arguments)
-                if isinstance(result, bytes):
+                if isinstance(result, (bytes, list)):
                     reply = result
-                elif isinstance(result, list):
-                    reply = _kept(result, at, large)
                 else:
-                    reply = _kept((yield from _timed(result, spent_s, at, timer)), at, large)
+                    reply = yield from _timed(result, spent_s, at, timer)
         except KvsError as error:
             reply = replies.error(error)
         spent_s[at] += timer()
-        room_bytes -= len(reply) if reply else _length(at, large)
+        room_bytes -= _length(reply)
         results[at] = reply if room_bytes > 0 else replies.error(ResultTooLargeError(context.limits.max_reply_bytes))
 
 
