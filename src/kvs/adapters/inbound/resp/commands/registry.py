@@ -42,6 +42,9 @@ from kvs.ports.session import Session, Steps
 HTTP_WORDS: Final = (b"post", b"host:")
 """Words that Redis takes for an attack, on which it closes the connection silently."""
 
+NAME_ROOM_BYTES: Final = 64
+"""More than the name of any command or subcommand has: a longer word is cut there, and is no name then either."""
+
 ANSWERED_IF_UNKNOWN: Final = (*HTTP_WORDS, b"client")
 """What a standby answers by an error. Libraries begin a connection with CLIENT and what later servers know about it, as
 redis-py does with MAINT_NOTIFICATIONS, and go on without."""
@@ -55,18 +58,16 @@ def command_of(arguments: list[bytes], context: ClientContext) -> RespCommand:
         UsageError: The subcommand is unknown.
         HttpError: The name is a word of HTTP, possibly from a browser under attack.
     """
-    name = arguments[0]
-    if len(name) > LONGEST_NAME_BYTES:
-        name = name[: LONGEST_NAME_BYTES + 1]  # which is no name either, and found out soon
-    command = BY_NAME.get(name)
+    command = BY_NAME.get(arguments[0]) if len(arguments[0]) < NAME_ROOM_BYTES else None
     if command is None:
-        command = _known(context, name.lower())
+        name = _lowered(arguments[0])
+        command = _known(context, name)
         if command is None:
-            if c_string(name).lower() in HTTP_WORDS:
+            if c_string(name) in HTTP_WORDS:
                 raise HttpError("This looks like HTTP, and this port does not speak HTTP.")
             raise unknown_command(arguments)
     if command.subcommands is not None and len(arguments) > 1:
-        subcommand = command.subcommands.get(arguments[1][: LONGEST_NAME_BYTES + 1].lower())
+        subcommand = command.subcommands.get(_lowered(arguments[1]))
         if subcommand is None:
             raise UsageError(
                 f"unknown subcommand '{excerpt(arguments[1], NAME_BYTES)}'. Try {command.name.decode().upper()} HELP."
@@ -85,9 +86,12 @@ def answered_by_standbys(arguments: list[bytes], context: ClientContext, *, full
     """
     command = _command_named(context, arguments)
     if command is None:  # the leader may be of another version
-        name = c_string(arguments[0][: LONGEST_NAME_BYTES + 1]).lower()
-        return ANSWERED if name in ANSWERED_IF_UNKNOWN else RELAYED
+        return ANSWERED if c_string(_lowered(arguments[0])) in ANSWERED_IF_UNKNOWN else RELAYED
     return ANSWERED if full and not command.runs_when_full else command.on_standby
+
+
+def _lowered(word: bytes) -> bytes:
+    return word[:NAME_ROOM_BYTES].lower()
 
 
 def _known(context: ClientContext, name: bytes) -> RespCommand | None:
@@ -181,9 +185,9 @@ def _getkeysandflags(_: Session, context: ClientContext, arguments: list[bytes])
 
 def _command_named(context: ClientContext, words: list[bytes]) -> RespCommand | None:
     """Return the command of a request, if there is one."""
-    command = _known(context, words[0][: LONGEST_NAME_BYTES + 1].lower())
+    command = _known(context, _lowered(words[0]))
     if command is not None and command.subcommands is not None and len(words) > 1:
-        command = command.subcommands.get(words[1][: LONGEST_NAME_BYTES + 1].lower())
+        command = command.subcommands.get(_lowered(words[1]))
     return command
 
 
@@ -338,9 +342,6 @@ BY_NAME: Final[dict[bytes, RespCommand]] = {
     name: command for command in COMMANDS for name in (command.name, command.name.upper())
 }
 """In lower and upper case, as most clients write them."""
-
-LONGEST_NAME_BYTES: Final = 64
-"""Longer than the name of any command or subcommand."""
 
 OF_SENTINELS: Final[dict[bytes, RespCommand]] = {
     command.name: command for command in [*sentinel.COMMANDS, *subscriptions.COMMANDS]
