@@ -100,10 +100,9 @@ def list_steps(texts: list[bytes], message: bytes | None, work: Work) -> Steps[l
     Raises:
         EncodingError: One of them is not UTF-8.
     """
-    pieces = [b'{"status": "Ok", "result": ["']
+    pieces = [b'{"status": "Ok", "result": [']
     for at, text in enumerate(texts):
-        if at:
-            pieces.append(b'", "')
+        pieces.append(b'", "' if at else b'"')
         if len(text) <= SHORT_BYTES and text.translate(_AS_IT_IS) is text:
             pieces.append(text)
         else:
@@ -115,8 +114,6 @@ def list_steps(texts: list[bytes], message: bytes | None, work: Work) -> Steps[l
         yield from _append(message, pieces, work)
         pieces.append(b'"')
     pieces.append(b"}\n")
-    if not texts:
-        pieces[0] = b'{"status": "Ok", "result": ['
     return pieces
 
 
