@@ -91,7 +91,7 @@ class Candidate(ABC):
         """The storage of this server's lead; None before it leads."""
 
     def cut_off(self) -> None:  # noqa: B027  # nothing to do, by default
-        """Give up commits that are not confirmed yet: clients are told that their outcome is unknown. On the loop."""
+        """Give up unconfirmed commits; their clients get ``outcome_unknown``. Called by the loop."""
 
     @abstractmethod
     def close(self) -> None:

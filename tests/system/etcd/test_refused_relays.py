@@ -1,4 +1,4 @@
-"""What answers where the leader should be, and does not lead: clients are told, and so are operators."""
+"""A server that does not lead answers at the leader's address: clients get an error, and operators a warning."""
 
 from contextlib import ExitStack, closing
 from itertools import count
@@ -63,7 +63,7 @@ def test_two_servers_with_one_address(single: Cluster) -> None:
 
 @pytest.mark.parametrize("protocol", ["line", "RESP"])
 def test_a_leader_with_too_many_clients(single: Cluster, protocol: str) -> None:
-    """Can be reached: the client is told, in its protocol, and may ask again."""
+    """It can be reached: the client gets the error in its protocol, and may try again."""
     namespace = f"refused-relays-{next(_numbers)}"
     with ExitStack() as stack:
         leader = stack.enter_context(EtcdServer(single, namespace, "--max-clients", "1"))

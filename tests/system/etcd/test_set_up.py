@@ -83,7 +83,7 @@ class Machines:
         return path
 
     def client(self, number: int, **options: Any) -> Any:
-        """Return a client of a server, as redis-py is told about TLS."""
+        """Return a redis-py client of a server, with TLS."""
         make: Any = Redis
         options = {"ssl": True, "ssl_ca_certs": str(self._directory / "ca.pem"), "password": "secret"} | options
         return make(host=f"127.0.0.{number}", port=self.port, socket_timeout=TIMEOUT_S, **options)

@@ -135,7 +135,7 @@ def test_long_reply_makes_way(unit: bytes, bytes_per_unit: int) -> None:
 
 @pytest.mark.parametrize(("unit", "bytes_per_unit"), PRICES)
 def test_reply_at_once_costs_as_much_as_in_steps(unit: bytes, bytes_per_unit: int) -> None:
-    """The price is of the work, not of the way; whoever appends a reply in one piece charges for its length."""
+    """The escaping costs the same in both; the caller charges for the length of a reply in one piece."""
     work = Work()
     reply = replies.longer_result(unit * (LONG_BYTES // len(unit)), work)
     assert work.left <= -(LONG_BYTES // 2 // bytes_per_unit)

@@ -35,7 +35,7 @@ collecting = pytest.mark.parametrize("requests", COLLECTING, ids=lambda one: one
 
 
 class OneClient(ClientRegistry):
-    """Whoever is asked for, it is always the same."""
+    """Every client has the same description."""
 
     def __init__(self, connection: RespConnection) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ def test_what_was_found_is_given_back(requests: list[tuple[bytes, ...]]) -> None
 
 
 def test_clients_together_find_no_more_than_they_may_hold() -> None:
-    """Whoever goes on when that is reached is refused, so the others can end; a share of each may be over it."""
+    """A command that goes on at the limit is refused, so others can end; each may exceed it by a share."""
     server = filled()
     connections = [begun(server, [MGET]) for _ in range(20)]
     limit_bytes = server.bench.budget.limit_bytes = server.bench.budget.used_bytes + 3 * FOUND_BYTES

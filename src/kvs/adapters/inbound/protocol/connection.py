@@ -26,8 +26,8 @@ TOO_SLOW: Final = "too slow"  # why a client is closed that does not read its ou
 CHARGE_STEP_BYTES: Final = 4096
 """Change of a connection's memory below which the budget is not updated: an update per reply costs 5 % of a GET."""
 
-TOLD_STEP_BYTES: Final = 1 << 20
-"""Bytes that a command finds on a worker before the loop is told, which keeps the budget."""
+CHARGED_STEP_BYTES: Final = 1 << 20
+"""Change of what a command on a worker holds below which the loop does not update the memory budget."""
 
 HOP_S: Final = 0.01
 """How long a worker runs the requests of one connection before it serves others."""
@@ -274,13 +274,13 @@ class Connection(RunLoop):
             return
         try:
             end_s = executor.clock() + HOP_S
-            told_bytes = 0
+            charged_bytes = 0
             while True:
                 self._work.left = 1
                 self._run()
                 held_bytes = self._work.held_bytes
-                if abs(held_bytes - told_bytes) >= TOLD_STEP_BYTES:
-                    told_bytes = held_bytes
+                if abs(held_bytes - charged_bytes) >= CHARGED_STEP_BYTES:
+                    charged_bytes = held_bytes
                     executor.post(self._charge)
                 if self._moved is not None or self._is_on_wrong_thread() or self.closing or not self.backlog:
                     return
