@@ -265,7 +265,7 @@ def test_a_leader_that_cannot_be_reached(single: Cluster) -> None:
 
 @pytest.mark.parametrize("there", ["nobody", "etcd"])
 def test_a_leader_that_most_servers_cannot_reach_is_replaced(single: Cluster, there: str) -> None:
-    """It advertises a closed port, or another program's. It stands by, and its own clients are served by the next one."""
+    """It advertises a closed port, or another program's. It stands by, and the next one serves its clients."""
     namespace = f"standbys-{next(_numbers)}"
     port = free_ports(1)[0] if there == "nobody" else single.members[0].client_port
     with ExitStack() as stack:
