@@ -112,7 +112,7 @@ class JournalWriter:
     The lock is never held during a call of the journal. So the loop waits for the disk only where it calls by itself.
 
     Args:
-        journal: Called by the thread, or by the loop while the thread has nothing to do.
+        journal: Called by the thread, or by the loop while the thread does not call it.
         gathering_share: How long rows gather for the next batch, as a share of the time that the last one took.
 
     Attributes:
@@ -135,7 +135,9 @@ class JournalWriter:
         self._append_ns = Distribution()
         self._batch_rows = Distribution()
         self._gathering = journal.begin()
+        self._has_clear = False  # in what gathers
         self._enough_rows = 1  # for the next call to begin
+        self._busy = False  # the journal is called
         self._ended = False
         self._failure: Exception | None = None
         self._runner = Thread(target=self._run, name="kvs-journal", daemon=True)
@@ -151,32 +153,40 @@ class JournalWriter:
             batch = self._gathering
             before = batch.held_bytes
             batch.add(rows, clears=clears, horizon_ms=horizon_ms)
-            idle = self.durable_mark == self.sealed_mark and self._failure is None
-        if idle and not clears and self._append_at_once(batch):
-            return
-        with self.progress:
             self.in_flight_bytes += batch.held_bytes - before
             self.sealed_mark += 1
+            self._has_clear = self._has_clear or clears
+            at_once = not (self._busy or self._has_clear) and self._failure is None and self._is_small(batch)
+            self._busy = self._busy or at_once
+        if at_once and self._append_at_once(batch):
+            return
+        with self.progress:
             if not rows or batch.rows >= self._enough_rows:
                 self.progress.notify_all()
 
+    def _is_small(self, batch: Batch) -> bool:
+        return self._inline_appends.allow(batch.rows, batch.held_bytes, time.monotonic())
+
     def _append_at_once(self, batch: Batch) -> bool:
-        """Make durable what has gathered while the thread was idle, if that is quick; return whether it was done."""
+        """Make durable what has gathered while the thread is idle, if that is quick; return whether it was done."""
         began_s = time.monotonic()
-        if not self._inline_appends.allow(batch.rows, batch.held_bytes, began_s):
-            return False
         try:
             done = self._journal.append_at_once(batch)
         except Exception as error:
-            self._failure = error
-            raise
-        if done:
-            now_s = time.monotonic()
-            self._inline_appends.note(now_s - began_s, now_s)
             with self.progress:
+                self._failure = error
+                self._busy = False
+                self.progress.notify_all()
+            raise
+        now_s = time.monotonic()
+        if done:
+            self._inline_appends.note(now_s - began_s, now_s)
+        with self.progress:
+            self._busy = False
+            if done:
                 self._measure(batch, now_s - began_s)
                 self._gathering = self._journal.begin()
-                self.sealed_mark += 1
+                self.in_flight_bytes -= batch.held_bytes
                 self.durable_mark = self.sealed_mark
         return done
 
@@ -210,14 +220,13 @@ class JournalWriter:
 
     def _run(self) -> None:
         took_s = 0.0
-        while self._failure is None and self._gather(took_s * self._gathering_share):
-            with self.progress:
-                batch, self._gathering = self._gathering, self._journal.begin()
-                mark = self.sealed_mark
+        while taken := self._take(took_s * self._gathering_share):
+            batch, mark = taken
             began_s = time.monotonic()
             failure = self._append(batch)
             took_s = self._inline_appends.thread_s = time.monotonic() - began_s
             with self.progress:
+                self._busy = False
                 if failure is None:
                     self._measure(batch, took_s)
                     self.durable_mark = mark
@@ -232,8 +241,8 @@ class JournalWriter:
         self._append_ns.add(int(took_s * 1e9))
         self._batch_rows.add(batch.rows)
 
-    def _gather(self, patience_s: float) -> bool:
-        """Wait until the next batch is to be made durable; return whether there is one."""
+    def _take(self, patience_s: float) -> tuple[Batch, int] | None:
+        """Wait until the next batch is to be made durable, and take it with its mark; None: there is no next one."""
         deadline_s = time.monotonic() + patience_s
         with self.progress:
             while not (self._ended or self._gathering.rows >= self._enough_rows):
@@ -242,9 +251,14 @@ class JournalWriter:
                     break
                 self.progress.wait(left_s)
             self._enough_rows = 1
-            while self.sealed_mark == self.durable_mark and not self._ended:
+            while self._busy or (self.sealed_mark == self.durable_mark and not self._ended):
                 self.progress.wait()
-            return self.sealed_mark > self.durable_mark
+            if self.sealed_mark == self.durable_mark or self._failure is not None:
+                return None
+            self._busy = True
+            self._has_clear = False
+            batch, self._gathering = self._gathering, self._journal.begin()
+            return batch, self.sealed_mark
 
     def _append(self, batch: Batch) -> Exception | None:
         """Return what has failed."""

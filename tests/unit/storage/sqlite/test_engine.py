@@ -378,6 +378,26 @@ def test_the_loop_appends_only_what_waits_for_nobody(tmp_path: Path) -> None:
     assert stored(tmp_path) == {b"k": b"v", b"large": b"v" * (1 << 20)}
 
 
+def test_the_loop_does_not_append_beside_a_checkpoint(tmp_path: Path) -> None:
+    """Which syncs megabytes: the thread waits for that, and the loop goes on."""
+    tried: list[bool] = []
+    with compaction_by_hand(tmp_path) as (journal, compaction):
+        append(journal, [(b"k", b"1")])
+        batch = journal.begin()
+        batch.add([(b"k", b"2")], clears=False, horizon_ms=0)
+
+        def try_it(statement: str) -> None:
+            if "wal_checkpoint" in statement:
+                tried.append(journal.append_at_once(batch))
+
+        compaction._connection.set_trace_callback(try_it)
+        compaction.checkpoint()
+        assert tried
+        assert not any(tried)
+        assert journal.append_at_once(batch)
+    assert stored(tmp_path) == {b"k": b"2"}
+
+
 def test_writes_wait_for_compaction_when_the_journal_is_full(tmp_path: Path) -> None:
     """Many times as much as the journal may hold goes through, and it never holds more than that and one batch."""
     value = b"v" * 10_000

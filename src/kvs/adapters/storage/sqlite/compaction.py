@@ -185,6 +185,13 @@ class Compaction:
 
     def checkpoint(self) -> None:
         """Copy the WAL into the file, and restart it unless it has readers."""
+        self._journal.checkpointing = True
+        try:
+            self._checkpoint()
+        finally:
+            self._journal.checkpointing = False
+
+    def _checkpoint(self) -> None:
         connection, journal = self._connection, self._journal
         for _ in range(CHECKPOINT_PASSES):
             _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

@@ -52,6 +52,7 @@ class SqliteJournal(Journal):
         waiting_bytes: Size of these rows.
         clears: Number of clears; a clear aborts the current compaction.
         wal_bytes: Approximate growth of the WAL since its last checkpoint.
+        checkpointing: Whether a checkpoint is under way: it syncs megabytes, for which commits wait, too.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class SqliteJournal(Journal):
         self.waiting_bytes = row_bytes + rows * ROW_OVERHEAD_BYTES
         self.clears = 0
         self.wal_bytes = 0
+        self.checkpointing = False
         self.path: Final = path
         self.max_bytes: Final = max_bytes
         self.durability: Final = durability
@@ -131,7 +133,7 @@ class SqliteJournal(Journal):
 
     @override
     def append_at_once(self, batch: Batch) -> bool:
-        if not self.write_lock.acquire(blocking=False):
+        if self.checkpointing or not self.write_lock.acquire(blocking=False):
             return False  # compaction writes
         try:
             has_room = self.waiting_bytes <= self.max_bytes
