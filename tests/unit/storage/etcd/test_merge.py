@@ -11,8 +11,6 @@ from kvs.adapters.storage.etcd.layout import Place
 from kvs.adapters.storage.etcd.merge import LEAST_BYTES, ROW_COST_BYTES, TARGET_BYTES, in_order, merge
 from kvs.adapters.storage.etcd.stored import StoredRow
 
-pytestmark = pytest.mark.one_build
-
 LARGEST_VALUE_BYTES = 8000
 
 

@@ -6,10 +6,9 @@ No single call takes long, and ``pace`` is called often, as the loop of the serv
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
-from typing import Final, final
+from typing import Final, Protocol, TypeVar, final
 
 from kvs.adapters.storage.etcd.changes import Changes
-from kvs.adapters.storage.etcd.chunks import Chunk
 from kvs.adapters.storage.etcd.rows import stored_of
 from kvs.adapters.storage.etcd.stored import StoredRow, StoredValue
 from kvs.domain.values import Key
@@ -29,6 +28,17 @@ ROW_COST_BYTES: Final = 24
 
 KEYS_PER_BUCKET: Final = 256
 STEP_KEYS: Final = 1000
+
+
+class Part(Protocol):
+    """**Protocol:** A chunk of the former checkpoint. What else it has is not known here, to what is compiled."""
+
+    @property
+    def first(self) -> Key:
+        """Its first key."""
+
+
+P = TypeVar("P", bound=Part)
 
 
 def in_order(changes: Changes, pace: Callable[[], object], random: Random) -> Iterator[Key]:
@@ -57,12 +67,12 @@ def in_order(changes: Changes, pace: Callable[[], object], random: Random) -> It
 
 
 def merge(
-    chunks: Sequence[Chunk],
+    chunks: Sequence[P],
     changes: Changes,
-    read: Callable[[Chunk], list[StoredRow]],
+    read: Callable[[P], list[StoredRow]],
     pace: Callable[[], object],
     random: Random,
-) -> Iterator[Chunk | list[StoredRow]]:
+) -> Iterator[P | list[StoredRow]]:
     """Yield the chunks of the next checkpoint, in the order of keys: one that is kept, or the rows of a new one.
 
     Args:
