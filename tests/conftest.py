@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +22,9 @@ MOST_WORKERS = 16
 ROOT: Final = Path(__file__).parent
 SERVERS: Final = {"faults", "interop", "system"}
 """Folders of tests of whole servers."""
+
+SHARED: Final = os.environ.get("TEST_BUILDS") == "shared"
+"""Whether there is a run on each of the two builds, and they share the tests between them: as in CI."""
 
 LONGEST_S: Final = {
     test: float(seconds)
@@ -105,7 +109,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what draws and what runs servers, leave out of the compiled build what is about one build; longest first."""
+    """Mark what draws and what runs servers, leave out what is for the other build, and begin with what takes long."""
     for item in items:
         if SERVERS.intersection(item.path.relative_to(ROOT).parts):
             item.add_marker("servers")
@@ -113,13 +117,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         drawn = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
         if drawn or item.name.startswith("test_every_reply_"):
             item.add_marker("draws")
-    if BUILD == "compiled" and not FULL_SCALE:
-        dropped = [item for item in items if item.get_closest_marker("one_build")]
-        items[:] = [item for item in items if not item.get_closest_marker("one_build")]
+    dropped = [item for item in items if BUILD not in builds_of(item)]
+    if dropped:
+        items[:] = [item for item in items if BUILD in builds_of(item)]
         config.hook.pytest_deselected(items=dropped)
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     if workers > 1:
         items[:] = longest_first(items, workers)
+
+
+def builds_of(item: pytest.Item) -> set[str]:
+    """Return on which builds a test runs.
+
+    Where runs share the tests, servers are tried on the build that users run, and random examples there, too, as there
+    are more of them. The others are dealt by turns, so that each build gets half of the cases of a test that has many.
+    """
+
+    def is_marked(*names: str) -> bool:
+        return any(item.get_closest_marker(name) for name in names)
+
+    if is_marked("one_build") and not FULL_SCALE:
+        return {"pure"}
+    if not SHARED:
+        return {"pure", "compiled"}
+    if is_marked("servers", "variant", "draws"):
+        return {"compiled"}
+    return {"pure" if crc32(item.nodeid.encode()) % 2 else "compiled"}
 
 
 def longest_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
