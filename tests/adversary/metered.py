@@ -1,6 +1,7 @@
 """Work counted, share by share: what was charged, and what can be seen of it from outside."""
 
 import sys
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Final, NamedTuple
@@ -164,6 +165,34 @@ def shares(connection: Connection, meter: Meter, data: bytes, quota: int) -> Ite
             sys.setprofile(None)
         output = output_of(connection)
         yield Share(charged, calls // 2, meter.units + len(output) // COPIED_BYTES_PER_UNIT)  # each call returns
+        if connection.busy or not connection.backlog:
+            return
+    raise AssertionError("it does not end")
+
+
+class Memory(NamedTuple):
+    """What one share took.
+
+    Attributes:
+        charged: Units that the connection says it used.
+        allocated: Bytes of memory, at most at a time, beyond what there was before.
+    """
+
+    charged: int
+    allocated: int
+
+
+def memory(connection: Connection, data: bytes, quota: int) -> Iterator[Memory]:
+    """Do as :func:`shares`, and count memory."""
+    for number in range(MAX_SHARES):
+        tracemalloc.start(1)
+        try:
+            charged = connection.receive(data, quota) if number == 0 else connection.resume(quota)
+            _, allocated = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        connection.take_output()
+        yield Memory(charged, allocated)
         if connection.busy or not connection.backlog:
             return
     raise AssertionError("it does not end")

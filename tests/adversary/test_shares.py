@@ -2,7 +2,8 @@
 
 Every command of both tables is tried over data made to hurt: alone, pipelined, inside a transaction with many pending
 writes, and, in RESP, in the queue of a MULTI. What is measured is work counted, never time: the units that are charged,
-and what can be seen from outside, in case a command does not charge what it does.
+and what can be seen from outside, in case a command does not charge what it does: calls, what crosses the storage port,
+and memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,8 +30,8 @@ from kvs.application.disposal import Disposal
 from kvs.domain.commit import CommitRequest
 from kvs.logs import make_logger
 from kvs.override import override
-from kvs.ports.session import Session
-from tests.adversary.metered import MeteredStorage, Share, shares
+from kvs.ports.session import COPIED_BYTES_PER_UNIT, Session
+from tests.adversary.metered import MeteredStorage, Share, memory, shares
 from tests.support.resp_wire import request
 from tests.support.sessions import UNLIMITED, Bench
 from tests.support.users import open_to_all
@@ -61,6 +62,9 @@ MAX_MOVED: Final = 10_000 + QUOTA + 500
 
 MAX_CALLS: Final = 100_000
 """Some ten for each key of such a page; in pure Python about 10 ms."""
+
+FREE_BYTES: Final = 1 << 17
+"""Memory that a share may take without a charge: 30 us of copying."""
 
 UNITS_PER_KEY: Final = 4
 CALLS_PER_KEY: Final = 60
@@ -296,6 +300,7 @@ class Trial:
         for data in self.requests:
             what = repr(data[:60])
             keys = exception(self.command, data)
+            self._try_memory(data, what)
             self._try(self.house.connect(resp=self.resp), data, f"{what} alone", keys)
             self._try(self.house.connect(resp=self.resp), data * PIPELINED, f"{what} pipelined", keys)
             pending = keys + PENDING if self.command.name.lower() == b"commit" else keys
@@ -303,6 +308,15 @@ class Trial:
             if self.resp:
                 queue = request("MULTI") + data * 3 + request("EXEC")
                 self._try(self.house.connect(resp=True), queue, f"{what} in MULTI", 3 * keys)
+
+    def _try_memory(self, data: bytes, what: str) -> None:
+        """Assert that a request alone charges what it copies, but for its own bytes and their parts."""
+        connection = self.house.connect(resp=self.resp)
+        free = FREE_BYTES + 2 * len(data)
+        for share in memory(connection, data, QUOTA):
+            assert share.allocated <= free + share.charged * COPIED_BYTES_PER_UNIT, (what, share)
+            free = FREE_BYTES
+        connection.close()
 
     def _try(self, connection: Connection, data: bytes, what: str, keys: int) -> None:
         check(shares(connection, self.house.meter, data, QUOTA), what, keys)
@@ -351,7 +365,12 @@ def careless_work(session: Session, _: ClientContext, __: list[bytes]) -> bytes:
     return replies.OK
 
 
-@pytest.mark.parametrize("handler", [careless_keys, careless_work])
+def careless_copy(_: Session, __: ClientContext, ___: list[bytes]) -> bytes:
+    """Copy much, and charge nothing."""
+    return replies.bulk(BIG_VALUE * 2)
+
+
+@pytest.mark.parametrize("handler", [careless_keys, careless_work, careless_copy])
 def test_shares_that_are_too_large_are_noticed(
     house: House, handler: Callable[[Session, ClientContext, list[bytes]], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,5 +378,5 @@ def test_shares_that_are_too_large_are_noticed(
     careless = RespCommand("keys", handler, registry.BY_NAME[b"keys"].arguments)
     for name in (b"keys", b"KEYS"):
         monkeypatch.setitem(registry.BY_NAME, name, careless)
-    with pytest.raises(AssertionError, match="alone"):
+    with pytest.raises(AssertionError, match=r"alone|allocated"):
         Trial(house, careless, [request("KEYS", b"*")], resp=True).run()

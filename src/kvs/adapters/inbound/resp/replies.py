@@ -77,7 +77,11 @@ class RespVersion:
 
     def verbatim(self, text: bytes) -> bytes:
         """Return text for people."""
-        return b"=%d\r\ntxt:%b\r\n" % (len(text) + 4, text) if self.version > 2 else bulk(text)
+        return b"%b%b\r\n" % (self.verbatim_header(len(text)), text)
+
+    def verbatim_header(self, size: int) -> bytes:
+        """Return what precedes text for people of so many bytes; CRLF follows it."""
+        return b"=%d\r\ntxt:" % (size + 4) if self.version > 2 else b"$%d\r\n" % size
 
 
 RESP2: Final = RespVersion(2, b"$-1\r\n", b"*-1\r\n")

@@ -10,6 +10,7 @@ from kvs.adapters.inbound.resp.commands.client_line import client_line
 from kvs.adapters.inbound.resp.commands.connection import checked_name
 from kvs.adapters.inbound.resp.commands.subcommands import container
 from kvs.adapters.inbound.resp.context import REPLIES_OFF, REPLIES_ON, SKIP_NEXT_REPLY, ClientContext, check_reply
+from kvs.adapters.inbound.resp.pieces import Pieces
 from kvs.adapters.inbound.resp.wording import NAME_BYTES, c_string, excerpt
 from kvs.domain.errors import UsageError
 from kvs.domain.updates import INTEGER_MIN, integer
@@ -120,7 +121,7 @@ def _info(session: Session, context: ClientContext, _: list[bytes]) -> bytes:
     return context.protocol.verbatim(b"" if client is None else client_line(client, context.shared.uptime_clock()))
 
 
-def _list(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
+def _list(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[list[bytes]]:
     clients = context.shared.clients
     option = arguments[2].lower() if len(arguments) > 3 else b""
     if option == b"id":
@@ -134,6 +135,7 @@ def _list(session: Session, context: ClientContext, arguments: list[bytes]) -> S
     now_s = context.shared.uptime_clock()
     known: dict[int, bytes] = {}
     lines: list[bytes] = []
+    size = 0
     for number in wanted:  # the same one may repeat many times
         line = known.get(number)
         if line is None:
@@ -141,12 +143,20 @@ def _list(session: Session, context: ClientContext, arguments: list[bytes]) -> S
             line = known[number] = b"" if client is None else client_line(client, now_s)
             session.work.left -= DESCRIPTION_COST
         lines.append(line)
+        size += len(line)
         session.work.hold(len(line))
         session.work.left -= 1
         if session.work.left <= 0:
             yield
     check_reply(context, lines)
-    return context.protocol.verbatim(b"".join(lines))
+    pieces = Pieces(session.work)
+    pieces.add(context.protocol.verbatim_header(size))
+    for line in lines:
+        pieces.add(line)
+        if session.work.left <= 0:
+            yield
+    pieces.add(replies.CRLF)
+    return pieces.end()
 
 
 def _kill(session: Session, context: ClientContext, arguments: list[bytes]) -> Steps[bytes]:
