@@ -260,6 +260,10 @@ def add_one(old: Value | None) -> Write | None:
     return _sum(old, 1)
 
 
+ADD_ONE: Final[Update] = add_one
+"""A constant: compiled, a function is looked up by its name each time."""
+
+
 def _sum(old: Value | None, amount: int) -> Write | None:
     number = (0 if old is None else integer(string_of(old))) + amount
     if not (-_REGISTER <= number <= _REGISTER or INTEGER_MIN <= number <= INTEGER_MAX):

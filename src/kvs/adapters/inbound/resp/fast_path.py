@@ -33,7 +33,7 @@ from kvs.adapters.inbound.resp.parser import ARRAY, BULK, CR, LF, ZERO
 from kvs.adapters.inbound.resp.replies import ARRAY_HEADERS, BULK_HEADERS, CRLF, NUMBERS, OK, QUEUED, SHORT, RespVersion
 from kvs.domain.commit import Committed
 from kvs.domain.errors import KvsError
-from kvs.domain.updates import Update, add_one, natural
+from kvs.domain.updates import ADD_ONE, natural
 from kvs.domain.values import Record, Value, string_of, string_or_none
 from kvs.ports.session import Session
 
@@ -56,8 +56,6 @@ T: Final = 116
 GET: Final = b"get"
 INCR: Final = b"incr"
 WATCH: Final = b"watch"
-
-ADD_ONE: Final[Update] = add_one  # a constant: compiled, a function is looked up by its name each time
 
 QUEUED_REPLIES: Final = [OK + QUEUED * count for count in range(LONGEST_QUEUE + 1)]
 """The replies to MULTI and so many SETs."""

@@ -20,7 +20,7 @@ from kvs.adapters.storage.memory.version_chain import VersionChain
 from kvs.adapters.storage.memory.versions import VersionStore
 from kvs.domain.commit import CommitRequest, Committed, Conflict
 from kvs.domain.errors import LimitError
-from kvs.domain.updates import Update, Updated
+from kvs.domain.updates import ADD_ONE, Update, Updated, add_one
 from kvs.domain.values import NO_DEADLINE, TOMBSTONE, Key, Record, Value, Write, deadline_of, entry_bytes
 from kvs.override import override
 from kvs.ports.storage import Storage
@@ -144,7 +144,7 @@ class MemoryStorage(Storage):
     @override
     def update(self, key: Key, update: Update) -> Updated:
         old = self.get(key)
-        pending = update(old)
+        pending = add_one(old) if update is ADD_ONE else update(old)  # directly: saves 100 instructions
         if pending is None:
             return old, old
         if pending is TOMBSTONE:
