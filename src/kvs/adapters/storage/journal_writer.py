@@ -156,16 +156,14 @@ class JournalWriter:
             self.in_flight_bytes += batch.held_bytes - before
             self.sealed_mark += 1
             self._has_clear = self._has_clear or clears
-            at_once = not (self._busy or self._has_clear) and self._failure is None and self._is_small(batch)
+            may_append = not (self._busy or self._has_clear or self._failure is not None)
+            at_once = may_append and self._inline_appends.allow(batch.rows, batch.held_bytes, time.monotonic())
             self._busy = self._busy or at_once
         if at_once and self._append_at_once(batch):
             return
         with self.progress:
             if not rows or batch.rows >= self._enough_rows:
                 self.progress.notify_all()
-
-    def _is_small(self, batch: Batch) -> bool:
-        return self._inline_appends.allow(batch.rows, batch.held_bytes, time.monotonic())
 
     def _append_at_once(self, batch: Batch) -> bool:
         """Make durable what has gathered while the thread is idle, if that is quick; return whether it was done."""
