@@ -2,8 +2,8 @@
 
 A probe reads a key every millisecond, as in ``pauses.py``. Meanwhile others overwrite keys, for a second at a time: a
 second counts as beside a checkpoint if one was being written all the time, and as without if none was. For a repair,
-all chunks of the checkpoint are deleted from etcd and a standby is started, which complains and is ended; then the
-leader writes a new checkpoint from its memory.
+all chunks of the checkpoint are deleted from etcd and a standby is started, which complains unless the leader finds
+out first, and is ended; then the leader writes a new checkpoint from its memory.
 """
 
 import json
@@ -29,6 +29,8 @@ REPAIR_TIMEOUT_S: Final = 600
 NAMESPACE: Final = "bench"
 ALONE: Final = "overwrite"
 BESIDE: Final = "overwrite, while a checkpoint is written"
+DAMAGE: Final = ("checkpoint_damaged", "checkpoint_failed")
+"""A standby has told the leader, or the leader has come upon it in the middle of its next checkpoint."""
 
 
 def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
@@ -59,9 +61,10 @@ def measure(python: str, keys: int, seconds: float, rounds: int) -> Sections:
                 with running("kvs", python, *flags) as standby:
                     wait_for(standby, "following")
                     starts.append(_events(standby, "following")[0]["seconds"])
+                known = len(_events(leader, *DAMAGE))
                 _lose_chunks(etcd.endpoints)
                 with running("kvs", python, *flags):
-                    _wait_for_another(leader, "checkpoint_damaged", len(repairs))
+                    _wait_for_another(leader, known, *DAMAGE)
                 sample, event = _repaired(leader)
                 samples["repair"].append(sample)
                 repairs.append(event)
@@ -120,7 +123,7 @@ def _beside(leader: Server, work: Work) -> tuple[Sample, float]:
 def _repaired(leader: Server) -> tuple[Sample, dict[str, Any]]:
     """Return what the probe saw until the next checkpoint was written, and what the leader says of that."""
     count = len(_events(leader, "checkpoint_written"))
-    sample = _probed(leader, lambda: _wait_for_another(leader, "checkpoint_written", count))
+    sample = _probed(leader, lambda: _wait_for_another(leader, count, "checkpoint_written"))
     return sample, _events(leader, "checkpoint_written")[count]
 
 
@@ -130,19 +133,19 @@ def _lose_chunks(endpoints: str) -> None:
         client.txn([], [delete(chunks, prefix_end(chunks))])
 
 
-def _events(server: Server, event: str) -> list[dict[str, Any]]:
+def _events(server: Server, *names: str) -> list[dict[str, Any]]:
     events = [json.loads(line) for line in server.log.read_text().splitlines()]
-    return [each for each in events if each["event"] == event]
+    return [each for each in events if each["event"] in names]
 
 
 def _ended_s(event: dict[str, Any]) -> float:
     return datetime.fromisoformat(event["timestamp"]).timestamp()
 
 
-def _wait_for_another(server: Server, event: str, count: int) -> None:
-    """Wait until there are more than so many events."""
+def _wait_for_another(server: Server, count: int, *names: str) -> None:
+    """Wait until there are more than so many of these events."""
     deadline_s = time.monotonic() + REPAIR_TIMEOUT_S
-    while len(_events(server, event)) <= count:
+    while len(_events(server, *names)) <= count:
         if time.monotonic() > deadline_s:
-            raise BenchError(f"{server.name} does not tell of {event} again")
+            raise BenchError(f"{server.name} does not tell of {' or '.join(names)} again")
         time.sleep(0.05)
