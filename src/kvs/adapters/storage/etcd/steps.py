@@ -22,8 +22,11 @@ LONGEST_PAUSE_S: Final = 1.0
 SLICE_S: Final = 0.001
 """Processor time after which there is a pause."""
 
-REST: Final = 12
-"""How many times as long the pause is: so the loop keeps nine tenths of its rate."""
+REST: Final = 16
+"""How many times as long the pause is: so the loop keeps nine tenths of its rate beside what the members take."""
+
+DISK_REST: Final = 2
+"""Likewise after a write, in which the commits of others wait for the disk of etcd."""
 
 LONGEST_REST_S: Final = 0.05
 """On a machine that is busy with other things, everything takes longer; a checkpoint need not take an hour."""
@@ -133,5 +136,5 @@ class Steps:
     def yield_disk(self, took_s: float) -> None:
         """Make a pause after a write that took so long: commits have their turn at the disk of etcd."""
         if not self._backlog.is_pressing:
-            self.stopping.wait(min(took_s, LONGEST_REST_S))
+            self.stopping.wait(min(took_s * DISK_REST, LONGEST_REST_S))
             self.check()
