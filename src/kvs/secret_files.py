@@ -45,3 +45,8 @@ def refuse_writable(status: os.stat_result, path: str, setting: str) -> None:
     if status.st_mode & WRITABLE and not stat.S_ISCHR(status.st_mode):
         mode = stat.S_IMODE(status.st_mode)
         raise ConfigError(f"{setting}: others than its owner may write {path} (mode {mode:04o}); try chmod go-w")
+
+
+def has_passphrase(key: bytes) -> bool:
+    """Return whether a private key, in PEM, is encrypted: OpenSSL would ask the terminal, or tell nothing of it."""
+    return b"ENCRYPTED" in key

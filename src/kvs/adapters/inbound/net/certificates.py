@@ -14,12 +14,11 @@ from typing import Final, final
 
 from kvs.adapters.inbound.net.tls import reason_of
 from kvs.errors import CommandError
-from kvs.secret_files import refuse_writable
+from kvs.secret_files import has_passphrase, refuse_writable
 
 SEQUENCE: Final = 0x30
 VERSION: Final = 0xA0
 UTC_TIME: Final = 0x17
-ENCRYPTED: Final = b"ENCRYPTED"
 MAX_FILE_BYTES: Final = 1 << 20
 
 CLIENT_CERTS: Final = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
@@ -157,7 +156,7 @@ def _load_chain(context: ssl.SSLContext, cert_file: str, key_file: str) -> None:
         if path:
             _read(name, path)
     own_key = key_file or cert_file
-    if ENCRYPTED in _read("tls_key_file", own_key):
+    if has_passphrase(_read("tls_key_file", own_key)):
         raise TlsFileError(f"tls_key_file: {own_key}: it has a passphrase, which nobody can be asked for")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cert_file)  # without a look at the key

@@ -1,5 +1,7 @@
 """Addresses of etcd, and in which order and how soon they are tried."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from kvs.adapters.storage.etcd.client.endpoints import (
     parse_endpoints,
     tls_context,
 )
+from tests.support.secured import certificates
 
 pytestmark = pytest.mark.one_build
 
@@ -89,6 +92,22 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
             tls_context(path)
     with pytest.raises(ValueError, match="belong together"):
         tls_context(wrong, cert_file=wrong)
+
+
+def test_a_key_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """Nobody is asked for a passphrase."""
+    ca, cert, key = certificates().ca_file, certificates().member_cert, tmp_path / "key.pem"
+    with pytest.raises(ValueError, match=f"^key_file: {key}: No such file"):
+        tls_context(ca, cert, key)
+    own = certificates().key_of(cert)
+    command = ["openssl", "pkey", "-in", str(own), "-aes256", "-passout", "pass:secret", "-out", str(key)]
+    subprocess.run(command, check=True, capture_output=True)
+    with pytest.raises(ValueError, match=f"^key_file: {key}: it has a passphrase"):
+        tls_context(ca, cert, key)
+    shutil.copy(certificates().key_of(certificates().client_cert), key)
+    with pytest.raises(ValueError, match=rf"^cert_file, key_file: {cert}, {key}: .*mismatch"):
+        tls_context(ca, cert, key)
+    tls_context(ca, cert, own)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "/", "a b", "a\n", "é", "x" * 65])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, final
 
 from kvs.addresses import format_address
+from kvs.secret_files import has_passphrase
 
 FIRST_DELAY_S: Final = 0.05
 LONGEST_DELAY_S: Final = 1.0
@@ -110,12 +111,22 @@ def tls_context(ca_file: Path, cert_file: Path | None = None, key_file: Path | N
     except OSError as error:  # SSLError is one
         raise ValueError(f"ca_file: {ca_file}: {error.strerror or error}") from None
     if cert_file is not None and key_file is not None:
-        try:
-            context.load_cert_chain(cert_file, key_file, password=lambda: "")
-        except OSError as error:
-            raise ValueError(f"cert_file, key_file: {cert_file}, {key_file}: {error.strerror or error}") from None
+        _load_chain(context, cert_file, key_file)
     context.set_alpn_protocols(["h2"])
     return context
+
+
+def _load_chain(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:
+    try:
+        key = key_file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"key_file: {key_file}: {error.strerror or error}") from None
+    if has_passphrase(key):
+        raise ValueError(f"key_file: {key_file}: it has a passphrase, which nobody can be asked for")
+    try:
+        context.load_cert_chain(cert_file, key_file, password=lambda: "")  # it would ask the terminal
+    except OSError as error:
+        raise ValueError(f"cert_file, key_file: {cert_file}, {key_file}: {error.strerror or error}") from None
 
 
 @final
