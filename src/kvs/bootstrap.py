@@ -38,7 +38,7 @@ from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
 from kvs.adapters.inbound.resp.limits import RespLimits
 from kvs.adapters.inbound.resp.verbs import VERBS
-from kvs.allocator import memory_figures
+from kvs.allocator import memory_figures, tune_malloc
 from kvs.application.authentication import THREADS, Authenticator
 from kvs.application.disposal import Disposal
 from kvs.application.memory_budget import MemoryBudget
@@ -321,6 +321,7 @@ def run_server(container: Container) -> int:
     server = container.server()
     if not container.backend().needs_gc:
         tune_gc()
+    tune_malloc()
     if container.storage().blocking:
         tune_thread_switching()
     try:

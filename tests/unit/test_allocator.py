@@ -1,5 +1,9 @@
 """What is free is given back while nothing else happens, and not more often than it is worth."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from kvs.allocator import (
@@ -118,3 +122,32 @@ def test_figures_are_those_that_can_be_had() -> None:
         pytest.skip("this C library does not say what it holds")
     assert figures["malloc_free_bytes"] <= figures["malloc_bytes"]
     assert 0 <= free_bytes() <= figures["malloc_bytes"] + WORTH_TRIMMING_BYTES
+
+
+FAULTS = """
+import resource, sys
+from kvs.allocator import tune_malloc
+if "tune" in sys.argv:
+    tune_malloc()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(1000):
+    blocks = [bytes(100_000) for _ in range(5)]
+    del blocks
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(*arguments: str, **variables: str) -> int:
+    """Return how many pages a process was given while it took the same 500 KB, and let them go, a thousand times."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    command = [sys.executable, "-c", FAULTS, *arguments]
+    return int(subprocess.run(command, env=environment | variables, check=True, capture_output=True).stdout)
+
+
+@pytest.mark.skipif(free_bytes() == 0, reason="only glibc can be told")
+def test_what_is_needed_again_is_kept() -> None:
+    """Else each reply of some size would take its pages from the system anew; but who sets malloc by hand decides."""
+    assert page_faults() > 10_000
+    assert page_faults("tune") < 1_000
+    assert page_faults("tune", MALLOC_TRIM_THRESHOLD_="131072") > 10_000
+    assert page_faults("tune", GLIBC_TUNABLES="glibc.malloc.trim_threshold=131072") > 10_000
