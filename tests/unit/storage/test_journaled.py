@@ -38,6 +38,7 @@ class Rows(Batch):
         self.ticks: list[tuple[list[Row], bool, int]] = []
 
     def add(self, rows: list[Row], *, clears: bool, horizon_ms: int) -> None:
+        self.clears = self.clears or clears
         self.rows += len(rows)
         self.held_bytes += 1
         self.ticks.append((rows, clears, horizon_ms))

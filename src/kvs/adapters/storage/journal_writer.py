@@ -33,13 +33,15 @@ class Batch(ABC):
     """The writes of one or several ticks, as a journal takes them.
 
     Attributes:
+        clears: Whether everything before them is deleted.
         rows: Their number.
         held_bytes: The memory they take here.
     """
 
-    __slots__ = ("held_bytes", "rows")
+    __slots__ = ("clears", "held_bytes", "rows")
 
     def __init__(self) -> None:
+        self.clears = False
         self.rows = 0
         self.held_bytes = 0
 
@@ -135,7 +137,6 @@ class JournalWriter:
         self._append_ns = Distribution()
         self._batch_rows = Distribution()
         self._gathering = journal.begin()
-        self._has_clear = False  # in what gathers
         self._enough_rows = 1  # for the next call to begin
         self._busy = False  # the journal is called
         self._ended = False
@@ -155,8 +156,7 @@ class JournalWriter:
             batch.add(rows, clears=clears, horizon_ms=horizon_ms)
             self.in_flight_bytes += batch.held_bytes - before
             self.sealed_mark += 1
-            self._has_clear = self._has_clear or clears
-            may_append = not (self._busy or self._has_clear or self._failure is not None)
+            may_append = not (self._busy or batch.clears or self._failure is not None)
             at_once = may_append and self._inline_appends.allow(batch.rows, batch.held_bytes, time.monotonic())
             self._busy = self._busy or at_once
         if at_once and self._append_at_once(batch):
@@ -254,7 +254,6 @@ class JournalWriter:
             if self.sealed_mark == self.durable_mark or self._failure is not None:
                 return None
             self._busy = True
-            self._has_clear = False
             batch, self._gathering = self._gathering, self._journal.begin()
             return batch, self.sealed_mark
 

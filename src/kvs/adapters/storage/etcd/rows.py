@@ -17,16 +17,14 @@ class EtcdBatch(Batch):
     """A batch.
 
     Attributes:
-        clears: Whether everything before it is deleted.
         horizon_ms: The server's time.
         written: Its rows.
     """
 
-    __slots__ = ("clears", "horizon_ms", "written")
+    __slots__ = ("horizon_ms", "written")
 
     def __init__(self) -> None:
         super().__init__()
-        self.clears = False
         self.horizon_ms = 0
         self.written: list[Row] = []
 

@@ -76,16 +76,14 @@ class SqliteBatch(Batch):
 
     Attributes:
         row_bytes: Size of the keys and payloads.
-        clears: Whether everything before it is deleted.
         horizon_ms: The server's time.
     """
 
-    __slots__ = ("_parameters", "_starts", "_statement_bytes", "clears", "horizon_ms", "row_bytes")
+    __slots__ = ("_parameters", "_starts", "_statement_bytes", "horizon_ms", "row_bytes")
 
     def __init__(self) -> None:
         super().__init__()
         self.row_bytes = 0
-        self.clears = False
         self.horizon_ms = 0
         self._parameters: list[Parameter] = []
         self._starts = [0]  # of each statement: the number of rows before it
