@@ -20,6 +20,15 @@ from functools import cache
 from pathlib import Path
 from typing import Final, final
 
+KEPT_BYTES: Final = 8 << 20
+"""Free memory that malloc keeps at the end of its heap, and size from which a block gets memory of its own. By itself
+malloc gives all beyond 128 KiB back at once, and takes it again page by page: a GET of 64 KiB by line took twice the
+processor time."""
+
+M_TRIM_THRESHOLD: Final = -1
+M_MMAP_THRESHOLD: Final = -3
+"""Names of glibc's parameters, ``mallopt(3)``."""
+
 TRIM_EVERY_S: Final = 5.0
 """Least time between two trims."""
 
@@ -34,15 +43,6 @@ MANY_UNITS: Final = 100_000
 
 FEW_BLOCKS: Final = 400_000
 """... where so few are left: it takes 5 ms then, and 30 at a million keys."""
-
-KEPT_BYTES: Final = 8 << 20
-"""Free memory that malloc keeps at the end of its heap, and size from which a block gets memory of its own. By itself
-malloc gives all beyond 128 KiB back at once, and takes it again page by page: a GET of 64 KiB by line took twice the
-processor time."""
-
-M_TRIM_THRESHOLD: Final = -1
-M_MMAP_THRESHOLD: Final = -3
-"""Names of glibc's parameters, ``mallopt(3)``."""
 
 QUIET_UNITS: Final = 1000
 """Most units of work since the last check, about 1 ms of work, for the server to count as idle."""

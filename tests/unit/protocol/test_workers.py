@@ -8,7 +8,7 @@ import pytest
 from kvs.adapters.inbound.line.connection import line_protocol
 from kvs.adapters.inbound.line.limits import LineLimits
 from kvs.adapters.inbound.net.registry import ChannelRegistry
-from kvs.adapters.inbound.protocol.connection import CHARGED_STEP_BYTES, Connection
+from kvs.adapters.inbound.protocol.connection import WORKER_STEP_BYTES, Connection
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.resp.connection import resp_protocol
 from kvs.adapters.inbound.resp.context import ServerContext
@@ -196,7 +196,7 @@ def test_what_a_worker_finds_counts_before_it_hands_the_connection_back(works: W
         counted.append(works.bench.budget.used_bytes)
         works.loop.run_until(lambda: works.bench.budget.used_bytes != counted[-1] or not connection.busy)
     assert len(counted) > 1
-    assert max(counted) >= CHARGED_STEP_BYTES
+    assert max(counted) >= WORKER_STEP_BYTES
     assert len(output_of(connection)) > 4_000_000
     assert works.bench.budget.used_bytes == 0
 

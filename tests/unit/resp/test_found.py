@@ -78,6 +78,16 @@ def begun(server: RespServer, requests: list[tuple[bytes, ...]]) -> RespConnecti
     return connection
 
 
+def begun_and_limited(
+    server: RespServer, requests: list[tuple[bytes, ...]]
+) -> tuple[RespConnection, RespConnection, int]:
+    """Return such a connection, another one, and what both hold; ``LIMIT_BYTES`` on top of that are too much."""
+    connection, other = begun(server, requests), server.connect()
+    begun_bytes = server.bench.budget.used_bytes
+    server.bench.budget.limit_bytes = begun_bytes + LIMIT_BYTES
+    return connection, other, begun_bytes
+
+
 def run_until_held(server: RespServer, connection: RespConnection, held_bytes: int) -> None:
     """Go on until all clients hold so much."""
     while server.bench.budget.used_bytes < held_bytes:
@@ -95,9 +105,7 @@ def is_refused(reply: object) -> bool:
 def test_what_is_found_counts_while_it_is_collected(requests: list[tuple[bytes, ...]]) -> None:
     """So the gate refuses others what takes memory, and nothing else."""
     server = filled()
-    connection, other = begun(server, requests), server.connect()
-    begun_bytes = server.bench.budget.used_bytes
-    server.bench.budget.limit_bytes = begun_bytes + LIMIT_BYTES
+    connection, other, begun_bytes = begun_and_limited(server, requests)
     assert ask(other, b"STRLEN", b"value") == len(VALUE)
     run_until_held(server, connection, begun_bytes + LIMIT_BYTES)
     assert is_refused(ask(other, b"STRLEN", b"value"))
@@ -108,9 +116,7 @@ def test_what_is_found_counts_while_it_is_collected(requests: list[tuple[bytes, 
 def test_who_finds_more_than_clients_may_hold_is_refused(requests: list[tuple[bytes, ...]]) -> None:
     """It gives back all that it has found, and others go on."""
     server = filled()
-    connection, other = begun(server, requests), server.connect()
-    begun_bytes = server.bench.budget.used_bytes
-    server.bench.budget.limit_bytes = begun_bytes + LIMIT_BYTES
+    connection, other, begun_bytes = begun_and_limited(server, requests)
     assert is_refused(answer(connection))
     assert server.bench.budget.used_bytes <= begun_bytes + CHARGE_STEP_BYTES
     assert ask(other, b"STRLEN", b"value") == len(VALUE)

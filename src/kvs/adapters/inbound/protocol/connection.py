@@ -26,7 +26,7 @@ TOO_SLOW: Final = "too slow"  # why a client is closed that does not read its ou
 CHARGE_STEP_BYTES: Final = 4096
 """Change of a connection's memory below which the budget is not updated: an update per reply costs 5 % of a GET."""
 
-CHARGED_STEP_BYTES: Final = 1 << 20
+WORKER_STEP_BYTES: Final = 1 << 20
 """Change of what a command on a worker holds below which the loop does not update the memory budget."""
 
 HOP_S: Final = 0.01
@@ -279,7 +279,7 @@ class Connection(RunLoop):
                 self._work.left = 1
                 self._run()
                 held_bytes = self._work.held_bytes
-                if abs(held_bytes - charged_bytes) >= CHARGED_STEP_BYTES:
+                if abs(held_bytes - charged_bytes) >= WORKER_STEP_BYTES:
                     charged_bytes = held_bytes
                     executor.post(self._charge)
                 if self._moved is not None or self._is_on_wrong_thread() or self.closing or not self.backlog:

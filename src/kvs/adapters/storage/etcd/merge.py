@@ -31,7 +31,7 @@ STEP_KEYS: Final = 1000
 
 
 class Part(Protocol):
-    """**Protocol:** A chunk of the former checkpoint. What else it has is not known here, to what is compiled."""
+    """**Protocol:** A chunk of the former checkpoint. Its class needs msgspec, which a build does not have."""
 
     @property
     def first(self) -> Key:
