@@ -186,7 +186,7 @@ def test_an_engine_that_forgets_is_found_out(tmp_path: Path) -> None:
     """What was acknowledged last is gone after a kill."""
     env = environment_of(broken_engines.ForgetsTheLastTicks)
     with Restarts(tmp_path, "broken", env) as restarts:
-        plan = Plan(SEED, transactions=BROKEN_TRANSACTIONS, strikes=1, deadlines=False)
+        plan = Plan(SEED, transactions=BROKEN_TRANSACTIONS, strikes=3, deadlines=False)
         records = run(plan, restarts.addresses, restarts.kill)
     found = {finding.anomaly for finding in check(records.transactions, Slack(10.0, None))}
     assert found & {Anomaly.LOST_WRITE, Anomaly.STALE_READ, Anomaly.REAL_TIME}, found
