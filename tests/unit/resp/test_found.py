@@ -4,6 +4,7 @@ import pytest
 
 from kvs.adapters.inbound.protocol.clients import ClientDescription, ClientRegistry
 from kvs.adapters.inbound.protocol.connection import CHARGE_STEP_BYTES
+from kvs.adapters.inbound.resp.commands.charged import LARGE_COPY_BYTES
 from kvs.adapters.inbound.resp.connection import RespConnection
 from kvs.application.transact import BehindError
 from kvs.domain.commit import KeyRange
@@ -190,19 +191,47 @@ def test_a_queue_that_only_writes_is_run_however_much_clients_hold() -> None:
     assert answer(connection) == [OK] * NUMBER
 
 
-def test_what_a_command_of_a_queue_holds_comes_on_top() -> None:
-    """Some hold memory of their own while the replies before them wait; then it is only these again."""
+HOLDERS: list[tuple[bytes, ...]] = [
+    (b"BITOP", b"NOT", b"to", b"long"),
+    (b"BITOP", b"OR", b"to", b"long", b"value"),
+    (b"LCS", b"short", b"short"),
+    (b"BITFIELD", b"long", *[b"SET", b"u8", b"0", b"1"] * 50),
+    (b"GETRANGE", b"longer", b"0", b"-1"),
+]
+"""Requests that hold memory of their own until they end, beside what they find."""
+
+
+def filled_for_holders() -> RespServer:
+    """Return a server with the values that they use."""
     server = filled()
+    server.limits.max_value_bytes = server.limits.max_bulk_bytes = 1 << 21
     server.bench.storage.put(b"long", bytes(100_000))
+    server.bench.storage.put(b"longer", bytes(LARGE_COPY_BYTES))
     server.bench.storage.put(b"short", VALUE[:1000])
+    return server
+
+
+@pytest.mark.parametrize("words", HOLDERS, ids=lambda one: one[0].decode())
+def test_what_a_command_holds_is_given_back(words: tuple[bytes, ...]) -> None:
+    """When it ends, and when its client leaves before."""
+    server = filled_for_holders()
+    staying = begun(server, [words])
+    run_until_held(server, staying, 90_000)
+    assert not isinstance(answer(staying), Typed)
+    assert server.bench.budget.used_bytes <= CHARGE_STEP_BYTES
+    leaving = begun(server, [words])
+    run_until_held(server, leaving, 90_000)
+    leaving.close()
+    assert server.bench.budget.used_bytes <= CHARGE_STEP_BYTES
+    staying.close()
+    server.assert_nothing_is_left()
+
+
+def test_what_a_command_of_a_queue_holds_comes_on_top() -> None:
+    """While the replies before it wait; then it is only these again."""
+    server = filled_for_holders()
     gets = [(b"GET", b"value")] * 50
-    holders = [
-        (b"BITOP", b"NOT", b"to", b"long"),
-        (b"BITOP", b"OR", b"to", b"long", b"value"),
-        (b"LCS", b"short", b"short", b"LEN"),
-        (b"BITFIELD", b"long", *[b"SET", b"u8", b"0", b"1"] * 50),
-    ]
-    connection = begun(server, [(b"MULTI",), *gets, *holders, *gets, (b"EXEC",)])
+    connection = begun(server, [(b"MULTI",), *gets, *HOLDERS[:-1], *gets, (b"EXEC",)])
     work = connection.session.work
     run_until_held(server, connection, 50 * len(VALUE) + server.bench.budget.used_bytes)
     held: list[int] = []

@@ -219,22 +219,18 @@ def change(key: Key, program: Program, session: Session) -> Steps[list[Field]]:
     work = session.work
     run = Run(program)
     old = session.get(key)
-    before_bytes = work.held_bytes
     size_bytes = len(string_or_empty(old)) + (program.extent >> 3)
-    work.held_bytes = before_bytes + size_bytes
-    try:
-        if not program.has_waited and size_bytes >= LARGE_COPY_BYTES:
-            program.has_waited = True
-            yield from next_share(work)
-        run.begin(old)
-        for operation in program.operations:
-            run.step(operation)
-            work.left -= OPERATION_UNITS
-            if work.left <= 0:
-                yield
-        new = run.end()
-    finally:
-        work.held_bytes = before_bytes
+    work.held_bytes += size_bytes
+    if not program.has_waited and size_bytes >= LARGE_COPY_BYTES:
+        program.has_waited = True
+        yield from next_share(work)
+    run.begin(old)
+    for operation in program.operations:
+        run.step(operation)
+        work.left -= OPERATION_UNITS
+        if work.left <= 0:
+            yield
+    new = run.end()
     if new is not None:
         work.left -= len(string_of(new)) // STORED_BYTES_PER_UNIT
         session.put(key, new)

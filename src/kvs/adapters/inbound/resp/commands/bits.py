@@ -138,56 +138,48 @@ def combine(combination: Combination, target: Key, sources: list[Key], session: 
     The values are combined one after the other, so that only the result is held.
     """
     work = session.work
-    before_bytes = work.held_bytes
     size = 0
     numbers: list[int] = []  # the result, a number for every step
-    try:
-        for position, source in enumerate(sources):
-            value = string_or_empty(session.get(source))
-            size = max(size, len(value))
-            work.held_bytes = before_bytes + size
-            work.left -= 1
-            for number in range(-(-size // STEP_BYTES)):
-                if work.left <= 0:
-                    yield
-                at = number * STEP_BYTES
-                operand = int.from_bytes(value[at : at + STEP_BYTES], "little") if at < len(value) else 0
-                work.left -= STEP_UNITS if at < len(value) else 1
-                if number == len(numbers):
-                    numbers.append(0)
-                numbers[number] = combination(numbers[number], operand) if position else operand
+    for position, source in enumerate(sources):
+        value = string_or_empty(session.get(source))
+        work.held_bytes += max(0, len(value) - size)
+        size = max(size, len(value))
+        work.left -= 1
+        for number in range(-(-size // STEP_BYTES)):
             if work.left <= 0:
                 yield
-        pieces: list[bytes] = []
-        for number in range(len(numbers)):
-            pieces.append(numbers[number].to_bytes(min(STEP_BYTES, size - number * STEP_BYTES), "little"))
-            numbers[number] = 0
-            work.left -= STEP_UNITS
-            if work.left <= 0:
-                yield
-        _store(session, target, pieces)
-        return size
-    finally:
-        work.held_bytes = before_bytes
+            at = number * STEP_BYTES
+            operand = int.from_bytes(value[at : at + STEP_BYTES], "little") if at < len(value) else 0
+            work.left -= STEP_UNITS if at < len(value) else 1
+            if number == len(numbers):
+                numbers.append(0)
+            numbers[number] = combination(numbers[number], operand) if position else operand
+        if work.left <= 0:
+            yield
+    pieces: list[bytes] = []
+    for number in range(len(numbers)):
+        pieces.append(numbers[number].to_bytes(min(STEP_BYTES, size - number * STEP_BYTES), "little"))
+        numbers[number] = 0
+        work.left -= STEP_UNITS
+        if work.left <= 0:
+            yield
+    _store(session, target, pieces)
+    return size
 
 
 def invert(target: Key, source: Key, session: Session) -> Steps[int]:
     """Store a value with all bits inverted; return its length."""
     work = session.work
     value = string_or_empty(session.get(source))
-    before_bytes = work.held_bytes
-    work.held_bytes = before_bytes + len(value)
-    try:
-        pieces: list[bytes] = []
-        for at in range(0, len(value), STEP_BYTES):
-            pieces.append(value[at : at + STEP_BYTES].translate(INVERTED))
-            work.left -= STEP_UNITS
-            if work.left <= 0:
-                yield
-        _store(session, target, pieces)
-        return len(value)
-    finally:
-        work.held_bytes = before_bytes
+    work.held_bytes += len(value)
+    pieces: list[bytes] = []
+    for at in range(0, len(value), STEP_BYTES):
+        pieces.append(value[at : at + STEP_BYTES].translate(INVERTED))
+        work.left -= STEP_UNITS
+        if work.left <= 0:
+            yield
+    _store(session, target, pieces)
+    return len(value)
 
 
 def _store(session: Session, target: Key, pieces: list[bytes]) -> None:

@@ -199,21 +199,17 @@ def _lcs(session: Session, context: ClientContext, arguments: list[bytes]) -> St
     if (len(first) + 1) * (len(second) + 1) > context.limits.max_value_bytes * CELLS_PER_BYTE:
         raise UsageError("Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len")
     table = Table(first, second, work, keeps_rows=not options.length_only)
-    before_bytes = work.held_bytes
-    work.held_bytes = before_bytes + table.held_bytes()
-    try:
-        length = yield from table.length()
-        if options.length_only:
-            return replies.number(length)
-        ranges = yield from table.ranges()
-        if options.ranges:
-            matches = yield from _matches(context, options, ranges, work)
-            number = replies.number(length)
-            return context.protocol.mapping([(replies.bulk(b"matches"), matches), (replies.bulk(b"len"), number)])
-        ranges.reverse()
-        return replies.bulk(b"".join([first[start : start + size] for start, _, size in ranges]))
-    finally:
-        work.held_bytes = before_bytes
+    work.held_bytes += table.held_bytes()
+    length = yield from table.length()
+    if options.length_only:
+        return replies.number(length)
+    ranges = yield from table.ranges()
+    if options.ranges:
+        matches = yield from _matches(context, options, ranges, work)
+        number = replies.number(length)
+        return context.protocol.mapping([(replies.bulk(b"matches"), matches), (replies.bulk(b"len"), number)])
+    ranges.reverse()
+    return replies.bulk(b"".join([first[start : start + size] for start, _, size in ranges]))
 
 
 def _matches(context: ClientContext, options: Options, ranges: list[Range], work: Work) -> Steps[bytes]:

@@ -212,20 +212,16 @@ def _getrange(session: Session, context: ClientContext, arguments: list[bytes]) 
 def _large_part(session: Session, value: bytes, begin: int, end: int) -> Steps[WholeReply]:
     """Return the reply that has a part of a value, in pieces, which are copied and freed one by one."""
     work = session.work
-    before_bytes = work.held_bytes
-    work.held_bytes = before_bytes + len(value)  # others may delete it meanwhile
-    try:
-        yield from next_share(work)
-        pieces = [b"$%d\r\n" % (end - begin)]
-        for at in range(begin, end, COPIED_STEP_BYTES):
-            if work.left <= 0:
-                yield
-            pieces.append(value[at : min(at + COPIED_STEP_BYTES, end)])
-            work.left -= COPIED_STEP_BYTES // STORED_BYTES_PER_UNIT
-        pieces.append(replies.CRLF)
-        return pieces
-    finally:
-        work.held_bytes = before_bytes
+    work.held_bytes += len(value)  # others may delete it meanwhile
+    yield from next_share(work)
+    pieces = [b"$%d\r\n" % (end - begin)]
+    for at in range(begin, end, COPIED_STEP_BYTES):
+        if work.left <= 0:
+            yield
+        pieces.append(value[at : min(at + COPIED_STEP_BYTES, end)])
+        work.left -= COPIED_STEP_BYTES // STORED_BYTES_PER_UNIT
+    pieces.append(replies.CRLF)
+    return pieces
 
 
 def _setrange(session: Session, context: ClientContext, arguments: list[bytes]) -> Reply:
