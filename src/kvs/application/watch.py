@@ -16,7 +16,7 @@ WATCH_OVERHEAD_BYTES: Final = 512
 
 
 @final
-@mypyc_attr(acyclic=True)  # the cyclic collector need not track it: snapshots and keys know nothing of it
+@mypyc_attr(acyclic=True, free_list_len=1)  # the cyclic collector need not track it: what is in it knows nothing of it
 class WatchSet:
     """Watched keys of one session.
 

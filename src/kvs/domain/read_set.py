@@ -2,6 +2,8 @@
 
 from typing import Final, TypeAlias, final
 
+from mypy_extensions import mypyc_attr
+
 from kvs.domain.commit import KeyRange, ReadSet
 from kvs.domain.persistent import Keys
 from kvs.domain.values import ENTRY_OVERHEAD_BYTES, Key
@@ -70,6 +72,7 @@ NO_RANGES: Final[Ranges] = ()
 
 
 @final
+@mypyc_attr(free_list_len=1)
 class TrackedReads(ReadSet):
     """The read set of a transaction so far. Immutable.
 

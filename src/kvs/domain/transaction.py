@@ -61,6 +61,8 @@ follow J. E. B. Moss, "Nested Transactions", 1981, without concurrent siblings.
 
 from typing import Any, Final, final
 
+from mypy_extensions import mypyc_attr
+
 from kvs.domain.commit import CommitRequest, KeyRange, ReadSet
 from kvs.domain.errors import NoTransactionError, UsageError
 from kvs.domain.persistent import Entries, entry, parts_of, with_entry, with_key
@@ -83,6 +85,7 @@ _NO_WRITES: Final[dict[Key, Write]] = {}
 
 
 @final
+@mypyc_attr(free_list_len=1)  # the next one mostly takes the place of the last
 class TransactionStack:
     """A session's transaction as an immutable value; the module docstring has a table of what its methods raise.
 

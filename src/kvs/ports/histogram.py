@@ -16,9 +16,13 @@ BUCKETS: Final = 304
 
 
 def bucket_of(duration_ns: "i64") -> "i64":
-    """Return the number of the bucket of a duration of at most :data:`MAX_NS`."""
+    """Return the number of the bucket of a duration; a longer one than :data:`MAX_NS` counts as that, below 0 as 0."""
     shift: i64 = 0
     value: i64 = duration_ns
+    if value > MAX_NS:
+        value = MAX_NS
+    elif value < 0:
+        value = 0
     while value >= STEPS << 9:
         value >>= 8
         shift += 8
@@ -71,13 +75,9 @@ class Histogram:
     def __init__(self) -> None:
         self._buckets = [Bucket() for _ in range(BUCKETS)]
 
-    def add(self, duration_ns: "i64", times: "i64") -> None:
-        """Count a duration so many times."""
-        if duration_ns > MAX_NS:
-            duration_ns = MAX_NS
-        elif duration_ns < 0:
-            duration_ns = 0
-        self._buckets[bucket_of(duration_ns)].count += times
+    def add(self, bucket: "i64", times: "i64") -> None:
+        """Count a duration so many times, by its :func:`bucket_of`."""
+        self._buckets[bucket].count += times
 
     def counts(self) -> list[int]:
         """Return how often there was a duration of each bucket."""
@@ -121,7 +121,7 @@ class Distribution:
 
     def add(self, value: int) -> None:
         """Count a value, which is not negative."""
-        self._histogram.add(value, 1)
+        self._histogram.add(bucket_of(value), 1)
         self._total += value
 
     def read(self) -> Counts:

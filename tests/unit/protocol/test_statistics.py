@@ -22,15 +22,15 @@ class TestHistogram:
         durations = sorted(int(2 ** generator.uniform(0, 39)) for _ in range(1000))
         histogram = Histogram()
         for duration_ns in durations:
-            histogram.add(duration_ns, 1)
+            histogram.add(bucket_of(duration_ns), 1)
         for share, found in zip((0.5, 0.99, 0.999), histogram.quantiles_ns([0.5, 0.99, 0.999]), strict=True):
             true = durations[int(share * 1000) - 1]
             assert true <= found <= true * 9 / 8
 
     def test_quantile_counts_what_is_added_together(self) -> None:
         histogram = Histogram()
-        histogram.add(1000, 98)
-        histogram.add(1_000_000, 2)
+        histogram.add(bucket_of(1000), 98)
+        histogram.add(bucket_of(1_000_000), 2)
         half, most, all_of_them = histogram.quantiles_ns([0.5, 0.98, 0.99])
         assert 1000 <= half == most < 1125
         assert all_of_them >= 1_000_000
@@ -38,20 +38,20 @@ class TestHistogram:
     def test_empty_one_has_quantiles_of_0(self) -> None:
         histogram = Histogram()
         assert histogram.quantiles_ns([0.5, 0.99]) == [0, 0]
-        histogram.add(5, 1)
+        histogram.add(bucket_of(5), 1)
         histogram.clear()
         assert histogram.quantiles_ns([0.5]) == [0]
 
     @pytest.mark.parametrize("duration_ns", [-1, 0, MAX_NS, MAX_NS + 1, 1 << 60])
     def test_any_duration_is_counted(self, duration_ns: int) -> None:
         histogram = Histogram()
-        histogram.add(duration_ns, 1)
+        histogram.add(bucket_of(duration_ns), 1)
         assert histogram.quantiles_ns([1.0]) == [max(0, min(duration_ns, MAX_NS))]
 
     def test_powers_of_two_bound_what_is_below(self) -> None:
         histogram = Histogram()
         for duration_ns in (1023, 1024, 2047, 2048):
-            histogram.add(duration_ns, 1)
+            histogram.add(bucket_of(duration_ns), 1)
         assert [histogram.below_ns(1 << power) for power in range(9, 13)] == [0, 1, 3, 4]
 
 
@@ -85,7 +85,7 @@ class TestStatistics:
         statistics.sample(1.0)
         statistics.reset()
         assert (statistics.by_name(), statistics.errors) == ({}, {})
-        figures.add(3, 1)  # by the fast path, which has held them since before
+        figures.add(3, 1, bucket_of(1))  # by the fast path, which has held them since before
         assert statistics.calls() == 3
         statistics.sample(2.0)
         assert statistics.commands_per_s == 0

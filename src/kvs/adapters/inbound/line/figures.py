@@ -35,17 +35,17 @@ class LineFigures(FastPathFigures):
         pings: "i64",
     ) -> None:
         """Count the requests of a run."""
-        each_ns = self.begin(began_s, requests)
+        each_ns, bucket = self.begin(began_s, requests)
         if gets:
-            self.get.add(gets, each_ns)
+            self.get.add(gets, each_ns, bucket)
         if puts:
-            self.put.add(puts, each_ns)
+            self.put.add(puts, each_ns, bucket)
         if starts:
-            self.start.add(starts, each_ns)
+            self.start.add(starts, each_ns, bucket)
         if commits:
-            self.commit.add(commits, each_ns)
+            self.commit.add(commits, each_ns, bucket)
         if rollbacks:
-            self.rollback.add(rollbacks, each_ns)
+            self.rollback.add(rollbacks, each_ns, bucket)
         if pings:
-            self.ping.add(pings, each_ns)
+            self.ping.add(pings, each_ns, bucket)
         self.end()

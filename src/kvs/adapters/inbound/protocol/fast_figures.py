@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from kvs.adapters.inbound.protocol.latency import FAST_COMMAND
 from kvs.adapters.inbound.protocol.observation import Observation
 from kvs.adapters.inbound.protocol.statistics import NS_PER_S, CommandFigures
+from kvs.ports.histogram import bucket_of
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
@@ -27,12 +28,15 @@ class FastPathFigures:
         self._statistics = observation.statistics
         self._latency = observation.latency
 
-    def begin(self, began_s: float, requests: "i64") -> "i64":
-        """Begin to count a run, and return the mean duration of its requests in nanoseconds; :meth:`end` must follow.
+    def begin(self, began_s: float, requests: "i64") -> "tuple[i64, i64]":
+        """Begin to count a run; :meth:`end` must follow.
 
         Args:
             began_s: When it began, by the timer.
             requests: How many there were.
+
+        Returns:
+            The mean duration of its requests in nanoseconds, and the bucket of that.
         """
         elapsed_ns: i64 = int((self.timer() - began_s) * NS_PER_S)
         each_ns: i64 = elapsed_ns // requests
@@ -41,7 +45,7 @@ class FastPathFigures:
         lock = self._statistics.lock
         if lock is not None:
             lock.acquire()
-        return each_ns
+        return each_ns, bucket_of(each_ns)
 
     def end(self) -> None:
         """End to count a run."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Final, final
 
-from kvs.ports.histogram import Histogram
+from kvs.ports.histogram import Histogram, bucket_of
 
 if TYPE_CHECKING:
     from mypy_extensions import i64  # an int in a register, to the compiler
@@ -40,11 +40,11 @@ class CommandFigures:
         self.refused: i64 = 0
         self.durations = Histogram()
 
-    def add(self, calls: "i64", each_ns: "i64") -> None:
-        """Count calls of the same duration."""
+    def add(self, calls: "i64", each_ns: "i64", bucket: "i64") -> None:
+        """Count calls of the same duration; ``bucket`` is its :func:`bucket_of`."""
         self.calls += calls
         self.total_ns += calls * each_ns
-        self.durations.add(each_ns, calls)
+        self.durations.add(bucket, calls)
 
     def clear(self) -> None:
         """Count from 0 again."""
@@ -101,7 +101,7 @@ class Statistics:
 
     def _count(self, name: bytes, duration_ns: "i64", error: bytes) -> None:
         figures = self.of(name)
-        figures.add(1, duration_ns)
+        figures.add(1, duration_ns, bucket_of(duration_ns))
         if error:
             figures.failed += 1
             self._count_error(error)

@@ -36,18 +36,18 @@ class RespFigures(FastPathFigures):
         queues: "i64",
     ) -> None:
         """Count the requests of a run, with a MULTI and an EXEC for each queue."""
-        each_ns = self.begin(began_s, requests)
+        each_ns, bucket = self.begin(began_s, requests)
         if gets:
-            self.get.add(gets, each_ns)
+            self.get.add(gets, each_ns, bucket)
         if sets:
-            self.set.add(sets, each_ns)
+            self.set.add(sets, each_ns, bucket)
         if msets:
-            self.mset.add(msets, each_ns)
+            self.mset.add(msets, each_ns, bucket)
         if incrs:
-            self.incr.add(incrs, each_ns)
+            self.incr.add(incrs, each_ns, bucket)
         if watches:
-            self.watch.add(watches, each_ns)
+            self.watch.add(watches, each_ns, bucket)
         if queues:
-            self.multi.add(queues, each_ns)
-            self.exec.add(queues, each_ns)
+            self.multi.add(queues, each_ns, bucket)
+            self.exec.add(queues, each_ns, bucket)
         self.end()

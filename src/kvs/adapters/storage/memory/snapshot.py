@@ -2,6 +2,8 @@
 
 from typing import final
 
+from mypy_extensions import mypyc_attr
+
 from kvs.adapters.storage.memory.key_index import count_prefix, scan_prefix
 from kvs.adapters.storage.memory.version_chain import VersionChain
 from kvs.adapters.storage.memory.versions import ReadPoint
@@ -12,6 +14,7 @@ from kvs.ports.storage import Snapshot
 
 
 @final
+@mypyc_attr(free_list_len=1)
 class MemorySnapshot(Snapshot):
     """A view of one :class:`MemoryStorage` as it was at one commit."""
 

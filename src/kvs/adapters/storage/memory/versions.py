@@ -28,6 +28,8 @@ from collections.abc import Iterator  # noqa: TC003  # so that the compiler find
 from time import monotonic
 from typing import Final, final
 
+from mypy_extensions import mypyc_attr
+
 from kvs.adapters.storage.memory.key_index import NO_KEYS, Root, tree_bytes
 from kvs.adapters.storage.memory.sparse import new_data
 from kvs.adapters.storage.memory.teardown import Teardown
@@ -50,6 +52,7 @@ LARGE_INDEX_BYTES: Final = 1 << 20
 
 
 @final
+@mypyc_attr(free_list_len=1)
 class ReadPoint:
     """A commit that snapshots read.
 
