@@ -1,4 +1,4 @@
-"""Data directories of the sqlite engine in format 1, as version 0.1.0 left them."""
+"""Data directories of the sqlite engine in former formats: in format 1 as version 0.1.0 left them."""
 
 import shutil
 import sqlite3
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kvs.adapters.storage.sqlite.file import NAME
 from kvs.adapters.storage.sqlite.rows import checksum_of
-from kvs.adapters.storage.sqlite.schema import FORMER_SCHEMA
+from kvs.adapters.storage.sqlite.schema import FIRST_FORMAT, SCHEMAS
 from kvs.domain.values import Key
 
 FormerRow = tuple[Key, bytes | None]
@@ -21,6 +21,7 @@ def write_former(
     *,
     killed: bool = False,
     instance: bool = False,
+    format_: int = FIRST_FORMAT,
 ) -> dict[Key, bytes]:
     """Write a directory, and return its data.
 
@@ -29,20 +30,21 @@ def write_former(
         entries: What has been moved from the journal.
         journal: What came after.
         killed: Whether all of it is still in the write-ahead log.
-        instance: Whether there is table ``instance``, which a later version has added to this format.
+        instance: Whether there is table ``instance``, which a later version has added to format 1.
+        format_: The format.
     """
     rows = [(key, value, checksum_of(key, value)) for key, value in entries]
     work = directory.with_name(directory.name + ".work")
     work.mkdir(parents=True)
     with closing(sqlite3.connect(work / NAME, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(FORMER_SCHEMA)
-        if not instance:
+        connection.executescript(SCHEMAS[format_])
+        if format_ == FIRST_FORMAT and not instance:
             connection.execute("DROP TABLE instance")
-        connection.executemany("INSERT INTO entries VALUES (?, ?, ?)", rows)
+        connection.executemany("INSERT INTO entries (key, value, checksum) VALUES (?, ?, ?)", rows)
         connection.execute("UPDATE folded SET entries = ?, checksums = ?", (len(rows), sum(row[2] for row in rows)))
         moved = [(key, value, checksum_of(key, value)) for key, value in journal]
-        connection.executemany("INSERT INTO journal VALUES (NULL, ?, ?, ?)", moved)
+        connection.executemany("INSERT INTO journal (key, value, checksum) VALUES (?, ?, ?)", moved)
         data = dict(connection.execute("SELECT key, value FROM data"))
         if killed:
             shutil.copytree(work, directory)

@@ -81,7 +81,7 @@ def test_a_directory_is_found_whole_by_verify(directory: Path) -> None:
     """As it is, before any start of this version."""
     run = run_to_end("verify", str(directory))
     assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.endswith(" journal rows not yet compacted; format 1, which a start upgrades to 2\n")
+    assert run.stdout.endswith(" journal rows not yet compacted; format 1, which a start upgrades to 3\n")
 
 
 def test_a_directory_is_dumped_as_it_is(directory: Path) -> None:

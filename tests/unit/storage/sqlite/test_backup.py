@@ -11,8 +11,9 @@ from kvs.adapters.storage.sqlite.backup import CHECKED_ROWS, STRUCTURE_PART, bac
 from kvs.adapters.storage.sqlite.file import NAME
 from kvs.domain.values import string_of
 from kvs.engine import StorageOpenError
+from tests.support.journals import append
 
-from .test_engine import SMALL_JOURNAL, contents, database, opened, scribble, stored
+from .test_engine import SMALL_JOURNAL, compaction_by_hand, contents, database, opened, scribble, stored
 
 pytestmark = pytest.mark.one_build
 
@@ -201,6 +202,23 @@ def test_commits_that_are_missing_can_be_done_without(tmp_path: Path) -> None:
         back_up(tmp_path / "left", tmp_path / "copy", lambda *_: None)
     back_up(tmp_path / "left", tmp_path / "copy", lambda *_: None, incomplete=True)
     assert stored(tmp_path / "copy") == {b"k": b"1"}
+
+
+@pytest.mark.parametrize("rows_left", [1, 2])
+def test_a_commit_in_part_can_be_done_without(tmp_path: Path, rows_left: int) -> None:
+    """As a power cut may leave it if nothing is synced."""
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    data.mkdir()
+    with compaction_by_hand(data) as (journal, _):
+        append(journal, [(b"a", b"1"), (b"b", b"1")])
+        append(journal, [(b"a", b"2"), (b"b", b"2"), (b"c", b"2")])
+    with database(data) as connection:
+        connection.execute("DELETE FROM journal WHERE seq > ?", (2 + rows_left,))
+    for act in (stored, verify, lambda directory: back_up(directory, copy)):
+        with pytest.raises(StorageOpenError, match=rf"in part: .* at row {2 + rows_left}, .*kvs backup --incomplete"):
+            act(data)
+    assert back_up(data, copy, incomplete=True).keys == 2
+    assert stored(copy) == {b"a": b"1", b"b": b"1"}
 
 
 def test_commits_behind_damage_can_be_done_without(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.one_build
 
 LOG = make_logger("critical", "json")
 SMALL_JOURNAL = {"max_journal_bytes": Given(1 << 20, "test")}
-MISUSED = "table folded|no such table|damaged|missing|old|begins|order|not a database"
+MISUSED = "table folded|no such table|in part|damaged|missing|old|begins|order|not a database"
 
 LATE_MS = 1 << 45
 """A time in the future."""
@@ -498,8 +498,13 @@ def test_values_that_sqlite_cannot_store_are_refused_at_the_start(tmp_path: Path
         "UPDATE journal SET checksum = checksum + 1 WHERE seq = (SELECT min(seq) FROM journal)",
         "DELETE FROM journal WHERE seq = (SELECT min(seq) FROM journal) + 1",
         "DELETE FROM journal WHERE seq < (SELECT max(seq) FROM journal)",
+        "DELETE FROM journal WHERE seq = (SELECT max(seq) FROM journal)",
+        "DELETE FROM journal",
+        "UPDATE journal SET checksum = CAST(checksum AS TEXT) || 'x'",
         "DELETE FROM folded",
-        "INSERT INTO folded VALUES (0, 0, 0)",
+        "INSERT INTO folded VALUES (0, 0, 0, 0)",
+        "UPDATE folded SET required_seq = required_seq + 99",
+        "UPDATE folded SET required_seq = 'x'",
         "UPDATE folded SET entries = entries + 1",
         "UPDATE folded SET checksums = 'x'",
         "UPDATE folded SET through_seq = through_seq - 9",
@@ -567,7 +572,7 @@ def test_a_format_that_is_not_known_is_refused(tmp_path: Path) -> None:
     stored(tmp_path)
     with database(tmp_path) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StorageOpenError, match="has format 99; this version of kvs knows formats 1 and 2"):
+    with pytest.raises(StorageOpenError, match="has format 99; this version of kvs knows formats 1 to 3"):
         stored(tmp_path)
 
 

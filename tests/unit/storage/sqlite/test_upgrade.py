@@ -1,4 +1,4 @@
-"""A directory of format 1 is upgraded by the first start, by nothing else, and at once or not at all."""
+"""A directory of a former format is upgraded by the first start, by nothing else, and at once or not at all."""
 
 import shutil
 import sqlite3
@@ -12,7 +12,7 @@ import pytest
 
 from kvs.adapters.storage.sqlite.backup import back_up, verify
 from kvs.adapters.storage.sqlite.file import NAME
-from kvs.adapters.storage.sqlite.schema import ADDED_COLUMNS, FORMAT, FORMER_FORMAT, SCHEMA
+from kvs.adapters.storage.sqlite.schema import ADDED_COLUMNS, FIRST_FORMAT, FORMAT, SCHEMAS, SECOND_FORMAT
 from kvs.adapters.storage.sqlite.upgrade import upgrade
 from kvs.config import Settings
 from kvs.domain.keyspace import stored_key
@@ -74,9 +74,23 @@ def test_everything_is_there_after_the_upgrade(tmp_path: Path, seed: int, killed
     assert stored(tmp_path / "data") == renamed(data) | {b"new": Record(b"v", 1 << 45)}
 
 
-def test_the_schema_is_that_of_a_new_database(tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_second_format_is_upgraded(tmp_path: Path, killed: bool) -> None:
+    """No released version wrote it; what is journaled in it counts as whole commits."""
+    entries = [(b"%03d" % number, b"v") for number in range(100)]
+    journal = [(b"%03d" % (7 * number), b"w" if number % 3 else None) for number in range(20)]
+    data: Contents = {**write_former(tmp_path / "data", entries, journal, killed=killed, format_=SECOND_FORMAT)}
+    assert verify(tmp_path / "data").format == SECOND_FORMAT
+    for _ in range(2):
+        assert stored(tmp_path / "data") == data
+        assert verify(tmp_path / "data").format == FORMAT
+
+
+@pytest.mark.parametrize("format_", [FIRST_FORMAT, SECOND_FORMAT])
+def test_the_schema_is_that_of_a_new_database(tmp_path: Path, format_: int) -> None:
     """To the letter; and no row is written anew that need not be."""
-    write_former(tmp_path / "data", [(b"%06d" % number, b"v" * 100) for number in range(20_000)])
+    entries = [(b"%06d" % number, b"v" * 100) for number in range(20_000)]
+    write_former(tmp_path / "data", entries, format_=format_)
     with database(tmp_path / "data") as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
@@ -86,7 +100,7 @@ def test_the_schema_is_that_of_a_new_database(tmp_path: Path) -> None:
     stored(tmp_path / "new")
     assert schema_of(tmp_path / "data") == schema_of(tmp_path / "new")
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(SCHEMA)
+        connection.executescript(SCHEMAS[FORMAT])
         query = "SELECT name, sql FROM sqlite_schema ORDER BY name"
         assert schema_of(tmp_path / "data") == connection.execute(query).fetchall()
 
@@ -107,7 +121,7 @@ def test_verify_and_backup_work_and_upgrade_nothing(tmp_path: Path, killed: bool
     data = write_former(tmp_path / "data", *former_rows(Random(1)), killed=killed)
     before = files_of(tmp_path / "data")
     for report in (verify(tmp_path / "data"), back_up(tmp_path / "data", tmp_path / "copy"), verify(tmp_path / "copy")):
-        assert (report.format, report.keys) == (FORMER_FORMAT, len(data))
+        assert (report.format, report.keys) == (FIRST_FORMAT, len(data))
     assert files_of(tmp_path / "data") == before
     assert stored(tmp_path / "copy") == renamed(data)
 
@@ -132,6 +146,7 @@ def test_a_dump_upgrades_nothing(tmp_path: Path, killed: bool) -> None:
         "DELETE FROM entries WHERE key = x'FF'",
         "UPDATE journal SET checksum = checksum + 1 WHERE seq = 2",
         "PRAGMA user_version = 2",
+        "PRAGMA user_version = 3",
         "ALTER TABLE entries ADD COLUMN kind INTEGER NOT NULL DEFAULT 0",
     ],
 )
@@ -182,7 +197,7 @@ def test_a_kill_between_any_two_statements(tmp_path: Path, killed: bool) -> None
         if report.format == FORMAT:
             break
     assert len(formats) > len(ADDED_COLUMNS) * 2
-    assert formats[:-1] == [FORMER_FORMAT] * (len(formats) - 1)
+    assert formats[:-1] == [FIRST_FORMAT] * (len(formats) - 1)
 
 
 def test_a_failed_upgrade_refuses_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,5 +211,5 @@ def test_a_failed_upgrade_refuses_the_start(tmp_path: Path, monkeypatch: pytest.
         patch.setattr("kvs.adapters.storage.sqlite.database.upgrade", fail)
         with pytest.raises(Exception, match=f"{NAME}: cannot be taken into use: no such table"):
             stored(tmp_path / "data")
-    assert verify(tmp_path / "data").format == FORMER_FORMAT
+    assert verify(tmp_path / "data").format == FIRST_FORMAT
     assert stored(tmp_path / "data") == renamed(data)

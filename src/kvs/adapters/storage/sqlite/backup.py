@@ -22,7 +22,8 @@ from kvs.adapters.storage.sqlite.inspection import inspected, require_all, requi
 from kvs.adapters.storage.sqlite.instance import assign_new_identity, read_instance
 from kvs.adapters.storage.sqlite.loader import Loader, check_structure
 from kvs.adapters.storage.sqlite.mark import read_mark
-from kvs.adapters.storage.sqlite.schema import CorruptionError
+from kvs.adapters.storage.sqlite.rows import COMMIT_END
+from kvs.adapters.storage.sqlite.schema import FORMAT, CorruptionError
 from kvs.engine import StorageOpenError
 from kvs.progress import Progress, no_progress
 
@@ -44,6 +45,12 @@ NEWEST: Final = (
 )
 """These count the entries that the journal replaces and the newest rows of its keys. They cost O(rows of the journal);
 counting all data would take twice as long as verifying them."""
+
+
+DROP_PART: Final = f"""
+DELETE FROM journal WHERE seq > (SELECT coalesce(max(seq), 0) FROM journal WHERE checksum >= {COMMIT_END})
+"""  # noqa: S608  # made of constants
+"""Deletes the last commit if only a part of it is there."""
 
 
 class VerifyReport(msgspec.Struct, frozen=True):
@@ -90,7 +97,7 @@ def back_up(
         try:
             make_directory(destination.absolute())
             _require_empty(destination, part)  # again: opening the source may have taken long
-            _copy(source.connection, part, progress)
+            _copy(source.connection, part, progress, incomplete=incomplete)
             try:
                 with inspected(part) as copy:
                     if copy is None:
@@ -155,7 +162,7 @@ def _shared_source(path: Path, *, incomplete: bool) -> Iterator[_Source]:
         yield _Source(f"{path}", connection, lambda last_seq: require_all(path, mark, last_seq))
 
 
-def _copy(source: sqlite3.Connection, part: Path, progress: Progress) -> None:
+def _copy(source: sqlite3.Connection, part: Path, progress: Progress, *, incomplete: bool) -> None:
     for file in _parts(part):
         file.unlink(missing_ok=True)
     os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
@@ -168,6 +175,8 @@ def _copy(source: sqlite3.Connection, part: Path, progress: Progress) -> None:
             sleep=0,
         )
         assign_new_identity(target)
+        if incomplete and target.execute("PRAGMA user_version").fetchone() == (FORMAT,):
+            target.execute(DROP_PART)
         target.execute("PRAGMA journal_mode = DELETE")  # a single file, until a server opens it
     sync_path(part)
 

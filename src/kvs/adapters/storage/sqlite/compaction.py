@@ -20,6 +20,7 @@ from typing import Final, final
 from kvs.adapters.storage.sqlite.data_dir import sync_path
 from kvs.adapters.storage.sqlite.file import BUSY_TIMEOUT_S, describe
 from kvs.adapters.storage.sqlite.journal import ROW_OVERHEAD_BYTES, JournalError, SqliteJournal
+from kvs.adapters.storage.sqlite.rows import COMMIT_END
 from kvs.adapters.storage.sqlite.wal import wal_path
 from kvs.adapters.storage.sqlite.watch import FileWatch
 from kvs.log_type import FilteringBoundLogger
@@ -64,10 +65,11 @@ SLICES_BETWEEN_CHECKPOINTS: Final = 32
 """Slices moved between two checkpoints: keys that are far apart dirty a page each, 25 MiB in all."""
 
 # The newest row of each key, in key order: SQLite takes the other columns from the row that has the maximum.
-_COLLECT: Final = """
+_COLLECT: Final = f"""
 CREATE TEMP TABLE newest AS
-SELECT key, value, checksum, kind, deadline_ms, max(seq) FROM main.journal WHERE seq <= ? GROUP BY key ORDER BY key
-"""
+SELECT key, value, checksum & ~{COMMIT_END} AS checksum, kind, deadline_ms, max(seq)
+FROM main.journal WHERE seq <= ? GROUP BY key ORDER BY key
+"""  # noqa: S608  # made of constants, as the next ones
 _CUT: Final = """
 SELECT min(row), max(row) FROM (
   SELECT rowid AS row, sum(:row + length(key) + coalesce(length(value), 0)) OVER (ORDER BY rowid) / :slice AS slice
@@ -77,7 +79,7 @@ SELECT min(row), max(row) FROM (
 _SLICE: Final = "FROM temp.newest WHERE rowid BETWEEN :first AND :last"
 _COUNT_OLD: Final = f"""
 SELECT count(*), coalesce(sum(checksum), 0) FROM main.entries WHERE key IN (SELECT key {_SLICE})
-"""  # noqa: S608  # made of constants, as the next ones
+"""  # noqa: S608
 _COUNT_NEW: Final = f"SELECT count(*), coalesce(sum(checksum), 0) {_SLICE} AND value IS NOT NULL"
 _DELETE: Final = f"DELETE FROM main.entries WHERE key IN (SELECT key {_SLICE} AND value IS NULL)"  # noqa: S608
 _STORE: Final = f"""
@@ -236,8 +238,8 @@ class Compaction:
         connection.execute(_DELETE, span)
         connection.execute(_STORE, span)
         connection.execute(
-            "UPDATE main.folded SET entries = entries + ?, checksums = checksums + ?",
-            (new - old, new_checksums - old_checksums),
+            "UPDATE main.folded SET entries = entries + ?, checksums = checksums + ?, required_seq = ?",
+            (new - old, new_checksums - old_checksums, self._journal.last_seq),
         )
 
     def _drop_slice(self, through: int) -> int:

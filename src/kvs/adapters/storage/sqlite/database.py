@@ -15,7 +15,7 @@ from kvs.adapters.storage.sqlite.file import (
 )
 from kvs.adapters.storage.sqlite.instance import begin_session, end_session
 from kvs.adapters.storage.sqlite.journal import JournalError
-from kvs.adapters.storage.sqlite.schema import FORMER_FORMAT, format_of, store_horizon
+from kvs.adapters.storage.sqlite.schema import FORMAT, format_of, store_horizon
 from kvs.adapters.storage.sqlite.upgrade import upgrade
 from kvs.adapters.storage.sqlite.watch import FileWatch
 from kvs.engine import StorageOpenError
@@ -24,7 +24,7 @@ from kvs.errors import CommandError
 
 @final
 class Database:
-    """An open database; it is created if there is none, and upgraded if it has the former format.
+    """An open database; it is created if there is none, and upgraded if it has a former format.
 
     Args:
         path: Path of the database.
@@ -37,7 +37,7 @@ class Database:
         background: For compaction and checkpoints.
         mark: Records every commit.
         watch: Detects that files were deleted or replaced.
-        upgraded: Whether it had the former format.
+        former_format: The format that it had, if another one.
 
     Raises:
         StorageOpenError: It cannot be opened or written to.
@@ -54,8 +54,9 @@ class Database:
             self.background: Final = stack.enter_context(closing(connect(path, durability)))
             try:
                 _require_unchanged(self.connection, path, last_seq)
-                self.upgraded = format_of(self.connection, path) == FORMER_FORMAT
-                if self.upgraded:
+                found = format_of(self.connection, path)
+                self.former_format = found if found != FORMAT else None
+                if self.former_format is not None:
                     self.connection.execute("PRAGMA synchronous = FULL")
                     upgrade(self.connection)
                 mark = begin_session(self.connection, path, last_seq, syncs=durability == "full")

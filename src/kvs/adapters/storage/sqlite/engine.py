@@ -27,7 +27,7 @@ from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, FILE_SUFFIXES, Dur
 from kvs.adapters.storage.sqlite.inspection import Inspection, inspected
 from kvs.adapters.storage.sqlite.journal import SqliteJournal
 from kvs.adapters.storage.sqlite.loader import Loader, check_structure
-from kvs.adapters.storage.sqlite.schema import FORMAT, FORMER_FORMAT, CorruptionError
+from kvs.adapters.storage.sqlite.schema import FORMAT, CorruptionError
 from kvs.adapters.storage.sqlite.unkept import Unkept
 from kvs.adapters.storage.sqlite.wal import truncate_torn_tail
 from kvs.config import MAX_BYTES, ConfigError, Settings
@@ -92,8 +92,8 @@ def _open(settings: Settings, options: SqliteOptions, log: FilteringBoundLogger)
                 mark=database.mark,
                 horizon_ms=loader.horizon_ms,
             )
-            if database.upgraded:
-                _log_upgrade(log)
+            if database.former_format is not None:
+                _log_upgrade(log, database.former_format)
             compaction = Compaction(database.background, journal, log, database.watch)
             storage = JournaledStorage(memory, journal, loader.horizon_ms)
             compaction.start()
@@ -181,8 +181,8 @@ def _read(
             other.interrupt()
 
 
-def _log_upgrade(log: FilteringBoundLogger) -> None:
-    log.info("database_upgraded", former_format=FORMER_FORMAT, format=FORMAT)
+def _log_upgrade(log: FilteringBoundLogger, former_format: int) -> None:
+    log.info("database_upgraded", former_format=former_format, format=FORMAT)
 
 
 def _log_progress(log: FilteringBoundLogger, event: str, loader: Loader, started_s: float) -> None:

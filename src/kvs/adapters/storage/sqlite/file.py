@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from kvs.adapters.storage.sqlite.data_dir import FILE_MODE, sync_path
-from kvs.adapters.storage.sqlite.schema import SCHEMA, format_of
+from kvs.adapters.storage.sqlite.schema import FORMAT, SCHEMAS, format_of
 from kvs.engine import StorageOpenError
 from kvs.errors import escaped
 
@@ -63,7 +63,7 @@ def open_database(path: Path, durability: Durability) -> sqlite3.Connection:
         with closed_on_error(connect(path, durability)) as connection:
             if format_of(connection, path) is None:
                 connection.execute("PRAGMA synchronous = FULL")
-                connection.executescript(SCHEMA)
+                connection.executescript(SCHEMAS[FORMAT])
                 connection.execute(f"PRAGMA synchronous = {durability.upper()}")
                 sync_path(path.parent)  # or the file's name might not survive a power cut
     except (*DATABASE_ERRORS, OSError) as error:

@@ -91,8 +91,8 @@ class SqliteJournal(Journal):
     def append(self, batch: Batch) -> None:
         """Make a batch durable in one transaction. O(rows), and one wait for the disk.
 
-        A clear empties both tables in the same transaction. SQLite then frees whole pages without reading their rows,
-        and every version of kvs can read the file.
+        A clear empties both tables in the same transaction. SQLite then frees whole pages without reading their rows.
+        It takes a number, so that neither the rows before it nor those behind it pass for complete without it.
 
         Raises:
             JournalError: It may or may not be durable; only a restart can tell.
@@ -103,20 +103,21 @@ class SqliteJournal(Journal):
                 self.write_lock.wait()
             self.check()
             moves = batch.horizon_ms - self._horizon_ms >= HORIZON_STEP_MS
-            inserts = batch.inserts(self.last_seq)
+            start_seq = self.last_seq + batch.clears
+            inserts = batch.inserts(start_seq)
             try:
                 if len(inserts) == 1 and not (batch.clears or moves):
                     self._connection.execute(*inserts[0])  # a statement by itself is a transaction
                 else:
                     self._connection.execute("BEGIN IMMEDIATE")
                     if batch.clears:
-                        self._empty_tables(self.last_seq)
+                        self._empty_tables(start_seq, start_seq + batch.rows)
                     for statement, parameters in inserts:
                         self._connection.execute(statement, parameters)
                     if moves:
                         store_horizon(self._connection, batch.horizon_ms)
                     self._connection.execute("COMMIT")
-                self.last_seq += batch.rows
+                self.last_seq = start_seq + batch.rows
                 self.note_synced(self.last_seq if self.durability == "full" else self.synced_seq)
             except Exception as error:
                 self.fail(error)
@@ -143,10 +144,13 @@ class SqliteJournal(Journal):
             self.write_lock.release()
         return has_room
 
-    def _empty_tables(self, seq: int) -> None:
+    def _empty_tables(self, seq: int, last_seq: int) -> None:
+        """Delete all rows, as number ``seq``; in the same transaction, rows up to ``last_seq`` will follow."""
         self._connection.execute("DELETE FROM journal")
         self._connection.execute("DELETE FROM entries")
-        self._connection.execute("UPDATE folded SET through_seq = ?, entries = 0, checksums = 0", (seq,))
+        self._connection.execute(
+            "UPDATE folded SET through_seq = ?, entries = 0, checksums = 0, required_seq = ?", (seq, last_seq)
+        )
 
     def note_synced(self, seq: int) -> None:
         """Record the last synced row, and write the mark."""

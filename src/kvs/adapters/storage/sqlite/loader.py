@@ -2,6 +2,10 @@
 
 SQLite has no checksums for its pages. So each row has one, the number of entries and the sum of their checksums are
 stored, and the rows of the journal are numbered without gaps. SQLite's ``quick_check`` checks the file's structure.
+
+If nothing is synced, a power cut may leave some pages newer than others. That shows, too: the journal ends where a
+commit does, and not before ``required_seq``, so all that the entries have of later commits is in the journal as well.
+A clear has a number, but no row.
 """
 
 import sqlite3
@@ -10,8 +14,8 @@ from typing import Final, final
 from zlib import crc32
 
 from kvs.adapters.storage.journal_writer import Row
-from kvs.adapters.storage.sqlite.rows import checksum_of
-from kvs.adapters.storage.sqlite.schema import FORMAT, CorruptionError, check_schema, read_horizon
+from kvs.adapters.storage.sqlite.rows import COMMIT_END, checksum_of
+from kvs.adapters.storage.sqlite.schema import FIRST_FORMAT, FORMAT, CorruptionError, check_schema, read_horizon
 from kvs.domain.codec import DamagedValueError, value_of
 from kvs.domain.keyspace import stored_key
 from kvs.domain.values import Value
@@ -46,14 +50,14 @@ class Loader:
     def rows(self, connection: sqlite3.Connection) -> Iterator[Row]:
         """Yield the entries in key order, then the rows of the journal by number.
 
-        Those of the former format are yielded as the upgrade makes them.
+        Those of the first format are yielded as the upgrade makes them.
 
         Raises:
             CorruptionError: A row is damaged or missing.
         """
         (self.format,) = connection.execute("PRAGMA user_version").fetchone()
         check_schema(connection, self.format)
-        if self.format == FORMAT:
+        if self.format != FIRST_FORMAT:
             self.horizon_ms = read_horizon(connection)
             yield from self._rows(connection, _FIELDS)
             return
@@ -65,12 +69,19 @@ class Loader:
             yield stored, value
 
     def _rows(self, connection: sqlite3.Connection, fields: str) -> Iterator[Row]:
-        rows = connection.execute("SELECT through_seq, entries, checksums FROM folded").fetchall()
+        required = "required_seq" if self.format == FORMAT else "0"
+        query = f"SELECT through_seq, entries, checksums, {required} FROM folded"  # noqa: S608  # made of constants
+        rows = connection.execute(query).fetchall()
         if len(rows) != 1 or any(type(figure) is not int for figure in rows[0]):
             raise CorruptionError("table folded does not have its one row")
-        through_seq, entries, checksums = rows[0]
+        through_seq, entries, checksums, required_seq = rows[0]
         yield from self._entries(connection, fields, entries, checksums)
         yield from self._journal(connection, fields, through_seq)
+        if self.last_seq < required_seq:
+            raise CorruptionError(
+                f"commits are missing: the journal ends at row {self.last_seq}, and had come to row {required_seq}"
+            )
+        self.last_seq = max(self.last_seq, through_seq)
 
     def _entries(
         self, connection: sqlite3.Connection, fields: str, expected: int, expected_checksums: int
@@ -99,6 +110,7 @@ class Loader:
 
     def _journal(self, connection: sqlite3.Connection, fields: str, through_seq: int) -> Iterator[Row]:
         expected: int | None = None
+        ends = True
         query = f"SELECT seq, key, value, checksum, {fields} FROM journal ORDER BY seq"  # noqa: S608  # as above
         for seq, key, payload, checksum, kind, deadline_ms in connection.execute(query):
             if type(seq) is not int:
@@ -109,14 +121,20 @@ class Loader:
                 raise CorruptionError(f"rows of the journal are missing: {seq} follows {expected - 1}")
             expected = seq + 1
             value = payload if kind == 0 == deadline_ms else _value_of(kind, deadline_ms, payload)
-            if not _is_row(key, payload) or checksum_of(key, value) != checksum:
+            if not _is_row(key, payload, checksum) or checksum_of(key, value) != checksum & ~COMMIT_END:
                 raise CorruptionError(f"row {seq} of the journal is damaged")
+            ends = checksum >= COMMIT_END
             size = len(key) + len(payload or b"")
             self.journal_rows += 1
             self.journal_bytes += size
             self.read_bytes += size
             yield key, value
-        self.last_seq = through_seq if expected is None else max(expected - 1, through_seq)
+        if not ends and self.format == FORMAT:
+            raise CorruptionError(
+                f"a commit is there in part: the journal ends at row {seq}, in the midst of it; "
+                "kvs backup --incomplete leaves it out"
+            )
+        self.last_seq = through_seq if expected is None else expected - 1
 
 
 def check_structure(connection: sqlite3.Connection) -> None:
@@ -126,8 +144,8 @@ def check_structure(connection: sqlite3.Connection) -> None:
         raise CorruptionError(" ".join(result.split()))
 
 
-def _is_row(key: object, payload: object) -> bool:
-    return type(key) is bytes and key != b"" and (payload is None or type(payload) is bytes)
+def _is_row(key: object, payload: object, checksum: object) -> bool:
+    return type(key) is bytes and key != b"" and type(checksum) is int and (payload is None or type(payload) is bytes)
 
 
 def _value_of(kind: object, deadline_ms: object, payload: object) -> Value:

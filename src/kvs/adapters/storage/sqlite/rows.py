@@ -70,6 +70,10 @@ def insert_of(rows: int) -> str:
     return statement
 
 
+COMMIT_END: Final = 1 << 32
+"""Added to the checksum of the last row of each commit, as a bit above those of CRC-32."""
+
+
 @final
 class SqliteBatch(Batch):
     """A batch as parameters of statements.
@@ -109,7 +113,10 @@ class SqliteBatch(Batch):
             self.row_bytes += size
             self._statement_bytes += size
             self.held_bytes += ROW_HELD_BYTES + size
-            parameters += (self.rows, key, payload, checksum_of(key, value), kind, deadline_ms)
+            checksum = checksum_of(key, value)
+            parameters += (self.rows, key, payload, checksum, kind, deadline_ms)
+        if rows:
+            parameters[-3] = checksum | COMMIT_END
 
     def inserts(self, last_seq: int) -> list[tuple[str, list[Parameter]]]:
         """Return statements that insert the rows behind that one, with their parameters."""

@@ -1,16 +1,24 @@
-"""Upgrades a database of format 1, which version 0.1.0 wrote, to format 2.
+"""Upgrades a database of format 1, which version 0.1.0 wrote, or of format 2, to format 3.
 
-All of it is one transaction, which a kill leaves done or not begun. The rows stay as they are, except those of keys
-that begin with a byte 0xFF: from format 2 on, such keys are reserved, and a client's are stored with another 0xFF in
-front. Neither renaming nor the new columns change the order of keys.
+All of it is one transaction, which a kill leaves done or not begun. The rows stay as they are, except the journal's
+last, which ends a commit, and those of keys that begin with a byte 0xFF: from format 2 on, such keys are reserved, and
+a client's are stored with another 0xFF in front. Neither renaming nor the new columns change the order of keys.
 """
 
 import sqlite3
 from typing import Final
 
 from kvs.adapters.storage.sqlite import instance
-from kvs.adapters.storage.sqlite.rows import checksum_of
-from kvs.adapters.storage.sqlite.schema import ADDED_COLUMNS, CLOCK, FILL_CLOCK, FORMAT, VIEW
+from kvs.adapters.storage.sqlite.rows import COMMIT_END, checksum_of
+from kvs.adapters.storage.sqlite.schema import (
+    ADDED_COLUMNS,
+    CLOCK,
+    FILL_CLOCK,
+    FIRST_FORMAT,
+    FORMAT,
+    REQUIRED,
+    VIEW,
+)
 from kvs.domain.keyspace import RESERVED, stored_key
 
 _RENAMED: Final = "SELECT stored_key(key), value, checksum_of(stored_key(key), value)"
@@ -34,15 +42,32 @@ _CHANGE_SCHEMA: Final = (
 )
 
 
+_MARK_END: Final = (
+    f"ALTER TABLE folded ADD COLUMN {REQUIRED}",
+    "UPDATE folded SET required_seq = max(through_seq, (SELECT coalesce(max(seq), 0) FROM journal))",
+    f"UPDATE journal SET checksum = checksum | {COMMIT_END} WHERE seq = (SELECT max(seq) FROM journal)",  # noqa: S608
+)
+
+
 def upgrade(connection: sqlite3.Connection) -> None:
-    """Upgrade a database of format 1, whose rows have been found undamaged.
+    """Upgrade a database of a former format, whose rows have been found undamaged.
 
     Raises:
         sqlite3.Error: It could not be written to. Nothing has changed when the connection is closed.
     """
+    (format_,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute("BEGIN IMMEDIATE")
+    if format_ == FIRST_FORMAT:
+        _upgrade_to_second(connection)
+    for statement in _MARK_END:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
+    connection.execute("COMMIT")
+
+
+def _upgrade_to_second(connection: sqlite3.Connection) -> None:
     connection.create_function("stored_key", 1, stored_key, deterministic=True)
     connection.create_function("checksum_of", 2, checksum_of, deterministic=True)
-    connection.execute("BEGIN IMMEDIATE")
     for statement in _RENAME:
         connection.execute(statement, {"reserved": RESERVED} if ":reserved" in statement else {})
     for statement in _CHANGE_SCHEMA:
@@ -50,5 +75,3 @@ def upgrade(connection: sqlite3.Connection) -> None:
     if instance.read_instance(connection) is None:
         for statement in instance.SCHEMA:
             connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {FORMAT}")
-    connection.execute("COMMIT")
