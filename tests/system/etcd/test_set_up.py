@@ -68,7 +68,8 @@ class Machines:
             for line in text.split("\n")
         ]
         text = "\n".join(lines).replace("10.0.0.", "127.0.0.").replace("/etc/kvs", str(self._directory / str(number)))
-        return text.replace(":2379", f":{self.client_port}").replace(":2380", f":{self._peer_port}")
+        ports = {":2379": f":{self.client_port}", ":2380": f":{self._peer_port}"}
+        return re.sub(r":23(79|80)\b", lambda found: ports[found[0]], text)  # at once: a port may begin with another
 
     def etcd(self, number: int) -> dict[str, str]:
         """Return the environment of a member."""
