@@ -1,7 +1,7 @@
 """A file whose pages are of different times, as a power cut leaves it if nothing is synced, is a state or refused."""
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kvs.adapters.storage.sqlite import compaction as compaction_module
+from kvs.adapters.storage.sqlite.backup import back_up
 from kvs.adapters.storage.sqlite.compaction import Compaction
 from kvs.adapters.storage.sqlite.file import DATABASE_ERRORS, NAME, connect
 from kvs.adapters.storage.sqlite.loader import Loader, check_structure
 from kvs.adapters.storage.sqlite.schema import CorruptionError
 from kvs.domain.values import Key, Value
+from kvs.engine import StorageOpenError
 from tests.faults.points import scratch_directory
 from tests.support.journals import append
 from tests.support.seeds import seeds
@@ -29,6 +31,7 @@ PAGE_BYTES = 4096
 RECORDINGS = 4
 STATES = 60
 MIXES = 1500
+IN_PART = "a commit is there in part"
 WINDOW = 8
 """How many states the pages of one file are from: a later write of a page seldom comes long before an earlier one."""
 
@@ -113,22 +116,29 @@ def read(path: Path) -> Contents:
 
 @pytest.mark.draws
 def test_pages_of_different_times_are_a_state_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never a commit in part, nor one without those before it."""
+    """Never a commit in part, nor one without those before it; and a backup leaves out such a part."""
     refusals: list[str] = []
-    served = 0
+    served = backed_up = 0
     for seed in seeds(RECORDINGS):
         random = Random(seed)
         with scratch_directory() as directory:
             recording = recorded(directory, random, monkeypatch)
-            for _ in range(MIXES):
-                (directory / "mixed").write_bytes(mixed(recording, random))
+            (directory / "mixed").mkdir()
+            for number in range(MIXES):
+                (directory / "mixed" / NAME).write_bytes(mixed(recording, random))
                 try:
-                    data = read(directory / "mixed")
+                    data = read(directory / "mixed" / NAME)
                 except (CorruptionError, *DATABASE_ERRORS) as error:
                     refusals.append(str(error))
+                    if IN_PART in refusals[-1]:
+                        with suppress(StorageOpenError):
+                            back_up(directory / "mixed", directory / f"copy{number}", incomplete=True)
+                            backed_up += 1
+                            assert read(directory / f"copy{number}" / NAME) in recording.states, seed
                 else:
                     served += 1
                     assert data in recording.states, seed
+    assert backed_up
     assert served > RECORDINGS * MIXES / 50
-    for reason in ("a commit is there in part", "commits are missing", "entries are missing or old"):
+    for reason in (IN_PART, "commits are missing", "entries are missing or old"):
         assert any(reason in refusal for refusal in refusals), reason
