@@ -22,6 +22,9 @@ MAX_ROWS: Final = 512
 MAX_BYTES: Final = 1 << 20
 """Size of keys and payloads from which a statement takes no more rows: they are copied as they are bound."""
 
+COMMIT_END: Final = 1 << 32
+"""Added to the checksum of the last row of each commit, as a bit above those of CRC-32."""
+
 ROW_HELD_BYTES: Final = 200
 """Memory of a row's fields in a batch beyond key and payload, roughly."""
 
@@ -70,10 +73,6 @@ def insert_of(rows: int) -> str:
     return statement
 
 
-COMMIT_END: Final = 1 << 32
-"""Added to the checksum of the last row of each commit, as a bit above those of CRC-32."""
-
-
 @final
 class SqliteBatch(Batch):
     """A batch as parameters of statements.
@@ -116,7 +115,7 @@ class SqliteBatch(Batch):
             checksum = checksum_of(key, value)
             parameters += (self.rows, key, payload, checksum, kind, deadline_ms)
         if rows:
-            parameters[-3] = checksum | COMMIT_END
+            parameters[-3] = checksum | COMMIT_END  # in place of the last row's checksum
 
     def inserts(self, last_seq: int) -> list[tuple[str, list[Parameter]]]:
         """Return statements that insert the rows behind that one, with their parameters."""
