@@ -23,7 +23,7 @@ from kvs.adapters.storage.sqlite.instance import assign_new_identity, read_insta
 from kvs.adapters.storage.sqlite.loader import Loader, check_structure
 from kvs.adapters.storage.sqlite.mark import read_mark
 from kvs.adapters.storage.sqlite.rows import COMMIT_END
-from kvs.adapters.storage.sqlite.schema import FORMAT, CorruptionError
+from kvs.adapters.storage.sqlite.schema import FORMAT, CorruptionError, format_of
 from kvs.engine import StorageOpenError
 from kvs.progress import Progress, no_progress
 
@@ -175,7 +175,7 @@ def _copy(source: sqlite3.Connection, part: Path, progress: Progress, *, incompl
             sleep=0,
         )
         assign_new_identity(target)
-        if incomplete and target.execute("PRAGMA user_version").fetchone() == (FORMAT,):
+        if incomplete and format_of(target, part) == FORMAT:
             target.execute(DROP_PART)
         target.execute("PRAGMA journal_mode = DELETE")  # a single file, until a server opens it
     sync_path(part)

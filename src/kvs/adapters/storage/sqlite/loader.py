@@ -76,12 +76,7 @@ class Loader:
             raise CorruptionError("table folded does not have its one row")
         through_seq, entries, checksums, required_seq = rows[0]
         yield from self._entries(connection, fields, entries, checksums)
-        yield from self._journal(connection, fields, through_seq)
-        if self.last_seq < required_seq:
-            raise CorruptionError(
-                f"commits are missing: the journal ends at row {self.last_seq}, and had come to row {required_seq}"
-            )
-        self.last_seq = max(self.last_seq, through_seq)
+        yield from self._journal(connection, fields, through_seq, required_seq)
 
     def _entries(
         self, connection: sqlite3.Connection, fields: str, expected: int, expected_checksums: int
@@ -108,7 +103,9 @@ class Loader:
         if count != expected or checksums != expected_checksums:
             raise CorruptionError(f"entries are missing or old: there are {count}, and should be {expected}")
 
-    def _journal(self, connection: sqlite3.Connection, fields: str, through_seq: int) -> Iterator[Row]:
+    def _journal(
+        self, connection: sqlite3.Connection, fields: str, through_seq: int, required_seq: int
+    ) -> Iterator[Row]:
         expected: int | None = None
         ends = True
         query = f"SELECT seq, key, value, checksum, {fields} FROM journal ORDER BY seq"  # noqa: S608  # as above
@@ -134,7 +131,12 @@ class Loader:
                 f"a commit is there in part: the journal ends at row {seq}, in the midst of it; "
                 "kvs backup --incomplete leaves it out"
             )
-        self.last_seq = through_seq if expected is None else expected - 1
+        end_seq = through_seq if expected is None else expected - 1
+        if end_seq < required_seq:
+            raise CorruptionError(
+                f"commits are missing: the journal ends at row {end_seq}, and had come to row {required_seq}"
+            )
+        self.last_seq = max(end_seq, through_seq)
 
 
 def check_structure(connection: sqlite3.Connection) -> None:
