@@ -90,7 +90,7 @@ class ReadSet:
 
 
 @final
-@mypyc_attr(free_list_len=1)
+@mypyc_attr(free_list_len=1)  # likewise
 class CommitRequest:
     """The changes that an engine applies atomically.
 
@@ -109,7 +109,7 @@ class CommitRequest:
 
 
 @final
-@mypyc_attr(free_list_len=1)
+@mypyc_attr(free_list_len=1)  # likewise
 class Committed:
     """The result of a commit that was applied.
 

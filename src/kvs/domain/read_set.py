@@ -72,7 +72,7 @@ NO_RANGES: Final[Ranges] = ()
 
 
 @final
-@mypyc_attr(free_list_len=1)
+@mypyc_attr(free_list_len=1)  # as of ReadSet, and for the same reason
 class TrackedReads(ReadSet):
     """The read set of a transaction so far. Immutable.
 

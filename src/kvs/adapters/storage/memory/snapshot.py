@@ -14,7 +14,7 @@ from kvs.ports.storage import Snapshot
 
 
 @final
-@mypyc_attr(free_list_len=1)
+@mypyc_attr(free_list_len=1)  # as of ReadSet, and for the same reason
 class MemorySnapshot(Snapshot):
     """A view of one :class:`MemoryStorage` as it was at one commit."""
 

@@ -52,7 +52,7 @@ LARGE_INDEX_BYTES: Final = 1 << 20
 
 
 @final
-@mypyc_attr(free_list_len=1)
+@mypyc_attr(free_list_len=1)  # as of ReadSet, and for the same reason
 class ReadPoint:
     """A commit that snapshots read.
 
