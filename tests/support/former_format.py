@@ -1,4 +1,4 @@
-"""Data directories of the sqlite engine in former formats: in format 1 as version 0.1.0 left them."""
+"""Data directories of the sqlite engine in format 1, as version 0.1.0 left them, and in format 2."""
 
 import shutil
 import sqlite3

@@ -231,7 +231,9 @@ def test_what_a_command_of_a_queue_holds_comes_on_top() -> None:
     """While the replies before it wait; then it is only these again."""
     server = filled_for_holders()
     gets = [(b"GET", b"value")] * 50
-    connection = begun(server, [(b"MULTI",), *gets, *HOLDERS[:-1], *gets, (b"EXEC",)])
+    connection = begun(
+        server, [(b"MULTI",), *gets, *HOLDERS[:-1], (b"LCS", b"short", b"short", b"LEN"), *gets, (b"EXEC",)]
+    )
     work = connection.session.work
     run_until_held(server, connection, 50 * len(VALUE) + server.bench.budget.used_bytes)
     held: list[int] = []
