@@ -221,6 +221,21 @@ def test_a_commit_in_part_can_be_done_without(tmp_path: Path, rows_left: int) ->
     assert stored(copy) == {b"a": b"1", b"b": b"1"}
 
 
+def test_a_clear_whose_rows_are_missing_cannot_be_done_without(tmp_path: Path) -> None:
+    """What was before it is gone, so nothing that was once can be copied, and nobody is told that it can."""
+    data = tmp_path / "data"
+    data.mkdir()
+    with compaction_by_hand(data) as (journal, _):
+        append(journal, [(b"a", b"1")])
+        append(journal, [(b"b", b"2"), (b"c", b"2")], clears=True)
+    with database(data) as connection:
+        connection.execute("DELETE FROM journal WHERE key = CAST('c' AS BLOB)")
+    with pytest.raises(StorageOpenError, match="commits are missing: the journal ends at row 3, and had come to row 4"):
+        verify(data)
+    with pytest.raises(StorageOpenError, match="commits are missing: the journal ends at row 2, and had come to row 4"):
+        back_up(data, tmp_path / "copy", incomplete=True)
+
+
 def test_commits_behind_damage_can_be_done_without(tmp_path: Path) -> None:
     """What the log has before it is copied, if that is asked for."""
     with opened(tmp_path / "data") as storage:

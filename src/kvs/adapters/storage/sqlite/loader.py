@@ -126,15 +126,15 @@ class Loader:
             self.journal_bytes += size
             self.read_bytes += size
             yield key, value
-        if not ends and self.format == FORMAT:
-            raise CorruptionError(
-                f"a commit is there in part: the journal ends at row {seq}, in the midst of it; "
-                "kvs backup --incomplete leaves it out"
-            )
         end_seq = through_seq if expected is None else expected - 1
         if end_seq < required_seq:
             raise CorruptionError(
                 f"commits are missing: the journal ends at row {end_seq}, and had come to row {required_seq}"
+            )
+        if not ends and self.format == FORMAT:
+            raise CorruptionError(
+                f"a commit is there in part: the journal ends at row {end_seq}, in the midst of it; "
+                "kvs backup --incomplete leaves it out"
             )
         self.last_seq = max(end_seq, through_seq)
 
